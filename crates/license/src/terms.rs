@@ -1,0 +1,561 @@
+use std::fmt;
+
+use crate::civil::{CivilMs, Written};
+use crate::key::{KeyError, ServerKey};
+use crate::limits::{
+    LICENSEE_BYTES_MAX, NOTE_BYTES_MAX, REPLACES_MAX, SEATS_MAX, SERVERS_MAX, TTL_MAX_DEFAULT_MS, TTL_MS_MAX, TTL_MS_MIN,
+    VENDOR_DATA_BYTES_MAX, VERIFIERS_MAX,
+};
+use crate::names::{FeatureName, LicenseId, NameError, VendorName};
+use crate::span::{Span, SpanError};
+use crate::text::{self, Place, TextError};
+use crate::toml::{self, Document, Entry, Kind, Table, Value};
+use crate::verifier::{VerifierKeyError, VerifierKeys};
+use crate::version::{Version, VersionError};
+
+/// What a license text says. Parsed, not verified: see [`crate::VerifiedLicense`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LicenseTerms {
+    /// The vendor's id of this license.
+    pub license: LicenseId,
+    /// The vendor's name.
+    pub vendor: VendorName,
+    /// The keys that sign it, as the text says. Only servers go by it; applications have their own.
+    pub verifier: VerifierKeys,
+    /// Who bought it; free text.
+    pub licensee: String,
+    /// When it was issued, as written.
+    pub issued: Written,
+    /// From when on, as written, for all entitlements.
+    pub starts: Option<Written>,
+    /// Who may serve it.
+    pub servers: Servers,
+    /// Licenses of the same vendor that this one takes the place of.
+    pub replaces: Vec<LicenseId>,
+    /// The rights, in the order of the text; never none.
+    pub entitlements: Vec<Entitlement>,
+}
+
+/// Who may serve a license.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Servers {
+    /// Whoever has the file. An application refuses it unless its author opted in.
+    Any,
+    /// These, each of which counts alone. In the order of the text, never none.
+    Keys(Vec<ServerKey>),
+}
+
+/// One right in a license.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entitlement {
+    /// What is counted.
+    pub feature: FeatureName,
+    /// The newest version of the application that it covers; absent: all.
+    pub version: Option<Version>,
+    /// How many; at least one.
+    pub seats: u32,
+    /// First instant of the right: the later of the license's and the entitlement's start.
+    pub starts: Option<CivilMs>,
+    /// The entitlement's own start as written.
+    pub starts_written: Option<Written>,
+    /// The instant at which the right has ended (exclusive); absent: never.
+    pub expires: Option<CivilMs>,
+    /// The end as written.
+    pub expires_written: Option<Written>,
+    /// Time to live of a lease that the vendor wants; absent: the server's own.
+    pub ttl: Option<Span>,
+    /// Longest time to live that clients accept.
+    pub ttl_max: Span,
+    /// How long a seat stays taken after its release; absent: the server's own.
+    pub linger: Option<Span>,
+    /// How long an application may run on while no server answers; zero: not at all.
+    pub grace: Span,
+    /// Longest time that a seat may be borrowed; absent: not at all.
+    pub borrow: Option<Span>,
+    /// Whether the server may free a seat as soon as the holder's presence connection ends in order.
+    pub presence: bool,
+    /// The vendor's own data, carried to the application in each grant.
+    pub vendor_data: Option<String>,
+}
+
+impl LicenseTerms {
+    /// The first line of every license.
+    pub const FIRST_LINE: &'static str = "format = \"triquest-lm/v1/license\"";
+
+    /// Reads a license text.
+    ///
+    /// # Errors
+    /// [`TextError`] with line, column and what to do.
+    pub fn parse(text: &str) -> Result<Self, TextError> {
+        text::check_license_text(text)?;
+        check_first_line(text)?;
+        if text.len() > NOTE_BYTES_MAX {
+            return Err(TextError::new(
+                Place::of(text, text.len()),
+                format!("the text has {} bytes, at most {NOTE_BYTES_MAX} are allowed", text.len()),
+            ));
+        }
+        if !text.ends_with('\n') {
+            return Err(TextError::new(Place::of(text, text.len()), "the text does not end with a newline"));
+        }
+        Self::from_document(&toml::parse(text)?, None)
+    }
+
+    /// The canonical text: what [`LicenseTerms::parse`] reads back as the same terms.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut out = format!("{}\n", Self::FIRST_LINE);
+        let mut line = |key: &str, value: String| {
+            out.push_str(key);
+            out.push_str(" = ");
+            out.push_str(&value);
+            out.push('\n');
+        };
+        line("license", quote(self.license.as_str()));
+        line("vendor", quote(self.vendor.as_str()));
+        line("verifier", array(self.verifier.iter()));
+        line("licensee", quote(&self.licensee));
+        line("issued", self.issued.to_string());
+        if let Some(starts) = self.starts {
+            line("starts", starts.to_string());
+        }
+        line(
+            "servers",
+            match &self.servers {
+                Servers::Any => quote("any"),
+                Servers::Keys(keys) => array(keys.iter()),
+            },
+        );
+        if !self.replaces.is_empty() {
+            line("replaces", array(self.replaces.iter()));
+        }
+        for entitlement in &self.entitlements {
+            out.push('\n');
+            out.push_str("[[entitlement]]\n");
+            entitlement.write(&mut out);
+        }
+        out
+    }
+
+    /// From a parsed text; `fill` stands in for what a draft leaves out.
+    pub(crate) fn from_document(document: &Document, fill: Option<&Fill<'_>>) -> Result<Self, TextError> {
+        let top = Section { table: &document.top, known: TOP_KEYS, name: "license" };
+        // All keys first: of a key in the wrong place it is more useful to hear than of its absence in the right one.
+        top.check_keys(document)?;
+        for table in &document.entitlements {
+            Section { table, known: ENTITLEMENT_KEYS, name: "entitlement" }.check_keys(document)?;
+        }
+        if fill.is_some()
+            && let Some(entry) = top.find("format")
+            && !matches!(&entry.value.kind, Kind::String(format) if format == FORMAT)
+        {
+            return Err(TextError::new(entry.value.place, format!("the format must be \"{FORMAT}\", or be left out of a draft")));
+        }
+        let license = top.named("license", LicenseId::new)?;
+        let vendor_entry = top.find("vendor");
+        let vendor = match (fill, vendor_entry) {
+            (Some(fill), None) => fill.vendor().clone(),
+            _ => top.named("vendor", VendorName::new)?,
+        };
+        let verifier = match (fill, top.find("verifier")) {
+            (Some(fill), None) => fill.verifier.clone(),
+            _ => verifier_of(&top)?,
+        };
+        for key in verifier.iter() {
+            if *key.name() != vendor {
+                let place = vendor_entry.map_or(Place::START, |entry| entry.value.place);
+                return Err(TextError::new(
+                    place,
+                    format!("the vendor is `{vendor}`, but its key {}+{:08x} has another name", key.name(), key.id()),
+                )
+                .with_hint(format!("the vendor's name and the name of its keys are the same: {}", key.name())));
+            }
+        }
+        let licensee = {
+            let (value, place) = top.string("licensee")?;
+            if value.trim().is_empty() {
+                return Err(TextError::new(place, "the licensee is empty").with_hint("name the customer: licensee = \"Initech GmbH\""));
+            }
+            bounded(value, place, "the licensee", LICENSEE_BYTES_MAX)?.to_owned()
+        };
+        let issued = match (fill, top.find("issued")) {
+            (Some(fill), None) => fill.issued,
+            _ => top.date("issued")?.ok_or_else(|| top.missing("issued"))?.0,
+        };
+        let starts = top.date("starts")?.map(|(starts, _)| starts);
+        let servers = servers_of(&top)?;
+        let replaces = replaces_of(&top)?;
+        if document.entitlements.is_empty() {
+            return Err(TextError::new(document.top.place, "the license has no [[entitlement]], so it grants nothing")
+                .with_hint("add [[entitlement]] with feature and seats"));
+        }
+        let entitlements = document.entitlements.iter().map(|table| Entitlement::from_table(table, starts)).collect::<Result<_, _>>()?;
+        Ok(Self { license, vendor, verifier, licensee, issued, starts, servers, replaces, entitlements })
+    }
+}
+
+/// What `license sign` puts into a draft.
+pub(crate) struct Fill<'a> {
+    pub(crate) verifier: &'a VerifierKeys,
+    pub(crate) issued: Written,
+}
+
+impl Fill<'_> {
+    fn vendor(&self) -> &VendorName {
+        self.verifier[0].name()
+    }
+}
+
+pub(crate) const FORMAT: &str = "triquest-lm/v1/license";
+const TOP_KEYS: &[&str] = &["format", "license", "vendor", "verifier", "licensee", "issued", "starts", "servers", "replaces"];
+const ENTITLEMENT_KEYS: &[&str] =
+    &["feature", "version", "seats", "starts", "expires", "ttl", "ttl_max", "linger", "grace", "borrow", "presence", "vendor_data"];
+
+fn check_first_line(text: &str) -> Result<(), TextError> {
+    let first = text.split('\n').next().unwrap_or_default();
+    if first == LicenseTerms::FIRST_LINE {
+        return Ok(());
+    }
+    let error = TextError::new(Place::START, format!("line 1 is not exactly `{}`", LicenseTerms::FIRST_LINE));
+    Err(if first.contains("triquest-lm/") && !first.contains(FORMAT) {
+        error.with_hint("this is another kind of document, or a license in a newer format: update this software")
+    } else if first.contains(FORMAT) {
+        error.with_hint("spacing and quotes count, because the line is signed")
+    } else {
+        error.with_hint("this is no license of this vendor's, or its first line was changed")
+    })
+}
+
+fn quote(text: &str) -> String {
+    format!("\"{text}\"")
+}
+
+/// One value on the line of the key, more on a line each.
+fn array(values: impl ExactSizeIterator<Item: fmt::Display>) -> String {
+    if values.len() == 1 {
+        return values.map(|value| format!("[\"{value}\"]")).collect();
+    }
+    let lines: String = values.map(|value| format!("  \"{value}\",\n")).collect();
+    format!("[\n{lines}]")
+}
+
+fn bounded<'a>(value: &'a str, place: Place, what: &str, max: usize) -> Result<&'a str, TextError> {
+    if value.len() > max {
+        return Err(TextError::new(place, format!("{what} has {} bytes, at most {max} are allowed", value.len())));
+    }
+    Ok(value)
+}
+
+/// One table, read by key.
+struct Section<'a> {
+    table: &'a Table,
+    known: &'static [&'static str],
+    name: &'static str,
+}
+
+impl<'a> Section<'a> {
+    fn check_keys(&self, document: &Document) -> Result<(), TextError> {
+        for entry in &self.table.entries {
+            let key = entry.key.as_str();
+            if self.known.contains(&key) {
+                continue;
+            }
+            let error = TextError::new(entry.place, format!("the key `{key}` is unknown in this {}", self.name));
+            let in_entitlement = self.known == ENTITLEMENT_KEYS;
+            return Err(if in_entitlement && TOP_KEYS.contains(&key) {
+                TextError::new(entry.place, format!("`{key}` stands below [[entitlement]], but it belongs to the whole license")).with_hint(
+                    format!(
+                        "move it above the first [[entitlement]], which is in line {}",
+                        document.entitlements.first().map_or(1, |table| table.place.line)
+                    ),
+                )
+            } else if !in_entitlement && ENTITLEMENT_KEYS.contains(&key) {
+                error.with_hint("it belongs to a feature: move it below an [[entitlement]]")
+            } else if let Some(near) = nearest(key, self.known) {
+                error.with_hint(format!("did you mean `{near}`?"))
+            } else {
+                error.with_hint(format!("known are {}", self.known.join(", ")))
+            });
+        }
+        Ok(())
+    }
+
+    fn find(&self, key: &str) -> Option<&'a Entry> {
+        self.table.entries.iter().find(|entry| entry.key == key)
+    }
+
+    fn missing(&self, key: &str) -> TextError {
+        TextError::new(self.table.place, format!("the key `{key}` is missing in this {}", self.name))
+    }
+
+    fn wrong_kind(entry: &Entry, expected: &str) -> TextError {
+        TextError::new(entry.value.place, format!("`{}` must be {expected}, not {}", entry.key, entry.value.kind.name()))
+    }
+
+    fn string_if_any(&self, key: &str) -> Result<Option<(&'a str, Place)>, TextError> {
+        match self.find(key) {
+            None => Ok(None),
+            Some(Entry { value: Value { kind: Kind::String(string), place }, .. }) => Ok(Some((string, *place))),
+            Some(entry) => Err(Self::wrong_kind(entry, "a string in double quotes")),
+        }
+    }
+
+    fn string(&self, key: &str) -> Result<(&'a str, Place), TextError> {
+        self.string_if_any(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    fn named<T>(&self, key: &str, make: impl Fn(&str) -> Result<T, NameError>) -> Result<T, TextError> {
+        let (value, place) = self.string(key)?;
+        make(value).map_err(|error| TextError::new(place, format!("`{key}`: {error}")))
+    }
+
+    fn date(&self, key: &str) -> Result<Option<(Written, Place)>, TextError> {
+        match self.find(key) {
+            None => Ok(None),
+            Some(Entry { value: Value { kind: Kind::Date(date), place }, .. }) => Ok(Some((*date, *place))),
+            Some(entry) => Err(Self::wrong_kind(entry, "a date like 2027-12-31, without quotes")),
+        }
+    }
+
+    fn span(&self, key: &str) -> Result<Option<(Span, Place)>, TextError> {
+        let Some((value, place)) = self.string_if_any(key)? else { return Ok(None) };
+        let span = value.parse().map_err(|error: SpanError| TextError::new(place, format!("`{key}`: {error}")))?;
+        Ok(Some((span, place)))
+    }
+
+    fn span_or_zero(&self, key: &str) -> Result<Span, TextError> {
+        Ok(self.span(key)?.map_or(Span::ZERO, |(span, _)| span))
+    }
+
+    /// The strings of an array, with their places.
+    fn strings(entry: &'a Entry, max: usize) -> Result<Vec<(&'a str, Place)>, TextError> {
+        let Kind::Array(values) = &entry.value.kind else {
+            return Err(Self::wrong_kind(entry, "an array of strings, like [\"...\"]"));
+        };
+        if values.len() > max {
+            return Err(TextError::new(
+                entry.value.place,
+                format!("`{}` has {} values, at most {max} are allowed", entry.key, values.len()),
+            ));
+        }
+        values
+            .iter()
+            .map(|value| match &value.kind {
+                Kind::String(string) => Ok((string.as_str(), value.place)),
+                other => Err(TextError::new(value.place, format!("`{}` is an array of strings, this is {}", entry.key, other.name()))),
+            })
+            .collect()
+    }
+}
+
+fn verifier_of(top: &Section<'_>) -> Result<VerifierKeys, TextError> {
+    let entry = top
+        .find("verifier")
+        .ok_or_else(|| top.missing("verifier").with_hint("it lists the vendor's verifier keys; `triquest-lm license sign` writes it"))?;
+    let keys = Section::strings(entry, VERIFIERS_MAX)?
+        .into_iter()
+        .map(|(key, place)| key.parse().map_err(|error: VerifierKeyError| TextError::new(place, format!("`verifier`: {error}"))))
+        .collect::<Result<Vec<_>, _>>()?;
+    VerifierKeys::new(keys).map_err(|error| TextError::new(entry.value.place, format!("`verifier`: {error}")))
+}
+
+fn servers_of(top: &Section<'_>) -> Result<Servers, TextError> {
+    const HINT: &str = "the customer sends the key: `triquest-lm server id`, or a signed request: `triquest-lm license request`";
+    let entry = top
+        .find("servers")
+        .ok_or_else(|| TextError::new(top.table.place, "`servers` is missing: no server could serve this license").with_hint(HINT))?;
+    if let Kind::String(word) = &entry.value.kind {
+        return if word == "any" {
+            Ok(Servers::Any)
+        } else {
+            Err(TextError::new(entry.value.place, "`servers` must be an array of server keys, or \"any\"").with_hint(HINT))
+        };
+    }
+    let mut keys: Vec<ServerKey> = Vec::new();
+    for (text, place) in Section::strings(entry, SERVERS_MAX)? {
+        let key = text
+            .parse()
+            .map_err(|error: KeyError| TextError::new(place, format!("`servers`: {error}")).with_hint(error.hint().unwrap_or(HINT)))?;
+        if keys.contains(&key) {
+            return Err(TextError::new(place, format!("`servers`: {key} is listed twice")));
+        }
+        keys.push(key);
+    }
+    if keys.is_empty() {
+        return Err(TextError::new(entry.value.place, "`servers` is empty: no server could serve this license").with_hint(HINT));
+    }
+    Ok(Servers::Keys(keys))
+}
+
+fn replaces_of(top: &Section<'_>) -> Result<Vec<LicenseId>, TextError> {
+    let Some(entry) = top.find("replaces") else { return Ok(Vec::new()) };
+    let mut replaces: Vec<LicenseId> = Vec::new();
+    for (text, place) in Section::strings(entry, REPLACES_MAX)? {
+        let id = LicenseId::new(text).map_err(|error| TextError::new(place, format!("`replaces`: {error}")))?;
+        // The same id is allowed: that is how a corrected text takes the place of a first one.
+        if replaces.contains(&id) {
+            return Err(TextError::new(place, format!("`replaces`: {id} is listed twice")));
+        }
+        replaces.push(id);
+    }
+    Ok(replaces)
+}
+
+/// A key that differs by at most two edits.
+fn nearest(key: &str, known: &'static [&'static str]) -> Option<&'static str> {
+    if key.len() > 32 {
+        return None;
+    }
+    known
+        .iter()
+        .copied()
+        .map(|candidate| (distance(key, candidate), candidate))
+        .filter(|(edits, _)| *edits <= 2)
+        .min()
+        .map(|(_, near)| near)
+}
+
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (diagonal + usize::from(x != y)).min(above + 1).min(row[j] + 1);
+            diagonal = above;
+        }
+    }
+    row[b.len()]
+}
+
+impl Servers {
+    /// Whether this server may serve it: it is listed, or anyone may.
+    #[must_use]
+    pub fn include(&self, server: &ServerKey) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Keys(keys) => keys.contains(server),
+        }
+    }
+
+    /// Whether whoever has the file may serve it.
+    #[must_use]
+    pub const fn is_any(&self) -> bool {
+        matches!(self, Self::Any)
+    }
+}
+
+impl Entitlement {
+    fn from_table(table: &Table, license_starts: Option<Written>) -> Result<Self, TextError> {
+        let section = Section { table, known: ENTITLEMENT_KEYS, name: "entitlement" };
+        let feature = section.named("feature", FeatureName::new)?;
+        let version = match section.string_if_any("version")? {
+            None | Some(("any", _)) => None,
+            Some((text, place)) => Some(text.parse().map_err(|error: VersionError| TextError::new(place, format!("`version`: {error}")))?),
+        };
+        let seats = match section.find("seats") {
+            None => return Err(section.missing("seats")),
+            Some(Entry { value: Value { kind: Kind::Integer(seats), place }, .. }) => match u32::try_from(*seats) {
+                Ok(0) => {
+                    return Err(TextError::new(*place, "`seats` is 0, so nobody could ever take one")
+                        .with_hint("leave the whole [[entitlement]] out, or give it at least one seat"));
+                }
+                Ok(seats) if seats <= SEATS_MAX => seats,
+                _ => return Err(TextError::new(*place, format!("`seats` is {seats}, at most {SEATS_MAX} are allowed"))),
+            },
+            Some(entry) => return Err(Section::wrong_kind(entry, "a number without quotes")),
+        };
+        let starts_written = section.date("starts")?.map(|(starts, _)| starts);
+        let starts = license_starts.into_iter().chain(starts_written).map(Written::begins).max();
+        let expires = section.date("expires")?;
+        if let (Some(starts), Some((expires, place))) = (starts, expires)
+            && starts >= expires.ends()
+        {
+            return Err(TextError::new(place, "the right ends before it starts, so it would never run"));
+        }
+        let ttl = section.span("ttl")?;
+        let ttl_max = section.span("ttl_max")?;
+        for (key, span) in [("ttl", ttl), ("ttl_max", ttl_max)] {
+            if let Some((span, place)) = span
+                && !(TTL_MS_MIN..=TTL_MS_MAX).contains(&span.ms())
+            {
+                let (min, max) = (Span::from_ms(TTL_MS_MIN), Span::from_ms(TTL_MS_MAX));
+                return Err(TextError::new(place, format!("`{key}` is {span}; it must be {min} to {max}")));
+            }
+        }
+        let ttl_max_span = ttl_max.map_or(Span::from_ms(TTL_MAX_DEFAULT_MS), |(span, _)| span);
+        if let Some((ttl, place)) = ttl
+            && ttl > ttl_max_span
+        {
+            return Err(TextError::new(place, format!("`ttl` is {ttl}, above `ttl_max`, which is {ttl_max_span}"))
+                .with_hint("clients would refuse every lease; write a larger ttl_max"));
+        }
+        let presence = match section.find("presence") {
+            None => true,
+            Some(Entry { value: Value { kind: Kind::Boolean(presence), .. }, .. }) => *presence,
+            Some(entry) => return Err(Section::wrong_kind(entry, "true or false, without quotes")),
+        };
+        let vendor_data = match section.string_if_any("vendor_data")? {
+            None => None,
+            Some((data, place)) => Some(bounded(data, place, "`vendor_data`", VENDOR_DATA_BYTES_MAX)?.to_owned()),
+        };
+        Ok(Self {
+            feature,
+            version,
+            seats,
+            starts,
+            starts_written,
+            expires: expires.map(|(expires, _)| expires.ends()),
+            expires_written: expires.map(|(expires, _)| expires),
+            ttl: ttl.map(|(span, _)| span),
+            ttl_max: ttl_max_span,
+            linger: section.span("linger")?.map(|(span, _)| span),
+            grace: section.span_or_zero("grace")?,
+            borrow: section.span("borrow")?.map(|(span, _)| span),
+            presence,
+            vendor_data,
+        })
+    }
+
+    /// Its lines, without the header; what is the default is left out.
+    pub(crate) fn write(&self, out: &mut String) {
+        let mut line = |key: &str, value: Option<String>| {
+            if let Some(value) = value {
+                out.push_str(key);
+                out.push_str(" = ");
+                out.push_str(&value);
+                out.push('\n');
+            }
+        };
+        let span = |span: Span| quote(&span.to_string());
+        line("feature", Some(quote(self.feature.as_str())));
+        line("version", self.version.map(|version| quote(&version.to_string())));
+        line("seats", Some(self.seats.to_string()));
+        line("starts", self.starts_written.map(|starts| starts.to_string()));
+        line("expires", self.expires_written.map(|expires| expires.to_string()));
+        line("ttl", self.ttl.map(span));
+        line("ttl_max", (self.ttl_max.ms() != TTL_MAX_DEFAULT_MS).then(|| span(self.ttl_max)));
+        line("linger", self.linger.map(span));
+        line("grace", (self.grace != Span::ZERO).then(|| span(self.grace)));
+        line("borrow", self.borrow.map(span));
+        line("presence", (!self.presence).then(|| "false".into()));
+        line("vendor_data", self.vendor_data.as_deref().map(quote));
+    }
+
+    /// Whether it covers this version of the application. An application that states no version asks for no gate: whoever can
+    /// leave the version out could as well state an old one.
+    #[must_use]
+    pub fn covers(&self, version: Option<&Version>) -> bool {
+        match (&self.version, version) {
+            (Some(newest), Some(asked)) => asked <= newest,
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// Whether the right is running at this instant.
+    #[must_use]
+    pub fn runs_at(&self, instant: CivilMs) -> bool {
+        self.starts.is_none_or(|starts| starts <= instant) && self.expires.is_none_or(|expires| instant < expires)
+    }
+}
