@@ -1,0 +1,615 @@
+//! The state, its public face, and the order within a batch.
+
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use triquest_license::{FeatureName, LicenseHash, LicenseId, VerifiedLicense, Version};
+
+use crate::{
+    Actor, Command, ContentDigest, Denial, EndReason, EntitlementId, Epoch, Event, Holder, Index, LeaseId, Lineage, Moment, Outcome,
+    PoolId, PoolNumbers, RightEnd, Timestamp, VendorId,
+    limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, FORGET_EVERY_MS, MOVES_PER_CHECKOUT_MAX},
+    store::{Features, Holders, LeaseTable, Rank, Slot, UNSEALED, Wheel, WishItem, Wishes},
+};
+
+/// Switches for the simulation: each rule of leases.md can be turned off to show that it is needed. All on in a server.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// A lower attempt than the last is refused, and the same attempt gets the same answer.
+    pub attempts_ordered: bool,
+    /// Charges go to another entitlement when theirs ends or when that makes room.
+    pub charges_move: bool,
+    /// A seat granted to a waiter is taken back if it does not come for it.
+    pub claims_end: bool,
+    /// While a deadline is hard, entries carry lease time across restarts.
+    pub clock_is_marked: bool,
+    /// The same counter with another nonce is a cloned client.
+    pub counters_detect_clones: bool,
+    /// What is due is freed before anything is decided, not only by a sweep.
+    pub due_before_decide: bool,
+    /// An ending lease keeps its seats until the end of its promise.
+    pub ending_keeps_deadline: bool,
+    /// Recovery gives every heard lease its full time to live.
+    pub extend_on_recovery: bool,
+    /// No grant takes more seats than the pool has.
+    pub grant_within_total: bool,
+    /// The first renewal in an epoch is an event.
+    pub heard_is_durable: bool,
+    /// Only the newest presence connection of a lease counts.
+    pub presence_generation: bool,
+    /// A client that comes back after presence freed its seats turns early freeing off for its address.
+    pub presence_regret: bool,
+    /// After a restore nothing is granted until what was granted in lost history must have ended.
+    pub quarantine_after_restore: bool,
+    /// Nobody passes an earlier waiter that shares a pool.
+    pub queue_strict: bool,
+    /// An id that was released before it was known never grants.
+    pub release_before_known: bool,
+    /// An id that ended never grants again.
+    pub remember_ended: bool,
+    /// A waiter that does not ask again leaves the line.
+    pub silent_waiters_leave: bool,
+    /// A lease that lost its entitlement is not renewed as if nothing had happened before its turn came.
+    pub stranded_checked_at_renewal: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            attempts_ordered: true,
+            charges_move: true,
+            claims_end: true,
+            clock_is_marked: true,
+            counters_detect_clones: true,
+            due_before_decide: true,
+            ending_keeps_deadline: true,
+            extend_on_recovery: true,
+            grant_within_total: true,
+            heard_is_durable: true,
+            presence_generation: true,
+            presence_regret: true,
+            quarantine_after_restore: true,
+            queue_strict: true,
+            release_before_known: true,
+            remember_ended: true,
+            silent_waiters_leave: true,
+            stranded_checked_at_renewal: true,
+        }
+    }
+}
+
+/// What a batch became: events for one entry, an outcome for each command taken, and the commands that did not fit.
+#[derive(Debug)]
+pub struct Batch<T, C = Command> {
+    /// In order; empty if nothing hard happened, then nothing is appended.
+    pub events: Vec<Event>,
+    /// Each command's tag with its outcome.
+    pub outcomes: Vec<(T, Outcome)>,
+    /// Commands for the next batch: the entry closed at [`crate::limits::EVENTS_MAX`] or
+    /// [`crate::limits::ENTRY_BYTES_MAX`], or they must wait until all that is due was handled.
+    pub left: Vec<(T, C)>,
+}
+
+/// The state, and the only code that changes it.
+#[derive(Debug)]
+pub struct Allocator {
+    pub(crate) rules: Rules,
+
+    // Hard: what events say.
+    pub(crate) lineage: Lineage,
+    pub(crate) epoch: Epoch,
+    pub(crate) index: Index,
+    /// The moment of the last entry.
+    pub(crate) head: Moment,
+    pub(crate) quarantine_until: Option<Timestamp>,
+    pub(crate) clock_held: bool,
+    pub(crate) forgotten_until: Timestamp,
+    pub(crate) vendors: Vec<Option<Vendor>>,
+    pub(crate) pools: Vec<Option<Pool>>,
+    pub(crate) rights: Vec<Option<Right>>,
+    /// By first entitlement: a text that was removed and installed again while a lease still held on to it is there twice.
+    pub(crate) licenses: BTreeMap<EntitlementId, InstalledLicense>,
+    pub(crate) leases: LeaseTable,
+    pub(crate) line: BTreeMap<u64, Waiter>,
+    pub(crate) remembered: BTreeMap<LeaseId, Remembered>,
+    pub(crate) presence_off: BTreeSet<String>,
+
+    // Derived from the hard state.
+    pub(crate) holders: Holders,
+    pub(crate) wishes: Wishes,
+    pub(crate) keys: BTreeMap<[u8; 32], VendorId>,
+    /// Pools that became part of another when vendors merged.
+    pub(crate) aliases: BTreeMap<PoolId, PoolId>,
+    pub(crate) by_hash: BTreeMap<LicenseHash, EntitlementId>,
+    pub(crate) by_id: BTreeMap<(VendorId, LicenseId), BTreeSet<EntitlementId>>,
+    /// Licenses that name an id in `replaces`.
+    pub(crate) successors: BTreeMap<(VendorId, LicenseId), BTreeSet<EntitlementId>>,
+    pub(crate) waiting_ids: BTreeMap<LeaseId, u64>,
+    pub(crate) next_order: u64,
+    pub(crate) forget: BTreeSet<(Timestamp, LeaseId)>,
+    /// The next change by date of each entitlement that has one.
+    pub(crate) dates: BTreeSet<(i64, EntitlementId)>,
+    /// Ended entitlements whose leases have not all been moved or marked yet.
+    pub(crate) stranded: BTreeSet<(PoolId, EntitlementId)>,
+    pub(crate) live: usize,
+    /// Leases whose deadline is hard: lingering, ending, unclaimed, not heard in this epoch.
+    pub(crate) restless: usize,
+
+    // Soft: lost in a crash, in no snapshot.
+    pub(crate) now: Moment,
+    pub(crate) wheel: Wheel,
+    pub(crate) waiters_due: BTreeSet<(Timestamp, u64)>,
+    /// Pools whose line must be looked at again.
+    pub(crate) dirty: BTreeSet<PoolId>,
+    pub(crate) presence: BTreeMap<LeaseId, u64>,
+    pub(crate) freed_by_presence: BTreeMap<LeaseId, FreedByPresence>,
+    pub(crate) unsealed: Vec<Slot>,
+    /// Lease time of the last fact: entries carry it across restarts.
+    pub(crate) fact_at: Timestamp,
+    /// The license that a decision is installing, so that it is not verified twice.
+    pub(crate) verified: Option<Box<VerifiedLicense>>,
+}
+
+/// A vendor on this server.
+#[derive(Debug)]
+pub(crate) struct Vendor {
+    pub(crate) name: String,
+    pub(crate) keys: Vec<[u8; 32]>,
+    pub(crate) features: Features,
+}
+
+/// Where the seats of one vendor's feature add up.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) vendor: VendorId,
+    pub(crate) feature: FeatureName,
+    /// Soonest-ending first, then lowest version: the order in which they are charged.
+    pub(crate) rights: Vec<EntitlementId>,
+    pub(crate) total: u64,
+    pub(crate) used: u64,
+    pub(crate) lingering: u64,
+    /// What the entitlements say is charged; must be `used + lingering`.
+    pub(crate) charged: u64,
+    /// Who waits here, in order.
+    pub(crate) line: BTreeSet<u64>,
+}
+
+impl Pool {
+    pub(crate) fn taken(&self) -> u64 {
+        self.used + self.lingering
+    }
+
+    pub(crate) fn free(&self) -> u64 {
+        self.total.saturating_sub(self.taken())
+    }
+
+    pub(crate) fn over(&self) -> u64 {
+        self.taken().saturating_sub(self.total)
+    }
+
+    pub(crate) fn numbers(&self) -> PoolNumbers {
+        let narrow = |seats: u64| u32::try_from(seats).unwrap_or(u32::MAX);
+        PoolNumbers {
+            total: narrow(self.total),
+            used: narrow(self.used),
+            lingering: narrow(self.lingering),
+            reserved_idle: 0,
+            free: narrow(self.free()),
+            over: narrow(self.over()),
+            queued: narrow(self.line.len() as u64),
+        }
+    }
+}
+
+/// One entitlement of an installed license.
+#[derive(Debug)]
+pub(crate) struct Right {
+    /// The first entitlement of its license.
+    pub(crate) license: EntitlementId,
+    pub(crate) hash: LicenseHash,
+    pub(crate) position: u16,
+    pub(crate) pool: PoolId,
+    pub(crate) seats: u64,
+    pub(crate) version: Option<Version>,
+    pub(crate) starts: Option<i64>,
+    pub(crate) expires: Option<i64>,
+    pub(crate) began: bool,
+    pub(crate) ended: Option<RightEnd>,
+    pub(crate) ttl_ms: Option<u64>,
+    pub(crate) ttl_max_ms: u64,
+    pub(crate) linger_ms: u64,
+    pub(crate) grace_ms: u64,
+    pub(crate) presence: bool,
+    pub(crate) vendor_data: Option<Box<str>>,
+    pub(crate) charged: u64,
+    /// Who is charged to it and may be moved, by version.
+    pub(crate) held: BTreeMap<Rank, BTreeSet<Slot>>,
+}
+
+impl Right {
+    pub(crate) fn in_force(&self) -> bool {
+        self.began && self.ended.is_none()
+    }
+
+    pub(crate) fn rank(&self) -> Rank {
+        crate::store::covered_rank(self.version.as_ref())
+    }
+
+    pub(crate) fn free(&self) -> u64 {
+        self.seats.saturating_sub(self.charged)
+    }
+
+    /// Whether its dates say that it counts at this civil time.
+    pub(crate) fn runs_at(&self, wall_ms: i64) -> bool {
+        self.starts.is_none_or(|starts| starts <= wall_ms) && self.expires.is_none_or(|expires| wall_ms < expires)
+    }
+
+    /// When its dates change what it is; the beginning of time if they already have.
+    pub(crate) fn next_change(&self, wall_ms: i64) -> Option<i64> {
+        let due = match (self.in_force(), self.ended) {
+            (_, Some(RightEnd::Removed | RightEnd::Replaced)) => return None,
+            (true, _) if self.starts.is_some_and(|starts| starts > wall_ms) => Some(i64::MIN),
+            (true, _) => self.expires,
+            // Ended by a date that has been taken back.
+            (false, Some(RightEnd::Expired)) if self.expires.is_some_and(|expires| expires <= wall_ms) => return None,
+            (false, _) => Some(self.starts.unwrap_or(i64::MIN)),
+        };
+        due.map(|due| if due <= wall_ms { i64::MIN } else { due })
+    }
+}
+
+/// A license on this server.
+#[derive(Debug)]
+pub(crate) struct InstalledLicense {
+    pub(crate) hash: LicenseHash,
+    pub(crate) id: LicenseId,
+    pub(crate) vendor: VendorId,
+    pub(crate) note: Box<[u8]>,
+    pub(crate) replaces: Box<[LicenseId]>,
+    pub(crate) entitlements: u32,
+    pub(crate) actor: Actor,
+    /// Taken off, but leases that are ending still name it.
+    pub(crate) removed: Option<RightEnd>,
+}
+
+impl InstalledLicense {
+    pub(crate) fn rights(&self, first: EntitlementId) -> impl Iterator<Item = EntitlementId> + use<> {
+        (first.0..first.0 + self.entitlements).map(EntitlementId)
+    }
+}
+
+/// Somebody in line.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) lease: LeaseId,
+    pub(crate) attempt: u32,
+    pub(crate) content: ContentDigest,
+    pub(crate) holder: Holder,
+    pub(crate) items: Vec<WishItem>,
+    pub(crate) ttl_ms: u64,
+    pub(crate) linger_ms: u64,
+    pub(crate) gives_up: Timestamp,
+    /// Soft: when it leaves if it does not ask again.
+    pub(crate) due: Timestamp,
+}
+
+/// An id that is not live but not forgotten either.
+#[derive(Debug)]
+pub(crate) struct Remembered {
+    pub(crate) attempt: u32,
+    pub(crate) content: Option<ContentDigest>,
+    pub(crate) denial: Option<Box<Denial>>,
+    pub(crate) ended: Option<EndReason>,
+    pub(crate) forget: Timestamp,
+}
+
+/// What a client that comes back is asked about.
+#[derive(Debug)]
+pub(crate) struct FreedByPresence {
+    pub(crate) address: Option<String>,
+    pub(crate) right_until: Timestamp,
+}
+
+/// Events of one entry, with what they weigh.
+#[derive(Debug)]
+pub(crate) struct Sink<'a> {
+    pub(crate) events: &'a mut Vec<Event>,
+    pub(crate) bytes: usize,
+    /// Follow-ups stop here.
+    pub(crate) follow_ups_until: usize,
+}
+
+impl<'a> Sink<'a> {
+    pub(crate) fn new(events: &'a mut Vec<Event>) -> Self {
+        let bytes = events.iter().map(Event::weight).sum();
+        let follow_ups_until = events.len() + DUE_PER_BATCH_MAX;
+        Self { events, bytes, follow_ups_until }
+    }
+
+    /// No more follow-ups fit this entry; the rest is for the next.
+    pub(crate) fn full(&self) -> bool {
+        self.events.len() >= self.follow_ups_until || self.bytes >= ENTRY_BYTES_MAX / 2
+    }
+}
+
+impl Allocator {
+    /// An empty state, before the first entry.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        let start = Moment { at: Timestamp(0), wall_ms: 0 };
+        Self {
+            rules,
+            lineage: Lineage::default(),
+            epoch: Epoch(0),
+            index: Index(0),
+            head: start,
+            quarantine_until: None,
+            clock_held: false,
+            forgotten_until: Timestamp(0),
+            vendors: Vec::new(),
+            pools: Vec::new(),
+            rights: Vec::new(),
+            licenses: BTreeMap::new(),
+            leases: LeaseTable::default(),
+            line: BTreeMap::new(),
+            remembered: BTreeMap::new(),
+            presence_off: BTreeSet::new(),
+            holders: Holders::default(),
+            wishes: Wishes::default(),
+            keys: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            by_hash: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            successors: BTreeMap::new(),
+            waiting_ids: BTreeMap::new(),
+            next_order: 0,
+            forget: BTreeSet::new(),
+            dates: BTreeSet::new(),
+            stranded: BTreeSet::new(),
+            live: 0,
+            restless: 0,
+            now: start,
+            wheel: Wheel::default(),
+            waiters_due: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            presence: BTreeMap::new(),
+            freed_by_presence: BTreeMap::new(),
+            unsealed: Vec::new(),
+            fact_at: Timestamp(0),
+            verified: None,
+        }
+    }
+
+    /// Decides one batch: renewals and repeats first, then what is due (bounded), then the rest in their order.
+    ///
+    /// The driver appends `events` as one entry, calls [`Allocator::sealed`], and gives `left` to the next batch before anything newer.
+    pub fn decide_batch<T, C: Borrow<Command>>(&mut self, moment: Moment, commands: Vec<(T, C)>) -> Batch<T, C> {
+        let mut batch = Batch { events: Vec::new(), outcomes: Vec::with_capacity(commands.len()), left: Vec::new() };
+        self.step_to(moment);
+        let mut rest = Vec::with_capacity(commands.len());
+        let mut sink = Sink::new(&mut batch.events);
+        // A start comes before everything, and is alone in its entry.
+        let recovering = commands.iter().any(|(_, command)| matches!(command.borrow(), Command::Recover { .. }));
+        for (tag, command) in commands {
+            let first = match command.borrow() {
+                Command::Recover { .. } => true,
+                command => !recovering && self.is_repeat(command),
+            };
+            let fits = sink.events.len() + 2 * MOVES_PER_CHECKOUT_MAX <= EVENTS_MAX - DUE_PER_BATCH_MAX;
+            let outcome = if first && fits { self.try_decide(command.borrow(), &mut sink) } else { None };
+            match outcome {
+                Some(outcome) => batch.outcomes.push((tag, outcome)),
+                None => rest.push((tag, command)),
+            }
+        }
+        if recovering {
+            batch.left = rest;
+            return batch;
+        }
+        sink.follow_ups_until = sink.events.len() + DUE_PER_BATCH_MAX;
+        if self.rules.due_before_decide || rest.iter().any(|(_, command)| matches!(command.borrow(), Command::Sweep)) {
+            self.work(&mut sink);
+        }
+        let mut rest = rest.into_iter();
+        for (tag, command) in rest.by_ref() {
+            let (most_events, most_bytes) = most_that_may_come_of(command.borrow());
+            let fits =
+                sink.events.is_empty() || sink.events.len() + most_events <= EVENTS_MAX && sink.bytes + most_bytes <= ENTRY_BYTES_MAX;
+            let outcome = if fits { self.try_decide(command.borrow(), &mut sink) } else { None };
+            match outcome {
+                Some(outcome) => batch.outcomes.push((tag, outcome)),
+                None => {
+                    batch.left.push((tag, command));
+                    if !fits {
+                        break;
+                    }
+                }
+            }
+        }
+        batch.left.extend(rest);
+        self.mark_clock(&mut sink);
+        batch
+    }
+
+    /// Decides one command; appends what happened to `events` and has folded it in already.
+    ///
+    /// Goes on until the command is decided, however much is due; only [`Allocator::decide_batch`] keeps entries within their bounds.
+    pub fn decide(&mut self, moment: Moment, command: Command, events: &mut Vec<Event>) -> Outcome {
+        self.step_to(moment);
+        let mut sink = Sink::new(events);
+        let immediate = matches!(command, Command::Recover { .. }) || self.is_repeat(&command);
+        if immediate && let Some(outcome) = self.try_decide(&command, &mut sink) {
+            return outcome;
+        }
+        let works = self.rules.due_before_decide || matches!(command, Command::Sweep);
+        loop {
+            sink.follow_ups_until = sink.events.len() + DUE_PER_BATCH_MAX;
+            sink.bytes = 0;
+            if works {
+                self.work(&mut sink);
+            }
+            if let Some(outcome) = self.try_decide(&command, &mut sink) {
+                self.mark_clock(&mut sink);
+                return outcome;
+            }
+        }
+    }
+
+    fn step_to(&mut self, moment: Moment) {
+        self.now = Moment { at: self.now.at.max(moment.at), wall_ms: moment.wall_ms };
+    }
+
+    /// Renewals, and checkouts of ids that are live or wait: they come before what is due.
+    fn is_repeat(&self, command: &Command) -> bool {
+        match command {
+            Command::Renew { .. } => true,
+            Command::Checkout { lease, .. } => self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease),
+            _ => false,
+        }
+    }
+
+    fn mark_clock(&mut self, sink: &mut Sink<'_>) {
+        if sink.events.is_empty() && self.clock_mark_due().is_some_and(|due| due <= self.now.at) {
+            self.emit(sink, Event::ClockMarked);
+        }
+    }
+
+    pub(crate) fn clock_mark_due(&self) -> Option<Timestamp> {
+        (self.restless > 0 && self.rules.clock_is_marked).then(|| self.fact_at.after_ms(CLOCK_ENTRY_MS))
+    }
+
+    /// Folds a fact in and hands it out. A fact that does not fit here would stop every later start, so it stops this server now.
+    pub(crate) fn emit(&mut self, sink: &mut Sink<'_>, event: Event) {
+        if let Err(why) = self.fold(&event) {
+            panic!("decided what does not apply ({why}): {event:?}");
+        }
+        sink.bytes += event.weight();
+        sink.events.push(event);
+    }
+
+    /// Folds one committed entry in: for replay and standbys. `Err` describes an entry that does not fit; the server must stop.
+    ///
+    /// # Errors
+    /// What does not fit: an index out of order, a fact about nothing that is here, a broken conservation law.
+    pub fn apply_entry(&mut self, index: Index, moment: Moment, events: &[Event]) -> Result<(), String> {
+        if index.0 != self.index.0 + 1 {
+            return Err(format!("entry {} follows entry {}", index.0, self.index.0));
+        }
+        if moment.at < self.head.at {
+            return Err(format!("entry {}: lease time goes back from {} to {}", index.0, self.head.at.0, moment.at.0));
+        }
+        self.now = moment;
+        for (position, event) in events.iter().enumerate() {
+            self.fold(event).map_err(|why| format!("entry {}, event {position}: {why}", index.0))?;
+        }
+        self.sealed(index);
+        Ok(())
+    }
+
+    /// The driver says under which index the events since the last call will stand (granted leases remember it).
+    pub fn sealed(&mut self, index: Index) {
+        self.index = index;
+        self.head = self.now;
+        for slot in std::mem::take(&mut self.unsealed) {
+            // Released or gone in the same entry: nobody will ask.
+            if let Some(lease) = self.leases.get_mut(slot)
+                && lease.granted_index == UNSEALED
+            {
+                lease.granted_index = index.0;
+            }
+        }
+    }
+
+    /// The earliest lease time at which something is due. It may be early by about a second for a lease that is renewed; a sweep then
+    /// does nothing but look again.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        if self.has_backlog_now() {
+            return Some(self.now.at);
+        }
+        let bucket = self.wheel.first_bucket().map(|bucket| Timestamp(u64::from(bucket) << 10));
+        let ready = self.wheel.first_ready().map(|(due, _)| due);
+        let waiter = self.waiters_due.first().map(|(due, _)| *due);
+        let forget = self.forget.first().map(|(due, _)| due.after_ms(FORGET_EVERY_MS));
+        [bucket, ready, waiter, forget, self.quarantine_until, self.clock_mark_due()].into_iter().flatten().min()
+    }
+
+    /// The earliest civil time (unix ms) at which an entitlement begins or ends.
+    #[must_use]
+    pub fn next_civil_deadline_ms(&self) -> Option<i64> {
+        if self.clock_held {
+            return None;
+        }
+        self.dates.first().map(|(due, _)| (*due).max(self.now.wall_ms))
+    }
+
+    /// The state's lineage.
+    #[must_use]
+    pub fn lineage(&self) -> Lineage {
+        self.lineage
+    }
+
+    /// The state's epoch, 0 before the first `Recover`.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The last entry folded in or sealed.
+    #[must_use]
+    pub fn index(&self) -> Index {
+        self.index
+    }
+
+    /// Live leases, not counting lingering ones.
+    #[must_use]
+    pub fn leases(&self) -> usize {
+        self.live
+    }
+
+    /// The moment of the last entry: where the two clocks go on after a start.
+    #[must_use]
+    pub fn head_moment(&self) -> Moment {
+        self.head
+    }
+
+    /// The pool that an id means now: itself, or the one it became part of.
+    pub(crate) fn resolve(&self, mut pool: PoolId) -> PoolId {
+        while let Some(into) = self.aliases.get(&pool) {
+            pool = *into;
+        }
+        pool
+    }
+
+    pub(crate) fn pool(&self, pool: PoolId) -> Option<&Pool> {
+        self.pools.get(self.resolve(pool).0 as usize)?.as_ref()
+    }
+
+    pub(crate) fn pool_mut(&mut self, pool: PoolId) -> Option<&mut Pool> {
+        let pool = self.resolve(pool);
+        self.pools.get_mut(pool.0 as usize)?.as_mut()
+    }
+
+    pub(crate) fn right(&self, right: EntitlementId) -> Option<&Right> {
+        self.rights.get(right.0 as usize)?.as_ref()
+    }
+
+    pub(crate) fn right_mut(&mut self, right: EntitlementId) -> Option<&mut Right> {
+        self.rights.get_mut(right.0 as usize)?.as_mut()
+    }
+
+    pub(crate) fn vendor(&self, vendor: VendorId) -> Option<&Vendor> {
+        self.vendors.get(vendor.0 as usize)?.as_ref()
+    }
+}
+
+/// The most events and bytes that a command may add to an entry.
+fn most_that_may_come_of(command: &Command) -> (usize, usize) {
+    match command {
+        Command::Install(install) => (2 * crate::limits::ENDS_PER_INSTALL_MAX, 2 * install.license.note().text().len() + 65_536),
+        Command::Remove { .. } => (crate::limits::ENDS_PER_INSTALL_MAX, 65_536),
+        _ => (2 * MOVES_PER_CHECKOUT_MAX, 16_384),
+    }
+}

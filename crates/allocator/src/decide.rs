@@ -1,0 +1,731 @@
+//! What becomes of each command.
+
+use crate::{
+    Actor, Allocator, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event,
+    Grant, GrantItem, GrantedItem, Holder, LeaseId, Lineage, Outcome, PoolId, PoolNumbers, Refusal, ReleaseCause, RightEnd, VendorId,
+    allocator::{Pool, Sink},
+    limits::{
+        CLAIM_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, PRESENCE_OFF_MAX, REMEMBERED_MAX, TTL_MAX_MS_DEFAULT,
+        TTL_MS_MAX, TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS, WAITERS_MAX, WAITERS_PER_POOL_MAX,
+    },
+    matching::Placed,
+    store::{Phase, Slot, UNSEALED, WishItem},
+};
+
+/// A checkout's fields.
+struct Asked<'a> {
+    lease: LeaseId,
+    attempt: u32,
+    content: ContentDigest,
+    holder: &'a Holder,
+    vendor_keys: &'a [[u8; 32]],
+    items: &'a [CheckoutItem],
+    ttl_ms: Option<u64>,
+    wait_ms: Option<u64>,
+}
+
+impl Allocator {
+    /// Decides one command; `None` if it must wait until more of what is due was handled.
+    pub(crate) fn try_decide(&mut self, command: &Command, sink: &mut Sink<'_>) -> Option<Outcome> {
+        Some(match command {
+            Command::AcceptBorrowLoss { actor } => self.accept_borrow_loss(actor, sink),
+            Command::AcceptClock { actor } => {
+                self.emit(sink, Event::ClockAccepted { wall_ms: self.now.wall_ms, actor: actor.clone() });
+                self.work_dates(sink);
+                Outcome::Done
+            }
+            Command::Adopt { lease, holder, content, vendor_keys, items, ttl_ms } => {
+                self.adopt(*lease, holder, *content, vendor_keys, items, *ttl_ms, sink)
+            }
+            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms } => {
+                let asked = Asked {
+                    lease: *lease,
+                    attempt: *attempt,
+                    content: *content,
+                    holder,
+                    vendor_keys,
+                    items,
+                    ttl_ms: *ttl_ms,
+                    wait_ms: *wait_ms,
+                };
+                return self.checkout(&asked, sink);
+            }
+            Command::Install(install) => self.install_license(install, sink),
+            Command::PresenceClosed { lease, generation } => self.presence_closed(lease, *generation, sink),
+            Command::PresenceOpened { lease, generation } => {
+                if self.leases.find(lease).is_some_and(|slot| self.leases.at(slot).phase == Phase::Live) {
+                    let newest = self.presence.entry(*lease).or_default();
+                    *newest = (*newest).max(*generation);
+                }
+                Outcome::Done
+            }
+            Command::Reclaim { lease, now, actor } => self.reclaim(lease, *now, actor, sink),
+            Command::Recover { epoch, lineage } => self.decide_recover(*epoch, *lineage, sink),
+            Command::Release { lease } => self.release(*lease, sink),
+            Command::Remove { license, actor } => self.remove_license(license, actor, sink),
+            Command::Renew { lease, counter, nonce, idle_ms: _ } => self.renew(lease, *counter, nonce, sink),
+            Command::StepClock { to_ms, believed } => {
+                self.emit(sink, Event::ClockStepped { from_ms: self.now.wall_ms, to_ms: *to_ms, believed: *believed });
+                Outcome::Done
+            }
+            Command::Sweep => Outcome::Done,
+        })
+    }
+
+    // Starts and lineage.
+
+    fn decide_recover(&mut self, epoch: Epoch, lineage: Lineage, sink: &mut Sink<'_>) -> Outcome {
+        if epoch.0 != self.epoch.0 + 1 || u32::try_from(epoch.0).is_err() {
+            return Outcome::Refused(Refusal::Malformed("an epoch is one more than the last"));
+        }
+        let restored = self.epoch.0 > 0 && lineage != self.lineage && self.rules.quarantine_after_restore;
+        let quarantine_until = if restored {
+            // Lost history may have granted for as long as any license here permits.
+            let rights = self.rights.iter().flatten().map(|right| right.ttl_max_ms);
+            Some(self.now.at.after_ms(rights.max().unwrap_or(0).max(TTL_MAX_MS_DEFAULT)))
+        } else {
+            self.quarantine_until
+        };
+        self.emit(sink, Event::Recovered { epoch, lineage, quarantine_until });
+        Outcome::Recovered
+    }
+
+    fn accept_borrow_loss(&mut self, actor: &Actor, sink: &mut Sink<'_>) -> Outcome {
+        if self.quarantine_until.is_none() {
+            return Outcome::Refused(Refusal::NothingToDo("this history was not restored, or its quarantine is over"));
+        }
+        self.emit(sink, Event::BorrowLossAccepted { actor: actor.clone() });
+        Outcome::Done
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn adopt(
+        &mut self,
+        lease: LeaseId,
+        holder: &Holder,
+        content: ContentDigest,
+        vendor_keys: &[[u8; 32]],
+        items: &[CheckoutItem],
+        ttl_ms: u64,
+        sink: &mut Sink<'_>,
+    ) -> Outcome {
+        if let Some(slot) = self.leases.find(&lease)
+            && self.leases.at(slot).phase != Phase::Lingering
+        {
+            return if self.leases.at(slot).content == content { self.live(slot, sink) } else { Outcome::Refused(Refusal::IdTaken) };
+        }
+        if self.quarantine_until.is_none() {
+            return Outcome::Refused(Refusal::NothingToDo("nothing is adopted but after a restore"));
+        }
+        if let Some(ended) = self.ended(&lease) {
+            return Outcome::Ended { reason: ended, remaining_ms: 0 };
+        }
+        if let Err(refusal) = well_formed(items, vendor_keys) {
+            return Outcome::Refused(refusal);
+        }
+        let mut last = None;
+        for vendor in self.vendors_of(vendor_keys) {
+            let wished = match self.wished(vendor, items) {
+                Ok(wished) => wished,
+                Err(denial) => {
+                    last = Some(denial);
+                    continue;
+                }
+            };
+            let mut moves = Vec::new();
+            let mut granted = Vec::with_capacity(wished.len());
+            for item in &wished {
+                let charges = self.place(item.pool, item.rank(), item.seats.into(), &mut moves);
+                let charges = charges.or_else(|| self.pile_on(item.pool, item.rank(), item.seats).map(|charge| vec![charge]));
+                let Some(charges) = charges else {
+                    last = Some(self.hopeless(item).unwrap_or_else(|| self.no_seat_free(item)));
+                    break;
+                };
+                granted.push(GrantedItem { pool: item.pool, version: item.version, seats: item.seats, charges });
+            }
+            if granted.len() < wished.len() {
+                self.undo(moves);
+                continue;
+            }
+            self.hand_out(moves, sink);
+            // The promise that was shown stands, whatever is permitted now.
+            let (_, linger_ms) = self.terms_of(&granted, None);
+            let ttl_ms = ttl_ms.clamp(TTL_MS_MIN, TTL_MS_MAX);
+            self.emit(sink, Event::Adopted { lease, content, holder: holder.clone(), items: granted, ttl_ms, linger_ms });
+            let slot = self.leases.find(&lease).expect("just adopted");
+            return Outcome::Granted(Box::new(self.grant(slot)));
+        }
+        Outcome::Denied(last.unwrap_or_else(|| bare_denial(DenialCode::UnknownVendor)))
+    }
+
+    // One lease.
+
+    /// Why an id has ended, if it has.
+    fn ended(&self, lease: &LeaseId) -> Option<EndReason> {
+        let lingering = self.leases.find(lease).filter(|slot| self.leases.at(*slot).phase == Phase::Lingering);
+        self.remembered.get(lease).and_then(|known| known.ended).or(lingering.map(|_| EndReason::Released))
+    }
+
+    /// A client came back to a lease that its own presence connection had ended, with its right still running.
+    fn regret(&mut self, lease: &LeaseId, sink: &mut Sink<'_>) {
+        let Some(freed) = self.freed_by_presence.get(lease) else { return };
+        if self.rules.presence_regret && self.now.at < freed.right_until && self.presence_off.len() < PRESENCE_OFF_MAX {
+            let address = freed.address.clone();
+            self.emit(sink, Event::PresenceRegretted { lease: *lease, address });
+        }
+    }
+
+    /// Moves a lease's charges off ended entitlements, or marks it as ending if they fit nowhere.
+    pub(crate) fn settle(&mut self, slot: Slot, sink: &mut Sink<'_>) {
+        loop {
+            let mut stranded = None;
+            self.leases.each_charge(slot, |item, charge| {
+                if stranded.is_none() && self.right(charge.entitlement).is_some_and(|right| !right.in_force()) {
+                    stranded = Some((item, charge));
+                }
+            });
+            let Some((item, charge)) = stranded else { return };
+            let wished = self.leases.at(slot).wish.items[item];
+            let mut moves = Vec::new();
+            let placed =
+                if self.rules.charges_move { self.place(wished.pool, wished.rank(), charge.seats.into(), &mut moves) } else { None };
+            let lease = self.leases.at(slot).id;
+            let Some(charges) = placed else {
+                self.undo(moves);
+                let reason = match self.right(charge.entitlement).and_then(|right| right.ended) {
+                    Some(RightEnd::Removed) => EndReason::LicenseRemoved,
+                    Some(RightEnd::Replaced) => EndReason::LicenseReplaced,
+                    Some(RightEnd::Expired) | None => EndReason::LicenseEnded,
+                };
+                if self.leases.at(slot).phase == Phase::Lingering {
+                    self.emit(sink, Event::LingerEnded { lease });
+                } else {
+                    self.begin_ending(slot, reason, None, sink);
+                }
+                return;
+            };
+            self.hand_out(moves, sink);
+            for target in charges {
+                let moved =
+                    Event::ChargeMoved { lease, item: item as u8, from: charge.entitlement, to: target.entitlement, seats: target.seats };
+                self.emit(sink, moved);
+            }
+        }
+    }
+
+    /// Hands out moves that are folded in already.
+    fn hand_out(&mut self, moves: Vec<Event>, sink: &mut Sink<'_>) {
+        sink.bytes += moves.iter().map(Event::weight).sum::<usize>();
+        sink.events.extend(moves);
+    }
+
+    /// No renewal any more; free at the end of the present promise.
+    fn begin_ending(&mut self, slot: Slot, reason: EndReason, actor: Option<Actor>, sink: &mut Sink<'_>) {
+        let lease = self.leases.at(slot);
+        let (lease, due) = (lease.id, lease.deadline.max(self.now.at));
+        let event = if self.rules.ending_keeps_deadline {
+            Event::Ending { lease, due, reason, actor }
+        } else {
+            Event::Ended { lease, due, reason, linger_until: None, actor }
+        };
+        self.emit(sink, event);
+    }
+
+    /// The lease is heard and prolonged: every answer that carries a live lease is a renewal.
+    fn hear(&mut self, slot: Slot, sink: &mut Sink<'_>) {
+        let epoch = self.epoch_narrow();
+        let lease = self.leases.at(slot);
+        if lease.heard != epoch || lease.phase == Phase::Claimable {
+            let event = Event::Heard { lease: lease.id };
+            if self.rules.heard_is_durable {
+                self.emit(sink, event);
+            } else {
+                self.fold(&event).expect("a live lease can be heard");
+            }
+        } else {
+            let deadline = self.now.at.after_ms(self.ttl_of(slot));
+            let lease = self.leases.at_mut(slot);
+            lease.deadline = lease.deadline.max(deadline);
+        }
+    }
+
+    /// The answer about a lease that is not lingering, to one who may have it.
+    fn live(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Outcome {
+        if let Some(ended) = self.still_running(slot, sink) {
+            return ended;
+        }
+        self.hear(slot, sink);
+        let grant = self.grant(slot);
+        self.leases.at_mut(slot).regrant = false;
+        Outcome::Granted(Box::new(grant))
+    }
+
+    /// Settles a stranded lease first; the answer if it is ending.
+    fn still_running(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Option<Outcome> {
+        let id = self.leases.at(slot).id;
+        if self.rules.stranded_checked_at_renewal && !self.stranded.is_empty() && self.leases.at(slot).ending.is_none() {
+            self.settle(slot, sink);
+        }
+        let Some(lease) = self.leases.get(slot).filter(|lease| lease.id == id) else {
+            return Some(Outcome::Ended { reason: self.ended(&id).unwrap_or(EndReason::LicenseEnded), remaining_ms: 0 });
+        };
+        lease.ending.map(|reason| Outcome::Ended { reason, remaining_ms: lease.deadline.since_ms(self.now.at) })
+    }
+
+    pub(crate) fn grant(&self, slot: Slot) -> Grant {
+        let lease = self.leases.at(slot);
+        let mut grace_ms = u64::MAX;
+        let mut presence = true;
+        let mut vendor_data: Vec<String> = Vec::new();
+        let items = lease.wish.items.iter().enumerate().map(|(position, item)| {
+            let charges = self.leases.charges(slot, position);
+            let rights = charges.iter().filter_map(|charge| Some((self.right(charge.entitlement)?, charge.seats)));
+            let mut from: Vec<_> = rights
+                .map(|(right, seats)| {
+                    grace_ms = grace_ms.min(right.grace_ms);
+                    presence &= right.presence;
+                    if let Some(data) = right.vendor_data.as_deref()
+                        && !vendor_data.iter().any(|known| known == data)
+                    {
+                        vendor_data.push(data.to_owned());
+                    }
+                    (right.hash, right.position, seats)
+                })
+                .collect();
+            from.shrink_to_fit();
+            let feature = self.pool(item.pool).expect("a lease's pools are here as long as it is").feature.clone();
+            GrantItem { feature, version: item.version, seats: item.seats, from }
+        });
+        let items = items.collect();
+        Grant {
+            lease: lease.id,
+            granted_at: lease.granted_at,
+            granted_in: (lease.granted_index != UNSEALED).then(|| (Epoch(lease.granted_epoch.into()), crate::Index(lease.granted_index))),
+            ttl_ms: self.ttl_of(slot),
+            // A lease that moved to a stricter license may be kept longer here than it is promised.
+            remaining_ms: lease.deadline.since_ms(self.now.at).min(self.ttl_of(slot)),
+            grace_ms: if grace_ms == u64::MAX { 0 } else { grace_ms },
+            presence: presence && !self.regretted(slot),
+            items,
+            vendor_data,
+        }
+    }
+
+    fn renew(&mut self, lease: &LeaseId, counter: u64, nonce: &[u8; 16], sink: &mut Sink<'_>) -> Outcome {
+        let slot = match self.leases.find(lease) {
+            Some(slot) if self.leases.at(slot).phase != Phase::Lingering => slot,
+            _ => {
+                self.regret(lease, sink);
+                return match self.ended(lease) {
+                    Some(reason) => Outcome::Ended { reason, remaining_ms: 0 },
+                    None => Outcome::Refused(Refusal::UnknownLease),
+                };
+            }
+        };
+        // Four bytes of the nonce tell clones apart but for one renewal in four thousand million; the next renewal shows them.
+        let nonce = u32::from_le_bytes([nonce[0], nonce[1], nonce[2], nonce[3]]);
+        let last = self.leases.at(slot);
+        if self.rules.counters_detect_clones {
+            if counter < last.counter {
+                return Outcome::Refused(Refusal::StaleCounter);
+            }
+            if counter == last.counter && counter != 0 && nonce != last.nonce {
+                return Outcome::Refused(Refusal::ClonedClient);
+            }
+        }
+        if let Some(ended) = self.still_running(slot, sink) {
+            return ended;
+        }
+        self.hear(slot, sink);
+        let (at, ttl_ms) = (self.now.at, self.ttl_of(slot));
+        let lease = self.leases.at_mut(slot);
+        lease.counter = counter;
+        lease.nonce = nonce;
+        Outcome::Renewed { remaining_ms: lease.deadline.since_ms(at).min(ttl_ms), regrant: lease.regrant }
+    }
+
+    /// When the seats are free after a release now, if they linger. An ending lease does not: its seats are awaited.
+    fn linger_until(&self, slot: Slot, from: crate::Timestamp) -> Option<crate::Timestamp> {
+        let lease = self.leases.at(slot);
+        let until = from.after_ms(lease.wish.linger_ms.into());
+        (until > self.now.at && lease.ending.is_none()).then_some(until)
+    }
+
+    fn release(&mut self, lease: LeaseId, sink: &mut Sink<'_>) -> Outcome {
+        if let Some(slot) = self.leases.find(&lease) {
+            let found = self.leases.at(slot);
+            if found.phase == Phase::Lingering {
+                return Outcome::Released { linger_ms: found.deadline.since_ms(self.now.at) };
+            }
+            let linger_until = self.linger_until(slot, self.now.at);
+            self.emit(sink, Event::Released { lease, cause: ReleaseCause::Holder, linger_until });
+            self.work_lines(sink);
+            return Outcome::Released { linger_ms: linger_until.map_or(0, |until| until.since_ms(self.now.at)) };
+        }
+        if self.waiting_ids.contains_key(&lease) {
+            self.emit(sink, Event::Dequeued { lease, reason: DequeueReason::Released });
+            self.work_lines(sink);
+            return Outcome::Released { linger_ms: 0 };
+        }
+        if self.ended(&lease).is_some() {
+            return Outcome::Released { linger_ms: 0 };
+        }
+        if self.rules.release_before_known {
+            if self.remembered.len() >= REMEMBERED_MAX && !self.remembered.contains_key(&lease) {
+                return Outcome::Refused(Refusal::LimitReached("remembered ids"));
+            }
+            self.emit(sink, Event::ReleasedUnknown { lease });
+        }
+        Outcome::Released { linger_ms: 0 }
+    }
+
+    fn presence_closed(&mut self, lease: &LeaseId, generation: u64, sink: &mut Sink<'_>) -> Outcome {
+        let newest = self.presence.get(lease).copied();
+        if newest != Some(generation) && self.rules.presence_generation {
+            return Outcome::Done;
+        }
+        let Some(slot) = self.leases.find(lease).filter(|slot| self.leases.at(*slot).phase == Phase::Live) else {
+            return Outcome::Done;
+        };
+        self.presence.remove(lease);
+        let mut permitted = true;
+        self.leases.each_charge(slot, |_, charge| permitted &= self.right(charge.entitlement).is_none_or(|right| right.presence));
+        if permitted && !self.regretted(slot) {
+            let linger_until = self.linger_until(slot, self.now.at);
+            self.emit(sink, Event::Released { lease: *lease, cause: ReleaseCause::Presence, linger_until });
+            self.work_lines(sink);
+        }
+        Outcome::Done
+    }
+
+    /// Presence is turned off for the address of this lease's holder.
+    fn regretted(&self, slot: Slot) -> bool {
+        let address = || self.leases.at(slot).holder.holder().address;
+        !self.presence_off.is_empty() && address().is_some_and(|claim| self.presence_off.contains(&claim.value))
+    }
+
+    fn reclaim(&mut self, lease: &LeaseId, now: bool, actor: &Actor, sink: &mut Sink<'_>) -> Outcome {
+        let Some(slot) = self.leases.find(lease) else {
+            return match self.ended(lease) {
+                Some(_) => Outcome::Reclaimed { remaining_ms: 0 },
+                None if self.waiting_ids.contains_key(lease) => {
+                    Outcome::Refused(Refusal::NothingToDo("it waits in line and holds nothing"))
+                }
+                None => Outcome::Refused(Refusal::UnknownLease),
+            };
+        };
+        let found = self.leases.at(slot);
+        let (phase, ending, due) = (found.phase, found.ending, found.deadline);
+        if phase == Phase::Lingering {
+            self.emit(sink, Event::LingerEnded { lease: *lease });
+            self.work_lines(sink);
+            return Outcome::Reclaimed { remaining_ms: 0 };
+        }
+        let actor = Some(actor.clone());
+        if now {
+            self.emit(sink, Event::Ended { lease: *lease, due, reason: EndReason::Reclaimed, linger_until: None, actor });
+            self.work_lines(sink);
+            return Outcome::Reclaimed { remaining_ms: 0 };
+        }
+        if ending.is_none() {
+            self.begin_ending(slot, EndReason::Reclaimed, actor, sink);
+        }
+        Outcome::Reclaimed { remaining_ms: due.since_ms(self.now.at) }
+    }
+
+    // Checkout.
+
+    fn checkout(&mut self, asked: &Asked<'_>, sink: &mut Sink<'_>) -> Option<Outcome> {
+        if let Err(refusal) = well_formed(asked.items, asked.vendor_keys) {
+            return Some(Outcome::Refused(refusal));
+        }
+        if let Some(outcome) = self.known(asked, sink) {
+            return Some(outcome);
+        }
+        if self.quarantine_until.is_some() {
+            return Some(self.deny(asked, None, bare_denial(DenialCode::Quarantine), sink));
+        }
+        if self.remembered.len() >= REMEMBERED_MAX {
+            return Some(Outcome::Refused(Refusal::LimitReached("remembered ids")));
+        }
+        if self.leases.len() >= LEASES_MAX {
+            return Some(self.deny(asked, None, bare_denial(DenialCode::ServerFull), sink));
+        }
+        let mut no_seat: Option<(VendorId, Vec<WishItem>, Denial)> = None;
+        let mut other: Option<(VendorId, Denial)> = None;
+        for vendor in self.vendors_of(asked.vendor_keys) {
+            let wished = match self.wished(vendor, asked.items) {
+                Ok(wished) => wished,
+                Err(denial) => {
+                    other.get_or_insert((vendor, denial));
+                    continue;
+                }
+            };
+            if self.rules.due_before_decide && wished.iter().any(|item| self.unsettled(item.pool)) {
+                return None;
+            }
+            if let Some(item) = wished.iter().find(|item| self.pool_is_full_of_leases(item.pool)) {
+                other.get_or_insert((vendor, Denial { code: DenialCode::ServerFull, ..self.no_seat_free(item) }));
+                continue;
+            }
+            let behind =
+                self.rules.queue_strict && wished.iter().any(|item| self.pool(item.pool).is_some_and(|pool| !pool.line.is_empty()));
+            let placed = match wished.iter().find_map(|item| self.hopeless(item)) {
+                Some(denial) => Placed::Hopeless(denial),
+                None if behind => {
+                    let first = wished.iter().find(|item| self.pool(item.pool).is_some_and(|pool| !pool.line.is_empty()));
+                    Placed::NoSeatFree(self.no_seat_free(first.expect("just found")))
+                }
+                None => self.place_all(&wished),
+            };
+            match placed {
+                Placed::Fits { items, moves } => {
+                    self.hand_out(moves, sink);
+                    let (ttl_ms, linger_ms) = self.terms_of(&items, asked.ttl_ms);
+                    self.emit(
+                        sink,
+                        Event::Granted {
+                            lease: asked.lease,
+                            attempt: asked.attempt,
+                            content: asked.content,
+                            holder: asked.holder.clone(),
+                            items,
+                            ttl_ms,
+                            linger_ms,
+                            claim_due: None,
+                        },
+                    );
+                    let slot = self.leases.find(&asked.lease).expect("just granted");
+                    return Some(Outcome::Granted(Box::new(self.grant(slot))));
+                }
+                Placed::NoSeatFree(denial) => {
+                    no_seat.get_or_insert((vendor, wished, denial));
+                }
+                Placed::Hopeless(denial) => {
+                    if other.as_ref().is_none_or(|(_, denial)| denial.code == DenialCode::UnknownFeature) {
+                        other = Some((vendor, denial));
+                    }
+                }
+            }
+        }
+        if let Some((vendor, wished, denial)) = no_seat {
+            // Nobody is turned away over a seat whose time is up but not handled yet.
+            if self.rules.due_before_decide && self.due_backlog() {
+                return None;
+            }
+            return Some(match asked.wait_ms {
+                Some(wait_ms) if wait_ms > 0 => self.queue(asked, vendor, wished, wait_ms.min(WAIT_MS_MAX), denial, sink),
+                _ => self.deny(asked, Some(vendor), denial, sink),
+            });
+        }
+        Some(match other {
+            Some((vendor, denial)) => self.deny(asked, Some(vendor), denial, sink),
+            None => self.deny(asked, None, bare_denial(DenialCode::UnknownVendor), sink),
+        })
+    }
+
+    /// The answer for an id that was seen before; `None` if it is to be decided (anew).
+    fn known(&mut self, asked: &Asked<'_>, sink: &mut Sink<'_>) -> Option<Outcome> {
+        let stale =
+            |last: u32| (asked.attempt < last && self.rules.attempts_ordered).then_some(Outcome::Refused(Refusal::StaleAttempt { last }));
+        if let Some(slot) = self.leases.find(&asked.lease)
+            && self.leases.at(slot).phase != Phase::Lingering
+        {
+            let lease = self.leases.at(slot);
+            if lease.content != asked.content {
+                return Some(Outcome::Refused(Refusal::IdTaken));
+            }
+            return Some(stale(lease.attempt).unwrap_or_else(|| self.live(slot, sink)));
+        }
+        if let Some(order) = self.waiting_ids.get(&asked.lease).copied() {
+            let waiter = &self.line[&order];
+            if waiter.content != asked.content {
+                return Some(Outcome::Refused(Refusal::IdTaken));
+            }
+            let (stale, due) = (stale(waiter.attempt), waiter.due);
+            return Some(stale.unwrap_or_else(|| {
+                let asks_by = self.now.at.after_ms(WAIT_TTL_MS);
+                self.waiters_due.remove(&(due, order));
+                if let Some(waiter) = self.line.get_mut(&order) {
+                    waiter.due = waiter.gives_up.min(asks_by);
+                    self.waiters_due.insert((waiter.due, order));
+                }
+                self.place_in_line(order)
+            }));
+        }
+        if let Some(known) = self.remembered.get(&asked.lease) {
+            if known.content.is_some_and(|content| content != asked.content) {
+                return Some(Outcome::Refused(Refusal::IdTaken));
+            }
+            if known.ended.is_none() {
+                let same = known.denial.as_ref().filter(|_| known.attempt == asked.attempt && self.rules.attempts_ordered);
+                return stale(known.attempt).or_else(|| same.map(|denial| Outcome::Denied((**denial).clone())));
+            }
+        }
+        if self.ended(&asked.lease).is_some() {
+            self.regret(&asked.lease, sink);
+            return Some(Outcome::Denied(bare_denial(DenialCode::LeaseEnded)));
+        }
+        None
+    }
+
+    fn deny(&mut self, asked: &Asked<'_>, vendor: Option<VendorId>, denial: Denial, sink: &mut Sink<'_>) -> Outcome {
+        self.emit(
+            sink,
+            Event::Denied {
+                lease: asked.lease,
+                attempt: asked.attempt,
+                content: asked.content,
+                holder: asked.holder.clone(),
+                vendor,
+                denial: denial.clone(),
+            },
+        );
+        Outcome::Denied(denial)
+    }
+
+    fn queue(
+        &mut self,
+        asked: &Asked<'_>,
+        vendor: VendorId,
+        wished: Vec<WishItem>,
+        wait_ms: u64,
+        denial: Denial,
+        sink: &mut Sink<'_>,
+    ) -> Outcome {
+        let full = |pool: PoolId| self.pool(pool).is_some_and(|pool| pool.line.len() >= WAITERS_PER_POOL_MAX);
+        if self.line.len() >= WAITERS_MAX || wished.iter().any(|item| full(item.pool)) {
+            return self.deny(asked, Some(vendor), Denial { code: DenialCode::QueueFull, ..denial }, sink);
+        }
+        let items =
+            wished.into_iter().map(|item| GrantedItem { pool: item.pool, version: item.version, seats: item.seats, charges: Vec::new() });
+        let items: Vec<_> = items.collect();
+        // What is asked for is kept; at the grant it is bounded by the terms of what the lease is charged to then.
+        let ttl_ms = asked.ttl_ms.map_or(0, |ttl_ms| ttl_ms.clamp(TTL_MS_MIN, TTL_MS_MAX));
+        self.emit(
+            sink,
+            Event::Queued {
+                lease: asked.lease,
+                attempt: asked.attempt,
+                content: asked.content,
+                holder: asked.holder.clone(),
+                items,
+                ttl_ms,
+                linger_ms: 0,
+                gives_up: self.now.at.after_ms(wait_ms),
+            },
+        );
+        self.place_in_line(self.waiting_ids[&asked.lease])
+    }
+
+    /// The answer to somebody in line.
+    fn place_in_line(&self, order: u64) -> Outcome {
+        let waiter = &self.line[&order];
+        let ahead = |pool: PoolId| self.pool(pool).map_or(0, |pool| pool.line.range(..order).count());
+        let worst = waiter.items.iter().max_by_key(|item| ahead(item.pool)).copied();
+        let pool = worst.and_then(|item| self.pool(item.pool));
+        Outcome::Waiting {
+            place: worst.map_or(1, |item| ahead(item.pool) as u32 + 1),
+            pool: pool.map(Pool::numbers).unwrap_or_default(),
+            gives_up_in_ms: waiter.gives_up.since_ms(self.now.at),
+            first_due_ms: worst.and_then(|item| self.first_due_ms(item.pool)),
+        }
+    }
+
+    /// Grants, to the head of a line, what fits now; it must come for it.
+    pub(crate) fn serve(&mut self, order: u64, sink: &mut Sink<'_>) -> bool {
+        let items = self.line[&order].items.clone();
+        match self.place_all(&items) {
+            Placed::Fits { items, moves } => {
+                self.hand_out(moves, sink);
+                let waiter = &self.line[&order];
+                let asked = (waiter.ttl_ms > 0).then_some(waiter.ttl_ms);
+                let (ttl_ms, linger_ms) = self.terms_of(&items, asked);
+                let granted = Event::Granted {
+                    lease: waiter.lease,
+                    attempt: waiter.attempt,
+                    content: waiter.content,
+                    holder: waiter.holder.clone(),
+                    items,
+                    ttl_ms,
+                    linger_ms,
+                    claim_due: Some(self.now.at.after_ms(CLAIM_MS)),
+                };
+                self.emit(sink, granted);
+                true
+            }
+            Placed::NoSeatFree(_) => false,
+            Placed::Hopeless(_) => {
+                let lease = self.line[&order].lease;
+                self.emit(sink, Event::Dequeued { lease, reason: DequeueReason::Hopeless });
+                true
+            }
+        }
+    }
+
+    // What a checkout names.
+
+    /// The vendors that these keys name here, in the order of the keys.
+    fn vendors_of(&self, keys: &[[u8; 32]]) -> Vec<VendorId> {
+        let mut vendors = Vec::with_capacity(1);
+        for key in keys {
+            if let Some(vendor) = self.keys.get(key)
+                && !vendors.contains(vendor)
+            {
+                vendors.push(*vendor);
+            }
+        }
+        vendors
+    }
+
+    fn wished(&self, vendor: VendorId, items: &[CheckoutItem]) -> Result<Vec<WishItem>, Denial> {
+        let features = self.vendor(vendor).map(|vendor| &vendor.features);
+        items
+            .iter()
+            .map(|item| match features.and_then(|features| features.get(&item.feature)) {
+                Some(pool) => Ok(WishItem { pool: self.resolve(pool), version: item.version, seats: item.seats }),
+                None => {
+                    let feature = Some(item.feature.clone());
+                    Err(Denial { feature, seats: item.seats, ..bare_denial(DenialCode::UnknownFeature) })
+                }
+            })
+            .collect()
+    }
+
+    /// Something in this pool comes before a newcomer: leases without their entitlement, or a line that was not looked at since seats came.
+    fn unsettled(&self, pool: PoolId) -> bool {
+        let pool = self.resolve(pool);
+        self.dirty.contains(&pool) || self.stranded.range((pool, EntitlementId(0))..=(pool, EntitlementId(u32::MAX))).next().is_some()
+    }
+
+    fn pool_is_full_of_leases(&self, pool: PoolId) -> bool {
+        let leases = |pool: &Pool| {
+            let rights = pool.rights.iter().filter_map(|right| self.right(*right));
+            rights.flat_map(|right| right.held.values()).map(std::collections::BTreeSet::len).sum::<usize>()
+        };
+        // Leases are counted only where seats already say that there may be so many.
+        self.pool(pool).is_some_and(|pool| pool.taken() >= u64::from(LEASES_PER_POOL_MAX) && leases(pool) >= LEASES_PER_POOL_MAX as usize)
+    }
+}
+
+fn well_formed(items: &[CheckoutItem], vendor_keys: &[[u8; 32]]) -> Result<(), Refusal> {
+    if items.is_empty() || items.len() > ITEMS_PER_CHECKOUT_MAX {
+        return Err(Refusal::Malformed("a checkout has 1 to 32 parts"));
+    }
+    if vendor_keys.is_empty() {
+        return Err(Refusal::Malformed("a checkout names its vendor's keys"));
+    }
+    if items.iter().any(|item| item.seats == 0) {
+        return Err(Refusal::Malformed("a part has at least one seat"));
+    }
+    let twice = |(position, item): (usize, &CheckoutItem)| items[..position].iter().any(|other| other.feature == item.feature);
+    if items.iter().enumerate().any(twice) {
+        return Err(Refusal::Malformed("a feature is asked for once in a checkout"));
+    }
+    Ok(())
+}
+
+/// A denial that no pool's numbers belong to.
+fn bare_denial(code: DenialCode) -> Denial {
+    Denial { code, feature: None, seats: 0, pool: PoolNumbers::default(), first_due_ms: None, newest_version: None, at_civil_ms: None }
+}

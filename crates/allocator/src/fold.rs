@@ -1,0 +1,936 @@
+//! `apply`: how each fact changes the state, the same live, in replay and on a standby. It only adds up what facts name and never matches.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use triquest_license::{LicenseHash, LicenseId, VerifiedLicense, read_any};
+
+use crate::{
+    Actor, Allocator, Charge, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem,
+    Holder, LeaseId, PoolId, ReleaseCause, RightEnd, Timestamp, VendorId,
+    allocator::{FreedByPresence, InstalledLicense, Pool, Remembered, Right, Vendor, Waiter},
+    limits::{REMEMBER_MS, WAIT_TTL_MS},
+    store::{Features, Lease, Phase, READY, SPREAD, Slot, UNSEALED, Wish, WishItem},
+};
+
+/// What a fact about no such thing is answered.
+fn missing<T>(found: Option<T>, what: &str, id: impl std::fmt::Debug) -> Result<T, String> {
+    found.ok_or_else(|| format!("no {what} {id:?}"))
+}
+
+/// Takes a license out of an index by id.
+fn drop_from(index: &mut BTreeMap<(VendorId, LicenseId), BTreeSet<EntitlementId>>, key: (VendorId, LicenseId), first: EntitlementId) {
+    if let Some(firsts) = index.get_mut(&key) {
+        firsts.remove(&first);
+        if firsts.is_empty() {
+            index.remove(&key);
+        }
+    }
+}
+
+/// All that a grant and an adoption say.
+struct NewLease<'a> {
+    lease: LeaseId,
+    attempt: u32,
+    content: ContentDigest,
+    holder: &'a Holder,
+    items: &'a [GrantedItem],
+    ttl_ms: u64,
+    linger_ms: u64,
+    claim_due: Option<Timestamp>,
+    may_go_over: bool,
+}
+
+impl Allocator {
+    /// Folds one fact in at the present moment.
+    pub(crate) fn fold(&mut self, event: &Event) -> Result<(), String> {
+        self.fact_at = self.now.at;
+        match event {
+            Event::Adopted { lease, content, holder, items, ttl_ms, linger_ms } => self.add_lease(&NewLease {
+                lease: *lease,
+                attempt: 0,
+                content: *content,
+                holder,
+                items,
+                ttl_ms: *ttl_ms,
+                linger_ms: *linger_ms,
+                claim_due: None,
+                may_go_over: true,
+            }),
+            Event::BorrowLossAccepted { .. } | Event::QuarantineEnded => {
+                self.quarantine_until = None;
+                self.all_lines_dirty();
+                Ok(())
+            }
+            Event::ChargeMoved { lease, item, from, to, seats } => self.move_charge(*lease, usize::from(*item), *from, *to, *seats),
+            Event::ClockAccepted { wall_ms, .. } => {
+                self.clock_held = false;
+                self.now.wall_ms = *wall_ms;
+                self.reschedule_dates();
+                Ok(())
+            }
+            Event::ClockMarked => Ok(()),
+            Event::ClockStepped { believed, .. } => {
+                self.clock_held = !believed;
+                Ok(())
+            }
+            Event::Denied { lease, attempt, content, denial, .. } => {
+                if self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease) {
+                    return Err(format!("a denial of {lease}, which is live or waits"));
+                }
+                let denial = Some(Box::new(denial.clone()));
+                self.remember(
+                    *lease,
+                    Remembered { attempt: *attempt, content: Some(*content), denial, ended: None, forget: self.forget_at() },
+                );
+                Ok(())
+            }
+            Event::Dequeued { lease, reason } => self.dequeue(lease, *reason),
+            Event::Ending { lease, due, reason, .. } => self.mark_ending(lease, *due, *reason),
+            Event::Ended { lease, reason, linger_until, .. } => self.end_lease(lease, *reason, *linger_until),
+            Event::EntitlementBegan { entitlement } => self.begin_right(*entitlement),
+            Event::EntitlementEnded { entitlement, reason } => self.end_right(*entitlement, *reason),
+            Event::Forgot { until } => {
+                while let Some((due, lease)) = self.forget.first().copied()
+                    && due <= *until
+                {
+                    self.forget.pop_first();
+                    self.remembered.remove(&lease);
+                    self.freed_by_presence.remove(&lease);
+                }
+                self.forgotten_until = *until;
+                Ok(())
+            }
+            Event::Granted { lease, attempt, content, holder, items, ttl_ms, linger_ms, claim_due } => self.add_lease(&NewLease {
+                lease: *lease,
+                attempt: *attempt,
+                content: *content,
+                holder,
+                items,
+                ttl_ms: *ttl_ms,
+                linger_ms: *linger_ms,
+                claim_due: *claim_due,
+                may_go_over: !self.rules.grant_within_total,
+            }),
+            Event::Heard { lease } => {
+                let slot = missing(self.leases.find(lease), "lease", lease)?;
+                let (epoch, ttl_ms) = (self.epoch_narrow(), self.ttl_of(slot));
+                self.change(slot, |lease, now| {
+                    lease.heard = epoch;
+                    if lease.phase == Phase::Claimable {
+                        lease.phase = Phase::Live;
+                    }
+                    if lease.ending.is_none() {
+                        lease.deadline = now.after_ms(ttl_ms);
+                    }
+                });
+                Ok(())
+            }
+            Event::LicenseInstalled { license, note, vendor, first_entitlement, pools, actor } => {
+                self.install(license, note, *vendor, *first_entitlement, pools, actor, None)
+            }
+            Event::LicenseRemoved { license, reason, .. } => {
+                let first = missing(self.by_hash.remove(license), "license", license)?;
+                let installed = missing(self.licenses.get_mut(&first), "license", first)?;
+                installed.removed = Some(*reason);
+                let vendor = installed.vendor;
+                let (id, replaces) = (installed.id.clone(), installed.replaces.clone());
+                drop_from(&mut self.by_id, (vendor, id), first);
+                for old in replaces {
+                    drop_from(&mut self.successors, (vendor, old), first);
+                }
+                let rights: Vec<_> = self.licenses[&first].rights(first).collect();
+                for right in rights {
+                    self.schedule(right);
+                }
+                self.purge(first);
+                Ok(())
+            }
+            Event::LingerEnded { lease } => {
+                let slot = missing(self.leases.find(lease), "lease", lease)?;
+                if self.leases.at(slot).phase != Phase::Lingering {
+                    return Err(format!("the end of linger of {lease}, which is live"));
+                }
+                self.drop_lease(slot)
+            }
+            Event::PoolOpened { pool, vendor, feature } => {
+                if pool.0 as usize != self.pools.len() {
+                    return Err(format!("{pool:?} opened after {} pools", self.pools.len()));
+                }
+                let owner = missing(self.vendors.get_mut(vendor.0 as usize).and_then(Option::as_mut), "vendor", vendor)?;
+                if !owner.features.insert(feature.clone(), *pool) {
+                    return Err(format!("a second pool for {feature}"));
+                }
+                self.pools.push(Some(Pool::new(*vendor, feature.clone())));
+                Ok(())
+            }
+            Event::PresenceRegretted { lease, address } => {
+                self.freed_by_presence.remove(lease);
+                if let Some(address) = address {
+                    self.presence_off.insert(address.clone());
+                }
+                Ok(())
+            }
+            Event::Queued { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up } => {
+                if self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease) {
+                    return Err(format!("a second place for {lease}"));
+                }
+                let items = items.iter().map(|item| WishItem { pool: item.pool, version: item.version, seats: item.seats }).collect();
+                self.add_waiter(Waiter {
+                    lease: *lease,
+                    attempt: *attempt,
+                    content: *content,
+                    holder: holder.clone(),
+                    items,
+                    ttl_ms: *ttl_ms,
+                    linger_ms: *linger_ms,
+                    gives_up: *gives_up,
+                    due: Timestamp(0),
+                })
+            }
+            Event::Recovered { epoch, lineage, quarantine_until } => {
+                if epoch.0 != self.epoch.0 + 1 || u32::try_from(epoch.0).is_err() {
+                    return Err(format!("epoch {} follows epoch {}", epoch.0, self.epoch.0));
+                }
+                self.recover(*epoch);
+                self.lineage = *lineage;
+                self.quarantine_until = *quarantine_until;
+                Ok(())
+            }
+            Event::Released { lease, cause, linger_until } => {
+                let reason = match cause {
+                    ReleaseCause::Holder => EndReason::Released,
+                    ReleaseCause::Presence => EndReason::Presence,
+                };
+                self.end_lease(lease, reason, *linger_until)
+            }
+            Event::ReleasedUnknown { lease } => {
+                if self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease) {
+                    return Err(format!("{lease} is known"));
+                }
+                let (attempt, content) = self.remembered.get(lease).map_or((0, None), |known| (known.attempt, known.content));
+                let ended = Some(EndReason::Released);
+                self.remember(*lease, Remembered { attempt, content, denial: None, ended, forget: self.forget_at() });
+                Ok(())
+            }
+            Event::VendorKeys { vendor, name, keys } => self.add_keys(*vendor, name, keys),
+            Event::VendorsMerged { from, into, pools } => self.merge_vendors(*from, *into, pools),
+        }
+    }
+
+    /// Epochs are kept in 32 bits; [`Event::Recovered`] checks that they fit.
+    pub(crate) fn epoch_narrow(&self) -> u32 {
+        u32::try_from(self.epoch.0).unwrap_or(u32::MAX)
+    }
+
+    fn forget_at(&self) -> Timestamp {
+        self.now.at.after_ms(REMEMBER_MS)
+    }
+
+    pub(crate) fn remember(&mut self, lease: LeaseId, remembered: Remembered) {
+        let forget = remembered.forget;
+        if let Some(before) = self.remembered.insert(lease, remembered) {
+            self.forget.remove(&(before.forget, lease));
+        }
+        self.forget.insert((forget, lease));
+    }
+
+    fn unremember(&mut self, lease: &LeaseId) {
+        if let Some(before) = self.remembered.remove(lease) {
+            self.forget.remove(&(before.forget, *lease));
+        }
+    }
+
+    pub(crate) fn all_lines_dirty(&mut self) {
+        let pools: Vec<_> = self.line.values().flat_map(|waiter| waiter.items.iter().map(|item| item.pool)).collect();
+        for pool in pools {
+            let pool = self.resolve(pool);
+            self.dirty.insert(pool);
+        }
+    }
+
+    fn line_dirty(&mut self, pool: PoolId) {
+        let pool = self.resolve(pool);
+        if self.pool(pool).is_some_and(|pool| !pool.line.is_empty()) {
+            self.dirty.insert(pool);
+        }
+    }
+
+    // Leases.
+
+    fn add_lease(&mut self, new: &NewLease<'_>) -> Result<(), String> {
+        let id = new.lease;
+        if self.leases.find(&id).is_some() {
+            return Err(format!("a second grant for {id}"));
+        }
+        if new.items.is_empty() {
+            return Err(format!("a grant of nothing for {id}"));
+        }
+        for item in new.items {
+            let pool = self.resolve(item.pool);
+            let mut sum = 0u64;
+            for charge in &item.charges {
+                let right = missing(self.right(charge.entitlement), "entitlement", charge.entitlement)?;
+                if self.resolve(right.pool) != pool || !right.in_force() || charge.seats == 0 {
+                    return Err(format!("{:?} cannot be charged for {id}", charge.entitlement));
+                }
+                if !new.may_go_over && right.free() < charge.seats.into() {
+                    return Err(format!("{:?} has no {} seats for {id}", charge.entitlement, charge.seats));
+                }
+                sum += u64::from(charge.seats);
+            }
+            if sum != u64::from(item.seats) || sum == 0 {
+                return Err(format!("charges of {id} add up to {sum}, not {}", item.seats));
+            }
+            if !new.may_go_over && missing(self.pool(pool), "pool", pool)?.free() < sum {
+                return Err(format!("a grant to {id} would go over the pool's total"));
+            }
+        }
+        self.leave_line(&id);
+        self.unremember(&id);
+        let epoch = self.epoch_narrow();
+        let (phase, deadline) = match new.claim_due {
+            Some(due) => (Phase::Claimable, due),
+            None => (Phase::Live, self.now.at.after_ms(new.ttl_ms)),
+        };
+        let wish = self.wish(new.items, new.ttl_ms, new.linger_ms);
+        let holder = self.holders.intern(new.holder);
+        let slot = self.put_lease(
+            new.items,
+            Lease {
+                id,
+                content: new.content,
+                holder,
+                charged_to: SPREAD,
+                wish,
+                granted_at: self.now.at,
+                granted_index: UNSEALED,
+                deadline,
+                counter: 0,
+                nonce: 0,
+                granted_epoch: epoch,
+                heard: if new.claim_due.is_some() { 0 } else { epoch },
+                attempt: new.attempt,
+                bucket: 0,
+                ending: None,
+                phase,
+                regrant: false,
+            },
+        )?;
+        self.unsealed.push(slot);
+        Ok(())
+    }
+
+    /// What a lease is for, shared with all that want the same.
+    pub(crate) fn wish(&mut self, items: &[GrantedItem], ttl_ms: u64, linger_ms: u64) -> Arc<Wish> {
+        let aliases = &self.aliases;
+        let resolve = |mut pool| {
+            while let Some(into) = aliases.get(&pool) {
+                pool = *into;
+            }
+            pool
+        };
+        let items = items.iter().map(|item| WishItem { pool: resolve(item.pool), version: item.version, seats: item.seats });
+        self.wishes.intern(items, ttl_ms, linger_ms)
+    }
+
+    /// Puts a lease into the slab and charges it to what the items say.
+    pub(crate) fn put_lease(&mut self, items: &[GrantedItem], mut lease: Lease) -> Result<Slot, String> {
+        let mut charges: Vec<Vec<Charge>> = Vec::new();
+        match items {
+            [GrantedItem { charges, .. }] if charges.len() == 1 => lease.charged_to = charges[0].entitlement.0,
+            _ => {
+                lease.charged_to = SPREAD;
+                charges = items.iter().map(|item| item.charges.clone()).collect();
+                charges.iter_mut().for_each(|part| part.sort_unstable());
+            }
+        }
+        let (restless, live) = (self.is_restless(&lease), lease.phase != Phase::Lingering);
+        let deadline = lease.deadline;
+        let slot = self.leases.insert(lease, charges);
+        self.leases.at_mut(slot).bucket = self.wheel.put(slot, deadline);
+        self.restless += usize::from(restless);
+        self.live += usize::from(live);
+        for item in items {
+            let rank = crate::store::asked_rank(item.version.as_ref());
+            for charge in &item.charges {
+                let right = missing(self.right_mut(charge.entitlement), "entitlement", charge.entitlement)?;
+                right.charged += u64::from(charge.seats);
+                right.held.entry(rank).or_default().insert(slot);
+            }
+            let pool = missing(self.pool_mut(item.pool), "pool", item.pool)?;
+            let seats = u64::from(item.seats);
+            pool.charged += item.charges.iter().map(|charge| u64::from(charge.seats)).sum::<u64>();
+            if live {
+                pool.used += seats;
+            } else {
+                pool.lingering += seats;
+            }
+            pool.conserved()?;
+        }
+        Ok(slot)
+    }
+
+    /// A lease's time to live: as granted, but not longer than the vendor permits for what it is charged to by now.
+    pub(crate) fn ttl_of(&self, slot: Slot) -> u64 {
+        let mut ttl_ms = u64::from(self.leases.at(slot).wish.ttl_ms);
+        self.leases.each_charge(slot, |_, charge| {
+            if let Some(right) = self.right(charge.entitlement) {
+                ttl_ms = ttl_ms.min(right.ttl_max_ms);
+            }
+        });
+        ttl_ms
+    }
+
+    pub(crate) fn is_restless(&self, lease: &Lease) -> bool {
+        lease.phase != Phase::Live || lease.ending.is_some() || lease.heard != self.epoch_narrow()
+    }
+
+    /// Changes a lease, keeping the count of restless ones and the wheel right.
+    pub(crate) fn change(&mut self, slot: Slot, f: impl FnOnce(&mut Lease, Timestamp)) {
+        let now = self.now.at;
+        let before = self.is_restless(self.leases.at(slot));
+        let lease = self.leases.at_mut(slot);
+        let deadline = lease.deadline;
+        f(lease, now);
+        // The wheel finds a later deadline by itself, but not of a lease that it has just handed out; an earlier one must be put in.
+        if lease.deadline < deadline || lease.deadline != deadline && lease.bucket == READY {
+            lease.bucket = self.wheel.put(slot, lease.deadline);
+        }
+        let after = self.is_restless(self.leases.at(slot));
+        self.restless = self.restless + usize::from(after) - usize::from(before);
+    }
+
+    fn move_charge(&mut self, lease: LeaseId, item: usize, from: EntitlementId, to: EntitlementId, seats: u32) -> Result<(), String> {
+        let slot = missing(self.leases.find(&lease), "lease", lease)?;
+        let wished = *missing(self.leases.at(slot).wish.items.get(item), "part", item)?;
+        let target = missing(self.right(to), "entitlement", to)?;
+        if !target.in_force() || self.resolve(target.pool) != self.resolve(wished.pool) || target.rank() < wished.rank() {
+            return Err(format!("{to:?} cannot take over a charge of {lease}"));
+        }
+        if !self.leases.move_charge(slot, item, from, to, seats) {
+            return Err(format!("{lease} has no {seats} seats charged to {from:?}"));
+        }
+        let gone = !self.leases.charges(slot, item).iter().any(|charge| charge.entitlement == from);
+        self.leases.at_mut(slot).regrant = true;
+        let rank = wished.rank();
+        let source = missing(self.right_mut(from), "entitlement", from)?;
+        source.charged -= u64::from(seats);
+        if gone {
+            source.let_go(rank, slot);
+        }
+        let target = missing(self.right_mut(to), "entitlement", to)?;
+        target.charged += u64::from(seats);
+        target.held.entry(rank).or_default().insert(slot);
+        self.settled(from);
+        Ok(())
+    }
+
+    /// An entitlement has lost charges: nobody may be stranded on it any more, and its license may be kept for nobody.
+    pub(crate) fn settled(&mut self, right: EntitlementId) {
+        let Some(found) = self.right(right) else { return };
+        let (pool, license) = (self.resolve(found.pool), found.license);
+        let (nobody, nothing) = (found.held.is_empty(), found.charged == 0);
+        if nobody {
+            self.stranded.remove(&(pool, right));
+        }
+        if nothing {
+            self.purge(license);
+        }
+    }
+
+    fn mark_ending(&mut self, lease: &LeaseId, due: Timestamp, reason: EndReason) -> Result<(), String> {
+        let slot = missing(self.leases.find(lease), "lease", lease)?;
+        let found = self.leases.at(slot);
+        if found.phase == Phase::Lingering || found.ending.is_some() {
+            return Err(format!("{lease} is ending already"));
+        }
+        self.change(slot, |lease, _| {
+            lease.ending = Some(reason);
+            lease.deadline = due;
+        });
+        self.unstrand(slot);
+        Ok(())
+    }
+
+    /// An ending lease stays charged where it is, but on an ended entitlement it waits for nothing any more.
+    pub(crate) fn unstrand(&mut self, slot: Slot) {
+        let mut ended = Vec::new();
+        self.leases.each_charge(slot, |item, charge| {
+            if self.right(charge.entitlement).is_some_and(|right| !right.in_force()) {
+                ended.push((item, charge.entitlement));
+            }
+        });
+        for (item, right) in ended {
+            let rank = self.leases.at(slot).wish.items[item].rank();
+            if let Some(found) = self.right_mut(right) {
+                found.let_go(rank, slot);
+            }
+            self.settled(right);
+        }
+    }
+
+    fn end_lease(&mut self, lease: &LeaseId, reason: EndReason, linger_until: Option<Timestamp>) -> Result<(), String> {
+        let slot = missing(self.leases.find(lease), "lease", lease)?;
+        let found = self.leases.at(slot);
+        if found.phase == Phase::Lingering {
+            return Err(format!("{lease} has ended already"));
+        }
+        let (attempt, content, deadline) = (found.attempt, found.content, found.deadline);
+        if reason == EndReason::Presence {
+            let address = found.holder.holder().address.map(|claim| claim.value);
+            self.freed_by_presence.insert(*lease, FreedByPresence { address, right_until: deadline });
+        }
+        self.presence.remove(lease);
+        match linger_until {
+            None => self.drop_lease(slot)?,
+            Some(until) => self.linger(slot, until)?,
+        }
+        if self.rules.remember_ended {
+            let forget = self.forget_at().max(linger_until.unwrap_or_default());
+            self.remember(*lease, Remembered { attempt, content: Some(content), denial: None, ended: Some(reason), forget });
+        }
+        Ok(())
+    }
+
+    fn linger(&mut self, slot: Slot, until: Timestamp) -> Result<(), String> {
+        self.change(slot, |lease, _| {
+            lease.phase = Phase::Lingering;
+            lease.ending = None;
+            lease.deadline = until;
+        });
+        let nobody = self.holders.intern(&Holder::default());
+        let wish = Arc::clone(&self.leases.at(slot).wish);
+        let bare = self.wishes.intern(wish.items.iter().copied(), 0, 0);
+        drop(wish);
+        let lease = self.leases.at_mut(slot);
+        lease.content = ContentDigest([0; 16]);
+        let (holder, wish) = (std::mem::replace(&mut lease.holder, nobody), std::mem::replace(&mut lease.wish, bare));
+        self.holders.release(holder);
+        self.wishes.release(wish);
+        self.live -= 1;
+        let items: Vec<_> = self.leases.at(slot).wish.items.to_vec();
+        for item in items {
+            let pool = missing(self.pool_mut(item.pool), "pool", item.pool)?;
+            pool.used -= u64::from(item.seats);
+            pool.lingering += u64::from(item.seats);
+            pool.conserved()?;
+        }
+        Ok(())
+    }
+
+    /// Takes a lease out and gives its seats back.
+    fn drop_lease(&mut self, slot: Slot) -> Result<(), String> {
+        let mut charges = Vec::new();
+        self.leases.each_charge(slot, |item, charge| charges.push((item, charge)));
+        let restless = self.is_restless(self.leases.at(slot));
+        let lease = missing(self.leases.remove(slot), "slot", slot)?;
+        self.restless -= usize::from(restless);
+        let live = lease.phase != Phase::Lingering;
+        self.live -= usize::from(live);
+        for (item, charge) in &charges {
+            let wished = lease.wish.items[*item];
+            let right = missing(self.right_mut(charge.entitlement), "entitlement", charge.entitlement)?;
+            right.charged -= u64::from(charge.seats);
+            right.let_go(wished.rank(), slot);
+            let pool = missing(self.pool_mut(wished.pool), "pool", wished.pool)?;
+            pool.charged -= u64::from(charge.seats);
+        }
+        for item in &lease.wish.items {
+            let pool = missing(self.pool_mut(item.pool), "pool", item.pool)?;
+            if live {
+                pool.used -= u64::from(item.seats);
+            } else {
+                pool.lingering -= u64::from(item.seats);
+            }
+            pool.conserved()?;
+            self.line_dirty(item.pool);
+        }
+        for (_, charge) in charges {
+            self.settled(charge.entitlement);
+        }
+        let Lease { holder, wish, .. } = lease;
+        self.holders.release(holder);
+        self.wishes.release(wish);
+        Ok(())
+    }
+
+    fn recover(&mut self, epoch: Epoch) {
+        let before = self.epoch_narrow();
+        self.epoch = epoch;
+        self.wheel.clear();
+        self.presence.clear();
+        self.freed_by_presence.clear();
+        self.restless = 0;
+        let slots: Vec<_> = self.leases.slots().collect();
+        for slot in slots {
+            let extend = self.rules.extend_on_recovery;
+            let now = self.now.at;
+            let ttl_ms = self.ttl_of(slot);
+            let lease = self.leases.at_mut(slot);
+            lease.counter = 0;
+            lease.nonce = 0;
+            if lease.phase == Phase::Live && lease.ending.is_none() && lease.heard == before {
+                let from = if extend { now } else { lease.granted_at };
+                lease.deadline = from.after_ms(ttl_ms);
+            }
+            lease.bucket = self.wheel.put(slot, lease.deadline);
+            self.restless += usize::from(self.is_restless(self.leases.at(slot)));
+        }
+        self.waiters_due.clear();
+        let asked = self.now.at;
+        for (order, waiter) in &mut self.line {
+            waiter.due = waiter.gives_up.min(asked.after_ms(WAIT_TTL_MS));
+            self.waiters_due.insert((waiter.due, *order));
+        }
+        self.all_lines_dirty();
+    }
+
+    // The line.
+
+    pub(crate) fn add_waiter(&mut self, mut waiter: Waiter) -> Result<(), String> {
+        let order = self.next_order;
+        self.next_order += 1;
+        self.unremember(&waiter.lease);
+        for item in &waiter.items {
+            missing(self.pool_mut(item.pool), "pool", item.pool)?.line.insert(order);
+        }
+        waiter.due = waiter.gives_up.min(self.now.at.after_ms(WAIT_TTL_MS));
+        self.waiters_due.insert((waiter.due, order));
+        self.waiting_ids.insert(waiter.lease, order);
+        self.line.insert(order, waiter);
+        Ok(())
+    }
+
+    /// Takes an id out of the line; who stood behind it is looked at again.
+    fn leave_line(&mut self, lease: &LeaseId) -> Option<Waiter> {
+        let order = self.waiting_ids.remove(lease)?;
+        let waiter = self.line.remove(&order)?;
+        self.waiters_due.remove(&(waiter.due, order));
+        for item in &waiter.items {
+            if let Some(pool) = self.pool_mut(item.pool) {
+                pool.line.remove(&order);
+            }
+            self.line_dirty(item.pool);
+        }
+        Some(waiter)
+    }
+
+    fn dequeue(&mut self, lease: &LeaseId, reason: DequeueReason) -> Result<(), String> {
+        let waiter = missing(self.leave_line(lease), "waiter", lease)?;
+        let first = *missing(waiter.items.first(), "part", 0)?;
+        let over = |code| Denial { code, first_due_ms: None, ..self.no_seat_free(&first) };
+        let denial = match reason {
+            DequeueReason::Released => None,
+            // Why it is hopeless, as the hard state has it here and in every replay.
+            DequeueReason::Hopeless => {
+                let why = waiter.items.iter().find_map(|item| self.hopeless(item));
+                Some(Box::new(why.unwrap_or_else(|| over(DenialCode::MoreThanPool))))
+            }
+            DequeueReason::Silent | DequeueReason::WaitOver => Some(Box::new(over(DenialCode::WaitOver))),
+        };
+        let ended = denial.is_none().then_some(EndReason::Released);
+        let content = Some(waiter.content);
+        self.remember(*lease, Remembered { attempt: waiter.attempt, content, denial, ended, forget: self.forget_at() });
+        Ok(())
+    }
+
+    // Licenses.
+
+    /// Puts an installed license in; its entitlements wait for their beginning.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn install(
+        &mut self,
+        license: &LicenseHash,
+        note: &[u8],
+        vendor: VendorId,
+        first: EntitlementId,
+        pools: &[PoolId],
+        actor: &Actor,
+        removed: Option<RightEnd>,
+    ) -> Result<(), String> {
+        let verified = match self.verified.take() {
+            Some(verified) if verified.hash() == *license => verified,
+            _ => {
+                let note = read_any(note).map_err(|error| format!("license {license}: {error}"))?;
+                Box::new(VerifiedLicense::verify_named(&note).map_err(|error| format!("license {license}: {error}"))?)
+            }
+        };
+        let terms = verified.terms();
+        if verified.hash() != *license || terms.entitlements.len() != pools.len() || first.0 as usize != self.rights.len() {
+            return Err(format!("license {license} is not what the entry says"));
+        }
+        let owner = missing(self.vendor(vendor), "vendor", vendor)?;
+        if !verified.vendor_keys().iter().all(|key| owner.keys.contains(key.as_bytes())) {
+            return Err(format!("license {license} is signed by keys of another vendor"));
+        }
+        if removed.is_none() && self.by_hash.contains_key(license) {
+            return Err(format!("license {license} is installed already"));
+        }
+        for (position, (entitlement, pool)) in terms.entitlements.iter().zip(pools).enumerate() {
+            let id = EntitlementId(first.0 + position as u32);
+            let pool = self.resolve(*pool);
+            let found = missing(self.pool(pool), "pool", pool)?;
+            if found.vendor != vendor || found.feature != entitlement.feature {
+                return Err(format!("{pool:?} is not of {}", entitlement.feature));
+            }
+            let right = Right {
+                license: first,
+                hash: *license,
+                position: position as u16,
+                pool,
+                seats: entitlement.seats.into(),
+                version: entitlement.version,
+                starts: entitlement.starts.map(|instant| instant.0),
+                expires: entitlement.expires.map(|instant| instant.0),
+                began: false,
+                ended: None,
+                ttl_ms: entitlement.ttl.map(triquest_license::Span::ms),
+                ttl_max_ms: entitlement.ttl_max.ms(),
+                linger_ms: entitlement.linger.map_or(0, triquest_license::Span::ms).min(u32::MAX.into()),
+                grace_ms: entitlement.grace.ms(),
+                presence: entitlement.presence,
+                vendor_data: entitlement.vendor_data.as_deref().map(Into::into),
+                charged: 0,
+                held: BTreeMap::new(),
+            };
+            let key = |right: &Right, id: EntitlementId| (right.expires.unwrap_or(i64::MAX), right.rank(), id);
+            let place = key(&right, id);
+            let at = found.rights.partition_point(|other| self.right(*other).is_some_and(|right| key(right, *other) < place));
+            self.rights.push(Some(right));
+            if let Some(pool) = self.pool_mut(pool) {
+                pool.rights.insert(at, id);
+            }
+        }
+        let installed = InstalledLicense {
+            hash: *license,
+            id: terms.license.clone(),
+            vendor,
+            note: note.into(),
+            replaces: terms.replaces.as_slice().into(),
+            entitlements: pools.len() as u32,
+            actor: actor.clone(),
+            removed,
+        };
+        let rights: Vec<_> = installed.rights(first).collect();
+        if removed.is_none() {
+            self.by_hash.insert(*license, first);
+            self.by_id.entry((vendor, installed.id.clone())).or_default().insert(first);
+            for old in &installed.replaces {
+                self.successors.entry((vendor, old.clone())).or_default().insert(first);
+            }
+        }
+        self.licenses.insert(first, installed);
+        for right in rights {
+            self.schedule(right);
+        }
+        Ok(())
+    }
+
+    fn begin_right(&mut self, right: EntitlementId) -> Result<(), String> {
+        let found = missing(self.right_mut(right), "entitlement", right)?;
+        if found.in_force() || matches!(found.ended, Some(RightEnd::Removed | RightEnd::Replaced)) {
+            return Err(format!("{right:?} cannot begin"));
+        }
+        found.began = true;
+        found.ended = None;
+        let (pool, seats) = (found.pool, found.seats);
+        let pool = self.resolve(pool);
+        self.stranded.remove(&(pool, right));
+        let target = missing(self.pool_mut(pool), "pool", pool)?;
+        target.total += seats;
+        target.conserved()?;
+        self.schedule(right);
+        self.line_dirty(pool);
+        Ok(())
+    }
+
+    fn end_right(&mut self, right: EntitlementId, reason: RightEnd) -> Result<(), String> {
+        let found = missing(self.right_mut(right), "entitlement", right)?;
+        if matches!(found.ended, Some(RightEnd::Removed | RightEnd::Replaced)) {
+            return Err(format!("{right:?} has ended already"));
+        }
+        let counted = found.in_force();
+        found.ended = Some(reason);
+        let (pool, seats, held) = (found.pool, found.seats, !found.held.is_empty());
+        let pool = self.resolve(pool);
+        let target = missing(self.pool_mut(pool), "pool", pool)?;
+        if counted {
+            target.total -= seats;
+        }
+        target.conserved()?;
+        if held {
+            self.stranded.insert((pool, right));
+        }
+        self.schedule(right);
+        self.line_dirty(pool);
+        Ok(())
+    }
+
+    /// Puts the entitlement's next change by date where the sweep finds it.
+    pub(crate) fn schedule(&mut self, right: EntitlementId) {
+        let wall_ms = self.now.wall_ms;
+        let Some(found) = self.right(right) else { return };
+        let removed = self.licenses.get(&found.license).is_none_or(|license| license.removed.is_some());
+        let due = if removed { None } else { found.next_change(wall_ms) };
+        // At most three entries can be there: its beginning, its end, and "now".
+        for old in [Some(i64::MIN), found.starts, found.expires].into_iter().flatten() {
+            self.dates.remove(&(old, right));
+        }
+        if let Some(due) = due {
+            self.dates.insert((due, right));
+        }
+    }
+
+    fn reschedule_dates(&mut self) {
+        for right in (0..self.rights.len() as u32).map(EntitlementId) {
+            self.schedule(right);
+        }
+    }
+
+    /// Forgets a removed license that nobody names any more.
+    fn purge(&mut self, first: EntitlementId) {
+        let Some(license) = self.licenses.get(&first) else { return };
+        let rights: Vec<_> = license.rights(first).collect();
+        if license.removed.is_none() || rights.iter().any(|right| self.right(*right).is_some_and(|right| right.charged > 0)) {
+            return;
+        }
+        self.licenses.remove(&first);
+        for right in rights {
+            let Some(found) = self.rights.get_mut(right.0 as usize).and_then(Option::take) else { continue };
+            for date in [Some(i64::MIN), found.starts, found.expires].into_iter().flatten() {
+                self.dates.remove(&(date, right));
+            }
+            let pool = self.resolve(found.pool);
+            self.stranded.remove(&(pool, right));
+            if let Some(pool) = self.pool_mut(pool) {
+                pool.rights.retain(|other| *other != right);
+            }
+        }
+    }
+
+    // Vendors.
+
+    pub(crate) fn add_keys(&mut self, vendor: VendorId, name: &str, keys: &[[u8; 32]]) -> Result<(), String> {
+        if let Some(owner) = keys.iter().find_map(|key| self.keys.get(key).filter(|owner| **owner != vendor)) {
+            return Err(format!("a key of {vendor:?} belongs to {owner:?}"));
+        }
+        if vendor.0 as usize == self.vendors.len() {
+            self.vendors.push(Some(Vendor { name: name.to_owned(), keys: Vec::new(), features: Features::default() }));
+        }
+        let found = missing(self.vendors.get_mut(vendor.0 as usize).and_then(Option::as_mut), "vendor", vendor)?;
+        for key in keys {
+            if !found.keys.contains(key) {
+                found.keys.push(*key);
+            }
+            self.keys.insert(*key, vendor);
+        }
+        Ok(())
+    }
+
+    fn merge_vendors(&mut self, from: VendorId, into: VendorId, pairs: &[(PoolId, PoolId)]) -> Result<(), String> {
+        if from == into || self.vendor(into).is_none() {
+            return Err(format!("{from:?} cannot become {into:?}"));
+        }
+        let gone = missing(self.vendors.get_mut(from.0 as usize).and_then(Option::take), "vendor", from)?;
+        for key in &gone.keys {
+            self.keys.insert(*key, into);
+        }
+        for (feature, pool) in gone.features.iter() {
+            match pairs.iter().find(|(old, _)| *old == pool) {
+                Some((_, target)) => self.merge_pools(pool, *target)?,
+                None => {
+                    if let Some(pool) = self.pool_mut(pool) {
+                        pool.vendor = into;
+                    }
+                    let owner = missing(self.vendors.get_mut(into.0 as usize).and_then(Option::as_mut), "vendor", into)?;
+                    if !owner.features.insert(feature.clone(), pool) {
+                        return Err(format!("two pools for {feature}"));
+                    }
+                }
+            }
+        }
+        let owner = missing(self.vendors.get_mut(into.0 as usize).and_then(Option::as_mut), "vendor", into)?;
+        for key in gone.keys {
+            if !owner.keys.contains(&key) {
+                owner.keys.push(key);
+            }
+        }
+        let moved: Vec<_> = self.licenses.iter().filter(|(_, license)| license.vendor == from).map(|(first, _)| *first).collect();
+        for first in moved {
+            if let Some(license) = self.licenses.get_mut(&first) {
+                license.vendor = into;
+                let (id, replaces) = (license.id.clone(), license.replaces.clone());
+                if let Some(firsts) = self.by_id.remove(&(from, id.clone())) {
+                    self.by_id.entry((into, id)).or_default().extend(firsts);
+                }
+                for old in replaces {
+                    if let Some(firsts) = self.successors.remove(&(from, old.clone())) {
+                        self.successors.entry((into, old)).or_default().extend(firsts);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_pools(&mut self, from: PoolId, into: PoolId) -> Result<(), String> {
+        let gone = missing(self.pools.get_mut(from.0 as usize).and_then(Option::take), "pool", from)?;
+        self.aliases.insert(from, into);
+        for right in &gone.rights {
+            if let Some(right) = self.right_mut(*right) {
+                right.pool = into;
+            }
+            if self.stranded.remove(&(from, *right)) {
+                self.stranded.insert((into, *right));
+            }
+        }
+        let target = missing(self.pool(into), "pool", into)?;
+        let mut rights: Vec<_> = target.rights.iter().chain(&gone.rights).copied().collect();
+        rights.sort_by_key(|id| self.right(*id).map(|right| (right.expires.unwrap_or(i64::MAX), right.rank(), *id)));
+        let target = missing(self.pool_mut(into), "pool", into)?;
+        target.rights = rights;
+        target.total += gone.total;
+        target.used += gone.used;
+        target.lingering += gone.lingering;
+        target.charged += gone.charged;
+        target.line.extend(gone.line);
+        target.conserved()?;
+        self.dirty.remove(&from);
+        self.line_dirty(into);
+        Ok(())
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(vendor: VendorId, feature: triquest_license::FeatureName) -> Self {
+        let line = BTreeSet::new();
+        Self { vendor, feature, rights: Vec::new(), total: 0, used: 0, lingering: 0, charged: 0, line }
+    }
+
+    /// The conservation law: what is taken is what is charged, and free, used, lingering and over add up.
+    pub(crate) fn conserved(&self) -> Result<(), String> {
+        if self.charged != self.taken() {
+            return Err(format!("seats_conserved: {} seats of {} are charged, {} taken", self.charged, self.feature, self.taken()));
+        }
+        let adds_up = self.free() + self.taken() == self.total + self.over() && (self.free() == 0 || self.over() == 0);
+        if !adds_up {
+            return Err(format!("seats_conserved: {} is {:?}", self.feature, self.numbers()));
+        }
+        Ok(())
+    }
+}
+
+impl Right {
+    /// A lease is not charged here any more, or may not be moved any more.
+    pub(crate) fn let_go(&mut self, rank: crate::store::Rank, slot: Slot) {
+        if let Some(slots) = self.held.get_mut(&rank) {
+            slots.remove(&slot);
+            if slots.is_empty() {
+                self.held.remove(&rank);
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The invariants of docs/leases.md that can be seen from states and events, as functions with their names: tests, properties and the
+//! simulation call these, and the allocator itself the cheap ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{Allocator, Command, EntitlementId, Event, Index, LeaseId, Moment, PoolId, Rules, StateRecord, limits::ITEMS_PER_CHECKOUT_MAX, store::Phase};
+
+impl Allocator {
+    /// Checks the conservation law and the indexes against a recount; `Err` names the broken invariant.
+    ///
+    /// # Errors
+    /// The name of what is broken, and where.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        seats_conserved(self)
+    }
+}
+
+/// `free + used + lingering + reserved_idle == total + over`, with `free == 0 || over == 0`, in every pool, recounted from leases and
+/// entitlements.
+///
+/// # Errors
+/// Where a count is not what a recount gives.
+pub fn seats_conserved(state: &Allocator) -> Result<(), String> {
+    let mut used = vec![0u64; state.pools.len()];
+    let mut lingering = vec![0u64; state.pools.len()];
+    let mut charged = vec![0u64; state.rights.len()];
+    let (mut live, mut restless) = (0, 0);
+    for slot in state.leases.slots() {
+        let lease = state.leases.at(slot);
+        let taken = if lease.phase == Phase::Lingering { &mut lingering } else { &mut used };
+        live += usize::from(lease.phase != Phase::Lingering);
+        restless += usize::from(state.is_restless(lease));
+        for item in &lease.wish.items {
+            let pool = state.resolve(item.pool);
+            *taken.get_mut(pool.0 as usize).ok_or_else(|| format!("seats_conserved: no {pool:?}"))? += u64::from(item.seats);
+        }
+        let mut left: [u64; ITEMS_PER_CHECKOUT_MAX] = [0; ITEMS_PER_CHECKOUT_MAX];
+        for (left, item) in left.iter_mut().zip(&lease.wish.items) {
+            *left = item.seats.into();
+        }
+        let mut broken = None;
+        state.leases.each_charge(slot, |position, charge| {
+            let (Some(item), Some(right)) = (lease.wish.items.get(position), state.right(charge.entitlement)) else {
+                broken = Some(format!("{:?} charged for part {position} of {}", charge.entitlement, lease.id));
+                return;
+            };
+            left[position] = left[position].wrapping_sub(charge.seats.into());
+            charged[charge.entitlement.0 as usize] += u64::from(charge.seats);
+            if state.resolve(right.pool) != state.resolve(item.pool) || right.rank() < item.rank() {
+                broken = Some(format!("{:?} does not cover {}", charge.entitlement, lease.id));
+            }
+            let held = right.held.get(&item.rank()).is_some_and(|slots| slots.contains(&slot));
+            if !held && lease.ending.is_none() {
+                broken = Some(format!("{} is not among those charged to {:?}", lease.id, charge.entitlement));
+            }
+        });
+        if lease.wish.items.len() > left.len() || left.iter().any(|left| *left != 0) {
+            broken = Some(format!("charges of {} do not add up", lease.id));
+        }
+        if let Some(broken) = broken {
+            return Err(format!("seats_conserved: {broken}"));
+        }
+    }
+    if live != state.live || restless != state.restless {
+        return Err(format!("seats_conserved: {live} live and {restless} restless leases, counted {} and {}", state.live, state.restless));
+    }
+    for (right, id) in state.rights.iter().zip(0..).filter_map(|(right, id)| Some((right.as_ref()?, EntitlementId(id)))) {
+        let recount = charged[id.0 as usize];
+        if right.charged != recount {
+            return Err(format!("seats_conserved: {id:?} has {recount} seats charged, counted {}", right.charged));
+        }
+        if !right.in_force() && !right.held.is_empty() && !state.stranded.contains(&(state.resolve(right.pool), id)) {
+            return Err(format!("seats_conserved: leases of {id:?} are stranded unseen"));
+        }
+    }
+    for (pool, id) in state.pools.iter().zip(0..).filter_map(|(pool, id)| Some((pool.as_ref()?, PoolId(id)))) {
+        let count = |counts: &[u64]| counts[id.0 as usize];
+        let in_force = pool.rights.iter().filter_map(|right| state.right(*right)).filter(|right| right.in_force());
+        let total: u64 = in_force.map(|right| right.seats).sum();
+        if (pool.used, pool.lingering, pool.total) != (count(&used), count(&lingering), total) {
+            return Err(format!("seats_conserved: {} is {:?}, a recount differs", pool.feature, pool.numbers()));
+        }
+        let numbers = pool.numbers();
+        let sum = |parts: &[u32]| parts.iter().map(|part| u64::from(*part)).sum::<u64>();
+        let adds_up = sum(&[numbers.free, numbers.used, numbers.lingering, numbers.reserved_idle]) == sum(&[numbers.total, numbers.over]);
+        if !adds_up || (numbers.free != 0 && numbers.over != 0) {
+            return Err(format!("seats_conserved: {} is {numbers:?}", pool.feature));
+        }
+        pool.conserved()?;
+    }
+    Ok(())
+}
+
+/// At most one grant for an id in a lineage.
+///
+/// # Errors
+/// The id that was granted twice.
+pub fn one_grant_per_id<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<(), String> {
+    let mut granted: BTreeSet<LeaseId> = BTreeSet::new();
+    for event in events {
+        if let Event::Granted { lease, .. } | Event::Adopted { lease, .. } = event
+            && !granted.insert(*lease)
+        {
+            return Err(format!("one_grant_per_id: {lease} was granted twice"));
+        }
+    }
+    Ok(())
+}
+
+/// The seats over in each pool, for [`no_grant_past_entitlement`].
+#[must_use]
+pub fn over(state: &Allocator) -> BTreeMap<PoolId, u32> {
+    let pools = state.pools.iter().zip(0..).filter_map(|(pool, id)| Some((PoolId(id), pool.as_ref()?.numbers().over)));
+    pools.filter(|(_, over)| *over > 0).collect()
+}
+
+/// A grant never raises `over`; only an end of an entitlement, an adoption, and merged vendors do. `before` is [`over`] before the events
+/// of one entry were folded in.
+///
+/// # Errors
+/// The pool that went over without a reason.
+pub fn no_grant_past_entitlement(before: &BTreeMap<PoolId, u32>, events: &[Event], after: &Allocator) -> Result<(), String> {
+    let excuse = |pool: PoolId| {
+        events.iter().any(|event| match event {
+            Event::Adopted { items, .. } => items.iter().any(|item| after.resolve(item.pool) == pool),
+            Event::EntitlementEnded { entitlement, .. } => after.right(*entitlement).is_none_or(|right| after.resolve(right.pool) == pool),
+            Event::VendorsMerged { .. } => true,
+            _ => false,
+        })
+    };
+    for (pool, over) in over(after) {
+        if over > before.get(&pool).copied().unwrap_or(0) && !excuse(pool) {
+            return Err(format!("no_grant_past_entitlement: {pool:?} is {over} over"));
+        }
+    }
+    Ok(())
+}
+
+/// All parts or none: what is granted for a checkout is every part that it asked for, with charges that add up.
+///
+/// # Errors
+/// The grant that has not all parts.
+pub fn atomic_checkout(command: &Command, events: &[Event]) -> Result<(), String> {
+    let Command::Checkout { lease: asked, items: wished, .. } = command else { return Ok(()) };
+    for event in events {
+        if let Event::Granted { lease, items, .. } = event
+            && lease == asked
+        {
+            let same = items.len() == wished.len()
+                && items.iter().zip(wished).all(|(item, wish)| item.seats == wish.seats && item.version == wish.version);
+            let charged =
+                items.iter().all(|item| item.charges.iter().map(|charge| u64::from(charge.seats)).sum::<u64>() == u64::from(item.seats));
+            if !same || !charged {
+                return Err(format!("atomic_checkout: {lease} was granted something else than it asked for"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whatever was decided applies to the state before it, and what comes out loads.
+///
+/// # Errors
+/// Why it does not.
+pub fn apply_total(before: &[StateRecord], index: Index, moment: Moment, events: &[Event]) -> Result<Allocator, String> {
+    let mut state = Allocator::load(Rules::default(), before.iter().cloned()).map_err(|why| format!("apply_total: {why}"))?;
+    state.apply_entry(index, moment, events).map_err(|why| format!("apply_total: {why}"))?;
+    let again = Allocator::load(Rules::default(), state.snapshot()).map_err(|why| format!("apply_total: {why}"))?;
+    hard_state_equal(&state, &again)?;
+    Ok(state)
+}
+
+/// Two states have the same hard state, record for record.
+///
+/// # Errors
+/// The first record that differs.
+pub fn hard_state_equal(one: &Allocator, other: &Allocator) -> Result<(), String> {
+    let (mut one, mut other) = (one.snapshot(), other.snapshot());
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return Ok(()),
+            (a, b) if a == b => {}
+            (a, b) => return Err(format!("hard_state_equal: {a:?} is not {b:?}")),
+        }
+    }
+}
+
+/// Nobody passes an earlier waiter that shares a pool: watched over all events in order, from an empty line.
+#[derive(Debug, Default)]
+pub struct QueueOrder {
+    line: Vec<(LeaseId, Vec<PoolId>)>,
+}
+
+impl QueueOrder {
+    /// Takes the next event.
+    ///
+    /// # Errors
+    /// Who passed whom.
+    pub fn watch(&mut self, event: &Event) -> Result<(), String> {
+        match event {
+            Event::Queued { lease, items, .. } => self.line.push((*lease, items.iter().map(|item| item.pool).collect())),
+            Event::Dequeued { lease, .. } => self.line.retain(|(waiter, _)| waiter != lease),
+            Event::VendorsMerged { pools, .. } => {
+                for pool in self.line.iter_mut().flat_map(|(_, pools)| pools) {
+                    if let Some((_, into)) = pools.iter().find(|(from, _)| from == pool) {
+                        *pool = *into;
+                    }
+                }
+            }
+            Event::Granted { lease, items, .. } => {
+                for (waiter, pools) in &self.line {
+                    if waiter == lease {
+                        break;
+                    }
+                    if items.iter().any(|item| pools.contains(&item.pool)) {
+                        return Err(format!("queue_order: {lease} passed {waiter}"));
+                    }
+                }
+                self.line.retain(|(waiter, _)| waiter != lease);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! The core: who holds which seats, decided and remembered.
+//!
+//! [`Allocator::decide`] turns one [`Command`] into an [`Outcome`] and the [`Event`]s that made it so; [`Allocator::apply`] folds events
+//! into the state, the same fold live, in replay and on a standby. Time is an argument ([`Moment`]); there is no clock, no random number,
+//! no I/O and no hash order here, so equal inputs give equal bytes. Rules and invariants are those of `docs/leases.md`.
+
+pub mod allocator;
+pub mod clock;
+pub mod command;
+mod decide;
+pub mod event;
+mod fold;
+pub mod holder;
+pub mod ids;
+pub mod invariants;
+mod licenses;
+pub mod limits;
+mod matching;
+pub mod outcome;
+mod snapshot;
+pub mod state;
+mod store;
+mod views;
+mod work;
+
+pub use allocator::{Allocator, Batch, Rules};
+pub use clock::{CivilClock, ClockReading, LeaseClock, Moment};
+pub use command::{Actor, CheckoutItem, Command, InstallLicense};
+pub use event::{Charge, DequeueReason, EndReason, Event, GrantedItem, ReleaseCause, RightEnd};
+pub use holder::{Claim, Holder};
+pub use ids::{ContentDigest, EntitlementId, Epoch, Index, LeaseId, Lineage, PoolId, Timestamp, VendorId};
+pub use outcome::{Denial, DenialCode, Grant, GrantItem, Outcome, PoolNumbers, Refusal};
+pub use state::StateRecord;
+pub use views::{EntitlementView, LeaseView, LicenseView, PoolView};

@@ -1,0 +1,66 @@
+//! Every limit of the core, unit last.
+
+/// Most events in one entry; an entry stays under etcd's 1.5 MiB request.
+pub const EVENTS_MAX: usize = 2_048;
+/// Most bytes that the events of one entry may weigh by [`crate::Event::weight`], which is generous: under etcd's 1.5 MiB with room for the envelope.
+pub const ENTRY_BYTES_MAX: usize = 1_200_000;
+/// Most entitlements that one installation begins and ends, its own and those of what it replaces.
+pub const ENDS_PER_INSTALL_MAX: usize = 768;
+/// Most leases that are looked at to say when a seat may come back; in a larger pool the answer is "no later than".
+pub const FIRST_DUE_SCAN_MAX: usize = 64;
+/// Most seats of one vendor's feature in all.
+pub const POOL_SEATS_MAX: u64 = 4_000_000_000;
+/// Most addresses for which presence is turned off after a regret.
+pub const PRESENCE_OFF_MAX: usize = 100_000;
+/// Ids whose memory ends are forgotten so often, in bulk.
+pub const FORGET_EVERY_MS: u64 = 60_000;
+/// Most deadlines of the wheel that one batch looks at.
+pub const WHEEL_PER_BATCH_MAX: usize = 2_048;
+/// Most due endings (expiry, end of linger, end of claim) that one batch handles.
+pub const DUE_PER_BATCH_MAX: usize = 512;
+/// Most commands that one batch takes.
+pub const BATCH_MAX: usize = 256;
+/// Shortest time to live of a lease.
+pub const TTL_MS_MIN: u64 = 10_000;
+/// Longest time to live of a lease that any vendor may allow.
+pub const TTL_MS_MAX: u64 = 86_400_000;
+/// Time to live where neither license nor client names one.
+pub const TTL_MS_DEFAULT: u64 = 300_000;
+/// A vendor's `ttl_max` where the license names none.
+pub const TTL_MAX_MS_DEFAULT: u64 = 3_600_000;
+/// How long an ended id is remembered, far above the keeper's retry limit.
+pub const REMEMBER_MS: u64 = 3_600_000;
+/// A waiter that has not asked again for this long leaves the queue.
+pub const WAIT_TTL_MS: u64 = 120_000;
+/// How long a seat that was granted to a waiter waits for it to ask.
+pub const CLAIM_MS: u64 = 120_000;
+/// Longest wait that a client may ask for.
+pub const WAIT_MS_MAX: u64 = 7 * 86_400_000;
+/// Most items (features) in one checkout.
+pub const ITEMS_PER_CHECKOUT_MAX: usize = 32;
+/// Most leases and lingering parts that one pool may carry.
+pub const LEASES_PER_POOL_MAX: u32 = 1_000_000;
+/// Most live leases on one server.
+pub const LEASES_MAX: usize = 5_000_000;
+/// Most waiters in one pool's line.
+pub const WAITERS_PER_POOL_MAX: usize = 10_000;
+/// Most waiters on one server.
+pub const WAITERS_MAX: usize = 100_000;
+/// Most ids of ended leases and denials that are remembered; at the limit checkouts are refused, nothing is forgotten early.
+pub const REMEMBERED_MAX: usize = 10_000_000;
+/// Most pools on one server.
+pub const POOLS_MAX: usize = 200_000;
+/// Most licenses on one server.
+pub const LICENSES_MAX: usize = 100_000;
+/// Most charges that one batch moves between entitlements to make room.
+pub const MOVES_PER_CHECKOUT_MAX: usize = 64;
+/// Lease time advances by no more than this for one pass of the driver.
+pub const STALL_MS: u64 = 2_000;
+/// A clock entry is written this often while a lease is unheard.
+pub const CLOCK_ENTRY_MS: u64 = 10_000;
+/// At start, a wall clock further ahead than this of the last entry is not believed while the kernel does not call it synchronized.
+pub const WALL_JUMP_AT_START_MS_MAX: i64 = 7 * 86_400_000;
+/// The same while running.
+pub const WALL_JUMP_RUNNING_MS_MAX: i64 = 5 * 60_000;
+
+const _: () = assert!(TTL_MS_MIN < TTL_MS_DEFAULT && TTL_MS_DEFAULT < TTL_MAX_MS_DEFAULT && TTL_MAX_MS_DEFAULT <= TTL_MS_MAX);

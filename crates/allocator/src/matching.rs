@@ -1,0 +1,224 @@
+//! Which entitlements a wish is charged to, and which charges move to make room for it.
+//!
+//! Coverage is nested: who covers a version covers every older one. So a wish fits after some rearrangement exactly if a chain of moves
+//! leads from an older entitlement with a free seat to one that covers it; the shortest chain is found by breadth.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::{
+    Allocator, Charge, Denial, DenialCode, EntitlementId, Event, GrantedItem, PoolId, PoolNumbers, RightEnd,
+    allocator::{Pool, Right},
+    limits::{FIRST_DUE_SCAN_MAX, MOVES_PER_CHECKOUT_MAX, TTL_MS_DEFAULT, TTL_MS_MIN},
+    store::{Rank, WishItem},
+};
+
+/// What became of trying to place a wish.
+pub(crate) enum Placed {
+    /// It fits so; the moves that made room are folded in already and must be handed out before the grant.
+    Fits { items: Vec<GrantedItem>, moves: Vec<Event> },
+    /// It may fit when somebody leaves.
+    NoSeatFree(Denial),
+    /// Waiting for seats cannot help.
+    Hopeless(Denial),
+}
+
+impl Allocator {
+    /// Tries to place all parts of a wish, or none.
+    pub(crate) fn place_all(&mut self, items: &[WishItem]) -> Placed {
+        for item in items {
+            if let Some(denial) = self.hopeless(item) {
+                return Placed::Hopeless(denial);
+            }
+        }
+        let short = items.iter().find(|item| {
+            let free = self.pool(item.pool).map_or(0, Pool::free);
+            free < item.seats.into() && self.rules.grant_within_total
+        });
+        if let Some(item) = short {
+            return Placed::NoSeatFree(self.no_seat_free(item));
+        }
+        let mut moves = Vec::new();
+        let mut granted = Vec::with_capacity(items.len());
+        for item in items {
+            let pool = self.resolve(item.pool);
+            let charges = match self.place(pool, item.rank(), item.seats.into(), &mut moves) {
+                Some(charges) => charges,
+                None if !self.rules.grant_within_total => match self.pile_on(pool, item.rank(), item.seats) {
+                    Some(charge) => vec![charge],
+                    None => return Placed::NoSeatFree(self.no_seat_free(item)),
+                },
+                None => {
+                    self.undo(moves);
+                    return Placed::NoSeatFree(self.no_seat_free(item));
+                }
+            };
+            granted.push(GrantedItem { pool, version: item.version, seats: item.seats, charges });
+        }
+        Placed::Fits { items: granted, moves }
+    }
+
+    /// Finds seats for one part, moving other leases' charges if need be; those moves are folded in and appended to `moves`.
+    /// On failure the caller undoes them.
+    pub(crate) fn place(&mut self, pool: PoolId, rank: Rank, seats: u64, moves: &mut Vec<Event>) -> Option<Vec<Charge>> {
+        loop {
+            let mut need = seats;
+            let mut charges = Vec::new();
+            for id in &self.pool(pool)?.rights {
+                let Some(right) = self.right(*id) else { continue };
+                let take = right.free().min(need);
+                if right.in_force() && right.rank() >= rank && take > 0 {
+                    charges.push(Charge { entitlement: *id, seats: u32::try_from(take).unwrap_or(u32::MAX) });
+                    need -= take;
+                    if need == 0 {
+                        return Some(charges);
+                    }
+                }
+            }
+            if !self.rules.charges_move || !self.make_room(pool, rank, need, moves) {
+                return None;
+            }
+        }
+    }
+
+    /// One chain of moves that frees at least one seat for `rank`. False if there is none, or too many moves were made.
+    fn make_room(&mut self, pool: PoolId, rank: Rank, need: u64, moves: &mut Vec<Event>) -> bool {
+        let Some(found) = self.pool(pool) else { return false };
+        let mut came: BTreeMap<EntitlementId, Option<EntitlementId>> = BTreeMap::new();
+        let mut frontier = VecDeque::new();
+        let in_force = |id: &EntitlementId| self.right(*id).filter(|right| right.in_force());
+        for id in &found.rights {
+            if in_force(id).is_some_and(|right| right.rank() < rank && right.free() > 0) {
+                came.insert(*id, None);
+                frontier.push_back(*id);
+            }
+        }
+        let mut chain = Vec::new();
+        'search: while let Some(to) = frontier.pop_front() {
+            let Some(target) = in_force(&to).map(Right::rank) else { continue };
+            for from in &found.rights {
+                let Some(right) = in_force(from) else { continue };
+                // The oldest lease there is the one that fits most places.
+                let oldest = right.held.first_key_value().map(|(oldest, _)| *oldest);
+                if came.contains_key(from) || oldest.is_none_or(|oldest| oldest > target) {
+                    continue;
+                }
+                came.insert(*from, Some(to));
+                if right.rank() >= rank {
+                    let mut from = *from;
+                    while let Some(Some(to)) = came.get(&from) {
+                        chain.push((from, *to));
+                        from = *to;
+                    }
+                    break 'search;
+                }
+                frontier.push_back(*from);
+            }
+        }
+        let Some((_, last)) = chain.last().copied() else { return false };
+        if moves.len() + chain.len() > MOVES_PER_CHECKOUT_MAX {
+            return false;
+        }
+        let mut amount = need.min(self.right(last).map_or(0, Right::free));
+        let mut hops = Vec::with_capacity(chain.len());
+        for (from, to) in chain.into_iter().rev() {
+            let Some(slot) = self.right(from).and_then(|right| right.held.first_key_value()?.1.first().copied()) else { return false };
+            let mut there = None;
+            self.leases.each_charge(slot, |item, charge| {
+                if charge.entitlement == from {
+                    there = Some((item, charge.seats));
+                }
+            });
+            let Some((item, seats)) = there else { return false };
+            amount = amount.min(seats.into());
+            hops.push((slot, item, from, to));
+        }
+        for (slot, item, from, to) in hops {
+            let seats = u32::try_from(amount).unwrap_or(u32::MAX);
+            let moved = Event::ChargeMoved { lease: self.leases.at(slot).id, item: item as u8, from, to, seats };
+            if self.fold(&moved).is_err() {
+                return false;
+            }
+            moves.push(moved);
+        }
+        true
+    }
+
+    /// Takes moves back that were folded in but made no room in the end.
+    pub(crate) fn undo(&mut self, moves: Vec<Event>) {
+        for moved in moves.into_iter().rev() {
+            if let Event::ChargeMoved { lease, item, from, to, seats } = moved {
+                let back = Event::ChargeMoved { lease, item, from: to, to: from, seats };
+                self.fold(&back).expect("a move between entitlements in force can be taken back");
+            }
+        }
+    }
+
+    /// Where an adopted lease is charged that fits nowhere: the first entitlement that covers it goes over.
+    pub(crate) fn pile_on(&self, pool: PoolId, rank: Rank, seats: u32) -> Option<Charge> {
+        let covers = |id: &&EntitlementId| self.right(**id).is_some_and(|right| right.in_force() && right.rank() >= rank);
+        let entitlement = *self.pool(pool)?.rights.iter().find(covers)?;
+        Some(Charge { entitlement, seats })
+    }
+
+    /// Why waiting for seats cannot help, if so.
+    pub(crate) fn hopeless(&self, item: &WishItem) -> Option<Denial> {
+        let rank = item.rank();
+        let Some(pool) = self.pool(item.pool) else {
+            return Some(Denial { code: DenialCode::UnknownFeature, ..self.denial(item) });
+        };
+        let rights = || pool.rights.iter().filter_map(|id| self.right(*id));
+        let in_force = || rights().filter(|right| right.in_force());
+        let covering = || in_force().filter(|right| right.rank() >= rank);
+        if covering().next().is_none() {
+            let gone = |right: &&Right| matches!(right.ended, Some(RightEnd::Removed | RightEnd::Replaced));
+            let waiting = rights().filter(|right| !gone(right) && right.rank() >= rank).filter_map(|right| right.starts);
+            if let Some(starts) = waiting.filter(|starts| *starts > self.now.wall_ms).min() {
+                return Some(Denial { code: DenialCode::NotYetValid, at_civil_ms: Some(starts), ..self.denial(item) });
+            }
+            if let Some(newest) = in_force().max_by_key(|right| right.rank()) {
+                return Some(Denial { code: DenialCode::VersionNotCovered, newest_version: newest.version, ..self.denial(item) });
+            }
+            let expired = rights().filter(|right| right.rank() >= rank).filter_map(|right| right.expires).max();
+            let code = if pool.rights.is_empty() { DenialCode::UnknownFeature } else { DenialCode::Expired };
+            return Some(Denial { code, at_civil_ms: expired, ..self.denial(item) });
+        }
+        if covering().map(|right| right.seats).sum::<u64>() < item.seats.into() {
+            return Some(Denial { code: DenialCode::MoreThanPool, ..self.denial(item) });
+        }
+        None
+    }
+
+    pub(crate) fn no_seat_free(&self, item: &WishItem) -> Denial {
+        Denial { code: DenialCode::NoSeatFree, first_due_ms: self.first_due_ms(item.pool), ..self.denial(item) }
+    }
+
+    fn denial(&self, item: &WishItem) -> Denial {
+        let pool = self.pool(item.pool);
+        Denial {
+            code: DenialCode::NoSeatFree,
+            feature: pool.map(|pool| pool.feature.clone()),
+            seats: item.seats,
+            pool: pool.map_or(PoolNumbers::default(), Pool::numbers),
+            first_due_ms: None,
+            newest_version: None,
+            at_civil_ms: None,
+        }
+    }
+
+    /// The earliest deadline or end of linger in a pool, in milliseconds from now; in a pool with more than
+    /// [`FIRST_DUE_SCAN_MAX`] leases, of those that were looked at.
+    pub(crate) fn first_due_ms(&self, pool: PoolId) -> Option<u64> {
+        let rights = self.pool(pool)?.rights.iter().filter_map(|id| self.right(*id));
+        let slots = rights.flat_map(|right| right.held.values().flatten()).take(FIRST_DUE_SCAN_MAX);
+        slots.map(|slot| self.leases.at(*slot).deadline.since_ms(self.now.at)).min()
+    }
+
+    /// Time to live and linger of a lease that is charged so: what was asked for, what the vendor wants, within what the vendor permits.
+    pub(crate) fn terms_of(&self, items: &[GrantedItem], asked_ttl_ms: Option<u64>) -> (u64, u64) {
+        let rights = || items.iter().flat_map(|item| &item.charges).filter_map(|charge| self.right(charge.entitlement));
+        let most = rights().map(|right| right.ttl_max_ms).min().unwrap_or(TTL_MS_DEFAULT);
+        let usual = rights().filter_map(|right| right.ttl_ms).min().unwrap_or(TTL_MS_DEFAULT);
+        let ttl_ms = asked_ttl_ms.unwrap_or(usual).min(most).max(TTL_MS_MIN);
+        (ttl_ms, rights().map(|right| right.linger_ms).max().unwrap_or(0))
+    }
+}

@@ -1,0 +1,336 @@
+//! The hard state as records, out and in.
+
+use crate::{
+    Allocator, Claim, ContentDigest, EntitlementId, Epoch, GrantedItem, Holder, Index, Moment, PoolId, Rules, StateRecord, Timestamp,
+    VendorId,
+    allocator::{Pool, Remembered, Vendor, Waiter},
+    limits::WAIT_TTL_MS,
+    store::{Features, Lease, Phase, SPREAD, Slot, UNSEALED},
+};
+
+impl Allocator {
+    /// The hard state in canonical order.
+    pub fn snapshot(&self) -> Box<dyn Iterator<Item = StateRecord> + '_> {
+        let head = StateRecord::Head {
+            lineage: self.lineage,
+            epoch: self.epoch,
+            index: self.index,
+            at: self.head.at,
+            wall_ms: self.head.wall_ms,
+            quarantine_until: self.quarantine_until,
+            next_vendor: self.vendors.len() as u32,
+            next_pool: self.pools.len() as u32,
+            next_entitlement: self.rights.len() as u32,
+            clock_held: self.clock_held,
+            forgotten_until: self.forgotten_until,
+        };
+        let vendors = self.vendors.iter().zip(0..).filter_map(|(vendor, id)| {
+            let vendor = vendor.as_ref()?;
+            Some(StateRecord::Vendor { vendor: VendorId(id), name: vendor.name.clone(), keys: vendor.keys.clone() })
+        });
+        let pools = self.pools.iter().zip(0..).filter_map(|(pool, id)| {
+            let pool = pool.as_ref()?;
+            Some(StateRecord::Pool { pool: PoolId(id), vendor: pool.vendor, feature: pool.feature.clone() })
+        });
+        let licenses = self.licenses.iter().map(|(first, license)| StateRecord::License {
+            license: license.hash,
+            note: license.note.to_vec(),
+            vendor: license.vendor,
+            first_entitlement: *first,
+            pools: license.rights(*first).filter_map(|right| Some(self.resolve(self.right(right)?.pool))).collect(),
+            actor: license.actor.clone(),
+            removed: license.removed,
+        });
+        let rights = self.rights.iter().zip(0..).filter_map(|(right, id)| {
+            let right = right.as_ref()?;
+            Some(StateRecord::Entitlement { entitlement: EntitlementId(id), began: right.began, ended: right.ended })
+        });
+        let live = self.leases.slots().filter(|slot| self.leases.at(*slot).phase != Phase::Lingering).map(|slot| self.lease_record(slot));
+        let lingering = self.leases.slots().filter(|slot| self.leases.at(*slot).phase == Phase::Lingering).map(|slot| {
+            let lease = self.leases.at(slot);
+            StateRecord::Lingering { lease: lease.id, items: self.items_of(slot), until: lease.deadline }
+        });
+        let line = self.line.values().zip(0..).map(|(waiter, order)| StateRecord::Waiter {
+            lease: waiter.lease,
+            attempt: waiter.attempt,
+            content: waiter.content,
+            holder: waiter.holder.clone(),
+            items: waiter
+                .items
+                .iter()
+                .map(|item| GrantedItem { pool: self.resolve(item.pool), version: item.version, seats: item.seats, charges: Vec::new() })
+                .collect(),
+            ttl_ms: waiter.ttl_ms,
+            linger_ms: waiter.linger_ms,
+            gives_up: waiter.gives_up,
+            order,
+        });
+        let remembered = self.remembered.iter().map(|(lease, known)| StateRecord::Remembered {
+            lease: *lease,
+            attempt: known.attempt,
+            content: known.content,
+            denial: known.denial.clone(),
+            ended: known.ended,
+            forget: known.forget,
+        });
+        let presence_off = self.presence_off.iter().map(|address| StateRecord::PresenceOff { address: address.clone() });
+        Box::new(
+            std::iter::once(head)
+                .chain(vendors)
+                .chain(pools)
+                .chain(licenses)
+                .chain(rights)
+                .chain(live)
+                .chain(lingering)
+                .chain(line)
+                .chain(remembered)
+                .chain(presence_off),
+        )
+    }
+
+    pub(crate) fn items_of(&self, slot: Slot) -> Vec<GrantedItem> {
+        let lease = self.leases.at(slot);
+        let item = |(position, item): (usize, &crate::store::WishItem)| GrantedItem {
+            pool: self.resolve(item.pool),
+            version: item.version,
+            seats: item.seats,
+            charges: self.leases.charges(slot, position),
+        };
+        lease.wish.items.iter().enumerate().map(item).collect()
+    }
+
+    fn lease_record(&self, slot: Slot) -> StateRecord {
+        let lease = self.leases.at(slot);
+        let claimable = lease.phase == Phase::Claimable;
+        let heard = !claimable && lease.heard == self.epoch_narrow();
+        StateRecord::Lease {
+            lease: lease.id,
+            attempt: lease.attempt,
+            content: lease.content,
+            holder: lease.holder.holder(),
+            items: self.items_of(slot),
+            granted_at: lease.granted_at,
+            granted_epoch: Epoch(lease.granted_epoch.into()),
+            granted_index: Index(if lease.granted_index == UNSEALED { 0 } else { lease.granted_index }),
+            ttl_ms: lease.wish.ttl_ms.into(),
+            linger_ms: lease.wish.linger_ms.into(),
+            claim_due: claimable.then_some(lease.deadline),
+            heard: Epoch(lease.heard.into()),
+            // Moved by renewals, so nothing that replay could know.
+            unheard_deadline: if heard || lease.ending.is_some() { Timestamp(0) } else { lease.deadline },
+            ending: lease.ending.map(|reason| (lease.deadline, reason)),
+        }
+    }
+
+    /// Rebuilds the state from a snapshot's records. Fails with a description if they break an invariant or a license in them does not verify.
+    ///
+    /// # Errors
+    /// What is wrong with the records; the server must not start on them.
+    pub fn load(rules: Rules, records: impl IntoIterator<Item = StateRecord>) -> Result<Self, String> {
+        let mut records = records.into_iter();
+        let mut state = Self::new(rules);
+        let Some(StateRecord::Head {
+            lineage,
+            epoch,
+            index,
+            at,
+            wall_ms,
+            quarantine_until,
+            next_vendor,
+            next_pool,
+            next_entitlement,
+            clock_held,
+            forgotten_until,
+        }) = records.next()
+        else {
+            return Err("a snapshot begins with its head".into());
+        };
+        if u32::try_from(epoch.0).is_err() {
+            return Err(format!("epoch {} is beyond all epochs", epoch.0));
+        }
+        state.lineage = lineage;
+        state.epoch = epoch;
+        state.index = index;
+        state.head = Moment { at, wall_ms };
+        state.now = state.head;
+        state.fact_at = at;
+        state.quarantine_until = quarantine_until;
+        state.clock_held = clock_held;
+        state.forgotten_until = forgotten_until;
+        for record in records {
+            state.load_record(record)?;
+        }
+        let pad = |have: usize, want: u32, what: &str| {
+            let want = want as usize;
+            if have > want { Err(format!("{have} {what}, the head says {want}")) } else { Ok(want) }
+        };
+        let vendors = pad(state.vendors.len(), next_vendor, "vendors")?;
+        state.vendors.resize_with(vendors, || None);
+        let pools = pad(state.pools.len(), next_pool, "pools")?;
+        state.pools.resize_with(pools, || None);
+        let rights = pad(state.rights.len(), next_entitlement, "entitlements")?;
+        state.rights.resize_with(rights, || None);
+        for id in (0..next_entitlement).map(EntitlementId) {
+            state.schedule(id);
+            let Some((pool, held)) = state.right(id).filter(|right| !right.in_force()).map(|right| (right.pool, !right.held.is_empty()))
+            else {
+                continue;
+            };
+            if held {
+                state.stranded.insert((state.resolve(pool), id));
+            }
+        }
+        state.all_lines_dirty();
+        state.check_invariants()?;
+        Ok(state)
+    }
+
+    fn load_record(&mut self, record: StateRecord) -> Result<(), String> {
+        match record {
+            StateRecord::Head { .. } => Err("a snapshot has one head".into()),
+            StateRecord::Vendor { vendor, name, keys } => {
+                if (vendor.0 as usize) < self.vendors.len() {
+                    return Err(format!("{vendor:?} is out of order"));
+                }
+                self.vendors.resize_with(vendor.0 as usize, || None);
+                self.vendors.push(Some(Vendor { name: name.clone(), keys: Vec::new(), features: Features::default() }));
+                self.add_keys(vendor, &name, &keys)
+            }
+            StateRecord::Pool { pool, vendor, feature } => {
+                if (pool.0 as usize) < self.pools.len() {
+                    return Err(format!("{pool:?} is out of order"));
+                }
+                self.pools.resize_with(pool.0 as usize, || None);
+                let owner = self.vendors.get_mut(vendor.0 as usize).and_then(Option::as_mut).ok_or_else(|| format!("no {vendor:?}"))?;
+                if !owner.features.insert(feature.clone(), pool) {
+                    return Err(format!("two pools for {feature}"));
+                }
+                self.pools.push(Some(Pool::new(vendor, feature)));
+                Ok(())
+            }
+            StateRecord::License { license, note, vendor, first_entitlement, pools, actor, removed } => {
+                if (first_entitlement.0 as usize) < self.rights.len() {
+                    return Err(format!("license {license} is out of order"));
+                }
+                self.rights.resize_with(first_entitlement.0 as usize, || None);
+                self.install(&license, &note, vendor, first_entitlement, &pools, &actor, removed)
+            }
+            StateRecord::Entitlement { entitlement, began, ended } => {
+                let right = self.right_mut(entitlement).ok_or_else(|| format!("no {entitlement:?}"))?;
+                right.began = began;
+                right.ended = ended;
+                if right.in_force() {
+                    let (pool, seats) = (right.pool, right.seats);
+                    self.pool_mut(pool).ok_or_else(|| format!("no {pool:?}"))?.total += seats;
+                }
+                Ok(())
+            }
+            StateRecord::Lease {
+                lease,
+                attempt,
+                content,
+                holder,
+                items,
+                granted_at,
+                granted_epoch,
+                granted_index,
+                ttl_ms,
+                linger_ms,
+                claim_due,
+                heard,
+                unheard_deadline,
+                ending,
+            } => {
+                let at_most = |epoch: Epoch| u32::try_from(epoch.0).map_err(|_| format!("{lease} is of epoch {}", epoch.0));
+                let deadline = match (ending, claim_due) {
+                    (Some((due, _)), _) | (None, Some(due)) => due,
+                    (None, None) if heard == self.epoch => self.head.at.after_ms(ttl_ms),
+                    (None, None) => unheard_deadline,
+                };
+                let wish = self.wish(&items, ttl_ms, linger_ms);
+                let lease = Lease {
+                    id: lease,
+                    content,
+                    holder: self.holders.intern(&holder),
+                    charged_to: SPREAD,
+                    wish,
+                    granted_at,
+                    granted_index: granted_index.0,
+                    deadline,
+                    counter: 0,
+                    nonce: 0,
+                    granted_epoch: at_most(granted_epoch)?,
+                    heard: at_most(heard)?,
+                    attempt,
+                    bucket: 0,
+                    ending: ending.map(|(_, reason)| reason),
+                    phase: if claim_due.is_some() { Phase::Claimable } else { Phase::Live },
+                    regrant: false,
+                };
+                self.load_lease(&items, lease)
+            }
+            StateRecord::Lingering { lease, items, until } => {
+                let wish = self.wish(&items, 0, 0);
+                let lease = Lease {
+                    id: lease,
+                    content: ContentDigest([0; 16]),
+                    holder: self.holders.intern(&Holder::default()),
+                    charged_to: SPREAD,
+                    wish,
+                    granted_at: Timestamp(0),
+                    granted_index: 0,
+                    deadline: until,
+                    counter: 0,
+                    nonce: 0,
+                    granted_epoch: 0,
+                    heard: 0,
+                    attempt: 0,
+                    bucket: 0,
+                    ending: None,
+                    phase: Phase::Lingering,
+                    regrant: false,
+                };
+                self.load_lease(&items, lease)
+            }
+            StateRecord::Waiter { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, order: _ } => {
+                let items = items.iter().map(|item| crate::store::WishItem { pool: item.pool, version: item.version, seats: item.seats });
+                let due = gives_up.min(self.now.at.after_ms(WAIT_TTL_MS));
+                self.add_waiter(Waiter { lease, attempt, content, holder, items: items.collect(), ttl_ms, linger_ms, gives_up, due })
+            }
+            StateRecord::Remembered { lease, attempt, content, denial, ended, forget } => {
+                self.remember(lease, Remembered { attempt, content, denial, ended, forget });
+                Ok(())
+            }
+            StateRecord::PresenceOff { address } => {
+                self.presence_off.insert(address);
+                Ok(())
+            }
+        }
+    }
+
+    fn load_lease(&mut self, items: &[GrantedItem], lease: Lease) -> Result<(), String> {
+        if self.leases.find(&lease.id).is_some() || items.is_empty() {
+            return Err(format!("{} is there twice, or holds nothing", lease.id));
+        }
+        for item in items {
+            let sum: u64 = item.charges.iter().map(|charge| u64::from(charge.seats)).sum();
+            let there = |charge: &crate::Charge| self.right(charge.entitlement).is_some_and(|right| right.pool == self.resolve(item.pool));
+            if sum != u64::from(item.seats) || !item.charges.iter().all(there) {
+                return Err(format!("charges of {} do not add up", lease.id));
+            }
+        }
+        let ending = lease.ending.is_some();
+        let slot = self.put_lease(items, lease)?;
+        if ending {
+            self.unstrand(slot);
+        }
+        Ok(())
+    }
+}
+
+/// A claim as the normal form has it, for tests and views.
+impl From<(&str, bool)> for Claim {
+    fn from((value, proved): (&str, bool)) -> Self {
+        Self { value: value.to_owned(), proved }
+    }
+}

@@ -1,0 +1,1188 @@
+//! Each rule of docs/leases.md in the words of the domain. `needs` also shows that the script breaks without the rule.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use support::script::{check, needs};
+
+// One checkout and its answers.
+
+#[test]
+fn seats_are_granted_until_there_are_none_and_a_denial_has_its_numbers() {
+    check(
+        "
+        00:00 install A cad=2                     => installed began=A
+        00:00 checkout L1 cad ana@ws1             => grant left=300s ttl=300s free=1 cad=A:1
+        00:05 checkout L2 cad bo@ws2              => grant free=0
+        00:10 checkout L3 cad cy@ws3              => deny no_seat_free seats=1 total=2 used=2 free=0 first_due=05:00
+        00:20 release L1                          => released linger=0s
+        00:21 checkout L3 cad cy@ws3 attempt=2    => grant free=0
+    ",
+    );
+}
+
+#[test]
+fn a_seat_comes_back_after_linger_and_not_before() {
+    check(
+        "
+        00:00 install A cad=2 linger=10s          => installed
+        00:00 checkout L1 cad ana@ws1             => grant free=1
+        00:05 checkout L2 cad bo@ws2              => grant free=0
+        00:20 release L1                          => released linger=10s
+        00:29 checkout L3 cad cy@ws3              => deny no_seat_free total=2 used=1 lingering=1 first_due=00:30
+        00:30 checkout L3 cad cy@ws3 attempt=2    => grant freed=L1 free=0
+    ",
+    );
+}
+
+#[test]
+fn a_denial_over_a_lapsed_linger_does_not_happen() {
+    needs(
+        |rules| rules.due_before_decide = false,
+        "
+        00:00 install A cad=1 linger=10s          => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:10 release L1                          => released
+        00:20 checkout L2 cad bo@ws2              => grant freed=L1
+    ",
+    );
+}
+
+#[test]
+fn the_same_attempt_gets_the_same_answer_and_takes_no_second_seat() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant free=1 granted=L1
+        00:01 checkout L1 cad ana@ws1             => grant free=1 facts=0
+        00:02 checkout L1 cad ana@ws1 attempt=7   => grant free=1 facts=0
+    ",
+    );
+}
+
+#[test]
+fn every_answer_that_carries_a_live_lease_is_a_renewal() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant left=300s
+        04:00 checkout L1 cad ana@ws1             => grant left=300s
+        08:59 renew L1                            => renewed left=300s
+        13:00 checkout L2 cad bo@ws2              => deny no_seat_free
+        14:00 checkout L2 cad bo@ws2 attempt=2    => grant ended=L1:expired
+    ",
+    );
+}
+
+#[test]
+fn a_denial_is_repeated_for_its_attempt_and_decided_anew_for_the_next() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 checkout L2 cad bo@ws2              => deny no_seat_free denied
+        00:02 release L1                          => released
+        00:03 checkout L2 cad bo@ws2              => deny no_seat_free facts=0
+        00:04 checkout L2 cad bo@ws2 attempt=2    => grant
+    ",
+    );
+}
+
+#[test]
+fn a_late_lower_attempt_is_stale() {
+    needs(
+        |rules| rules.attempts_ordered = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 checkout L2 cad bo@ws2 attempt=2    => deny no_seat_free
+        00:02 release L1                          => released
+        00:03 checkout L2 cad bo@ws2 attempt=1    => refused stale_attempt last=2
+    ",
+    );
+}
+
+#[test]
+fn an_id_with_other_content_is_taken() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 checkout L1 cad:2 ana@ws1           => refused id_taken
+        00:02 checkout L1 cad bo@ws2              => refused id_taken
+        00:03 release L1                          => released
+        00:04 checkout L1 cad bo@ws2              => refused id_taken
+        00:05 checkout L2 cad:3 bo@ws2            => deny more_than_pool
+        00:06 checkout L2 cad bo@ws2 attempt=2    => refused id_taken
+    ",
+    );
+}
+
+#[test]
+fn an_id_that_ended_never_grants_again() {
+    needs(
+        |rules| rules.remember_ended = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 release L1                          => released
+        00:02 checkout L1 cad ana@ws1             => deny lease_ended facts=0 free=1
+        00:03 checkout L1 cad ana@ws1 attempt=2   => deny lease_ended free=1
+        00:04 release L1                          => released facts=0
+        00:05 restart                             => recovered
+        00:06 checkout L1 cad ana@ws1 attempt=3   => deny lease_ended
+    ",
+    );
+}
+
+#[test]
+fn an_id_released_before_it_was_known_never_grants() {
+    needs(
+        |rules| rules.release_before_known = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 release L1                          => released released_unknown
+        00:01 checkout L1 cad ana@ws1             => deny lease_ended free=1
+        00:02 restart                             => recovered
+        00:03 checkout L1 cad ana@ws1             => deny lease_ended
+        00:04 release L1                          => released facts=0
+    ",
+    );
+}
+
+#[test]
+fn a_denied_id_that_is_released_never_grants() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 checkout L2 cad bo@ws2              => deny no_seat_free
+        00:02 release L2                          => released
+        00:03 release L1                          => released
+        00:04 checkout L2 cad bo@ws2 attempt=2    => deny lease_ended
+    ",
+    );
+}
+
+#[test]
+fn ended_ids_are_forgotten_in_bulk_after_an_hour() {
+    check(
+        "
+        00:00 install A cad=3                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L2 cad bo@ws2              => grant
+        00:01 release L1                          => released
+        00:02 release L2                          => released
+        60:00 sweep                               => done !forgot
+        60:00 renew L1                            => ended released
+        61:30 sweep                               => done forgot
+        61:31 renew L1                            => refused unknown_lease
+    ",
+    );
+}
+
+#[test]
+fn nonsense_is_refused_and_leaves_no_trace() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad:0 ana@ws1           => refused malformed facts=0
+        00:00 checkout L1 cad,cad ana@ws1         => refused malformed facts=0
+        00:00 checkout L1 cad ana@ws1 vendor=evil => deny unknown_vendor
+        00:00 checkout L2 cam ana@ws1             => deny unknown_feature feature=cam
+        00:00 renew L9                            => refused unknown_lease facts=0
+        00:00 reclaim L9                          => refused unknown_lease
+        00:00 remove Z                            => refused unknown_license
+    ",
+    );
+}
+
+#[test]
+fn several_features_at_once_are_all_or_none() {
+    check(
+        "
+        00:00 install A cad=2 cam=1 sim=5         => installed
+        00:00 checkout L1 cad,cam,sim:3 ana@ws1   => grant cad=A:1 cam=A:1 sim=A:3
+        00:01 checkout L2 cad,cam bo@ws2          => deny no_seat_free feature=cam used=1
+        00:01 state cad                           => done used=1 free=1
+        00:01 checkout L3 cad,sim:3 cy@ws3        => deny no_seat_free feature=sim
+        00:01 checkout L4 cad,sim:2 cy@ws3        => grant
+        00:02 release L1                          => released
+        00:02 state sim                           => done used=2 free=3
+        00:02 state cam                           => done used=0 free=1
+    ",
+    );
+}
+
+#[test]
+fn one_checkout_does_not_take_the_same_seat_twice_from_one_license() {
+    check(
+        "
+        00:00 install A cad=3                     => installed
+        00:00 checkout L1 cad:2 ana@ws1           => grant free=1
+        00:00 checkout L2 cad:2 bo@ws2            => deny no_seat_free free=1
+        00:00 checkout L3 cad:4 bo@ws2            => deny more_than_pool total=3
+    ",
+    );
+}
+
+#[test]
+fn two_vendors_with_the_same_feature_have_two_pools() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 install B/beta cad=1                => installed !overlap=cad:1->2
+        00:00 checkout L1 cad ana@ws1             => grant cad=A:1
+        00:00 checkout L2 cad bo@ws2              => deny no_seat_free
+        00:00 checkout L3 cad bo@ws2 vendor=beta  => grant cad=B:1
+        00:00 checkout L4 cad cy@ws3 vendor=nobody,beta => deny no_seat_free
+    ",
+    );
+}
+
+#[test]
+fn the_first_key_whose_vendor_can_serve_counts() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 install B/beta cad=1                => installed
+        00:00 checkout L1 cad ana@ws1 vendor=acme,beta => grant cad=A:1
+        00:00 checkout L2 cad bo@ws2 vendor=acme,beta  => grant cad=B:1
+        00:00 checkout L3 cad cy@ws3 vendor=acme,beta  => deny no_seat_free
+    ",
+    );
+}
+
+// Time to live.
+
+#[test]
+fn time_to_live_is_asked_for_within_what_the_vendor_permits() {
+    check(
+        "
+        00:00 install A cad=9 ttl_max=20min       => installed
+        00:00 checkout L1 cad ana@ws1 ttl=10min   => grant ttl=600s
+        00:00 checkout L2 cad ana@ws1 ttl=2h      => grant ttl=1200s
+        00:00 checkout L3 cad ana@ws1 ttl=1s      => grant ttl=10s
+        00:00 checkout L4 cad ana@ws1             => grant ttl=300s
+        00:00 install B cam=9 ttl=2min ttl_max=2h => installed
+        00:00 checkout L5 cam ana@ws1             => grant ttl=120s
+        00:00 checkout L6 cam,cad ana@ws1 ttl=1h  => grant ttl=1200s
+    ",
+    );
+}
+
+#[test]
+fn a_lease_that_moves_to_a_stricter_license_is_promised_no_more_than_that_permits() {
+    check(
+        "
+        00:00 install A cad=1 ttl_max=2h          => installed
+        00:00 checkout L1 cad ana@ws1 ttl=1h      => grant ttl=3600s
+        00:01 install B cad=1 ttl_max=10min replaces=A => installed moved=L1:A>B:1
+        00:02 checkout L1 cad ana@ws1 ttl=1h      => grant ttl=600s left=600s
+        59:00 renew L1                            => renewed left=600s
+        59:01 restart                             => recovered
+        69:00 checkout L2 cad bo@ws2              => deny no_seat_free first_due=69:01
+    ",
+    );
+}
+
+#[test]
+fn grace_and_vendor_data_travel_in_the_grant() {
+    check(
+        "
+        00:00 install A cad=9 grace=2h            => installed
+        00:00 install B cam=9 grace=1h presence=false => installed
+        00:00 checkout L1 cad,cam ana@ws1         => grant grace=3600s presence=false
+        00:00 checkout L2 cad ana@ws1             => grant grace=7200s presence=true
+    ",
+    );
+}
+
+#[test]
+fn linger_follows_an_expiry_too_so_that_killing_a_client_gains_nothing() {
+    check(
+        "
+        00:00 install A cad=1 linger=60s          => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        05:00 sweep                               => done ended=L1:expired lingers=L1
+        05:59 checkout L2 cad bo@ws2              => deny no_seat_free lingering=1 first_due=06:00
+        06:00 checkout L2 cad bo@ws2 attempt=2    => grant freed=L1
+    ",
+    );
+}
+
+#[test]
+fn a_renewal_that_arrives_late_but_before_the_sweep_still_counts() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        05:00 renew L1                            => renewed left=300s
+    ",
+    );
+}
+
+// Clones.
+
+#[test]
+fn the_same_counter_with_another_nonce_is_a_clone() {
+    needs(
+        |rules| rules.counters_detect_clones = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:10 renew L1 counter=5 nonce=a          => renewed
+        00:10 renew L1 counter=5 nonce=a          => renewed
+        00:11 renew L1 counter=5 nonce=b          => refused cloned_client
+        00:12 renew L1 counter=4 nonce=c          => refused stale_counter
+        00:13 renew L1 counter=6 nonce=d          => renewed
+    ",
+    );
+}
+
+// Recovery.
+
+#[test]
+fn a_promise_outlives_a_crash() {
+    needs(
+        |rules| rules.extend_on_recovery = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        04:00 renew L1                            => renewed left=300s
+        04:01 restart                             => recovered
+        09:00 checkout L2 cad bo@ws2              => deny no_seat_free
+        09:00 renew L1                            => renewed heard=L1
+    ",
+    );
+}
+
+#[test]
+fn a_dead_client_costs_one_more_time_to_live_and_not_one_for_every_restart() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        01:00 restart                             => recovered
+        02:00 restart                             => recovered
+        03:00 restart                             => recovered
+        05:59 checkout L2 cad bo@ws2              => deny no_seat_free first_due=06:00
+        06:00 checkout L2 cad bo@ws2 attempt=2    => grant ended=L1:expired
+    ",
+    );
+}
+
+#[test]
+fn the_first_renewal_in_an_epoch_is_durable_and_later_ones_are_not() {
+    needs(
+        |rules| rules.heard_is_durable = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:10 renew L1                            => renewed facts=0
+        01:00 restart                             => recovered
+        01:10 renew L1                            => renewed heard=L1
+        01:20 renew L1                            => renewed facts=0
+        05:00 restart                             => recovered
+        09:59 checkout L2 cad bo@ws2              => deny no_seat_free first_due=10:00
+    ",
+    );
+}
+
+#[test]
+fn lease_time_is_marked_while_a_lease_is_unheard_and_not_in_quiet_hours() {
+    needs(
+        |rules| rules.clock_is_marked = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:20 sweep                               => done facts=0
+        00:30 restart                             => recovered
+        00:39 sweep                               => done facts=0
+        00:40 sweep                               => done clock_marked
+        00:50 renew L1                            => renewed heard=L1
+        01:10 sweep                               => done facts=0
+    ",
+    );
+}
+
+#[test]
+fn the_clock_is_marked_while_seats_linger() {
+    check(
+        "
+        00:00 install A cad=1 linger=60s          => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 release L1                          => released
+        00:11 sweep                               => done clock_marked
+        01:01 sweep                               => done freed=L1
+        01:30 sweep                               => done facts=0
+    ",
+    );
+}
+
+#[test]
+fn an_ending_lease_is_not_prolonged_by_a_restart() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        01:00 reclaim L1                          => reclaimed left=240s
+        02:00 restart                             => recovered
+        02:00 renew L1                            => ended reclaimed left=180s
+        05:00 checkout L2 cad bo@ws2              => grant ended=L1:reclaimed
+    ",
+    );
+}
+
+// Reclaim.
+
+#[test]
+fn a_reclaimed_lease_ends_at_its_present_deadline() {
+    needs(
+        |rules| rules.ending_keeps_deadline = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        01:00 renew L1                            => renewed
+        02:00 reclaim L1                          => reclaimed left=240s ending=L1:reclaimed
+        02:10 renew L1                            => ended reclaimed left=230s !heard=L1
+        02:11 checkout L1 cad ana@ws1             => ended reclaimed left=229s
+        02:12 reclaim L1                          => reclaimed left=228s facts=0
+        05:59 checkout L2 cad bo@ws2              => deny no_seat_free
+        06:00 checkout L2 cad bo@ws2 attempt=2    => grant
+        06:01 renew L1                            => ended reclaimed left=0s
+    ",
+    );
+}
+
+#[test]
+fn a_reclaimed_lease_may_be_given_back_earlier_and_does_not_linger_then() {
+    check(
+        "
+        00:00 install A cad=1 linger=60s          => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        01:00 reclaim L1                          => reclaimed
+        01:10 release L1                          => released linger=0s
+        01:10 checkout L2 cad bo@ws2              => grant
+    ",
+    );
+}
+
+#[test]
+fn reclaim_now_frees_at_once_and_takes_lingering_seats_too() {
+    check(
+        "
+        00:00 install A cad=2 linger=60s          => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L2 cad bo@ws2              => grant
+        00:01 reclaim L1 now                      => reclaimed left=0s ended=L1:reclaimed
+        00:01 renew L1                            => ended reclaimed left=0s
+        00:02 release L2                          => released linger=60s
+        00:03 reclaim L2                          => reclaimed left=0s freed=L2
+        00:03 state cad                           => done free=2
+    ",
+    );
+}
+
+// Presence.
+
+#[test]
+fn a_dead_process_frees_its_seat_by_the_end_of_its_newest_presence_connection() {
+    needs(
+        |rules| rules.presence_generation = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:02 presence L1 open 2                  => done
+        00:03 presence L1 close 1                 => done facts=0
+        00:04 checkout L2 cad bo@ws2              => deny no_seat_free
+        00:05 presence L1 close 2                 => done released=L1:presence
+        00:06 checkout L2 cad bo@ws2 attempt=2    => grant
+    ",
+    );
+}
+
+#[test]
+fn a_vendor_may_forbid_early_freeing() {
+    check(
+        "
+        00:00 install A cad=1 presence=false      => installed
+        00:00 checkout L1 cad ana@ws1             => grant presence=false
+        00:01 presence L1 open 1                  => done
+        00:02 presence L1 close 1                 => done facts=0
+        00:03 renew L1                            => renewed
+    ",
+    );
+}
+
+#[test]
+fn a_client_that_comes_back_turns_early_freeing_off_for_its_address() {
+    needs(
+        |rules| rules.presence_regret = false,
+        "
+        00:00 install A cad=3                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:02 presence L1 close 1                 => done released=L1:presence
+        00:03 renew L1                            => ended presence regretted=L1
+        00:04 renew L1                            => ended presence facts=0
+        00:05 checkout L2 cad ana@ws1             => grant presence=false
+        00:05 presence L2 open 1                  => done
+        00:06 presence L2 close 1                 => done facts=0
+        00:07 checkout L3 cad bo@ws2              => grant
+        00:07 presence L3 open 1                  => done
+        00:08 presence L3 close 1                 => done released=L3:presence
+        09:00 renew L3                            => ended presence !regretted=L3
+        09:01 restart                             => recovered
+        09:02 checkout L4 cad ana@ws1             => grant
+        09:02 presence L4 open 1                  => done
+        09:03 presence L4 close 1                 => done facts=0
+    ",
+    );
+}
+
+#[test]
+fn presence_connections_of_an_earlier_run_free_nothing() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:02 restart                             => recovered
+        00:03 presence L1 close 1                 => done facts=0
+    ",
+    );
+}
+
+// Versions and several licenses.
+
+#[test]
+fn several_licenses_add_up_and_are_charged_soonest_ending_first() {
+    check(
+        "
+        00:00 install A cad=2 expires=2027-12-31  => installed
+        00:00 install B cad=2 expires=2026-12-31  => installed overlap=cad:2->4 until=2027-01-01
+        00:00 checkout L1 cad:3 ana@ws1           => grant cad=B:2 cad=A:1 total=4 free=1
+        00:01 checkout L2 cad bo@ws2              => grant cad=A:1
+        00:02 release L1                          => released
+        00:02 state cad                           => done free=3 used=1
+    ",
+    );
+}
+
+#[test]
+fn a_newer_version_needs_a_right_to_it() {
+    check(
+        "
+        00:00 install A cad=2@11                  => installed
+        00:00 install B cad=2@12.4                => installed
+        00:00 checkout L1 cad@13 ana@ws1          => deny version_not_covered newest=12.4
+        00:00 checkout L2 cad@12 ana@ws1          => grant cad=B:1
+        00:00 checkout L3 cad@11 ana@ws1          => grant cad=A:1
+        00:00 checkout L4 cad:3@12 ana@ws1        => deny more_than_pool
+        00:00 checkout L5 cad ana@ws1             => grant cad=A:1
+    ",
+    );
+}
+
+#[test]
+fn an_old_version_never_blocks_a_new_one_while_an_old_seat_is_free() {
+    needs(
+        |rules| rules.charges_move = false,
+        "
+        00:00 install A cad=1@12 expires=2026-12-31 => installed
+        00:00 install B cad=1@11 expires=2027-12-31 => installed
+        00:00 checkout L1 cad@11 ana@ws1          => grant cad=A:1
+        00:01 checkout L2 cad@12 bo@ws2           => grant cad=A:1 moved=L1:A>B:1
+        00:02 renew L1                            => renewed regrant
+        00:03 checkout L1 cad@11 ana@ws1          => grant cad=B:1
+        00:04 renew L1                            => renewed !regrant
+    ",
+    );
+}
+
+#[test]
+fn charges_move_in_a_chain_if_they_must() {
+    check(
+        "
+        00:00 install A cad=1@12 expires=2026-10-31 => installed
+        00:00 install B cad=1@11 expires=2026-11-30 => installed
+        00:00 install C cad=1@10 expires=2026-12-31 => installed
+        00:00 checkout L1 cad@11 ana@ws1          => grant cad=A:1
+        00:01 checkout L2 cad@10 bo@ws2           => grant cad=B:1
+        00:02 checkout L3 cad@12 cy@ws3           => grant cad=A:1 moved=L2:B>C:1 moved=L1:A>B:1
+        00:03 checkout L4 cad@10 di@ws4           => deny no_seat_free free=0
+    ",
+    );
+}
+
+#[test]
+fn seats_of_one_lease_may_move_in_part() {
+    check(
+        "
+        00:00 install A cad=4@12 expires=2026-10-31 => installed
+        00:00 install B cad=3@11 expires=2026-11-30 => installed
+        00:00 checkout L1 cad:4@11 ana@ws1        => grant cad=A:4
+        00:01 checkout L2 cad:2@12 bo@ws2         => grant cad=A:2 moved=L1:A>B:2
+        00:02 checkout L1 cad:4@11 ana@ws1        => grant cad=A:2 cad=B:2
+        00:03 checkout L3 cad:2@12 cy@ws3         => deny no_seat_free free=1
+        00:04 checkout L4 cad:1@12 cy@ws3         => grant moved=L1:A>B:1
+        00:05 release L1                          => released
+        00:05 state cad                           => done used=3 free=4
+    ",
+    );
+}
+
+#[test]
+fn moves_that_made_no_room_in_the_end_are_not_made() {
+    check(
+        "
+        00:00 install A cad=3@12 expires=2026-10-31 => installed
+        00:00 install B cad=2@11 expires=2026-11-30 => installed
+        00:00 checkout L1 cad:1@11 ana@ws1        => grant cad=A:1
+        00:00 checkout L2 cad:2@12 bo@ws2         => grant cad=A:2
+        00:00 install C cam=1                     => installed
+        00:00 checkout L3 cam cy@ws3              => grant
+        00:01 checkout L4 cad:2@12 di@ws4         => deny no_seat_free facts=1
+        00:01 checkout L1 cad:1@11 ana@ws1        => grant cad=A:1
+    ",
+    );
+}
+
+// Dates.
+
+#[test]
+fn a_license_not_yet_valid_waits_and_takes_effect_by_itself() {
+    check(
+        "
+        00:00 install A cad=2 starts=2026-09-01   => installed waiting
+        00:00 checkout L1 cad ana@ws1             => deny not_yet_valid at=2026-08-31
+        00:01 date 2026-09-01                     => done began=A
+        00:02 checkout L1 cad ana@ws1 attempt=2   => grant
+    ",
+    );
+}
+
+#[test]
+fn a_license_that_ends_lets_its_leases_run_to_their_deadline_and_no_further() {
+    check(
+        "
+        00:00 install A cad=2 expires=2026-09-01  => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        01:00 date 2026-09-03                     => done over=A:expired ending=L1:license_ended
+        01:01 renew L1                            => ended license_ended left=239s
+        01:02 checkout L2 cad bo@ws2              => deny expired total=0 used=1 over=1
+        05:00 sweep                               => done ended=L1:license_ended
+        05:00 state cad                           => done used=0 over=0 total=0
+        05:01 install B cad=1 expires=2026-08-01  => refused expired
+    ",
+    );
+}
+
+#[test]
+fn a_lease_walks_across_new_year_from_the_old_license_to_the_new() {
+    needs(
+        |rules| rules.charges_move = false,
+        "
+        00:00 install A cad=25 expires=2026-12-31 => installed
+        00:00 checkout L1 cad ana@ws1             => grant cad=A:1
+        01:00 date 2026-12-01                     => done
+        01:00 install B cad=25 starts=2027-01-01 expires=2027-12-31 => installed waiting overlap=cad:25->50
+        01:01 state cad                           => done total=25
+        02:00 date 2027-01-01                     => done began=B
+        02:00 state cad                           => done total=50
+        03:00 renew L1                            => renewed !regrant
+        04:00 date 2027-01-02                     => done over=A:expired moved=L1:A>B:1
+        04:00 state cad                           => done total=25 used=1 over=0
+        05:00 renew L1                            => renewed regrant
+        05:01 checkout L1 cad ana@ws1             => grant cad=B:1
+        09:00 renew L1                            => renewed !regrant
+    ",
+    );
+}
+
+#[test]
+fn a_lease_walks_across_new_year_when_the_new_license_replaces_the_old() {
+    check(
+        "
+        00:00 install A cad=25 expires=2026-12-31 => installed
+        00:00 checkout L1 cad:20 ana@ws1          => grant cad=A:20
+        01:00 date 2026-12-01                     => done
+        01:00 install B cad=25 starts=2027-01-01 expires=2027-12-31 replaces=A => installed waiting !replaced=A !overlap=cad:25->50
+        01:01 state cad                           => done total=25 free=5
+        02:00 date 2027-01-01                     => done began=B over=A:replaced moved=L1:A>B:20 gone=A
+        02:00 state cad                           => done total=25 free=5 used=20
+        02:01 checkout L2 cad:6 bo@ws2            => deny no_seat_free
+        03:00 renew L1                            => renewed regrant
+        04:00 date 2027-01-02                     => done facts=0
+        05:00 renew L1                            => renewed
+    ",
+    );
+}
+
+#[test]
+fn nobody_loses_a_seat_when_a_license_is_replaced_live_and_seats_suffice() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L2 cad bo@ws2              => grant free=0
+        01:00 install B cad=3 replaces=A          => installed replaced=A moved=L1:A>B:1 moved=L2:A>B:1
+        01:00 state cad                           => done total=3 free=1 used=2
+        01:01 checkout L3 cad cy@ws3              => grant cad=B:1
+        01:02 renew L1                            => renewed regrant
+    ",
+    );
+}
+
+#[test]
+fn a_smaller_successor_keeps_whom_it_can_and_the_rest_end() {
+    check(
+        "
+        00:00 install A cad=3                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L2 cad bo@ws2              => grant
+        00:00 checkout L3 cad cy@ws3              => grant
+        01:00 install B cad=2 replaces=A          => installed replaced=A
+        01:00 state cad                           => done total=2 used=3 over=1 free=0
+        01:01 checkout L4 cad di@ws4              => deny no_seat_free
+        05:00 sweep                               => done
+        05:00 state cad                           => done over=0
+    ",
+    );
+}
+
+#[test]
+fn a_successor_replaces_feature_by_feature_as_its_rights_begin() {
+    check(
+        "
+        00:00 install A cad=1 cam=1               => installed
+        00:00 checkout L1 cad,cam ana@ws1         => grant
+        01:00 install B cad=1 replaces=A          => installed replaced=A moved=L1:A>B:1 ending=L1:license_replaced
+        05:00 sweep                               => done ended=L1:license_replaced
+    ",
+    );
+}
+
+#[test]
+fn the_same_license_again_is_already_installed_and_counts_once() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:01 install A cad=2                     => refused already_installed facts=0
+        00:02 state cad                           => done total=2
+    ",
+    );
+}
+
+#[test]
+fn another_text_under_the_same_id_is_refused_unless_it_says_that_it_replaces() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:01 install A2*A cad=5                  => refused license_id_taken facts=0
+        00:02 install A3*A cad=5 replaces=A       => installed replaced=A
+        00:03 state cad                           => done total=5
+        00:04 install A4/beta cad=5               => installed
+        00:05 install A2*A cad=9                  => refused license_id_taken
+    ",
+    );
+}
+
+#[test]
+fn what_was_replaced_does_not_come_back_beside_its_successor() {
+    check(
+        "
+        00:00 install B cad=5 replaces=A          => installed
+        00:01 install A cad=2                     => refused license_id_taken
+    ",
+    );
+}
+
+#[test]
+fn a_removed_license_ends_its_leases_at_their_deadline_unless_others_cover_them() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:00 install B cad=1                     => installed overlap=cad:2->3
+        00:00 checkout L1 cad:2 ana@ws1           => grant cad=A:2
+        00:01 checkout L2 cad bo@ws2              => grant cad=B:1
+        00:02 release L2                          => released
+        00:03 checkout L3 cad bo@ws2              => grant cad=B:1
+        00:04 remove A                            => removed ending=1 ending=L1:license_removed
+        00:05 renew L3                            => renewed
+        00:06 renew L1                            => ended license_removed left=294s
+        00:07 install A cad=2                     => installed
+        00:08 state cad                           => done total=3 used=3 free=0
+        05:00 sweep                               => done ended=L1:license_removed
+        05:01 checkout L4 cad:2 ana@ws1           => grant cad=A:2
+        05:02 remove A                            => removed ending=1
+        10:02 sweep                               => done
+        10:03 checkout L5 cad ana@ws1             => grant cad=B:1
+    ",
+    );
+}
+
+#[test]
+fn lingering_seats_move_or_end_with_their_license() {
+    check(
+        "
+        00:00 install A cad=1 linger=1h           => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 release L1                          => released linger=3600s
+        00:02 install B cad=1                     => installed
+        00:03 remove A                            => removed ending=0 moved=L1:A>B:1
+        00:04 state cad                           => done total=1 lingering=1 free=0
+        00:05 remove B                            => removed ending=0 freed=L1
+        00:06 state cad                           => done total=0 lingering=0
+    ",
+    );
+}
+
+#[test]
+fn keys_that_signed_one_text_together_are_one_vendor() {
+    check(
+        "
+        00:00 install A/acme cad=1                => installed
+        00:00 install B/acme+2 cad=1 cam=1        => installed
+        00:00 checkout L1 cad ana@ws1 vendor=acme => grant cad=A:1
+        00:00 checkout L2 cad bo@ws2 vendor=acme+2 => grant cad=B:1
+        00:01 checkout L3 cad cy@ws3 vendor=acme  => deny no_seat_free total=1
+        00:02 install C/acme&acme+2 cad=1         => installed vendors_merged overlap=cad:2->3
+        00:03 state cad                           => done total=3 used=2 free=1
+        00:04 checkout L4 cad cy@ws3 vendor=acme  => grant free=0
+        00:05 checkout L5 cam cy@ws3 vendor=acme  => grant cam=B:1
+        00:06 restart                             => recovered
+        00:07 checkout L6 cad di@ws4 vendor=acme+2 => deny no_seat_free total=3
+        00:08 release L2                          => released
+        00:09 checkout L7 cad di@ws4 vendor=acme  => grant
+    ",
+    );
+}
+
+#[test]
+fn a_rotated_key_joins_its_vendor() {
+    check(
+        "
+        00:00 install A/acme cad=1                => installed
+        00:00 install B/acme&acme+2 cad=1         => installed !vendors_merged vendor_keys
+        00:00 install C/acme+2 cad=1              => installed overlap=cad:2->3
+        00:01 checkout L1 cad:3 ana@ws1 vendor=acme+2 => grant free=0
+    ",
+    );
+}
+
+// The wall clock.
+
+#[test]
+fn a_clock_that_is_not_believed_ends_nothing_and_begins_nothing() {
+    check(
+        "
+        00:00 install A cad=1 expires=2026-09-01  => installed
+        00:00 install B cad=1 starts=2026-10-01   => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 step-clock 2030-01-01               => done clock_stepped
+        00:02 date 2030-01-01                     => done facts=0
+        00:03 renew L1                            => renewed
+        00:04 restart                             => recovered
+        00:05 renew L1                            => renewed
+        00:06 accept-clock 2026-07-02             => done clock_accepted
+        00:07 date 2026-09-03                     => done over=A:expired
+    ",
+    );
+}
+
+#[test]
+fn one_start_with_a_wrong_battery_clock_does_not_kill_every_license() {
+    check(
+        "
+        00:00 install A cad=2 expires=2026-09-01  => installed
+        00:00 install B cam=1 starts=2026-10-01   => installed waiting
+        00:00 checkout L1 cad ana@ws1             => grant
+        01:00 date 2030-01-01                     => done over=A:expired began=B
+        01:00 checkout L2 cad bo@ws2              => deny expired at=2026-09-02
+        02:00 accept-clock 2026-07-02             => done began=A over=B:expired
+        02:01 checkout L2 cad bo@ws2 attempt=2    => grant
+        02:02 checkout L3 cam cy@ws3              => deny not_yet_valid
+        02:03 restart                             => recovered
+        03:00 date 2026-10-01                     => done over=A:expired began=B
+    ",
+    );
+}
+
+// The queue.
+
+#[test]
+fn waiters_are_served_in_the_order_in_which_they_came() {
+    needs(
+        |rules| rules.queue_strict = false,
+        "
+        00:00 install A cad=4                     => installed
+        00:00 checkout L1 cad:2 ana@ws1           => grant
+        00:00 checkout L2 cad:2 ana@ws1           => grant
+        00:01 checkout L3 cad:4 bo@ws2 wait=1h    => wait place=1 for=3600s queued=L3
+        00:02 checkout L4 cad cy@ws3 wait=1h      => wait place=2
+        00:03 release L1                          => released !granted=L4
+        00:04 checkout L5 cad di@ws4              => deny no_seat_free free=2 queued=2
+        00:05 release L2                          => released granted=L3 !granted=L4
+        00:06 checkout L3 cad:4 bo@ws2 wait=1h    => grant heard=L3
+        00:07 release L3                          => released granted=L4
+    ",
+    );
+}
+
+#[test]
+fn a_waiter_sees_its_place_and_its_wait_ends() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 checkout L2 cad bo@ws2 wait=100s    => wait place=1 for=100s
+        00:41 checkout L2 cad bo@ws2 wait=100s    => wait place=1 for=60s facts=0
+        01:41 sweep                               => done dequeued=L2:wait_over
+        01:42 checkout L2 cad bo@ws2              => deny wait_over facts=0
+        01:43 checkout L2 cad bo@ws2 attempt=2 wait=100s => wait place=1
+    ",
+    );
+}
+
+#[test]
+fn a_waiter_that_does_not_ask_again_leaves_the_line() {
+    needs(
+        |rules| rules.silent_waiters_leave = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 checkout L2 cad bo@ws2 wait=1h      => wait
+        00:02 checkout L3 cad cy@ws3 wait=1h      => wait place=2
+        01:50 checkout L3 cad cy@ws3 wait=1h      => wait place=2
+        02:01 sweep                               => done dequeued=L2:silent
+        02:02 checkout L3 cad cy@ws3 wait=1h      => wait place=1
+        02:03 release L1                          => released granted=L3
+    ",
+    );
+}
+
+#[test]
+fn a_seat_granted_to_a_waiter_goes_on_if_it_does_not_come() {
+    needs(
+        |rules| rules.claims_end = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 checkout L2 cad bo@ws2 wait=1h      => wait
+        00:02 checkout L3 cad cy@ws3 wait=1h      => wait
+        01:30 checkout L3 cad cy@ws3 wait=1h      => wait
+        01:31 release L1                          => released granted=L2
+        03:29 checkout L3 cad cy@ws3 wait=1h      => wait place=1
+        03:31 sweep                               => done ended=L2:unclaimed granted=L3
+        03:32 checkout L2 cad bo@ws2              => deny lease_ended
+    ",
+    );
+}
+
+#[test]
+fn a_request_larger_than_its_pool_is_told_at_once_and_blocks_nobody() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad:2 ana@ws1           => grant
+        00:01 checkout L2 cad:3 bo@ws2 wait=1h    => deny more_than_pool
+        00:02 checkout L3 cad cy@ws3 wait=1h      => wait place=1
+        00:03 checkout L4 cad@9 di@ws4 wait=1h    => wait place=2
+    ",
+    );
+}
+
+#[test]
+fn waiters_are_looked_at_again_when_licenses_change() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad:2 ana@ws1           => grant
+        00:01 checkout L2 cad:2 bo@ws2 wait=1h    => wait
+        00:02 checkout L3 cad:1 cy@ws3 wait=1h    => wait place=2
+        00:03 install B cad=1                     => installed !granted=L2 !granted=L3
+        00:04 install C cad=1                     => installed granted=L2 !granted=L3
+        00:05 remove A                            => removed
+        00:06 remove C                            => removed
+        00:07 remove B                            => removed dequeued=L3:hopeless
+    ",
+    );
+}
+
+#[test]
+fn there_are_no_partial_holds_and_lines_of_several_pools_keep_one_order() {
+    check(
+        "
+        00:00 install A cad=1 cam=1               => installed
+        00:00 checkout L1 cam ana@ws1             => grant
+        00:01 checkout L2 cad,cam bo@ws2 wait=1h  => wait place=1
+        00:01 state cad                           => done used=0 free=1 queued=1
+        00:02 checkout L3 cad cy@ws3 wait=1h      => wait place=2
+        00:03 checkout L4 cam di@ws4 wait=1h      => wait place=2
+        00:04 release L1                          => released granted=L2 !granted=L3 !granted=L4
+        00:05 checkout L2 cad,cam bo@ws2          => grant
+        00:06 release L2                          => released granted=L3 granted=L4
+    ",
+    );
+}
+
+#[test]
+fn a_place_in_line_survives_a_restart() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 checkout L2 cad bo@ws2 wait=1h      => wait place=1
+        00:02 checkout L3 cad cy@ws3 wait=1h      => wait place=2
+        01:30 restart                             => recovered
+        03:20 checkout L3 cad cy@ws3 wait=1h      => wait place=2
+        03:25 checkout L2 cad bo@ws2 wait=1h      => wait place=1
+        03:26 release L1                          => released granted=L2
+    ",
+    );
+}
+
+#[test]
+fn a_waiter_that_releases_leaves_and_its_id_never_grants() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 checkout L2 cad bo@ws2 wait=1h      => wait
+        00:02 release L2                          => released dequeued=L2:released
+        00:03 release L1                          => released !granted=L2
+        00:04 checkout L2 cad bo@ws2 attempt=2    => deny lease_ended
+    ",
+    );
+}
+
+// Lineage.
+
+#[test]
+fn after_a_restore_nothing_is_granted_until_lost_grants_must_have_ended() {
+    needs(
+        |rules| rules.quarantine_after_restore = false,
+        "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 backup                              => done
+        00:02 checkout L2 cad bo@ws2              => grant
+        00:10 restore                             => recovered
+        00:11 checkout L3 cad cy@ws3              => deny quarantine
+        00:12 renew L1                            => renewed
+        00:13 renew L2                            => refused unknown_lease
+        00:14 adopt L2 cad bo@ws2                 => grant adopted=L2 used=2
+        00:15 renew L2                            => renewed
+        60:09 checkout L3 cad cy@ws3 attempt=2    => deny quarantine
+        60:10 sweep                               => done quarantine_ended
+        60:11 checkout L3 cad cy@ws3 attempt=3    => grant
+        60:12 adopt L9 cad di@ws4                 => refused nothing_to_do
+    ",
+    );
+}
+
+#[test]
+fn an_adoption_may_go_over_and_is_counted_so() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 backup                              => done
+        00:02 release L1                          => released
+        00:03 checkout L2 cad bo@ws2              => grant
+        00:10 restore                             => recovered
+        00:11 adopt L2 cad bo@ws2                 => grant used=2 total=1 over=1 free=0
+        00:12 adopt L2 cad bo@ws2                 => grant facts=0
+        00:13 adopt L3 cam bo@ws2                 => deny unknown_feature
+        00:14 release L1                          => released
+        00:15 state cad                           => done over=0 free=0
+        00:16 accept-loss                         => done borrow_loss_accepted
+        00:17 checkout L4 cad cy@ws3              => deny no_seat_free
+        00:18 accept-loss                         => refused nothing_to_do
+    ",
+    );
+}
+
+#[test]
+fn a_restart_does_not_shorten_the_quarantine() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:01 backup                              => done
+        00:10 restore                             => recovered
+        30:00 restart                             => recovered
+        59:00 checkout L1 cad ana@ws1             => deny quarantine
+        60:11 checkout L1 cad ana@ws1 attempt=2   => grant
+    ",
+    );
+}
+
+// When to look again.
+
+#[test]
+fn the_next_deadline_is_never_after_what_is_due() {
+    check(
+        "
+        00:00 wake                                => never
+        00:00 install A cad=1 linger=10s          => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 wake                                => 04:59
+        01:00 release L1                          => released
+        01:00 wake                                => 01:09
+        01:10 sweep                               => done freed=L1
+        01:10 wake                                => 04:59
+        05:00 sweep                               => done facts=0
+        05:00 wake                                => 62:00
+    ",
+    );
+}
+
+// Rules that the others lean on.
+
+#[test]
+fn no_grant_goes_beyond_what_licenses_allow() {
+    needs(
+        |rules| rules.grant_within_total = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 checkout L2 cad bo@ws2              => deny no_seat_free
+    ",
+    );
+}
+
+#[test]
+fn seats_of_an_ended_license_that_are_still_held_are_not_given_to_others() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:00 install B cad=3@11                  => installed
+        00:00 checkout L1 cad:3@11 ana@ws1        => grant cad=B:3
+        00:00 checkout L2 cad:2@12 bo@ws2         => grant cad=A:2
+        00:01 remove A                            => removed ending=1 ending=L2:license_removed
+        00:02 release L1                          => released
+        00:02 state cad                           => done total=3 used=2 free=1
+        00:03 checkout L3 cad:2@11 cy@ws3         => deny no_seat_free free=1
+        00:03 checkout L4 cad:1@11 cy@ws3         => grant over=0
+        05:01 checkout L3 cad:2@11 cy@ws3 attempt=2 => grant ended=L2:license_removed
+    ",
+    );
+}
+
+#[test]
+fn an_entitlement_covers_exactly_the_versions_that_the_license_says() {
+    check(
+        "
+        00:00 install A cad=1@12.0                => installed
+        00:00 checkout L1 cad@12.0.0.1 ana@ws1    => deny version_not_covered newest=12.0
+        00:00 checkout L2 cad@12 ana@ws1          => grant
+        00:00 release L2                          => released
+        00:00 checkout L3 cad@0 ana@ws1           => grant
+        00:00 release L3                          => released
+        00:00 checkout L4 cad ana@ws1             => grant
+    ",
+    );
+}
