@@ -1,0 +1,189 @@
+//! Errors: RFC 9457 problem documents with a stable code, whether a retry helps, and whether the request took effect.
+
+use serde::{Deserialize, Serialize};
+
+/// Whether to ask again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Retry {
+    /// Not with this request.
+    Never,
+    /// With a new request (a higher attempt).
+    NewRequest,
+    /// With the same id and attempt.
+    SameId,
+}
+
+/// Whether the request may have changed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// It changed nothing and never will.
+    No,
+    /// Not known: repeat the id to learn it.
+    Unknown,
+}
+
+/// Declares the table of error codes: name, text in JSON, status, retry, effect, title.
+macro_rules! error_codes {
+    ($($(#[$doc:meta])* $name:ident, $text:literal, $status:literal, $retry:ident, $effect:ident, $title:literal;)*) => {
+        /// Stable codes of errors, kept alphabetical. A denial is an outcome and not among them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        #[serde(rename_all = "snake_case")]
+        pub enum ErrorCode { $($(#[$doc])* $name,)* }
+
+        impl ErrorCode {
+            /// All codes.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The code as it stands in JSON.
+            #[must_use]
+            pub fn as_str(self) -> &'static str { match self { $(Self::$name => $text,)* } }
+
+            /// HTTP status.
+            #[must_use]
+            pub fn status(self) -> u16 { match self { $(Self::$name => $status,)* } }
+
+            /// Whether a retry helps.
+            #[must_use]
+            pub fn retry(self) -> Retry { match self { $(Self::$name => Retry::$retry,)* } }
+
+            /// Whether it may have changed something.
+            #[must_use]
+            pub fn took_effect(self) -> Effect { match self { $(Self::$name => Effect::$effect,)* } }
+
+            /// A short title.
+            #[must_use]
+            pub fn title(self) -> &'static str { match self { $(Self::$name => $title,)* } }
+        }
+    };
+}
+
+error_codes! {
+    /// The text of the license was refused.
+    BadLicense, "bad_license", 422, Never, No, "the license was refused";
+    /// The body is no JSON of the right form.
+    BadRequest, "bad_request", 400, Never, No, "the request cannot be read";
+    /// The body is larger than the limit.
+    BodyTooLarge, "body_too_large", 413, Never, No, "the request is too large";
+    /// The wall clock is not believed, so what depends on dates waits.
+    ClockHeld, "clock_held", 503, SameId, No, "the server's clock is not believed yet";
+    /// Same counter, other nonce.
+    ClonedClient, "cloned_client", 409, Never, No, "two clients use one lease";
+    /// A change needs exactly application/json.
+    ContentType, "content_type", 415, Never, No, "the content type must be application/json";
+    /// The cursor is of another history or its entries were truncated.
+    CursorLost, "cursor_lost", 410, Never, No, "the events after this cursor are not here";
+    /// The disk is full.
+    DiskFull, "disk_full", 507, SameId, No, "the server's disk is full, so nothing is granted";
+    /// Needs a role that the caller does not have.
+    Forbidden, "forbidden", 403, Never, No, "not allowed for this caller";
+    /// Foreign Origin, cross-site fetch or unknown Host.
+    ForeignOrigin, "foreign_origin", 403, Never, No, "requests from other sites are refused";
+    /// The id is in use with other content.
+    IdTaken, "id_taken", 409, NewRequest, No, "this lease id is in use for something else";
+    /// An inner fault; the log has the cause.
+    Internal, "internal", 500, SameId, Unknown, "the server failed; its log says why";
+    /// Another text has this license id.
+    LicenseIdTaken, "license_id_taken", 409, Never, No, "another text is installed under this license id";
+    /// A named limit.
+    LimitReached, "limit_reached", 422, Never, No, "a limit is exceeded";
+    /// The URL exists, the method does not.
+    MethodNotAllowed, "method_not_allowed", 405, Never, No, "this method does not exist here";
+    /// TLS key not served here.
+    Misdirected, "misdirected", 421, Never, No, "this server does not serve that certificate";
+    /// No such thing.
+    NotFound, "not_found", 404, Never, No, "there is no such thing here";
+    /// What is asked for is so already.
+    NothingToDo, "nothing_to_do", 409, Never, No, "there is nothing to do";
+    /// The journal did not confirm in time.
+    OutcomeUnknown, "outcome_unknown", 504, SameId, Unknown, "the outcome is not known yet; repeat the same request";
+    /// The server is starting, draining or overloaded.
+    Overloaded, "overloaded", 503, SameId, No, "the server is busy; ask again";
+    /// The same denial too often.
+    RateLimited, "rate_limited", 429, SameId, No, "too many requests; slow down";
+    /// The server has been rolled back or restored behind what the client saw.
+    RolledBack, "rolled_back", 409, SameId, No, "the server's history is behind what was seen before";
+    /// A lower attempt than the last.
+    StaleAttempt, "stale_attempt", 409, NewRequest, No, "a later attempt was seen";
+    /// A lower counter than the last.
+    StaleCounter, "stale_counter", 409, Never, No, "a later renewal was seen";
+    /// The request took too long to arrive.
+    Timeout, "timeout", 408, SameId, No, "the request did not arrive in time";
+    /// No such lease.
+    UnknownLease, "unknown_lease", 404, NewRequest, No, "no such lease";
+    /// The secret does not belong to this lease.
+    WrongSecret, "wrong_secret", 403, Never, No, "the secret does not belong to this lease";
+}
+
+/// An RFC 9457 problem document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Problem {
+    /// `urn:triquest-lm:error:CODE`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// A short title.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What exactly, with the place.
+    pub detail: String,
+    /// The stable code.
+    pub code: ErrorCode,
+    /// Whether to ask again.
+    pub retry: Retry,
+    /// Whether it may have changed something.
+    pub took_effect: Effect,
+    /// One next step, empty if there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hint: String,
+    /// When to ask again at the earliest, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Problem {
+    /// A problem of this code with what exactly happened.
+    #[must_use]
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:triquest-lm:error:{}", code.as_str()),
+            title: code.title().to_owned(),
+            status: code.status(),
+            detail: detail.into(),
+            code,
+            retry: code.retry(),
+            took_effect: code.took_effect(),
+            hint: String::new(),
+            retry_after_ms: None,
+        }
+    }
+
+    /// The same with a next step.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ErrorCode;
+
+    #[test]
+    fn codes_are_alphabetical_and_their_text_is_their_name_in_json() {
+        let texts: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        let mut names: Vec<_> = ErrorCode::ALL.iter().map(|code| format!("{code:?}")).collect();
+        let in_order = names.clone();
+        names.sort();
+        assert_eq!(names, in_order);
+        for (code, text) in ErrorCode::ALL.iter().zip(texts) {
+            assert_eq!(serde_json::to_string(code).expect("a code serializes"), format!("\"{text}\""));
+        }
+    }
+}

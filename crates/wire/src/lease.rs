@@ -1,0 +1,406 @@
+//! Checkout, renewal, release, inspection, presence.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Bytes16, Bytes32, Position, Problem, Secret, trust::SignedGrant};
+
+/// One feature wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Item {
+    /// Name of the feature, as in the license.
+    pub feature: String,
+    /// The application's version, such as `12.4`; none is covered by any entitlement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// At least 1.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
+    pub seats: u32,
+}
+
+/// Who asks, as the client says. The server adds what it observes and marks each field claimed or proved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HolderClaim {
+    /// Account name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Display, terminal or console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display: Option<String>,
+    /// Session kind: `local`, `ssh`, `rdp`, `x11`, `wayland`, `batch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Container id or name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// `pid` or `pid:name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// Batch job, such as `slurm:48213`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// Project that the use is booked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+}
+
+/// `POST /v1/leases`: take seats, or ask again with the same secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CheckoutRequest {
+    /// Made by the client for this lease only.
+    pub secret: Secret,
+    /// Counts the client's attempts with this secret, from 1. The same attempt gets the same outcome.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
+    pub attempt: u32,
+    /// Fresh in every message; stands in the signed grant.
+    pub nonce: Bytes32,
+    /// Public keys that the application embeds, 1 to 16.
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 16))]
+    pub vendor_keys: Vec<Bytes32>,
+    /// All or none, 1 to 32, each feature once.
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 32))]
+    pub items: Vec<Item>,
+    /// Who asks.
+    #[serde(default)]
+    pub holder: HolderClaim,
+    /// Wished time to live in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    /// Wait in line for at most so long from the first asking, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+    /// The highest position of this server that the client has seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Position>,
+    /// After a restore: the signed grant of this lease, so that the server can adopt it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<SignedGrant>,
+}
+
+/// Answers a checkout. A denial is an outcome, not an error: status 200.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum CheckoutAnswer {
+    /// Seats denied.
+    Denied {
+        /// Where in history.
+        position: Position,
+        /// Why, with numbers.
+        denial: Denial,
+    },
+    /// The lease has ended.
+    Ended {
+        /// Where in history.
+        position: Position,
+        /// Such as `expired`, `reclaimed`, `released`.
+        reason: EndReason,
+        /// The rest of the present promise, milliseconds.
+        remaining_ms: u64,
+    },
+    /// Seats granted.
+    Granted {
+        /// Where in history.
+        position: Position,
+        /// The signed grant.
+        #[serde(flatten)]
+        grant: SignedGrant,
+        /// What remains of the right counted from when the request was sent, milliseconds; authoritative.
+        remaining_ms: u64,
+        /// Licenses (as files) named by the grant that the trust answer may not have held; filled only when they changed since.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        licenses: Vec<String>,
+    },
+    /// In line; ask again with the same attempt.
+    Waiting {
+        /// Where in history.
+        position: Position,
+        /// From 1.
+        place: u32,
+        /// The pool's numbers.
+        pool: PoolNumbers,
+        /// The wait ends in so many milliseconds.
+        gives_up_in_ms: u64,
+        /// First deadline in the pool, milliseconds from now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first_due_ms: Option<u64>,
+    },
+}
+
+/// Why a lease is ending or has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// A new rule shuts the holder out.
+    Excluded,
+    /// No renewal came in time.
+    Expired,
+    /// Its license's last day is over.
+    LicenseEnded,
+    /// Its license was removed.
+    LicenseRemoved,
+    /// Its license was replaced by one that does not cover it.
+    LicenseReplaced,
+    /// The presence connection ended in order.
+    Presence,
+    /// An administrator took it back.
+    Reclaimed,
+    /// The holder gave it back.
+    Released,
+    /// A waiter did not come for its seat.
+    Unclaimed,
+}
+
+/// Why seats were denied. Codes are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum DenialCode {
+    /// Every entitlement that would cover it has ended.
+    Expired,
+    /// The id is of a lease that has ended.
+    LeaseEnded,
+    /// More seats than there are in all.
+    MoreThanPool,
+    /// All in use.
+    NoSeatFree,
+    /// The license begins later.
+    NotYetValid,
+    /// The line is full.
+    QueueFull,
+    /// After a restore only shown leases are taken over for a while.
+    Quarantine,
+    /// A limit of the server is reached.
+    ServerFull,
+    /// No license here has this feature.
+    UnknownFeature,
+    /// No license here is signed by any of these keys.
+    UnknownVendor,
+    /// Seats exist for older versions only.
+    VersionNotCovered,
+    /// The wait ended without a seat.
+    WaitOver,
+}
+
+impl DenialCode {
+    /// Whether asking later may help without a new license.
+    #[must_use]
+    pub fn may_help_later(self) -> bool {
+        match self {
+            Self::NoSeatFree | Self::NotYetValid | Self::Quarantine | Self::QueueFull | Self::ServerFull | Self::WaitOver => true,
+            Self::Expired
+            | Self::LeaseEnded
+            | Self::MoreThanPool
+            | Self::UnknownFeature
+            | Self::UnknownVendor
+            | Self::VersionNotCovered => false,
+        }
+    }
+
+    /// The code as it stands in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::LeaseEnded => "lease_ended",
+            Self::MoreThanPool => "more_than_pool",
+            Self::NoSeatFree => "no_seat_free",
+            Self::NotYetValid => "not_yet_valid",
+            Self::QueueFull => "queue_full",
+            Self::Quarantine => "quarantine",
+            Self::ServerFull => "server_full",
+            Self::UnknownFeature => "unknown_feature",
+            Self::UnknownVendor => "unknown_vendor",
+            Self::VersionNotCovered => "version_not_covered",
+            Self::WaitOver => "wait_over",
+        }
+    }
+}
+
+/// `free + used + lingering + reserved_idle == total + over`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PoolNumbers {
+    /// Seats in force.
+    pub total: u32,
+    /// Held by leases.
+    pub used: u32,
+    /// Taken after release.
+    pub lingering: u32,
+    /// Set aside and idle.
+    pub reserved_idle: u32,
+    /// Free.
+    pub free: u32,
+    /// Held beyond the total.
+    pub over: u32,
+    /// Waiters in line.
+    pub queued: u32,
+}
+
+/// A denial with its numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Denial {
+    /// Why.
+    pub code: DenialCode,
+    /// The part that failed first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature: Option<String>,
+    /// Seats wanted of it.
+    pub seats: u32,
+    /// The pool's numbers when it was decided.
+    pub pool: PoolNumbers,
+    /// When a seat may come back at the earliest, milliseconds from the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_due_ms: Option<u64>,
+    /// Newest version covered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_version: Option<String>,
+    /// When the right began or ended, RFC 3339, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// One sentence for people.
+    pub message: String,
+    /// One next step for people, empty if there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hint: String,
+}
+
+/// `POST /v1/leases/{lease}/renew`, and one member of a batch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RenewRequest {
+    /// The lease's secret.
+    pub secret: Secret,
+    /// Fresh for each counter; a retry repeats both.
+    pub nonce: Bytes16,
+    /// Grows with each renewal.
+    pub counter: u64,
+    /// How long the application's user has been idle, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
+    /// The highest position of this server that the client has seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Position>,
+}
+
+/// Answers a renewal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum RenewAnswer {
+    /// No more renewals.
+    Ended {
+        /// Where in history.
+        position: Position,
+        /// Why.
+        reason: EndReason,
+        /// The rest of the present promise, milliseconds.
+        remaining_ms: u64,
+    },
+    /// The deadline moved.
+    Renewed {
+        /// Where in history.
+        position: Position,
+        /// As asked, so that an old answer cannot pass for this one.
+        nonce: Bytes16,
+        /// As asked.
+        counter: u64,
+        /// What remains counted from when the request was sent, milliseconds.
+        remaining_ms: u64,
+        /// The charges changed: repeat the checkout (same attempt) for a fresh signed grant.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        regrant: bool,
+    },
+}
+
+/// `POST /v1/renewals`: many leases of one host in one request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RenewBatchRequest {
+    /// 1 to [`crate::limits::RENEWALS_PER_REQUEST_MAX`].
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 1000))]
+    pub renewals: Vec<RenewRequest>,
+}
+
+/// Answers a batch in the order asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RenewBatchAnswer {
+    /// One for each, in order.
+    pub answers: Vec<RenewResult>,
+}
+
+/// One result of a batch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(untagged)]
+pub enum RenewResult {
+    /// Decided.
+    Answer(RenewAnswer),
+    /// Refused.
+    Problem(Problem),
+}
+
+/// A body that carries only the lease's secret: release and inspection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SecretRequest {
+    /// The lease's secret.
+    pub secret: Secret,
+}
+
+/// Answers a release; the same for a repeat.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReleaseAnswer {
+    /// Always `released`.
+    pub outcome: ReleaseOutcome,
+    /// Where in history.
+    pub position: Position,
+    /// How long the seats linger, milliseconds.
+    pub linger_ms: u64,
+}
+
+/// The one outcome of a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ReleaseOutcome {
+    /// Given back.
+    Released,
+}
+
+/// `POST /v1/presence`: this connection stands for the lives of these leases until its orderly end. The connection must be HTTP/1.1.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PresenceRequest {
+    /// 1 to [`crate::limits::PRESENCE_LEASES_MAX`].
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 1000))]
+    pub leases: Vec<SecretRequest>,
+    /// Counts the client's presence connections, growing; only the newest generation frees seats.
+    pub generation: u64,
+}
+
+/// Answers a presence request, once; afterwards the server sends nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PresenceAnswer {
+    /// Where in history.
+    pub position: Position,
+    /// How many of the leases are live.
+    pub live: u32,
+}

@@ -1,0 +1,18 @@
+//! What travels between client and server: request and answer bodies, signed statements, codes of denials and errors. No I/O.
+//!
+//! `docs/protocol.md` specifies it; bodies are strict (an unknown or repeated member is an error) where something signed or something that
+//! changes state is read, and what a server answers may gain members that an older client ignores.
+
+pub mod bytes;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod lease;
+pub mod license;
+pub mod limits;
+pub mod status;
+pub mod trust;
+
+pub use bytes::{Blob, Bytes16, Bytes32, Bytes64};
+pub use error::{Effect, ErrorCode, Problem, Retry};
+pub use ids::{LeaseId, Lineage, Position, Secret};

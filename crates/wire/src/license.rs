@@ -1,0 +1,133 @@
+//! Installing, listing and removing licenses.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Bytes32, Position};
+
+/// `POST /v1/licenses`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct InstallRequest {
+    /// A license file's text or its one-line form.
+    pub license: String,
+    /// Why, for the record.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// Answers an installation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct InstallAnswer {
+    /// `installed`, `waiting` or `already_installed`.
+    pub outcome: InstallOutcome,
+    /// Where in history.
+    pub position: Position,
+    /// SHA-256 of the text.
+    pub hash: Bytes32,
+    /// The license's id.
+    pub license: String,
+    /// Ids of licenses that it replaces.
+    pub replaced: Vec<String>,
+    /// Where it adds to others, such as `cad: 25 + 25 = 50 until 2026-12-31`.
+    pub notices: Vec<String>,
+}
+
+/// What an installation did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum InstallOutcome {
+    /// It was there before; nothing changed.
+    AlreadyInstalled,
+    /// In force.
+    Installed,
+    /// Takes effect by itself on its day.
+    Waiting,
+}
+
+/// `DELETE /v1/licenses/{hash}` takes this body.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RemoveRequest {
+    /// Why, for the record.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Answers a removal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RemoveAnswer {
+    /// Where in history.
+    pub position: Position,
+    /// Leases that end at their present deadlines because nothing else covers them.
+    pub ending: u32,
+}
+
+/// `GET /v1/licenses`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LicenseList {
+    /// Where in history.
+    pub position: Position,
+    /// In order of installation.
+    pub licenses: Vec<LicenseSummary>,
+}
+
+/// One installed license.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LicenseSummary {
+    /// SHA-256 of the text.
+    pub hash: Bytes32,
+    /// Its id.
+    pub license: String,
+    /// The vendor's name.
+    pub vendor: String,
+    /// For whom.
+    pub licensee: String,
+    /// `in_force`, `waiting`, `expired`.
+    pub state: LicenseState,
+    /// Its entitlements.
+    pub entitlements: Vec<EntitlementSummary>,
+}
+
+/// Where a license stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum LicenseState {
+    /// All its entitlements have ended.
+    Expired,
+    /// At least one entitlement counts.
+    InForce,
+    /// None counts yet.
+    Waiting,
+}
+
+/// One entitlement of an installed license.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EntitlementSummary {
+    /// The feature.
+    pub feature: String,
+    /// Newest version covered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Seats.
+    pub seats: u32,
+    /// First day as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<String>,
+    /// Last day as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// When the right ends, unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_ms: Option<i64>,
+    /// Where it stands.
+    pub state: LicenseState,
+}

@@ -1,0 +1,289 @@
+//! Looking: counts for everyone who may check out, names for viewers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Bytes32, LeaseId, Position,
+    lease::{EndReason, PoolNumbers},
+};
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Status {
+    /// Where in history.
+    pub position: Position,
+    /// `tqs1:` and 64 hex digits.
+    pub server_key: String,
+    /// Random for each start.
+    pub instance: Bytes32,
+    /// Program version.
+    pub version: String,
+    /// Milliseconds since this start.
+    pub uptime_ms: u64,
+    /// The server's civil time, RFC 3339.
+    pub time_at: String,
+    /// Whether the kernel calls the clock synchronized, and whether the server believes it.
+    pub clock: ClockState,
+    /// `ok`, or why nothing is granted: `disk_full`.
+    pub journal: JournalState,
+    /// Live leases.
+    pub leases: u64,
+    /// The pools asked for, in order of vendor and feature.
+    pub pools: Vec<PoolStatus>,
+    /// Set if more pools follow: pass it as `after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// How the server's wall clock stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ClockState {
+    /// A jump is not believed; licenses neither begin nor end until it is.
+    Held,
+    /// The kernel says so.
+    Synchronized,
+    /// Believed, though the kernel does not vouch for it.
+    Unsynchronized,
+}
+
+/// How the journal stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum JournalState {
+    /// The disk is full: renewals and releases work, nothing is granted.
+    DiskFull,
+    /// Writing.
+    Ok,
+}
+
+/// One pool.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PoolStatus {
+    /// The vendor's name.
+    pub vendor: String,
+    /// The vendor's first key.
+    pub vendor_key: Bytes32,
+    /// The feature.
+    pub feature: String,
+    /// Its numbers.
+    #[serde(flatten)]
+    pub numbers: PoolNumbers,
+    /// Denials since this start.
+    pub denied: u64,
+    /// When the first entitlement in force ends, as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<String>,
+    /// Same, unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_ms: Option<i64>,
+}
+
+/// `GET /v1/leases` (viewers) and `POST /v1/leases/{lease}/inspect` (the owner).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LeaseList {
+    /// Where in history.
+    pub position: Position,
+    /// In order of lease id.
+    pub leases: Vec<LeaseStatus>,
+    /// Set if more follow: pass it as `after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<LeaseId>,
+}
+
+/// One lease, waiter or lingering seat.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LeaseStatus {
+    /// Which.
+    pub lease: LeaseId,
+    /// What it is.
+    pub state: LeaseState,
+    /// Its parts.
+    pub items: Vec<HeldItem>,
+    /// Who.
+    pub holder: HolderStatus,
+    /// Since when, RFC 3339.
+    pub since_at: String,
+    /// For how long, milliseconds.
+    pub age_ms: u64,
+    /// How long ago it was last heard, milliseconds.
+    pub heard_ms: u64,
+    /// How long its user has been idle, as the application says, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
+    /// What remains of the promise (or of the linger, or of the wait), milliseconds.
+    pub remaining_ms: u64,
+    /// Place in line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<u32>,
+    /// Why it is ending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<EndReason>,
+}
+
+/// What a lease is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseState {
+    /// Will not be renewed.
+    Ending,
+    /// Released, its seats not free yet.
+    Lingering,
+    /// Held.
+    Live,
+    /// In line.
+    Waiting,
+}
+
+/// One part of a lease.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HeldItem {
+    /// The vendor's name.
+    pub vendor: String,
+    /// The feature.
+    pub feature: String,
+    /// The application's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Seats.
+    pub seats: u32,
+}
+
+/// A holder, each field with whether it was proved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HolderStatus {
+    /// Account name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Claim>,
+    /// Host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Claim>,
+    /// Display, terminal or console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display: Option<Claim>,
+    /// Session kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Claim>,
+    /// Network address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Claim>,
+    /// Container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Claim>,
+    /// Process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Claim>,
+    /// Batch job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Claim>,
+    /// Project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<Claim>,
+}
+
+/// One field of a holder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Claim {
+    /// In normal form.
+    pub value: String,
+    /// True if the server observed it itself.
+    pub proved: bool,
+}
+
+/// `POST /v1/leases/{lease}/reclaim` (administrators).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ReclaimRequest {
+    /// Why; required, for the record.
+    pub reason: String,
+    /// Free the seats at once, recorded as possible over-use.
+    #[serde(default)]
+    pub now: bool,
+}
+
+/// Answers a reclaim.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReclaimAnswer {
+    /// Where in history.
+    pub position: Position,
+    /// Until the seats are free, milliseconds.
+    pub remaining_ms: u64,
+}
+
+/// `POST /v1/clock/accept` and `POST /v1/borrow-loss/accept` (administrators).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AcceptRequest {
+    /// Why; required, for the record.
+    pub reason: String,
+}
+
+/// `GET /v1/server/id` (open) and what `server id` prints.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ServerId {
+    /// `tqs1:` and 64 hex digits.
+    pub server_key: String,
+    /// Random for each start.
+    pub instance: Bytes32,
+    /// The history.
+    pub position: Position,
+}
+
+/// Answers an administrative act that has no other result.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Accepted {
+    /// Where in history.
+    pub position: Position,
+}
+
+/// `POST /v1/backup` (administrators): writes a copy of the journal into a file that must not exist.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BackupRequest {
+    /// Absolute path on the server's machine, in a directory that only the server's user or root may write. Absent: a new file in `backups` in
+    /// the data directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// Answers a backup.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BackupAnswer {
+    /// At least this much of history is in it.
+    pub position: Position,
+    /// The file.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// `POST /v1/reload` (administrators): an empty object.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ReloadRequest {}
+
+/// Answers a reload.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReloadAnswer {
+    /// What changed, one sentence each, for people.
+    pub changes: Vec<String>,
+}
