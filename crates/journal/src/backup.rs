@@ -1,0 +1,247 @@
+//! Backups: one file with everything that a server needs to go on elsewhere, made while it runs or while it does not, and brought back under
+//! a new history.
+//!
+//! A backup is a journal file of its own with one more table, `kept`, for the server's key. It is written through the [`Journal`] trait, entry by entry and chunk by
+//! chunk, so every byte is verified on the way, appends go on in between, and any journal can be backed up.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, params};
+use rustix::fs::{Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use triquest_allocator::Index;
+
+use crate::check::{Reader, Report, check};
+use crate::load::PORTION_BYTES;
+use crate::sqlite::{JOURNAL_FILE, fault, lay_out};
+use crate::sys::{self, DataDir, random_lineage};
+use crate::{Journal, JournalError, JournalErrorKind, record};
+
+/// Files of the data directory that go into a backup. Without its key a restored server could not serve the licenses that name it.
+const KEPT_FILES: [&str; 1] = ["server.key"];
+/// Largest of them.
+const KEPT_BYTES_MAX: u64 = 64 * 1024;
+/// How often a backup begins again when a snapshot replaced the one that it was reading.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Writes a backup of a journal to a file that must not exist. `data` is the server's data directory, whose key goes into the backup; none leaves it out.
+///
+/// While a server runs, `journal` is a [`crate::snapshot::Remote`], so that appends go on between the small reads. The file is 0600, appears under
+/// its name only when it is whole, synced and checked, and holds the server's private key: keep it as you keep that.
+///
+/// # Errors
+/// The fault, with its next step; then no file is left.
+pub fn backup(journal: &mut dyn Journal, data: Option<&Path>, to: &Path) -> Result<Report, JournalError> {
+    let target = Target::new(to)?;
+    let kept = data.map(read_kept).transpose()?.unwrap_or_default();
+    let mut attempt = 1;
+    loop {
+        target.begin()?;
+        let written = write(journal, &kept, &target.partial);
+        match written {
+            // A snapshot was finished meanwhile and the old one went: begin again with the new one.
+            Err(error) if error.kind == JournalErrorKind::Missing && attempt < ATTEMPTS_MAX => attempt += 1,
+            written => {
+                let report = written.and_then(|()| target.finish());
+                if report.is_err() {
+                    target.discard();
+                }
+                return report;
+            }
+        }
+        target.discard();
+    }
+}
+
+/// The same for a server that does not run.
+///
+/// # Errors
+/// As [`backup`]; [`JournalErrorKind::Locked`] while a server runs.
+pub fn backup_offline(data: &Path, to: &Path) -> Result<Report, JournalError> {
+    let (mut journal, _) = Reader::open_any(data)?;
+    backup(&mut journal, Some(data), to)
+}
+
+/// Brings a backup back into an empty or new directory, as a new history: the next start recovers with it, and for the longest time to live
+/// grants only to those who show their grant, because what was granted after the backup is not known.
+///
+/// # Errors
+/// The fault, with its next step; a directory with anything in it is refused.
+pub fn restore(file: &Path, directory: &Path) -> Result<Report, JournalError> {
+    const NEW: &str = "journal.sqlite.new";
+    if file.is_dir() {
+        return Err(JournalError::new(JournalErrorKind::System, format!("{} is a directory", file.display()), "name a backup file"));
+    }
+    let report = check(file)?;
+    let (reader, _) = Reader::open_any(file)?;
+    let kept = reader.kept_files()?;
+    drop(reader);
+    let dir = DataDir::open(directory, true)?;
+    if let Some(name) = sys::first_name(directory)? {
+        return Err(JournalError::new(
+            JournalErrorKind::System,
+            format!("{} is not empty: it has `{name}`", directory.display()),
+            "restore into a new directory, so that nothing is lost, and start the server there with `--data`",
+        ));
+    }
+    let lineage = random_lineage()?;
+    let path = dir.path.join(NEW);
+    let mut to = dir.create(NEW)?;
+    let mut from = File::open(file).map_err(|error| io(file, "read the backup", &error))?;
+    std::io::copy(&mut from, &mut to).map_err(|error| io(&path, "copy the backup", &error))?;
+    let connection = Connection::open_with_flags(
+        dir.canonical.join(NEW),
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW,
+    )
+    .map_err(|error| fault(&path, "open the copy", &error))?;
+    connection
+        .execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA secure_delete = ON; BEGIN; DROP TABLE IF EXISTS kept;")
+        .and_then(|()| connection.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", params![lineage.0.as_slice()]))
+        .and_then(|_| connection.execute_batch("COMMIT"))
+        .map_err(|error| fault(&path, "begin a new history", &error))?;
+    connection.close().map_err(|(_, error)| fault(&path, "close the copy", &error))?;
+    for (name, bytes) in kept.iter().filter(|(name, _)| KEPT_FILES.contains(&name.as_str())) {
+        let mut file = dir.create(name)?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| io(&dir.path.join(name), "write it", &error))?;
+    }
+    to.sync_all().map_err(|error| io(&path, "sync", &error))?;
+    dir.rename(NEW, JOURNAL_FILE)?;
+    Ok(Report { path: dir.path.join(JOURNAL_FILE), lineage, ..report })
+}
+
+fn io(path: &Path, doing: &str, error: &std::io::Error) -> JournalError {
+    sys::fault(path, doing, Errno::from_io_error(error).unwrap_or(Errno::IO))
+}
+
+fn read_kept(data: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, JournalError> {
+    let mut kept = Vec::new();
+    for name in KEPT_FILES {
+        let path = data.join(name);
+        match rustix::fs::open(&path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(sys::fault(&path, "read it for the backup", errno)),
+            Ok(file) => {
+                let mut bytes = Vec::new();
+                File::from(file)
+                    .take(KEPT_BYTES_MAX)
+                    .read_to_end(&mut bytes)
+                    .map_err(|error| io(&path, "read it for the backup", &error))?;
+                kept.push((name, bytes));
+            }
+        }
+    }
+    Ok(kept)
+}
+
+/// The file to be, and the name that it has until it is whole.
+struct Target {
+    path: PathBuf,
+    partial: PathBuf,
+    dir: PathBuf,
+}
+
+impl Target {
+    fn new(path: &Path) -> Result<Self, JournalError> {
+        let name = path.file_name().ok_or_else(|| {
+            JournalError::new(
+                JournalErrorKind::System,
+                format!("{} is no name of a file", path.display()),
+                "name a file that is to be made",
+            )
+        })?;
+        let dir = match path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        // SQLite follows no link here, so the directory's real path is needed.
+        let dir = std::fs::canonicalize(&dir).map_err(|error| io(&dir, "open the directory", &error))?;
+        if path.symlink_metadata().is_ok() {
+            return Err(exists(path));
+        }
+        let mut partial = std::ffi::OsString::from(".");
+        partial.push(name);
+        partial.push(format!(".{}.partial", std::process::id()));
+        Ok(Self { path: dir.join(name), partial: dir.join(partial), dir })
+    }
+
+    fn begin(&self) -> Result<(), JournalError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(&self.partial, flags, Mode::RUSR | Mode::WUSR)
+            .map(|_| ())
+            .map_err(|errno| sys::fault(&self.partial, "make the backup", errno))
+    }
+
+    fn discard(&self) {
+        let _ = std::fs::remove_file(&self.partial);
+    }
+
+    fn finish(&self) -> Result<Report, JournalError> {
+        let file = File::open(&self.partial).map_err(|error| io(&self.partial, "open the backup", &error))?;
+        file.sync_all().map_err(|error| io(&self.partial, "sync the backup", &error))?;
+        let report = check(&self.partial)?;
+        let cwd = rustix::fs::CWD;
+        rustix::fs::renameat_with(cwd, &self.partial, cwd, &self.path, RenameFlags::NOREPLACE).map_err(|errno| match errno {
+            Errno::EXIST => exists(&self.path),
+            errno => sys::fault(&self.path, "name the backup", errno),
+        })?;
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(|error| io(&self.dir, "sync the directory", &error))?;
+        Ok(Report { path: self.path.clone(), ..report })
+    }
+}
+
+fn exists(path: &Path) -> JournalError {
+    JournalError::new(
+        JournalErrorKind::System,
+        format!("{} is there already", path.display()),
+        "a backup replaces nothing: choose another name, or remove that file",
+    )
+}
+
+fn write(journal: &mut dyn Journal, kept: &[(&str, Vec<u8>)], path: &Path) -> Result<(), JournalError> {
+    let writing = |error: rusqlite::Error| fault(path, "write the backup", &error);
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW,
+    )
+    .map_err(writing)?;
+    // A half-written backup is thrown away, so nothing protects it; the whole file is synced at the end.
+    connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;").map_err(writing)?;
+    let head = journal.head();
+    lay_out(&connection, head.lineage).map_err(writing)?;
+    connection.execute_batch("BEGIN; CREATE TABLE kept (name TEXT PRIMARY KEY, bytes BLOB NOT NULL)").map_err(writing)?;
+    for (name, bytes) in kept {
+        connection.execute("INSERT INTO kept VALUES (?, ?)", params![name, bytes]).map_err(writing)?;
+    }
+    let snapshot = journal.snapshot()?;
+    if let Some((index, chunks)) = snapshot {
+        let mut insert = connection.prepare("INSERT INTO chunk (snapshot, number, bytes) VALUES (?, ?, ?)").map_err(writing)?;
+        for number in 0..chunks {
+            let chunk = journal.snapshot_chunk(index, number)?;
+            insert.execute(params![index.0.cast_signed(), number, chunk]).map_err(writing)?;
+        }
+        connection.execute("INSERT INTO snapshot VALUES (?, ?)", params![index.0.cast_signed(), chunks]).map_err(writing)?;
+    }
+    let mut insert = connection.prepare("INSERT INTO entry (number, bytes) VALUES (?, ?)").map_err(writing)?;
+    // Everything from the beginning, if it is still kept: it is the history of use.
+    let mut next = match (journal.read(Index(1), 1), snapshot) {
+        (Err(error), Some((index, _))) if error.kind == JournalErrorKind::Missing => Index(index.0 + 1),
+        (Err(error), _) => return Err(error),
+        (Ok(_), _) => Index(1),
+    };
+    while next <= head.index {
+        let portion = journal.read(next, PORTION_BYTES)?;
+        if portion.is_empty() {
+            break;
+        }
+        for (index, bytes) in portion.into_iter().take_while(|(index, _)| *index <= head.index) {
+            record::decode_entry(&bytes).map_err(|error| crate::load::damaged(format!("entry {}: {error}", index.0)))?;
+            insert.execute(params![index.0.cast_signed(), bytes]).map_err(writing)?;
+            next = Index(index.0 + 1);
+        }
+    }
+    drop(insert);
+    connection.execute_batch("COMMIT").map_err(writing)?;
+    connection.close().map_err(|(_, error)| writing(error))
+}

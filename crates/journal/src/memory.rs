@@ -1,0 +1,268 @@
+//! A journal in memory, for tests, the simulation and `--memory` demos.
+//!
+//! [`MemoryDisk`] is what survives a crash, [`MemoryJournal`] is one opening of it. Whatever went wrong with an opening, a new one shows what
+//! is durable: just as with a real disk.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use triquest_allocator::{Epoch, Index, Lineage};
+
+use crate::{Appended, ENTRY_BYTES_MAX, Head, Journal, JournalError, JournalErrorKind, SNAPSHOT_CHUNK_BYTES_MAX, record};
+
+/// What the next append shall meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is written, and the journal is dead.
+    Error,
+    /// Somebody else has taken over: nothing is written, and this opening can never write again.
+    Fenced,
+    /// No room: nothing is written.
+    Full,
+    /// The entry becomes durable, but the answer is not known.
+    UnknownCommitted,
+    /// The entry is lost, and the answer is not known.
+    UnknownLost,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Content {
+    lineage: Lineage,
+    epoch: Epoch,
+    /// The last index, kept apart because truncation may have dropped the entry itself.
+    head: Index,
+    entries: BTreeMap<u64, Arc<[u8]>>,
+    snapshot: Option<(Index, Vec<Arc<[u8]>>)>,
+    /// Bytes that the disk holds at most; none is no limit.
+    room_bytes: Option<usize>,
+    used_bytes: usize,
+    /// Counts openings; only the newest may write.
+    opening: u64,
+}
+
+/// What is durable. Clones share it; [`MemoryDisk::copy`] is a backup.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryDisk(Arc<Mutex<Content>>);
+
+impl MemoryDisk {
+    /// An empty disk for this history.
+    #[must_use]
+    pub fn new(lineage: Lineage) -> Self {
+        Self(Arc::new(Mutex::new(Content { lineage, ..Content::default() })))
+    }
+
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Opens it; every earlier opening is fenced from now on and forgets what was not durable.
+    #[must_use]
+    pub fn open(&self) -> MemoryJournal {
+        let mut content = self.content();
+        content.opening += 1;
+        let opening = content.opening;
+        drop(content);
+        MemoryJournal { disk: self.clone(), opening, faults: Vec::new(), dead: false, chunks: BTreeMap::new() }
+    }
+
+    /// A copy that lives its own life, as a backup does. Cheap: bytes are shared.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.content().clone())))
+    }
+
+    /// What `journal restore` does: from now on another history.
+    pub fn begin_lineage(&self, lineage: Lineage) {
+        self.content().lineage = lineage;
+    }
+
+    /// Bounds the disk to so many bytes of entries; none is no bound. Appends beyond are answered [`Appended::Full`].
+    pub fn set_room_bytes(&self, room_bytes: Option<usize>) {
+        self.content().room_bytes = room_bytes;
+    }
+
+    /// Damages a durable entry, for tests: `edit` gets its bytes.
+    pub fn damage(&self, index: Index, edit: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(entry) = self.content().entries.get_mut(&index.0) {
+            let mut bytes = entry.to_vec();
+            edit(&mut bytes);
+            *entry = bytes.into();
+        }
+    }
+}
+
+/// One opening of a [`MemoryDisk`].
+#[derive(Debug)]
+pub struct MemoryJournal {
+    disk: MemoryDisk,
+    opening: u64,
+    /// In reverse: the next is the last.
+    faults: Vec<Fault>,
+    dead: bool,
+    /// Chunks of snapshots in the making; not durable before they are complete.
+    chunks: BTreeMap<(u64, u32), Arc<[u8]>>,
+}
+
+impl MemoryJournal {
+    /// A new disk for this history, opened.
+    #[must_use]
+    pub fn new(lineage: Lineage) -> Self {
+        MemoryDisk::new(lineage).open()
+    }
+
+    /// The disk below.
+    #[must_use]
+    pub fn disk(&self) -> MemoryDisk {
+        self.disk.clone()
+    }
+
+    /// Lets the appends to come meet these faults, one each, in order.
+    pub fn inject(&mut self, faults: impl IntoIterator<Item = Fault>) {
+        self.faults.reverse();
+        self.faults.extend(faults);
+        self.faults.reverse();
+    }
+
+    /// The power fails and comes back: what was not durable is gone.
+    #[must_use]
+    pub fn crash(self) -> Self {
+        self.disk.open()
+    }
+
+    fn live(&self) -> Result<MutexGuard<'_, Content>, JournalError> {
+        if self.dead {
+            return Err(JournalError::new(JournalErrorKind::System, "this opening of the journal failed before", "open the journal again"));
+        }
+        Ok(self.disk.content())
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn head(&self) -> Head {
+        let content = self.disk.content();
+        Head { lineage: content.lineage, epoch: content.epoch, index: content.head }
+    }
+
+    fn append(&mut self, epoch: Epoch, index: Index, entry: &[u8]) -> Result<Appended, JournalError> {
+        let head = record::peek_entry(entry).map_err(|error| JournalError::bug(index, error))?;
+        if head.index != index || head.epoch != epoch {
+            return Err(JournalError::bug(index, format!("its bytes say epoch {}, index {}", head.epoch.0, head.index.0)));
+        }
+        if entry.len() > ENTRY_BYTES_MAX {
+            return Err(JournalError::bug(index, format!("it has {} bytes, at most {ENTRY_BYTES_MAX} are allowed", entry.len())));
+        }
+        let content = self.live()?;
+        if content.opening != self.opening {
+            return Ok(Appended::Fenced);
+        }
+        if index <= content.head {
+            let same = content.entries.get(&index.0).is_some_and(|there| **there == *entry);
+            return Ok(if same { Appended::Committed } else { Appended::Fenced });
+        }
+        if index.0 != content.head.0 + 1 {
+            return Err(JournalError::bug(index, format!("the journal ends at {}", content.head.0)));
+        }
+        if epoch < content.epoch {
+            return Ok(Appended::Fenced);
+        }
+        if head.lineage != content.lineage {
+            return Err(JournalError::bug(index, format!("it is of history {}, the journal is of {}", head.lineage, content.lineage)));
+        }
+        drop(content);
+        let fault = self.faults.pop();
+        let mut content = self.disk.content();
+        match fault {
+            Some(Fault::Error) => {
+                drop(content);
+                self.dead = true;
+                return Err(JournalError::new(JournalErrorKind::System, "the disk failed", "open the journal again"));
+            }
+            Some(Fault::Fenced) => {
+                content.opening += 1;
+                return Ok(Appended::Fenced);
+            }
+            Some(Fault::Full) => return Ok(Appended::Full),
+            Some(Fault::UnknownLost) => return Ok(Appended::Unknown),
+            None | Some(Fault::UnknownCommitted) => {}
+        }
+        if content.room_bytes.is_some_and(|room| content.used_bytes + entry.len() > room) {
+            return Ok(Appended::Full);
+        }
+        content.used_bytes += entry.len();
+        content.entries.insert(index.0, entry.into());
+        content.head = index;
+        content.epoch = epoch;
+        Ok(if fault.is_some() { Appended::Unknown } else { Appended::Committed })
+    }
+
+    fn read(&mut self, from: Index, bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError> {
+        let content = self.live()?;
+        let first = content.entries.keys().next().copied().unwrap_or(content.head.0 + 1);
+        if from.0 < first && from.0 <= content.head.0 {
+            return Err(JournalError::truncated(from, Index(first)));
+        }
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for (&index, entry) in content.entries.range(from.0..) {
+            if bytes >= bytes_max.max(1) {
+                break;
+            }
+            bytes += entry.len();
+            entries.push((Index(index), entry.to_vec()));
+        }
+        Ok(entries)
+    }
+
+    fn snapshot(&mut self) -> Result<Option<(Index, u32)>, JournalError> {
+        Ok(self.live()?.snapshot.as_ref().map(|(index, chunks)| (*index, chunks.len() as u32)))
+    }
+
+    fn snapshot_chunk(&mut self, index: Index, number: u32) -> Result<Vec<u8>, JournalError> {
+        let content = self.live()?;
+        let chunk = content.snapshot.as_ref().filter(|(there, _)| *there == index).and_then(|(_, chunks)| chunks.get(number as usize));
+        chunk.map(|chunk| chunk.to_vec()).ok_or_else(|| JournalError::no_chunk(index, number))
+    }
+
+    fn write_snapshot_chunk(&mut self, index: Index, number: u32, chunk: &[u8]) -> Result<(), JournalError> {
+        if chunk.len() > SNAPSHOT_CHUNK_BYTES_MAX {
+            return Err(JournalError::chunk_too_large(index, number, chunk.len()));
+        }
+        drop(self.live()?);
+        self.chunks.insert((index.0, number), chunk.into());
+        Ok(())
+    }
+
+    fn finish_snapshot(&mut self, index: Index, chunks: u32) -> Result<(), JournalError> {
+        let mut content = self.live()?;
+        if content.opening != self.opening {
+            return Err(JournalError::new(JournalErrorKind::System, "another opening of this journal has taken over", "stop"));
+        }
+        if content.snapshot.as_ref().is_some_and(|(there, _)| *there > index) {
+            return Ok(());
+        }
+        let all: Option<Vec<_>> = (0..chunks).map(|number| self.chunks.get(&(index.0, number)).cloned()).collect();
+        content.snapshot = Some((index, all.ok_or_else(|| JournalError::incomplete_snapshot(index, chunks))?));
+        drop(content);
+        self.chunks.clear();
+        Ok(())
+    }
+
+    fn truncate(&mut self, through: Index) -> Result<bool, JournalError> {
+        const PORTION: usize = 64;
+        let mut content = self.live()?;
+        if content.snapshot.as_ref().is_none_or(|(index, _)| *index < through) {
+            return Err(JournalError::needs_snapshot(through));
+        }
+        for _ in 0..PORTION {
+            match content.entries.first_entry() {
+                Some(entry) if *entry.key() <= through.0 => {
+                    let gone = entry.remove();
+                    content.used_bytes -= gone.len();
+                }
+                _ => return Ok(false),
+            }
+        }
+        let more = content.entries.keys().next().is_some_and(|&index| index <= through.0);
+        Ok(more)
+    }
+}

@@ -1,0 +1,496 @@
+//! Records of events. The numbers of kinds and fields are frozen: they may be added to and never be used again for anything else.
+
+use minicbor::bytes::{ByteArray, ByteSlice};
+use minicbor::{Decode, Encode};
+use triquest_allocator::{Actor, ContentDigest, Denial, EntitlementId, Epoch, Event, LeaseId, Lineage, PoolId, Timestamp, VendorId};
+use triquest_license::LicenseHash;
+
+use super::parts::{
+    ActorRecord, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, PairRecord, dequeue_reason, end_reason, feature, granted_items,
+    is_empty, is_zero, items, release_cause, right_end,
+};
+
+/// One event, in the order of invention.
+#[derive(Encode, Decode)]
+pub(super) enum EventRecord<'a> {
+    #[n(1)]
+    Recovered {
+        #[n(0)]
+        epoch: u64,
+        #[n(1)]
+        lineage: Bytes16,
+        /// Absent: no quarantine.
+        #[n(2)]
+        quarantine_until: Option<u64>,
+    },
+    #[n(2)]
+    ClockMarked,
+    #[n(3)]
+    ClockStepped {
+        #[n(0)]
+        from_ms: i64,
+        #[n(1)]
+        to_ms: i64,
+        #[n(2)]
+        believed: bool,
+    },
+    #[n(4)]
+    ClockAccepted {
+        #[n(0)]
+        wall_ms: i64,
+        #[b(1)]
+        actor: ActorRecord<'a>,
+    },
+    #[n(5)]
+    QuarantineEnded,
+    #[n(6)]
+    BorrowLossAccepted {
+        #[b(0)]
+        actor: ActorRecord<'a>,
+    },
+    #[n(7)]
+    VendorKeys {
+        #[n(0)]
+        vendor: u32,
+        #[b(1)]
+        name: &'a str,
+        #[n(2)]
+        keys: Vec<Bytes32>,
+    },
+    #[n(8)]
+    VendorsMerged {
+        #[n(0)]
+        from: u32,
+        #[n(1)]
+        into: u32,
+        #[cbor(n(2), skip_if = "is_empty")]
+        pools: Vec<PairRecord>,
+    },
+    #[n(9)]
+    PoolOpened {
+        #[n(0)]
+        pool: u32,
+        #[n(1)]
+        vendor: u32,
+        #[b(2)]
+        feature: &'a str,
+    },
+    #[n(10)]
+    LicenseInstalled {
+        #[n(0)]
+        license: Bytes32,
+        #[b(1)]
+        note: &'a ByteSlice,
+        #[n(2)]
+        vendor: u32,
+        #[n(3)]
+        first_entitlement: u32,
+        #[n(4)]
+        pools: Vec<u32>,
+        #[b(5)]
+        actor: ActorRecord<'a>,
+    },
+    #[n(11)]
+    LicenseRemoved {
+        #[n(0)]
+        license: Bytes32,
+        #[n(1)]
+        reason: u8,
+        #[b(2)]
+        actor: ActorRecord<'a>,
+    },
+    #[n(12)]
+    EntitlementBegan {
+        #[n(0)]
+        entitlement: u32,
+    },
+    #[n(13)]
+    EntitlementEnded {
+        #[n(0)]
+        entitlement: u32,
+        #[n(1)]
+        reason: u8,
+    },
+    #[n(14)]
+    Granted {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        attempt: u32,
+        #[n(2)]
+        content: Bytes16,
+        #[b(3)]
+        holder: HolderRecord<'a>,
+        #[n(4)]
+        items: Vec<ItemRecord>,
+        #[n(5)]
+        ttl_ms: u64,
+        /// Absent: seats are free at once after release.
+        #[cbor(n(6), skip_if = "is_zero")]
+        linger_ms: u64,
+        /// Absent: not a waiter.
+        #[n(7)]
+        claim_due: Option<u64>,
+    },
+    #[n(15)]
+    Denied {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        attempt: u32,
+        #[n(2)]
+        content: Bytes16,
+        #[b(3)]
+        holder: HolderRecord<'a>,
+        #[b(4)]
+        denial: DenialRecord<'a>,
+        /// Absent: no vendor here has any of the keys.
+        #[n(5)]
+        vendor: Option<u32>,
+    },
+    #[n(16)]
+    Heard {
+        #[n(0)]
+        lease: Bytes16,
+    },
+    #[n(17)]
+    Released {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        cause: u8,
+        /// Absent: free at once.
+        #[n(2)]
+        linger_until: Option<u64>,
+    },
+    #[n(18)]
+    ReleasedUnknown {
+        #[n(0)]
+        lease: Bytes16,
+    },
+    #[n(19)]
+    LingerEnded {
+        #[n(0)]
+        lease: Bytes16,
+    },
+    #[n(20)]
+    Ending {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        due: u64,
+        #[n(2)]
+        reason: u8,
+        /// Absent: nobody in particular.
+        #[b(3)]
+        actor: Option<ActorRecord<'a>>,
+    },
+    #[n(21)]
+    Ended {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        due: u64,
+        #[n(2)]
+        reason: u8,
+        /// Absent: free at once.
+        #[n(3)]
+        linger_until: Option<u64>,
+        /// Absent: nobody in particular.
+        #[b(4)]
+        actor: Option<ActorRecord<'a>>,
+    },
+    #[n(22)]
+    ChargeMoved {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        item: u8,
+        #[n(2)]
+        from: u32,
+        #[n(3)]
+        to: u32,
+        #[n(4)]
+        seats: u32,
+    },
+    #[n(23)]
+    Queued {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        attempt: u32,
+        #[n(2)]
+        content: Bytes16,
+        #[b(3)]
+        holder: HolderRecord<'a>,
+        #[n(4)]
+        items: Vec<ItemRecord>,
+        #[n(5)]
+        ttl_ms: u64,
+        #[n(6)]
+        gives_up: u64,
+        /// Absent: 0.
+        #[cbor(n(7), skip_if = "is_zero")]
+        linger_ms: u64,
+    },
+    #[n(24)]
+    Dequeued {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        reason: u8,
+    },
+    #[n(25)]
+    PresenceRegretted {
+        #[n(0)]
+        lease: Bytes16,
+        /// Absent: no address was known.
+        #[b(1)]
+        address: Option<&'a str>,
+    },
+    #[n(26)]
+    Adopted {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        content: Bytes16,
+        #[b(2)]
+        holder: HolderRecord<'a>,
+        #[n(3)]
+        items: Vec<ItemRecord>,
+        #[n(4)]
+        ttl_ms: u64,
+        /// Absent: 0.
+        #[cbor(n(5), skip_if = "is_zero")]
+        linger_ms: u64,
+    },
+    #[n(27)]
+    Forgot {
+        #[n(0)]
+        until: u64,
+    },
+}
+
+fn actor(actor: &Option<Actor>) -> Option<ActorRecord<'_>> {
+    actor.as_ref().map(ActorRecord::from)
+}
+
+pub(super) fn keys(keys: &[[u8; 32]]) -> Vec<Bytes32> {
+    keys.iter().map(|&key| ByteArray::from(key)).collect()
+}
+
+pub(super) fn plain_keys(keys: Vec<Bytes32>) -> Vec<[u8; 32]> {
+    keys.into_iter().map(<[u8; 32]>::from).collect()
+}
+
+impl<'a> From<&'a Event> for EventRecord<'a> {
+    fn from(event: &'a Event) -> Self {
+        match event {
+            Event::Adopted { lease, content, holder, items: parts, ttl_ms, linger_ms } => Self::Adopted {
+                lease: lease.0.into(),
+                content: content.0.into(),
+                holder: holder.into(),
+                items: items(parts),
+                ttl_ms: *ttl_ms,
+                linger_ms: *linger_ms,
+            },
+            Event::BorrowLossAccepted { actor } => Self::BorrowLossAccepted { actor: actor.into() },
+            &Event::ChargeMoved { lease, item, from, to, seats } => {
+                Self::ChargeMoved { lease: lease.0.into(), item, from: from.0, to: to.0, seats }
+            }
+            Event::ClockAccepted { wall_ms, actor } => Self::ClockAccepted { wall_ms: *wall_ms, actor: actor.into() },
+            Event::ClockMarked => Self::ClockMarked,
+            &Event::ClockStepped { from_ms, to_ms, believed } => Self::ClockStepped { from_ms, to_ms, believed },
+            Event::Denied { lease, attempt, content, holder, vendor, denial } => Self::Denied {
+                lease: lease.0.into(),
+                attempt: *attempt,
+                content: content.0.into(),
+                holder: holder.into(),
+                denial: denial.into(),
+                vendor: vendor.map(|vendor| vendor.0),
+            },
+            Event::Dequeued { lease, reason } => Self::Dequeued { lease: lease.0.into(), reason: dequeue_reason::code(*reason) },
+            Event::Ending { lease, due, reason, actor: who } => {
+                Self::Ending { lease: lease.0.into(), due: due.0, reason: end_reason::code(*reason), actor: actor(who) }
+            }
+            Event::Ended { lease, due, reason, linger_until, actor: who } => Self::Ended {
+                lease: lease.0.into(),
+                due: due.0,
+                reason: end_reason::code(*reason),
+                linger_until: linger_until.map(|until| until.0),
+                actor: actor(who),
+            },
+            Event::EntitlementBegan { entitlement } => Self::EntitlementBegan { entitlement: entitlement.0 },
+            Event::EntitlementEnded { entitlement, reason } => {
+                Self::EntitlementEnded { entitlement: entitlement.0, reason: right_end::code(*reason) }
+            }
+            Event::Forgot { until } => Self::Forgot { until: until.0 },
+            Event::Granted { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, claim_due } => Self::Granted {
+                lease: lease.0.into(),
+                attempt: *attempt,
+                content: content.0.into(),
+                holder: holder.into(),
+                items: items(parts),
+                ttl_ms: *ttl_ms,
+                linger_ms: *linger_ms,
+                claim_due: claim_due.map(|due| due.0),
+            },
+            Event::Heard { lease } => Self::Heard { lease: lease.0.into() },
+            Event::LicenseInstalled { license, note, vendor, first_entitlement, pools, actor } => Self::LicenseInstalled {
+                license: (*license.as_bytes()).into(),
+                note: note.as_slice().into(),
+                vendor: vendor.0,
+                first_entitlement: first_entitlement.0,
+                pools: pools.iter().map(|pool| pool.0).collect(),
+                actor: actor.into(),
+            },
+            Event::LicenseRemoved { license, reason, actor } => {
+                Self::LicenseRemoved { license: (*license.as_bytes()).into(), reason: right_end::code(*reason), actor: actor.into() }
+            }
+            Event::LingerEnded { lease } => Self::LingerEnded { lease: lease.0.into() },
+            Event::PoolOpened { pool, vendor, feature } => Self::PoolOpened { pool: pool.0, vendor: vendor.0, feature: feature.as_str() },
+            Event::PresenceRegretted { lease, address } => Self::PresenceRegretted { lease: lease.0.into(), address: address.as_deref() },
+            Event::Queued { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, gives_up } => Self::Queued {
+                lease: lease.0.into(),
+                attempt: *attempt,
+                content: content.0.into(),
+                holder: holder.into(),
+                items: items(parts),
+                ttl_ms: *ttl_ms,
+                gives_up: gives_up.0,
+                linger_ms: *linger_ms,
+            },
+            Event::QuarantineEnded => Self::QuarantineEnded,
+            Event::Recovered { epoch, lineage, quarantine_until } => {
+                Self::Recovered { epoch: epoch.0, lineage: lineage.0.into(), quarantine_until: quarantine_until.map(|until| until.0) }
+            }
+            Event::Released { lease, cause, linger_until } => Self::Released {
+                lease: lease.0.into(),
+                cause: release_cause::code(*cause),
+                linger_until: linger_until.map(|until| until.0),
+            },
+            Event::ReleasedUnknown { lease } => Self::ReleasedUnknown { lease: lease.0.into() },
+            Event::VendorKeys { vendor, name, keys: bytes } => Self::VendorKeys { vendor: vendor.0, name, keys: keys(bytes) },
+            Event::VendorsMerged { from, into, pools } => Self::VendorsMerged {
+                from: from.0,
+                into: into.0,
+                pools: pools.iter().map(|(first, second)| PairRecord { first: first.0, second: second.0 }).collect(),
+            },
+        }
+    }
+}
+
+pub(super) fn lease(bytes: Bytes16) -> LeaseId {
+    LeaseId(bytes.into())
+}
+
+pub(super) fn content(bytes: Bytes16) -> ContentDigest {
+    ContentDigest(bytes.into())
+}
+
+pub(super) fn license(bytes: Bytes32) -> LicenseHash {
+    LicenseHash::from_bytes(bytes.into())
+}
+
+impl TryFrom<EventRecord<'_>> for Event {
+    type Error = String;
+
+    fn try_from(record: EventRecord<'_>) -> Result<Self, String> {
+        Ok(match record {
+            EventRecord::Recovered { epoch, lineage, quarantine_until } => {
+                Self::Recovered { epoch: Epoch(epoch), lineage: Lineage(lineage.into()), quarantine_until: quarantine_until.map(Timestamp) }
+            }
+            EventRecord::ClockMarked => Self::ClockMarked,
+            EventRecord::ClockStepped { from_ms, to_ms, believed } => Self::ClockStepped { from_ms, to_ms, believed },
+            EventRecord::ClockAccepted { wall_ms, actor } => Self::ClockAccepted { wall_ms, actor: actor.into() },
+            EventRecord::QuarantineEnded => Self::QuarantineEnded,
+            EventRecord::BorrowLossAccepted { actor } => Self::BorrowLossAccepted { actor: actor.into() },
+            EventRecord::VendorKeys { vendor, name, keys } => {
+                Self::VendorKeys { vendor: VendorId(vendor), name: name.to_owned(), keys: plain_keys(keys) }
+            }
+            EventRecord::VendorsMerged { from, into, pools } => Self::VendorsMerged {
+                from: VendorId(from),
+                into: VendorId(into),
+                pools: pools.into_iter().map(|pair| (PoolId(pair.first), PoolId(pair.second))).collect(),
+            },
+            EventRecord::PoolOpened { pool, vendor, feature: name } => {
+                Self::PoolOpened { pool: PoolId(pool), vendor: VendorId(vendor), feature: feature(name)? }
+            }
+            EventRecord::LicenseInstalled { license: hash, note, vendor, first_entitlement, pools, actor } => Self::LicenseInstalled {
+                license: license(hash),
+                note: note.to_vec(),
+                vendor: VendorId(vendor),
+                first_entitlement: EntitlementId(first_entitlement),
+                pools: pools.into_iter().map(PoolId).collect(),
+                actor: actor.into(),
+            },
+            EventRecord::LicenseRemoved { license: hash, reason, actor } => {
+                Self::LicenseRemoved { license: license(hash), reason: right_end::kind(reason)?, actor: actor.into() }
+            }
+            EventRecord::EntitlementBegan { entitlement } => Self::EntitlementBegan { entitlement: EntitlementId(entitlement) },
+            EventRecord::EntitlementEnded { entitlement, reason } => {
+                Self::EntitlementEnded { entitlement: EntitlementId(entitlement), reason: right_end::kind(reason)? }
+            }
+            EventRecord::Granted { lease: id, attempt, content: digest, holder, items, ttl_ms, linger_ms, claim_due } => Self::Granted {
+                lease: lease(id),
+                attempt,
+                content: content(digest),
+                holder: holder.into(),
+                items: granted_items(items),
+                ttl_ms,
+                linger_ms,
+                claim_due: claim_due.map(Timestamp),
+            },
+            EventRecord::Denied { lease: id, attempt, content: digest, holder, denial, vendor } => Self::Denied {
+                lease: lease(id),
+                attempt,
+                content: content(digest),
+                holder: holder.into(),
+                vendor: vendor.map(VendorId),
+                denial: Denial::try_from(denial)?,
+            },
+            EventRecord::Heard { lease: id } => Self::Heard { lease: lease(id) },
+            EventRecord::Released { lease: id, cause, linger_until } => {
+                Self::Released { lease: lease(id), cause: release_cause::kind(cause)?, linger_until: linger_until.map(Timestamp) }
+            }
+            EventRecord::ReleasedUnknown { lease: id } => Self::ReleasedUnknown { lease: lease(id) },
+            EventRecord::LingerEnded { lease: id } => Self::LingerEnded { lease: lease(id) },
+            EventRecord::Ending { lease: id, due, reason, actor } => {
+                Self::Ending { lease: lease(id), due: Timestamp(due), reason: end_reason::kind(reason)?, actor: actor.map(Actor::from) }
+            }
+            EventRecord::Ended { lease: id, due, reason, linger_until, actor } => Self::Ended {
+                lease: lease(id),
+                due: Timestamp(due),
+                reason: end_reason::kind(reason)?,
+                linger_until: linger_until.map(Timestamp),
+                actor: actor.map(Actor::from),
+            },
+            EventRecord::ChargeMoved { lease: id, item, from, to, seats } => {
+                Self::ChargeMoved { lease: lease(id), item, from: EntitlementId(from), to: EntitlementId(to), seats }
+            }
+            EventRecord::Queued { lease: id, attempt, content: digest, holder, items, ttl_ms, gives_up, linger_ms } => Self::Queued {
+                lease: lease(id),
+                attempt,
+                content: content(digest),
+                holder: holder.into(),
+                items: granted_items(items),
+                ttl_ms,
+                linger_ms,
+                gives_up: Timestamp(gives_up),
+            },
+            EventRecord::Dequeued { lease: id, reason } => Self::Dequeued { lease: lease(id), reason: dequeue_reason::kind(reason)? },
+            EventRecord::PresenceRegretted { lease: id, address } => {
+                Self::PresenceRegretted { lease: lease(id), address: address.map(str::to_owned) }
+            }
+            EventRecord::Adopted { lease: id, content: digest, holder, items, ttl_ms, linger_ms } => Self::Adopted {
+                lease: lease(id),
+                content: content(digest),
+                holder: holder.into(),
+                items: granted_items(items),
+                ttl_ms,
+                linger_ms,
+            },
+            EventRecord::Forgot { until } => Self::Forgot { until: Timestamp(until) },
+        })
+    }
+}

@@ -1,0 +1,396 @@
+//! Records of the hard state, for snapshots. Numbers are frozen, as for events.
+
+use minicbor::bytes::ByteSlice;
+use minicbor::{Decode, Encode};
+use triquest_allocator::{Denial, EntitlementId, Epoch, Index, Lineage, PoolId, StateRecord, Timestamp, VendorId};
+
+use super::event::{content, keys, lease, license, plain_keys};
+use super::parts::{
+    ActorRecord, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, end_reason, feature, granted_items, is_false, is_zero, items,
+    right_end,
+};
+
+/// A fixed end of a lease.
+#[derive(Encode, Decode)]
+pub(super) struct EndingRecord {
+    #[n(0)]
+    due: u64,
+    #[n(1)]
+    reason: u8,
+}
+
+/// One record of the hard state, in the order of invention.
+#[derive(Encode, Decode)]
+pub(super) enum SnapshotRecord<'a> {
+    #[n(1)]
+    Head {
+        #[n(0)]
+        lineage: Bytes16,
+        #[n(1)]
+        epoch: u64,
+        #[n(2)]
+        index: u64,
+        #[n(3)]
+        at: u64,
+        #[n(4)]
+        wall_ms: i64,
+        #[n(5)]
+        next_vendor: u32,
+        #[n(6)]
+        next_pool: u32,
+        #[n(7)]
+        next_entitlement: u32,
+        #[n(8)]
+        forgotten_until: u64,
+        /// Absent: no quarantine.
+        #[n(9)]
+        quarantine_until: Option<u64>,
+        /// Absent: the clock is believed.
+        #[cbor(n(10), skip_if = "is_false")]
+        clock_held: bool,
+    },
+    #[n(2)]
+    Vendor {
+        #[n(0)]
+        vendor: u32,
+        #[b(1)]
+        name: &'a str,
+        #[n(2)]
+        keys: Vec<Bytes32>,
+    },
+    #[n(3)]
+    Pool {
+        #[n(0)]
+        pool: u32,
+        #[n(1)]
+        vendor: u32,
+        #[b(2)]
+        feature: &'a str,
+    },
+    #[n(4)]
+    License {
+        #[n(0)]
+        license: Bytes32,
+        #[b(1)]
+        note: &'a ByteSlice,
+        #[n(2)]
+        vendor: u32,
+        #[n(3)]
+        first_entitlement: u32,
+        #[n(4)]
+        pools: Vec<u32>,
+        #[b(5)]
+        actor: ActorRecord<'a>,
+        /// Absent: it is installed.
+        #[n(6)]
+        removed: Option<u8>,
+    },
+    #[n(5)]
+    Entitlement {
+        #[n(0)]
+        entitlement: u32,
+        #[n(1)]
+        began: bool,
+        /// Absent: it has not ended.
+        #[n(2)]
+        ended: Option<u8>,
+    },
+    #[n(6)]
+    Lease {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        attempt: u32,
+        #[n(2)]
+        content: Bytes16,
+        #[b(3)]
+        holder: HolderRecord<'a>,
+        #[n(4)]
+        items: Vec<ItemRecord>,
+        #[n(5)]
+        granted_at: u64,
+        #[n(6)]
+        granted_epoch: u64,
+        #[n(7)]
+        granted_index: u64,
+        #[n(8)]
+        ttl_ms: u64,
+        #[n(9)]
+        heard: u64,
+        #[n(10)]
+        unheard_deadline: u64,
+        /// Absent: 0.
+        #[cbor(n(11), skip_if = "is_zero")]
+        linger_ms: u64,
+        /// Absent: nobody has to claim it.
+        #[n(12)]
+        claim_due: Option<u64>,
+        /// Absent: it goes on.
+        #[n(13)]
+        ending: Option<EndingRecord>,
+    },
+    #[n(7)]
+    Lingering {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        items: Vec<ItemRecord>,
+        #[n(2)]
+        until: u64,
+    },
+    #[n(8)]
+    Waiter {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        attempt: u32,
+        #[n(2)]
+        content: Bytes16,
+        #[b(3)]
+        holder: HolderRecord<'a>,
+        #[n(4)]
+        items: Vec<ItemRecord>,
+        #[n(5)]
+        ttl_ms: u64,
+        #[n(6)]
+        gives_up: u64,
+        #[n(7)]
+        order: u64,
+        /// Absent: 0.
+        #[cbor(n(8), skip_if = "is_zero")]
+        linger_ms: u64,
+    },
+    #[n(9)]
+    Remembered {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        attempt: u32,
+        #[n(2)]
+        forget: u64,
+        /// Absent: never asked for, only released.
+        #[n(3)]
+        content: Option<Bytes16>,
+        /// Absent: not a denial.
+        #[b(4)]
+        denial: Option<DenialRecord<'a>>,
+        /// Absent: not an ended lease.
+        #[n(5)]
+        ended: Option<u8>,
+    },
+    #[n(10)]
+    PresenceOff {
+        #[b(0)]
+        address: &'a str,
+    },
+}
+
+impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
+    fn from(record: &'a StateRecord) -> Self {
+        match record {
+            StateRecord::Head {
+                lineage,
+                epoch,
+                index,
+                at,
+                wall_ms,
+                quarantine_until,
+                next_vendor,
+                next_pool,
+                next_entitlement,
+                clock_held,
+                forgotten_until,
+            } => Self::Head {
+                lineage: lineage.0.into(),
+                epoch: epoch.0,
+                index: index.0,
+                at: at.0,
+                wall_ms: *wall_ms,
+                next_vendor: *next_vendor,
+                next_pool: *next_pool,
+                next_entitlement: *next_entitlement,
+                forgotten_until: forgotten_until.0,
+                quarantine_until: quarantine_until.map(|until| until.0),
+                clock_held: *clock_held,
+            },
+            StateRecord::Vendor { vendor, name, keys: bytes } => Self::Vendor { vendor: vendor.0, name, keys: keys(bytes) },
+            StateRecord::Pool { pool, vendor, feature } => Self::Pool { pool: pool.0, vendor: vendor.0, feature: feature.as_str() },
+            StateRecord::License { license, note, vendor, first_entitlement, pools, actor, removed } => Self::License {
+                license: (*license.as_bytes()).into(),
+                note: note.as_slice().into(),
+                vendor: vendor.0,
+                first_entitlement: first_entitlement.0,
+                pools: pools.iter().map(|pool| pool.0).collect(),
+                actor: actor.into(),
+                removed: removed.map(right_end::code),
+            },
+            StateRecord::Entitlement { entitlement, began, ended } => {
+                Self::Entitlement { entitlement: entitlement.0, began: *began, ended: ended.map(right_end::code) }
+            }
+            StateRecord::Lease {
+                lease,
+                attempt,
+                content,
+                holder,
+                items: parts,
+                granted_at,
+                granted_epoch,
+                granted_index,
+                ttl_ms,
+                linger_ms,
+                claim_due,
+                heard,
+                unheard_deadline,
+                ending,
+            } => Self::Lease {
+                lease: lease.0.into(),
+                attempt: *attempt,
+                content: content.0.into(),
+                holder: holder.into(),
+                items: items(parts),
+                granted_at: granted_at.0,
+                granted_epoch: granted_epoch.0,
+                granted_index: granted_index.0,
+                ttl_ms: *ttl_ms,
+                heard: heard.0,
+                unheard_deadline: unheard_deadline.0,
+                linger_ms: *linger_ms,
+                claim_due: claim_due.map(|due| due.0),
+                ending: ending.map(|(due, reason)| EndingRecord { due: due.0, reason: end_reason::code(reason) }),
+            },
+            StateRecord::Lingering { lease, items: parts, until } => {
+                Self::Lingering { lease: lease.0.into(), items: items(parts), until: until.0 }
+            }
+            StateRecord::Waiter { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, gives_up, order } => Self::Waiter {
+                lease: lease.0.into(),
+                attempt: *attempt,
+                content: content.0.into(),
+                holder: holder.into(),
+                items: items(parts),
+                ttl_ms: *ttl_ms,
+                gives_up: gives_up.0,
+                order: *order,
+                linger_ms: *linger_ms,
+            },
+            StateRecord::Remembered { lease, attempt, content, denial, ended, forget } => Self::Remembered {
+                lease: lease.0.into(),
+                attempt: *attempt,
+                forget: forget.0,
+                content: content.map(|content| content.0.into()),
+                denial: denial.as_deref().map(DenialRecord::from),
+                ended: ended.map(end_reason::code),
+            },
+            StateRecord::PresenceOff { address } => Self::PresenceOff { address },
+        }
+    }
+}
+
+impl TryFrom<SnapshotRecord<'_>> for StateRecord {
+    type Error = String;
+
+    fn try_from(record: SnapshotRecord<'_>) -> Result<Self, String> {
+        Ok(match record {
+            SnapshotRecord::Head {
+                lineage,
+                epoch,
+                index,
+                at,
+                wall_ms,
+                next_vendor,
+                next_pool,
+                next_entitlement,
+                forgotten_until,
+                quarantine_until,
+                clock_held,
+            } => Self::Head {
+                lineage: Lineage(lineage.into()),
+                epoch: Epoch(epoch),
+                index: Index(index),
+                at: Timestamp(at),
+                wall_ms,
+                quarantine_until: quarantine_until.map(Timestamp),
+                next_vendor,
+                next_pool,
+                next_entitlement,
+                clock_held,
+                forgotten_until: Timestamp(forgotten_until),
+            },
+            SnapshotRecord::Vendor { vendor, name, keys } => {
+                Self::Vendor { vendor: VendorId(vendor), name: name.to_owned(), keys: plain_keys(keys) }
+            }
+            SnapshotRecord::Pool { pool, vendor, feature: name } => {
+                Self::Pool { pool: PoolId(pool), vendor: VendorId(vendor), feature: feature(name)? }
+            }
+            SnapshotRecord::License { license: hash, note, vendor, first_entitlement, pools, actor, removed } => Self::License {
+                license: license(hash),
+                note: note.to_vec(),
+                vendor: VendorId(vendor),
+                first_entitlement: EntitlementId(first_entitlement),
+                pools: pools.into_iter().map(PoolId).collect(),
+                actor: actor.into(),
+                removed: removed.map(right_end::kind).transpose()?,
+            },
+            SnapshotRecord::Entitlement { entitlement, began, ended } => {
+                Self::Entitlement { entitlement: EntitlementId(entitlement), began, ended: ended.map(right_end::kind).transpose()? }
+            }
+            SnapshotRecord::Lease {
+                lease: id,
+                attempt,
+                content: digest,
+                holder,
+                items,
+                granted_at,
+                granted_epoch,
+                granted_index,
+                ttl_ms,
+                heard,
+                unheard_deadline,
+                linger_ms,
+                claim_due,
+                ending,
+            } => Self::Lease {
+                lease: lease(id),
+                attempt,
+                content: content(digest),
+                holder: holder.into(),
+                items: granted_items(items),
+                granted_at: Timestamp(granted_at),
+                granted_epoch: Epoch(granted_epoch),
+                granted_index: Index(granted_index),
+                ttl_ms,
+                linger_ms,
+                claim_due: claim_due.map(Timestamp),
+                heard: Epoch(heard),
+                unheard_deadline: Timestamp(unheard_deadline),
+                ending: ending
+                    .map(|EndingRecord { due, reason }| Ok::<_, String>((Timestamp(due), end_reason::kind(reason)?)))
+                    .transpose()?,
+            },
+            SnapshotRecord::Lingering { lease: id, items, until } => {
+                Self::Lingering { lease: lease(id), items: granted_items(items), until: Timestamp(until) }
+            }
+            SnapshotRecord::Waiter { lease: id, attempt, content: digest, holder, items, ttl_ms, gives_up, order, linger_ms } => {
+                Self::Waiter {
+                    lease: lease(id),
+                    attempt,
+                    content: content(digest),
+                    holder: holder.into(),
+                    items: granted_items(items),
+                    ttl_ms,
+                    linger_ms,
+                    gives_up: Timestamp(gives_up),
+                    order,
+                }
+            }
+            SnapshotRecord::Remembered { lease: id, attempt, forget, content: digest, denial, ended } => Self::Remembered {
+                lease: lease(id),
+                attempt,
+                content: digest.map(content),
+                denial: denial.map(|denial| Denial::try_from(denial).map(Box::new)).transpose()?,
+                ended: ended.map(end_reason::kind).transpose()?,
+                forget: Timestamp(forget),
+            },
+            SnapshotRecord::PresenceOff { address } => Self::PresenceOff { address: address.to_owned() },
+        })
+    }
+}

@@ -1,0 +1,396 @@
+//! Any event and any record of the state, and one of each kind.
+
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+use triquest_allocator::{
+    Actor, Charge, Claim, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem, Holder,
+    Index, LeaseId, Lineage, PoolId, PoolNumbers, ReleaseCause, RightEnd, StateRecord, Timestamp, VendorId,
+};
+use triquest_license::{FeatureName, LicenseHash, Version};
+
+const END_REASONS: [EndReason; 9] = [
+    EndReason::Excluded,
+    EndReason::Expired,
+    EndReason::LicenseEnded,
+    EndReason::LicenseReplaced,
+    EndReason::LicenseRemoved,
+    EndReason::Presence,
+    EndReason::Reclaimed,
+    EndReason::Released,
+    EndReason::Unclaimed,
+];
+const DENIALS: [DenialCode; 12] = [
+    DenialCode::Expired,
+    DenialCode::LeaseEnded,
+    DenialCode::MoreThanPool,
+    DenialCode::NoSeatFree,
+    DenialCode::NotYetValid,
+    DenialCode::QueueFull,
+    DenialCode::Quarantine,
+    DenialCode::ServerFull,
+    DenialCode::UnknownFeature,
+    DenialCode::UnknownVendor,
+    DenialCode::VersionNotCovered,
+    DenialCode::WaitOver,
+];
+const DEQUEUES: [DequeueReason; 4] = [DequeueReason::Hopeless, DequeueReason::Released, DequeueReason::Silent, DequeueReason::WaitOver];
+const RIGHT_ENDS: [RightEnd; 3] = [RightEnd::Expired, RightEnd::Removed, RightEnd::Replaced];
+const CAUSES: [ReleaseCause; 2] = [ReleaseCause::Holder, ReleaseCause::Presence];
+
+fn one<T: Copy + std::fmt::Debug + 'static, const N: usize>(of: [T; N]) -> impl Strategy<Value = T> {
+    (0..N).prop_map(move |at| of[at])
+}
+
+fn lease() -> impl Strategy<Value = LeaseId> {
+    any::<[u8; 16]>().prop_map(LeaseId)
+}
+fn content() -> impl Strategy<Value = ContentDigest> {
+    any::<[u8; 16]>().prop_map(ContentDigest)
+}
+fn lineage() -> impl Strategy<Value = Lineage> {
+    any::<[u8; 16]>().prop_map(Lineage)
+}
+fn hash() -> impl Strategy<Value = LicenseHash> {
+    any::<[u8; 32]>().prop_map(LicenseHash::from_bytes)
+}
+fn time() -> impl Strategy<Value = Timestamp> {
+    any::<u64>().prop_map(Timestamp)
+}
+fn feature() -> impl Strategy<Value = FeatureName> {
+    "[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}".prop_map(|name| FeatureName::new(&name).unwrap())
+}
+fn version() -> impl Strategy<Value = Version> {
+    vec(any::<u32>(), 1..=4).prop_map(|numbers| Version::new(&numbers).unwrap())
+}
+fn actor() -> impl Strategy<Value = Actor> {
+    (".{0,20}", ".{0,20}").prop_map(|(name, reason)| Actor { name, reason })
+}
+fn claim() -> impl Strategy<Value = Option<Claim>> {
+    of((".{0,12}", any::<bool>()).prop_map(|(value, proved)| Claim { value, proved }))
+}
+
+pub fn holders() -> impl Strategy<Value = Holder> {
+    ((claim(), claim(), claim(), claim(), claim()), (claim(), claim(), claim(), claim())).prop_map(
+        |((user, host, display, session, address), (container, process, job, project))| Holder {
+            user,
+            host,
+            display,
+            session,
+            address,
+            container,
+            process,
+            job,
+            project,
+        },
+    )
+}
+
+fn items() -> impl Strategy<Value = Vec<GrantedItem>> {
+    let charge = (any::<u32>(), any::<u32>()).prop_map(|(entitlement, seats)| Charge { entitlement: EntitlementId(entitlement), seats });
+    vec(
+        (any::<u32>(), of(version()), any::<u32>(), vec(charge, 0..3)).prop_map(|(pool, version, seats, charges)| GrantedItem {
+            pool: PoolId(pool),
+            version,
+            seats,
+            charges,
+        }),
+        0..3,
+    )
+}
+
+fn denial() -> impl Strategy<Value = Denial> {
+    let numbers = prop_oneof![
+        Just(PoolNumbers::default()),
+        any::<[u32; 7]>().prop_map(|[total, used, lingering, reserved_idle, free, over, queued]| PoolNumbers {
+            total,
+            used,
+            lingering,
+            reserved_idle,
+            free,
+            over,
+            queued
+        })
+    ];
+    (one(DENIALS), of(feature()), any::<u32>(), numbers, of(any::<u64>()), of(version()), of(any::<i64>())).prop_map(
+        |(code, feature, seats, pool, first_due_ms, newest_version, at_civil_ms)| Denial {
+            code,
+            feature,
+            seats,
+            pool,
+            first_due_ms,
+            newest_version,
+            at_civil_ms,
+        },
+    )
+}
+
+/// One strategy for each kind of event. A kind that is missing here is found by `EVENT_KINDS`.
+pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
+    let ids = || any::<u32>();
+    vec![
+        (lease(), content(), holders(), items(), any::<u64>(), any::<u64>())
+            .prop_map(|(lease, content, holder, items, ttl_ms, linger_ms)| Event::Adopted {
+                lease,
+                content,
+                holder,
+                items,
+                ttl_ms,
+                linger_ms,
+            })
+            .boxed(),
+        actor().prop_map(|actor| Event::BorrowLossAccepted { actor }).boxed(),
+        (lease(), any::<u8>(), ids(), ids(), any::<u32>())
+            .prop_map(|(lease, item, from, to, seats)| Event::ChargeMoved {
+                lease,
+                item,
+                from: EntitlementId(from),
+                to: EntitlementId(to),
+                seats,
+            })
+            .boxed(),
+        (any::<i64>(), actor()).prop_map(|(wall_ms, actor)| Event::ClockAccepted { wall_ms, actor }).boxed(),
+        Just(Event::ClockMarked).boxed(),
+        (any::<i64>(), any::<i64>(), any::<bool>())
+            .prop_map(|(from_ms, to_ms, believed)| Event::ClockStepped { from_ms, to_ms, believed })
+            .boxed(),
+        (lease(), any::<u32>(), content(), holders(), of(ids()), denial())
+            .prop_map(|(lease, attempt, content, holder, vendor, denial)| Event::Denied {
+                lease,
+                attempt,
+                content,
+                holder,
+                vendor: vendor.map(VendorId),
+                denial,
+            })
+            .boxed(),
+        (lease(), one(DEQUEUES)).prop_map(|(lease, reason)| Event::Dequeued { lease, reason }).boxed(),
+        (lease(), time(), one(END_REASONS), of(actor()))
+            .prop_map(|(lease, due, reason, actor)| Event::Ending { lease, due, reason, actor })
+            .boxed(),
+        (lease(), time(), one(END_REASONS), of(time()), of(actor()))
+            .prop_map(|(lease, due, reason, linger_until, actor)| Event::Ended { lease, due, reason, linger_until, actor })
+            .boxed(),
+        ids().prop_map(|id| Event::EntitlementBegan { entitlement: EntitlementId(id) }).boxed(),
+        (ids(), one(RIGHT_ENDS)).prop_map(|(id, reason)| Event::EntitlementEnded { entitlement: EntitlementId(id), reason }).boxed(),
+        time().prop_map(|until| Event::Forgot { until }).boxed(),
+        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), of(time()))
+            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, claim_due)| Event::Granted {
+                lease,
+                attempt,
+                content,
+                holder,
+                items,
+                ttl_ms,
+                linger_ms,
+                claim_due,
+            })
+            .boxed(),
+        lease().prop_map(|lease| Event::Heard { lease }).boxed(),
+        (hash(), vec(any::<u8>(), 0..200), ids(), ids(), vec(ids().prop_map(PoolId), 0..4), actor())
+            .prop_map(|(license, note, vendor, first, pools, actor)| Event::LicenseInstalled {
+                license,
+                note,
+                vendor: VendorId(vendor),
+                first_entitlement: EntitlementId(first),
+                pools,
+                actor,
+            })
+            .boxed(),
+        (hash(), one(RIGHT_ENDS), actor()).prop_map(|(license, reason, actor)| Event::LicenseRemoved { license, reason, actor }).boxed(),
+        lease().prop_map(|lease| Event::LingerEnded { lease }).boxed(),
+        (ids(), ids(), feature())
+            .prop_map(|(pool, vendor, feature)| Event::PoolOpened { pool: PoolId(pool), vendor: VendorId(vendor), feature })
+            .boxed(),
+        (lease(), of(".{0,40}")).prop_map(|(lease, address)| Event::PresenceRegretted { lease, address }).boxed(),
+        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), time())
+            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up)| Event::Queued {
+                lease,
+                attempt,
+                content,
+                holder,
+                items,
+                ttl_ms,
+                linger_ms,
+                gives_up,
+            })
+            .boxed(),
+        Just(Event::QuarantineEnded).boxed(),
+        (any::<u64>(), lineage(), of(time()))
+            .prop_map(|(epoch, lineage, quarantine_until)| Event::Recovered { epoch: Epoch(epoch), lineage, quarantine_until })
+            .boxed(),
+        (lease(), one(CAUSES), of(time())).prop_map(|(lease, cause, linger_until)| Event::Released { lease, cause, linger_until }).boxed(),
+        lease().prop_map(|lease| Event::ReleasedUnknown { lease }).boxed(),
+        (ids(), ".{0,40}", vec(any::<[u8; 32]>(), 0..3))
+            .prop_map(|(vendor, name, keys)| Event::VendorKeys { vendor: VendorId(vendor), name, keys })
+            .boxed(),
+        (ids(), ids(), vec((ids().prop_map(PoolId), ids().prop_map(PoolId)), 0..3))
+            .prop_map(|(from, into, pools)| Event::VendorsMerged { from: VendorId(from), into: VendorId(into), pools })
+            .boxed(),
+    ]
+}
+
+/// The number of a kind, so that the compiler asks for a strategy when a kind is added: raise `EVENT_KINDS` and add it to `event_kinds`.
+pub fn event_kind(event: &Event) -> usize {
+    match event {
+        Event::Adopted { .. } => 0,
+        Event::BorrowLossAccepted { .. } => 1,
+        Event::ChargeMoved { .. } => 2,
+        Event::ClockAccepted { .. } => 3,
+        Event::ClockMarked => 4,
+        Event::ClockStepped { .. } => 5,
+        Event::Denied { .. } => 6,
+        Event::Dequeued { .. } => 7,
+        Event::Ending { .. } => 8,
+        Event::Ended { .. } => 9,
+        Event::EntitlementBegan { .. } => 10,
+        Event::EntitlementEnded { .. } => 11,
+        Event::Forgot { .. } => 12,
+        Event::Granted { .. } => 13,
+        Event::Heard { .. } => 14,
+        Event::LicenseInstalled { .. } => 15,
+        Event::LicenseRemoved { .. } => 16,
+        Event::LingerEnded { .. } => 17,
+        Event::PoolOpened { .. } => 18,
+        Event::PresenceRegretted { .. } => 19,
+        Event::Queued { .. } => 20,
+        Event::QuarantineEnded => 21,
+        Event::Recovered { .. } => 22,
+        Event::Released { .. } => 23,
+        Event::ReleasedUnknown { .. } => 24,
+        Event::VendorKeys { .. } => 25,
+        Event::VendorsMerged { .. } => 26,
+    }
+}
+
+/// Kinds of events.
+pub const EVENT_KINDS: usize = 27;
+
+/// One strategy for each kind of record.
+pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
+    let ids = || any::<u32>();
+    vec![
+        ((lineage(), any::<u64>(), any::<u64>(), time(), any::<i64>(), of(time())), (ids(), ids(), ids(), any::<bool>(), time()))
+            .prop_map(
+                |(
+                    (lineage, epoch, index, at, wall_ms, quarantine_until),
+                    (next_vendor, next_pool, next_entitlement, clock_held, forgotten_until),
+                )| {
+                    StateRecord::Head {
+                        lineage,
+                        epoch: Epoch(epoch),
+                        index: Index(index),
+                        at,
+                        wall_ms,
+                        quarantine_until,
+                        next_vendor,
+                        next_pool,
+                        next_entitlement,
+                        clock_held,
+                        forgotten_until,
+                    }
+                },
+            )
+            .boxed(),
+        (ids(), ".{0,40}", vec(any::<[u8; 32]>(), 0..3))
+            .prop_map(|(vendor, name, keys)| StateRecord::Vendor { vendor: VendorId(vendor), name, keys })
+            .boxed(),
+        (ids(), ids(), feature())
+            .prop_map(|(pool, vendor, feature)| StateRecord::Pool { pool: PoolId(pool), vendor: VendorId(vendor), feature })
+            .boxed(),
+        (hash(), vec(any::<u8>(), 0..200), ids(), ids(), vec(ids().prop_map(PoolId), 0..4), actor(), of(one(RIGHT_ENDS)))
+            .prop_map(|(license, note, vendor, first, pools, actor, removed)| StateRecord::License {
+                license,
+                note,
+                vendor: VendorId(vendor),
+                first_entitlement: EntitlementId(first),
+                pools,
+                actor,
+                removed,
+            })
+            .boxed(),
+        (ids(), any::<bool>(), of(one(RIGHT_ENDS)))
+            .prop_map(|(id, began, ended)| StateRecord::Entitlement { entitlement: EntitlementId(id), began, ended })
+            .boxed(),
+        (
+            (lease(), any::<u32>(), content(), holders(), items(), time(), any::<u64>()),
+            (any::<u64>(), any::<u64>(), any::<u64>(), of(time()), any::<u64>(), time(), of((time(), one(END_REASONS)))),
+        )
+            .prop_map(
+                |(
+                    (lease, attempt, content, holder, items, granted_at, epoch),
+                    (index, ttl_ms, linger_ms, claim_due, heard, unheard_deadline, ending),
+                )| {
+                    StateRecord::Lease {
+                        lease,
+                        attempt,
+                        content,
+                        holder,
+                        items,
+                        granted_at,
+                        granted_epoch: Epoch(epoch),
+                        granted_index: Index(index),
+                        ttl_ms,
+                        linger_ms,
+                        claim_due,
+                        heard: Epoch(heard),
+                        unheard_deadline,
+                        ending,
+                    }
+                },
+            )
+            .boxed(),
+        (lease(), items(), time()).prop_map(|(lease, items, until)| StateRecord::Lingering { lease, items, until }).boxed(),
+        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), time(), any::<u64>())
+            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, order)| StateRecord::Waiter {
+                lease,
+                attempt,
+                content,
+                holder,
+                items,
+                ttl_ms,
+                linger_ms,
+                gives_up,
+                order,
+            })
+            .boxed(),
+        (lease(), any::<u32>(), of(content()), of(denial().prop_map(Box::new)), of(one(END_REASONS)), time())
+            .prop_map(|(lease, attempt, content, denial, ended, forget)| StateRecord::Remembered {
+                lease,
+                attempt,
+                content,
+                denial,
+                ended,
+                forget,
+            })
+            .boxed(),
+        ".{0,40}".prop_map(|address| StateRecord::PresenceOff { address }).boxed(),
+    ]
+}
+
+/// As `event_kind`.
+pub fn state_kind(record: &StateRecord) -> usize {
+    match record {
+        StateRecord::Head { .. } => 0,
+        StateRecord::Vendor { .. } => 1,
+        StateRecord::Pool { .. } => 2,
+        StateRecord::License { .. } => 3,
+        StateRecord::Entitlement { .. } => 4,
+        StateRecord::Lease { .. } => 5,
+        StateRecord::Lingering { .. } => 6,
+        StateRecord::Waiter { .. } => 7,
+        StateRecord::Remembered { .. } => 8,
+        StateRecord::PresenceOff { .. } => 9,
+    }
+}
+
+/// Kinds of records.
+pub const STATE_KINDS: usize = 10;
+
+pub fn events() -> impl Strategy<Value = Event> {
+    proptest::strategy::Union::new(event_kinds())
+}
+
+pub fn states() -> impl Strategy<Value = StateRecord> {
+    proptest::strategy::Union::new(state_kinds())
+}
