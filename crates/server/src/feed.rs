@@ -1,0 +1,185 @@
+//! Committed entries, for event streams: history from the journal by cursor, then live.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use triquest_allocator::{Epoch, Index};
+use triquest_journal::{
+    Journal, JournalError, JournalErrorKind,
+    record::{Entry, decode_entry},
+    snapshot::Work,
+};
+use triquest_wire::{Lineage, Position, limits::EVENT_STREAM_BEHIND_MAX};
+
+/// Events that are kept for readers that are a little behind; older ones are read from the journal.
+const RECENT_EVENTS_MAX: usize = 16_384;
+/// Entries that one call hands out.
+const ENTRIES_PER_READ: usize = 256;
+/// Bytes of history that one read takes from the journal: an append waits for it no longer than about a millisecond.
+const HISTORY_BYTES_PER_READ: usize = 256 * 1024;
+
+/// Fans committed entries out to any number of readers.
+pub struct Feed {
+    recent: Mutex<Recent>,
+    head: watch::Sender<Position>,
+    readers: Arc<AtomicUsize>,
+    journal: Box<dyn Fn(Work) + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Recent {
+    entries: VecDeque<Arc<Entry>>,
+    events: usize,
+}
+
+/// Why a reader gets no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FeedError {
+    /// It fell behind the live stream; it may resume by cursor.
+    #[error("the reader fell behind")]
+    Behind,
+    /// The cursor is of another history, ahead of this one, or its entries were truncated.
+    #[error("the entries after this cursor are not here")]
+    CursorLost,
+    /// The server stops.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+impl Feed {
+    pub(crate) fn new(head: Position, journal: impl Fn(Work) + Send + Sync + 'static) -> Self {
+        Self { recent: Mutex::default(), head: watch::Sender::new(head), readers: Arc::default(), journal: Box::new(journal) }
+    }
+
+    /// Hands out a committed entry.
+    pub(crate) fn publish(&self, entry: &Arc<Entry>) {
+        {
+            let mut recent = self.recent.lock();
+            if self.readers.load(Ordering::Relaxed) == 0 {
+                recent.entries = VecDeque::new();
+                recent.events = 0;
+            } else {
+                recent.events += entry.events.len();
+                recent.entries.push_back(Arc::clone(entry));
+                while recent.events > RECENT_EVENTS_MAX
+                    && recent.entries.len() > 1
+                    && let Some(oldest) = recent.entries.pop_front()
+                {
+                    recent.events -= oldest.events.len();
+                }
+            }
+        }
+        let position = Position { lineage: Lineage(entry.lineage.0), epoch: entry.epoch.0, index: entry.index.0 };
+        self.head.send_replace(position);
+    }
+
+    /// A reader of all entries after `after`, or of what is committed from now on.
+    ///
+    /// # Errors
+    /// [`FeedError::CursorLost`].
+    pub fn reader(self: &Arc<Self>, after: Option<Position>) -> Result<FeedReader, FeedError> {
+        let head = self.head.subscribe();
+        let now = *head.borrow();
+        let after = after.unwrap_or(now);
+        let ahead = (after.epoch, after.index) > (now.epoch, now.index) || after.index > now.index;
+        if after.lineage != now.lineage || ahead || after.index == now.index && after.epoch != now.epoch {
+            return Err(FeedError::CursorLost);
+        }
+        self.readers.fetch_add(1, Ordering::Relaxed);
+        Ok(FeedReader { feed: Arc::clone(self), head, next: after.index + 1, live: false })
+    }
+}
+
+/// One reader.
+pub struct FeedReader {
+    feed: Arc<Feed>,
+    head: watch::Receiver<Position>,
+    next: u64,
+    /// It has been at the end.
+    live: bool,
+}
+
+impl Drop for FeedReader {
+    fn drop(&mut self) {
+        self.feed.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl FeedReader {
+    /// The next entries in order, at least one; waits for the next commit at the end. Safe to cancel.
+    ///
+    /// # Errors
+    /// [`FeedError`].
+    pub async fn next(&mut self) -> Result<Vec<Arc<Entry>>, FeedError> {
+        loop {
+            let head = self.head.borrow_and_update().index;
+            if self.next > head {
+                self.live = true;
+                self.head.changed().await.map_err(|_| FeedError::Stopping)?;
+                continue;
+            }
+            if self.live && head - self.next >= EVENT_STREAM_BEHIND_MAX as u64 {
+                return Err(FeedError::Behind);
+            }
+            let entries = match self.recent() {
+                Some(entries) => entries,
+                None => self.history(Index(head)).await?,
+            };
+            let Some(last) = entries.last() else { return Err(FeedError::CursorLost) };
+            self.next = last.index.0 + 1;
+            return Ok(entries);
+        }
+    }
+
+    fn recent(&self) -> Option<Vec<Arc<Entry>>> {
+        let recent = self.feed.recent.lock();
+        let first = recent.entries.front()?.index.0;
+        let skip = usize::try_from(self.next.checked_sub(first)?).ok()?;
+        let entries: Vec<_> = recent.entries.iter().skip(skip).take(ENTRIES_PER_READ).cloned().collect();
+        (!entries.is_empty()).then_some(entries)
+    }
+
+    /// Reads from the journal, but nothing that was not published yet.
+    async fn history(&self, head: Index) -> Result<Vec<Arc<Entry>>, FeedError> {
+        let from = Index(self.next);
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        (self.feed.journal)(Box::new(move |journal: &mut dyn Journal| {
+            let _ = reply.send(read(journal, from, head));
+        }));
+        match answer.await.map_err(|_| FeedError::Stopping)? {
+            Ok(entries) => Ok(entries),
+            Err(error) if error.kind == JournalErrorKind::Missing => Err(FeedError::CursorLost),
+            Err(error) => {
+                tracing::error!(error = error.message, "events cannot be read back");
+                Err(FeedError::Stopping)
+            }
+        }
+    }
+}
+
+fn read(journal: &mut dyn Journal, from: Index, head: Index) -> Result<Vec<Arc<Entry>>, JournalError> {
+    let mut entries = Vec::new();
+    for (index, bytes) in journal.read(from, HISTORY_BYTES_PER_READ)? {
+        if index > head {
+            break;
+        }
+        let entry = decode_entry(&bytes).map_err(|error| {
+            JournalError::new(JournalErrorKind::Corrupt, format!("entry {}: {error}", index.0), "run `triquest-lm journal check`")
+        })?;
+        entries.push(Arc::new(entry));
+    }
+    Ok(entries)
+}
+
+/// The position of an entry on the wire.
+#[must_use]
+pub fn position(lineage: triquest_allocator::Lineage, epoch: Epoch, index: Index) -> Position {
+    Position { lineage: Lineage(lineage.0), epoch: epoch.0, index: index.0 }
+}

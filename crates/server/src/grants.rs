@@ -1,0 +1,205 @@
+//! Signed grants: the grants of one entry are leaves of one Merkle tree, and the server signs its root once.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use triquest_allocator::{Epoch, Grant, Index, Lineage};
+use triquest_license::{
+    ServerKey, SigningKey, Version, merkle,
+    statement::{self, StatementKind},
+};
+use triquest_wire::{
+    Blob, Bytes32, Bytes64, LeaseId,
+    trust::{GrantsStatement, SignedGrant},
+};
+
+/// Signs for this server.
+pub struct GrantSigner {
+    key: Arc<SigningKey>,
+    server_key: String,
+}
+
+/// Of which entry a statement speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The history.
+    pub lineage: Lineage,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The entry.
+    pub index: Index,
+}
+
+/// [`triquest_wire::trust::GrantPayload`] without copies of its texts: this is written for every grant.
+#[derive(Serialize)]
+struct Payload<'a> {
+    lease: LeaseId,
+    nonce: Bytes32,
+    server_key: &'a str,
+    lineage: triquest_wire::Lineage,
+    epoch: u64,
+    index: u64,
+    granted_at_ms: u64,
+    ttl_ms: u64,
+    grace_ms: u64,
+    presence: bool,
+    items: Vec<Item<'a>>,
+    vendor_data: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    feature: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<Text<'a, Version>>,
+    seats: u32,
+    from: Vec<triquest_wire::trust::From>,
+}
+
+/// Written as text.
+struct Text<'a, T>(&'a T);
+
+impl<T: std::fmt::Display> Serialize for Text<'_, T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
+}
+
+impl GrantSigner {
+    /// Signs with this key.
+    #[must_use]
+    pub fn new(key: Arc<SigningKey>, server_key: &ServerKey) -> Self {
+        Self { key, server_key: server_key.to_string() }
+    }
+
+    /// The bytes of a grant's payload. `granted` is the entry that granted it.
+    #[must_use]
+    pub fn payload(&self, grant: &Grant, nonce: [u8; 32], granted: Place) -> Vec<u8> {
+        let payload = Payload {
+            lease: LeaseId(grant.lease.0),
+            nonce: Bytes32(nonce),
+            server_key: &self.server_key,
+            lineage: triquest_wire::Lineage(granted.lineage.0),
+            epoch: granted.epoch.0,
+            index: granted.index.0,
+            granted_at_ms: grant.granted_at.0,
+            ttl_ms: grant.ttl_ms,
+            grace_ms: grant.grace_ms,
+            presence: grant.presence,
+            items: grant
+                .items
+                .iter()
+                .map(|item| Item {
+                    feature: item.feature.as_str(),
+                    version: item.version.as_ref().map(Text),
+                    seats: item.seats,
+                    from: item
+                        .from
+                        .iter()
+                        .map(|(license, entitlement, seats)| triquest_wire::trust::From {
+                            license: Bytes32(*license.as_bytes()),
+                            entitlement: *entitlement,
+                            seats: *seats,
+                        })
+                        .collect(),
+                })
+                .collect(),
+            vendor_data: &grant.vendor_data,
+        };
+        let mut bytes = Vec::with_capacity(640);
+        serde_json::to_writer(&mut bytes, &payload).expect("a grant has only text keys, and memory takes all");
+        bytes
+    }
+
+    /// Signs payloads as the leaves of one tree, in their order.
+    #[must_use]
+    pub fn sign(&self, payloads: Vec<Vec<u8>>, at: Place) -> Vec<SignedGrant> {
+        if payloads.is_empty() {
+            return Vec::new();
+        }
+        let leaves: Vec<_> = payloads.iter().map(|payload| merkle::leaf_hash(payload)).collect();
+        let body = GrantsStatement {
+            server_key: self.server_key.clone(),
+            lineage: triquest_wire::Lineage(at.lineage.0),
+            epoch: at.epoch.0,
+            index: at.index.0,
+            size: leaves.len() as u64,
+            root: Bytes32(merkle::root(&leaves)),
+        };
+        let body = serde_json::to_vec(&body).expect("a statement has only text keys, and memory takes all");
+        let signature = Bytes64(statement::sign(&self.key, StatementKind::Grants, &body));
+        payloads
+            .into_iter()
+            .zip(merkle::paths(&leaves))
+            .zip(0..)
+            .map(|((grant, path), position)| SignedGrant {
+                grant: Blob(grant),
+                position,
+                path: path.into_iter().map(Bytes32).collect(),
+                statement: Blob(body.clone()),
+                signature,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use triquest_allocator::{Epoch, Grant, GrantItem, Index, LeaseId, Lineage, Timestamp};
+    use triquest_license::{FeatureName, LicenseHash, ServerKey, SigningKey, merkle, statement};
+    use triquest_wire::trust::{GrantPayload, GrantsStatement};
+
+    use super::{GrantSigner, Place};
+
+    fn grant(number: u8) -> Grant {
+        Grant {
+            lease: LeaseId([number; 16]),
+            granted_at: Timestamp(77),
+            granted_in: None,
+            ttl_ms: 300_000,
+            remaining_ms: 300_000,
+            grace_ms: 60_000,
+            presence: true,
+            items: vec![GrantItem {
+                feature: FeatureName::new("cad-pro").unwrap(),
+                version: Some("12.4".parse().unwrap()),
+                seats: 3,
+                from: vec![(LicenseHash::from_bytes([1; 32]), 0, 2), (LicenseHash::from_bytes([2; 32]), 1, 1)],
+            }],
+            vendor_data: vec!["a \"quoted\" text".to_owned()],
+        }
+    }
+
+    #[test]
+    fn every_grant_of_an_entry_is_proved_by_one_signature() {
+        let key = Arc::new(SigningKey::from_seed([7; 32]));
+        let server_key = ServerKey::new(*key.public());
+        let signer = GrantSigner::new(Arc::clone(&key), &server_key);
+        let place = Place { lineage: Lineage([9; 16]), epoch: Epoch(3), index: Index(41) };
+        for size in 1..=9u8 {
+            let payloads: Vec<_> = (0..size).map(|number| signer.payload(&grant(number), [number; 32], place)).collect();
+            let signed = signer.sign(payloads, place);
+            assert_eq!(signed.len(), usize::from(size));
+            for (number, signed) in (0u8..).zip(&signed) {
+                statement::verify(server_key.public(), statement::StatementKind::Grants, &signed.statement.0, &signed.signature.0).unwrap();
+                let body: GrantsStatement = serde_json::from_slice(&signed.statement.0).unwrap();
+                let path: Vec<_> = signed.path.iter().map(|hash| hash.0).collect();
+                assert!(merkle::verify_path(&merkle::leaf_hash(&signed.grant.0), signed.position, body.size, &path, &body.root.0));
+                assert_eq!((body.epoch, body.index, body.server_key), (3, 41, server_key.to_string()));
+                let payload: GrantPayload = serde_json::from_slice(&signed.grant.0).unwrap();
+                assert_eq!(
+                    serde_json::to_vec(&payload).unwrap(),
+                    signed.grant.0,
+                    "the borrowed form writes what the wire's own form writes"
+                );
+                assert_eq!(payload.lease.0, [number; 16]);
+                assert_eq!(payload.nonce.0, [number; 32]);
+                assert_eq!(payload.items[0].from.iter().map(|from| from.seats).sum::<u32>(), payload.items[0].seats);
+            }
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Administration: licenses, reclaim, acceptances, backup, reload. Every act is an event with who and why.
+
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use http::Request;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use triquest_allocator::{Actor, Command, InstallLicense, Outcome, Refusal};
+use triquest_license::{CivilDate, CivilMs, FeatureName, LicenseHash, VerifiedLicense, read_any};
+use triquest_wire::{
+    Bytes32, ErrorCode, LeaseId, Problem,
+    license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseList, RemoveAnswer, RemoveRequest},
+    limits::{BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, REASON_BYTES_MAX},
+    status::{AcceptRequest, Accepted, BackupAnswer, BackupRequest, ReclaimAnswer, ReclaimRequest, ReloadAnswer, ReloadRequest},
+};
+
+use super::{Answer, App, Refused, bad, body, convert, json, routes::Found};
+use crate::{
+    accept::{Conn, Peer},
+    sys,
+};
+
+/// Who acts, with the reason given.
+fn actor(conn: &Conn, reason: &str, required: bool) -> Result<Actor, Problem> {
+    let reason = reason.trim();
+    if reason.len() > REASON_BYTES_MAX {
+        return Err(bad(format!("reason: {} bytes, at most {REASON_BYTES_MAX} are taken", reason.len())));
+    }
+    if required && reason.is_empty() {
+        return Err(bad("reason: say why, for the record"));
+    }
+    if sys::visible(reason) != reason {
+        return Err(bad("reason: has characters that cannot be shown"));
+    }
+    let name = match &conn.peer {
+        Peer::Tcp(address) => format!("tcp:{}", address.ip()),
+        Peer::Unix { user, .. } => format!("unix:{user}"),
+    };
+    Ok(Actor { name, reason: reason.to_owned() })
+}
+
+pub(super) async fn install(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
+    let asked: InstallRequest = body(request, BODY_BYTES_MAX).await?;
+    let actor = actor(conn, &asked.reason, false)?;
+    json(&install_bytes(app, asked.license.as_bytes(), actor).await?)
+}
+
+/// Verifies a license and puts it into force. The one door, for the API and for the folder.
+pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Result<InstallAnswer, Problem> {
+    let no = |message: String, hint: Option<String>| Problem::new(ErrorCode::BadLicense, message).hint(hint.unwrap_or_default());
+    let note = read_any(input).map_err(|cause| no(cause.to_string(), cause.hint()))?;
+    let license = VerifiedLicense::verify_named(&note).map_err(|cause| no(cause.to_string(), cause.hint()))?;
+    if !license.serves(&app.server_key) {
+        return Err(no(
+            format!("license {} is for another server: it does not name this server's key {}", license.terms().license, app.server_key),
+            Some("send the vendor what `triquest-lm license request` prints here, and ask for a license for this key".to_owned()),
+        ));
+    }
+    let (hash, id) = (license.hash(), license.terms().license.to_string());
+    let installed_before = app.driver.view().licenses();
+    let command = Command::Install(InstallLicense { license: Box::new(license), actor });
+    let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;
+    let named = |hash: &LicenseHash| {
+        let known = installed_before.iter().find(|license| license.hash.0 == *hash.as_bytes());
+        known.map_or_else(|| hash.to_string(), |license| license.license.clone())
+    };
+    let made = |outcome, replaced, notices| InstallAnswer {
+        outcome,
+        position: answer.position,
+        hash: Bytes32(*hash.as_bytes()),
+        license: id,
+        replaced,
+        notices,
+    };
+    match &answer.outcome {
+        Outcome::Installed { waiting, replaced, overlaps, .. } => {
+            app.licenses_changed();
+            let outcome = if *waiting { InstallOutcome::Waiting } else { InstallOutcome::Installed };
+            let replaced: Vec<String> = replaced.iter().map(named).collect();
+            Ok(made(outcome, replaced, overlaps.iter().map(notice).collect()))
+        }
+        Outcome::Refused(Refusal::AlreadyInstalled(_)) => Ok(made(InstallOutcome::AlreadyInstalled, Vec::new(), Vec::new())),
+        Outcome::Refused(Refusal::LicenseIdTaken { installed }) => {
+            Err(convert::refused(&Refusal::LicenseIdTaken { installed: *installed }))
+        }
+        Outcome::Refused(refusal) => Err(convert::refused(refusal)),
+        other => Err(convert::unexpected(other)),
+    }
+}
+
+/// Where a license adds to others: `cad: 25 + 25 = 50 until 2026-12-31`.
+fn notice((feature, before, with, until_ms): &(FeatureName, u32, u32, Option<i64>)) -> String {
+    let until = until_ms.map(|ms| format!(" until {}", last_day(ms))).unwrap_or_default();
+    format!("{feature}: {before} + {} = {with}{until}", with.saturating_sub(*before))
+}
+
+/// The last whole day of a right that ends at this instant: a day ends at 00:00 UTC-12 after it.
+fn last_day(ends_ms: i64) -> String {
+    const HALF_DAY_MS: i64 = 12 * 3_600_000;
+    CivilDate::of(CivilMs(ends_ms - HALF_DAY_MS - 1)).to_string()
+}
+
+pub(super) fn licenses(app: &App) -> Answer {
+    let view = app.driver.view();
+    json(&LicenseList { position: view.position(), licenses: view.licenses() })
+}
+
+/// A hash in either form, or an id that only one installed license has.
+fn which(app: &App, text: &str) -> Result<LicenseHash, Problem> {
+    if let Ok(hash) = text.parse::<LicenseHash>() {
+        return Ok(hash);
+    }
+    if let Ok(Bytes32(bytes)) = serde_json::from_value::<Bytes32>(text.into()) {
+        return Ok(LicenseHash::from_bytes(bytes));
+    }
+    match app.driver.view().licenses_by_id(text).as_slice() {
+        [] => Err(convert::refused(&Refusal::UnknownLicense)),
+        [one] => Ok(*one),
+        several => {
+            Err(bad(format!("several licenses have this id: {}", several.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")))
+                .hint("name the one that is meant by its hash"))
+        }
+    }
+}
+
+pub(super) async fn remove(app: &Arc<App>, conn: &Conn, found: &Found, request: Request<Incoming>) -> Answer {
+    let license = which(app, &found.segment)?;
+    let asked: RemoveRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+    let actor = actor(conn, &asked.reason, false)?;
+    let answer = app.driver.decide(Command::Remove { license, actor }, None).await.map_err(Refused::from)?;
+    match answer.outcome {
+        Outcome::Removed { ending } => {
+            app.licenses_changed();
+            json(&RemoveAnswer { position: answer.position, ending })
+        }
+        Outcome::Refused(refusal) => Err(convert::refused(&refusal)),
+        other => Err(convert::unexpected(&other)),
+    }
+}
+
+pub(super) async fn reclaim(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: Request<Incoming>) -> Answer {
+    let asked: ReclaimRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+    let actor = actor(conn, &asked.reason, true)?;
+    let command = Command::Reclaim { lease: convert::to_core(lease), now: asked.now, actor };
+    let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;
+    match answer.outcome {
+        Outcome::Reclaimed { remaining_ms } => json(&ReclaimAnswer { position: answer.position, remaining_ms }),
+        Outcome::Ended { remaining_ms, .. } => json(&ReclaimAnswer { position: answer.position, remaining_ms }),
+        Outcome::Refused(refusal) => Err(convert::refused(&refusal)),
+        other => Err(convert::unexpected(&other)),
+    }
+}
+
+async fn accept(app: &App, command: Command) -> Answer {
+    let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;
+    match answer.outcome {
+        Outcome::Done => json(&Accepted { position: answer.position }),
+        Outcome::Refused(refusal) => Err(convert::refused(&refusal)),
+        other => Err(convert::unexpected(&other)),
+    }
+}
+
+pub(super) async fn accept_clock(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
+    let asked: AcceptRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+    accept(app, Command::AcceptClock { actor: actor(conn, &asked.reason, true)? }).await
+}
+
+pub(super) async fn accept_borrow_loss(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
+    let asked: AcceptRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+    accept(app, Command::AcceptBorrowLoss { actor: actor(conn, &asked.reason, true)? }).await
+}
+
+pub(super) async fn backup(app: &Arc<App>, request: Request<Incoming>) -> Answer {
+    let asked: BackupRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+    let path = match asked.path {
+        Some(path) => PathBuf::from(path),
+        None => default_backup(app)?,
+    };
+    let place = path.clone();
+    tokio::task::spawn_blocking(move || may_write_beside(&place))
+        .await
+        .map_err(|_| Problem::new(ErrorCode::Internal, "the check of the path failed"))??;
+    let position = app.position();
+    app.driver.backup(path.clone()).await.map_err(|cause| bad(format!("no backup: {}", cause.message)).hint(cause.hint))?;
+    let bytes = fs::metadata(&path).map(|meta| meta.len()).unwrap_or_default();
+    json(&BackupAnswer { position, path: path.display().to_string(), bytes })
+}
+
+fn default_backup(app: &App) -> Result<PathBuf, Problem> {
+    let dir = app.data_dir.join("backups");
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .map_err(|cause| bad(format!("cannot make {}: {cause}", dir.display())))?;
+    let position = app.position();
+    let day = CivilDate::of(CivilMs(app.driver.view().now().1));
+    // The position makes it new each time that anything happened.
+    let name = |number: u32| dir.join(format!("{day}-{}-{}-{number}.sqlite", position.epoch, position.index));
+    (1..1_000)
+        .map(name)
+        .find(|path| fs::symlink_metadata(path).is_err())
+        .ok_or_else(|| bad(format!("{} is full of backups", dir.display())))
+}
+
+/// The server may be root and the caller only of a group: it must not be led into writing where others could have laid a trap.
+fn may_write_beside(path: &Path) -> Result<(), Problem> {
+    if !path.is_absolute() {
+        return Err(bad("path: must be absolute; the server does not know the caller's directory"));
+    }
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let meta = fs::metadata(dir).map_err(|cause| bad(format!("path: cannot look at {}: {cause}", dir.display())))?;
+    if !meta.is_dir() || ![0, sys::user_id()].contains(&meta.uid()) || meta.mode() & 0o022 != 0 {
+        return Err(bad(format!("path: {} must be a directory that only root or the server's user may write", dir.display()))
+            .hint("leave the path out to write into `backups` in the data directory"));
+    }
+    Ok(())
+}
+
+pub(super) async fn reload(app: &Arc<App>, request: Request<Incoming>) -> Answer {
+    let ReloadRequest {} = body(request, LEASE_BODY_BYTES_MAX).await?;
+    let (reply, answer) = oneshot::channel();
+    let busy = || Problem::new(ErrorCode::Overloaded, "the server is busy with a reload, or stopping");
+    app.reload.try_send(reply).map_err(|_| busy())?;
+    let changes = answer.await.map_err(|_| busy())?.map_err(bad)?;
+    json(&ReloadAnswer { changes })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_overlap_is_said_aloud() {
+        // The end of 2026-12-31 everywhere on Earth: 2027-01-01T12:00Z.
+        let ends = "2026-12-31".parse::<triquest_license::Written>().unwrap();
+        let triquest_license::Written::Date(date) = ends else { panic!("a date") };
+        let ends_ms = date.plus_days(1).midnight_utc().0 + 12 * 3_600_000;
+        assert_eq!(notice(&(FeatureName::new("cad").unwrap(), 25, 50, Some(ends_ms))), "cad: 25 + 25 = 50 until 2026-12-31");
+        assert_eq!(notice(&(FeatureName::new("cad").unwrap(), 1, 3, None)), "cad: 1 + 2 = 3");
+    }
+
+    #[test]
+    fn a_backup_goes_only_where_no_stranger_can_lay_a_trap() {
+        let dir = tempfile::tempdir().unwrap();
+        may_write_beside(&dir.path().join("b.sqlite")).unwrap();
+        assert!(may_write_beside(Path::new("b.sqlite")).is_err());
+        assert!(may_write_beside(Path::new("/tmp/b.sqlite")).is_err());
+    }
+}

@@ -1,0 +1,332 @@
+//! The stream of events (server-sent events, as the HTML standard has them), resumable by position.
+//!
+//! `id` of each frame is `LINEAGE.EPOCH.INDEX.NUMBER`; a client repeats the last one it saw in `Last-Event-ID` or `?after=` and misses
+//! nothing. Names are for viewers. A reader that does not read is cut off, not waited for.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::{Bytes, Incoming};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+use triquest_allocator::{Actor, Claim, DequeueReason, EndReason, Event, GrantedItem, Holder, ReleaseCause, RightEnd};
+use triquest_journal::record::Entry;
+use triquest_license::CivilMs;
+use triquest_wire::{
+    ErrorCode, Lineage, Position, Problem,
+    event::EventBody,
+    limits::{EVENT_KEEP_ALIVE_MS, EVENT_WRITE_MS_MAX},
+};
+
+use super::{Answer, App, Body, bad, convert, query};
+use crate::{
+    accept::Conn,
+    feed::FeedError,
+    view::{View, wire_end_reason},
+};
+
+/// Pieces that wait for a reader.
+const PIECES_MAX: usize = 4;
+/// A piece is closed when it has reached this.
+const PIECE_BYTES: usize = 32 * 1024;
+
+/// A cursor: after this event of this entry, or after the whole entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cursor {
+    position: Position,
+    number: Option<u32>,
+}
+
+impl Cursor {
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let wrong = || bad("after: needs LINEAGE.EPOCH.INDEX or LINEAGE.EPOCH.INDEX.NUMBER, as the `id` of an event says");
+        if let Ok(position) = text.parse() {
+            return Ok(Self { position, number: None });
+        }
+        let (position, number) = text.rsplit_once('.').ok_or_else(wrong)?;
+        Ok(Self { position: position.parse().map_err(|_| wrong())?, number: Some(number.parse().map_err(|_| wrong())?) })
+    }
+}
+
+pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Incoming>) -> Answer {
+    let [after] = query(request, ["after"])?;
+    let header = request
+        .headers()
+        .get("last-event-id")
+        .map(|value| value.to_str().map(str::to_owned))
+        .transpose()
+        .map_err(|_| bad("Last-Event-ID: not text"))?;
+    // A browser that reconnects repeats the URL of its first request, so what it saw since counts more.
+    let cursor = header.filter(|text| !text.is_empty()).or(after).map(|text| Cursor::parse(&text)).transpose()?;
+    let lost = || {
+        Problem::new(
+            ErrorCode::CursorLost,
+            "the events after this cursor are not here: it is of another history, or they are no longer kept",
+        )
+        .hint("read the present state (`GET /v1/status`, `GET /v1/leases`) and go on without a cursor")
+    };
+    let Ok(place) = Arc::clone(&app.streams).try_acquire_owned() else {
+        return Err(Problem { retry_after_ms: Some(5_000), ..Problem::new(ErrorCode::Overloaded, "too many event streams are open") });
+    };
+    // An entry that was seen in part is read again, and what was seen of it left out.
+    let from = cursor.map(|cursor| match cursor.number {
+        Some(_) if cursor.position.index > 0 => Position { index: cursor.position.index - 1, ..cursor.position },
+        _ => cursor.position,
+    });
+    let head = app.position();
+    if let Some(cursor) = cursor
+        && (cursor.position.lineage != head.lineage || cursor.position.index > head.index)
+    {
+        return Err(lost());
+    }
+    // The reader compares epochs only at the very head, where the entry before may be of an older one.
+    let from = from.map(|from| if from.index == head.index { Position { epoch: head.epoch, ..from } } else { from });
+    let mut reader = app.driver.feed().reader(from).map_err(|_| lost())?;
+    let names = conn.is_admin() || app.live.load().names_open;
+    let (pieces, frames) = mpsc::channel(PIECES_MAX);
+    let (app, conn, under_way) = (Arc::clone(app), Arc::clone(conn), conn.under_way());
+    let http1 = conn.http1;
+    tokio::spawn(async move {
+        let _held = (place, under_way);
+        let mut stopping = app.stopping.clone();
+        // Tells the reader at once that it is connected.
+        if !send(&pieces, Bytes::from_static(b": triquest-lm events\nretry: 2000\n\n")).await {
+            return;
+        }
+        loop {
+            let next = tokio::select! {
+                next = reader.next() => Some(next),
+                () = tokio::time::sleep(Duration::from_millis(EVENT_KEEP_ALIVE_MS)) => None,
+                () = pieces.closed() => return,
+                _ = stopping.changed() => return,
+            };
+            let (last, texts) = match next {
+                None => (false, vec![": still here\n\n".to_owned()]),
+                Some(Ok(entries)) => {
+                    let mut texts = vec![String::new()];
+                    for entry in &entries {
+                        frames_of(entry, app.driver.view(), names, cursor, &mut texts);
+                    }
+                    (false, texts)
+                }
+                Some(Err(FeedError::Behind)) => (true, vec!["event: behind\ndata: {\"hint\":\"resume with the last id\"}\n\n".to_owned()]),
+                Some(Err(FeedError::CursorLost)) => (
+                    true,
+                    vec!["event: cursor_lost\ndata: {\"hint\":\"read the present state and go on without a cursor\"}\n\n".to_owned()],
+                ),
+                Some(Err(FeedError::Stopping)) => return,
+            };
+            for text in texts {
+                if !text.is_empty() && !send(&pieces, text.into()).await {
+                    // What waits for a reader that does not read would hold the connection open.
+                    conn.give_up();
+                    return;
+                }
+            }
+            if last {
+                return;
+            }
+        }
+    });
+    let mut response = Response::new(Body::Stream(frames));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    if http1 {
+        // A stream that ends is resumed on another connection.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+/// False if the reader is gone, or has not taken what waits for it in time.
+async fn send(pieces: &mpsc::Sender<Bytes>, piece: Bytes) -> bool {
+    matches!(tokio::time::timeout(Duration::from_millis(EVENT_WRITE_MS_MAX), pieces.send(piece)).await, Ok(Ok(())))
+}
+
+/// One frame for each event. JSON has no raw line ends, so no value can end a frame or begin another field.
+fn frames_of(entry: &Entry, view: &View, names: bool, cursor: Option<Cursor>, texts: &mut Vec<String>) {
+    use std::fmt::Write;
+    let position = Position { lineage: Lineage(entry.lineage.0), epoch: entry.epoch.0, index: entry.index.0 };
+    let seen = cursor
+        .filter(|cursor| cursor.position.index == position.index && cursor.position.epoch == position.epoch)
+        .and_then(|cursor| cursor.number);
+    let time = CivilMs(entry.moment.wall_ms).to_string();
+    for (number, event) in (0u32..).zip(&entry.events) {
+        if seen.is_some_and(|seen| number <= seen) {
+            continue;
+        }
+        let (kind, facts) = facts(event, view, names);
+        let body = EventBody { position, number, at_ms: entry.moment.at.0, time: time.clone(), kind: kind.to_owned(), facts };
+        let Ok(data) = serde_json::to_string(&body) else { continue };
+        if texts.last().is_none_or(|text| text.len() >= PIECE_BYTES) {
+            texts.push(String::new());
+        }
+        let Some(text) = texts.last_mut() else { continue };
+        let _ = write!(text, "id: {position}.{number}\nevent: {kind}\ndata: {data}\n\n");
+    }
+}
+
+/// Kind and members of an event; `docs/reference/events.md` lists them.
+fn facts(event: &Event, view: &View, names: bool) -> (&'static str, Map<String, Value>) {
+    let who = |holder: &Holder| if names { holder_of(holder) } else { Value::Null };
+    let by = |actor: &Actor| if names { json!({ "name": actor.name, "reason": actor.reason }) } else { Value::Null };
+    let by_some = |actor: &Option<Actor>| actor.as_ref().map_or(Value::Null, by);
+    let parts = |items: &[GrantedItem]| items.iter().map(|item| part(item, view)).collect::<Vec<_>>();
+    let (kind, value) = match event {
+        Event::Adopted { lease, holder, items, ttl_ms, .. } => {
+            ("adopted", json!({ "lease": lease.to_string(), "holder": who(holder), "items": parts(items), "ttl_ms": ttl_ms }))
+        }
+        Event::BorrowLossAccepted { actor } => ("borrow_loss_accepted", json!({ "actor": by(actor) })),
+        Event::ChargeMoved { lease, item, from, to, seats } => {
+            ("charge_moved", json!({ "lease": lease.to_string(), "item": item, "from": from.0, "to": to.0, "seats": seats }))
+        }
+        Event::ClockAccepted { wall_ms, actor } => {
+            ("clock_accepted", json!({ "clock": CivilMs(*wall_ms).to_string(), "actor": by(actor) }))
+        }
+        Event::ClockMarked => ("clock_marked", json!({})),
+        Event::ClockStepped { from_ms, to_ms, believed } => {
+            ("clock_stepped", json!({ "from": CivilMs(*from_ms).to_string(), "to": CivilMs(*to_ms).to_string(), "believed": believed }))
+        }
+        Event::Denied { lease, attempt, holder, denial, .. } => (
+            "denied",
+            json!({ "lease": lease.to_string(), "attempt": attempt, "holder": who(holder), "denial": convert::denial(denial, 1) }),
+        ),
+        Event::Dequeued { lease, reason } => ("dequeued", json!({ "lease": lease.to_string(), "reason": dequeued(*reason) })),
+        Event::Ending { lease, due, reason, actor } => {
+            ("ending", json!({ "lease": lease.to_string(), "due_ms": due.0, "reason": ended(*reason), "actor": by_some(actor) }))
+        }
+        Event::Ended { lease, reason, linger_until, actor, .. } => (
+            "ended",
+            json!({ "lease": lease.to_string(), "reason": ended(*reason), "linger_until_ms": linger_until.map(|until| until.0), "actor": by_some(actor) }),
+        ),
+        Event::EntitlementBegan { entitlement } => ("entitlement_began", json!({ "entitlement": entitlement.0 })),
+        Event::EntitlementEnded { entitlement, reason } => {
+            ("entitlement_ended", json!({ "entitlement": entitlement.0, "reason": right_end(*reason) }))
+        }
+        Event::Forgot { until } => ("forgot", json!({ "until_ms": until.0 })),
+        Event::Granted { lease, attempt, holder, items, ttl_ms, claim_due, .. } => (
+            "granted",
+            json!({
+                "lease": lease.to_string(), "attempt": attempt, "holder": who(holder), "items": parts(items), "ttl_ms": ttl_ms,
+                "from_queue": claim_due.is_some(),
+            }),
+        ),
+        Event::Heard { lease } => ("heard", json!({ "lease": lease.to_string() })),
+        Event::LicenseInstalled { license, pools, actor, .. } => {
+            let pools: Vec<_> = pools
+                .iter()
+                .filter_map(|pool| view.pool_name(*pool))
+                .map(|(vendor, feature)| json!({ "vendor": vendor, "feature": feature }))
+                .collect();
+            ("license_installed", json!({ "hash": license.to_string(), "pools": pools, "actor": by(actor) }))
+        }
+        Event::LicenseRemoved { license, reason, actor } => {
+            ("license_removed", json!({ "hash": license.to_string(), "reason": right_end(*reason), "actor": by(actor) }))
+        }
+        Event::LingerEnded { lease } => ("linger_ended", json!({ "lease": lease.to_string() })),
+        Event::PoolOpened { pool, feature, .. } => {
+            ("pool_opened", json!({ "vendor": view.pool_name(*pool).map(|name| name.0), "feature": feature.as_str() }))
+        }
+        Event::PresenceRegretted { lease, address } => {
+            ("presence_regretted", json!({ "lease": lease.to_string(), "address": address.as_ref().filter(|_| names) }))
+        }
+        Event::Queued { lease, attempt, holder, items, gives_up, .. } => (
+            "queued",
+            json!({ "lease": lease.to_string(), "attempt": attempt, "holder": who(holder), "items": parts(items), "gives_up_ms": gives_up.0 }),
+        ),
+        Event::QuarantineEnded => ("quarantine_ended", json!({})),
+        Event::Recovered { epoch, quarantine_until, .. } => {
+            ("recovered", json!({ "epoch": epoch.0, "quarantine_until_ms": quarantine_until.map(|until| until.0) }))
+        }
+        Event::Released { lease, cause, linger_until } => (
+            "released",
+            json!({ "lease": lease.to_string(), "cause": release(*cause), "linger_until_ms": linger_until.map(|until| until.0) }),
+        ),
+        Event::ReleasedUnknown { lease } => ("released_unknown", json!({ "lease": lease.to_string() })),
+        Event::VendorKeys { name, keys, .. } => {
+            ("vendor_keys", json!({ "vendor": name, "keys": keys.iter().map(|key| triquest_wire::Bytes32(*key)).collect::<Vec<_>>() }))
+        }
+        Event::VendorsMerged { .. } => ("vendors_merged", json!({})),
+    };
+    let Value::Object(mut facts) = value else { return (kind, Map::new()) };
+    facts.retain(|_, value| !value.is_null());
+    (kind, facts)
+}
+
+fn part(item: &GrantedItem, view: &View) -> Value {
+    let (vendor, feature) = view.pool_name(item.pool).unwrap_or_default();
+    let mut part = json!({ "vendor": vendor, "feature": feature, "seats": item.seats });
+    if let (Some(version), Some(members)) = (&item.version, part.as_object_mut()) {
+        members.insert("version".to_owned(), version.to_string().into());
+    }
+    part
+}
+
+fn holder_of(holder: &Holder) -> Value {
+    let Holder { user, host, display, session, address, container, process, job, project } = holder;
+    let fields = [
+        ("user", user),
+        ("host", host),
+        ("display", display),
+        ("session", session),
+        ("address", address),
+        ("container", container),
+        ("process", process),
+        ("job", job),
+        ("project", project),
+    ];
+    let claim = |claim: &Claim| json!({ "value": claim.value, "proved": claim.proved });
+    Value::Object(fields.into_iter().filter_map(|(name, field)| Some((name.to_owned(), claim(field.as_ref()?)))).collect())
+}
+
+fn ended(reason: EndReason) -> Value {
+    serde_json::to_value(wire_end_reason(reason)).unwrap_or_default()
+}
+
+fn dequeued(reason: DequeueReason) -> &'static str {
+    match reason {
+        DequeueReason::Hopeless => "hopeless",
+        DequeueReason::Released => "released",
+        DequeueReason::Silent => "silent",
+        DequeueReason::WaitOver => "wait_over",
+    }
+}
+
+fn release(cause: ReleaseCause) -> &'static str {
+    match cause {
+        ReleaseCause::Holder => "holder",
+        ReleaseCause::Presence => "presence",
+    }
+}
+
+fn right_end(reason: RightEnd) -> &'static str {
+    match reason {
+        RightEnd::Expired => "expired",
+        RightEnd::Removed => "removed",
+        RightEnd::Replaced => "replaced",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_cursor_names_an_entry_or_an_event_in_it() {
+        let lineage = "0123456789abcdef0123456789abcdef";
+        let whole = Cursor::parse(&format!("{lineage}.2.7")).unwrap();
+        assert_eq!((whole.position.epoch, whole.position.index, whole.number), (2, 7, None));
+        assert_eq!(Cursor::parse(&format!("{lineage}.2.7.3")).unwrap().number, Some(3));
+        for wrong in [
+            "",
+            "7",
+            "a.b.c",
+            &format!("{lineage}.2"),
+            &format!("{lineage}.2.7.x"),
+            &format!("{lineage}.2.7.3.1"),
+            &format!("{lineage}.-2.7"),
+        ] {
+            assert!(Cursor::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

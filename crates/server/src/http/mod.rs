@@ -1,0 +1,555 @@
+//! Requests: who asks, may they, what does it mean, what is the answer. The driver decides; nothing here does.
+
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use triquest_license::{ServerKey, SigningKey};
+use triquest_wire::{
+    ErrorCode, Position, Problem,
+    limits::{BODY_MS_MAX, EVENT_STREAMS_MAX, LEASE_BODY_BYTES_MAX},
+};
+
+use crate::{
+    accept::{Conn, Peer},
+    clock::Clock,
+    config::Config,
+    driver::{Driver, DriverError},
+    identity::Certificate,
+};
+
+mod admin;
+mod convert;
+mod denials;
+mod events;
+pub mod holder;
+mod leases;
+pub mod openapi;
+pub mod routes;
+mod trust;
+
+pub(crate) use admin::install_bytes;
+pub use denials::Denials;
+use routes::{Endpoint, Found};
+
+/// What every request may use.
+pub struct App {
+    pub(crate) driver: Driver,
+    pub(crate) server_key: ServerKey,
+    pub(crate) signing_key: Arc<SigningKey>,
+    pub(crate) instance: [u8; 32],
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) started_boot_ms: u64,
+    pub(crate) certificate: Arc<Certificate>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) live: ArcSwap<Live>,
+    pub(crate) denials: Denials,
+    /// Grows whenever the installed licenses change, so that a grant brings texts along that a connection has not seen. From 1.
+    pub(crate) licenses: AtomicU64,
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) reload: mpsc::Sender<Reload>,
+}
+
+/// Asks for a reload; the answer is what changed, or why not.
+pub(crate) type Reload = oneshot::Sender<Result<Vec<String>, String>>;
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "App({})", self.server_key)
+    }
+}
+
+/// What a reload may change.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// Group of administrators.
+    pub admin_group: Option<u32>,
+    /// More names of this server.
+    pub hosts: Vec<String>,
+    /// This machine's name.
+    pub machine: String,
+    /// Everybody who may look sees names.
+    pub names_open: bool,
+    /// Keys of TLS proxies.
+    pub vouch_for: Vec<[u8; 32]>,
+}
+
+impl Live {
+    /// What the configuration says.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self {
+            admin_group: config.admin_group.as_deref().and_then(crate::sys::group_id),
+            hosts: config.hosts.iter().map(|host| host.trim_end_matches('.').to_ascii_lowercase()).collect(),
+            machine: crate::sys::host_name(),
+            names_open: config.names_open,
+            vouch_for: config.vouch_for.iter().map(|hash| hash.0).collect(),
+        }
+    }
+}
+
+/// What the parts of an [`App`] are made from.
+pub struct AppParts {
+    /// Runs.
+    pub driver: Driver,
+    /// Signs trust statements.
+    pub signing_key: Arc<SigningKey>,
+    /// Random for each start.
+    pub instance: [u8; 32],
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// TLS.
+    pub certificate: Arc<Certificate>,
+    /// Keys, journal, socket.
+    pub data_dir: PathBuf,
+    /// Turns true when the server stops.
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl App {
+    /// Puts it together. The receiver gets requests for a reload.
+    pub(crate) fn new(parts: AppParts, config: &Config) -> (Arc<Self>, mpsc::Receiver<Reload>) {
+        let (reload, reloads) = mpsc::channel(4);
+        let app = Self {
+            driver: parts.driver,
+            server_key: ServerKey::new(*parts.signing_key.public()),
+            signing_key: parts.signing_key,
+            instance: parts.instance,
+            started_boot_ms: parts.clock.read().boot_ms,
+            clock: parts.clock,
+            certificate: parts.certificate,
+            data_dir: parts.data_dir,
+            live: ArcSwap::from_pointee(Live::of(config)),
+            denials: Denials::new(config.limits.denials_burst, config.limits.denials_per_second),
+            licenses: AtomicU64::new(1),
+            streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
+            stopping: parts.stopping,
+            reload,
+        };
+        (Arc::new(app), reloads)
+    }
+
+    /// The driver.
+    #[must_use]
+    pub fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
+    /// The group of administrators now.
+    #[must_use]
+    pub fn admin_group(&self) -> Option<u32> {
+        self.live.load().admin_group
+    }
+
+    /// Whether connections may come through a TLS proxy.
+    #[must_use]
+    pub fn vouches_for_proxies(&self) -> bool {
+        !self.live.load().vouch_for.is_empty()
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.driver.view().position()
+    }
+
+    pub(crate) fn uptime_ms(&self) -> u64 {
+        self.clock.read().boot_ms.saturating_sub(self.started_boot_ms)
+    }
+
+    /// Milliseconds by the boot clock, for rates.
+    pub(crate) fn boot_ms(&self) -> u64 {
+        self.clock.read().boot_ms
+    }
+
+    pub(crate) fn licenses_changed(&self) {
+        self.licenses.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// An answer's body: whole, or a stream of events.
+pub enum Body {
+    /// All of it.
+    Full(Option<Bytes>),
+    /// As it comes.
+    Stream(mpsc::Receiver<Bytes>),
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(frames) => frames.poll_recv(cx).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Full(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+pub(crate) type Answer = Result<Response<Body>, Problem>;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+fn response(status: StatusCode, kind: HeaderValue, bytes: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::Full((!bytes.is_empty()).then(|| bytes.into())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.reserve(8);
+    headers.insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// A 200 with this body in JSON.
+pub(crate) fn json(body: &impl Serialize) -> Answer {
+    let mut bytes = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut bytes, body).map_err(|_| Problem::new(ErrorCode::Internal, "the answer could not be written"))?;
+    Ok(response(StatusCode::OK, JSON, bytes))
+}
+
+/// A problem document.
+#[must_use]
+pub fn refuse(problem: &Problem) -> Response<Body> {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let bytes = serde_json::to_vec(problem).unwrap_or_default();
+    let mut response = response(status, HeaderValue::from_static("application/problem+json"), bytes);
+    if let Some(ms) = problem.retry_after_ms {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
+    }
+    response
+}
+
+impl From<DriverError> for Refused {
+    fn from(error: DriverError) -> Self {
+        let code = match error {
+            DriverError::DiskFull => ErrorCode::DiskFull,
+            DriverError::Internal => ErrorCode::Internal,
+            DriverError::OutcomeUnknown => ErrorCode::OutcomeUnknown,
+            DriverError::Overloaded | DriverError::Stopping => ErrorCode::Overloaded,
+        };
+        let problem = Problem::new(code, error.to_string());
+        Self(match error {
+            DriverError::DiskFull => problem.hint("make room on the disk of the server's data directory; it goes on by itself"),
+            DriverError::Internal | DriverError::OutcomeUnknown => problem,
+            DriverError::Overloaded | DriverError::Stopping => Problem { retry_after_ms: Some(1_000), ..problem },
+        })
+    }
+}
+
+/// A problem on its way out of a handler.
+pub(crate) struct Refused(pub(crate) Problem);
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        refused.0
+    }
+}
+
+pub(crate) fn bad(detail: impl Into<String>) -> Problem {
+    Problem::new(ErrorCode::BadRequest, detail)
+}
+
+/// Answers one request.
+pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
+    let under_way = conn.under_way();
+    let was_presence = conn.is_presence();
+    let answer = if was_presence {
+        Err(bad("this connection stands for the presence of leases and takes no other request").hint("use another connection"))
+    } else {
+        match gate(&app, &conn, &request) {
+            Ok(found) => dispatch(&app, &conn, found, request).await,
+            Err(problem) => {
+                drain(request).await;
+                Err(problem)
+            }
+        }
+    };
+    let refused = answer.is_err();
+    let mut response = answer.unwrap_or_else(|problem| refuse(&problem));
+    let headers = response.headers_mut();
+    // For browsers: an answer is data, never a page, a script, or part of another site.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
+    let closes = was_presence || matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE);
+    if refused && closes && conn.http1 {
+        // What remains of the request is not waited for.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    drop(under_way);
+    response
+}
+
+/// Takes off the rest of a request that is refused, if it is small. Closing over unread bytes would reset the connection, and the peer might
+/// never see why.
+async fn drain(request: Request<Incoming>) {
+    let incoming = request.into_body();
+    if incoming.is_end_stream() || incoming.size_hint().lower() > LEASE_BODY_BYTES_MAX as u64 {
+        return;
+    }
+    let read = Limited::new(incoming, LEASE_BODY_BYTES_MAX).collect();
+    let _ = tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), read).await;
+}
+
+/// What is refused before anything is read: names that are not this server's, other sites, unknown paths and methods, the wrong role.
+fn gate(app: &App, conn: &Conn, request: &Request<Incoming>) -> Result<Found, Problem> {
+    let headers = request.headers();
+    if matches!(conn.peer, Peer::Tcp(_)) {
+        host(app, conn, request)?;
+    }
+    same_site(headers, request)?;
+    let found = routes::find(request.method(), request.uri().path())?;
+    if found.endpoint.needs_admin() && !conn.is_admin() {
+        let hint = match conn.peer {
+            Peer::Tcp(_) => "administration is open on the server's own machine only: run the command there",
+            Peer::Unix { .. } => "run it as root, as the server's user, or as a member of the group `admin_group` of its configuration",
+        };
+        return Err(Problem::new(ErrorCode::Forbidden, format!("{} needs an administrator", found.endpoint.title())).hint(hint));
+    }
+    if found.endpoint.needs_viewer() && !conn.is_admin() && !app.live.load().names_open {
+        return Err(Problem::new(ErrorCode::Forbidden, format!("{} shows names, which is for viewers", found.endpoint.title()))
+            .hint("run the command on the server's own machine, or ask its administrator to set `names_open = true`"));
+    }
+    if found.endpoint.takes_body() {
+        exactly_json(headers)?;
+    }
+    Ok(found)
+}
+
+/// The name that was asked for must be one of this server's: a page of another site whose name was made to point here is kept out.
+fn host(app: &App, conn: &Conn, request: &Request<Incoming>) -> Result<(), Problem> {
+    let refused = |name: &str| {
+        Problem::new(ErrorCode::ForeignOrigin, format!("this server is not known as {:?}", name.chars().take(80).collect::<String>()))
+            .hint("use its address or the machine's name, or add the name to `hosts` of its configuration")
+    };
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (value, more) = (hosts.next(), hosts.next().is_some());
+    if more {
+        return Err(bad("more than one Host header"));
+    }
+    if let Some(value) = value
+        && conn.good_host.lock().as_ref() == Some(value)
+        && request.uri().authority().is_none()
+    {
+        return Ok(());
+    }
+    let text = match (request.uri().authority(), value) {
+        (Some(authority), Some(value)) if value.as_bytes() != authority.as_str().as_bytes() => {
+            return Err(bad("Host and the URL name different servers"));
+        }
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(value)) => value.to_str().map_err(|_| refused("?"))?,
+        (None, None) => return Err(bad("the request names no Host")),
+    };
+    if !is_own_name(app, text) {
+        return Err(refused(text));
+    }
+    if let Some(value) = value {
+        *conn.good_host.lock() = Some(value.clone());
+    }
+    Ok(())
+}
+
+/// Whether `HOST` or `HOST:PORT` is an address, `localhost`, this machine's name, a configured name or one in the certificate.
+fn is_own_name(app: &App, text: &str) -> bool {
+    if text.parse::<std::net::SocketAddr>().is_ok() || text.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let name = match text.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => text,
+    };
+    if let Some(inner) = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        return inner.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    if name.parse::<std::net::Ipv4Addr>().is_ok() {
+        return true;
+    }
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let live = app.live.load();
+    let short = live.machine.split('.').next().unwrap_or_default();
+    let own = |own: &str| !own.is_empty() && own == name;
+    own("localhost") || own(&live.machine) || own(short) || live.hosts.iter().any(|host| own(host)) || app.certificate.served().names(&name)
+}
+
+/// Browsers say where a request comes from. Another origin has no business here; programs say nothing.
+fn same_site(headers: &HeaderMap, request: &Request<Incoming>) -> Result<(), Problem> {
+    const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+    let foreign = |what: &str| Err(Problem::new(ErrorCode::ForeignOrigin, format!("the request comes from another site ({what})")));
+    if let Some(site) = headers.get(FETCH_SITE)
+        && !matches!(site.as_bytes(), b"same-origin" | b"none")
+    {
+        return foreign("Sec-Fetch-Site");
+    }
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+        let host = authority.or_else(|| headers.get(header::HOST).map(HeaderValue::as_bytes));
+        let own = origin.as_bytes().strip_prefix(b"https://");
+        if own.is_none() || own != host {
+            return foreign("Origin");
+        }
+    }
+    Ok(())
+}
+
+fn exactly_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let one = matches!((kinds.next(), kinds.next()), (Some(kind), None) if kind.as_bytes().eq_ignore_ascii_case(b"application/json"));
+    let plain = headers.get(header::CONTENT_ENCODING).is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if one && plain {
+        return Ok(());
+    }
+    Err(Problem::new(
+        ErrorCode::ContentType,
+        "a request that changes something has exactly the header `Content-Type: application/json` and no other coding",
+    ))
+}
+
+/// Reads a body in JSON of at most `bytes_max` bytes, within the time for bodies.
+pub(crate) async fn body<T: DeserializeOwned>(request: Request<Incoming>, bytes_max: usize) -> Result<T, Problem> {
+    let too_large = || Problem::new(ErrorCode::BodyTooLarge, format!("the body may have at most {bytes_max} bytes"));
+    let incoming = request.into_body();
+    if incoming.size_hint().lower() > bytes_max as u64 {
+        return Err(too_large());
+    }
+    let read = Limited::new(incoming, bytes_max).collect();
+    let bytes = match tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), read).await {
+        Err(_) => return Err(Problem::new(ErrorCode::Timeout, format!("the body did not arrive within {} s", BODY_MS_MAX / 1_000))),
+        Ok(Err(cause)) if cause.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
+        Ok(Err(_)) => return Err(bad("the body broke off")),
+        Ok(Ok(collected)) => collected.to_bytes(),
+    };
+    serde_json::from_slice(&bytes).map_err(|cause| bad(cause.to_string()))
+}
+
+/// Reads the query, in which every name must be known and stand once.
+pub(crate) fn query<const N: usize>(request: &Request<Incoming>, names: [&str; N]) -> Result<[Option<String>; N], Problem> {
+    let mut values = [const { None }; N];
+    for pair in request.uri().query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = (unescape(name)?, unescape(value)?);
+        let Some(place) = names.iter().position(|known| *known == name) else {
+            return Err(bad(format!("the query has an unknown parameter {name:?}; known are {}", names.join(", "))));
+        };
+        if values[place].replace(value).is_some() {
+            return Err(bad(format!("the query has {name:?} twice")));
+        }
+    }
+    Ok(values)
+}
+
+/// Percent-decoding (RFC 3986, section 2.1), with `+` for a space as forms write it.
+fn unescape(text: &str) -> Result<String, Problem> {
+    let wrong = || bad("the query has a broken % escape");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16)).ok_or_else(wrong);
+                let (high, low) = (digit()?, digit()?);
+                u8::try_from(high << 4 | low).map_err(|_| wrong())?
+            }
+            b'+' => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| wrong())
+}
+
+async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: Request<Incoming>) -> Answer {
+    let lease = || leases::id_of(&found);
+    match found.endpoint {
+        Endpoint::AcceptBorrowLoss => admin::accept_borrow_loss(app, conn, request).await,
+        Endpoint::AcceptClock => admin::accept_clock(app, conn, request).await,
+        Endpoint::Backup => admin::backup(app, request).await,
+        Endpoint::Checkout => leases::checkout(app, conn, request).await,
+        Endpoint::Events => events::stream(app, conn, &request),
+        Endpoint::Health => Ok(text("ok\n")),
+        Endpoint::Inspect => leases::inspect(app, lease()?, request).await,
+        Endpoint::Install => admin::install(app, conn, request).await,
+        Endpoint::Leases => leases::list(app, &request),
+        Endpoint::Licenses => admin::licenses(app),
+        Endpoint::OpenApi => Ok(response(StatusCode::OK, JSON, openapi::TEXT.as_bytes().to_vec())),
+        Endpoint::Presence => leases::presence(app, conn, request).await,
+        Endpoint::Ready => ready(app),
+        Endpoint::Reclaim => admin::reclaim(app, conn, lease()?, request).await,
+        Endpoint::Release => leases::release(app, conn, lease()?, request).await,
+        Endpoint::Reload => admin::reload(app, request).await,
+        Endpoint::Remove => admin::remove(app, conn, &found, request).await,
+        Endpoint::Renew => leases::renew(app, conn, lease()?, request).await,
+        Endpoint::RenewMany => leases::renew_many(app, conn, request).await,
+        Endpoint::ServerId => trust::server_id(app),
+        Endpoint::Status => leases::status(app, &request),
+        Endpoint::Trust => trust::trust(app, conn, request).await,
+    }
+}
+
+fn text(text: &'static str) -> Response<Body> {
+    response(StatusCode::OK, HeaderValue::from_static("text/plain; charset=utf-8"), text.as_bytes().to_vec())
+}
+
+/// Ready: grants can be made durable now.
+fn ready(app: &App) -> Answer {
+    if *app.stopping.borrow() {
+        return Err(Problem::new(ErrorCode::Overloaded, "the server is stopping"));
+    }
+    if app.driver.journal_state() != triquest_wire::status::JournalState::Ok {
+        return Err(Problem::new(ErrorCode::DiskFull, "the disk is full: renewals and releases work, nothing is granted"));
+    }
+    Ok(text("ready\n"))
+}
+
+/// A method's name in answers: only those that exist.
+pub(crate) fn allowed(methods: &[Method]) -> String {
+    methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn percent_escapes_are_strict() {
+        assert_eq!(unescape("a%2Fb+c").unwrap(), "a/b c");
+        for wrong in ["%", "%2", "%zz", "%ff"] {
+            assert!(unescape(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_problem_says_when_to_ask_again_in_whole_seconds() {
+        let problem = Problem { retry_after_ms: Some(1_001), ..Problem::new(ErrorCode::RateLimited, "x") };
+        let response = refuse(&problem);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(response.status(), 429);
+    }
+}

@@ -1,0 +1,316 @@
+//! The description of the API (OpenAPI 3.1), made from the table of routes and the types that travel. `openapi.json` is its checked-in text;
+//! a test fails when it is stale, `UPDATE=1 cargo test -p triquest-server openapi` writes it.
+
+use serde_json::{Map, Value, json};
+use triquest_wire::{ErrorCode, Problem, event, lease, license, limits::LIST_ROWS_MAX, status, trust};
+use utoipa::ToSchema;
+
+use super::routes::{Endpoint, TABLE};
+
+/// What `GET /openapi.json` answers.
+pub const TEXT: &str = include_str!("../../openapi.json");
+
+/// Collects the schemas that the paths name.
+#[derive(Default)]
+struct Schemas(Map<String, Value>);
+
+impl Schemas {
+    /// A reference to the schema of `T`, which is added with all that it needs.
+    fn of<T: ToSchema>(&mut self) -> Value {
+        let mut found = Vec::new();
+        T::schemas(&mut found);
+        found.push((T::name().into_owned(), T::schema()));
+        for (name, schema) in found {
+            let schema = serde_json::to_value(schema).unwrap_or_default();
+            let earlier = self.0.insert(name.clone(), schema.clone());
+            // Two types of one name would describe each other's bodies.
+            assert!(earlier.is_none_or(|earlier| earlier == schema), "two types are called {name}");
+        }
+        json!({ "$ref": format!("#/components/schemas/{}", T::name()) })
+    }
+}
+
+/// The body that an endpoint takes.
+fn request(endpoint: Endpoint, schemas: &mut Schemas) -> Option<Value> {
+    Some(match endpoint {
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => schemas.of::<status::AcceptRequest>(),
+        Endpoint::Backup => schemas.of::<status::BackupRequest>(),
+        Endpoint::Checkout => schemas.of::<lease::CheckoutRequest>(),
+        Endpoint::Inspect | Endpoint::Release => schemas.of::<lease::SecretRequest>(),
+        Endpoint::Install => schemas.of::<license::InstallRequest>(),
+        Endpoint::Presence => schemas.of::<lease::PresenceRequest>(),
+        Endpoint::Reclaim => schemas.of::<status::ReclaimRequest>(),
+        Endpoint::Reload => schemas.of::<status::ReloadRequest>(),
+        Endpoint::Remove => schemas.of::<license::RemoveRequest>(),
+        Endpoint::Renew => schemas.of::<lease::RenewRequest>(),
+        Endpoint::RenewMany => schemas.of::<lease::RenewBatchRequest>(),
+        Endpoint::Trust => schemas.of::<trust::TrustRequest>(),
+        Endpoint::Events
+        | Endpoint::Health
+        | Endpoint::Leases
+        | Endpoint::Licenses
+        | Endpoint::OpenApi
+        | Endpoint::Ready
+        | Endpoint::ServerId
+        | Endpoint::Status => return None,
+    })
+}
+
+/// A body that can be sent as it is, where one can stand without a real secret or key.
+fn example(endpoint: Endpoint) -> Option<Value> {
+    let (bytes16, bytes32) = ("A".repeat(22), "A".repeat(43));
+    Some(match endpoint {
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => json!({ "reason": "checked by hand" }),
+        Endpoint::Backup | Endpoint::Reload => json!({}),
+        Endpoint::Checkout => json!({
+            "secret": bytes32, "attempt": 1, "nonce": bytes32, "vendor_keys": [bytes32],
+            "items": [{ "feature": "cad", "version": "12.4", "seats": 1 }],
+            "holder": { "user": "ana@corp", "host": "ws0142.initech.example", "session": "local", "process": "8812:cad" },
+        }),
+        Endpoint::Inspect | Endpoint::Release => json!({ "secret": bytes32 }),
+        Endpoint::Install => json!({ "license": "tql1.", "reason": "renewal" }),
+        Endpoint::Presence => json!({ "leases": [{ "secret": bytes32 }], "generation": 1 }),
+        Endpoint::Reclaim => json!({ "reason": "needed elsewhere" }),
+        Endpoint::Remove => json!({ "reason": "returned to the vendor" }),
+        Endpoint::Renew => json!({ "secret": bytes32, "nonce": bytes16, "counter": 1 }),
+        Endpoint::RenewMany => json!({ "renewals": [{ "secret": bytes32, "nonce": bytes16, "counter": 1 }] }),
+        Endpoint::Trust => json!({ "vendor_keys": [bytes32], "nonce": bytes32, "tls_spki": bytes32 }),
+        _ => return None,
+    })
+}
+
+/// What a 200 carries: content type and schema.
+fn answer(endpoint: Endpoint, schemas: &mut Schemas) -> (&'static str, Value) {
+    let schema = match endpoint {
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => schemas.of::<status::Accepted>(),
+        Endpoint::Backup => schemas.of::<status::BackupAnswer>(),
+        Endpoint::Checkout => schemas.of::<lease::CheckoutAnswer>(),
+        Endpoint::Events => {
+            schemas.of::<event::EventBody>();
+            return ("text/event-stream", json!({ "type": "string", "description": "Each `data` is an EventBody." }));
+        }
+        Endpoint::Health | Endpoint::Ready => return ("text/plain", json!({ "type": "string" })),
+        Endpoint::Inspect | Endpoint::Leases => schemas.of::<status::LeaseList>(),
+        Endpoint::Install => schemas.of::<license::InstallAnswer>(),
+        Endpoint::Licenses => schemas.of::<license::LicenseList>(),
+        Endpoint::OpenApi => json!({ "type": "object" }),
+        Endpoint::Presence => schemas.of::<lease::PresenceAnswer>(),
+        Endpoint::Reclaim => schemas.of::<status::ReclaimAnswer>(),
+        Endpoint::Release => schemas.of::<lease::ReleaseAnswer>(),
+        Endpoint::Reload => schemas.of::<status::ReloadAnswer>(),
+        Endpoint::Remove => schemas.of::<license::RemoveAnswer>(),
+        Endpoint::Renew => schemas.of::<lease::RenewAnswer>(),
+        Endpoint::RenewMany => schemas.of::<lease::RenewBatchAnswer>(),
+        Endpoint::ServerId => schemas.of::<status::ServerId>(),
+        Endpoint::Status => schemas.of::<status::Status>(),
+        Endpoint::Trust => schemas.of::<trust::TrustAnswer>(),
+    };
+    ("application/json", schema)
+}
+
+/// The codes of errors that an endpoint may answer.
+#[must_use]
+pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
+    use ErrorCode as E;
+    let mut codes = vec![E::BadRequest, E::ForeignOrigin, E::Internal];
+    if endpoint.takes_body() {
+        codes.extend([E::BodyTooLarge, E::ContentType, E::Timeout]);
+    }
+    if endpoint.needs_admin() || endpoint.needs_viewer() {
+        codes.push(E::Forbidden);
+    }
+    let decided = [E::DiskFull, E::OutcomeUnknown, E::Overloaded];
+    match endpoint {
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => codes.extend(decided.into_iter().chain([E::NothingToDo])),
+        Endpoint::Checkout => {
+            codes.extend(decided.into_iter().chain([
+                E::ClockHeld,
+                E::IdTaken,
+                E::LimitReached,
+                E::RateLimited,
+                E::RolledBack,
+                E::StaleAttempt,
+            ]));
+        }
+        Endpoint::Events => codes.extend([E::CursorLost, E::Overloaded]),
+        Endpoint::Inspect => codes.extend([E::UnknownLease, E::WrongSecret]),
+        Endpoint::Install => codes.extend(decided.into_iter().chain([E::BadLicense, E::ClockHeld, E::LicenseIdTaken, E::LimitReached])),
+        Endpoint::Presence => codes.extend(decided.into_iter().chain([E::LimitReached])),
+        Endpoint::Ready => codes.extend([E::DiskFull, E::Overloaded]),
+        Endpoint::Reclaim => codes.extend(decided.into_iter().chain([E::NothingToDo, E::UnknownLease])),
+        Endpoint::Release => codes.extend(decided.into_iter().chain([E::LimitReached, E::RateLimited, E::UnknownLease, E::WrongSecret])),
+        Endpoint::Backup | Endpoint::Reload => codes.push(E::Overloaded),
+        Endpoint::Remove => codes.extend(decided.into_iter().chain([E::NotFound])),
+        Endpoint::Renew => {
+            codes.extend(decided.into_iter().chain([E::ClonedClient, E::RolledBack, E::StaleCounter, E::UnknownLease, E::WrongSecret]));
+        }
+        Endpoint::RenewMany => codes.extend(decided.into_iter().chain([E::LimitReached, E::RolledBack])),
+        Endpoint::Trust => codes.extend([E::LimitReached, E::Misdirected]),
+        Endpoint::Health | Endpoint::Leases | Endpoint::Licenses | Endpoint::OpenApi | Endpoint::ServerId | Endpoint::Status => {}
+    }
+    codes
+}
+
+/// The name of an operation: the endpoint's, in snake case.
+fn operation_id(endpoint: Endpoint) -> String {
+    let mut id = String::new();
+    for c in format!("{endpoint:?}").chars() {
+        if c.is_ascii_uppercase() && !id.is_empty() {
+            id.push('_');
+        }
+        id.push(c.to_ascii_lowercase());
+    }
+    id
+}
+
+fn parameters(endpoint: Endpoint, path: &str) -> Vec<Value> {
+    let query = |name: &str, schema: Value, about: &str| json!({ "name": name, "in": "query", "required": false, "schema": schema, "description": about });
+    let text = || json!({ "type": "string" });
+    let id = || json!({ "type": "string", "pattern": "^[0-9a-f]{32}$" });
+    let rows = || query("limit", json!({ "type": "integer", "minimum": 1, "maximum": LIST_ROWS_MAX }), "Most rows in the answer.");
+    let mut found = Vec::new();
+    if path.contains("{lease}") {
+        found.push(json!({ "name": "lease", "in": "path", "required": true, "schema": id(), "description": "The lease's id: 32 lowercase hexadecimal digits." }));
+    }
+    if path.contains("{hash}") {
+        found.push(json!({
+            "name": "hash", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 },
+            "description": "SHA-256 of the license's text (64 hexadecimal or 43 base64url digits), or its id if no other license has it.",
+        }));
+    }
+    match endpoint {
+        Endpoint::Events => {
+            let cursor = "^[0-9a-f]{32}\\.[0-9]+\\.[0-9]+(\\.[0-9]+)?$";
+            found.push(query(
+                "after",
+                json!({ "type": "string", "pattern": cursor }),
+                "Events after this `id`; `Last-Event-ID` counts more.",
+            ));
+        }
+        Endpoint::Leases => {
+            found.push(query("feature", text(), "Only leases with a part of this feature."));
+            found.push(query("vendor", text(), "Only leases with a part of this vendor."));
+            found.push(query("state", json!({ "$ref": "#/components/schemas/LeaseState" }), "Only in this state."));
+            found.push(query("after", id(), "Only after this lease: `next` of the page before."));
+            found.push(rows());
+        }
+        Endpoint::Status => {
+            found.push(query("feature", text(), "Only this feature."));
+            found.push(query("after", text(), "Only after this pool: `next` of the page before."));
+            found.push(rows());
+        }
+        _ => {}
+    }
+    found
+}
+
+/// The whole description.
+#[must_use]
+pub fn document() -> Value {
+    let mut schemas = Schemas::default();
+    let problem = schemas.of::<Problem>();
+    let mut paths: Map<String, Value> = Map::new();
+    for (method, path, endpoint) in TABLE {
+        let (kind, schema) = answer(*endpoint, &mut schemas);
+        let mut responses: Map<String, Value> = Map::new();
+        responses.insert("200".to_owned(), json!({ "description": "Done.", "content": { kind: { "schema": schema } } }));
+        let mut codes = errors(*endpoint);
+        codes.sort_by_key(|code| (code.status(), code.as_str()));
+        codes.dedup();
+        for group in codes.chunk_by(|a, b| a.status() == b.status()) {
+            let about = group.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect::<Vec<_>>().join("; ");
+            let example = Problem::new(group[0], "what exactly, with the place");
+            responses.insert(
+                group[0].status().to_string(),
+                json!({
+                    "description": about,
+                    "content": { "application/problem+json": { "schema": problem, "example": example } },
+                }),
+            );
+        }
+        let who = match (endpoint.needs_admin(), endpoint.needs_viewer()) {
+            (true, _) => " For administrators, over the Unix socket.",
+            (_, true) => " For viewers and administrators.",
+            _ => "",
+        };
+        let title = endpoint.title();
+        let summary = format!("{}{}.{who}", title[..1].to_uppercase(), &title[1..]);
+        let mut operation = json!({ "operationId": operation_id(*endpoint), "summary": summary, "parameters": parameters(*endpoint, path), "responses": responses });
+        if let (Some(body), Some(members)) = (request(*endpoint, &mut schemas), operation.as_object_mut()) {
+            members.insert(
+                "requestBody".to_owned(),
+                json!({ "required": true, "content": { "application/json": { "schema": body, "example": example(*endpoint) } } }),
+            );
+        }
+        let item = paths.entry((*path).to_owned()).or_insert_with(|| json!({}));
+        if let Some(item) = item.as_object_mut() {
+            item.insert(method.as_str().to_lowercase(), operation);
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "TriQuest LM",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Seats of licenses over HTTPS on port 1588. docs/protocol.md says what the signed parts mean and in which order a client trusts them. \
+                A denial of seats is an outcome (200), not an error. Errors are RFC 9457 problem documents. Durations are `*_ms` integers.",
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": "https://localhost:1588" }],
+        "paths": paths,
+        "components": { "schemas": schemas.0 },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_checked_in_description_is_not_stale() {
+        let fresh = format!("{}\n", serde_json::to_string_pretty(&document()).unwrap());
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(file, &fresh).unwrap();
+        }
+        assert!(std::fs::read_to_string(file).unwrap() == fresh, "run `UPDATE=1 cargo test -p triquest-server openapi`");
+    }
+
+    #[test]
+    fn every_example_can_be_read() {
+        fn read<T: serde::de::DeserializeOwned>(endpoint: Endpoint) {
+            serde_json::from_value::<T>(example(endpoint).unwrap()).unwrap();
+        }
+        read::<status::AcceptRequest>(Endpoint::AcceptClock);
+        read::<status::BackupRequest>(Endpoint::Backup);
+        read::<lease::CheckoutRequest>(Endpoint::Checkout);
+        read::<lease::SecretRequest>(Endpoint::Release);
+        read::<license::InstallRequest>(Endpoint::Install);
+        read::<lease::PresenceRequest>(Endpoint::Presence);
+        read::<status::ReclaimRequest>(Endpoint::Reclaim);
+        read::<status::ReloadRequest>(Endpoint::Reload);
+        read::<license::RemoveRequest>(Endpoint::Remove);
+        read::<lease::RenewRequest>(Endpoint::Renew);
+        read::<lease::RenewBatchRequest>(Endpoint::RenewMany);
+        read::<trust::TrustRequest>(Endpoint::Trust);
+        for (_, path, endpoint) in TABLE {
+            assert_eq!(example(*endpoint).is_some(), endpoint.takes_body(), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_route_is_described_and_every_reference_leads_somewhere() {
+        let document = document();
+        for (method, path, endpoint) in TABLE {
+            let operation = &document["paths"][path][method.as_str().to_lowercase()];
+            assert_eq!(operation["operationId"], operation_id(*endpoint));
+            assert_eq!(operation.get("requestBody").is_some(), endpoint.takes_body(), "{path}");
+        }
+        let text = document.to_string();
+        for reference in text.split("\"#/components/schemas/").skip(1) {
+            let name = reference.split('"').next().unwrap();
+            assert!(document["components"]["schemas"].get(name).is_some(), "{name}");
+        }
+    }
+}

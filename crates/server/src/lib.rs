@@ -1,0 +1,25 @@
+//! The server: one driver over the allocator and the journal, and everything that translates between it and the outside.
+//!
+//! [`run()`] is what `triquest-lm serve` does: start, tell systemd, obey signals, stop. [`Server::start`] is the same without a process
+//! around it, for embedding and tests. A request's way: `accept` (TCP, TLS, limits) → `http` (parse, who asks, refuse) → `driver`
+//! (decide, make durable) → `http` (answer). Reads use `view`, the last committed state, and never enter the driver.
+
+pub mod accept;
+pub mod config;
+pub mod http;
+pub mod identity;
+pub mod licenses_folder;
+pub mod run;
+pub mod sys;
+
+pub mod appender;
+pub mod clock;
+pub mod driver;
+pub mod feed;
+pub mod grants;
+pub mod recovery;
+pub mod snapshots;
+pub mod view;
+
+pub use config::{Config, Fault, Overrides, Settings};
+pub use run::{Running, Server, check, run, start_log};

@@ -1,0 +1,545 @@
+//! Start, signals, systemd, reload, stop.
+
+use std::{
+    net::SocketAddr,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use sd_notify::NotifyState;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot, watch},
+};
+use tokio_rustls::TlsAcceptor;
+use triquest_allocator::{Actor, Command, Outcome, Refusal, Rules};
+use triquest_journal::{Journal, JournalError, OpenMode, SqliteJournal};
+use triquest_license::{ServerKey, SigningKey};
+use triquest_wire::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_MS_MAX};
+
+use crate::{
+    accept::{Accepting, Bounds},
+    clock::{Clock, MachineClock},
+    config::{Config, Fault, Log, LogFormat, Settings},
+    driver::{self, Driver},
+    http::{App, AppParts, Live, Reload},
+    identity::{self, Certificate, Runtime},
+    licenses_folder, sys,
+};
+
+/// Files that are not connections: journal, log, sockets, threads' own.
+const OTHER_FILES: usize = 128;
+
+/// The server as a library.
+pub struct Server;
+
+/// A server that runs.
+pub struct Running {
+    app: Arc<App>,
+    accepting: Accepting,
+    stop: watch::Sender<bool>,
+    addresses: Vec<SocketAddr>,
+    data_dir: PathBuf,
+    first_start: bool,
+}
+
+/// What a running server needs to read its configuration again.
+struct Reloader {
+    settings: Settings,
+    certificate: Arc<Certificate>,
+    /// The configuration that counts, for telling what changed.
+    config: ArcSwap<Config>,
+}
+
+impl Server {
+    /// Starts everything: data directory, keys, journal, driver, listeners. Returns once it answers.
+    ///
+    /// # Errors
+    /// In words for the administrator; downcast to [`Fault`] for the next step.
+    pub async fn start(settings: Settings) -> anyhow::Result<Running> {
+        Self::start_with(settings, Arc::new(MachineClock::default()), None).await
+    }
+
+    /// The same with another clock, and with another journal than the data directory's, for tests.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_with(settings: Settings, clock: Arc<dyn Clock>, journal: Option<Box<dyn Journal>>) -> anyhow::Result<Running> {
+        let config = settings.config.clone();
+        config.check()?;
+        let data_dir = config.data_dir();
+        // What can fail for a reason that the administrator must see comes before anything that changes the disk.
+        let listeners = bind(&config)?;
+        let first_start = identity::prepare_data_dir(&settings)?;
+        let key = Arc::new(identity::server_key(&data_dir)?);
+        let certificate = Arc::new(Certificate::load(&config)?);
+        let (stop, stopping) = watch::channel(false);
+        let driver = start_driver(&data_dir, first_start, Arc::clone(&key), Arc::clone(&clock), journal).await?;
+        let parts = AppParts {
+            driver,
+            signing_key: key,
+            instance: identity::random(),
+            clock,
+            certificate: Arc::clone(&certificate),
+            data_dir: data_dir.clone(),
+            stopping,
+        };
+        let (app, reloads) = App::new(parts, &config);
+        let accepted = accept_at_start(&app, &settings).await;
+        let folder = licenses_folder::install(&app, &config.licenses_dir(), config.licenses.is_some()).await;
+        let tcp = listeners.into_iter().map(TcpListener::from_std).collect::<Result<Vec<_>, _>>();
+        let ready = || -> anyhow::Result<(Vec<TcpListener>, UnixListener)> {
+            accepted?;
+            log_folder(&folder?);
+            Ok((tcp?, bind_admin(&data_dir, &config)?))
+        };
+        let (tcp, unix) = match ready() {
+            Ok(ready) => ready,
+            Err(cause) => {
+                app.driver().clone().stop().await;
+                return Err(cause);
+            }
+        };
+        let addresses = tcp.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let files = sys::raise_open_files().saturating_sub(OTHER_FILES).max(16);
+        let bounds = Bounds {
+            connections: config.limits.connections.unwrap_or(CONNECTIONS_MAX).min(files),
+            per_network: config.limits.connections_per_address.unwrap_or(CONNECTIONS_PER_ADDRESS_MAX),
+        };
+        let tls = TlsAcceptor::from(Arc::new(identity::tls_config(Arc::clone(&certificate))));
+        let accepting = Accepting::start(&app, tls, tcp, unix, bounds);
+        let runtime = Runtime {
+            pid: std::process::id(),
+            addresses: addresses.clone(),
+            server_key: app.server_key.to_string(),
+            admin_socket: data_dir.join(identity::ADMIN_SOCKET_FILE),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        runtime.write(&data_dir)?;
+        let reloader = Reloader { settings, certificate, config: ArcSwap::from_pointee(config) };
+        tokio::spawn(serve_reloads(Arc::clone(&app), reloader, reloads));
+        Ok(Running { app, accepting, stop, addresses, data_dir, first_start })
+    }
+}
+
+async fn start_driver(
+    data_dir: &Path,
+    first_start: bool,
+    key: Arc<SigningKey>,
+    clock: Arc<dyn Clock>,
+    journal: Option<Box<dyn Journal>>,
+) -> anyhow::Result<Driver> {
+    let (dir, runtime) = (data_dir.to_owned(), tokio::runtime::Handle::current());
+    // Reading a journal back takes seconds at a million leases.
+    tokio::task::spawn_blocking(move || {
+        let _entered = runtime.enter();
+        let journal = match journal {
+            Some(journal) => journal,
+            None => {
+                let mode = if first_start { OpenMode::InitIfMissing } else { OpenMode::Existing };
+                Box::new(SqliteJournal::open(&dir, mode).map_err(journal_fault)?)
+            }
+        };
+        let server_key = ServerKey::new(*key.public());
+        let parts = driver::Parts {
+            data_dir: dir,
+            journal,
+            signing_key: key,
+            server_key,
+            clock,
+            rules: Rules::default(),
+            instance: identity::random(),
+        };
+        driver::start(parts).map_err(|cause| match cause.downcast::<JournalError>() {
+            Ok(error) => journal_fault(error).into(),
+            Err(cause) => cause,
+        })
+    })
+    .await?
+}
+
+fn journal_fault(error: JournalError) -> Fault {
+    Fault::new(error.message, error.hint)
+}
+
+/// `--accept-clock` and `--accept-borrow-loss`, as the audited acts that they are.
+async fn accept_at_start(app: &App, settings: &Settings) -> anyhow::Result<()> {
+    let actor = |flag: &str| Actor { name: format!("unix:{}", sys::user_name(sys::user_id())), reason: format!("{flag} at start") };
+    let mut commands = Vec::new();
+    if settings.accept_clock {
+        commands.push(Command::AcceptClock { actor: actor("--accept-clock") });
+    }
+    if settings.accept_borrow_loss {
+        commands.push(Command::AcceptBorrowLoss { actor: actor("--accept-borrow-loss") });
+    }
+    for command in commands {
+        match app.driver().decide(command, None).await?.outcome {
+            Outcome::Done | Outcome::Refused(Refusal::NothingToDo(_)) => {}
+            other => anyhow::bail!("the acceptance at start was refused: {other:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// Binds every address, or says who has it.
+fn bind(config: &Config) -> Result<Vec<std::net::TcpListener>, Fault> {
+    let wanted = config.listen_addresses()?;
+    if !wanted.is_empty() {
+        return wanted
+            .into_iter()
+            .map(|address| sys::listen(address, address.ip().is_unspecified()).map_err(|cause| cannot_listen(address, &cause)))
+            .collect();
+    }
+    let all = Config::DEFAULT_LISTEN;
+    let ipv4 = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, all.port()));
+    match sys::listen(all, true) {
+        Ok(listener) => Ok(vec![listener]),
+        // A kernel without IPv6.
+        Err(cause) if matches!(cause.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
+            Ok(vec![sys::listen(ipv4, false).map_err(|cause| cannot_listen(ipv4, &cause))?])
+        }
+        Err(cause) => Err(cannot_listen(all, &cause)),
+    }
+}
+
+fn cannot_listen(address: SocketAddr, cause: &std::io::Error) -> Fault {
+    let port = address.port();
+    match cause.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            let holder = sys::port_holder(port).map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
+            Fault::new(
+                format!("TCP {port} is held by {holder}"),
+                format!("stop that one, or listen elsewhere: triquest-lm serve --listen {}:0", address_text(address)),
+            )
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            Fault::new(format!("this user may not listen on TCP {port}"), "use a port from 1024 on, or run as a user who may")
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            Fault::new(format!("{} is no address of this machine", address.ip()), "`ip address` lists them; `[::]:1588` listens on all")
+        }
+        _ => Fault::new(format!("cannot listen on {address}: {cause}"), ""),
+    }
+}
+
+fn address_text(address: SocketAddr) -> String {
+    if address.is_ipv6() { format!("[{}]", address.ip()) } else { address.ip().to_string() }
+}
+
+/// The Unix socket. The journal's lock is ours by now, so a socket that is there is a dead server's.
+fn bind_admin(data_dir: &Path, config: &Config) -> Result<UnixListener, Fault> {
+    let path = data_dir.join(identity::ADMIN_SOCKET_FILE);
+    let cannot = |cause: std::io::Error| Fault::new(format!("cannot make the socket {}: {cause}", path.display()), "");
+    match std::fs::symlink_metadata(&path) {
+        Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(&path).map_err(cannot)?,
+        Ok(_) => {
+            return Err(Fault::new(
+                format!("{} is no socket", path.display()),
+                "move it away; nothing but a server's socket belongs there",
+            ));
+        }
+        Err(_) => {}
+    }
+    /// Longest path that fits a Unix socket's address, with its final zero (unix(7)).
+    const PATH_BYTES_MAX: usize = 107;
+    if path.as_os_str().len() > PATH_BYTES_MAX {
+        return Err(Fault::new(
+            format!("the path {} is too long for a Unix socket (at most {PATH_BYTES_MAX} bytes)", path.display()),
+            "use a data directory with a shorter path",
+        ));
+    }
+    let listener = UnixListener::bind(&path).map_err(cannot)?;
+    let mode = match config.admin_group.as_deref().map(|name| (name, sys::group_id(name))) {
+        Some((_, Some(group))) => {
+            std::os::unix::fs::chown(&path, None, Some(group)).map_err(cannot)?;
+            0o660
+        }
+        Some((name, None)) => {
+            return Err(Fault::new(format!("admin_group = {name:?}: there is no such group"), "`groupadd --system NAME` makes one"));
+        }
+        None => 0o600,
+    };
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).map_err(cannot)?;
+    Ok(listener)
+}
+
+fn log_folder(report: &licenses_folder::Report) {
+    report.installed.iter().for_each(|line| tracing::info!("{line}"));
+    report.refused.iter().for_each(|line| tracing::warn!("{line}"));
+}
+
+async fn serve_reloads(app: Arc<App>, reloader: Reloader, mut reloads: mpsc::Receiver<Reload>) {
+    let mut stopping = app.stopping.clone();
+    loop {
+        let reply = tokio::select! {
+            reply = reloads.recv() => reply,
+            _ = stopping.changed() => return,
+        };
+        let Some(reply) = reply else { return };
+        let result = reloader.reload(&app).await;
+        match &result {
+            Ok(changes) => tracing::info!(changes = changes.join("; "), "reloaded"),
+            Err(fault) => tracing::error!(hint = fault.hint, "not reloaded: {}", fault.message),
+        }
+        let _ = reply.send(result.map_err(|fault| fault.message));
+    }
+}
+
+impl Reloader {
+    async fn reload(&self, app: &App) -> Result<Vec<String>, Fault> {
+        let environment = |name: &str| std::env::var(name).ok();
+        let fresh = match &self.settings.file {
+            Some(file) => Settings::load(Some(file), self.settings.overrides.clone(), &environment)?.config,
+            None => self.settings.config.clone(),
+        };
+        fresh.check()?;
+        let before = self.config.load_full();
+        let mut changes = Vec::new();
+        let restart = [
+            ("data", fresh.data_dir() != before.data_dir()),
+            ("listen", fresh.listen != before.listen),
+            ("limits", fresh.limits != before.limits),
+            ("log", fresh.log != before.log),
+            ("admin_group", fresh.admin_group != before.admin_group),
+        ];
+        changes.extend(
+            restart.iter().filter(|(_, changed)| *changed).map(|(key, _)| format!("{key} changed and takes effect after a restart")),
+        );
+        // The certificate first: it is what most likely fails, and nothing has changed yet.
+        let kept = Config { data: before.data.clone(), ..fresh.clone() };
+        if self.certificate.reload(&kept)? {
+            changes.push("another certificate is served".to_owned());
+        }
+        let live = Live { admin_group: app.admin_group(), ..Live::of(&fresh) };
+        for (key, changed) in [
+            ("hosts", fresh.hosts != before.hosts),
+            ("names_open", fresh.names_open != before.names_open),
+            ("vouch_for", fresh.vouch_for != before.vouch_for),
+        ] {
+            if changed {
+                changes.push(format!("{key} changed"));
+            }
+        }
+        app.live.store(Arc::new(live));
+        let report = licenses_folder::install(app, &kept.licenses_dir(), kept.licenses.is_some()).await?;
+        log_folder(&report);
+        changes.extend(report.installed);
+        changes.extend(report.refused.into_iter().map(|line| format!("refused: {line}")));
+        self.config.store(Arc::new(fresh));
+        Ok(changes)
+    }
+}
+
+impl Running {
+    /// Where it listens, with the real ports.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Its key.
+    #[must_use]
+    pub fn server_key(&self) -> ServerKey {
+        self.app.server_key
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Its socket for administration.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.data_dir.join(identity::ADMIN_SOCKET_FILE)
+    }
+
+    /// Whether this start made the server's key or history.
+    #[must_use]
+    pub fn is_first_start(&self) -> bool {
+        self.first_start
+    }
+
+    /// The driver, for programs that embed the server.
+    #[must_use]
+    pub fn driver(&self) -> &Driver {
+        self.app.driver()
+    }
+
+    /// What to tell the administrator, as verb and rest of the sentence: where it serves; at a first start also its key, the data directory
+    /// and the line that opens this system's firewall.
+    #[must_use]
+    pub fn announcement(&self) -> Vec<(&'static str, String)> {
+        let addresses = self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let mut lines = vec![("Serving", format!("{addresses}, server key {}", self.server_key()))];
+        if self.first_start {
+            lines.push(("Created", format!("server key and journal in {}", self.data_dir.display())));
+            if let Some(address) = self.addresses.iter().find(|address| !address.ip().is_loopback()) {
+                let firewall = sys::Firewall::detect();
+                lines.push((
+                    "Firewall",
+                    firewall
+                        .command(address.port())
+                        .unwrap_or_else(|| format!("none found on this machine; TCP {} must be open to clients", address.port())),
+                ));
+            }
+            lines.push(("Next", "triquest-lm license request, and mail what it prints to your vendor".to_owned()));
+        }
+        lines
+    }
+
+    /// Reads configuration, certificate and the folder of licenses again. Says what changed, for people.
+    ///
+    /// # Errors
+    /// What was refused; everything stays as it was.
+    pub async fn reload(&self) -> anyhow::Result<Vec<String>> {
+        let (reply, answer) = oneshot::channel();
+        self.app.reload.send(reply).await.map_err(|_| anyhow::anyhow!("the server is stopping"))?;
+        answer.await?.map_err(|why| Fault::new(why, "").into())
+    }
+
+    /// Waits until the server must end by itself (a fault of the journal), and says why.
+    ///
+    /// # Errors
+    /// Always: why.
+    pub async fn wait(&self) -> anyhow::Result<()> {
+        let driver::Fault { message, hint } = self.app.driver().faulted().await;
+        Err(Fault::new(message, hint).into())
+    }
+
+    /// Stops in order: no new connection, answers under way, the driver, the journal.
+    ///
+    /// # Errors
+    /// None at present.
+    pub async fn shutdown(self) -> anyhow::Result<()> {
+        let _ = self.stop.send(true);
+        self.accepting.drain(Duration::from_millis(DRAIN_MS_MAX)).await;
+        self.app.driver().clone().stop().await;
+        let _ = std::fs::remove_file(self.data_dir.join(identity::ADMIN_SOCKET_FILE));
+        Runtime::remove(&self.data_dir);
+        Ok(())
+    }
+}
+
+/// Starts the log of the process, once; later calls change nothing. The log goes to standard error.
+pub fn start_log(log: &Log) {
+    use tracing_subscriber::{EnvFilter, fmt};
+    // Libraries below `warn` talk of every handshake that a port scan breaks off.
+    let directives = format!("warn,triquest_server={level},triquest_journal={level},triquest_lm={level}", level = log.level.as_str());
+    let filter = EnvFilter::try_new(directives).unwrap_or_default();
+    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let _ = match log.format {
+        LogFormat::Json => builder.json().flatten_event(true).try_init().is_ok(),
+        LogFormat::Text => builder
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none())
+            .try_init()
+            .is_ok(),
+    };
+}
+
+/// Validates what `serve` would use without starting: configuration, keys, certificate, folder of licenses. Says what was found.
+///
+/// # Errors
+/// The first fault.
+pub fn check(settings: &Settings) -> Result<Vec<String>, Fault> {
+    settings.config.check()?;
+    let dir = settings.config.data_dir();
+    let mut found = vec![match &settings.file {
+        Some(file) => format!("configuration {}", file.display()),
+        None => "no configuration file, built-in values".to_owned(),
+    }];
+    if dir.join(identity::SERVER_KEY_FILE).exists() {
+        found.push(format!("data directory {}, server key {}", dir.display(), identity::public_server_key(&dir)?));
+    } else {
+        found.push(format!("data directory {}: a first start would make it", dir.display()));
+    }
+    if settings.config.tls.certificate.is_some() {
+        Certificate::load(&settings.config)?;
+        found.push("certificate and key fit each other".to_owned());
+    }
+    let files = licenses_folder::files(&settings.config.licenses_dir(), settings.config.licenses.is_some())?;
+    found.push(format!("{} license files in {}", files.len(), settings.config.licenses_dir().display()));
+    if let Some(name) = &settings.config.admin_group {
+        sys::group_id(name)
+            .ok_or_else(|| Fault::new(format!("admin_group = {name:?}: there is no such group"), "`groupadd --system NAME` makes one"))?;
+    }
+    Ok(found)
+}
+
+/// What `triquest-lm serve` does: starts, calls `ready`, tells systemd, obeys SIGTERM, SIGINT and SIGHUP, and returns after an orderly stop.
+///
+/// # Errors
+/// In words for the administrator; downcast to [`Fault`] for the next step.
+pub async fn run(settings: Settings, ready: impl FnOnce(&Running) + Send) -> anyhow::Result<()> {
+    start_log(&settings.config.log);
+    let for_collectors = settings.config.log.format == LogFormat::Json;
+    // Asked for before the start, so that a signal during it is not lost.
+    let (mut terminate, mut interrupt, mut hangup) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    let running = tokio::select! {
+        started = Server::start(settings) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    // People hear it from `ready`, in the manner of the terminal.
+    if for_collectors {
+        for (verb, rest) in running.announcement() {
+            tracing::info!("{verb} {rest}");
+        }
+    }
+    ready(&running);
+    notify(&[NotifyState::Ready]);
+    let mut watchdog = watchdog();
+    let fault = loop {
+        tokio::select! {
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            fault = running.wait() => break fault.err(),
+            () = next(&mut watchdog) => notify(&[NotifyState::Watchdog]),
+            _ = hangup.recv() => {
+                let since = NotifyState::monotonic_usec_now();
+                match since {
+                    Ok(since) => notify(&[NotifyState::Reloading, since]),
+                    Err(_) => notify(&[NotifyState::Reloading]),
+                }
+                let _ = running.reload().await;
+                notify(&[NotifyState::Ready]);
+            }
+        }
+    };
+    notify(&[NotifyState::Stopping]);
+    if fault.is_none() {
+        tracing::info!("stopping");
+    }
+    tokio::select! {
+        stopped = running.shutdown() => stopped?,
+        // Asked twice is meant.
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    fault.map_or(Ok(()), Err)
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(state);
+}
+
+/// Ticks at half the time after which systemd would take the server for dead.
+fn watchdog() -> Option<tokio::time::Interval> {
+    sd_notify::watchdog_enabled().map(|time| tokio::time::interval(time / 2))
+}
+
+async fn next(watchdog: &mut Option<tokio::time::Interval>) {
+    match watchdog {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,289 @@
+//! What depends on the operating system: who is at the other end of a Unix socket, who holds a port, which firewall this machine has,
+//! how many files may be open. Linux first.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+/// This machine's name.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase()
+}
+
+/// The user that this process acts as.
+#[must_use]
+pub fn user_id() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Lifts the number of files that may be open to what the system allows, and says how many that is.
+#[must_use]
+pub fn raise_open_files() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: now.maximum, maximum: now.maximum };
+    let reached = if setrlimit(Resource::Nofile, wanted).is_ok() { now.maximum } else { now.current };
+    reached.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// A peer that is silent because its machine or the way to it is gone is noticed after about two minutes; that ends a connection with an
+/// error, never in order, so it frees no seat.
+pub fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, std::time::Duration::from_secs(60))?;
+    sockopt::set_tcp_keepintvl(socket, std::time::Duration::from_secs(15))?;
+    sockopt::set_tcp_keepcnt(socket, 4)?;
+    Ok(())
+}
+
+/// A listening TCP socket. `SO_REUSEADDR`, so that a restart need not wait for old connections; never `SO_REUSEPORT`, so that two servers
+/// cannot share a port unnoticed. `dual` takes IPv4 on an IPv6 socket too.
+///
+/// # Errors
+/// The system's.
+pub fn listen(address: SocketAddr, dual: bool) -> io::Result<std::net::TcpListener> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with, sockopt};
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket: OwnedFd = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, Some(ipproto::TCP))?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, !dual)?;
+    }
+    bind(&socket, &address)?;
+    listen(&socket, 4096)?;
+    Ok(socket.into())
+}
+
+/// The number of a group, asked of the system's name service (which may be a directory on the network), else of /etc/group.
+#[must_use]
+pub fn group_id(name: &str) -> Option<u32> {
+    let line_of =
+        |text: &str| text.lines().find(|line| line.split(':').next() == Some(name)).and_then(|line| line.split(':').nth(2)?.parse().ok());
+    let asked = std::process::Command::new("getent").arg("group").arg("--").arg(name).stderr(std::process::Stdio::null()).output();
+    asked
+        .ok()
+        .and_then(|answer| line_of(&String::from_utf8_lossy(&answer.stdout)))
+        .or_else(|| line_of(&std::fs::read_to_string("/etc/group").ok()?))
+}
+
+/// The name of a user, as /etc/passwd or the name service has it; the number if nobody knows.
+#[must_use]
+pub fn user_name(uid: u32) -> String {
+    let name_of = |text: &str| {
+        text.lines()
+            .find(|line| line.split(':').nth(2) == Some(&uid.to_string()))
+            .and_then(|line| line.split(':').next().map(str::to_owned))
+    };
+    std::fs::read_to_string("/etc/passwd").ok().and_then(|text| name_of(&text)).unwrap_or_else(|| {
+        let asked =
+            std::process::Command::new("getent").arg("passwd").arg("--").arg(uid.to_string()).stderr(std::process::Stdio::null()).output();
+        asked.ok().and_then(|answer| name_of(&String::from_utf8_lossy(&answer.stdout))).unwrap_or_else(|| format!("uid {uid}"))
+    })
+}
+
+/// The supplementary groups that a Unix socket's peer had when it connected. The kernel kept them with the socket, so a number of a process
+/// that was used again cannot mislead.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+#[must_use]
+pub fn peer_groups(socket: &impl AsFd) -> Vec<u32> {
+    /// Linux's own cap on the groups of a process.
+    const GROUPS_MAX: usize = 65_536;
+    const SO_PEERGROUPS: libc::c_int = 59;
+    let mut groups = vec![0u32; 64];
+    loop {
+        let mut bytes = libc::socklen_t::try_from(groups.len() * 4).unwrap_or(0);
+        // SAFETY: the pointer and `bytes` describe memory that `groups` owns; the kernel writes at most that much and says how much.
+        let answer = unsafe {
+            libc::getsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, SO_PEERGROUPS, groups.as_mut_ptr().cast(), &raw mut bytes)
+        };
+        let count = bytes as usize / 4;
+        if answer == 0 {
+            groups.truncate(count);
+            return groups;
+        }
+        let too_small = io::Error::last_os_error().raw_os_error() == Some(libc::ERANGE);
+        if !too_small || count <= groups.len() || count > GROUPS_MAX {
+            return Vec::new();
+        }
+        groups.resize(count, 0);
+    }
+}
+
+/// Other systems: none known.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn peer_groups(_: &impl AsFd) -> Vec<u32> {
+    Vec::new()
+}
+
+/// Who listens on a TCP port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortHolder {
+    /// The process, if we may see it.
+    pub pid: Option<u32>,
+    /// Its command line, control characters made visible.
+    pub command: String,
+    /// The name of its user.
+    pub user: String,
+}
+
+impl std::fmt::Display for PortHolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "`{}` (pid {pid}, user {})", self.command, self.user),
+            None => write!(f, "a process of user {} that only root may see", self.user),
+        }
+    }
+}
+
+/// Looks up who listens on `port`, in the kernel's tables.
+#[must_use]
+pub fn port_holder(port: u16) -> Option<PortHolder> {
+    let (uid, inode) =
+        ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| listener_in(&std::fs::read_to_string(table).ok()?, port))?;
+    let user = user_name(uid);
+    let wanted = format!("socket:[{inode}]");
+    for process in std::fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else { continue };
+        let holds = files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target == Path::new(&wanted)));
+        if holds {
+            let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            return Some(PortHolder { pid: Some(pid), command: command_line(&line), user });
+        }
+    }
+    Some(PortHolder { pid: None, command: String::new(), user })
+}
+
+/// Program's name and its first words, bounded, control characters made visible.
+fn command_line(bytes: &[u8]) -> String {
+    let mut words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(|word| String::from_utf8_lossy(word).into_owned());
+    let program = words.next().unwrap_or_default();
+    let program = program.rsplit('/').next().unwrap_or_default().to_owned();
+    let text = std::iter::once(program).chain(words.take(3)).collect::<Vec<_>>().join(" ");
+    visible(&text).chars().take(80).collect()
+}
+
+/// The text with control characters, escapes and invisible direction marks as escapes that can be seen.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let hidden =
+        |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    text.chars().flat_map(|c| if hidden(c) { c.escape_unicode().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+/// The owner and the inode of the listening socket on this port in the text of /proc/net/tcp.
+fn listener_in(table: &str, port: u16) -> Option<(u32, u64)> {
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let local = fields.get(1)?.rsplit(':').next()?;
+        let listening = *fields.get(3)? == "0A";
+        (listening && u16::from_str_radix(local, 16).ok()? == port).then_some(())?;
+        Some((fields.get(7)?.parse().ok()?, fields.get(9)?.parse().ok()?))
+    })
+}
+
+/// The line that opens a TCP port in this system's firewall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Firewall {
+    /// firewalld runs.
+    Firewalld,
+    /// nftables has an input chain.
+    Nftables,
+    /// No firewall was found on this machine.
+    NoneFound,
+    /// ufw is active.
+    Ufw,
+}
+
+impl Firewall {
+    /// Looks at what this machine has. Reads files only, asks no service.
+    #[must_use]
+    pub fn detect() -> Self {
+        let ufw_on = std::fs::read_to_string("/etc/ufw/ufw.conf").is_ok_and(|text| text.lines().any(|line| line.trim() == "ENABLED=yes"));
+        if ufw_on {
+            return Self::Ufw;
+        }
+        let firewalld = ["/run/firewalld", "/var/run/firewalld.pid"].iter().any(|path| Path::new(path).exists());
+        if firewalld {
+            return Self::Firewalld;
+        }
+        let rules = std::fs::read_to_string("/etc/nftables.conf").unwrap_or_default();
+        if rules.contains("hook input") && in_path("nft").is_some() {
+            return Self::Nftables;
+        }
+        Self::NoneFound
+    }
+
+    /// The exact command, or none if there is nothing to open.
+    #[must_use]
+    pub fn command(&self, port: u16) -> Option<String> {
+        match self {
+            Self::Firewalld => Some(format!("sudo firewall-cmd --permanent --add-port={port}/tcp && sudo firewall-cmd --reload")),
+            Self::Nftables => Some(format!("sudo nft insert rule inet filter input tcp dport {port} accept")),
+            Self::NoneFound => None,
+            Self::Ufw => Some(format!("sudo ufw allow {port}/tcp comment triquest-lm")),
+        }
+    }
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_process_that_holds_a_port_is_found() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let holder = port_holder(listener.local_addr().unwrap().port()).unwrap();
+        assert_eq!(holder.pid, Some(std::process::id()));
+        assert_eq!(holder.user, user_name(user_id()));
+        assert!(!holder.command.is_empty());
+    }
+
+    #[test]
+    fn only_a_listening_socket_counts_as_the_holder() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            0: 0100007F:0634 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  7 0 111 1 0 20\n\
+            1: 00000000:0634 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 222 1 0 20\n";
+        assert_eq!(listener_in(table, 1588), Some((1000, 222)));
+        assert_eq!(listener_in(table, 1589), None);
+    }
+
+    #[test]
+    fn a_hostile_command_line_prints_harmlessly() {
+        let shown = command_line(b"/tmp/evil\x1b]0;x\x07\0a\nb\0\xe2\x80\xaec");
+        assert!(!shown.chars().any(char::is_control), "{shown}");
+        assert!(!shown.contains('\u{202e}'), "{shown}");
+    }
+
+    #[test]
+    fn two_servers_cannot_share_a_port() {
+        let first = listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        assert_eq!(listen(first.local_addr().unwrap(), false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn every_firewall_has_its_own_line() {
+        assert_eq!(Firewall::Ufw.command(1588).unwrap(), "sudo ufw allow 1588/tcp comment triquest-lm");
+        assert!(Firewall::Firewalld.command(7).unwrap().contains("--add-port=7/tcp"));
+        assert_eq!(Firewall::NoneFound.command(1), None);
+    }
+
+    #[test]
+    fn root_has_a_group_with_a_number() {
+        assert_eq!(group_id("root"), Some(0));
+        assert_eq!(group_id("no-such-group-here"), None);
+    }
+}

@@ -1,0 +1,1195 @@
+//! The last committed state, for reading.
+//!
+//! Folded from committed events by the publisher alone, so nothing is shown before it is durable. Beside the facts stand soft ones (last
+//! heard, idle, deadlines), which the driver hands over in bulk. Readers hold the lock for a bounded number of rows.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use parking_lot::{Mutex, RwLock};
+use triquest_allocator::{
+    ClockReading, EndReason, EntitlementId, Event, GrantedItem, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, Timestamp, VendorId,
+    limits::STALL_MS,
+};
+use triquest_journal::record::Entry;
+use triquest_license::{LicenseHash, LicenseTerms, Note, Version};
+use triquest_wire::{
+    Bytes32, LeaseId, Lineage, Position,
+    lease::{EndReason as WireEndReason, PoolNumbers},
+    license::{EntitlementSummary, LicenseState, LicenseSummary},
+    status::{Claim, HeldItem, HolderStatus, LeaseList, LeaseState, LeaseStatus, PoolStatus},
+};
+
+use crate::clock::Clock;
+
+/// Rows that a reader looks at before it lets the publisher in.
+const ROWS_PER_LOCK: usize = 2_048;
+/// Leases are kept in so many sorted lists by the first bits of their ids, so that none ever grows large and nothing is ever rehashed.
+const SHARDS: usize = 16_384;
+
+/// Which leases to list. Absent members do not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct LeaseFilter {
+    /// Only leases with a part of this feature.
+    pub feature: Option<String>,
+    /// Only leases with a part of a vendor of this name.
+    pub vendor: Option<String>,
+    /// Only in this state.
+    pub state: Option<LeaseState>,
+}
+
+/// A page of pools.
+#[derive(Clone, Debug)]
+pub struct PoolPage {
+    /// Where in history.
+    pub position: Position,
+    /// In order of vendor and feature.
+    pub pools: Vec<PoolStatus>,
+    /// Set if more follow: pass it as `after`.
+    pub next: Option<String>,
+}
+
+/// The read model, folded from committed events only, with soft facts beside them (last heard, idle, deadlines).
+pub struct View {
+    clock: Arc<dyn Clock>,
+    stamp: Mutex<Stamp>,
+    inner: RwLock<Inner>,
+}
+
+/// The driver's last pass: what time it was, and what the boot clock said.
+#[derive(Clone, Copy)]
+struct Stamp {
+    moment: Moment,
+    boot_ms: u64,
+}
+
+/// What a renewal or a repeat moved. Soft.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heard {
+    /// Which lease.
+    pub(crate) lease: Id,
+    /// When.
+    pub(crate) at: Timestamp,
+    /// What remains of the right from then on.
+    pub(crate) remaining_ms: u64,
+    /// What the application said, if it did.
+    pub(crate) idle_ms: Option<u64>,
+}
+
+impl View {
+    /// The view of a state right after recovery (`records` are its snapshot), committed at `position`.
+    ///
+    /// # Errors
+    /// A license that cannot be read.
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        position: Position,
+        moment: Moment,
+        records: impl Iterator<Item = StateRecord>,
+    ) -> Result<Self, String> {
+        let mut inner = Inner::new(position);
+        for record in records {
+            inner.load(record, moment)?;
+        }
+        let stamp = Stamp { moment, boot_ms: clock.read().boot_ms };
+        Ok(Self { clock, stamp: Mutex::new(stamp), inner: RwLock::new(inner) })
+    }
+
+    /// Folds a committed entry in.
+    pub(crate) fn publish(&self, entry: &Entry) {
+        let mut inner = self.inner.write();
+        for event in &entry.events {
+            inner.fold(event, entry.moment);
+        }
+        inner.position.epoch = entry.epoch.0;
+        inner.position.index = entry.index.0;
+        inner.position.lineage = Lineage(entry.lineage.0);
+    }
+
+    /// Notes the driver's pass.
+    pub(crate) fn stamp(&self, moment: Moment, reading: ClockReading) {
+        *self.stamp.lock() = Stamp { moment, boot_ms: reading.boot_ms };
+    }
+
+    /// Takes soft facts over, unless somebody reads or writes just now and few are waiting: then they stay in `heard` for the next time.
+    pub(crate) fn hear(&self, heard: &mut Vec<Heard>) {
+        if heard.is_empty() {
+            return;
+        }
+        let mut inner = if heard.len() < 4_096 {
+            let Some(inner) = self.inner.try_write() else { return };
+            inner
+        } else {
+            self.inner.write()
+        };
+        for heard in heard.drain(..) {
+            if let Some(row) = inner.row_mut(&heard.lease)
+                && matches!(row.state, State::Live | State::Waiting)
+            {
+                if row.state == State::Live {
+                    row.deadline = heard.at.after_ms(heard.remaining_ms);
+                }
+                row.heard_before_ms = before(row.deadline, heard.at);
+                if let Some(idle_ms) = heard.idle_ms {
+                    row.idle_ms = u32::try_from(idle_ms).unwrap_or(NOT_SAID - 1).min(NOT_SAID - 1);
+                }
+            }
+        }
+    }
+
+    /// The last committed entry.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.inner.read().position
+    }
+
+    /// Lease time (milliseconds) and believed civil time (unix milliseconds) now.
+    #[must_use]
+    pub fn now(&self) -> (u64, i64) {
+        let stamp = *self.stamp.lock();
+        let passed = self.clock.read().boot_ms.saturating_sub(stamp.boot_ms).min(STALL_MS);
+        (stamp.moment.at.after_ms(passed).0, stamp.moment.wall_ms.saturating_add_unsigned(passed))
+    }
+
+    /// Live leases, without waiters and lingering seats.
+    #[must_use]
+    pub fn live_leases(&self) -> u64 {
+        self.inner.read().live
+    }
+
+    /// Pools in order of vendor and feature, at most `limit`; `feature` restricts. `after` is the `next` of the page before.
+    #[must_use]
+    pub fn pools(&self, feature: Option<&str>, after: Option<&str>, limit: usize) -> PoolPage {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let mut from = after.map(PoolKey::of_cursor);
+        let mut pools = Vec::new();
+        let mut next = None;
+        loop {
+            let inner = self.inner.read();
+            let mut last = None;
+            let mut more = false;
+            for (looked, (key, pool)) in inner.order.range((from.as_ref().map_or(Unbounded, Excluded), Unbounded)).enumerate() {
+                if looked == ROWS_PER_LOCK {
+                    more = true;
+                    break;
+                }
+                last = Some(key);
+                if feature.is_some_and(|feature| *key.feature != *feature) {
+                    continue;
+                }
+                if pools.len() >= limit {
+                    return PoolPage { position: inner.position, pools, next };
+                }
+                if let Some(status) = inner.pool_status(*pool) {
+                    pools.push(status);
+                    if pools.len() == limit {
+                        next = Some(key.cursor());
+                    }
+                }
+            }
+            let last = last.cloned();
+            if !more {
+                return PoolPage { position: inner.position, pools, next: None };
+            }
+            from = last;
+        }
+    }
+
+    /// Leases, waiters and lingering seats in order of id. `after` is the `next` of the page before.
+    #[must_use]
+    pub fn leases(&self, filter: &LeaseFilter, after: Option<LeaseId>, limit: usize) -> LeaseList {
+        let now = self.now();
+        let mut cursor = after.map(|lease| Id(lease.0));
+        let mut leases: Vec<LeaseStatus> = Vec::new();
+        loop {
+            let inner = self.inner.read();
+            let wanted = inner.pools_wanted(filter);
+            let mut looked = 0;
+            let mut places = Places::default();
+            let (mut shard, mut row) = match &cursor {
+                None => (0, 0),
+                Some(last) => {
+                    let shard = shard_of(last);
+                    (shard, inner.shards[shard].partition_point(|row| row.id <= *last))
+                }
+            };
+            let more = 'scan: loop {
+                let Some(rows) = inner.shards.get(shard) else { break false };
+                while let Some(found) = rows.get(row) {
+                    if looked == ROWS_PER_LOCK {
+                        break 'scan true;
+                    }
+                    looked += 1;
+                    let matches = filter.state.is_none_or(|state| found.state.wire() == state)
+                        && wanted
+                            .as_ref()
+                            .is_none_or(|pools| inner.shapes.items(found.shape).iter().any(|item| pools.contains(&item.pool)));
+                    if matches {
+                        if leases.len() >= limit {
+                            let next = leases.last().map(|lease| lease.lease);
+                            return LeaseList { position: inner.position, leases, next };
+                        }
+                        leases.push(inner.status(found, now, &mut places));
+                        looked += 7;
+                        looked = looked.min(ROWS_PER_LOCK);
+                    }
+                    cursor = Some(found.id);
+                    row += 1;
+                }
+                shard += 1;
+                row = 0;
+            };
+            if !more {
+                return LeaseList { position: inner.position, leases, next: None };
+            }
+        }
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn lease(&self, lease: LeaseId) -> Option<LeaseStatus> {
+        let now = self.now();
+        let inner = self.inner.read();
+        inner.row(&Id(lease.0)).map(|row| inner.status(row, now, &mut Places::default()))
+    }
+
+    /// Installed licenses in order of installation.
+    #[must_use]
+    pub fn licenses(&self) -> Vec<LicenseSummary> {
+        let inner = self.inner.read();
+        inner.licenses.iter().map(|(first, license)| inner.summary(*first, license)).collect()
+    }
+
+    /// Installed texts with this license id: none, one, or several of different vendors.
+    #[must_use]
+    pub fn licenses_by_id(&self, license: &str) -> Vec<LicenseHash> {
+        self.inner.read().licenses.values().filter(|there| there.terms.license.as_str() == license).map(|there| there.hash).collect()
+    }
+
+    /// Installed licenses of the vendors that these keys name, as file texts, in order of installation. A license that waits for its day is
+    /// among them, one that has ended is not.
+    #[must_use]
+    pub fn licenses_for(&self, vendor_keys: &[[u8; 32]]) -> Vec<(LicenseHash, String)> {
+        let inner = self.inner.read();
+        let vendors: Vec<_> =
+            inner.vendors.iter().filter(|(_, vendor)| vendor.keys.iter().any(|key| vendor_keys.contains(key))).map(|(id, _)| *id).collect();
+        inner
+            .licenses
+            .iter()
+            .filter(|(first, license)| vendors.contains(&license.vendor) && inner.license_state(**first, license) != LicenseState::Expired)
+            .map(|(_, license)| (license.hash, license.file.to_string()))
+            .collect()
+    }
+
+    /// What a lease is doing; `None` if it is not live, waiting or lingering. Cheaper than [`View::lease`].
+    #[must_use]
+    pub fn lease_state(&self, lease: LeaseId) -> Option<LeaseState> {
+        self.inner.read().row(&Id(lease.0)).map(|row| row.state.wire())
+    }
+
+    /// The names of a pool: vendor and feature.
+    #[must_use]
+    pub fn pool_name(&self, pool: PoolId) -> Option<(String, String)> {
+        let inner = self.inner.read();
+        let pool = inner.pools.get(&pool)?;
+        let vendor = inner.vendors.get(&pool.vendor).map(|vendor| vendor.name.to_string()).unwrap_or_default();
+        Some((vendor, pool.feature.to_string()))
+    }
+
+    /// An installed license as a file text, by the hash that grants name.
+    #[must_use]
+    pub fn license_file(&self, hash: LicenseHash) -> Option<String> {
+        self.inner.read().licenses.values().find(|license| license.hash == hash).map(|license| license.file.to_string())
+    }
+}
+
+/// Sorts pools by vendor's name, then feature; the vendor's number tells vendors of one name apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct PoolKey {
+    vendor: Box<str>,
+    feature: Box<str>,
+    number: u32,
+}
+
+impl PoolKey {
+    /// Names hold no newline, so it separates.
+    fn cursor(&self) -> String {
+        format!("{}\n{}\n{}", self.vendor, self.feature, self.number)
+    }
+
+    /// Any text is a cursor: one that was never given out stands somewhere in the order.
+    fn of_cursor(text: &str) -> Self {
+        let mut parts = text.splitn(3, '\n');
+        let mut part = || parts.next().unwrap_or_default();
+        Self { vendor: part().into(), feature: part().into(), number: part().parse().unwrap_or(0) }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Ending,
+    Lingering,
+    Live,
+    Waiting,
+}
+
+impl State {
+    fn wire(self) -> LeaseState {
+        match self {
+            Self::Ending => LeaseState::Ending,
+            Self::Lingering => LeaseState::Lingering,
+            Self::Live => LeaseState::Live,
+            Self::Waiting => LeaseState::Waiting,
+        }
+    }
+}
+
+/// No idleness was said.
+const NOT_SAID: u32 = u32::MAX;
+
+/// One lease, waiter or lingering seat. Small, for there may be millions.
+struct Row {
+    id: Id,
+    /// Civil time of the grant.
+    since_ms: i64,
+    /// End of the promise, of the linger, or of the wait.
+    deadline: Timestamp,
+    /// How long before that it was last heard: a time to live or a wait, cut at 49 days.
+    heard_before_ms: u32,
+    holder: u32,
+    /// The process number, which leases do not share.
+    process: u32,
+    shape: u32,
+    idle_ms: u32,
+    state: State,
+    ending: Option<EndReason>,
+}
+
+const _: () = assert!(size_of::<Row>() <= 56);
+
+impl Row {
+    fn heard_at(&self) -> u64 {
+        self.deadline.0.saturating_sub(self.heard_before_ms.into())
+    }
+}
+
+fn before(deadline: Timestamp, heard: Timestamp) -> u32 {
+    u32::try_from(deadline.since_ms(heard)).unwrap_or(u32::MAX)
+}
+
+struct Vendor {
+    name: Box<str>,
+    keys: Vec<[u8; 32]>,
+}
+
+struct Pool {
+    vendor: VendorId,
+    feature: Box<str>,
+    total: u64,
+    used: u64,
+    lingering: u64,
+    denied: u64,
+    /// Waiters by their order.
+    line: BTreeMap<u64, Id>,
+    /// Entitlements that count or will.
+    rights: Vec<EntitlementId>,
+}
+
+struct Installed {
+    hash: LicenseHash,
+    vendor: VendorId,
+    file: Box<str>,
+    terms: LicenseTerms,
+}
+
+struct Right {
+    /// The first entitlement of its license.
+    license: EntitlementId,
+    position: usize,
+    pool: PoolId,
+    seats: u32,
+    began: bool,
+    ended: Option<RightEnd>,
+}
+
+impl Right {
+    fn in_force(&self) -> bool {
+        self.began && self.ended.is_none()
+    }
+
+    fn state(&self) -> LicenseState {
+        match (self.ended, self.began) {
+            (Some(_), _) => LicenseState::Expired,
+            (None, true) => LicenseState::InForce,
+            (None, false) => LicenseState::Waiting,
+        }
+    }
+}
+
+struct Inner {
+    position: Position,
+    live: u64,
+    shards: Vec<Vec<Row>>,
+    holders: HolderTable,
+    shapes: Shapes,
+    vendors: BTreeMap<VendorId, Vendor>,
+    pools: BTreeMap<PoolId, Pool>,
+    order: BTreeMap<PoolKey, PoolId>,
+    licenses: BTreeMap<EntitlementId, Installed>,
+    rights: BTreeMap<EntitlementId, Right>,
+    /// The order of each waiter.
+    waiting: BTreeMap<Id, u64>,
+    next_order: u64,
+}
+
+/// Places in line that a page has looked up: counting a line once is enough.
+type Places = HashMap<PoolId, HashMap<Id, u32>>;
+
+fn shard_of(id: &Id) -> usize {
+    usize::from(u16::from_be_bytes([id.0[0], id.0[1]]) >> 2)
+}
+
+impl Inner {
+    fn new(position: Position) -> Self {
+        Self {
+            position,
+            live: 0,
+            shards: (0..SHARDS).map(|_| Vec::new()).collect(),
+            holders: HolderTable::default(),
+            shapes: Shapes::default(),
+            vendors: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            order: BTreeMap::new(),
+            licenses: BTreeMap::new(),
+            rights: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            next_order: 0,
+        }
+    }
+
+    fn row(&self, id: &Id) -> Option<&Row> {
+        let shard = &self.shards[shard_of(id)];
+        shard.binary_search_by(|row| row.id.cmp(id)).ok().map(|found| &shard[found])
+    }
+
+    fn row_mut(&mut self, id: &Id) -> Option<&mut Row> {
+        let shard = &mut self.shards[shard_of(id)];
+        shard.binary_search_by(|row| row.id.cmp(id)).ok().map(|found| &mut shard[found])
+    }
+
+    fn insert(&mut self, row: Row) {
+        let shard = &mut self.shards[shard_of(&row.id)];
+        match shard.binary_search_by(|there| there.id.cmp(&row.id)) {
+            Ok(found) => shard[found] = row,
+            Err(place) => {
+                if shard.len() == shard.capacity() {
+                    // Doubling would leave a third of a million rows unused.
+                    shard.reserve_exact(shard.len() / 8 + 4);
+                }
+                shard.insert(place, row);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: &Id) -> Option<Row> {
+        let shard = &mut self.shards[shard_of(id)];
+        let found = shard.binary_search_by(|row| row.id.cmp(id)).ok()?;
+        let row = shard.remove(found);
+        if shard.capacity() > 2 * shard.len() + 8 {
+            shard.shrink_to(shard.len() + shard.len() / 8 + 4);
+        }
+        Some(row)
+    }
+
+    /// Lets go of what a removed row shared.
+    fn forget(&mut self, row: Row) {
+        self.shapes.release(row.shape);
+        self.holders.release(row.holder);
+    }
+
+    fn load(&mut self, record: StateRecord, moment: Moment) -> Result<(), String> {
+        match record {
+            StateRecord::Head { .. } | StateRecord::PresenceOff { .. } | StateRecord::Remembered { .. } => {}
+            StateRecord::Vendor { vendor, name, keys } => {
+                self.vendors.insert(vendor, Vendor { name: name.into(), keys });
+            }
+            StateRecord::Pool { pool, vendor, feature } => self.open_pool(pool, vendor, feature.as_str()),
+            // Taken off, and kept by the allocator only for leases that still name it.
+            StateRecord::License { removed: Some(_), .. } => {}
+            StateRecord::License { license, note, vendor, first_entitlement, pools, .. } => {
+                self.install(license, &note, vendor, first_entitlement, &pools)?;
+            }
+            StateRecord::Entitlement { entitlement, began, ended } => {
+                if began && ended.is_none() {
+                    self.begin(entitlement);
+                } else if let Some(right) = self.rights.get_mut(&entitlement) {
+                    (right.began, right.ended) = (began, ended);
+                }
+            }
+            StateRecord::Lease { lease, holder, items, granted_at, unheard_deadline, ending, .. } => {
+                let shape = self.shapes.intern(&items);
+                let (holder, process) = self.holders.intern(&holder);
+                let (state, deadline, ending) = match ending {
+                    Some((due, reason)) => (State::Ending, due, Some(reason)),
+                    None => (State::Live, unheard_deadline, None),
+                };
+                // Civil time of the grant is not in the state; lease time stood still in the meantime, so this is the latest it can have been.
+                let age = i64::try_from(moment.at.since_ms(granted_at)).unwrap_or(i64::MAX);
+                let since_ms = moment.wall_ms.saturating_sub(age);
+                self.insert(Row {
+                    id: lease,
+                    holder,
+                    process,
+                    since_ms,
+                    deadline,
+                    heard_before_ms: before(deadline, moment.at),
+                    shape,
+                    idle_ms: NOT_SAID,
+                    state,
+                    ending,
+                });
+                self.live += 1;
+                self.count(shape, |pool| &mut pool.used, true);
+            }
+            StateRecord::Lingering { lease, items, until, .. } => {
+                let shape = self.shapes.intern(&items);
+                let (holder, process) = self.holders.intern(&triquest_allocator::Holder::default());
+                let row = Row {
+                    id: lease,
+                    holder,
+                    process,
+                    since_ms: moment.wall_ms,
+                    deadline: until,
+                    heard_before_ms: before(until, moment.at),
+                    shape,
+                    idle_ms: NOT_SAID,
+                    state: State::Lingering,
+                    ending: None,
+                };
+                self.insert(row);
+                self.count(shape, |pool| &mut pool.lingering, true);
+            }
+            StateRecord::Waiter { lease, holder, items, gives_up, order, .. } => {
+                self.queue(lease, &holder, &items, gives_up, order, moment);
+            }
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, event: &Event, moment: Moment) {
+        match event {
+            Event::Adopted { lease, holder, items, ttl_ms, .. } => self.grant(*lease, holder, items, moment.at.after_ms(*ttl_ms), moment),
+            Event::Granted { lease, holder, items, ttl_ms, claim_due, .. } => {
+                self.leave_line(lease);
+                self.grant(*lease, holder, items, claim_due.unwrap_or(moment.at.after_ms(*ttl_ms)), moment);
+            }
+            Event::Queued { lease, holder, items, gives_up, .. } => {
+                let order = self.next_order;
+                self.queue(*lease, holder, items, *gives_up, order, moment);
+            }
+            Event::Denied { vendor, denial, .. } => {
+                if let (Some(vendor), Some(feature)) = (vendor, &denial.feature)
+                    && let Some(pool) = self.pool_of(*vendor, feature.as_str()).and_then(|pool| self.pools.get_mut(&pool))
+                {
+                    pool.denied += 1;
+                }
+            }
+            Event::Dequeued { lease, .. } => self.leave_line(lease),
+            Event::Ending { lease, due, reason, .. } => {
+                if let Some(row) = self.row_mut(lease) {
+                    let heard_at = Timestamp(row.heard_at());
+                    row.state = State::Ending;
+                    row.deadline = *due;
+                    row.heard_before_ms = before(*due, heard_at);
+                    row.ending = Some(*reason);
+                }
+            }
+            Event::Ended { lease, linger_until, .. } | Event::Released { lease, linger_until, .. } => self.end(lease, *linger_until),
+            Event::LingerEnded { lease } => self.end(lease, None),
+            Event::EntitlementBegan { entitlement } => self.begin(*entitlement),
+            Event::EntitlementEnded { entitlement, reason } => self.end_right(*entitlement, *reason),
+            Event::LicenseInstalled { license, note, vendor, first_entitlement, pools, .. } => {
+                if let Err(why) = self.install(*license, note, *vendor, *first_entitlement, pools) {
+                    tracing::error!(%license, why, "an installed license cannot be shown");
+                }
+            }
+            Event::LicenseRemoved { license, reason, .. } => {
+                let firsts: Vec<_> = self.licenses.iter().filter(|(_, there)| there.hash == *license).map(|(first, _)| *first).collect();
+                for first in firsts {
+                    let rights: Vec<_> =
+                        self.rights.range(first..).take_while(|(_, right)| right.license == first).map(|(id, _)| *id).collect();
+                    for right in rights {
+                        self.end_right(right, *reason);
+                        if let Some(pool) = self.rights.remove(&right).and_then(|right| self.pools.get_mut(&right.pool)) {
+                            pool.rights.retain(|there| *there != right);
+                        }
+                    }
+                    self.licenses.remove(&first);
+                }
+            }
+            Event::PoolOpened { pool, vendor, feature } => self.open_pool(*pool, *vendor, feature.as_str()),
+            Event::VendorKeys { vendor, name, keys } => {
+                let there = self.vendors.entry(*vendor).or_insert_with(|| Vendor { name: name.as_str().into(), keys: Vec::new() });
+                for key in keys {
+                    if !there.keys.contains(key) {
+                        there.keys.push(*key);
+                    }
+                }
+            }
+            Event::VendorsMerged { from, into, pools } => self.merge(*from, *into, pools),
+            // Nothing of these is shown by a list; the stream of events has them.
+            Event::BorrowLossAccepted { .. }
+            | Event::ChargeMoved { .. }
+            | Event::ClockAccepted { .. }
+            | Event::ClockMarked
+            | Event::ClockStepped { .. }
+            | Event::Forgot { .. }
+            | Event::Heard { .. }
+            | Event::PresenceRegretted { .. }
+            | Event::QuarantineEnded
+            | Event::Recovered { .. }
+            | Event::ReleasedUnknown { .. } => {}
+        }
+    }
+
+    /// Adds the seats of a shape to a number of its pools, or takes them away.
+    fn count(&mut self, shape: u32, number: impl Fn(&mut Pool) -> &mut u64, add: bool) {
+        for item in self.shapes.items(shape) {
+            if let Some(pool) = self.pools.get_mut(&item.pool) {
+                let number = number(pool);
+                let seats = u64::from(item.seats);
+                *number = if add { *number + seats } else { number.saturating_sub(seats) };
+            }
+        }
+    }
+
+    fn grant(&mut self, lease: Id, holder: &triquest_allocator::Holder, items: &[GrantedItem], deadline: Timestamp, moment: Moment) {
+        // An id that lingers may not grant again, so a row that is there is a repair of an adopted lease: it is taken off first.
+        self.end(&lease, None);
+        let shape = self.shapes.intern(items);
+        let (holder, process) = self.holders.intern(holder);
+        self.insert(Row {
+            id: lease,
+            holder,
+            process,
+            since_ms: moment.wall_ms,
+            deadline,
+            heard_before_ms: before(deadline, moment.at),
+            shape,
+            idle_ms: NOT_SAID,
+            state: State::Live,
+            ending: None,
+        });
+        self.live += 1;
+        self.count(shape, |pool| &mut pool.used, true);
+    }
+
+    fn queue(
+        &mut self,
+        lease: Id,
+        holder: &triquest_allocator::Holder,
+        items: &[GrantedItem],
+        gives_up: Timestamp,
+        order: u64,
+        moment: Moment,
+    ) {
+        self.leave_line(&lease);
+        let shape = self.shapes.intern(items);
+        let (holder, process) = self.holders.intern(holder);
+        for item in self.shapes.items(shape) {
+            if let Some(pool) = self.pools.get_mut(&item.pool) {
+                pool.line.insert(order, lease);
+            }
+        }
+        self.waiting.insert(lease, order);
+        self.next_order = self.next_order.max(order + 1);
+        self.insert(Row {
+            id: lease,
+            holder,
+            process,
+            since_ms: moment.wall_ms,
+            deadline: gives_up,
+            heard_before_ms: before(gives_up, moment.at),
+            shape,
+            idle_ms: NOT_SAID,
+            state: State::Waiting,
+            ending: None,
+        });
+    }
+
+    fn leave_line(&mut self, lease: &Id) {
+        let Some(order) = self.waiting.remove(lease) else { return };
+        let Some(row) = self.remove(lease) else { return };
+        for item in self.shapes.items(row.shape) {
+            if let Some(pool) = self.pools.get_mut(&item.pool) {
+                pool.line.remove(&order);
+            }
+        }
+        self.forget(row);
+    }
+
+    /// A lease's seats are free, or linger.
+    fn end(&mut self, lease: &Id, linger_until: Option<Timestamp>) {
+        let Some(row) = self.row_mut(lease) else { return };
+        let (shape, state) = (row.shape, row.state);
+        match state {
+            State::Waiting => return self.leave_line(lease),
+            State::Lingering => self.count(shape, |pool| &mut pool.lingering, false),
+            State::Ending | State::Live => {
+                self.live -= 1;
+                self.count(shape, |pool| &mut pool.used, false);
+            }
+        }
+        if let Some(until) = linger_until {
+            self.count(shape, |pool| &mut pool.lingering, true);
+            if let Some(row) = self.row_mut(lease) {
+                let heard_at = Timestamp(row.heard_at());
+                row.state = State::Lingering;
+                row.deadline = until;
+                row.heard_before_ms = before(until, heard_at);
+                row.ending = None;
+            }
+        } else if let Some(row) = self.remove(lease) {
+            self.forget(row);
+        }
+    }
+
+    fn pool_of(&self, vendor: VendorId, feature: &str) -> Option<PoolId> {
+        let first = PoolKey { vendor: self.vendors.get(&vendor)?.name.clone(), feature: feature.into(), number: 0 };
+        self.order
+            .range(&first..)
+            .take_while(|(key, _)| (&key.vendor, &key.feature) == (&first.vendor, &first.feature))
+            .map(|(_, pool)| *pool)
+            .find(|pool| self.pools.get(pool).is_some_and(|pool| pool.vendor == vendor))
+    }
+
+    fn open_pool(&mut self, pool: PoolId, vendor: VendorId, feature: &str) {
+        let name = self.vendors.get(&vendor).map(|vendor| vendor.name.clone()).unwrap_or_default();
+        self.order.insert(PoolKey { vendor: name, feature: feature.into(), number: pool.0 }, pool);
+        self.pools.entry(pool).or_insert_with(|| Pool {
+            vendor,
+            feature: feature.into(),
+            total: 0,
+            used: 0,
+            lingering: 0,
+            denied: 0,
+            line: BTreeMap::new(),
+            rights: Vec::new(),
+        });
+    }
+
+    fn install(&mut self, hash: LicenseHash, note: &[u8], vendor: VendorId, first: EntitlementId, pools: &[PoolId]) -> Result<(), String> {
+        let note = Note::parse(note).map_err(|error| error.to_string())?;
+        let terms = LicenseTerms::parse(note.text()).map_err(|error| error.to_string())?;
+        for (position, (entitlement, pool)) in terms.entitlements.iter().zip(pools).enumerate() {
+            let id = EntitlementId(first.0 + position as u32);
+            let right = Right { license: first, position, pool: *pool, seats: entitlement.seats, began: false, ended: None };
+            if let Some(pool) = self.pools.get_mut(pool) {
+                pool.rights.push(id);
+            }
+            self.rights.insert(id, right);
+        }
+        let file = String::from_utf8_lossy(&note.to_file_bytes()).into_owned().into_boxed_str();
+        self.licenses.insert(first, Installed { hash, vendor, file, terms });
+        Ok(())
+    }
+
+    fn begin(&mut self, entitlement: EntitlementId) {
+        let Some(right) = self.rights.get_mut(&entitlement) else { return };
+        if right.in_force() {
+            return;
+        }
+        (right.began, right.ended) = (true, None);
+        if let Some(pool) = self.pools.get_mut(&right.pool) {
+            pool.total += u64::from(right.seats);
+        }
+    }
+
+    fn end_right(&mut self, entitlement: EntitlementId, reason: RightEnd) {
+        let Some(right) = self.rights.get_mut(&entitlement) else { return };
+        let counted = right.in_force();
+        right.ended = right.ended.or(Some(reason));
+        if counted && let Some(pool) = self.pools.get_mut(&right.pool) {
+            pool.total = pool.total.saturating_sub(u64::from(right.seats));
+        }
+    }
+
+    fn merge(&mut self, from: VendorId, into: VendorId, pools: &[(PoolId, PoolId)]) {
+        let mut name = Box::default();
+        if let Some(gone) = self.vendors.remove(&from) {
+            name = gone.name;
+            if let Some(vendor) = self.vendors.get_mut(&into) {
+                for key in gone.keys {
+                    if !vendor.keys.contains(&key) {
+                        vendor.keys.push(key);
+                    }
+                }
+            }
+        }
+        for license in self.licenses.values_mut().filter(|license| license.vendor == from) {
+            license.vendor = into;
+        }
+        for (old, new) in pools {
+            let Some(pool) = self.pools.remove(old) else { continue };
+            self.order.remove(&PoolKey { vendor: name.clone(), feature: pool.feature.clone(), number: old.0 });
+            self.open_pool(*new, into, &pool.feature);
+            for right in &pool.rights {
+                if let Some(right) = self.rights.get_mut(right) {
+                    right.pool = *new;
+                }
+            }
+            if let Some(there) = self.pools.get_mut(new) {
+                there.total += pool.total;
+                there.used += pool.used;
+                there.lingering += pool.lingering;
+                there.denied += pool.denied;
+                there.line.extend(pool.line);
+                there.rights.extend(pool.rights);
+            }
+        }
+        self.shapes.rename(pools);
+    }
+
+    fn pools_wanted(&self, filter: &LeaseFilter) -> Option<Vec<PoolId>> {
+        if filter.feature.is_none() && filter.vendor.is_none() {
+            return None;
+        }
+        let wanted = |pool: &Pool| {
+            filter.feature.as_ref().is_none_or(|feature| **feature == *pool.feature)
+                && filter.vendor.as_ref().is_none_or(|vendor| self.vendors.get(&pool.vendor).is_some_and(|there| *there.name == **vendor))
+        };
+        Some(self.pools.iter().filter(|(_, pool)| wanted(pool)).map(|(id, _)| *id).collect())
+    }
+
+    fn pool_status(&self, pool: PoolId) -> Option<PoolStatus> {
+        let pool = self.pools.get(&pool)?;
+        let vendor = self.vendors.get(&pool.vendor)?;
+        let taken = pool.used + pool.lingering;
+        let narrow = |seats: u64| u32::try_from(seats).unwrap_or(u32::MAX);
+        let first_end = pool
+            .rights
+            .iter()
+            .filter_map(|right| self.rights.get(right))
+            .filter(|right| right.in_force())
+            .filter_map(|right| self.licenses.get(&right.license)?.terms.entitlements.get(right.position))
+            .filter_map(|entitlement| entitlement.expires.map(|expires| (expires, entitlement)))
+            .min_by_key(|(expires, _)| *expires);
+        Some(PoolStatus {
+            vendor: vendor.name.to_string(),
+            vendor_key: Bytes32(vendor.keys.first().copied().unwrap_or_default()),
+            feature: pool.feature.to_string(),
+            numbers: PoolNumbers {
+                total: narrow(pool.total),
+                used: narrow(pool.used),
+                lingering: narrow(pool.lingering),
+                reserved_idle: 0,
+                free: narrow(pool.total.saturating_sub(taken)),
+                over: narrow(taken.saturating_sub(pool.total)),
+                queued: narrow(pool.line.len() as u64),
+            },
+            denied: pool.denied,
+            ends: first_end.and_then(|(_, entitlement)| entitlement.expires_written.map(|written| written.to_string())),
+            ends_ms: first_end.map(|(expires, _)| expires.0),
+        })
+    }
+
+    fn status(&self, row: &Row, (at, wall_ms): (u64, i64), places: &mut Places) -> LeaseStatus {
+        let items = self.shapes.items(row.shape);
+        let place = (row.state == State::Waiting).then(|| {
+            // The worst of its lines is what it waits for.
+            items.iter().map(|item| self.place(item.pool, &row.id, places)).max().unwrap_or(1)
+        });
+        LeaseStatus {
+            lease: LeaseId(row.id.0),
+            state: row.state.wire(),
+            items: items
+                .iter()
+                .map(|item| {
+                    let pool = self.pools.get(&item.pool);
+                    HeldItem {
+                        vendor: pool
+                            .and_then(|pool| self.vendors.get(&pool.vendor))
+                            .map(|vendor| vendor.name.to_string())
+                            .unwrap_or_default(),
+                        feature: pool.map(|pool| pool.feature.to_string()).unwrap_or_default(),
+                        version: item.version.as_ref().map(ToString::to_string),
+                        seats: item.seats,
+                    }
+                })
+                .collect(),
+            holder: self.holders.holder(row.holder, row.process),
+            since_at: rfc3339(row.since_ms),
+            age_ms: wall_ms.saturating_sub(row.since_ms).max(0).unsigned_abs(),
+            heard_ms: at.saturating_sub(row.heard_at()),
+            idle_ms: (row.idle_ms != NOT_SAID).then_some(u64::from(row.idle_ms)),
+            remaining_ms: row.deadline.0.saturating_sub(at),
+            place,
+            ending: row.ending.map(wire_end_reason),
+        }
+    }
+
+    fn place(&self, pool: PoolId, lease: &Id, places: &mut Places) -> u32 {
+        let places = places
+            .entry(pool)
+            .or_insert_with(|| self.pools.get(&pool).map(|pool| pool.line.values().copied().zip(1..).collect()).unwrap_or_default());
+        places.get(lease).copied().unwrap_or(1)
+    }
+
+    fn license_state(&self, first: EntitlementId, license: &Installed) -> LicenseState {
+        let states = (0..license.terms.entitlements.len() as u32)
+            .filter_map(|position| self.rights.get(&EntitlementId(first.0 + position)))
+            .map(Right::state);
+        let mut waits = false;
+        for state in states {
+            match state {
+                LicenseState::InForce => return LicenseState::InForce,
+                LicenseState::Waiting => waits = true,
+                LicenseState::Expired => {}
+            }
+        }
+        if waits { LicenseState::Waiting } else { LicenseState::Expired }
+    }
+
+    fn summary(&self, first: EntitlementId, license: &Installed) -> LicenseSummary {
+        let terms = &license.terms;
+        LicenseSummary {
+            hash: Bytes32(*license.hash.as_bytes()),
+            license: terms.license.to_string(),
+            vendor: terms.vendor.to_string(),
+            licensee: terms.licensee.clone(),
+            state: self.license_state(first, license),
+            entitlements: terms
+                .entitlements
+                .iter()
+                .zip(0..)
+                .map(|(entitlement, position)| EntitlementSummary {
+                    feature: entitlement.feature.to_string(),
+                    version: entitlement.version.as_ref().map(ToString::to_string),
+                    seats: entitlement.seats,
+                    starts: entitlement.starts_written.or(terms.starts).map(|written| written.to_string()),
+                    expires: entitlement.expires_written.map(|written| written.to_string()),
+                    ends_ms: entitlement.expires.map(|expires| expires.0),
+                    state: self.rights.get(&EntitlementId(first.0 + position)).map_or(LicenseState::Expired, Right::state),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// A civil time for people; beyond the calendar, the nearest time within it.
+pub(crate) fn rfc3339(unix_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(unix_ms).unwrap_or(if unix_ms < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX }).to_string()
+}
+
+/// The wire's name for it.
+#[must_use]
+pub fn wire_end_reason(reason: EndReason) -> WireEndReason {
+    match reason {
+        EndReason::Excluded => WireEndReason::Excluded,
+        EndReason::Expired => WireEndReason::Expired,
+        EndReason::LicenseEnded => WireEndReason::LicenseEnded,
+        EndReason::LicenseRemoved => WireEndReason::LicenseRemoved,
+        EndReason::LicenseReplaced => WireEndReason::LicenseReplaced,
+        EndReason::Presence => WireEndReason::Presence,
+        EndReason::Reclaimed => WireEndReason::Reclaimed,
+        EndReason::Released => WireEndReason::Released,
+        EndReason::Unclaimed => WireEndReason::Unclaimed,
+    }
+}
+
+/// One part of what leases hold.
+#[derive(Clone, Copy, Debug)]
+struct ShapeItem {
+    pool: PoolId,
+    version: Option<Version>,
+    seats: u32,
+}
+
+/// What leases hold, each kept once: there are few different ones.
+#[derive(Default)]
+struct Shapes {
+    slots: Vec<(Arc<[ShapeItem]>, u32)>,
+    free: Vec<u32>,
+    by_key: HashMap<Box<[u8]>, u32>,
+    scratch: Vec<u8>,
+}
+
+impl Shapes {
+    /// Versions as written: 12 and 12.0 are equal but not the same text.
+    fn key(items: impl Iterator<Item = ShapeItem>, key: &mut Vec<u8>) {
+        use std::io::Write as _;
+        key.clear();
+        for ShapeItem { pool, version, seats } in items {
+            key.extend_from_slice(&pool.0.to_le_bytes());
+            key.extend_from_slice(&seats.to_le_bytes());
+            if let Some(version) = version {
+                write!(key, "{version}").expect("memory takes all");
+            }
+            key.push(0);
+        }
+    }
+
+    fn intern(&mut self, items: &[GrantedItem]) -> u32 {
+        let items = || items.iter().map(|item| ShapeItem { pool: item.pool, version: item.version, seats: item.seats });
+        Self::key(items(), &mut self.scratch);
+        if let Some(slot) = self.by_key.get(self.scratch.as_slice()) {
+            self.slots[*slot as usize].1 += 1;
+            return *slot;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push((Arc::from([]), 0));
+            self.slots.len() as u32 - 1
+        });
+        self.slots[slot as usize] = (items().collect(), 1);
+        self.by_key.insert(self.scratch.as_slice().into(), slot);
+        slot
+    }
+
+    fn items(&self, slot: u32) -> &[ShapeItem] {
+        &self.slots[slot as usize].0
+    }
+
+    fn release(&mut self, slot: u32) {
+        let (items, count) = &mut self.slots[slot as usize];
+        *count -= 1;
+        if *count == 0 {
+            let items = std::mem::replace(items, Arc::from([]));
+            Self::key(items.iter().copied(), &mut self.scratch);
+            // After pools were merged, another slot may have the same content and the name.
+            if self.by_key.get(self.scratch.as_slice()) == Some(&slot) {
+                self.by_key.remove(self.scratch.as_slice());
+            }
+            self.free.push(slot);
+        }
+    }
+
+    /// Pools became part of others.
+    fn rename(&mut self, pools: &[(PoolId, PoolId)]) {
+        for slot in 0..self.slots.len() {
+            let items = &self.slots[slot].0;
+            if !items.iter().any(|item| pools.iter().any(|(old, _)| *old == item.pool)) {
+                continue;
+            }
+            let renamed: Vec<_> = items
+                .iter()
+                .map(|item| {
+                    let pool = pools.iter().find(|(old, _)| *old == item.pool).map_or(item.pool, |(_, new)| *new);
+                    ShapeItem { pool, ..*item }
+                })
+                .collect();
+            Self::key(items.iter().copied(), &mut self.scratch);
+            if self.by_key.get(self.scratch.as_slice()) == Some(&(slot as u32)) {
+                self.by_key.remove(self.scratch.as_slice());
+            }
+            Self::key(renamed.iter().copied(), &mut self.scratch);
+            self.by_key.entry(self.scratch.as_slice().into()).or_insert(slot as u32);
+            self.slots[slot].0 = renamed.into();
+        }
+    }
+}
+
+/// Holders without their process numbers, each kept once: `tag, length, text` for each field that is there.
+#[derive(Default)]
+struct HolderTable {
+    slots: Vec<(Arc<[u8]>, u32)>,
+    free: Vec<u32>,
+    by_bytes: BTreeMap<Arc<[u8]>, u32>,
+    scratch: Vec<u8>,
+}
+
+const PROVED: u8 = 0x40;
+const NUMBERED: u8 = 0x80;
+const PROCESS: u8 = 6;
+
+impl HolderTable {
+    fn intern(&mut self, holder: &triquest_allocator::Holder) -> (u32, u32) {
+        let bytes = &mut self.scratch;
+        bytes.clear();
+        let mut number = 0;
+        let fields = [
+            &holder.user,
+            &holder.host,
+            &holder.display,
+            &holder.session,
+            &holder.address,
+            &holder.container,
+            &holder.process,
+            &holder.job,
+            &holder.project,
+        ];
+        for (field, tag) in fields.into_iter().zip(0u8..) {
+            let Some(claim) = field else { continue };
+            let mut text = claim.value.as_str();
+            let mut tag = if claim.proved { tag | PROVED } else { tag };
+            if tag & !PROVED == PROCESS
+                && let Some((process, rest)) = numbered(text)
+            {
+                (number, text) = (process, rest);
+                tag |= NUMBERED;
+            }
+            let length = text.len().min(usize::from(u16::MAX));
+            bytes.push(tag);
+            bytes.extend_from_slice(&(length as u16).to_le_bytes());
+            bytes.extend_from_slice(&text.as_bytes()[..length]);
+        }
+        if let Some(slot) = self.by_bytes.get(bytes.as_slice()) {
+            self.slots[*slot as usize].1 += 1;
+            return (*slot, number);
+        }
+        let shared: Arc<[u8]> = bytes.as_slice().into();
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push((Arc::from([]), 0));
+            self.slots.len() as u32 - 1
+        });
+        self.slots[slot as usize] = (Arc::clone(&shared), 1);
+        self.by_bytes.insert(shared, slot);
+        (slot, number)
+    }
+
+    fn release(&mut self, slot: u32) {
+        let (bytes, count) = &mut self.slots[slot as usize];
+        *count -= 1;
+        if *count == 0 {
+            self.by_bytes.remove(bytes);
+            *bytes = Arc::from([]);
+            self.free.push(slot);
+        }
+    }
+
+    fn holder(&self, slot: u32, number: u32) -> HolderStatus {
+        let mut bytes = &*self.slots[slot as usize].0;
+        let mut holder = HolderStatus::default();
+        while let [tag, low, high, rest @ ..] = bytes {
+            let length = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
+            let (text, tail) = rest.split_at(length);
+            bytes = tail;
+            let text = String::from_utf8_lossy(text);
+            let value = if tag & NUMBERED == 0 { text.into_owned() } else { format!("{number}{text}") };
+            let claim = Some(Claim { value, proved: tag & PROVED != 0 });
+            match tag & 0x3f {
+                0 => holder.user = claim,
+                1 => holder.host = claim,
+                2 => holder.display = claim,
+                3 => holder.session = claim,
+                4 => holder.address = claim,
+                5 => holder.container = claim,
+                PROCESS => holder.process = claim,
+                7 => holder.job = claim,
+                _ => holder.project = claim,
+            }
+        }
+        holder
+    }
+}
+
+/// Splits `pid` or `pid:name` if putting it together again gives the same text.
+fn numbered(process: &str) -> Option<(u32, &str)> {
+    let digits = process.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = process.split_at(digits);
+    if digits == 0 || digits > 1 && number.starts_with('0') {
+        return None;
+    }
+    Some((number.parse().ok()?, rest))
+}

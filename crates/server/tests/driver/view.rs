@@ -1,0 +1,208 @@
+//! What is shown is what is so.
+
+use std::collections::BTreeMap;
+
+use triquest_allocator::{Allocator, Command, Rules, StateRecord};
+use triquest_server::view::LeaseFilter;
+use triquest_wire::status::LeaseState;
+
+use crate::world::{World, actor, checkout_of, install, lease, license, release, renew};
+
+/// SplitMix64: enough for a test that must be the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+async fn compare(world: &World, step: u64) {
+    let mut journal = world.disk.copy().open();
+    let state: Allocator = triquest_journal::load(&mut journal, Rules::default()).unwrap();
+    let mut leases = BTreeMap::new();
+    let mut used: BTreeMap<u32, (u64, u64, u64)> = BTreeMap::new();
+    let mut features = BTreeMap::new();
+    for record in state.snapshot() {
+        match record {
+            StateRecord::Pool { pool, feature, .. } => {
+                features.insert(pool.0, feature.to_string());
+            }
+            StateRecord::Lease { lease, items, ending, holder, .. } => {
+                for item in &items {
+                    used.entry(item.pool.0).or_default().0 += u64::from(item.seats);
+                }
+                let state = if ending.is_some() { LeaseState::Ending } else { LeaseState::Live };
+                leases.insert(lease.0, (state, items.iter().map(|item| item.seats).sum::<u32>(), holder.user.map(|claim| claim.value)));
+            }
+            StateRecord::Lingering { lease, items, .. } => {
+                for item in &items {
+                    used.entry(item.pool.0).or_default().1 += u64::from(item.seats);
+                }
+                leases.insert(lease.0, (LeaseState::Lingering, items.iter().map(|item| item.seats).sum(), None));
+            }
+            StateRecord::Waiter { lease, items, holder, .. } => {
+                for item in &items {
+                    used.entry(item.pool.0).or_default().2 += 1;
+                }
+                leases.insert(
+                    lease.0,
+                    (LeaseState::Waiting, items.iter().map(|item| item.seats).sum(), holder.user.map(|claim| claim.value)),
+                );
+            }
+            _ => {}
+        }
+    }
+    let view = world.driver.view();
+    let mut shown = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let page = view.leases(&LeaseFilter::default(), after, 7);
+        for lease in page.leases {
+            let user = lease.holder.user.map(|claim| claim.value).filter(|_| lease.state != LeaseState::Lingering);
+            shown.insert(lease.lease.0, (lease.state, lease.items.iter().map(|item| item.seats).sum::<u32>(), user));
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(shown, leases, "step {step}");
+    let mut pools = Vec::new();
+    let mut after = None;
+    loop {
+        let page = view.pools(None, after.as_deref(), 2);
+        pools.extend(page.pools);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pools.len(), features.len(), "step {step}");
+    for (pool, probe) in pools.into_iter().zip(0u32..) {
+        let id = features.iter().find(|(_, feature)| **feature == pool.feature).map(|(id, _)| *id).unwrap();
+        let (held, lingering, waiting) = used.get(&id).copied().unwrap_or_default();
+        let numbers = pool.numbers;
+        assert_eq!(
+            (u64::from(numbers.used), u64::from(numbers.lingering), u64::from(numbers.queued)),
+            (held, lingering, waiting),
+            "step {step}"
+        );
+        assert_eq!(numbers.free + numbers.used + numbers.lingering + numbers.reserved_idle, numbers.total + numbers.over, "step {step}");
+        assert!(numbers.free == 0 || numbers.over == 0);
+        // What a denial says of the pool is what the view says of it.
+        let probe = world.decide(checkout_of(1_000_000 + 10 * step as u32 + probe, 1, &[(&pool.feature, 9_999_999)], None)).await.unwrap();
+        if let triquest_allocator::Outcome::Denied(denial) = probe.outcome
+            && denial.code == triquest_allocator::DenialCode::MoreThanPool
+        {
+            assert_eq!((denial.pool.total, denial.pool.free), (numbers.total, numbers.free), "step {step}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_view_is_the_allocators_state_after_random_commands_and_after_a_restart() {
+    let mut world = World::new();
+    let mut random = Random(20_261_123);
+    world.install("A-1", &[("cad", 7), ("sim", 3)]).await;
+    for step in 0..700u64 {
+        let number = random.below(40) as u32;
+        let feature = ["cad", "sim", "cam"][random.below(3) as usize];
+        match random.below(20) {
+            0..=7 => {
+                let seats = 1 + random.below(3) as u32;
+                let mut items = vec![(feature, seats)];
+                if feature != "cad" && random.below(3) == 0 {
+                    items.push(("cad", 1));
+                }
+                let wait = (random.below(2) == 0).then_some(60_000);
+                let attempt = 1 + random.below(2) as u32;
+                let _ = world.decide(checkout_of(number + 100 * random.below(20) as u32, attempt, &items, wait)).await.unwrap();
+            }
+            8..=10 => {
+                world.decide(release(number + 100 * random.below(20) as u32)).await.unwrap();
+            }
+            11..=12 => {
+                world.decide(renew(number + 100 * random.below(20) as u32, step)).await.unwrap();
+            }
+            13 => {
+                let now = random.below(2) == 0;
+                world.decide(Command::Reclaim { lease: lease(number), now, actor: actor() }).await.unwrap();
+            }
+            14 => {
+                world.decide(install(&format!("B-{}", random.below(4)), &[(feature, 1 + random.below(4) as u32)])).await.unwrap();
+            }
+            15 => {
+                let id = format!("B-{}", random.below(4));
+                if let Some(license) = world.driver.view().licenses_by_id(&id).first() {
+                    world.decide(Command::Remove { license: *license, actor: actor() }).await.unwrap();
+                    assert!(world.driver.view().licenses_by_id(&id).is_empty());
+                }
+            }
+            16..=18 => {
+                for _ in 0..random.below(30) {
+                    world.clock.advance_ms(2_000);
+                    world.tick().await;
+                }
+            }
+            _ => {
+                if random.below(4) == 0 {
+                    world = world.restart().await;
+                }
+            }
+        }
+        if step % 10 == 0 {
+            world.tick().await;
+            compare(&world, step).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_are_filtered_and_paged_in_order_of_id() {
+    let world = World::new();
+    world.install("A-1", &[("cad", 500), ("sim", 500)]).await;
+    for number in 0..300 {
+        let feature = if number % 10 == 0 { "sim" } else { "cad" };
+        world.decide(checkout_of(number, 1, &[(feature, 1)], None)).await.unwrap();
+    }
+    let filter = LeaseFilter { feature: Some("sim".to_owned()), ..LeaseFilter::default() };
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = world.driver.view().leases(&filter, after, 4);
+        assert!(page.leases.len() <= 4);
+        found.extend(page.leases.iter().map(|lease| lease.lease));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found.len(), 30);
+    assert!(found.is_sorted());
+    let none = LeaseFilter { vendor: Some("other.example".to_owned()), ..LeaseFilter::default() };
+    assert!(world.driver.view().leases(&none, None, 10).leases.is_empty());
+    let live = LeaseFilter { state: Some(LeaseState::Waiting), ..LeaseFilter::default() };
+    assert!(world.driver.view().leases(&live, None, 10).leases.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn licenses_are_shown_with_their_states_and_given_to_who_names_their_vendor() {
+    let world = World::new();
+    world.install("A-1", &[("cad", 5)]).await;
+    world.install("A-2", &[("cad", 2)]).await;
+    let key = *crate::world::vendor().key().public().as_bytes();
+    assert_eq!(world.driver.view().licenses().len(), 2);
+    let files = world.driver.view().licenses_for(&[[0; 32], key]);
+    assert_eq!(files.len(), 2);
+    assert_eq!(files[0].0, license("A-1", &[("cad", 5)]).hash());
+    assert!(files[0].1.contains("acme.example"));
+    assert!(world.driver.view().licenses_for(&[[0; 32]]).is_empty());
+    let pools = world.driver.view().pools(Some("cad"), None, 10).pools;
+    assert_eq!((pools.len(), pools[0].numbers.total), (1, 7));
+    assert_eq!(pools[0].ends.as_deref(), Some("2027-12-31"));
+}

@@ -1,0 +1,158 @@
+//! The stream of events: complete, resumable, and silent about people to whom it does not concern.
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    net::UnixStream,
+};
+
+use crate::world::{Client, World, secret};
+
+/// Reads frames until `count` events came.
+async fn events<S: AsyncRead + AsyncWrite + Unpin>(client: &mut Client<S>, count: usize) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    while found.len() < count {
+        let frame = String::from_utf8(client.read_until(b"\n\n").await.expect("the stream goes on")).unwrap();
+        let field = |name: &str| frame.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        if let (Some(id), Some(data)) = (field("id: "), field("data: ")) {
+            found.push((id, serde_json::from_str(&data).unwrap()));
+        }
+    }
+    found
+}
+
+async fn open<S: AsyncRead + AsyncWrite + Unpin>(client: &mut Client<S>, path: &str, header: &str) -> u16 {
+    client.stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n").as_bytes()).await.unwrap();
+    client.stream.flush().await.unwrap();
+    let answer = client.answer().await;
+    // The body comes in chunks (RFC 9112, section 7.1), whose lines are no part of the frames looked for here.
+    answer.status
+}
+
+async fn beginning(world: &World) -> String {
+    let (_, id) = world.get("/v1/server/id").await;
+    format!("{}.{}.0", id["position"]["lineage"].as_str().unwrap(), id["position"]["epoch"])
+}
+
+async fn unix(world: &World) -> Client<UnixStream> {
+    Client { stream: UnixStream::connect(world.socket()).await.unwrap(), buffer: Vec::new() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_tells_history_then_the_present_and_can_be_resumed_anywhere() {
+    let world = World::with_seats().await;
+    let id = world.take(1, "cad").await;
+    let mut client = unix(&world).await;
+    assert_eq!(open(&mut client, &format!("/v1/events?after={}", beginning(&world).await), "").await, 200);
+    let mut all = Vec::new();
+    while all.last().is_none_or(|(_, event): &(String, Value)| event["kind"] != "granted") {
+        all.extend(events(&mut client, 1).await);
+    }
+    world.post(&format!("/v1/leases/{id}/release"), &json!({ "secret": secret(1) })).await;
+    all.extend(events(&mut client, 1).await);
+    let kinds: Vec<_> = all.iter().map(|(_, event)| event["kind"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(kinds[0], "recovered");
+    assert_eq!(kinds.last().unwrap(), "released");
+    assert!(kinds.contains(&"license_installed".to_owned()), "{kinds:?}");
+    // From each event on, the rest is the same.
+    for (place, (id, _)) in all.iter().enumerate().take(all.len() - 1) {
+        let mut again = unix(&world).await;
+        let header = format!("Last-Event-ID: {id}\r\n");
+        assert_eq!(open(&mut again, "/v1/events", &header).await, 200);
+        let rest = events(&mut again, all.len() - 1 - place).await;
+        assert_eq!(rest, all[place + 1..], "after {id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anonymous_readers_see_what_happened_but_not_to_whom() {
+    let world = World::with_seats().await;
+    world.take(1, "cad").await;
+    let after = beginning(&world).await;
+    let mut anonymous = world.connect().await;
+    assert_eq!(open(&mut anonymous, &format!("/v1/events?after={after}"), "").await, 200);
+    let mut viewer = unix(&world).await;
+    assert_eq!(open(&mut viewer, &format!("/v1/events?after={after}"), "").await, 200);
+    loop {
+        let (mut theirs, mut ours) = (events(&mut anonymous, 1).await, events(&mut viewer, 1).await);
+        let ((id, theirs), (same, ours)) = (theirs.remove(0), ours.remove(0));
+        assert_eq!(id, same);
+        let text = theirs.to_string();
+        assert!(!text.contains("ana") && !text.contains("ws1") && !text.contains("unix:") && theirs.get("holder").is_none(), "{text}");
+        if ours["kind"] == "granted" {
+            assert_eq!(ours["holder"]["user"], json!({ "value": "ana", "proved": false }));
+            assert_eq!(ours["items"][0], json!({ "vendor": "acme.example", "feature": "cad", "seats": 1 }));
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_of_another_history_or_of_the_future_is_lost() {
+    let world = World::with_seats().await;
+    let (_, id) = world.get("/v1/server/id").await;
+    let lineage = id["position"]["lineage"].as_str().unwrap();
+    for after in [format!("{}.1.1", "00".repeat(16)), format!("{lineage}.1.100000"), format!("{lineage}.9.100000.3")] {
+        let answer = world.connect().await.send("GET", &format!("/v1/events?after={after}"), &[], b"").await;
+        assert_eq!((answer.status, answer.json()["code"].as_str().map(str::to_owned)), (410, Some("cursor_lost".into())), "{after}");
+    }
+    let answer = world.connect().await.send("GET", "/v1/events?after=nonsense", &[], b"").await;
+    assert_eq!(answer.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_names_add_no_field_to_a_frame() {
+    let world = World::with_seats().await;
+    let mut body = world.checkout(1, "cad");
+    body["holder"] = json!({ "user": "=cmd|' /C calc'!A0", "project": "</script><b>\\n\\nevent: evil", "process": "a\"b\\" });
+    let (_, granted) = world.post("/v1/leases", &body).await;
+    assert_eq!(granted["outcome"], "granted", "{granted}");
+    let mut client = unix(&world).await;
+    open(&mut client, &format!("/v1/events?after={}", beginning(&world).await), "").await;
+    loop {
+        let frame = String::from_utf8(client.read_until(b"\n\n").await.unwrap()).unwrap();
+        assert!(!frame.lines().any(|line| line == "event: evil"));
+        if frame.contains("event: granted") {
+            assert_eq!(frame.lines().filter(|line| line.starts_with("data: ")).count(), 1);
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_have_a_limit_and_the_rest_goes_on() {
+    let world = World::with_seats().await;
+    let mut held = Vec::new();
+    let refused = loop {
+        let mut client = unix_or_tls(&world).await;
+        client.stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let answer = client.answer().await;
+        if answer.status != 200 {
+            break answer;
+        }
+        held.push(client);
+        assert!(held.len() <= triquest_wire::limits::EVENT_STREAMS_MAX);
+    };
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    assert_eq!(held.len(), triquest_wire::limits::EVENT_STREAMS_MAX);
+    world.take(1, "cad").await;
+}
+
+async fn unix_or_tls(world: &World) -> Client<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
+    world.connect().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_from_the_beginning_in_a_loop_holds_nobody_up() {
+    let world = World::with_seats().await;
+    for number in 1..=50 {
+        world.take(number, "sim").await;
+    }
+    let after = beginning(&world).await;
+    for number in 51..=80 {
+        let mut reader = world.connect().await;
+        assert_eq!(open(&mut reader, &format!("/v1/events?after={after}"), "").await, 200);
+        assert_eq!(events(&mut reader, 50).await.len(), 50);
+        world.take(number, "sim").await;
+    }
+}

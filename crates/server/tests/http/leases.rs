@@ -1,0 +1,251 @@
+//! *Grants and leases*, as far as they show at HTTP.
+
+use serde_json::{Value, json};
+use triquest_license::{merkle, statement};
+use triquest_wire::{
+    Bytes16, Bytes32,
+    trust::{GrantPayload, GrantsStatement, SignedGrant},
+};
+
+use crate::world::{World, lease, renewal, secret};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_carries_a_proof_that_anyone_can_check() {
+    let world = World::with_seats().await;
+    let (status, body) = world.post("/v1/leases", &world.checkout(1, "cad")).await;
+    assert_eq!((status, body["outcome"].as_str()), (200, Some("granted")), "{body}");
+    let signed: SignedGrant = serde_json::from_value(body.clone()).unwrap();
+    let key = *world.running().server_key().public();
+    statement::verify(&key, statement::StatementKind::Grants, &signed.statement.0, &signed.signature.0).unwrap();
+    let root: GrantsStatement = serde_json::from_slice(&signed.statement.0).unwrap();
+    let path: Vec<_> = signed.path.iter().map(|hash| hash.0).collect();
+    assert!(merkle::verify_path(&merkle::leaf_hash(&signed.grant.0), signed.position, root.size, &path, &root.root.0));
+    let grant: GrantPayload = serde_json::from_slice(&signed.grant.0).unwrap();
+    assert_eq!((grant.lease, grant.nonce), (lease(1), Bytes32([9; 32])));
+    assert_eq!((grant.items[0].feature.as_str(), grant.items[0].from[0].seats), ("cad", 1));
+    // The connection had not asked for trust, so the text of the license comes along.
+    assert_eq!(body["licenses"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_with_another_nonce_never_takes_a_second_seat() {
+    let world = World::with_seats().await;
+    world.take(1, "cad").await;
+    let mut again = world.checkout(1, "cad");
+    again["nonce"] = json!(Bytes32([8; 32]));
+    let (_, body) = world.post("/v1/leases", &again).await;
+    assert_eq!(body["outcome"], "granted");
+    let grant: GrantPayload = serde_json::from_slice(&crate::world::blob(&body["grant"])).unwrap();
+    assert_eq!(grant.nonce, Bytes32([8; 32]));
+    let (_, status) = world.get("/v1/status?feature=cad").await;
+    assert_eq!((status["pools"][0]["used"].as_u64(), status["pools"][0]["free"].as_u64()), (Some(1), Some(1)), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_is_an_outcome_with_its_numbers() {
+    let world = World::with_seats().await;
+    world.take(1, "cad").await;
+    world.take(2, "cad").await;
+    let (status, body) = world.post("/v1/leases", &world.checkout(3, "cad")).await;
+    assert_eq!((status, body["outcome"].as_str()), (200, Some("denied")));
+    let denial = &body["denial"];
+    assert_eq!(
+        (denial["code"].as_str(), denial["pool"]["used"].as_u64(), denial["pool"]["total"].as_u64()),
+        (Some("no_seat_free"), Some(2), Some(2)),
+        "{body}"
+    );
+    assert!(denial["message"].as_str().unwrap().contains("2 of 2 in use"), "{denial}");
+    for (feature, code) in [("nothing", "unknown_feature")] {
+        let (_, body) = world.post("/v1/leases", &world.checkout(4, feature)).await;
+        assert_eq!(body["denial"]["code"], code, "{body}");
+    }
+    let mut stranger = world.checkout(5, "cad");
+    stranger["vendor_keys"] = json!([Bytes32(*crate::world::vendor(9).verifier_key().public().as_bytes())]);
+    let (_, body) = world.post("/v1/leases", &stranger).await;
+    assert_eq!(body["denial"]["code"], "unknown_vendor", "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_knows_only_the_id_can_do_nothing() {
+    let world = World::with_seats().await;
+    let id = world.take(1, "cad").await;
+    for (path, body) in [
+        (format!("/v1/leases/{id}/renew"), renewal(2, 1)),
+        (format!("/v1/leases/{id}/release"), json!({ "secret": secret(2) })),
+        (format!("/v1/leases/{id}/inspect"), json!({ "secret": secret(2) })),
+    ] {
+        let (status, problem) = world.post(&path, &body).await;
+        assert_eq!((status, problem["code"].as_str()), (403, Some("wrong_secret")), "{path} {problem}");
+    }
+    let (status, problem) = world.post(&format!("/v1/leases/{id}/release"), &json!({})).await;
+    assert_eq!((status, problem["code"].as_str()), (400, Some("bad_request")));
+    let short = secret(1).0.to_string()[..42].to_owned();
+    let (status, _) = world.post(&format!("/v1/leases/{id}/release"), &json!({ "secret": short })).await;
+    assert_eq!(status, 400);
+    let (_, own) = world.post(&format!("/v1/leases/{id}/inspect"), &json!({ "secret": secret(1) })).await;
+    assert_eq!(
+        (own["leases"][0]["state"].as_str(), own["leases"][0]["holder"]["host"]["value"].as_str()),
+        (Some("live"), Some("ws1")),
+        "{own}"
+    );
+    assert_eq!(own["leases"][0]["holder"]["address"], json!({ "value": "127.0.0.1", "proved": true }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloned_client_is_refused_and_a_retry_is_not() {
+    let world = World::with_seats().await;
+    let id = world.take(1, "cad").await;
+    let path = format!("/v1/leases/{id}/renew");
+    for _ in 0..2 {
+        let (status, body) = world.post(&path, &renewal(1, 5)).await;
+        assert_eq!((status, body["outcome"].as_str(), body["counter"].as_u64()), (200, Some("renewed"), Some(5)), "{body}");
+        assert_eq!(body["nonce"], json!(Bytes16([5; 16])));
+    }
+    let mut clone = renewal(1, 5);
+    clone["nonce"] = json!(Bytes16([77; 16]));
+    let (status, problem) = world.post(&path, &clone).await;
+    assert_eq!((status, problem["code"].as_str()), (409, Some("cloned_client")), "{problem}");
+    let (status, problem) = world.post(&path, &renewal(1, 4)).await;
+    assert_eq!((status, problem["code"].as_str()), (409, Some("stale_counter")), "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_released_never_grants_again() {
+    let world = World::with_seats().await;
+    let id = world.take(1, "cad").await;
+    for _ in 0..2 {
+        let (status, body) = world.post(&format!("/v1/leases/{id}/release"), &json!({ "secret": secret(1) })).await;
+        assert_eq!((status, body["outcome"].as_str()), (200, Some("released")), "{body}");
+    }
+    let (_, body) = world.post("/v1/leases", &world.checkout(1, "cad")).await;
+    assert_ne!(body["outcome"], "granted", "{body}");
+    // Released before it was known.
+    let unknown = lease(2);
+    let (status, _) = world.post(&format!("/v1/leases/{unknown}/release"), &json!({ "secret": secret(2) })).await;
+    assert_eq!(status, 200);
+    let (_, body) = world.post("/v1/leases", &world.checkout(2, "cad")).await;
+    assert_ne!(body["outcome"], "granted", "{body}");
+    let (_, status) = world.get("/v1/status").await;
+    assert_eq!(status["leases"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_holder_or_other_parts_under_one_secret_are_refused() {
+    let world = World::with_seats().await;
+    world.take(1, "cad").await;
+    let mut other = world.checkout(1, "cad");
+    other["holder"]["user"] = json!("bo");
+    for body in [other, world.checkout(1, "sim")] {
+        let (status, problem) = world.post("/v1/leases", &body).await;
+        assert_eq!((status, problem["code"].as_str()), (409, Some("id_taken")), "{problem}");
+    }
+    // The same holder in another spelling is the same.
+    let mut same = world.checkout(1, "cad");
+    same["holder"] = json!({ "user": " ana", "host": "ws1" });
+    let (status, _) = world.post("/v1/leases", &same).await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_renewals_are_answered_in_their_order_with_their_own_errors() {
+    let world = World::with_seats().await;
+    for number in 1..=3 {
+        world.take(number, "sim").await;
+    }
+    let (status, body) = world.post("/v1/renewals", &json!({ "renewals": [renewal(3, 1), renewal(99, 1), renewal(1, 1)] })).await;
+    assert_eq!(status, 200);
+    let answers = body["answers"].as_array().unwrap();
+    assert_eq!(
+        (answers[0]["outcome"].as_str(), answers[1]["code"].as_str(), answers[2]["outcome"].as_str()),
+        (Some("renewed"), Some("unknown_lease"), Some("renewed"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_saw_more_history_than_there_is_hears_of_the_rollback() {
+    let world = World::with_seats().await;
+    let (_, id) = world.get("/v1/server/id").await;
+    let mut seen = id["position"].clone();
+    seen["index"] = json!(seen["index"].as_u64().unwrap() + 1_000);
+    let mut body = world.checkout(1, "cad");
+    body["seen"] = seen;
+    let (status, problem) = world.post("/v1/leases", &body).await;
+    assert_eq!((status, problem["code"].as_str()), (409, Some("rolled_back")), "{problem}");
+    // Another history is none of ours.
+    body["seen"]["lineage"] = json!("00".repeat(16));
+    assert_eq!(world.post("/v1/leases", &body).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_somebody_else_signed_is_not_adopted() {
+    let world = World::with_seats().await;
+    let (_, granted) = world.post("/v1/leases", &world.checkout(1, "cad")).await;
+    let shown = |granted: &Value| json!({ "grant": granted["grant"], "leaf": granted["leaf"], "path": granted["path"], "statement": granted["statement"], "signature": granted["signature"] });
+    let mut other_lease = world.checkout(2, "cad");
+    other_lease["shown"] = shown(&granted);
+    let (status, problem) = world.post("/v1/leases", &other_lease).await;
+    assert_eq!(status, 400, "{problem}");
+    let mut forged = world.checkout(1, "cad");
+    forged["shown"] = shown(&granted);
+    forged["shown"]["signature"] = json!(triquest_wire::Bytes64([0; 64]));
+    let (status, problem) = world.post("/v1/leases", &forged).await;
+    assert_eq!((status, problem["detail"].as_str()), (400, Some("shown: not signed by this server")), "{problem}");
+    // Of history that is here: it is simply the lease.
+    let mut own = world.checkout(1, "cad");
+    own["shown"] = shown(&granted);
+    let (_, body) = world.post("/v1/leases", &own).await;
+    assert_eq!(body["outcome"], "granted", "{body}");
+    let (_, status) = world.get("/v1/status?feature=cad").await;
+    assert_eq!(status["pools"][0]["used"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_are_strict() {
+    let world = World::with_seats().await;
+    let good = world.checkout(1, "cad");
+    let mut cases = Vec::new();
+    for (member, value) in [
+        ("attempt", json!(0)),
+        ("items", json!([])),
+        ("vendor_keys", json!([])),
+        ("extra", json!(1)),
+        ("nonce", json!("x")),
+        ("attempt", json!(-1)),
+        ("attempt", json!(1.5)),
+    ] {
+        let mut body = good.clone();
+        body[member] = value;
+        cases.push(body.to_string());
+    }
+    cases.push(good.to_string().replacen("\"attempt\":1", "\"attempt\":1,\"attempt\":2", 1));
+    cases.push(good.to_string().replace("ana", "an\\u001ba"));
+    cases.push("[".repeat(100_000)[..60_000].to_owned());
+    cases.push(String::from("null"));
+    for body in cases {
+        let answer = world.connect().await.send("POST", "/v1/leases", &["Content-Type: application/json"], body.as_bytes()).await;
+        assert_eq!((answer.status, answer.header("content-type")), (400, Some("application/problem+json")), "{body}");
+        assert_eq!(answer.json()["took_effect"], "no");
+    }
+    let (_, status) = world.get("/v1/status").await;
+    assert_eq!(status["leases"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_is_granted_as_soon_as_the_seat_is_free() {
+    let world = World::with_seats().await;
+    let first = world.take(1, "cad").await;
+    world.take(2, "cad").await;
+    let mut waiting = world.checkout(3, "cad");
+    waiting["wait_ms"] = json!(600_000);
+    let mut client = world.connect().await;
+    let mut other = world.connect().await;
+    let held = tokio::spawn(async move { client.json("POST", "/v1/leases", &waiting).await.json() });
+    // In line: seen in the numbers, not by waiting for a time.
+    while world.get("/v1/status?feature=cad").await.1["pools"][0]["queued"] != 1 {
+        tokio::task::yield_now().await;
+    }
+    let released = other.json("POST", &format!("/v1/leases/{first}/release"), &json!({ "secret": secret(1) })).await;
+    assert_eq!(released.status, 200);
+    let granted = held.await.unwrap();
+    assert_eq!(granted["outcome"], "granted", "{granted}");
+}
