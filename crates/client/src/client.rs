@@ -1,0 +1,818 @@
+//! A client of one vendor's program: finds the servers, checks seats out, keeps them on one background thread.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use triquest_license::{FeatureName, ServerKey, VerifierKey, VerifierKeys, Version};
+use triquest_wire::{
+    LeaseId, Secret,
+    lease::{HolderClaim, Item, ReleaseAnswer, SecretRequest},
+    limits::{ITEMS_MAX, PRESENCE_LEASES_MAX},
+    status::Status,
+};
+
+use crate::{
+    address::{ServerAddress, ServerList},
+    clock,
+    error::{Error, ErrorKind},
+    holder,
+    keeper::{Failure, Now, Phase},
+    limits::{CHECKOUT_MS_MAX, DROP_MS_MAX, LOOK_MS_MAX},
+    presence::Presence,
+    seat::{Callbacks, InLine, Seat, SeatCore, Warning, Wish},
+    transport::{CallError, Deadlines, Directory, Rejected, Seen, Session},
+};
+
+/// The variable that names the servers, as `1588@host`, several with commas.
+pub const SERVER_VARIABLE: &str = "TRIQUEST_LM_SERVER";
+/// A call that must end because a right does is given at least this.
+const CALL_MS_MIN: u64 = 20;
+/// One step of one seat takes no longer, unless the machine sleeps: connecting and two calls.
+const STEP_MS_MAX: u64 = 45_000;
+/// A server that could not be reached is not tried again for the thread's other seats for so long.
+const UNREACHABLE_MS: u64 = 3_000;
+/// Pause before a presence connection that failed is opened again.
+const PRESENCE_RETRY_MS: u64 = 10_000;
+
+/// A client of one vendor. Cheap to clone; all clones share their connections and the background thread.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    holder: HolderClaim,
+    callbacks: Callbacks,
+}
+
+/// How a client is set up. Only [`ClientBuilder::verifier_keys`] is required.
+#[derive(Clone, Default)]
+pub struct ClientBuilder {
+    servers: Option<String>,
+    keys: Vec<String>,
+    any_server: bool,
+    deadlines: Deadlines,
+    callbacks: Callbacks,
+    project: Option<String>,
+}
+
+/// A checkout that is being put together.
+#[must_use = "nothing is asked for until `take`"]
+pub struct Checkout {
+    client: Client,
+    items: Vec<Item>,
+    holder: HolderClaim,
+    ttl: Option<Duration>,
+    wait: Option<Duration>,
+    callbacks: Callbacks,
+    cancel: Option<Cancel>,
+}
+
+/// Ends a checkout that waits, from another thread.
+#[derive(Clone, Default)]
+pub struct Cancel {
+    state: Arc<CancelState>,
+}
+
+#[derive(Default)]
+struct CancelState {
+    cancelled: AtomicBool,
+    waiting: Mutex<Option<(Arc<Shared>, Arc<Session>)>>,
+}
+
+/// A server that proved itself, for people and for `doctor`.
+#[derive(Clone, Debug)]
+pub struct ServerProof {
+    /// As it was named.
+    pub server: ServerAddress,
+    /// The address that answered.
+    pub address: std::net::SocketAddr,
+    /// Its key.
+    pub server_key: ServerKey,
+    /// SHA-256 of the SubjectPublicKeyInfo of its TLS certificate.
+    pub tls_spki: [u8; 32],
+    /// Random for each start: one key with two instances is a clone.
+    pub instance: [u8; 32],
+    /// Its civil time when it answered less this computer's, milliseconds.
+    pub clock_ahead_ms: i64,
+    /// Licenses of this vendor that name it.
+    pub licenses: Vec<triquest_license::VerifiedLicense>,
+}
+
+/// What all handles and the background thread share.
+pub(crate) struct Shared {
+    directory: Directory,
+    sessions: Mutex<BTreeMap<ServerKey, Arc<Session>>>,
+    /// Until when (boot time) servers count as unreachable for the thread; none stands for all of them.
+    unreachable: Mutex<BTreeMap<Option<ServerKey>, u64>>,
+    work: Mutex<Work>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Work {
+    seats: Vec<Arc<SeatCore>>,
+    running: bool,
+    /// Grows when something must be looked at again.
+    version: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Client {
+    /// Begins to set up a client.
+    #[must_use]
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// A client with the vendor's verifier keys (one or more, with commas), and the servers of `TRIQUEST_LM_SERVER`, connected.
+    ///
+    /// # Errors
+    /// As for [`ClientBuilder::connect`].
+    pub fn connect(verifier_keys: &str) -> Result<Self, Error> {
+        Self::builder().verifier_keys(verifier_keys).connect()
+    }
+
+    /// Begins a checkout of one seat of a feature.
+    pub fn checkout(&self, feature: &str) -> Checkout {
+        Checkout {
+            client: self.clone(),
+            items: vec![Item { feature: feature.to_owned(), version: None, seats: 1 }],
+            holder: self.inner.holder.clone(),
+            ttl: None,
+            wait: None,
+            callbacks: self.inner.callbacks.clone(),
+            cancel: None,
+        }
+    }
+
+    /// The servers in the order in which they are asked.
+    #[must_use]
+    pub fn servers(&self) -> &ServerList {
+        &self.inner.shared.directory.servers
+    }
+
+    /// The verifier keys that it trusts.
+    #[must_use]
+    pub fn verifier_keys(&self) -> &VerifierKeys {
+        self.inner.shared.keys()
+    }
+
+    /// Reaches a server and lets it prove itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoServer`] and [`ErrorKind::NotTrusted`].
+    pub fn prove(&self) -> Result<ServerProof, Error> {
+        let shared = &self.inner.shared;
+        let before = clock::now().wall_ms;
+        let session = shared.directory.open(&[], None).map_err(Error::no_server)?;
+        let trusted = session.trusted();
+        let proof = ServerProof {
+            server: session.address().clone(),
+            address: session.peer(),
+            server_key: *trusted.server_key(),
+            tls_spki: session.tls_spki(),
+            instance: trusted.instance,
+            clock_ahead_ms: trusted.server_time_ms.saturating_sub(before.midpoint(clock::now().wall_ms)),
+            licenses: trusted.licenses().to_vec(),
+        };
+        drop(trusted);
+        shared.remember(&session);
+        Ok(proof)
+    }
+
+    /// The counts of a feature, or of all features, from a server that proved itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoServer`], [`ErrorKind::NotTrusted`], [`ErrorKind::Refused`].
+    pub fn status(&self, feature: Option<&FeatureName>) -> Result<Status, Error> {
+        let shared = &self.inner.shared;
+        let session = shared.any_session(&[])?;
+        let path = feature.map_or_else(|| "/v1/status".to_owned(), |feature| format!("/v1/status?feature={feature}"));
+        session.get(&path).map_err(|error| shared.call_failed(&session, error))
+    }
+
+    /// Gives back a lease whose secret is known, of a lease file for example. `server`: who granted it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoServer`], [`ErrorKind::NotTrusted`], [`ErrorKind::Refused`].
+    pub fn release(&self, secret: Secret, server: &ServerKey) -> Result<LeaseId, Error> {
+        let shared = &self.inner.shared;
+        let session = shared.session(Some(server), None).map_err(Error::no_server)?;
+        let path = format!("/v1/leases/{}/release", secret.lease_id());
+        session
+            .post::<ReleaseAnswer>(&path, &SecretRequest { secret }, session.deadlines().call)
+            .map_err(|error| shared.call_failed(&session, error))?;
+        Ok(secret.lease_id())
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("servers", self.servers()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Seats that were dropped are given back before the program goes on, if the server answers soon; else presence or time frees them.
+        self.shared.wait_idle(Duration::from_millis(DROP_MS_MAX));
+    }
+}
+
+impl ClientBuilder {
+    /// The servers, as `1588@host`, `host:port` or `[v6]:port`, several with commas. Without it `TRIQUEST_LM_SERVER` names them.
+    #[must_use]
+    pub fn servers(mut self, servers: impl Into<String>) -> Self {
+        self.servers = Some(servers.into());
+        self
+    }
+
+    /// The vendor's verifier keys (`name+id+key`), several with commas. Embed them in the program: nothing in the environment changes them.
+    #[must_use]
+    pub fn verifier_keys(mut self, keys: impl Into<String>) -> Self {
+        self.keys.push(keys.into());
+        self
+    }
+
+    /// Accepts licenses with `servers = "any"`, which anyone who has the file can serve. For demonstrations only.
+    #[must_use]
+    pub fn accept_any_server(mut self) -> Self {
+        self.any_server = true;
+        self
+    }
+
+    /// The project that the use is booked to.
+    #[must_use]
+    pub fn project(mut self, project: impl Into<String>) -> Self {
+        self.project = Some(project.into());
+        self
+    }
+
+    /// Name, connection, handshake and trust exchange with one server take no longer (10 s).
+    #[must_use]
+    pub fn connect_timeout(mut self, after: Duration) -> Self {
+        self.deadlines.connect = after;
+        self
+    }
+
+    /// One call takes no longer (10 s).
+    #[must_use]
+    pub fn call_timeout(mut self, after: Duration) -> Self {
+        self.deadlines.call = after;
+        self
+    }
+
+    /// Hears warnings of all seats: a late renewal, grace, a seat that ends or is being regained.
+    #[must_use]
+    pub fn on_late(mut self, callback: impl Fn(Warning) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_late = Some(Arc::new(callback));
+        self
+    }
+
+    /// Hears that a seat is lost: the program must stop using the feature.
+    #[must_use]
+    pub fn on_lost(mut self, callback: impl Fn(Error) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_lost = Some(Arc::new(callback));
+        self
+    }
+
+    /// Hears that all is well again after a warning or a loss.
+    #[must_use]
+    pub fn on_regained(mut self, callback: impl Fn() + Send + Sync + 'static) -> Self {
+        self.callbacks.on_regained = Some(Arc::new(move |()| callback()));
+        self
+    }
+
+    /// Hears the place in line.
+    #[must_use]
+    pub fn on_waiting(mut self, callback: impl Fn(InLine) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_waiting = Some(Arc::new(callback));
+        self
+    }
+
+    /// Makes the client; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::VerifierKey`], [`ErrorKind::NoServerNamed`] and [`ErrorKind::Invalid`].
+    pub fn build(self) -> Result<Client, Error> {
+        let mut keys: Vec<VerifierKey> = Vec::new();
+        for text in &self.keys {
+            keys.extend(text.parse::<VerifierKeys>()?.iter().cloned());
+        }
+        let keys = VerifierKeys::new(keys)?;
+        let servers = match self.servers {
+            Some(servers) => servers,
+            None => std::env::var(SERVER_VARIABLE).ok().filter(|servers| !servers.trim().is_empty()).ok_or_else(|| {
+                Error::new(ErrorKind::NoServerNamed, "no_server_named", "no license server is named", true)
+                    .with_hint(format!("set {SERVER_VARIABLE}=1588@HOST"))
+            })?,
+        };
+        let servers: ServerList = servers.parse()?;
+        let mut holder = holder::detect();
+        if let Some(project) = self.project {
+            holder.project = holder::tidy(project);
+        }
+        let directory =
+            Directory { servers, keys, any_server: self.any_server, deadlines: self.deadlines, seen: Arc::new(Seen::default()) };
+        let shared = Shared {
+            directory,
+            sessions: Mutex::default(),
+            unreachable: Mutex::default(),
+            work: Mutex::new(Work::default()),
+            changed: Condvar::new(),
+        };
+        Ok(Client { inner: Arc::new(Inner { shared: Arc::new(shared), holder, callbacks: self.callbacks }) })
+    }
+
+    /// Makes the client, reaches a server and lets it prove itself.
+    ///
+    /// # Errors
+    /// As for [`ClientBuilder::build`], and [`ErrorKind::NoServer`], [`ErrorKind::NotTrusted`].
+    pub fn connect(self) -> Result<Client, Error> {
+        let client = self.build()?;
+        client.inner.shared.any_session(&[])?;
+        Ok(client)
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder").field("servers", &self.servers).finish_non_exhaustive()
+    }
+}
+
+impl Checkout {
+    /// Seats of the feature named last (1).
+    pub fn seats(mut self, seats: u32) -> Self {
+        self.last().seats = seats;
+        self
+    }
+
+    /// The program's version, such as `12.4`, for the feature named last. Without it any entitlement covers it.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.last().version = Some(version.into());
+        self
+    }
+
+    /// One more feature: all are granted, or none.
+    pub fn and(mut self, feature: &str) -> Self {
+        self.items.push(Item { feature: feature.to_owned(), version: None, seats: 1 });
+        self
+    }
+
+    /// Waits in line for at most so long if no seat is free.
+    pub fn wait(mut self, at_most: Duration) -> Self {
+        self.wait = Some(at_most);
+        self
+    }
+
+    /// A wished time to live; the license and the server bound it.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// The project that this use is booked to.
+    pub fn project(mut self, project: impl Into<String>) -> Self {
+        self.holder.project = holder::tidy(project.into());
+        self
+    }
+
+    /// The batch job, if its system is not one that is known.
+    pub fn job(mut self, job: impl Into<String>) -> Self {
+        self.holder.job = holder::tidy(job.into());
+        self
+    }
+
+    /// The process that uses the seat, as `pid` or `pid:name`, if it is not this one.
+    pub fn process(mut self, process: impl Into<String>) -> Self {
+        self.holder.process = holder::tidy(process.into());
+        self
+    }
+
+    /// The whole holder, instead of what was detected.
+    pub fn holder(mut self, holder: HolderClaim) -> Self {
+        self.holder = holder;
+        self
+    }
+
+    /// Hears warnings: a late renewal, grace, a seat that ends or is being regained.
+    pub fn on_late(mut self, callback: impl Fn(Warning) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_late = Some(Arc::new(callback));
+        self
+    }
+
+    /// Hears that the seat is lost: the program must stop using the feature.
+    pub fn on_lost(mut self, callback: impl Fn(Error) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_lost = Some(Arc::new(callback));
+        self
+    }
+
+    /// Hears that all is well again after a warning or a loss.
+    pub fn on_regained(mut self, callback: impl Fn() + Send + Sync + 'static) -> Self {
+        self.callbacks.on_regained = Some(Arc::new(move |()| callback()));
+        self
+    }
+
+    /// Hears the place in line.
+    pub fn on_waiting(mut self, callback: impl Fn(InLine) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_waiting = Some(Arc::new(callback));
+        self
+    }
+
+    /// Lets another thread end the wait.
+    pub fn cancel(mut self, cancel: &Cancel) -> Self {
+        self.cancel = Some(cancel.clone());
+        self
+    }
+
+    /// Takes the seats. Blocks until they are granted, denied, or the wait is over. The servers are asked in order; only if all deny is the one waited for
+    /// whose denial time may heal.
+    ///
+    /// # Errors
+    /// [`Error`], with a code and whether later may help.
+    pub fn take(self) -> Result<Seat, Error> {
+        self.check()?;
+        let shared = self.client.inner.shared.clone();
+        let alone = shared.directory.servers.as_slice().len() == 1;
+        let mut asked: Vec<ServerAddress> = Vec::new();
+        let mut waiting_room: Option<Arc<Session>> = None;
+        let mut denial: Option<Error> = None;
+        loop {
+            let session = match shared.any_session(&asked) {
+                Ok(session) => session,
+                // Every server that answers has denied.
+                Err(error) => match (waiting_room, self.wait, denial) {
+                    (Some(session), Some(_), _) => return self.ask(&shared, &session, self.wait),
+                    (_, _, Some(denial)) => return Err(denial),
+                    _ => return Err(error),
+                },
+            };
+            match self.ask(&shared, &session, if alone { self.wait } else { None }) {
+                Err(error) if error.kind() == ErrorKind::Denied && !alone => {
+                    asked.push(session.address().clone());
+                    if error.may_help_later() && waiting_room.is_none() {
+                        waiting_room = Some(session);
+                    }
+                    // The one that gives hope is told, else the first.
+                    let better = denial.as_ref().is_none_or(|known| error.may_help_later() && !known.may_help_later());
+                    if better {
+                        denial = Some(error);
+                    }
+                    if asked.len() >= shared.directory.servers.as_slice().len() {
+                        return match (waiting_room, self.wait, denial) {
+                            (Some(session), Some(_), _) => self.ask(&shared, &session, self.wait),
+                            (_, _, Some(denial)) => Err(denial),
+                            _ => Err(Error::failure(Failure::NoAnswer)),
+                        };
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn last(&mut self) -> &mut Item {
+        self.items.last_mut().expect("a checkout begins with one feature and none is ever taken out")
+    }
+
+    /// What the server would refuse anyway is told without asking.
+    fn check(&self) -> Result<(), Error> {
+        let invalid = |code, text: String| Err(Error::new(ErrorKind::Invalid, code, text, false));
+        if self.items.len() > ITEMS_MAX {
+            return invalid("limit_reached", format!("{} features in one checkout, at most {ITEMS_MAX} are possible", self.items.len()));
+        }
+        for (i, item) in self.items.iter().enumerate() {
+            if let Err(error) = FeatureName::new(&item.feature) {
+                return invalid("bad_feature", error.to_string());
+            }
+            if let Some(Err(error)) = item.version.as_ref().map(|version| version.parse::<Version>()) {
+                return invalid("bad_version", error.to_string());
+            }
+            if item.seats == 0 {
+                return invalid("bad_seats", format!("no seat of {} is asked for", item.feature));
+            }
+            if self.items[..i].iter().any(|other| other.feature == item.feature) {
+                return invalid("bad_feature", format!("{} is named twice", item.feature));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks one server until it grants or denies.
+    fn ask(&self, shared: &Arc<Shared>, session: &Arc<Session>, wait: Option<Duration>) -> Result<Seat, Error> {
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let began = clock::now();
+        let wait_ms = wait.map(ms);
+        let gives_up = began.boot_ms.saturating_add(wait_ms.unwrap_or(0)).saturating_add(CHECKOUT_MS_MAX);
+        let wish =
+            Wish { items: self.items.clone(), holder: self.holder.clone(), ttl_ms: self.ttl.map(ms), callbacks: self.callbacks.clone() };
+        let core = Arc::new(SeatCore::new(wish, began, wait_ms, session.server_key()));
+        if let Some(cancel) = &self.cancel {
+            *lock(&cancel.state.waiting) = Some((shared.clone(), session.clone()));
+        }
+        let outcome = loop {
+            if self.cancelled() {
+                break Err(Error::new(ErrorKind::Cancelled, "cancelled", "the checkout was cancelled", true));
+            }
+            core.step(shared, None);
+            let now = clock::now();
+            match core.phase() {
+                Phase::Asking | Phase::Waiting if now.boot_ms >= gives_up => {
+                    let held = core.held();
+                    break Err(held.problem.as_ref().map_or_else(|| Error::failure(Failure::NoAnswer), Error::problem));
+                }
+                Phase::Asking | Phase::Waiting => {
+                    let until = core.next_wake().unwrap_or(gives_up).min(gives_up);
+                    shared.pause(Duration::from_millis(until.saturating_sub(now.boot_ms)));
+                }
+                Phase::Refused => {
+                    let held = core.held();
+                    break Err(held.error(held.keeper.cause().unwrap_or(Failure::NoAnswer)));
+                }
+                _ => break Ok(()),
+            }
+        };
+        if let Some(cancel) = &self.cancel {
+            *lock(&cancel.state.waiting) = None;
+        }
+        match outcome {
+            Ok(()) if self.cancelled() => {
+                core.release_wanted.store(true, Ordering::Release);
+                shared.keep(&core)?;
+                Err(Error::new(ErrorKind::Cancelled, "cancelled", "the checkout was cancelled", true))
+            }
+            Ok(()) => {
+                shared.keep(&core)?;
+                Ok(Seat { core, shared: shared.clone(), _client: self.client.clone() })
+            }
+            Err(error) => {
+                // What may have been granted meanwhile is given back; what was denied needs no word.
+                if error.kind() != ErrorKind::Denied {
+                    core.release_wanted.store(true, Ordering::Release);
+                    shared.keep(&core)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(|cancel| cancel.state.cancelled.load(Ordering::Acquire))
+    }
+}
+
+impl fmt::Debug for Checkout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkout").field("items", &self.items).finish_non_exhaustive()
+    }
+}
+
+impl Cancel {
+    /// A handle that nobody has used.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends the checkouts that were given this handle, also one that waits for an answer now. A place in line is given back.
+    pub fn cancel(&self) {
+        self.state.cancelled.store(true, Ordering::Release);
+        if let Some((shared, session)) = lock(&self.state.waiting).take() {
+            shared.forget(&session);
+            session.shut_down();
+            shared.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancel").field("cancelled", &self.state.cancelled).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn keys(&self) -> &VerifierKeys {
+        &self.directory.keys
+    }
+
+    /// A session with this server, or with any.
+    pub(crate) fn session(&self, server: Option<&ServerKey>, until: Option<u64>) -> Result<Arc<Session>, Vec<(ServerAddress, Rejected)>> {
+        let known = match server {
+            Some(key) => lock(&self.sessions).get(key).cloned(),
+            None => lock(&self.sessions).values().next().cloned(),
+        };
+        if let Some(session) = known {
+            return Ok(session);
+        }
+        // On a caller's thread (no `until`) it is tried each time.
+        let is_known_dead = lock(&self.unreachable).get(&server.copied()).is_some_and(|at| clock::now().boot_ms < *at);
+        if until.is_some() && is_known_dead {
+            return Err(Vec::new());
+        }
+        let mut directory = self.directory.clone();
+        directory.deadlines.connect = within(directory.deadlines.connect, until);
+        directory.deadlines.dead = directory.deadlines.dead.min(directory.deadlines.connect / 2);
+        match directory.open(&[], server) {
+            Ok(session) => {
+                lock(&self.unreachable).remove(&server.copied());
+                self.remember(&session);
+                Ok(session)
+            }
+            Err(rejected) => {
+                lock(&self.unreachable).insert(server.copied(), clock::now().boot_ms.saturating_add(UNREACHABLE_MS));
+                Err(rejected)
+            }
+        }
+    }
+
+    /// A session with a server whose name is not among these.
+    fn any_session(&self, skip: &[ServerAddress]) -> Result<Arc<Session>, Error> {
+        let listed = self.directory.servers.as_slice();
+        let known = {
+            let sessions = lock(&self.sessions);
+            // In the order of the list.
+            listed
+                .iter()
+                .filter(|server| !skip.contains(server))
+                .find_map(|server| sessions.values().find(|session| session.address() == server).cloned())
+        };
+        if let Some(session) = known {
+            return Ok(session);
+        }
+        let session = self.directory.open(skip, None).map_err(Error::no_server)?;
+        self.remember(&session);
+        Ok(session)
+    }
+
+    fn remember(&self, session: &Arc<Session>) {
+        lock(&self.sessions).insert(session.server_key(), session.clone());
+    }
+
+    /// Drops a session after a failure; the next call begins with the whole proof.
+    pub(crate) fn forget(&self, session: &Arc<Session>) {
+        let mut sessions = lock(&self.sessions);
+        let key = session.server_key();
+        if sessions.get(&key).is_some_and(|known| Arc::ptr_eq(known, session)) {
+            sessions.remove(&key);
+        }
+    }
+
+    fn call_failed(&self, session: &Arc<Session>, error: CallError) -> Error {
+        match error {
+            CallError::Problem(problem) => Error::problem(&problem),
+            CallError::BadAnswer(reason) | CallError::Unreachable(reason) => {
+                self.forget(session);
+                Error::no_server(vec![(session.address().clone(), Rejected::Unreachable(reason))])
+            }
+        }
+    }
+
+    /// Hands a seat to the background thread, which is started if it does not run.
+    fn keep(self: &Arc<Self>, core: &Arc<SeatCore>) -> Result<(), Error> {
+        let mut work = lock(&self.work);
+        work.seats.push(core.clone());
+        work.version += 1;
+        if !work.running {
+            let shared = self.clone();
+            thread::Builder::new().name("triquest-lm".into()).spawn(move || shared.work()).map_err(|error| {
+                work.seats.pop();
+                Error::new(ErrorKind::System, "no_thread", format!("the thread that renews seats could not be started: {error}"), true)
+            })?;
+            work.running = true;
+        }
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    pub(crate) fn wake(&self) {
+        lock(&self.work).version += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits for so long, or until something changes.
+    fn pause(&self, at_most: Duration) {
+        let work = lock(&self.work);
+        let version = work.version;
+        drop(self.changed.wait_timeout_while(work, at_most, |work| work.version == version).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn wait_idle(&self, at_most: Duration) {
+        let work = lock(&self.work);
+        drop(self.changed.wait_timeout_while(work, at_most, |work| work.running).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Whether the release was confirmed in time.
+    pub(crate) fn wait_released(&self, core: &Arc<SeatCore>, at_most: Duration) -> bool {
+        self.wake();
+        let work = lock(&self.work);
+        let kept = |work: &mut Work| work.seats.iter().any(|seat| Arc::ptr_eq(seat, core));
+        let (work, timeout) = self.changed.wait_timeout_while(work, at_most, kept).unwrap_or_else(PoisonError::into_inner);
+        drop(work);
+        !timeout.timed_out() && core.held().release_confirmed
+    }
+
+    /// The background thread: keeps every seat until none is left.
+    fn work(self: Arc<Self>) {
+        let mut presence: BTreeMap<ServerKey, Standing> = BTreeMap::new();
+        let mut generation = 0;
+        loop {
+            let (seats, version) = {
+                let mut work = lock(&self.work);
+                work.seats.retain(|seat| !is_over(seat));
+                if work.seats.is_empty() {
+                    work.running = false;
+                    self.changed.notify_all();
+                    return;
+                }
+                self.changed.notify_all();
+                (work.seats.clone(), work.version)
+            };
+            for seat in &seats {
+                let before = clock::now();
+                seat.step(&self, must_be_back(&seats));
+                let after = clock::now();
+                if after.boot_ms.saturating_sub(before.boot_ms) < STEP_MS_MAX {
+                    seats.iter().for_each(|seat| seat.was_awake(after));
+                }
+            }
+            self.stand_for(&seats, &mut presence, &mut generation);
+            let now = clock::now();
+            let next = seats.iter().filter_map(|seat| seat.next_wake()).min().unwrap_or(u64::MAX);
+            // Looks now and then: the condition variable's clock stands still while the machine sleeps.
+            let pause = Duration::from_millis(next.saturating_sub(now.boot_ms).min(LOOK_MS_MAX));
+            let work = lock(&self.work);
+            let finished = work.seats.iter().any(is_over);
+            if !finished && !pause.is_zero() {
+                drop(self.changed.wait_timeout_while(work, pause, |work| work.version == version).unwrap_or_else(PoisonError::into_inner));
+            }
+        }
+    }
+
+    /// Keeps one presence connection to each server whose grants permit it, standing for all seats held there.
+    fn stand_for(&self, seats: &[Arc<SeatCore>], standing: &mut BTreeMap<ServerKey, Standing>, generation: &mut u64) {
+        let now = clock::now();
+        let mut wanted: BTreeMap<ServerKey, Vec<Secret>> = BTreeMap::new();
+        for (server, secret) in seats.iter().filter_map(|seat| seat.present(now)) {
+            wanted.entry(server).or_default().push(secret);
+        }
+        standing.retain(|server, _| wanted.contains_key(server));
+        for (server, mut secrets) in wanted {
+            secrets.truncate(PRESENCE_LEASES_MAX);
+            let place = standing.entry(server).or_insert_with(|| Standing { connection: None, leases: Vec::new(), retry_at: 0 });
+            let covers = secrets.iter().all(|secret| place.leases.contains(&secret.lease_id()));
+            let open = place.connection.as_mut().is_some_and(Presence::is_open);
+            if (covers && open) || now.boot_ms < place.retry_at {
+                continue;
+            }
+            let Some(session) = lock(&self.sessions).get(&server).cloned() else { continue };
+            *generation += 1;
+            match Presence::open(&session, &secrets, *generation, within(session.deadlines().call, must_be_back(seats))) {
+                // The older connection ends only now, when the newer one stands.
+                Ok(connection) => {
+                    place.connection = Some(connection);
+                    place.leases = secrets.iter().map(Secret::lease_id).collect();
+                }
+                // Without presence a dead program's seat comes back at the end of its time to live.
+                Err(_) => place.retry_at = now.boot_ms + PRESENCE_RETRY_MS,
+            }
+        }
+    }
+}
+
+struct Standing {
+    connection: Option<Presence>,
+    leases: Vec<LeaseId>,
+    retry_at: u64,
+}
+
+/// The keeper has nothing more to do.
+fn is_over(seat: &Arc<SeatCore>) -> bool {
+    seat.phase() == Phase::Released
+}
+
+/// Boot time at which some seat's right ends: no call may take longer, since its application must be told in time.
+fn must_be_back(seats: &[Arc<SeatCore>]) -> Option<u64> {
+    let now: Now = clock::now();
+    let soonest = seats.iter().filter_map(|seat| seat.must_look_in_ms(now)).min()?;
+    Some(now.boot_ms.saturating_add(soonest))
+}
+
+/// At most `whole`, and no longer than until this boot time.
+pub(crate) fn within(whole: Duration, until: Option<u64>) -> Duration {
+    until.map_or(whole, |until| whole.min(Duration::from_millis(until.saturating_sub(clock::now().boot_ms).max(CALL_MS_MIN))))
+}

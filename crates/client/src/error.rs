@@ -1,0 +1,231 @@
+//! What went wrong, with a stable code, an explanation, a next step, and whether later may help.
+
+use std::fmt;
+
+use triquest_license::VerifierKeyError;
+use triquest_wire::{
+    ErrorCode, Problem, Retry,
+    lease::{Denial, EndReason},
+};
+
+use crate::{
+    address::{AddressError, ServerAddress},
+    keeper::Failure,
+    transport::Rejected,
+    verify::Distrust,
+};
+
+/// What kind of error. Kept alphabetical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller cancelled it.
+    Cancelled,
+    /// The server denied the seats; [`Error::denial`] has the numbers.
+    Denied,
+    /// The lease ended before it was held.
+    Ended,
+    /// The request itself is wrong: a feature's name, a version, too many items.
+    Invalid,
+    /// No server answered.
+    NoServer,
+    /// No server was named.
+    NoServerNamed,
+    /// A server answered and could not prove that the vendor licensed it.
+    NotTrusted,
+    /// No definite answer came in time; what may have been granted is given back.
+    OutcomeUnknown,
+    /// The server refused the request; [`Error::code`] says why.
+    Refused,
+    /// The system: a thread could not be started.
+    System,
+    /// The verifier keys cannot be read.
+    VerifierKey,
+}
+
+/// One server that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// As it was named.
+    pub server: ServerAddress,
+    /// Why it could not be used. May hold text from outside: escape it before printing.
+    pub reason: String,
+    /// Whether it answered at all.
+    pub answered: bool,
+}
+
+/// An error of the client. Its text may hold words of the server: escape control characters before printing it on a terminal.
+#[derive(Clone, Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
+    kind: ErrorKind,
+    code: &'static str,
+    explanation: String,
+    hint: String,
+    may_help_later: bool,
+    denial: Option<Denial>,
+    tried: Vec<Tried>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, code: &'static str, explanation: impl Into<String>, may_help_later: bool) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            code,
+            explanation: explanation.into(),
+            hint: String::new(),
+            may_help_later,
+            denial: None,
+            tried: Vec::new(),
+        }))
+    }
+
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = hint.into();
+        self
+    }
+
+    pub(crate) fn denied(denial: Denial) -> Self {
+        let mut error = Self::new(ErrorKind::Denied, denial.code.as_str(), denial.message.clone(), denial.code.may_help_later());
+        error.0.hint.clone_from(&denial.hint);
+        error.0.denial = Some(denial);
+        error
+    }
+
+    pub(crate) fn problem(problem: &Problem) -> Self {
+        let later = matches!(problem.code.retry(), Retry::SameId | Retry::NewRequest);
+        Self::new(ErrorKind::Refused, problem.code.as_str(), problem.detail.clone(), later).with_hint(problem.hint.clone())
+    }
+
+    pub(crate) fn distrust(reason: &Distrust) -> Self {
+        let (code, hint) = match reason {
+            Distrust::NoLicense { .. } => {
+                ("no_license", "the administrator installs the vendor's license there: triquest-lm license install FILE")
+            }
+            Distrust::AnyServer { .. } => {
+                ("any_server", "ask the vendor for a license that names this server's key (triquest-lm license request)")
+            }
+            Distrust::Day { .. } => ("clock", "compare this computer's clock with the license's dates"),
+            Distrust::OtherQuestion { .. } => (
+                "intercepted",
+                "something between this computer and the server intercepts the connection; ask your network's administrator",
+            ),
+            _ => ("not_trusted", "ask the administrator whether this is the right server: triquest-lm doctor"),
+        };
+        Self::new(ErrorKind::NotTrusted, code, reason.to_string(), false).with_hint(hint)
+    }
+
+    pub(crate) fn no_server(tried: Vec<(ServerAddress, Rejected)>) -> Self {
+        let listed: Vec<Tried> = tried
+            .iter()
+            .map(|(server, reason)| Tried {
+                server: server.clone(),
+                reason: reason.to_string(),
+                answered: !matches!(reason, Rejected::Unreachable(_)),
+            })
+            .collect();
+        // One that answered says more than one that is dead.
+        let telling = tried.iter().find(|(_, reason)| !matches!(reason, Rejected::Unreachable(_)));
+        let mut error = match telling {
+            Some((_, Rejected::NotTrusted(reason))) => Self::distrust(reason),
+            Some((_, Rejected::Refused(problem))) => Self::problem(problem),
+            _ => Self::new(ErrorKind::NoServer, "no_server", "no license server answered", true)
+                .with_hint(tried.first().map_or_else(String::new, |(server, _)| format!("triquest-lm doctor {server}"))),
+        };
+        error.0.tried = listed;
+        error
+    }
+
+    pub(crate) fn failure(failure: Failure) -> Self {
+        match failure {
+            Failure::Cloned => Self::new(ErrorKind::Refused, ErrorCode::ClonedClient.as_str(), ErrorCode::ClonedClient.title(), false),
+            Failure::Denied(code) => Self::new(ErrorKind::Denied, code.as_str(), "the server denied a new lease", code.may_help_later()),
+            Failure::Ended(reason) => Self::new(ErrorKind::Ended, "ended", ended(reason), false),
+            Failure::NoAnswer => {
+                Self::new(ErrorKind::OutcomeUnknown, "outcome_unknown", "the license server gave no definite answer in time", true)
+            }
+            Failure::Refused(code) => Self::new(ErrorKind::Refused, code.as_str(), code.title(), code.retry() != Retry::Never),
+            Failure::Untrusted => Self::new(ErrorKind::NotTrusted, "not_trusted", "the server's grant could not be verified", false),
+        }
+    }
+
+    /// What kind.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// A stable code for programs: of the denial, of the server's problem, or of the client.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.0.code
+    }
+
+    /// What happened, for people.
+    #[must_use]
+    pub fn explanation(&self) -> &str {
+        &self.0.explanation
+    }
+
+    /// One next step for people.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        (!self.0.hint.is_empty()).then_some(self.0.hint.as_str())
+    }
+
+    /// Whether asking again later may help, without a new license or another request.
+    #[must_use]
+    pub fn may_help_later(&self) -> bool {
+        self.0.may_help_later
+    }
+
+    /// The numbers of a denial.
+    #[must_use]
+    pub fn denial(&self) -> Option<&Denial> {
+        self.0.denial.as_ref()
+    }
+
+    /// The servers that were tried, and why each was no use.
+    #[must_use]
+    pub fn tried(&self) -> &[Tried] {
+        &self.0.tried
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.explanation)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<AddressError> for Error {
+    fn from(error: AddressError) -> Self {
+        Self::new(ErrorKind::Invalid, "bad_address", error.to_string(), false)
+    }
+}
+
+impl From<VerifierKeyError> for Error {
+    fn from(error: VerifierKeyError) -> Self {
+        Self::new(ErrorKind::VerifierKey, "bad_verifier_key", error.to_string(), false).with_hint(error.hint().unwrap_or_default())
+    }
+}
+
+/// Why a lease ended, for people.
+#[must_use]
+pub fn ended(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Excluded => "a new rule of the administrator excludes this holder",
+        EndReason::Expired => "no renewal reached the server in time",
+        EndReason::LicenseEnded => "the license's last day is over",
+        EndReason::LicenseRemoved => "the administrator removed the license",
+        EndReason::LicenseReplaced => "the license was replaced by one that does not cover this",
+        EndReason::Presence => "the server saw the program's connection end",
+        EndReason::Reclaimed => "an administrator took the seat back",
+        EndReason::Released => "the seat was given back",
+        EndReason::Unclaimed => "the seat was granted in line and not fetched in time",
+    }
+}

@@ -1,0 +1,132 @@
+//! Who asks, as far as this machine tells. All of it is a claim: the server marks what it observed itself.
+
+use std::{env, fs, path::Path};
+
+use triquest_wire::{lease::HolderClaim, limits::HOLDER_FIELD_BYTES_MAX};
+
+/// Batch systems by the variable that holds the job's id.
+const BATCH_JOBS: [(&str, &str); 3] = [("SLURM_JOB_ID", "slurm"), ("PBS_JOBID", "pbs"), ("LSB_JOBID", "lsf")];
+
+/// Looks at the environment and the system.
+pub(crate) fn detect() -> HolderClaim {
+    detect_from(&|name| env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+fn detect_from(variable: &dyn Fn(&str) -> Option<String>) -> HolderClaim {
+    let job = BATCH_JOBS.iter().find_map(|(name, system)| Some(format!("{system}:{}", variable(name)?)));
+    let wayland = variable("WAYLAND_DISPLAY");
+    let x11 = variable("DISPLAY");
+    let ssh = variable("SSH_CONNECTION").is_some() || variable("SSH_TTY").is_some();
+    let session = if job.is_some() {
+        "batch"
+    } else if variable("XRDP_SESSION").is_some() || variable("XRDP_SOCKET_PATH").is_some() {
+        "rdp"
+    } else if ssh {
+        "ssh"
+    } else if wayland.is_some() {
+        "wayland"
+    } else if x11.is_some() {
+        "x11"
+    } else {
+        "local"
+    };
+    let display = x11.or(wayland).or_else(|| variable("SSH_TTY")).or_else(terminal);
+    HolderClaim {
+        user: user(variable).and_then(tidy),
+        host: tidy(rustix::system::uname().nodename().to_string_lossy().into_owned()),
+        display: display.and_then(tidy),
+        session: Some(session.into()),
+        container: container(variable).and_then(tidy),
+        process: tidy(process()),
+        job: job.and_then(tidy),
+        project: variable("TRIQUEST_LM_PROJECT").and_then(tidy),
+    }
+}
+
+/// What the server accepts: no control characters, not too long.
+pub(crate) fn tidy(text: String) -> Option<String> {
+    let mut tidied: String = text.trim().chars().filter(|c| !c.is_control()).collect();
+    while tidied.len() > HOLDER_FIELD_BYTES_MAX {
+        tidied.pop();
+    }
+    (!tidied.is_empty()).then_some(tidied)
+}
+
+/// The account of the effective user id; the environment's word only if the system's table of users does not have it (a directory service).
+fn user(variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let uid = rustix::process::geteuid().as_raw();
+    let table = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let listed = table.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    listed.or_else(|| variable("USER")).or_else(|| variable("LOGNAME")).or_else(|| Some(format!("uid:{uid}")))
+}
+
+fn terminal() -> Option<String> {
+    let name = rustix::termios::ttyname(std::io::stdin(), Vec::new()).ok()?;
+    Some(name.to_string_lossy().into_owned())
+}
+
+fn process() -> String {
+    let pid = std::process::id();
+    match env::current_exe().ok().as_deref().and_then(Path::file_name) {
+        Some(name) => format!("{pid}:{}", name.to_string_lossy()),
+        None => pid.to_string(),
+    }
+}
+
+fn container(variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    if let Some(id) = fs::read_to_string("/proc/self/cgroup").ok().as_deref().and_then(container_in_cgroup) {
+        return Some(id);
+    }
+    let inside = Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() || variable("container").is_some();
+    inside.then(|| variable("container").unwrap_or_else(|| "unknown".into()))
+}
+
+/// The first twelve digits of the container's id, as `docker ps` and `podman ps` show it.
+fn container_in_cgroup(text: &str) -> Option<String> {
+    text.split(['/', '\n', '-', '.', ':'])
+        .find(|part| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .map(|id| id[..12].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(variables: &'static [(&'static str, &'static str)]) -> HolderClaim {
+        detect_from(&|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn a_batch_job_is_named_by_its_system() {
+        assert_eq!(with(&[("SLURM_JOB_ID", "48213"), ("DISPLAY", ":0")]).job.as_deref(), Some("slurm:48213"));
+        assert_eq!(with(&[("PBS_JOBID", "9.head")]).job.as_deref(), Some("pbs:9.head"));
+        assert_eq!(with(&[("LSB_JOBID", "7")]).session.as_deref(), Some("batch"));
+        assert_eq!(with(&[]).job, None);
+    }
+
+    #[test]
+    fn a_session_is_called_by_how_its_user_came() {
+        assert_eq!(with(&[("SSH_TTY", "/dev/pts/4"), ("DISPLAY", "localhost:10.0")]).session.as_deref(), Some("ssh"));
+        assert_eq!(with(&[("WAYLAND_DISPLAY", "wayland-0"), ("DISPLAY", ":0")]).session.as_deref(), Some("wayland"));
+        assert_eq!(with(&[("DISPLAY", ":0")]).session.as_deref(), Some("x11"));
+        assert_eq!(with(&[("DISPLAY", ":0")]).display.as_deref(), Some(":0"));
+    }
+
+    #[test]
+    fn hostile_words_of_the_environment_are_cut_to_what_the_server_accepts() {
+        assert_eq!(tidy("a\x1b[31mb\n".into()).as_deref(), Some("a[31mb"));
+        assert_eq!(tidy("é".repeat(400)).unwrap().len(), HOLDER_FIELD_BYTES_MAX);
+        assert_eq!(tidy(" \n ".into()), None);
+    }
+
+    #[test]
+    fn a_container_is_known_by_its_short_id() {
+        let id = "0123456789abcdef".repeat(4);
+        assert_eq!(container_in_cgroup(&format!("0::/system.slice/docker-{id}.scope")).as_deref(), Some("0123456789ab"));
+        assert_eq!(container_in_cgroup("0::/user.slice"), None);
+    }
+}

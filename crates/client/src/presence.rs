@@ -1,0 +1,113 @@
+//! The presence connection: held open as long as the process lives, so that the kernel's FIN at its death frees the seats at once.
+//!
+//! Nothing is read from it after its one answer, and the server sends nothing: unread input would turn a dying process's FIN into a reset, which
+//! frees nothing.
+
+use std::{
+    io::{self, Read, Write},
+    time::Duration,
+};
+
+use triquest_wire::{
+    Secret,
+    lease::{PresenceAnswer, PresenceRequest, SecretRequest},
+};
+
+use crate::{
+    dial,
+    limits::ANSWER_HEADER_BYTES_MAX,
+    tls::{self, TlsStream},
+    transport::{Session, is_idle},
+};
+
+/// One open presence connection.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    stream: TlsStream,
+}
+
+impl Presence {
+    /// Opens a connection to the session's server, pinned to the same certificate, and lets it stand for these leases.
+    pub(crate) fn open(session: &Session, secrets: &[Secret], generation: u64, within: Duration) -> io::Result<Self> {
+        let socket = dial::connect(&[session.peer()], within)?;
+        let mut stream = TlsStream::handshake(tls::config(session.pin().clone()), session.pin(), session.address().host(), socket, within)?;
+        stream.timed().set_deadline(Some(within));
+        let request = PresenceRequest { leases: secrets.iter().map(|secret| SecretRequest { secret: *secret }).collect(), generation };
+        let body = serde_json::to_vec(&request)?;
+        let head = format!(
+            "POST /v1/presence HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nAccept: application/json\r\nContent-Length: {}\r\n\r\n",
+            session.address().authority(),
+            body.len()
+        );
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(&body)?;
+        stream.flush()?;
+        let answer: PresenceAnswer = serde_json::from_slice(&read_answer(&mut stream)?)?;
+        session.saw(answer.position);
+        stream.timed().set_deadline(None);
+        Ok(Self { stream })
+    }
+
+    /// Whether it still stands.
+    pub(crate) fn is_open(&mut self) -> bool {
+        is_idle(&**self.stream.timed().socket())
+    }
+}
+
+/// One small answer of HTTP/1.1 with a content length.
+fn read_answer(stream: &mut impl Read) -> io::Result<Vec<u8>> {
+    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 2048];
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end;
+        }
+        if bytes.len() > ANSWER_HEADER_BYTES_MAX {
+            return Err(invalid("endless headers"));
+        }
+        match stream.read(&mut chunk)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => bytes.extend_from_slice(&chunk[..read]),
+        }
+    };
+    let head = std::str::from_utf8(&bytes[..end]).map_err(|_| invalid("headers are no text"))?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).and_then(|rest| rest.get(..3));
+    if status != Some("200") {
+        return Err(invalid("the server does not accept the presence connection"));
+    }
+    let length: usize = lines
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .filter(|length| *length <= ANSWER_HEADER_BYTES_MAX)
+        .ok_or_else(|| invalid("the answer has no sensible length"))?;
+    let mut body = bytes.split_off(end + 4);
+    while body.len() < length {
+        match stream.read(&mut chunk)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => body.extend_from_slice(&chunk[..read]),
+        }
+    }
+    if body.len() > length {
+        return Err(invalid("more than one answer"));
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_answer_is_read_to_its_end_and_no_further() {
+        let answer = |text: &str| read_answer(&mut text.as_bytes());
+        assert_eq!(answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").unwrap(), b"{}");
+        assert!(answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}x").is_err());
+        assert!(answer("HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}").is_err());
+        assert!(answer("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{}").is_err());
+        assert!(answer("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}").is_err());
+        assert!(answer(&format!("HTTP/1.1 200 OK\r\n{}", "x: y\r\n".repeat(4000))).is_err());
+    }
+}

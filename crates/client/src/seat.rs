@@ -1,0 +1,592 @@
+//! A seat in the program's hands, and what drives its keeper over the network.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use triquest_license::{CivilMs, ServerKey};
+use triquest_wire::{
+    Bytes16, Bytes32, ErrorCode, LeaseId, Problem, Secret,
+    lease::{
+        CheckoutAnswer, CheckoutRequest, Denial, HolderClaim, Item, PoolNumbers, ReleaseAnswer, RenewAnswer, RenewRequest, SecretRequest,
+    },
+    trust::{GrantPayload, SignedGrant},
+};
+
+use crate::{
+    client::{Shared, within},
+    clock,
+    error::{Error, ErrorKind},
+    keeper::{Action, Answer, Failure, Keeper, Notice, Now, Phase, Terms},
+    transport::{CallError, Session},
+    verify::{self, Bundle, Distrust, GrantExpected, VerifiedGrant},
+};
+
+/// A warning while the program may still run. Kept alphabetical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The seat will not be renewed (reclaimed, license ended); the program may run on for so long.
+    Ending {
+        /// Why.
+        reason: triquest_wire::lease::EndReason,
+        /// Until the right ends.
+        ends_in: Duration,
+    },
+    /// The promise is over, no server answers, and the vendor permits running on for so long.
+    Grace {
+        /// Until the grace ends.
+        ends_in: Duration,
+    },
+    /// Half of the right has passed and no renewal came through.
+    Late {
+        /// Until the promise ends; grace may follow.
+        ends_in: Duration,
+    },
+    /// The promise ended during a suspend, or the server lost the lease; a seat is asked for, for so long, before it is lost.
+    Regaining {
+        /// Until it is given up.
+        gives_up_in: Duration,
+    },
+}
+
+/// The place in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InLine {
+    /// From 1.
+    pub place: u32,
+    /// The pool's numbers.
+    pub pool: PoolNumbers,
+    /// The wait ends in so long.
+    pub gives_up_in: Duration,
+    /// A seat may come back in so long at the earliest.
+    pub first_due_in: Option<Duration>,
+}
+
+type Callback<T> = Arc<dyn Fn(T) + Send + Sync>;
+
+/// What the application wants to hear. Callbacks run on the client's thread and must return soon: renewals wait for them.
+#[derive(Clone, Default)]
+pub(crate) struct Callbacks {
+    pub(crate) on_late: Option<Callback<Warning>>,
+    pub(crate) on_lost: Option<Callback<Error>>,
+    pub(crate) on_regained: Option<Callback<()>>,
+    pub(crate) on_waiting: Option<Callback<InLine>>,
+}
+
+/// What was asked for.
+#[derive(Clone)]
+pub(crate) struct Wish {
+    pub(crate) items: Vec<Item>,
+    pub(crate) holder: HolderClaim,
+    pub(crate) ttl_ms: Option<u64>,
+    pub(crate) callbacks: Callbacks,
+}
+
+/// The moving parts, under one lock that is held during calls.
+pub(crate) struct Held {
+    pub(crate) keeper: Keeper,
+    /// The number of the present secret.
+    id: u32,
+    secret: Secret,
+    /// Who granted, or was asked for, the present lease.
+    server: Option<ServerKey>,
+    signed: Option<SignedGrant>,
+    pub(crate) denial: Option<Denial>,
+    pub(crate) problem: Option<Problem>,
+    pub(crate) distrust: Option<Distrust>,
+    in_line: Option<InLine>,
+    /// Told of a release that ended the keeper.
+    pub(crate) release_confirmed: bool,
+}
+
+/// What may be read at any time without waiting for a call.
+#[derive(Clone)]
+struct View {
+    keeper: Keeper,
+    secret: Secret,
+    server: Option<ServerKey>,
+    server_name: String,
+    grant: Option<GrantPayload>,
+    bundle: Option<Bundle>,
+}
+
+pub(crate) struct SeatCore {
+    pub(crate) wish: Wish,
+    held: Mutex<Held>,
+    view: Mutex<View>,
+    pub(crate) release_wanted: AtomicBool,
+    /// Boot time since which the user is idle, plus one; 0 if not told.
+    idle_since: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SeatCore {
+    pub(crate) fn new(wish: Wish, now: Now, wait_ms: Option<u64>, server: ServerKey) -> Self {
+        let secret = Secret(Bytes32(clock::random()));
+        let keeper = Keeper::new(now, wait_ms);
+        Self {
+            wish,
+            view: Mutex::new(View {
+                keeper: keeper.clone(),
+                secret,
+                server: Some(server),
+                server_name: String::new(),
+                grant: None,
+                bundle: None,
+            }),
+            held: Mutex::new(Held {
+                keeper,
+                id: 0,
+                secret,
+                server: Some(server),
+                signed: None,
+                denial: None,
+                problem: None,
+                distrust: None,
+                in_line: None,
+                release_confirmed: false,
+            }),
+            release_wanted: AtomicBool::new(false),
+            idle_since: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn held(&self) -> MutexGuard<'_, Held> {
+        lock(&self.held)
+    }
+
+    /// Does what is due, calls and callbacks included. Calls are back by `until` (boot time), so that no seat's end is overslept.
+    pub(crate) fn step(&self, shared: &Shared, until: Option<u64>) {
+        let mut held = lock(&self.held);
+        let now = clock::now();
+        let first = if self.release_wanted.load(Ordering::Acquire) && !matches!(held.keeper.phase(), Phase::Releasing | Phase::Released) {
+            held.keeper.release(now, clock::fresh())
+        } else if held.keeper.next_wake().is_some_and(|at| at <= now.boot_ms) {
+            held.keeper.on_time(now, clock::fresh())
+        } else {
+            return;
+        };
+        let mut actions = VecDeque::from(first);
+        self.show(&held);
+        while let Some(action) = actions.pop_front() {
+            let (call, answer) = match action {
+                Action::Tell(notice) => {
+                    self.tell(&mut held, &notice);
+                    continue;
+                }
+                Action::Checkout { call, id, attempt, nonce, wait_ms, show_grant } => {
+                    if id != held.id {
+                        held.id = id;
+                        held.secret = Secret(Bytes32(clock::random()));
+                        held.server = None;
+                        held.signed = None;
+                    }
+                    let asked = CheckoutRequest {
+                        secret: held.secret,
+                        attempt,
+                        nonce: Bytes32(nonce),
+                        vendor_keys: verify::vendor_keys(shared.keys()),
+                        items: self.wish.items.clone(),
+                        holder: self.wish.holder.clone(),
+                        ttl_ms: self.wish.ttl_ms,
+                        wait_ms,
+                        seen: None,
+                        shown: if show_grant { held.signed.clone() } else { None },
+                    };
+                    (call, self.check_out(&mut held, shared, asked, until))
+                }
+                Action::Renew { call, nonce, counter, .. } => {
+                    let request = RenewRequest { secret: held.secret, nonce: Bytes16(nonce), counter, idle_ms: self.idle_ms(), seen: None };
+                    (call, self.renew(&mut held, shared, request, until))
+                }
+                Action::Release { call, .. } => (call, self.give_back(&mut held, shared, until)),
+            };
+            actions.extend(held.keeper.on_answer(clock::now(), call, answer, clock::fresh()));
+            self.show(&held);
+            // A release that was asked for meanwhile goes first.
+            if self.release_wanted.load(Ordering::Acquire) && !matches!(held.keeper.phase(), Phase::Releasing | Phase::Released) {
+                break;
+            }
+        }
+    }
+
+    /// The thread was awake until now, though busy with other seats.
+    pub(crate) fn was_awake(&self, now: Now) {
+        lock(&self.held).keeper.was_awake(now);
+    }
+
+    /// What a caller's thread may see from now on.
+    fn show(&self, held: &Held) {
+        let mut view = lock(&self.view);
+        view.keeper = held.keeper.clone();
+        view.secret = held.secret;
+        view.server = held.server;
+    }
+
+    fn check_out(&self, held: &mut Held, shared: &Shared, mut asked: CheckoutRequest, until: Option<u64>) -> Answer {
+        let session = match shared.session(held.server.as_ref(), until) {
+            Ok(session) => session,
+            Err(_) => return Answer::Unreachable,
+        };
+        held.server = Some(session.server_key());
+        // What was shown by a grant is not claimed by a position too: the server has said that its history is behind.
+        asked.seen = if asked.shown.is_some() { None } else { session.seen() };
+        let whole = if asked.wait_ms.is_some() { session.deadlines().waiting } else { session.deadlines().call };
+        let asked_now = if asked.wait_ms.is_some() && held.in_line.is_none() {
+            // Only the asking after the first is held: whoever begins to wait wants to see the place.
+            session.post_at_once("/v1/leases", &asked, within(session.deadlines().call, until))
+        } else {
+            session.post("/v1/leases", &asked, within(whole, until))
+        };
+        let answer: CheckoutAnswer = match asked_now {
+            Ok(answer) => answer,
+            Err(error) => return self.failed(held, shared, &session, error),
+        };
+        match answer {
+            CheckoutAnswer::Denied { position, denial } => {
+                session.saw(position);
+                let code = denial.code;
+                held.denial = Some(denial);
+                Answer::Denied { code }
+            }
+            CheckoutAnswer::Ended { position, reason, remaining_ms } => {
+                session.saw(position);
+                Answer::Ended { reason, remaining_ms }
+            }
+            CheckoutAnswer::Waiting { position, place, pool, gives_up_in_ms, first_due_ms } => {
+                session.saw(position);
+                held.in_line = Some(InLine {
+                    place,
+                    pool,
+                    gives_up_in: Duration::from_millis(gives_up_in_ms),
+                    first_due_in: first_due_ms.map(Duration::from_millis),
+                });
+                Answer::Waiting { place }
+            }
+            CheckoutAnswer::Granted { position, grant, remaining_ms, licenses } => {
+                match self.believe(shared, &session, &asked, &grant, &licenses, until) {
+                    Ok(verified) => {
+                        session.saw(position);
+                        let payload = verified.payload();
+                        let terms = Terms {
+                            // Only the time to live is signed and bounded by the license.
+                            remaining_ms: remaining_ms.min(payload.ttl_ms),
+                            ttl_ms: payload.ttl_ms,
+                            grace_ms: payload.grace_ms,
+                            entitled_until_ms: verified.entitled_until().map(|until| until.0),
+                        };
+                        let mut view = lock(&self.view);
+                        view.server_name = session.address().to_string();
+                        view.bundle = Some(bundle_of(&session, &grant, payload));
+                        view.grant = Some(payload.clone());
+                        drop(view);
+                        held.signed = Some(grant);
+                        Answer::Granted(terms)
+                    }
+                    Err(reason) => {
+                        held.distrust = Some(reason);
+                        Answer::Untrusted
+                    }
+                }
+            }
+        }
+    }
+
+    /// Verifies a grant. If it names a license that was installed since the trust exchange, once more from there.
+    fn believe(
+        &self,
+        shared: &Shared,
+        session: &Arc<Session>,
+        asked: &CheckoutRequest,
+        grant: &SignedGrant,
+        licenses: &[String],
+        until: Option<u64>,
+    ) -> Result<VerifiedGrant, Distrust> {
+        let expected =
+            GrantExpected { lease: asked.secret.lease_id(), nonce: asked.nonce.0, items: &asked.items, now: CivilMs(clock::now().wall_ms) };
+        let first = {
+            let mut trusted = session.trusted();
+            trusted.learn(licenses, shared.keys())?;
+            verify::grant(grant, &trusted, &expected)
+        };
+        if !matches!(first, Err(Distrust::UnknownLicense { .. })) {
+            return first;
+        }
+        shared.forget(session);
+        match shared.session(Some(&session.server_key()), until) {
+            Ok(fresh) => verify::grant(grant, &fresh.trusted(), &expected),
+            Err(_) => first,
+        }
+    }
+
+    fn renew(&self, held: &mut Held, shared: &Shared, mut request: RenewRequest, until: Option<u64>) -> Answer {
+        let session = match shared.session(held.server.as_ref(), until) {
+            Ok(session) => session,
+            Err(_) => return Answer::Unreachable,
+        };
+        request.seen = session.seen();
+        let path = format!("/v1/leases/{}/renew", held.secret.lease_id());
+        match session.post(&path, &request, within(session.deadlines().call, until)) {
+            Ok(RenewAnswer::Renewed { position, nonce, counter, remaining_ms, regrant }) => {
+                session.saw(position);
+                let ttl = lock(&self.view).grant.as_ref().map_or(0, |grant| grant.ttl_ms);
+                Answer::Renewed { counter, nonce: nonce.0, remaining_ms: remaining_ms.min(ttl), regrant }
+            }
+            Ok(RenewAnswer::Ended { position, reason, remaining_ms }) => {
+                session.saw(position);
+                Answer::Ended { reason, remaining_ms }
+            }
+            Err(error) => self.failed(held, shared, &session, error),
+        }
+    }
+
+    fn give_back(&self, held: &mut Held, shared: &Shared, until: Option<u64>) -> Answer {
+        let session = match shared.session(held.server.as_ref(), until) {
+            Ok(session) => session,
+            Err(_) => return Answer::Unreachable,
+        };
+        let path = format!("/v1/leases/{}/release", held.secret.lease_id());
+        match session.post::<ReleaseAnswer>(&path, &SecretRequest { secret: held.secret }, within(session.deadlines().call, until)) {
+            Ok(answer) => {
+                session.saw(answer.position);
+                Answer::Released
+            }
+            Err(error) => self.failed(held, shared, &session, error),
+        }
+    }
+
+    fn failed(&self, held: &mut Held, shared: &Shared, session: &Arc<Session>, error: CallError) -> Answer {
+        match error {
+            CallError::Problem(problem) => {
+                if problem.code == ErrorCode::RolledBack {
+                    session.forget_seen();
+                }
+                let (code, retry_after_ms) = (problem.code, problem.retry_after_ms);
+                held.problem = Some(*problem);
+                Answer::Refused { code, retry_after_ms }
+            }
+            CallError::BadAnswer(_) | CallError::Unreachable(_) => {
+                // A new connection begins with the whole proof again, and may find the server elsewhere.
+                shared.forget(session);
+                Answer::Unreachable
+            }
+        }
+    }
+
+    fn tell(&self, held: &mut Held, notice: &Notice) {
+        let callbacks = &self.wish.callbacks;
+        let ms = |ms: &u64| Duration::from_millis(*ms);
+        match notice {
+            Notice::Ending { reason, ends_in_ms } => {
+                call(&callbacks.on_late, || Warning::Ending { reason: *reason, ends_in: ms(ends_in_ms) });
+            }
+            Notice::Grace { ends_in_ms } => call(&callbacks.on_late, || Warning::Grace { ends_in: ms(ends_in_ms) }),
+            Notice::Late { ends_in_ms } => call(&callbacks.on_late, || Warning::Late { ends_in: ms(ends_in_ms) }),
+            Notice::Regaining { gives_up_in_ms } => {
+                call(&callbacks.on_late, || Warning::Regaining { gives_up_in: ms(gives_up_in_ms) });
+            }
+            Notice::Lost(cause) => {
+                let error = held.error(*cause);
+                call(&callbacks.on_lost, || error);
+            }
+            Notice::Regained { .. } => call(&callbacks.on_regained, || ()),
+            Notice::Waiting { .. } => {
+                if let Some(in_line) = held.in_line {
+                    call(&callbacks.on_waiting, || in_line);
+                }
+            }
+            Notice::Released { confirmed } => held.release_confirmed = *confirmed,
+            Notice::Denied { .. } | Notice::Failed(_) | Notice::Granted => {}
+        }
+    }
+
+    fn idle_ms(&self) -> Option<u64> {
+        match self.idle_since.load(Ordering::Relaxed) {
+            0 => None,
+            since => Some(clock::now().boot_ms.saturating_sub(since - 1)),
+        }
+    }
+
+    /// Lease ids that a presence connection may stand for: granted with the vendor's permission and held now.
+    pub(crate) fn present(&self, now: Now) -> Option<(ServerKey, Secret)> {
+        let view = lock(&self.view);
+        let wanted =
+            view.keeper.promised(now) && view.grant.as_ref().is_some_and(|grant| grant.presence && grant.lease == view.secret.lease_id());
+        wanted.then_some(())?;
+        Some((view.server?, view.secret))
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<u64> {
+        if self.release_wanted.load(Ordering::Acquire) && !matches!(lock(&self.view).keeper.phase(), Phase::Releasing | Phase::Released) {
+            return Some(0);
+        }
+        lock(&self.view).keeper.next_wake()
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        lock(&self.view).keeper.phase()
+    }
+
+    /// Milliseconds until the application must be told something, whatever happens.
+    pub(crate) fn must_look_in_ms(&self, now: Now) -> Option<u64> {
+        let view = lock(&self.view);
+        matches!(view.keeper.phase(), Phase::Held | Phase::Late | Phase::Grace | Phase::Regaining).then(|| view.keeper.promise_left_ms(now))
+    }
+}
+
+impl Held {
+    /// The failure with the server's own words, where they belong to it.
+    pub(crate) fn error(&self, cause: Failure) -> Error {
+        match (cause, &self.denial, &self.problem, &self.distrust) {
+            (Failure::Denied(code), Some(denial), _, _) if denial.code == code => Error::denied(denial.clone()),
+            (Failure::Refused(code), _, Some(problem), _) if problem.code == code => Error::problem(problem),
+            (Failure::Untrusted, _, _, Some(reason)) => Error::distrust(reason),
+            _ => Error::failure(cause),
+        }
+    }
+}
+
+/// A panic of the application's callback must not end the renewals.
+fn call<T>(callback: &Option<Callback<T>>, value: impl FnOnce() -> T) {
+    if let Some(callback) = callback {
+        let value = value();
+        let _ = catch_unwind(AssertUnwindSafe(|| callback(value)));
+    }
+}
+
+fn bundle_of(session: &Session, signed: &SignedGrant, payload: &GrantPayload) -> Bundle {
+    let used = |hash: &[u8; 32]| payload.items.iter().flat_map(|item| &item.from).any(|from| from.license.0 == *hash);
+    let licenses = session
+        .trusted()
+        .licenses()
+        .iter()
+        .filter(|license| used(license.hash().as_bytes()))
+        .map(|license| String::from_utf8_lossy(&license.note().to_file_bytes()).into_owned())
+        .collect();
+    Bundle { signed: signed.clone(), licenses }
+}
+
+/// Seats that this program holds. Renewed in the background; given back when this is dropped.
+pub struct Seat {
+    pub(crate) core: Arc<SeatCore>,
+    pub(crate) shared: Arc<Shared>,
+    /// Keeps the client alive, whose end waits for releases.
+    pub(crate) _client: crate::client::Client,
+}
+
+impl Seat {
+    /// Whether the program may use the feature at this moment: in a promised right, in grace, or within the seconds after a wake in which the
+    /// seat is regained. Costs no call.
+    #[must_use]
+    pub fn may_run(&self) -> bool {
+        lock(&self.core.view).keeper.may_run(clock::now())
+    }
+
+    /// Whether the server promises the seat at this moment.
+    #[must_use]
+    pub fn is_promised(&self) -> bool {
+        lock(&self.core.view).keeper.promised(clock::now())
+    }
+
+    /// For how long the program may run without another answer of the server, grace included.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        Duration::from_millis(lock(&self.core.view).keeper.left_ms(clock::now()))
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.core.phase()
+    }
+
+    /// The lease's public name, for support and logs. Knowing it lets nobody act.
+    #[must_use]
+    pub fn lease(&self) -> LeaseId {
+        lock(&self.core.view).secret.lease_id()
+    }
+
+    /// The lease's secret: whoever knows it can renew and release. For a lease file that only its owner may read.
+    #[must_use]
+    pub fn secret(&self) -> Secret {
+        lock(&self.core.view).secret
+    }
+
+    /// The verified grant.
+    #[must_use]
+    pub fn grant(&self) -> Option<GrantPayload> {
+        lock(&self.core.view).grant.clone()
+    }
+
+    /// The server's key.
+    #[must_use]
+    pub fn server_key(&self) -> Option<ServerKey> {
+        lock(&self.core.view).server
+    }
+
+    /// The server as it was named.
+    #[must_use]
+    pub fn server_name(&self) -> String {
+        lock(&self.core.view).server_name.clone()
+    }
+
+    /// Proof of the grant that anyone with the vendor's keys can verify later ([`verify::bundle`]).
+    #[must_use]
+    pub fn proof(&self) -> Option<Bundle> {
+        lock(&self.core.view).bundle.clone()
+    }
+
+    /// The vendor's own data from the entitlements that the seat is charged to.
+    #[must_use]
+    pub fn vendor_data(&self) -> Vec<String> {
+        lock(&self.core.view).grant.as_ref().map(|grant| grant.vendor_data.clone()).unwrap_or_default()
+    }
+
+    /// Says since when the program's user has been idle, or with `None` that idleness is unknown. Shown to administrators.
+    pub fn set_idle_for(&self, idle: Option<Duration>) {
+        let since = idle.map_or(0, |idle| {
+            let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+            clock::now().boot_ms.saturating_sub(idle) + 1
+        });
+        self.core.idle_since.store(since, Ordering::Relaxed);
+    }
+
+    /// Gives the seat back and waits for the server's word, at most `within`. Dropping the seat does the same without waiting.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutcomeUnknown`] if no server confirmed it in time. It is tried on in the background; at the latest the server frees the
+    /// seat at the end of its time to live.
+    pub fn release(self, within: Duration) -> Result<(), Error> {
+        self.core.release_wanted.store(true, Ordering::Release);
+        if self.shared.wait_released(&self.core, within) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::OutcomeUnknown, "release_unconfirmed", "no server confirmed the release", true)
+            .with_hint("the server frees the seat by itself when its time to live is over"))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.core.release_wanted.store(true, Ordering::Release);
+        self.shared.wake();
+    }
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat").field("lease", &self.lease()).field("phase", &self.phase()).finish_non_exhaustive()
+    }
+}

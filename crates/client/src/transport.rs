@@ -1,0 +1,506 @@
+//! From a list of servers to one that proved itself, and calls to it. Blocking; ureq carries HTTP/1.1 over our own sockets and TLS.
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::SocketAddr,
+    os::fd::AsFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use triquest_license::{ServerKey, VerifierKeys};
+use triquest_wire::{
+    Bytes32, ErrorCode, Position, Problem, Retry,
+    limits::ANSWER_BYTES_MAX,
+    trust::{TrustAnswer, TrustRequest},
+};
+use ureq::{
+    Agent, Body,
+    http::{self, Response},
+    unversioned::{
+        resolver::{ResolvedSocketAddrs, Resolver},
+        transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport},
+    },
+};
+
+use crate::{
+    address::{ServerAddress, ServerList},
+    clock, dial,
+    limits::{ANSWER_HEADER_BYTES_MAX, CALL_MS_MAX, CONNECT_MS_MAX, DEAD_SERVER_MS, WAITING_CALL_MS_MAX},
+    tls::{self, Pin, TlsStream},
+    verify::{self, Distrust, TrustExpected, TrustedServer},
+};
+
+/// How long things may take. Tests make them short.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines {
+    /// Name, connection, handshake and trust exchange with one server.
+    pub(crate) connect: Duration,
+    /// The next server is tried after so long.
+    pub(crate) dead: Duration,
+    /// One call.
+    pub(crate) call: Duration,
+    /// One call of a checkout that waits in line.
+    pub(crate) waiting: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_millis(CONNECT_MS_MAX),
+            dead: Duration::from_millis(DEAD_SERVER_MS),
+            call: Duration::from_millis(CALL_MS_MAX),
+            waiting: Duration::from_millis(WAITING_CALL_MS_MAX),
+        }
+    }
+}
+
+/// Why one server could not be used. Kept alphabetical.
+#[derive(Clone, Debug)]
+pub(crate) enum Rejected {
+    /// It answered, but not as a TriQuest LM server that serves this vendor.
+    NotTrusted(Distrust),
+    /// It refused the trust exchange.
+    Refused(Box<Problem>),
+    /// No connection or no answer.
+    Unreachable(String),
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotTrusted(reason) => write!(f, "{reason}"),
+            Self::Refused(problem) => f.write_str(&problem.detail),
+            Self::Unreachable(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// Why a call gave no outcome. Kept alphabetical.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// An answer that is none of this protocol.
+    BadAnswer(String),
+    /// The server refused.
+    Problem(Box<Problem>),
+    /// No connection, no answer, or half an answer.
+    Unreachable(String),
+}
+
+/// A server that proved itself, over connections that end at it.
+pub(crate) struct Session {
+    agent: Agent,
+    address: ServerAddress,
+    peer: SocketAddr,
+    pin: Arc<Pin>,
+    trusted: Mutex<TrustedServer>,
+    seen: Arc<Seen>,
+    deadlines: Deadlines,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("address", &self.address).field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// The highest position that each server has shown, over all connections to it.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(Mutex<BTreeMap<ServerKey, Position>>);
+
+impl Seen {
+    fn positions(&self) -> MutexGuard<'_, BTreeMap<ServerKey, Position>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, server: &ServerKey) -> Option<Position> {
+        self.positions().get(server).copied()
+    }
+
+    fn note(&self, server: ServerKey, position: Position) {
+        let mut positions = self.positions();
+        let old = positions.entry(server).or_insert(position);
+        // Another history begins anew; within one, only forward.
+        if old.lineage != position.lineage || (old.epoch, old.index) < (position.epoch, position.index) {
+            *old = position;
+        }
+    }
+
+    fn forget(&self, server: &ServerKey) {
+        self.positions().remove(server);
+    }
+}
+
+/// Whom to ask, and what they must prove.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    pub(crate) seen: Arc<Seen>,
+    pub(crate) servers: ServerList,
+    pub(crate) keys: VerifierKeys,
+    pub(crate) any_server: bool,
+    pub(crate) deadlines: Deadlines,
+}
+
+impl Directory {
+    /// The first server of the list, in its order, that proves itself and that `wanted` accepts. A dead one costs no more than the time after which the next
+    /// one is tried beside it. On failure, why each one is no use.
+    pub(crate) fn open(&self, skip: &[ServerAddress], wanted: Option<&ServerKey>) -> Result<Arc<Session>, Vec<(ServerAddress, Rejected)>> {
+        let servers: Vec<ServerAddress> = self.servers.as_slice().iter().filter(|server| !skip.contains(server)).cloned().collect();
+        if let [server] = servers.as_slice() {
+            return self.open_one(server, wanted).map(Arc::new).map_err(|reason| vec![(server.clone(), reason)]);
+        }
+        let (sender, receiver) = mpsc::channel();
+        let mut rejected = Vec::new();
+        let mut started = 0;
+        while rejected.len() < servers.len() {
+            if let Some(server) = servers.get(started) {
+                let (sender, server, directory, wanted) = (sender.clone(), server.clone(), self.clone(), wanted.copied());
+                started += 1;
+                let spawned = thread::Builder::new().name("triquest-lm connect".into()).spawn(move || {
+                    let outcome = directory.open_one(&server, wanted.as_ref());
+                    // Nobody listens any more if another one was faster.
+                    let _ = sender.send((server, outcome));
+                });
+                if let Err(error) = spawned {
+                    return Err(vec![(servers[started - 1].clone(), Rejected::Unreachable(error.to_string()))]);
+                }
+            }
+            let patience = if started < servers.len() { self.deadlines.dead } else { self.deadlines.connect + self.deadlines.dead };
+            match receiver.recv_timeout(patience) {
+                Ok((_, Ok(session))) => return Ok(Arc::new(session)),
+                Ok((server, Err(reason))) => rejected.push((server, reason)),
+                Err(_) if started < servers.len() => {}
+                Err(_) => break,
+            }
+        }
+        rejected.sort_by_key(|(server, _)| servers.iter().position(|listed| listed == server));
+        Err(rejected)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a connection's deadline, no right of a lease")]
+    fn open_one(&self, server: &ServerAddress, wanted: Option<&ServerKey>) -> Result<Session, Rejected> {
+        let deadline = Instant::now() + self.deadlines.connect;
+        let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let unreachable = |error: io::Error| Rejected::Unreachable(explain(&error));
+        let addresses = dial::resolve(server, left()).map_err(unreachable)?;
+        let socket = dial::connect(&addresses, left()).map_err(unreachable)?;
+        let peer = socket.peer_addr().map_err(unreachable)?;
+        let pin = Arc::new(Pin::default());
+        let stream = TlsStream::handshake(tls::config(pin.clone()), &pin, server.host(), socket, left())
+            .map_err(|error| Rejected::Unreachable(format!("{peer} is open, but no TLS 1.3 server answers: {}", explain(&error))))?;
+        let tls_spki = stream.spki;
+        let agent = agent(server, peer, pin.clone(), stream, self.deadlines.connect);
+        let nonce = clock::random();
+        let request = TrustRequest { vendor_keys: verify::vendor_keys(&self.keys), nonce: Bytes32(nonce), tls_spki: Bytes32(tls_spki) };
+        let url = format!("https://{}/v1/trust", server.authority());
+        let answer: TrustAnswer = call_json(&agent, "POST", &url, &request, left()).map_err(|error| match error {
+            CallError::Problem(problem) => Rejected::Refused(problem),
+            CallError::BadAnswer(reason) => Rejected::Unreachable(format!("what answers on {peer} is no TriQuest LM server: {reason}")),
+            CallError::Unreachable(reason) => Rejected::Unreachable(reason),
+        })?;
+        let expected = TrustExpected { keys: &self.keys, nonce, tls_spki, any_server: self.any_server };
+        let trusted = verify::trust(&answer, &expected).map_err(Rejected::NotTrusted)?;
+        if let Some(wanted) = wanted
+            && trusted.server_key() != wanted
+        {
+            return Err(Rejected::Unreachable(format!("{} is another server than the one that holds the seat", trusted.server_key())));
+        }
+        Ok(Session {
+            agent,
+            address: server.clone(),
+            peer,
+            pin,
+            trusted: Mutex::new(trusted),
+            seen: self.seen.clone(),
+            deadlines: self.deadlines,
+        })
+    }
+}
+
+impl Session {
+    /// The server's name as it was given.
+    pub(crate) fn address(&self) -> &ServerAddress {
+        &self.address
+    }
+
+    /// The address that answered.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The key that the TLS connections are pinned to.
+    pub(crate) fn pin(&self) -> &Arc<Pin> {
+        &self.pin
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo that the first handshake proved.
+    pub(crate) fn tls_spki(&self) -> [u8; 32] {
+        self.pin.held().expect("a session begins with a handshake, which fixes the pin")
+    }
+
+    pub(crate) fn deadlines(&self) -> &Deadlines {
+        &self.deadlines
+    }
+
+    /// What the server proved.
+    pub(crate) fn trusted(&self) -> MutexGuard<'_, TrustedServer> {
+        self.trusted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn server_key(&self) -> ServerKey {
+        *self.trusted().server_key()
+    }
+
+    /// The highest position that this server has shown.
+    pub(crate) fn seen(&self) -> Option<Position> {
+        self.seen.of(&self.server_key())
+    }
+
+    /// Remembers a position if it is the highest.
+    pub(crate) fn saw(&self, position: Position) {
+        self.seen.note(self.server_key(), position);
+    }
+
+    /// After the server said that its history is behind: what was seen is shown by grants, not by positions.
+    pub(crate) fn forget_seen(&self) {
+        self.seen.forget(&self.server_key());
+    }
+
+    /// `POST` of JSON within `limit`.
+    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize, limit: Duration) -> Result<T, CallError> {
+        call_json(&self.agent, "POST", &format!("https://{}{path}", self.address.authority()), body, limit)
+    }
+
+    /// A checkout whose place in line is told at once rather than held until it changes.
+    pub(crate) fn post_at_once<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize, limit: Duration) -> Result<T, CallError> {
+        let body = serde_json::to_vec(body).map_err(|error| CallError::BadAnswer(error.to_string()))?;
+        let request = http::Request::post(format!("https://{}{path}", self.address.authority()))
+            .header("accept", "application/json")
+            .header("content-type", "application/json")
+            .header("prefer", "wait=0")
+            .body(body)
+            .map_err(|error| CallError::BadAnswer(error.to_string()))?;
+        let request = self.agent.configure_request(request).timeout_global(Some(limit)).build();
+        read_answer(self.agent.run(request).map_err(unreachable)?)
+    }
+
+    /// `GET` of JSON.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
+        let url = format!("https://{}{path}", self.address.authority());
+        let response = run_json(&self.agent, "GET", &url, None, Some(self.deadlines.call)).map_err(unreachable)?;
+        read_answer(response)
+    }
+
+    /// Interrupts every call under way; the session is of no use afterwards.
+    pub(crate) fn shut_down(&self) {
+        self.agent.clone().shutdown();
+    }
+}
+
+fn call_json<T: DeserializeOwned>(agent: &Agent, method: &str, url: &str, body: &impl Serialize, limit: Duration) -> Result<T, CallError> {
+    let body = serde_json::to_vec(body).map_err(|error| CallError::BadAnswer(error.to_string()))?;
+    read_answer(run_json(agent, method, url, Some(&body), Some(limit)).map_err(unreachable)?)
+}
+
+fn read_answer<T: DeserializeOwned>(mut response: Response<Body>) -> Result<T, CallError> {
+    let status = response.status().as_u16();
+    let body = read_body(&mut response, ANSWER_BYTES_MAX).map_err(unreachable)?;
+    if status == 200 {
+        return serde_json::from_slice(&body).map_err(|error| CallError::BadAnswer(error.to_string()));
+    }
+    match problem(&body) {
+        Some(problem) => Err(CallError::Problem(Box::new(problem))),
+        None => Err(CallError::BadAnswer(format!("status {status}"))),
+    }
+}
+
+/// Reads a problem document. A code of a newer server counts as what it says about a retry.
+fn problem(body: &[u8]) -> Option<Problem> {
+    #[derive(Deserialize)]
+    struct Loose {
+        code: serde_json::Value,
+        #[serde(default)]
+        title: String,
+        #[serde(default)]
+        detail: String,
+        retry: Retry,
+        #[serde(default)]
+        hint: String,
+        retry_after_ms: Option<u64>,
+    }
+    let loose: Loose = serde_json::from_slice(body).ok()?;
+    let code = serde_json::from_value(loose.code).unwrap_or(match loose.retry {
+        Retry::SameId => ErrorCode::Overloaded,
+        Retry::Never | Retry::NewRequest => ErrorCode::BadRequest,
+    });
+    let mut problem = Problem::new(code, if loose.detail.is_empty() { loose.title } else { loose.detail }).hint(loose.hint);
+    problem.retry_after_ms = loose.retry_after_ms;
+    Some(problem)
+}
+
+fn unreachable(error: ureq::Error) -> CallError {
+    match error {
+        ureq::Error::BodyExceedsLimit(limit) => CallError::BadAnswer(format!("an answer of more than {limit} bytes")),
+        ureq::Error::LargeResponseHeader(..) => CallError::BadAnswer("endless headers".into()),
+        other => CallError::Unreachable(explain(&io_error(other))),
+    }
+}
+
+/// One request with a JSON body, or without any.
+pub(crate) fn run_json(
+    agent: &Agent,
+    method: &str,
+    url: &str,
+    body: Option<&[u8]>,
+    limit: Option<Duration>,
+) -> Result<Response<Body>, ureq::Error> {
+    let builder = http::Request::builder().method(method).uri(url).header("accept", "application/json");
+    match body {
+        Some(body) => {
+            let request = builder.header("content-type", "application/json").body(body)?;
+            agent.run(agent.configure_request(request).timeout_global(limit).build())
+        }
+        None => agent.run(agent.configure_request(builder.body(())?).timeout_global(limit).build()),
+    }
+}
+
+/// The body, if it is not larger than `limit`.
+pub(crate) fn read_body(response: &mut Response<Body>, limit: usize) -> Result<Vec<u8>, ureq::Error> {
+    response.body_mut().with_config().limit(limit as u64).read_to_vec()
+}
+
+/// As an I/O error, with its kind where there is one.
+pub(crate) fn io_error(error: ureq::Error) -> io::Error {
+    match error {
+        ureq::Error::Io(error) => error,
+        ureq::Error::Timeout(_) => io::ErrorKind::TimedOut.into(),
+        other => io::Error::other(other),
+    }
+}
+
+/// In words for people.
+pub(crate) fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::TimedOut => "no answer in time; a firewall may drop the packets".into(),
+        io::ErrorKind::ConnectionRefused => "connection refused; nothing listens there".into(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => "the connection was closed".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn agent(server: &ServerAddress, peer: SocketAddr, pin: Arc<Pin>, first: TlsStream, connect: Duration) -> Agent {
+    let config = Agent::config_builder()
+        .https_only(true)
+        // HTTPS_PROXY and its like would hand the connection to whoever set the environment.
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .max_response_header_size(ANSWER_HEADER_BYTES_MAX)
+        .input_buffer_size(ANSWER_HEADER_BYTES_MAX * 2)
+        .output_buffer_size(ANSWER_HEADER_BYTES_MAX)
+        .max_idle_connections(2)
+        .max_idle_connections_per_host(2)
+        .max_idle_age(Duration::from_millis(triquest_wire::limits::IDLE_MS_MAX / 2))
+        .user_agent(concat!("triquest-client/", env!("CARGO_PKG_VERSION")))
+        .build();
+    let connector = PinnedConnector { host: server.host().to_owned(), pin, first: Mutex::new(Some(first)), connect };
+    Agent::with_parts(config, connector, Fixed(peer))
+}
+
+/// The address was found by our own race; the agent stays with it.
+#[derive(Debug)]
+struct Fixed(SocketAddr);
+
+impl Resolver for Fixed {
+    fn resolve(&self, _: &http::Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut addresses = self.empty();
+        addresses.push(self.0);
+        Ok(addresses)
+    }
+}
+
+/// Opens connections that the pin accepts; the first is the one that the handshake of the trust exchange made.
+#[derive(Debug)]
+struct PinnedConnector {
+    host: String,
+    pin: Arc<Pin>,
+    first: Mutex<Option<TlsStream>>,
+    connect: Duration,
+}
+
+impl<In: Transport> Connector<In> for PinnedConnector {
+    type Out = PinnedTransport;
+
+    fn connect(&self, details: &ConnectionDetails<'_>, _: Option<In>) -> Result<Option<Self::Out>, ureq::Error> {
+        let limit = if details.timeout.after.is_not_happening() { self.connect } else { (*details.timeout.after).min(self.connect) };
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stream = match first {
+            Some(stream) => stream,
+            None => {
+                let socket = dial::connect(&details.addrs, limit)?;
+                TlsStream::handshake(tls::config(self.pin.clone()), &self.pin, &self.host, socket, limit)?
+            }
+        };
+        let mut transport =
+            PinnedTransport { stream, buffers: LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size()) };
+        let socket = Arc::downgrade(transport.stream.timed().socket());
+        (details.register_shutdown)(socket)?;
+        Ok(Some(transport))
+    }
+}
+
+#[derive(Debug)]
+struct PinnedTransport {
+    stream: TlsStream,
+    buffers: LazyBuffers,
+}
+
+fn limit(timeout: &NextTimeout) -> Option<Duration> {
+    (!timeout.after.is_not_happening()).then(|| *timeout.after)
+}
+
+impl Transport for PinnedTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.stream.timed().set_deadline(limit(&timeout));
+        let sent =
+            io::Write::write_all(&mut self.stream, &self.buffers.output()[..amount]).and_then(|()| io::Write::flush(&mut self.stream));
+        sent.map_err(|error| reason(error, &timeout))
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.stream.timed().set_deadline(limit(&timeout));
+        let amount = match io::Read::read(&mut self.stream, self.buffers.input_append_buf()) {
+            Ok(amount) => amount,
+            Err(error) => return Err(reason(error, &timeout)),
+        };
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        is_idle(&**self.stream.timed().socket())
+    }
+
+    fn is_tls(&self) -> bool {
+        true
+    }
+}
+
+fn reason(error: io::Error, timeout: &NextTimeout) -> ureq::Error {
+    if error.kind() == io::ErrorKind::TimedOut { ureq::Error::Timeout(timeout.reason) } else { ureq::Error::Io(error) }
+}
+
+/// Whether a connection that waits for its next request is still good: no end and no byte has come.
+pub(crate) fn is_idle(socket: impl AsFd) -> bool {
+    let mut byte = [0u8; 1];
+    let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+    matches!(rustix::net::recv(socket, &mut byte, flags), Err(rustix::io::Errno::AGAIN))
+}

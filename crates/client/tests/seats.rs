@@ -1,0 +1,327 @@
+//! The client as a program uses it, against the double: servers in a list, places in line, callbacks, presence, release.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    net::TcpListener,
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use support::{Ask, Double, Reply, World, closed_port, identity, problem};
+use triquest_client::{Cancel, Client, ClientBuilder, ErrorKind, Phase, Warning};
+
+const SHORT: Duration = Duration::from_millis(600);
+const STEP: Duration = Duration::from_secs(30);
+
+fn client(world: &World, servers: impl Into<String>) -> ClientBuilder {
+    Client::builder().servers(servers).verifier_keys(world.keys()).connect_timeout(SHORT).call_timeout(SHORT)
+}
+
+fn bodies(double: &Double, of: &str) -> Vec<Value> {
+    let log = double.log.lock().unwrap();
+    log.iter().filter(|ask| ask.path.ends_with(of)).map(|ask| serde_json::from_slice(&ask.body).unwrap()).collect()
+}
+
+/// A double whose lease answers a test may replace; `None` lets the honest one answer.
+fn bent(world: &World, bend: impl Fn(&Ask) -> Option<Reply> + Send + Sync + 'static) -> Double {
+    let world = world.clone();
+    Double::start(&identity(), move |ask| bend(ask).unwrap_or_else(|| world.honest(ask)))
+}
+
+#[test]
+fn a_seat_is_taken_and_given_back() {
+    let world = World::new();
+    let double = Double::honest(&world);
+    let client = client(&world, double.name()).project("apollo").connect().unwrap();
+    let seat = client.checkout("cad").version("12.4").seats(2).and("sim").take().unwrap();
+    assert!(seat.may_run() && seat.is_promised());
+    assert_eq!(seat.phase(), Phase::Held);
+    assert!(seat.left() > Duration::from_secs(290));
+    assert_eq!(seat.server_key(), Some(world.server_key()));
+    let grant = seat.grant().unwrap();
+    assert_eq!((grant.items[0].seats, grant.items[1].seats), (2, 1));
+    // What was granted can be proved later.
+    triquest_client::verify::bundle(&seat.proof().unwrap(), &[world.vendor.verifier_key().clone()], None, false).unwrap();
+
+    let asked = &bodies(&double, "/v1/leases")[0];
+    assert_eq!(asked["items"][0], json!({"feature": "cad", "version": "12.4", "seats": 2}));
+    assert_eq!(asked["holder"]["project"], "apollo");
+    assert!(asked["holder"]["process"].as_str().unwrap().starts_with(&format!("{}:", std::process::id())));
+    let lease = seat.lease().to_string();
+    seat.release(STEP).unwrap();
+    assert_eq!(world.seats.lock().unwrap().released, [lease]);
+}
+
+#[test]
+fn a_dropped_seat_is_given_back_before_the_last_handle_is_gone() {
+    let world = World::new();
+    let double = Double::honest(&world);
+    let client = client(&world, double.name()).build().unwrap();
+    let seat = client.checkout("cad").take().unwrap();
+    drop(client);
+    drop(seat);
+    assert!(world.seats.lock().unwrap().held.is_empty());
+}
+
+#[test]
+fn a_denial_brings_its_numbers_and_says_whether_later_may_help() {
+    let world = World::new();
+    world.seats.lock().unwrap().total = 1;
+    let double = Double::honest(&world);
+    let client = client(&world, double.name()).build().unwrap();
+    let _held = client.checkout("cad").take().unwrap();
+    let error = client.checkout("cad").take().unwrap_err();
+    assert_eq!((error.kind(), error.code(), error.may_help_later()), (ErrorKind::Denied, "no_seat_free", true));
+    assert_eq!((error.denial().unwrap().pool.used, error.denial().unwrap().pool.total), (1, 1));
+    assert_eq!(error.explanation(), "no seat of cad is free (1 of 1 in use)");
+}
+
+#[test]
+fn what_no_server_could_grant_is_told_without_asking() {
+    let world = World::new();
+    let client = client(&world, format!("127.0.0.1:{}", closed_port())).build().unwrap();
+    for checkout in [
+        client.checkout(""),
+        client.checkout("c d"),
+        client.checkout("cad").seats(0),
+        client.checkout("cad").version("new"),
+        client.checkout("cad").and("cad"),
+    ] {
+        assert_eq!(checkout.take().unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    assert_eq!(client.checkout("cad").take().unwrap_err().kind(), ErrorKind::NoServer);
+}
+
+#[test]
+fn servers_are_asked_in_order_and_a_dead_one_costs_little() {
+    let world = World::new();
+    let double = Double::honest(&world);
+    // Nobody listens; a listener that never answers; the real one.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let list = format!("127.0.0.1:{},127.0.0.1:{},{}", closed_port(), silent.local_addr().unwrap().port(), double.name());
+    let client = Client::builder().servers(list).verifier_keys(world.keys()).build().unwrap();
+    // The silent one has ten seconds, and the next is tried beside it after two.
+    let (sender, done) = mpsc::channel();
+    std::thread::spawn(move || sender.send(client.checkout("cad").take().map(drop)));
+    done.recv_timeout(Duration::from_secs(8)).expect("a dead server costs at most two seconds").unwrap();
+}
+
+#[test]
+fn a_server_without_a_free_seat_gives_way_to_the_next() {
+    let world = World::new();
+    let full = World { seats: Arc::default(), ..world.clone() };
+    let other = World { server: triquest_license::SigningKey::from_seed([3; 32]), seats: Arc::default(), ..world.clone() };
+    other.seats.lock().unwrap().total = 1;
+    let servers = format!("[\"{}\"]", other.server_key());
+    let other = World { licenses: vec![support::note("ACME-2", &[&world.vendor], &servers, support::CAD)], ..other };
+    let (first, second) = (Double::honest(&full), Double::honest(&other));
+    let client = client(&world, format!("{},{}", first.name(), second.name())).build().unwrap();
+    let seat = client.checkout("cad").take().unwrap();
+    assert_eq!(seat.server_key(), Some(other.server_key()));
+    // Each server was asked under a secret of its own.
+    assert_ne!(bodies(&first, "/v1/leases")[0]["secret"], bodies(&second, "/v1/leases")[0]["secret"]);
+    let error = client.checkout("cad").take().unwrap_err();
+    assert_eq!(error.code(), "no_seat_free");
+}
+
+#[test]
+fn whoever_waits_sees_the_place_at_once_and_asks_again_with_the_same_attempt() {
+    let world = World::new();
+    let times = Arc::new(Mutex::new(0));
+    let double = bent(&world, move |ask| {
+        let mut times = times.lock().unwrap();
+        (ask.path == "/v1/leases" && *times < 2).then(|| {
+            *times += 1;
+            Reply::json(&json!({
+                "outcome": "waiting", "position": {"lineage": "07".repeat(16), "epoch": 1, "index": 6}, "place": 3 - *times,
+                "pool": {"total": 1, "used": 1, "lingering": 0, "reserved_idle": 0, "free": 0, "over": 0, "queued": 2},
+                "gives_up_in_ms": 60000, "first_due_ms": 1000,
+            }))
+        })
+    });
+    let (sender, places) = mpsc::channel();
+    let client = client(&world, double.name()).on_waiting(move |line| sender.send(line.place).unwrap()).build().unwrap();
+    drop(client.checkout("cad").wait(Duration::from_secs(60)).take().unwrap());
+    assert_eq!(places.try_iter().collect::<Vec<_>>(), [2, 1]);
+    let asked = bodies(&double, "/v1/leases");
+    assert_eq!(asked.len(), 3);
+    assert!(asked.iter().all(|ask| ask["attempt"] == 1 && ask["secret"] == asked[0]["secret"] && ask["wait_ms"] == 60_000));
+    assert!(asked[0]["nonce"] != asked[1]["nonce"]);
+}
+
+#[test]
+fn a_cancelled_wait_ends_at_once_and_the_place_is_given_back() {
+    let world = World::new();
+    let (held, is_held) = mpsc::channel::<()>();
+    let double = bent(&world, move |ask| {
+        (ask.path == "/v1/leases").then(|| {
+            held.send(()).unwrap();
+            // Held by the server: nothing comes.
+            Reply::Raw(vec![])
+        })
+    });
+    let client = Client::builder().servers(double.name()).verifier_keys(world.keys()).build().unwrap();
+    let cancel = Cancel::new();
+    let (waiting, by_hand) = (client.clone(), cancel.clone());
+    let waits = std::thread::spawn(move || waiting.checkout("cad").wait(STEP).cancel(&by_hand).take().map(drop));
+    is_held.recv_timeout(STEP).unwrap();
+    cancel.cancel();
+    // Its handle of the client is gone with it: the one here is the last, whose end waits for the release.
+    assert_eq!(waits.join().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+    drop(client);
+    assert_eq!(world.seats.lock().unwrap().released.len(), 1);
+}
+
+#[test]
+fn a_program_hears_that_its_seat_is_late_in_grace_lost_and_regained() {
+    // Times to live far below what a real server grants, so that the test is short; the vendor permits grace.
+    let world = World { ttl_ms: 1_500, grace_ms: 2_500, ..World::new() };
+    let dark = Arc::new(Mutex::new(false));
+    let is_dark = dark.clone();
+    let honest = world.clone();
+    let double = Double::start(&identity(), move |ask| if *is_dark.lock().unwrap() { Reply::Close } else { honest.honest(ask) });
+    let (sender, heard) = mpsc::channel();
+    let (late, lost, regained) = (sender.clone(), sender.clone(), sender);
+    let client = client(&world, double.name())
+        .on_late(move |warning| {
+            let word = match warning {
+                Warning::Late { .. } => "late",
+                Warning::Grace { .. } => "grace",
+                Warning::Regaining { .. } => "regaining",
+                _ => "other",
+            };
+            late.send(word.to_owned()).unwrap();
+        })
+        .on_lost(move |why| lost.send(format!("lost {}", why.code())).unwrap())
+        .on_regained(move || regained.send("regained".into()).unwrap())
+        .build()
+        .unwrap();
+    let seat = client.checkout("cad").take().unwrap();
+    *dark.lock().unwrap() = true;
+    for expected in ["late", "grace", "lost outcome_unknown"] {
+        assert_eq!(heard.recv_timeout(STEP).unwrap(), expected);
+    }
+    assert!(!seat.may_run());
+    *dark.lock().unwrap() = false;
+    assert_eq!(heard.recv_timeout(STEP).unwrap(), "regained");
+    assert!(seat.may_run() && seat.is_promised());
+}
+
+#[test]
+fn a_callback_that_panics_does_not_end_the_renewals() {
+    let world = World { ttl_ms: 900, ..World::new() };
+    let dark = Arc::new(Mutex::new(false));
+    let is_dark = dark.clone();
+    let honest = world.clone();
+    let double = Double::start(&identity(), move |ask| if *is_dark.lock().unwrap() { Reply::Close } else { honest.honest(ask) });
+    let (sender, heard) = mpsc::channel();
+    let client = client(&world, double.name())
+        .on_lost(|_| panic!("the application has a bug"))
+        .on_late(|_| panic!("the application has a bug"))
+        .on_regained(move || sender.send(()).unwrap())
+        .build()
+        .unwrap();
+    let seat = client.checkout("cad").take().unwrap();
+    *dark.lock().unwrap() = true;
+    let until_lost = || {
+        (0..10_000).any(|_| {
+            std::thread::yield_now();
+            seat.phase() == Phase::Lost
+        })
+    };
+    while !until_lost() {}
+    *dark.lock().unwrap() = false;
+    heard.recv_timeout(STEP).unwrap();
+}
+
+#[test]
+fn presence_stands_for_all_seats_on_one_connection_that_says_nothing_more() {
+    let world = World { presence: true, ..World::new() };
+    let (sender, asked) = mpsc::channel();
+    let double = bent(&world, move |ask| {
+        if ask.path == "/v1/presence" {
+            sender.send((ask.connection, serde_json::from_slice::<Value>(&ask.body).unwrap())).unwrap();
+        }
+        None
+    });
+    let client = client(&world, double.name()).build().unwrap();
+    let first = client.checkout("cad").take().unwrap();
+    let (connection, presence) = asked.recv_timeout(STEP).unwrap();
+    assert_eq!((presence["leases"].as_array().unwrap().len(), &presence["generation"]), (1, &json!(1)));
+    // It is a connection of its own, on which no lease is asked for.
+    let others = double.log.lock().unwrap().iter().filter(|ask| ask.connection == connection).count();
+    assert_eq!(others, 1);
+    let second = client.checkout("cad").take().unwrap();
+    let (newer, presence) = asked.recv_timeout(STEP).unwrap();
+    assert_eq!((presence["leases"].as_array().unwrap().len(), &presence["generation"]), (2, &json!(2)));
+    assert_ne!(connection, newer);
+    drop((first, second));
+}
+
+#[test]
+fn without_the_vendors_permission_there_is_no_presence_connection() {
+    let world = World { presence: false, ttl_ms: 900, ..World::new() };
+    let (sender, renewed) = mpsc::channel();
+    let double = bent(&world, move |ask| {
+        if ask.path.ends_with("/renew") {
+            sender.send(()).unwrap();
+        }
+        None
+    });
+    let client = client(&world, double.name()).build().unwrap();
+    let _seat = client.checkout("cad").take().unwrap();
+    renewed.recv_timeout(STEP).unwrap();
+    assert!(!double.paths().contains(&"/v1/presence".to_owned()));
+}
+
+#[test]
+fn a_license_that_was_installed_after_the_proof_is_learnt_by_a_new_proof() {
+    let world = World::new();
+    let later = {
+        let servers = format!("[\"{}\"]", world.server_key());
+        let note = support::note("ACME-9", &[&world.vendor], &servers, support::CAD);
+        World { licenses: vec![note, world.licenses[0].clone()], ..world.clone() }
+    };
+    let now = Arc::new(Mutex::new(world.clone()));
+    let current = now.clone();
+    let double = Double::start(&identity(), move |ask| current.lock().unwrap().honest(ask));
+    let client = client(&world, double.name()).connect().unwrap();
+    *now.lock().unwrap() = later;
+    drop(client.checkout("cad").take().unwrap());
+    assert_eq!(double.paths().iter().filter(|path| *path == "/v1/trust").count(), 2);
+}
+
+#[test]
+fn a_client_repeats_the_highest_position_that_it_saw() {
+    let world = World::new();
+    let double = Double::honest(&world);
+    let client = client(&world, double.name()).build().unwrap();
+    let _one = client.checkout("cad").take().unwrap();
+    let _two = client.checkout("cad").take().unwrap();
+    let asked = bodies(&double, "/v1/leases");
+    assert_eq!(asked[0].get("seen"), None);
+    assert_eq!((&asked[1]["seen"]["epoch"], &asked[1]["seen"]["lineage"]), (&json!(1), &json!("07".repeat(16))));
+}
+
+#[test]
+fn a_release_that_no_server_confirms_is_said_to_be_so() {
+    let world = World::new();
+    let double = bent(&world, |ask| ask.path.ends_with("/release").then(|| problem(503, "overloaded", "same_id")));
+    let client = client(&world, double.name()).build().unwrap();
+    let error = client.checkout("cad").take().unwrap().release(SHORT).unwrap_err();
+    assert_eq!((error.code(), error.may_help_later()), ("release_unconfirmed", true));
+}
+
+#[test]
+fn a_key_or_a_server_that_cannot_be_read_is_told_with_the_reason() {
+    let world = World::new();
+    let built = |keys: &str, servers: &str| Client::builder().servers(servers).verifier_keys(keys).build().unwrap_err();
+    assert_eq!(built("acme.example+0+x", "1588@a").kind(), ErrorKind::VerifierKey);
+    assert_eq!(built("", "1588@a").kind(), ErrorKind::VerifierKey);
+    assert_eq!(built(&world.keys(), "1588@a b@c").kind(), ErrorKind::Invalid);
+    let both = format!("{0},{0}", world.keys());
+    assert!(built(&both, "1588@a").explanation().contains("twice"));
+}
