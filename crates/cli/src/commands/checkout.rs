@@ -1,0 +1,303 @@
+//! `checkout`: takes a seat for a script and keeps it until `release`, or until the process it is for has ended.
+
+use std::{
+    fs,
+    io::{self, BufRead as _, BufReader, Write as _},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{
+            fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+            process::CommandExt as _,
+        },
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::mpsc::{self, Sender},
+    thread,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+use serde::{Deserialize, Serialize};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use triquest_client::Seat;
+use triquest_wire::{LeaseId, Secret};
+
+use crate::{
+    commands::run::{SeatArgs, failed, give_back, waiting_line},
+    failure::{Failure, exit},
+    terminal::{Terminal, escape},
+};
+
+/// Largest lease file that is read.
+const LEASE_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// `checkout --feature F`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Takes a seat, leaves a small process behind that keeps it, and prints the path of a lease file, with which `triquest-lm release` gives it back.
+The file can be read by its owner only: it holds the lease's secret.
+
+  lease=$(triquest-lm checkout --feature cad --for $$) || exit
+  ... work ...
+  triquest-lm release \"$lease\"
+
+With --for PID the seat is also given back when that process ends, however it ends (`--for $$`: with the script); without it, when the
+session (the login, the batch job's step) ends. With --hold nothing is left behind: the command itself keeps the seat until Ctrl-C.
+To hold a seat for one program, `triquest-lm run` is simpler.
+
+Exit codes: 0 granted; 75 denied or no server, later may help; 77 denied, later will not help.")]
+pub(crate) struct CheckoutCommand {
+    #[command(flatten)]
+    seat: SeatArgs,
+    /// Where to write the lease file [default: a new one in $XDG_RUNTIME_DIR/triquest-lm]
+    #[arg(long, value_name = "FILE")]
+    lease_file: Option<PathBuf>,
+    /// Give the seat back when this process has ended
+    #[arg(long = "for", value_name = "PID")]
+    until: Option<i32>,
+    /// Stay in the foreground and hold the seat until a signal
+    #[arg(long)]
+    hold: bool,
+    /// The process that keeps the seat.
+    #[arg(long, hide = true)]
+    keeper: bool,
+}
+
+/// What a script passes to `release`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LeaseFile {
+    /// Always `triquest-lm/v1/lease`.
+    pub(crate) format: String,
+    /// The lease's public name.
+    pub(crate) lease: LeaseId,
+    /// Whoever knows it can give the seat back.
+    pub(crate) secret: Secret,
+    /// Who granted it: `tqs1:` and 64 hex digits.
+    pub(crate) server_key: String,
+    /// As the servers were named.
+    pub(crate) servers: String,
+    /// The vendor's verifier keys.
+    pub(crate) verifier_keys: String,
+    /// The features.
+    pub(crate) features: Vec<String>,
+    /// The process that keeps it.
+    pub(crate) keeper: i32,
+    /// When that process began, in the kernel's ticks since boot, so that another one with its number is told apart.
+    pub(crate) keeper_began: u64,
+}
+
+pub(crate) const LEASE_FILE_FORMAT: &str = "triquest-lm/v1/lease";
+
+impl LeaseFile {
+    /// Reads one that only its owner may read.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let shown = escape(&path.to_string_lossy()).into_owned();
+        let metadata = fs::symlink_metadata(path).map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound => Failure::new(format_args!("there is no lease file {shown}"))
+                .hint("its seat was given back already, or its keeper has ended; `triquest-lm status` shows what is held"),
+            _ => Failure::new(format_args!("cannot read {shown}: {cause}")),
+        })?;
+        if !metadata.is_file() || metadata.len() > LEASE_FILE_BYTES_MAX {
+            return Err(Failure::usage(format_args!("{shown} is no lease file")));
+        }
+        if metadata.mode() & 0o077 != 0 || metadata.uid() != rustix::process::geteuid().as_raw() {
+            return Err(Failure::usage(format_args!("{shown} belongs to or can be read by others, so its secret may be known"))
+                .hint("it must be yours with mode 0600"));
+        }
+        let text = fs::read(path)?;
+        let file: Self =
+            serde_json::from_slice(&text).map_err(|cause| Failure::usage(format_args!("{shown} is no lease file: {cause}")))?;
+        if file.format != LEASE_FILE_FORMAT {
+            return Err(Failure::usage(format_args!("{shown} is no lease file of this version")));
+        }
+        Ok(file)
+    }
+
+    fn write(&self, path: &Path) -> Result<(), Failure> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(path)
+            .map_err(|cause| {
+                let shown = path.to_string_lossy();
+                match cause.kind() {
+                    io::ErrorKind::AlreadyExists => Failure::usage(format_args!("{} exists already", escape(&shown)))
+                        .hint("is a seat held with it? `triquest-lm release` gives it back and removes the file"),
+                    _ => Failure::new(format_args!("cannot write {}: {cause}", escape(&shown))),
+                }
+            })?;
+        file.write_all(&text)?;
+        Ok(())
+    }
+}
+
+/// The leader of this session, if it lives and is seen from here (a container may hide it).
+fn session() -> Option<i32> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    let session = stat.rsplit_once(") ")?.1.split(' ').nth(3)?.parse().ok().filter(|session| *session > 0)?;
+    began(session).map(|_| session)
+}
+
+/// When a process began, if it is there.
+pub(crate) fn began(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}
+
+impl CheckoutCommand {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        if self.hold || self.keeper {
+            return self.keep(terminal);
+        }
+        self.leave_a_keeper()
+    }
+
+    /// Starts a process that takes and keeps the seat, and waits until it has it. What it says on standard error is seen as ours.
+    fn leave_a_keeper(&self) -> Result<u8, Failure> {
+        let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
+        arguments.push("--keeper".into());
+        if self.until.is_none()
+            && let Some(session) = session()
+        {
+            arguments.push("--for".into());
+            arguments.push(session.to_string().into());
+        }
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            // Ctrl-C in the script is no word to the keeper; that the script ends is.
+            .process_group(0)
+            .spawn()?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("standard output was piped");
+        BufReader::new(stdout).read_line(&mut line)?;
+        if line.ends_with('\n') {
+            print!("{line}");
+            io::stdout().flush()?;
+            return Ok(exit::OK);
+        }
+        let status = child.wait()?;
+        Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::FAILURE))
+    }
+
+    fn keep(&self, terminal: &Terminal) -> Result<u8, Failure> {
+        let until = self.until.map(watched).transpose()?;
+        let client = self.seat.client()?;
+        let (sender, ends) = mpsc::channel();
+        let cancel = triquest_client::Cancel::new();
+        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+        let (by_signal, cancelled) = (sender.clone(), cancel.clone());
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            for signal in &mut signals {
+                cancelled.cancel();
+                let _ = by_signal.send(Some(signal));
+            }
+        })?;
+        if let Some(process) = until {
+            let cancelled = cancel.clone();
+            watch(process, sender, cancelled)?;
+        }
+        let talk = *terminal;
+        let names = self.seat.names();
+        let (lost, regained) = (names.clone(), names.clone());
+        let seat = self
+            .seat
+            .checkout(&client)
+            .cancel(&cancel)
+            .on_lost(move |why| talk.warning(format_args!("the seat of {lost} is lost: {}", escape(why.explanation()))))
+            .on_regained(move || talk.verb("Regained", format_args!("{regained}: the seat is held again")))
+            .on_waiting(move |line| talk.verb("Waiting", waiting_line(&line)))
+            .take()
+            .map_err(|error| failed(&error, &self.seat))?;
+        let path = self.lease_path(&seat)?;
+        let file = LeaseFile {
+            format: LEASE_FILE_FORMAT.to_owned(),
+            lease: seat.lease(),
+            secret: seat.secret(),
+            server_key: seat.server_key().map(|key| key.to_string()).unwrap_or_default(),
+            servers: client.servers().to_string(),
+            verifier_keys: client.verifier_keys().to_string(),
+            features: self.seat.feature.iter().map(|wanted| wanted.feature.clone()).collect(),
+            keeper: rustix::process::getpid().as_raw_nonzero().get(),
+            keeper_began: began(rustix::process::getpid().as_raw_nonzero().get()).unwrap_or(0),
+        };
+        if let Err(failure) = file.write(&path) {
+            give_back(terminal, seat);
+            return Err(failure);
+        }
+        terminal.verb("Granted", format_args!("{names}, lease {}", &file.lease.to_string()[..8]));
+        terminal.data(path.to_string_lossy());
+        if self.keeper {
+            close_streams()?;
+        }
+        // A signal, or the end of the process that it is for.
+        let ended_by = ends.recv().ok().flatten();
+        drop(fs::remove_file(&path));
+        give_back(terminal, seat);
+        Ok(match ended_by {
+            Some(signal) if self.hold && signal != SIGINT => 128 + u8::try_from(signal).unwrap_or(127),
+            _ => exit::OK,
+        })
+    }
+
+    fn lease_path(&self, seat: &Seat) -> Result<PathBuf, Failure> {
+        if let Some(path) = &self.lease_file {
+            return Ok(std::path::absolute(path)?);
+        }
+        let uid = rustix::process::geteuid().as_raw();
+        let folder = match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
+            Some(folder) => PathBuf::from(folder).join("triquest-lm"),
+            None => std::env::temp_dir().join(format!("triquest-lm-{uid}")),
+        };
+        let created = fs::DirBuilder::new().mode(0o700).create(&folder);
+        if let Err(cause) = created
+            && cause.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(Failure::new(format_args!("cannot make the folder {}: {cause}", escape(&folder.to_string_lossy())))
+                .hint("name a place for the lease file: --lease-file FILE"));
+        }
+        let metadata = fs::symlink_metadata(&folder)?;
+        if !metadata.is_dir() || metadata.uid() != uid || metadata.mode() & 0o077 != 0 {
+            return Err(Failure::new(format_args!("the folder {} belongs to or is open to others", escape(&folder.to_string_lossy())))
+                .hint("name a place for the lease file: --lease-file FILE"));
+        }
+        Ok(folder.join(format!("{}.lease", seat.lease())))
+    }
+}
+
+/// A handle on a process that no later one with its number can take over.
+fn watched(pid: i32) -> Result<OwnedFd, Failure> {
+    let process = Pid::from_raw(pid).ok_or_else(|| Failure::usage(format_args!("there is no process {pid}")))?;
+    pidfd_open(process, PidfdFlags::empty())
+        .map_err(|cause| Failure::usage(format_args!("cannot watch process {pid} for its end: {}", io::Error::from(cause))))
+}
+
+fn watch(process: OwnedFd, sender: Sender<Option<i32>>, cancel: triquest_client::Cancel) -> Result<(), Failure> {
+    thread::Builder::new().name("watch".into()).spawn(move || {
+        while let Err(rustix::io::Errno::INTR) = poll(&mut [PollFd::new(&process.as_fd(), PollFlags::IN)], None) {}
+        cancel.cancel();
+        let _ = sender.send(None);
+    })?;
+    Ok(())
+}
+
+/// Lets go of the script's pipes, so that `$(...)` ends, and of its terminal.
+fn close_streams() -> Result<(), Failure> {
+    let nothing = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing).map_err(io::Error::from)?;
+    rustix::stdio::dup2_stdout(&nothing).map_err(io::Error::from)?;
+    rustix::stdio::dup2_stderr(&nothing).map_err(io::Error::from)?;
+    Ok(())
+}

@@ -1,0 +1,372 @@
+//! `doctor`: is everything in order between this computer and its license server? Looks in the order in which things depend on each other,
+//! and checks nothing out.
+
+use std::{
+    fmt::Display,
+    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use triquest_client::{
+    Client, Error, ErrorKind, SERVER_VARIABLE, ServerProof,
+    address::{ServerAddress, ServerList},
+    wire::status::{PoolStatus, Status},
+};
+use triquest_license::{FeatureName, Signer, SigningKey, VendorName, VerifiedLicense, VerifierKeys};
+use triquest_server::identity::{Runtime, random};
+
+use crate::{
+    admin::DataDir,
+    commands::status::short_key,
+    failure::{Failure, exit},
+    terminal::{Terminal, Verdict, duration, escape},
+};
+
+/// The variable that holds the vendor's verifier keys for commands. Programs with the SDK embed theirs and never look at it.
+pub(crate) const VERIFIER_VARIABLE: &str = "TRIQUEST_LM_VERIFIER_KEY";
+/// A port that does not answer within this is silent.
+const PORT_MS_MAX: u64 = 2_000;
+/// Most addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 16;
+/// Clocks further apart than this deserve a look: it is what a license's first and last hour may differ by.
+const CLOCK_WARN_MS: u64 = 60_000;
+/// Clocks further apart than this break licenses' dates.
+const CLOCK_FAIL_MS: u64 = 86_400_000;
+/// A license that ends so soon deserves a look.
+const LICENSE_WARN_MS: i64 = 45 * 86_400_000;
+
+/// `doctor [SERVER]`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorCommand {
+    /// The server, as 1588@HOST; several with commas [default: TRIQUEST_LM_SERVER, else the server of this machine]
+    server: Option<String>,
+    /// The feature whose seats matter
+    #[arg(long, short)]
+    feature: Option<String>,
+    /// The vendor's verifier keys, several with commas [env: TRIQUEST_LM_VERIFIER_KEY]
+    #[arg(long, value_name = "KEY", env = VERIFIER_VARIABLE, hide_env = true)]
+    verifier_key: Option<String>,
+    #[command(flatten)]
+    data: DataDir,
+}
+
+/// What was found so far.
+struct Report<'a> {
+    terminal: &'a Terminal,
+    failures: u32,
+    warnings: u32,
+}
+
+impl Report<'_> {
+    fn ok(&self, name: &str, text: impl Display) {
+        self.terminal.verdict(Verdict::Ok, name, text);
+    }
+
+    fn warn(&mut self, name: &str, text: impl Display) {
+        self.warnings += 1;
+        self.terminal.verdict(Verdict::Warn, name, text);
+    }
+
+    fn fail(&mut self, name: &str, text: impl Display) {
+        self.failures += 1;
+        self.terminal.verdict(Verdict::Fail, name, text);
+    }
+}
+
+impl DoctorCommand {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        let (servers, from) = self.servers()?;
+        let feature = match &self.feature {
+            Some(name) => {
+                Some(FeatureName::new(name).map_err(|cause| Failure::usage(format_args!("`{}` is no feature: {cause}", escape(name))))?)
+            }
+            None => None,
+        };
+        if let Some(keys) = &self.verifier_key {
+            keys.parse::<VerifierKeys>().map_err(|cause| {
+                Failure::usage(format_args!("the verifier key cannot be read: {cause}"))
+                    .hint("`triquest-lm vendor show` prints it, as name+id+key")
+            })?;
+        }
+        let mut report = Report { terminal, failures: 0, warnings: 0 };
+        for server in servers.as_slice() {
+            self.look_at(server, &from, feature.as_ref(), &mut report);
+        }
+        let counted = |count: u32, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+        let summary = match (report.failures, report.warnings) {
+            (0, 0) => "all in order".to_owned(),
+            (0, warnings) => counted(warnings, "warning"),
+            (failures, 0) => counted(failures, "failure"),
+            (failures, warnings) => format!("{}, {}", counted(failures, "failure"), counted(warnings, "warning")),
+        };
+        terminal.data(format_args!("{summary}; nothing was checked out"));
+        Ok(if report.failures == 0 { exit::OK } else { exit::FAILURE })
+    }
+
+    /// Which servers, and where that is written.
+    fn servers(&self) -> Result<(ServerList, String), Failure> {
+        let parse = |text: &str, from: &str| {
+            text.parse::<ServerList>().map(|list| (list, from.to_owned())).map_err(|cause| Failure::usage(escape(&cause.to_string())))
+        };
+        if let Some(server) = &self.server {
+            return parse(server, "as given");
+        }
+        if let Some(servers) = std::env::var(SERVER_VARIABLE).ok().filter(|servers| !servers.trim().is_empty()) {
+            return parse(&servers, SERVER_VARIABLE);
+        }
+        let data = self.data.path();
+        if let Some(address) = Runtime::read(&data).and_then(|runtime| runtime.addresses.first().copied()) {
+            let ip = match address.ip() {
+                ip if !ip.is_unspecified() => ip,
+                std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            };
+            return parse(&format!("{}@{ip}", address.port()), &format!("the server of this machine, {}", data.display()));
+        }
+        Err(Failure::new("no license server is named")
+            .row("SERVER", "not given")
+            .row(SERVER_VARIABLE, "not set")
+            .row(escape(&data.to_string_lossy()), "no server runs there")
+            .hint(format_args!("triquest-lm doctor 1588@HOST, or set {SERVER_VARIABLE}")))
+    }
+
+    fn look_at(&self, server: &ServerAddress, from: &str, feature: Option<&FeatureName>, report: &mut Report<'_>) {
+        let Some(addresses) = name(server, from, report) else { return };
+        if !port(&addresses, report) {
+            return;
+        }
+        proxy(report);
+        let Some((client, proof)) = self.proof(server, report) else { return };
+        clock(&proof, report);
+        licenses(&proof.licenses, feature, report);
+        match client.status(feature) {
+            Ok(status) => seats(&status, feature, report),
+            Err(error) => report.fail("seats", escape(error.explanation())),
+        }
+    }
+
+    /// TLS and trust are one exchange; its error says how far it came.
+    fn proof(&self, server: &ServerAddress, report: &mut Report<'_>) -> Option<(Client, ServerProof)> {
+        let known = self.verifier_key.clone();
+        // Without a key of the vendor, a key that nobody uses still lets the server prove which key it has.
+        let keys = known.clone().unwrap_or_else(nobodys_key);
+        let built = Client::builder().servers(server.to_string()).verifier_keys(keys).connect_timeout(Duration::from_secs(5)).build();
+        let proved = built.and_then(|client| client.prove().map(|proof| (client, proof)));
+        let error = match proved {
+            Ok((client, proof)) => {
+                report.ok(
+                    "tls",
+                    format_args!("1.3, {}, the key behind it vouched for by {}", proof.address, short_key(&proof.server_key.to_string())),
+                );
+                let mut chain: Vec<String> = proof.licenses.iter().map(|license| license.terms().license.to_string()).collect();
+                chain.dedup();
+                let vendor = proof.licenses.first().map(|license| license.terms().vendor.to_string()).unwrap_or_default();
+                report.ok(
+                    "trust",
+                    format_args!("{} -> {} -> {}", escape(&vendor), escape(&chain.join(", ")), short_key(&proof.server_key.to_string())),
+                );
+                return Some((client, proof));
+            }
+            Err(error) => error,
+        };
+        let answered = error.tried().iter().any(|tried| tried.answered);
+        let why = error.tried().first().map_or_else(|| error.explanation().to_owned(), |tried| tried.reason.clone());
+        match error.kind() {
+            ErrorKind::NotTrusted if error.code() == "no_license" => {
+                report.ok("tls", "1.3, and the server proved its own key over it");
+                if known.is_some() {
+                    report.fail("trust", next(&why, &error));
+                } else {
+                    report.warn("trust", "a TriQuest LM server; whether it serves your vendor is not known without `--verifier-key KEY`");
+                }
+            }
+            ErrorKind::NotTrusted => {
+                report.ok("tls", "1.3");
+                report.fail("trust", next(&why, &error));
+            }
+            _ if answered => {
+                report.ok("tls", "1.3");
+                report.fail("trust", next(&why, &error));
+            }
+            _ => report.fail("tls", format_args!("{}; is it a TriQuest LM server that listens there?", escape(&why))),
+        }
+        None
+    }
+}
+
+fn next(why: &str, error: &Error) -> String {
+    match error.hint() {
+        Some(hint) => format!("{}; {}", escape(why), escape(hint)),
+        None => escape(why).into_owned(),
+    }
+}
+
+/// A verifier key whose private half is forgotten at once.
+fn nobodys_key() -> String {
+    let name = VendorName::new("doctor.invalid").expect("a name with a dot is a vendor's name");
+    Signer::new(name, SigningKey::from_seed(random())).verifier_key().to_string()
+}
+
+fn name(server: &ServerAddress, from: &str, report: &mut Report<'_>) -> Option<Vec<SocketAddr>> {
+    let found = (server.host(), server.port()).to_socket_addrs().map(|found| found.take(ADDRESSES_MAX).collect::<Vec<_>>());
+    match found {
+        Ok(addresses) if !addresses.is_empty() => {
+            let mut ips: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+            ips.dedup();
+            let is_name = ips.iter().all(|ip| ip != server.host());
+            let resolved = if is_name { format!(": {}", ips.join(", ")) } else { String::new() };
+            report.ok("server", format_args!("{server}, {}{resolved}", escape(from)));
+            Some(addresses)
+        }
+        Ok(_) => {
+            report.fail("server", format_args!("{server}, {}: the name has no address", escape(from)));
+            None
+        }
+        Err(cause) => {
+            report.fail(
+                "server",
+                format_args!(
+                    "{server}, {}: the name is not known here ({cause}); `getent hosts {}` asks the same",
+                    escape(from),
+                    server.host()
+                ),
+            );
+            None
+        }
+    }
+}
+
+/// Tries all addresses at once.
+fn port(addresses: &[SocketAddr], report: &mut Report<'_>) -> bool {
+    let (sender, results) = mpsc::channel();
+    for (place, &address) in addresses.iter().enumerate() {
+        let sender = sender.clone();
+        thread::spawn(move || {
+            let began = Instant::now();
+            let tried = TcpStream::connect_timeout(&address, Duration::from_millis(PORT_MS_MAX)).map(drop);
+            let _ = sender.send((place, tried.map(|()| began.elapsed())));
+        });
+    }
+    drop(sender);
+    let mut results: Vec<_> = results.iter().collect();
+    results.sort_by_key(|(place, _)| *place);
+    let (mut open, mut texts) = (0, Vec::new());
+    for (place, tried) in &results {
+        let address = addresses[*place];
+        texts.push(match tried {
+            Ok(took) => {
+                open += 1;
+                format!("{address} open in {}", duration(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)))
+            }
+            Err(cause) => match cause.kind() {
+                std::io::ErrorKind::ConnectionRefused => format!("{address} refused: nothing listens there"),
+                std::io::ErrorKind::TimedOut => format!("{address} silent: a firewall may drop TCP {}", address.port()),
+                _ => format!("{address}: {cause}"),
+            },
+        });
+    }
+    let text = texts.join("; ");
+    match open {
+        0 => report.fail("port", text),
+        all if all == results.len() => report.ok("port", text),
+        _ => report.warn("port", text),
+    }
+    open > 0
+}
+
+fn proxy(report: &Report<'_>) {
+    let set = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+        .into_iter()
+        .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    match set {
+        Some(name) => report.ok("proxy", format_args!("{name} is set and not used for license traffic")),
+        None => report.ok("proxy", "none set"),
+    }
+}
+
+fn clock(proof: &ServerProof, report: &mut Report<'_>) {
+    let apart = proof.clock_ahead_ms.unsigned_abs();
+    let text = match (apart, proof.clock_ahead_ms >= 0) {
+        (0..100, _) => "as the server's".to_owned(),
+        // The server is ahead, so this computer is behind it.
+        (_, true) => format!("{} behind the server", duration(apart)),
+        (_, false) => format!("{} ahead of the server", duration(apart)),
+    };
+    match apart {
+        CLOCK_FAIL_MS.. => {
+            report.fail("clock", format_args!("{text}: licenses begin and end by the clock; is it synchronized? timedatectl"))
+        }
+        CLOCK_WARN_MS.. => report.warn("clock", format_args!("{text}; is it synchronized? timedatectl")),
+        _ => report.ok("clock", text),
+    }
+}
+
+fn licenses(licenses: &[VerifiedLicense], feature: Option<&FeatureName>, report: &mut Report<'_>) {
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let mut rights: Vec<(String, Option<i64>, String, bool)> = Vec::new();
+    for license in licenses {
+        let terms = license.terms();
+        for right in terms.entitlements.iter().filter(|right| feature.is_none_or(|feature| right.feature == *feature)) {
+            let begun = right.starts.is_none_or(|starts| starts.0 <= now_ms);
+            let written = right.expires_written.map_or_else(String::new, |written| written.to_string());
+            rights.push((terms.license.to_string(), right.expires.map(|ends| ends.0), written, begun));
+        }
+    }
+    let what = feature.map_or_else(String::new, |feature| format!(" of `{feature}`"));
+    if rights.is_empty() {
+        report.fail("license", format_args!("the server has no license{what} of this vendor"));
+        return;
+    }
+    let runs = |right: &&(String, Option<i64>, String, bool)| right.3 && right.1.is_none_or(|ends| ends > now_ms);
+    let Some(last) = rights.iter().filter(runs).max_by_key(|right| right.1.unwrap_or(i64::MAX)) else {
+        let (id, ends, written, _) = &rights[0];
+        let text = if ends.is_some_and(|ends| ends <= now_ms) {
+            format!("{id}{what} ended {written}")
+        } else {
+            format!("{id}{what} has not begun")
+        };
+        report.fail("license", escape(&text));
+        return;
+    };
+    let (id, Some(ends), written, _) = last else {
+        report.ok("license", format_args!("{}{what} has no end", escape(&last.0)));
+        return;
+    };
+    let left = duration(u64::try_from(ends - now_ms).unwrap_or(0));
+    let follows = rights.iter().find(|right| !right.3);
+    let text = match follows {
+        Some(next) => format!("{id}{what} ends {written} ({left}); {} takes over", next.0),
+        None => format!("{id}{what} ends {written} ({left})"),
+    };
+    if ends - now_ms < LICENSE_WARN_MS { report.warn("license", escape(&text)) } else { report.ok("license", escape(&text)) }
+}
+
+fn seats(status: &Status, feature: Option<&FeatureName>, report: &mut Report<'_>) {
+    if status.pools.is_empty() {
+        match feature {
+            Some(feature) => report.fail("seats", format_args!("the server has no feature `{feature}`")),
+            None => report.fail("seats", "the server has no seats at all"),
+        }
+        return;
+    }
+    if status.journal == triquest_client::wire::status::JournalState::DiskFull {
+        report.fail("seats", "the server's disk is full, so nothing is granted");
+        return;
+    }
+    let text = |pool: &PoolStatus| {
+        let numbers = &pool.numbers;
+        let waiting = if numbers.queued > 0 { format!(", {} waiting", numbers.queued) } else { String::new() };
+        format!("{} of {} free for `{}`{waiting}", numbers.free, numbers.total, escape(&pool.feature))
+    };
+    for pool in &status.pools {
+        match (pool.numbers.free, feature) {
+            (0, Some(_)) => {
+                report.fail("seats", format_args!("{}; who holds them: triquest-lm status {}", text(pool), escape(&pool.feature)))
+            }
+            (0, None) => report.warn("seats", text(pool)),
+            _ => report.ok("seats", text(pool)),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! `license request`, `install`, `list`, `remove`: the licenses of the server on this machine.
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use triquest_license::{LicenseHash, limits::INPUT_BYTES_MAX, read_any};
+use triquest_wire::license::{
+    InstallAnswer, InstallOutcome, InstallRequest, LicenseList, LicenseState, LicenseSummary, RemoveAnswer, RemoveRequest,
+};
+
+use crate::{
+    admin::{Admin, DataDir},
+    commands::status::{ends_text, json_word},
+    failure::{Failure, exit},
+    terminal::{Align, Table, Terminal, escape},
+};
+
+/// The part of `license` that needs the server's data directory.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum InstalledCommand {
+    /// Install licenses on the server of this machine, while it runs
+    Install(InstallCommand),
+    /// List the licenses of the server of this machine
+    List(ListCommand),
+    /// Take a license off the server; its seats end with the promises already made
+    Remove(RemoveLicenseCommand),
+    /// Write the signed request that a vendor needs to make a license for this server
+    Request(RequestCommand),
+}
+
+impl InstalledCommand {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        match self {
+            Self::Install(command) => command.run(terminal),
+            Self::List(command) => command.run(terminal),
+            Self::Remove(command) => command.run(terminal),
+            Self::Request(command) => command.run(terminal),
+        }
+    }
+}
+
+/// `license install FILE...`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InstallCommand {
+    /// License files, licenses on one line (tql1....), or - for standard input
+    #[arg(required = true, value_name = "FILE|LINE|-")]
+    licenses: Vec<String>,
+    /// Why, for the record
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    data: DataDir,
+}
+
+impl InstallCommand {
+    fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        // Everything is read before anything is changed.
+        let texts = self.licenses.iter().map(|given| read_license(given).map(|text| (given, text))).collect::<Result<Vec<_>, _>>()?;
+        let admin = Admin::connect(&self.data)?;
+        for (given, license) in texts {
+            let request = InstallRequest { license, reason: self.reason.clone() };
+            let answer: InstallAnswer = admin.post("/v1/licenses", &request).map_err(|failure| named(failure, given))?;
+            let id = escape(&answer.license).into_owned();
+            match answer.outcome {
+                InstallOutcome::AlreadyInstalled => terminal.verb("Unchanged", format_args!("{id}: already installed")),
+                InstallOutcome::Installed => terminal.verb("Installed", format_args!("{id}{}", replaced(&answer.replaced))),
+                InstallOutcome::Waiting => {
+                    terminal.verb(
+                        "Installed",
+                        format_args!("{id}{}: waiting, takes effect by itself on its first day", replaced(&answer.replaced)),
+                    );
+                }
+            }
+            for notice in &answer.notices {
+                terminal.warning(escape(notice));
+            }
+        }
+        Ok(exit::OK)
+    }
+}
+
+fn replaced(ids: &[String]) -> String {
+    if ids.is_empty() { String::new() } else { format!(", replaces {}", escape(&ids.join(", "))) }
+}
+
+/// With several inputs, a failure says which.
+fn named(failure: Failure, given: &str) -> Failure {
+    if given == "-" || given.starts_with("tql1.") { failure } else { failure.row("in", escape(given)) }
+}
+
+/// Reads a license as given: a file, one line, or standard input, bounded.
+fn read_license(given: &str) -> Result<String, Failure> {
+    if given.trim_start().starts_with("tql1.") {
+        return Ok(given.to_owned());
+    }
+    // One byte more than may be, so that too much is seen.
+    let limit = INPUT_BYTES_MAX as u64 + 1;
+    let mut bytes = Vec::new();
+    if given == "-" {
+        std::io::stdin().lock().take(limit).read_to_end(&mut bytes)?;
+    } else {
+        let cannot = |cause: std::io::Error| Failure::new(format_args!("cannot read {}: {cause}", escape(given)));
+        std::fs::File::open(Path::new(given)).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(cannot)?;
+    }
+    let wrong = |cause: &dyn std::fmt::Display| named(Failure::new(escape(&cause.to_string())), given);
+    // The server verifies; reading it here gives the message before a server is needed.
+    read_any(&bytes).map_err(|cause| match cause.hint() {
+        Some(hint) => wrong(&cause).hint(hint),
+        None => wrong(&cause),
+    })?;
+    String::from_utf8(bytes).map_err(|_| wrong(&"a license is UTF-8 text"))
+}
+
+/// `license list`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListCommand {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    data: DataDir,
+}
+
+impl ListCommand {
+    fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        let list: LicenseList = Admin::connect(&self.data)?.get("/v1/licenses")?;
+        if self.json {
+            terminal.json(&list)?;
+        } else if list.licenses.is_empty() {
+            terminal.note("no license is installed");
+            terminal.hint("triquest-lm license request > request.txt, mail it to your vendor, then triquest-lm license install FILE");
+        } else {
+            terminal.table(&license_table(&list.licenses, jiff::Timestamp::now().as_millisecond()));
+        }
+        Ok(exit::OK)
+    }
+}
+
+fn license_table(licenses: &[LicenseSummary], now_ms: i64) -> Table {
+    let mut table = Table::new(&[
+        ("LICENSE", Align::Left),
+        ("VENDOR", Align::Left),
+        ("FEATURE", Align::Left),
+        ("UP TO VERSION", Align::Left),
+        ("SEATS", Align::Right),
+        ("FROM", Align::Left),
+        ("LAST DAY", Align::Left),
+        ("STATE", Align::Left),
+    ]);
+    for license in licenses {
+        for (place, entitlement) in license.entitlements.iter().enumerate() {
+            let first = |text: &str| if place == 0 { text.to_owned() } else { String::new() };
+            let state = match entitlement.state {
+                LicenseState::InForce => "in force".to_owned(),
+                other => json_word(&other),
+            };
+            table.row([
+                first(&license.license),
+                first(&license.vendor),
+                entitlement.feature.clone(),
+                entitlement.version.clone().unwrap_or_else(|| "any".to_owned()),
+                entitlement.seats.to_string(),
+                entitlement.starts.clone().unwrap_or_else(|| "-".to_owned()),
+                ends_text(entitlement.expires.as_deref(), entitlement.ends_ms, now_ms),
+                state,
+            ]);
+        }
+    }
+    table
+}
+
+/// `license remove ID`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RemoveLicenseCommand {
+    /// The license's id, or the beginning of its hash as `license list --json` shows it
+    #[arg(value_name = "ID")]
+    license: String,
+    /// The vendor, if two have a license of this id
+    #[arg(long)]
+    vendor: Option<String>,
+    /// Why, for the record
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    data: DataDir,
+}
+
+impl RemoveLicenseCommand {
+    fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        let admin = Admin::connect(&self.data)?;
+        let list: LicenseList = admin.get("/v1/licenses")?;
+        let wanted = |license: &&LicenseSummary| {
+            let by_hash =
+                self.license.len() >= 8 && (license.hash.to_string().starts_with(&self.license) || hex(license).starts_with(&self.license));
+            (license.license == self.license || by_hash) && self.vendor.as_ref().is_none_or(|vendor| *vendor == license.vendor)
+        };
+        let found: Vec<_> = list.licenses.iter().filter(wanted).collect();
+        let license = match found.as_slice() {
+            [one] => one,
+            [] => {
+                return Err(Failure::new(format_args!("no license `{}` is installed", escape(&self.license)))
+                    .hint("`triquest-lm license list` lists what is installed"));
+            }
+            several => {
+                let vendors = several.iter().map(|license| license.vendor.as_str()).collect::<Vec<_>>().join(", ");
+                return Err(Failure::new(format_args!("{} licenses have the id `{}`", several.len(), escape(&self.license)))
+                    .row("vendors", escape(&vendors))
+                    .hint("say which with `--vendor NAME`, or name the license by the beginning of its hash (license list --json)"));
+            }
+        };
+        let answer: RemoveAnswer = admin.delete(&format!("/v1/licenses/{}", license.hash), &RemoveRequest { reason: self.reason })?;
+        let ending = match answer.ending {
+            0 => "no lease ends by it".to_owned(),
+            1 => "1 lease ends with its present promise".to_owned(),
+            many => format!("{many} leases end with their present promises"),
+        };
+        terminal.verb("Removed", format_args!("{} of {}: {ending}", escape(&license.license), escape(&license.vendor)));
+        Ok(exit::OK)
+    }
+}
+
+fn hex(license: &LicenseSummary) -> String {
+    LicenseHash::from_bytes(license.hash.0).to_string()
+}
+
+/// `license request`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RequestCommand {
+    /// The host's name in the request, for people [default: this machine's]
+    #[arg(long)]
+    host: Option<String>,
+    /// Write it into a new file instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataDir,
+}
+
+impl RequestCommand {
+    fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        let key = super::server::read_server_key(&self.data)?;
+        let host = self.host.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+        let request = triquest_license::request::ServerRequest {
+            server_key: triquest_license::ServerKey::new(*key.public()),
+            host: escape(&host).into_owned(),
+            made_at: triquest_license::CivilMs(jiff::Timestamp::now().as_millisecond()),
+            software: concat!("triquest-lm ", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        let text = request.to_text(&key);
+        match self.output {
+            None => terminal.raw(text.as_bytes()),
+            Some(file) => {
+                let shown = escape(&file.to_string_lossy()).into_owned();
+                std::fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .open(&file)
+                    .and_then(|mut open| std::io::Write::write_all(&mut open, text.as_bytes()))
+                    .map_err(|cause| Failure::new(format_args!("cannot write {shown}: {cause}")))?;
+                terminal.verb("Wrote", format_args!("{shown}: mail it to your vendor"));
+            }
+        }
+        Ok(exit::OK)
+    }
+}

@@ -1,0 +1,236 @@
+//! `journal`: look at what the server keeps, save it, bring it back.
+
+use std::{
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use triquest_journal::{
+    JournalError, JournalErrorKind,
+    backup::{backup_offline, restore},
+    check::{Report, check},
+};
+use triquest_wire::status::{BackupAnswer, BackupRequest};
+
+use crate::{
+    admin::{Admin, DataDir},
+    failure::{Failure, exit},
+    terminal::{Terminal, escape},
+};
+
+/// `journal`.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Save the journal and the server's key into one file, while the server runs or not
+    Backup(BackupCommand),
+    /// Read a journal or a backup from end to end and say whether it is whole; nothing is changed
+    Check(CheckCommand),
+    /// Bring a backup back into a new data directory
+    Restore(RestoreCommand),
+}
+
+impl JournalCommand {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        match self {
+            Self::Backup(command) => command.run(terminal),
+            Self::Check(command) => command.run(terminal),
+            Self::Restore(command) => command.run(terminal),
+        }
+    }
+}
+
+/// `journal check [PATH]`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckCommand {
+    /// A backup file, or the data directory of a server that does not run [default: the data directory]
+    #[arg(value_name = "FILE|DIR")]
+    path: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    data: DataDir,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct ReportJson<'a> {
+    path: &'a str,
+    lineage: String,
+    epoch: u64,
+    first_entry: u64,
+    last_entry: u64,
+    events: u64,
+    leases: usize,
+    bytes: u64,
+    snapshot: Option<SnapshotJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct SnapshotJson {
+    entry: u64,
+    records: u64,
+    bytes: u64,
+    equals_replay: bool,
+}
+
+impl CheckCommand {
+    fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        let path = self.path.unwrap_or_else(|| self.data.path());
+        let report = check(&path).map_err(|error| failure(&error))?;
+        if self.json {
+            terminal.json(&ReportJson {
+                path: &report.path.to_string_lossy(),
+                lineage: report.lineage.to_string(),
+                epoch: report.epoch.0,
+                first_entry: report.first.0,
+                last_entry: report.last.0,
+                events: report.events,
+                leases: report.leases,
+                bytes: report.bytes,
+                snapshot: report.snapshot.map(|snapshot| SnapshotJson {
+                    entry: snapshot.index.0,
+                    records: snapshot.records,
+                    bytes: snapshot.bytes,
+                    equals_replay: snapshot.equals_replay,
+                }),
+            })?;
+            return Ok(exit::OK);
+        }
+        terminal.verb("Whole", format_args!("{}: {}", shown(&report.path), contents(&report)));
+        terminal.data(format_args!("history   {}, epoch {}", report.lineage, report.epoch.0));
+        let kept = (report.last.0 + 1).saturating_sub(report.first.0);
+        terminal.data(match kept {
+            0 => "entries   none kept beside the snapshot".to_owned(),
+            _ => format!("entries   {} to {} ({kept}), {} events", report.first.0, report.last.0, report.events),
+        });
+        terminal.data(match report.snapshot {
+            None => "snapshot  none yet".to_owned(),
+            Some(snapshot) => format!(
+                "snapshot  at entry {}: {} records, {}{}",
+                snapshot.index.0,
+                snapshot.records,
+                size(snapshot.bytes),
+                if snapshot.equals_replay { ", the same as a replay of all entries" } else { "" }
+            ),
+        });
+        terminal.data(format_args!("leases    {}", report.leases));
+        terminal.data(format_args!("size      {}", size(report.bytes)));
+        Ok(exit::OK)
+    }
+}
+
+/// `journal backup [FILE]`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackupCommand {
+    /// A file that is not there yet [default: a new one in `backups` in the data directory]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataDir,
+}
+
+impl BackupCommand {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        let data = self.data.path();
+        if let Some(failure) = crate::admin::unusable(&data) {
+            return Err(failure);
+        }
+        let report = match Admin::connect(&self.data) {
+            Ok(admin) => {
+                let path = self.file.as_deref().map(absolute).transpose()?.map(|path| path.to_string_lossy().into_owned());
+                let answer: BackupAnswer = admin.post("/v1/backup", &BackupRequest { path })?;
+                terminal.verb(
+                    "Saved",
+                    format_args!("{}: {}, at least to entry {}", escape(&answer.path), size(answer.bytes), answer.position.index),
+                );
+                answer.path
+            }
+            // No server runs: the file is read as it is. If one runs after all, its lock is in the way.
+            Err(_) => {
+                let file = match self.file {
+                    Some(file) => file,
+                    None => default_file(&data)?,
+                };
+                let report = backup_offline(&data, &file).map_err(|error| failure(&error))?;
+                terminal.verb("Saved", format_args!("{}: {}, {}", shown(&report.path), size(report.bytes), contents(&report)));
+                report.path.to_string_lossy().into_owned()
+            }
+        };
+        terminal.note("it was checked and is whole; it holds the server's private key, so keep it as you keep that");
+        terminal.data(escape(&report));
+        Ok(exit::OK)
+    }
+}
+
+/// `journal restore FILE [DIRECTORY]`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestoreCommand {
+    /// A backup
+    file: PathBuf,
+    /// A directory that is empty or not there yet [default: the data directory]
+    directory: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataDir,
+}
+
+impl RestoreCommand {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        let directory = self.directory.unwrap_or_else(|| self.data.path());
+        let report = restore(&self.file, &directory).map_err(|error| failure(&error))?;
+        terminal.verb("Restored", format_args!("{}: {}", shown(&directory), contents(&report)));
+        terminal.note("what was granted after the backup is not known here: the server begins a new history and for a while gives seats only to those who show that they had them");
+        if !directory.join("server.key").exists() {
+            terminal.warning(format_args!(
+                "the backup holds no server key: put the old {} back before the start, licenses name it",
+                shown(&directory.join("server.key"))
+            ));
+        }
+        if rustix::process::geteuid().is_root() {
+            terminal.note(format_args!("if the server runs as another user: chown -R USER {}", shown(&directory)));
+        }
+        terminal.hint(format_args!("triquest-lm serve --data {}", shown(&directory)));
+        Ok(exit::OK)
+    }
+}
+
+fn contents(report: &Report) -> String {
+    format!("{} leases at entry {}", report.leases, report.last.0)
+}
+
+/// A size for people.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_048_576 => format!("{} KiB", bytes.div_ceil(1024)),
+        1_048_576.. => format!("{}.{} MiB", bytes / 1_048_576, bytes % 1_048_576 * 10 / 1_048_576),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    escape(&path.to_string_lossy()).into_owned()
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|cause| Failure::new(format_args!("cannot find the place of {}: {cause}", shown(path))))
+}
+
+fn default_file(data: &Path) -> Result<PathBuf, Failure> {
+    let dir = data.join("backups");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|cause| {
+        Failure::new(format_args!("cannot make {}: {cause}", shown(&dir))).hint("name a file: triquest-lm journal backup FILE")
+    })?;
+    let day = jiff::Zoned::now().date();
+    (1..1_000u32).map(|number| dir.join(format!("{day}-{number}.sqlite"))).find(|path| path.symlink_metadata().is_err()).ok_or_else(|| {
+        Failure::new(format_args!("{} is full of backups", shown(&dir))).hint("name a file: triquest-lm journal backup FILE")
+    })
+}
+
+/// A fault of the journal as a failure.
+pub(crate) fn failure(error: &JournalError) -> Failure {
+    let code = match error.kind {
+        JournalErrorKind::Corrupt | JournalErrorKind::Full | JournalErrorKind::Newer | JournalErrorKind::ReadOnly => exit::JOURNAL,
+        JournalErrorKind::Locked => exit::LATER,
+        JournalErrorKind::Missing | JournalErrorKind::System => exit::FAILURE,
+    };
+    Failure::new(escape(&error.message)).hint(escape(&error.hint)).with_code(code)
+}

@@ -1,0 +1,82 @@
+//! `release`: gives back what `checkout` took.
+
+use std::{fs, path::PathBuf};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+use triquest_client::Client;
+
+use crate::{
+    commands::checkout::{LeaseFile, began},
+    failure::{Failure, exit},
+    terminal::{Terminal, escape},
+};
+
+/// The keeper is given so long to give its seat back.
+const KEEPER_S_MAX: i64 = 10;
+
+/// `release FILE...`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit codes: 0 given back; 75 no server answered, so the seat comes back by itself at the end of its time to live; 1 there is no such lease file.")]
+pub(crate) struct ReleaseCommand {
+    /// Lease files, as `triquest-lm checkout` printed them
+    #[arg(required = true, value_name = "LEASE-FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl ReleaseCommand {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        let mut first = None;
+        for path in &self.files {
+            let released = LeaseFile::read(path).and_then(|file| {
+                let outcome = release(&file);
+                if outcome.is_ok() {
+                    // The keeper has removed it, unless it was killed.
+                    drop(fs::remove_file(path));
+                    terminal
+                        .verb("Released", format_args!("{}, lease {}", escape(&file.features.join(", ")), &file.lease.to_string()[..8]));
+                }
+                outcome
+            });
+            if let Err(failure) = released {
+                if self.files.len() > 1 {
+                    terminal.failure(&failure);
+                }
+                first.get_or_insert(failure);
+            }
+        }
+        match first {
+            None => Ok(exit::OK),
+            Some(failure) if self.files.len() > 1 => Ok(failure.code()),
+            Some(failure) => Err(failure),
+        }
+    }
+}
+
+fn release(file: &LeaseFile) -> Result<(), Failure> {
+    tell_keeper(file);
+    // Also if the keeper did it: a repeat gets the same answer, and this one is heard.
+    let failed = |error: triquest_client::Error| {
+        Failure::new(escape(error.explanation()))
+            .hint("the seat comes back by itself at the end of its time to live")
+            .with_code(if error.may_help_later() { exit::LATER } else { exit::FAILURE })
+    };
+    let server = file.server_key.parse().map_err(|_| Failure::usage("the lease file names no server key"))?;
+    let client = Client::builder().servers(&file.servers).verifier_keys(&file.verifier_keys).accept_any_server().build().map_err(failed)?;
+    client.release(file.secret, &server).map(drop).map_err(failed)
+}
+
+/// Ends the process that keeps the seat, if it is still that process.
+fn tell_keeper(file: &LeaseFile) {
+    let Some(pid) = Pid::from_raw(file.keeper) else { return };
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    // Looked at after the handle was opened: what it names now cannot change any more.
+    if began(file.keeper) != Some(file.keeper_began) || pidfd_send_signal(&process, Signal::TERM).is_err() {
+        return;
+    }
+    let within = Timespec { tv_sec: KEEPER_S_MAX, tv_nsec: 0 };
+    let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&within));
+}

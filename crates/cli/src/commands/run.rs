@@ -1,0 +1,601 @@
+//! `run`: any program, while a seat is held for it.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs, io,
+    os::unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use signal_hook::{
+    consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2},
+    iterator::{
+        SignalsInfo,
+        exfiltrator::origin::{Origin, WithOrigin},
+    },
+    low_level::siginfo::Cause,
+};
+use triquest_client::{Cancel, Checkout, Client, Error, ErrorKind, InLine, Seat, Warning};
+use triquest_wire::lease::PoolNumbers;
+
+use crate::{
+    failure::{Failure, exit},
+    terminal::{Terminal, duration, escape},
+};
+
+/// A program that was told to end because its seat is lost is killed after so long.
+const KILL_AFTER_MS: u64 = 60_000;
+/// The release at the end is waited for at most so long; presence and time free the seat anyway.
+const RELEASE_MS_MAX: u64 = 5_000;
+/// Exit code of a program that cannot be executed, as the shell's.
+const NOT_EXECUTABLE: u8 = 126;
+/// Exit code of a program that was not found, as the shell's.
+const NOT_FOUND: u8 = 127;
+/// What is passed on to the program.
+const PASSED_ON: [i32; 8] = [SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2];
+
+/// Which seats, from where.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct SeatArgs {
+    /// Feature to check out, with seats and version of its own if given; several are granted all or none
+    #[arg(long, short, required = true, value_name = "FEATURE[:SEATS][@VERSION]")]
+    pub(crate) feature: Vec<Wanted>,
+    /// Seats of each feature that names none
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seats: u32,
+    /// The program's version, for each feature that names none
+    #[arg(long = "version", id = "program_version", value_name = "V")]
+    pub(crate) program_version: Option<String>,
+    /// Wait in line for a seat for at most so long, such as 90s, 30m, 2h
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub(crate) wait: Option<Duration>,
+    /// License servers, such as 1588@HOST, several with commas
+    #[arg(long, env = "TRIQUEST_LM_SERVER", hide_env_values = true, value_name = "SERVERS")]
+    pub(crate) server: Option<String>,
+    /// The vendor's verifier key (or a file that holds it), several with commas
+    #[arg(long, env = "TRIQUEST_LM_VERIFIER_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) verifier_key: Option<String>,
+    /// Project that the use is booked to
+    #[arg(long, env = "TRIQUEST_LM_PROJECT", hide_env_values = true)]
+    pub(crate) project: Option<String>,
+    /// Accept a license with servers = "any", which anyone who has the file can serve
+    #[arg(long)]
+    pub(crate) accept_any_server: bool,
+}
+
+/// `run --feature F -- CMD`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit codes: the program's own, or 128 + signal; 75 denied or no server, later may help; 77 denied, later will not help;
+126 not executable, 127 not found. Signals are passed on to the program, and the seat is given back however it ends.")]
+pub(crate) struct RunCommand {
+    #[command(flatten)]
+    seat: SeatArgs,
+    /// When the seat is lost for good, after every grace: tell, stop the program until a seat is there again, or end it (SIGTERM, after 60 s SIGKILL)
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    on_lost: OnLost,
+    /// The program and its arguments
+    #[arg(required = true, last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// What to do when the seat is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum OnLost {
+    /// Stop the program until a seat is there again.
+    Suspend,
+    /// End the program.
+    #[default]
+    Terminate,
+    /// Tell only.
+    Warn,
+}
+
+/// `FEATURE[:SEATS][@VERSION]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) feature: String,
+    seats: Option<u32>,
+    version: Option<String>,
+}
+
+impl std::str::FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (rest, version) = match text.split_once('@') {
+            Some((rest, version)) => (rest, Some(version)),
+            None => (text, None),
+        };
+        let (feature, seats) = match rest.split_once(':') {
+            Some((feature, seats)) => (feature, Some(seats)),
+            None => (rest, None),
+        };
+        let seats = seats
+            .map(|seats| match seats.parse() {
+                Ok(seats) if seats > 0 => Ok(seats),
+                _ => Err(format!("`{seats}` is no number of seats; write FEATURE:2")),
+            })
+            .transpose()?;
+        if let Some(version) = version {
+            version.parse::<triquest_license::Version>().map_err(|error| error.to_string())?;
+        }
+        triquest_license::FeatureName::new(feature).map_err(|error| error.to_string())?;
+        Ok(Self { feature: feature.to_owned(), seats, version: version.map(str::to_owned) })
+    }
+}
+
+/// A span of time as people write it: 90s, 30m, 1h30m.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|_| format!("`{text}` is no span of time; write 90s, 30m, 2h or 1h30m"))?;
+    Duration::try_from(span).map_err(|_| "a span of time cannot be negative".to_owned())
+}
+
+impl SeatArgs {
+    /// A client of the servers and keys that are named.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let Some(key) = &self.verifier_key else {
+            return Err(Failure::usage("no verifier key is named, so no server could be trusted")
+                .hint("--verifier-key KEY or TRIQUEST_LM_VERIFIER_KEY=KEY; the vendor publishes it, `triquest-lm vendor show` prints it"));
+        };
+        let key = match fs::read_to_string(key) {
+            Ok(text) if !key.contains('+') || text.contains('+') => text,
+            _ => key.clone(),
+        };
+        let mut builder = Client::builder().verifier_keys(key.trim());
+        if let Some(server) = &self.server {
+            builder = builder.servers(server);
+        }
+        if let Some(project) = &self.project {
+            builder = builder.project(project);
+        }
+        if self.accept_any_server {
+            builder = builder.accept_any_server();
+        }
+        builder.build().map_err(|error| failed(&error, self))
+    }
+
+    /// The checkout of all features.
+    pub(crate) fn checkout(&self, client: &Client) -> Checkout {
+        let mut features = self.feature.iter();
+        let first = features.next().expect("clap requires one feature");
+        let fill = |checkout: Checkout, wanted: &Wanted| {
+            let checkout = checkout.seats(wanted.seats.unwrap_or(self.seats));
+            match wanted.version.as_ref().or(self.program_version.as_ref()) {
+                Some(version) => checkout.version(version),
+                None => checkout,
+            }
+        };
+        let mut checkout = fill(client.checkout(&first.feature), first);
+        for wanted in features {
+            checkout = fill(checkout.and(&wanted.feature), wanted);
+        }
+        match self.wait {
+            Some(wait) => checkout.wait(wait),
+            None => checkout,
+        }
+    }
+
+    /// The features, for sentences.
+    pub(crate) fn names(&self) -> String {
+        self.feature.iter().map(|wanted| format!("`{}`", wanted.feature)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A line for who waits.
+pub(crate) fn waiting_line(line: &InLine) -> String {
+    let due = match line.first_due_in {
+        Some(due) => format!(", the next seat may come in {}", duration(millis(due))),
+        None => String::new(),
+    };
+    format!("place {}, {}{due}, gives up in {}", line.place, numbers(&line.pool), duration(millis(line.gives_up_in)))
+}
+
+fn numbers(pool: &PoolNumbers) -> String {
+    let mut text = format!("{} of {} in use", pool.used, pool.total);
+    if pool.lingering > 0 {
+        text.push_str(&format!(", {} lingering", pool.lingering));
+    }
+    if pool.reserved_idle > 0 {
+        text.push_str(&format!(", {} reserved", pool.reserved_idle));
+    }
+    if pool.queued > 0 {
+        text.push_str(&format!(", {} waiting", pool.queued));
+    }
+    text
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An error of the client in the manner of the terminal.
+pub(crate) fn failed(error: &Error, asked: &SeatArgs) -> Failure {
+    let code = if error.may_help_later() { exit::LATER } else { exit::NEVER };
+    let mut failure = match (error.kind(), error.denial()) {
+        (ErrorKind::Denied, Some(denial)) => {
+            let mut failure = Failure::denied(escape(&denial.message), error.may_help_later());
+            if denial.pool != PoolNumbers::default() {
+                failure = failure.row("seats", format_args!("{}, {} wanted", numbers(&denial.pool), denial.seats));
+            }
+            if let Some(due) = denial.first_due_ms {
+                failure = failure.row("soonest", format_args!("in {}", duration(due)));
+            }
+            failure
+        }
+        (ErrorKind::NoServer, _) => Failure::new(format_args!("no license server answered for {}", asked.names())).with_code(code),
+        (ErrorKind::Invalid | ErrorKind::VerifierKey, _) => Failure::usage(escape(error.explanation())),
+        (ErrorKind::NoServerNamed, _) => Failure::new(format_args!("no license server is named for {}", asked.names()))
+            .with_code(code)
+            .row("TRIQUEST_LM_SERVER", "not set"),
+        _ => Failure::new(escape(error.explanation())).with_code(code),
+    };
+    for tried in error.tried() {
+        failure = failure.row(escape(&tried.server.to_string()), escape(&tried.reason));
+    }
+    match (error.kind(), error.hint()) {
+        (ErrorKind::Denied, _) if error.may_help_later() && asked.wait.is_none() => failure.hint("wait for a seat with `--wait 30m`"),
+        (ErrorKind::NoServerNamed, _) => failure.hint("name it: --server 1588@HOST, or TRIQUEST_LM_SERVER=1588@HOST"),
+        (_, Some(hint)) => failure.hint(escape(hint)),
+        (_, None) => failure,
+    }
+}
+
+/// What happens while the program runs.
+enum Happened {
+    Ended(ExitStatus),
+    Lost(String),
+    Regained,
+    Signal(Origin),
+    Stopped,
+    Taken(Box<Result<Seat, Error>>),
+    WaitFailed(io::Error),
+    Warned(Warning),
+}
+
+impl RunCommand {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        let program = find(&self.command[0])?;
+        let client = self.seat.client()?;
+        let (sender, events) = mpsc::channel();
+        // From here on a signal gives the seat back, or is the program's business.
+        let signals = listen(&sender)?;
+        let outcome = self.held(terminal, &client, &program, &sender, &events);
+        signals.close();
+        outcome
+    }
+
+    fn held(
+        &self,
+        terminal: &Terminal,
+        client: &Client,
+        program: &Path,
+        sender: &Sender<Happened>,
+        events: &Receiver<Happened>,
+    ) -> Result<u8, Failure> {
+        let seat = match self.take(terminal, client, sender, events)? {
+            Ok(seat) => seat,
+            Err(signal) => return Ok(128 + signal),
+        };
+        let mut command = Command::new(program);
+        {
+            use std::os::unix::process::CommandExt as _;
+            command.arg0(&self.command[0]);
+        }
+        let child = match command.args(&self.command[1..]).spawn() {
+            Ok(child) => child,
+            Err(cause) => {
+                give_back(terminal, seat);
+                return Err(not_started(&self.command[0], &cause));
+            }
+        };
+        let status = self.watch(terminal, &child, sender, events);
+        give_back(terminal, seat);
+        let status = status?;
+        Ok(match (status.code(), status.signal()) {
+            (Some(code), _) => u8::try_from(code).unwrap_or(exit::FAILURE),
+            (None, Some(signal)) => 128 + u8::try_from(signal).unwrap_or(127),
+            (None, None) => exit::FAILURE,
+        })
+    }
+
+    /// Takes the seat on a thread of its own, so that a signal can end the wait. Inner error: the signal.
+    fn take(
+        &self,
+        terminal: &Terminal,
+        client: &Client,
+        sender: &Sender<Happened>,
+        events: &Receiver<Happened>,
+    ) -> Result<Result<Seat, u8>, Failure> {
+        let cancel = Cancel::new();
+        let tell = |event: fn(String) -> Happened| {
+            let sender = sender.clone();
+            move |error: Error| drop(sender.send(event(error.explanation().to_owned())))
+        };
+        let (warned, regained, talk) = (sender.clone(), sender.clone(), *terminal);
+        let last_place = std::sync::atomic::AtomicU32::new(0);
+        let checkout = self
+            .seat
+            .checkout(client)
+            // The program is who uses the seat; it takes the place of `triquest-lm` in what administrators see.
+            .process(format!("{}:{}", std::process::id(), Path::new(&self.command[0]).file_name().unwrap_or_default().to_string_lossy()))
+            .cancel(&cancel)
+            .on_late(move |warning| drop(warned.send(Happened::Warned(warning))))
+            .on_lost(tell(Happened::Lost))
+            .on_regained(move || drop(regained.send(Happened::Regained)))
+            .on_waiting(move |line| {
+                if last_place.swap(line.place, std::sync::atomic::Ordering::Relaxed) != line.place {
+                    talk.verb("Waiting", waiting_line(&line));
+                }
+            });
+        let taken = sender.clone();
+        thread::Builder::new().name("checkout".into()).spawn(move || drop(taken.send(Happened::Taken(Box::new(checkout.take())))))?;
+        let mut ended_by = None;
+        loop {
+            match events.recv().expect("this function holds a sender") {
+                Happened::Taken(taken) => match (*taken, ended_by) {
+                    (Ok(seat), None) => return Ok(Ok(seat)),
+                    (Ok(seat), Some(signal)) => {
+                        give_back(terminal, seat);
+                        return Ok(Err(signal));
+                    }
+                    (Err(_), Some(signal)) => return Ok(Err(signal)),
+                    (Err(error), None) => return Err(failed(&error, &self.seat)),
+                },
+                Happened::Signal(origin) if matches!(origin.signal, SIGINT | SIGTERM | SIGHUP | SIGQUIT) => {
+                    ended_by = Some(u8::try_from(origin.signal).expect("signals are small"));
+                    cancel.cancel();
+                }
+                Happened::Signal(origin) if origin.signal == SIGTSTP => stop_self(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Until the program has ended.
+    fn watch(
+        &self,
+        terminal: &Terminal,
+        child: &Child,
+        sender: &Sender<Happened>,
+        events: &Receiver<Happened>,
+    ) -> Result<ExitStatus, Failure> {
+        let pid = Pid::from_child(child);
+        let reaper = sender.clone();
+        thread::Builder::new().name("program".into()).spawn(move || wait_for(pid, &reaper))?;
+        let mut kill_at: Option<Instant> = None;
+        let mut suspended = false;
+        loop {
+            let event = match kill_at {
+                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => events.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            match event {
+                Err(_) => {
+                    terminal.warning("the program did not end in time and is killed");
+                    signal_family(pid, Signal::KILL);
+                    kill_at = None;
+                }
+                Ok(Happened::Ended(status)) => return Ok(status),
+                Ok(Happened::WaitFailed(cause)) => return Err(Failure::new(format_args!("cannot wait for the program: {cause}"))),
+                Ok(Happened::Signal(origin)) => pass_on(pid, &origin),
+                // The program was stopped (Ctrl-Z): this process stops too, so that the shell sees its job stopped. While both stand still
+                // the seat is not renewed; on waking it is asked for again.
+                Ok(Happened::Stopped) if suspended => {}
+                Ok(Happened::Stopped) => stop_self(),
+                Ok(Happened::Warned(warning)) => terminal.warning(self.warning(&warning)),
+                Ok(Happened::Regained) => {
+                    terminal.verb("Regained", format_args!("{}: the seat is held again", self.seat.names()));
+                    if suspended {
+                        suspended = false;
+                        signal_family(pid, Signal::CONT);
+                    }
+                    // It was told to end; but what still runs (saving its work, say) runs with a seat.
+                    kill_at = None;
+                }
+                Ok(Happened::Lost(why)) => {
+                    let why = escape(&why).into_owned();
+                    match self.on_lost {
+                        OnLost::Warn => {
+                            terminal.warning(format_args!("the seat of {} is lost ({why}); the program runs on", self.seat.names()))
+                        }
+                        OnLost::Suspend => {
+                            terminal.warning(format_args!(
+                                "the seat of {} is lost ({why}); the program is stopped until there is one again",
+                                self.seat.names()
+                            ));
+                            suspended = true;
+                            signal_family(pid, Signal::STOP);
+                        }
+                        OnLost::Terminate => {
+                            terminal.warning(format_args!(
+                                "the seat of {} is lost ({why}); the program is told to end, and killed in {}",
+                                self.seat.names(),
+                                duration(KILL_AFTER_MS)
+                            ));
+                            signal_family(pid, Signal::TERM);
+                            kill_at.get_or_insert_with(|| Instant::now() + Duration::from_millis(KILL_AFTER_MS));
+                        }
+                    }
+                }
+                Ok(Happened::Taken(_)) => {}
+            }
+        }
+    }
+
+    fn warning(&self, warning: &Warning) -> String {
+        let names = self.seat.names();
+        match warning {
+            Warning::Late { ends_in } => {
+                format!("no license server has answered for {names} for a while; the seat is held for {} more", duration(millis(*ends_in)))
+            }
+            Warning::Grace { ends_in } => {
+                format!("no license server answers for {names}; the vendor permits running on for {}", duration(millis(*ends_in)))
+            }
+            Warning::Ending { reason, ends_in } => {
+                format!("the seat of {names} ends in {}: {}", duration(millis(*ends_in)), triquest_client::ended(*reason))
+            }
+            Warning::Regaining { gives_up_in } => {
+                format!("the seat of {names} has to be taken anew, for at most {}", duration(millis(*gives_up_in)))
+            }
+            _ => format!("the seat of {names} is in danger"),
+        }
+    }
+}
+
+pub(crate) fn give_back(terminal: &Terminal, seat: Seat) {
+    if let Err(error) = seat.release(Duration::from_millis(RELEASE_MS_MAX)) {
+        terminal.warning(escape(error.explanation()));
+        if let Some(hint) = error.hint() {
+            terminal.hint(escape(hint));
+        }
+    }
+}
+
+/// The program's path, found as a shell would, before any seat is asked for.
+fn find(program: &OsStr) -> Result<PathBuf, Failure> {
+    let not_found = || {
+        Failure::new(format_args!("{} was not found", escape(&program.to_string_lossy())))
+            .hint("no seat was taken; check the program's name and PATH")
+            .with_code(NOT_FOUND)
+    };
+    let path = Path::new(program);
+    if program.as_bytes().contains(&b'/') {
+        return match fs::metadata(path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Err(not_found()),
+            _ => Ok(path.to_owned()),
+        };
+    }
+    let paths = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let mut found = None;
+    for folder in std::env::split_paths(&paths) {
+        let candidate = folder.join(program);
+        if candidate.is_file() {
+            if rustix::fs::access(&candidate, rustix::fs::Access::EXEC_OK).is_ok() {
+                return Ok(candidate);
+            }
+            found.get_or_insert(candidate);
+        }
+    }
+    found.ok_or_else(not_found)
+}
+
+fn not_started(program: &OsStr, cause: &io::Error) -> Failure {
+    let (code, hint) = match cause.kind() {
+        io::ErrorKind::NotFound => (NOT_FOUND, "the program, or the interpreter that its first line names, does not exist"),
+        io::ErrorKind::PermissionDenied => (NOT_EXECUTABLE, "it is not executable for this user: chmod +x"),
+        _ => (NOT_EXECUTABLE, "the seat was given back"),
+    };
+    Failure::new(format_args!("cannot execute {}: {cause}", escape(&program.to_string_lossy()))).hint(hint).with_code(code)
+}
+
+/// Hears signals on a thread. What was ignored at the start (`nohup`) stays so.
+fn listen(sender: &Sender<Happened>) -> Result<signal_hook::iterator::Handle, Failure> {
+    let ignored = ignored_signals();
+    let heard = PASSED_ON.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    let mut signals = SignalsInfo::<WithOrigin>::new(heard)?;
+    let handle = signals.handle();
+    let sender = sender.clone();
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        for origin in &mut signals {
+            if sender.send(Happened::Signal(origin)).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(handle)
+}
+
+fn ignored_signals() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("SigIgn:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// A signal of the terminal (Ctrl-C) has reached the program already, since both are in one group; what somebody sent to us is passed on.
+fn pass_on(pid: Pid, origin: &Origin) {
+    let by_terminal = matches!(origin.cause, Cause::Kernel) && origin.signal != SIGCONT;
+    if !by_terminal && let Some(signal) = Signal::from_named_raw(origin.signal) {
+        // It fails only if the program has just ended.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// As if stopped by the terminal, but a stop that no handler of ours catches.
+fn stop_self() {
+    let _ = kill_process(rustix::process::getpid(), Signal::STOP);
+}
+
+/// The program and its descendants: a script's child is the one that uses the feature.
+fn signal_family(pid: Pid, signal: Signal) {
+    for member in family(pid) {
+        let _ = kill_process(member, signal);
+    }
+}
+
+fn family(root: Pid) -> Vec<Pid> {
+    let mut members = vec![root];
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        // After the name in parentheses, which may hold anything: state, parent.
+        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
+        if let (Some(pid), Some(parent)) = (Pid::from_raw(pid), parent.and_then(Pid::from_raw)) {
+            parents.push((pid, parent));
+        }
+    }
+    let mut next = 0;
+    while let Some(&member) = members.get(next) {
+        members.extend(parents.iter().filter(|(_, parent)| *parent == member).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    members
+}
+
+/// Waits for the program's end, and tells when it is stopped.
+fn wait_for(pid: Pid, sender: &Sender<Happened>) {
+    loop {
+        let event = match waitpid(Some(pid), WaitOptions::UNTRACED) {
+            Ok(Some((_, status))) if status.stopped() => Happened::Stopped,
+            Ok(Some((_, status))) => Happened::Ended(ExitStatus::from_raw(status.as_raw())),
+            Ok(None) | Err(rustix::io::Errno::INTR) => continue,
+            Err(cause) => Happened::WaitFailed(cause.into()),
+        };
+        let last = !matches!(event, Happened::Stopped);
+        if sender.send(event).is_err() || last {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_feature_may_bring_its_seats_and_its_version() {
+        let wanted = |text: &str| text.parse::<Wanted>();
+        assert_eq!(wanted("cad").unwrap(), Wanted { feature: "cad".into(), seats: None, version: None });
+        assert_eq!(wanted("cad:2@12.4").unwrap(), Wanted { feature: "cad".into(), seats: Some(2), version: Some("12.4".into()) });
+        assert_eq!(wanted("cad@12").unwrap().version.as_deref(), Some("12"));
+        for wrong in ["", "cad:0", "cad:x", "cad@", "cad@x", ":2", "c d"] {
+            assert!(wanted(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn spans_are_read_as_people_write_them() {
+        assert_eq!(span("30m").unwrap(), Duration::from_secs(1800));
+        assert_eq!(span("1h30m").unwrap(), Duration::from_secs(5400));
+        assert_eq!(span("90s").unwrap(), Duration::from_secs(90));
+        for wrong in ["", "-5s", "soon", "5"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
+    }
+}

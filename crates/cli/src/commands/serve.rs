@@ -1,0 +1,111 @@
+//! `serve`: the server.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use triquest_server::{
+    Running,
+    config::{LogFormat, LogLevel, Overrides, Settings},
+    sys::Firewall,
+};
+
+use crate::{
+    failure::{Failure, exit},
+    terminal::{Terminal, escape},
+};
+
+/// `serve`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeCommand {
+    /// Configuration file [default: config.toml in the data directory, if there is one; env: TRIQUEST_LM_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data directory [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm; env: TRIQUEST_LM_DATA]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to listen, any number of times [default: port 1588 on every address; env: TRIQUEST_LM_LISTEN]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Vec<String>,
+    /// Let a named data directory that is empty become a new server
+    #[arg(long)]
+    init: bool,
+    /// Check the configuration, say what is wrong, and exit
+    #[arg(long)]
+    check: bool,
+    /// Believe the wall clock as it stands now, even if it jumped
+    #[arg(long)]
+    accept_clock: bool,
+    /// After a restore: grant again at once, accepting that lent seats may be in use twice
+    #[arg(long)]
+    accept_borrow_loss: bool,
+    /// Form of the log [default: text; env: TRIQUEST_LM_LOG_FORMAT]
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
+    log_format: Option<String>,
+    /// How much is logged [default: info; env: TRIQUEST_LM_LOG_LEVEL]
+    #[arg(long, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    log_level: Option<String>,
+}
+
+impl ServeCommand {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        let overrides = Overrides {
+            data: self.data,
+            listen: self.listen,
+            log_format: self.log_format.map(|format| if format == "json" { LogFormat::Json } else { LogFormat::Text }),
+            log_level: self.log_level.map(|level| match level.as_str() {
+                "error" => LogLevel::Error,
+                "warn" => LogLevel::Warn,
+                "debug" => LogLevel::Debug,
+                "trace" => LogLevel::Trace,
+                _ => LogLevel::Info,
+            }),
+        };
+        let environment = |name: &str| std::env::var(name).ok();
+        let wrong = |fault: triquest_server::config::Fault| Failure::from(fault).with_code(exit::USAGE);
+        let settings = Settings::load(self.config.as_deref(), overrides, &environment).map_err(wrong)?;
+        let settings =
+            Settings { init: self.init, accept_clock: self.accept_clock, accept_borrow_loss: self.accept_borrow_loss, ..settings };
+        if self.check {
+            check(&settings)?;
+            let from = settings.file.as_ref().map_or_else(|| "no file, so the defaults".to_owned(), |file| file.display().to_string());
+            terminal.verb("Checked", format_args!("{}: good", escape(&from)));
+            return Ok(exit::OK);
+        }
+        let for_people = settings.config.log.format == LogFormat::Text;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let terminal = *terminal;
+        runtime.block_on(triquest_server::run(settings, move |running| {
+            if for_people {
+                announce(&terminal, running);
+            }
+        }))?;
+        Ok(exit::OK)
+    }
+}
+
+/// What can be wrong without starting anything.
+fn check(settings: &Settings) -> Result<(), Failure> {
+    let wrong = |fault: triquest_server::config::Fault| Failure::from(fault).with_code(exit::USAGE);
+    if settings.config.tls.certificate.is_some() {
+        triquest_server::identity::Certificate::load(&settings.config).map_err(wrong)?;
+    }
+    if let Some(group) = &settings.config.admin_group
+        && triquest_server::sys::group_id(group).is_none()
+    {
+        return Err(Failure::usage(format_args!("admin_group = \"{}\": this machine has no such group", escape(group)))
+            .hint("make it (groupadd --system NAME) or name another"));
+    }
+    Ok(())
+}
+
+fn announce(terminal: &Terminal, running: &Running) {
+    let data = escape(&running.data_dir().to_string_lossy()).into_owned();
+    let addresses = running.addresses().iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
+    terminal.verb("Serving", format_args!("{addresses}, data in {data}"));
+    terminal.verb("Key", running.server_key());
+    if let Some(port) = running.addresses().iter().filter(|address| !address.ip().is_loopback()).map(SocketAddr::port).next() {
+        match Firewall::detect().command(port) {
+            Some(command) => terminal.verb("Firewall", command),
+            None => terminal.verb("Firewall", format_args!("none found on this machine; between networks, TCP {port} must be open")),
+        }
+    }
+}

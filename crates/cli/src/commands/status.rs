@@ -1,0 +1,514 @@
+//! `status`: who holds what, since when, how idle.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde::Serialize;
+use triquest_client::{Client, Error, ErrorKind};
+use triquest_license::FeatureName;
+use triquest_wire::status::{ClockState, HolderStatus, JournalState, LeaseState, LeaseStatus, PoolStatus, Status};
+
+use crate::{
+    admin::{Admin, DataDir},
+    failure::{Failure, exit},
+    terminal::{Align, Table, Terminal, duration, duration_short, escape, moment_of},
+};
+
+/// Leases shown for each feature when no feature is named.
+const LEASES_SHOWN: usize = 4;
+/// Most leases read when no feature is named.
+const LEASES_READ_MAX: usize = 1_000;
+/// Between two looks of `--watch`, unless said otherwise.
+const WATCH_SECONDS_DEFAULT: u64 = 2;
+/// Digits of a lease id that are shown; commands take any beginning that is clear.
+pub(crate) const LEASE_DIGITS_SHOWN: usize = 8;
+
+/// `status [FEATURE]`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusCommand {
+    /// Only this feature, with all its leases
+    feature: Option<String>,
+    /// As JSON: {"status": ..., "leases": [...]}
+    #[arg(long)]
+    json: bool,
+    /// The leases as CSV, for spreadsheets
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    /// Look again and again, every so many seconds, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", require_equals = true)]
+    watch: Option<u64>,
+    /// Counts from this server over the network (1588@HOST), without names; needs --verifier-key
+    #[arg(long, value_name = "SERVER")]
+    server: Option<String>,
+    /// The vendor's verifier keys for --server, several with commas [env: TRIQUEST_LM_VERIFIER_KEY]
+    #[arg(long, value_name = "KEY", env = super::doctor::VERIFIER_VARIABLE, hide_env = true)]
+    verifier_key: Option<String>,
+    #[command(flatten)]
+    data: DataDir,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    status: &'a Status,
+    leases: &'a [LeaseStatus],
+}
+
+impl StatusCommand {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        let Some(seconds) = self.watch else {
+            self.look(terminal)?;
+            return Ok(exit::OK);
+        };
+        loop {
+            terminal.clear();
+            self.look(terminal)?;
+            pause(if seconds == 0 { WATCH_SECONDS_DEFAULT } else { seconds });
+            if !terminal.is_interactive() && !self.json {
+                terminal.data("");
+            }
+        }
+    }
+
+    fn look(&self, terminal: &Terminal) -> Result<(), Failure> {
+        let feature = self.feature.as_deref();
+        let all = feature.is_some() || self.json || self.csv;
+        let (host, status, leases) = match &self.server {
+            Some(server) => {
+                let (host, status) = self.counts_of(server)?;
+                (host, status, Vec::new())
+            }
+            None => {
+                let admin = Admin::connect(&self.data)?;
+                let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+                (host, admin.status(feature)?, admin.leases(feature, if all { usize::MAX } else { LEASES_READ_MAX })?)
+            }
+        };
+        if let (Some(feature), []) = (feature, status.pools.as_slice()) {
+            return Err(Failure::new(format_args!("no license on this server has a feature `{}`", escape(feature)))
+                .hint("`triquest-lm status` lists what there is"));
+        }
+        let now = jiff::Zoned::now();
+        if self.json {
+            terminal.json(&Report { status: &status, leases: &leases })?;
+        } else if self.csv {
+            terminal.raw(lease_table(&leases.iter().collect::<Vec<_>>(), feature, &now, true).to_csv().as_bytes());
+        } else {
+            terminal.data(headline(&status, &host));
+            if status.pools.is_empty() {
+                terminal.data("no license is installed yet");
+                terminal
+                    .hint("triquest-lm license request > request.txt   (mail it to your vendor), then triquest-lm license install FILE");
+                return Ok(());
+            }
+            terminal.table(&pool_table(&status.pools, unix_ms(&now)));
+            self.show_leases(terminal, &status, &leases, &now);
+        }
+        Ok(())
+    }
+
+    /// What anyone who may check out may see of a server that proved itself.
+    fn counts_of(&self, server: &str) -> Result<(String, Status), Failure> {
+        let Some(keys) = &self.verifier_key else {
+            return Err(Failure::usage("a server is asked over the network only after it proved that it serves a vendor")
+                .hint(format_args!("name the vendor's key: --verifier-key KEY, or set {}", super::doctor::VERIFIER_VARIABLE)));
+        };
+        let feature = match &self.feature {
+            Some(name) => {
+                Some(FeatureName::new(name).map_err(|cause| Failure::usage(format_args!("`{}` is no feature: {cause}", escape(name))))?)
+            }
+            None => None,
+        };
+        let failure = |error: Error| {
+            let mut failure = Failure::new(escape(error.explanation())).hint(escape(error.hint().unwrap_or_default()));
+            for tried in error.tried() {
+                failure = failure.row(&tried.server, escape(&tried.reason));
+            }
+            match error.kind() {
+                ErrorKind::Invalid | ErrorKind::VerifierKey => failure.with_code(exit::USAGE),
+                _ => failure.with_code(if error.may_help_later() { exit::LATER } else { exit::NEVER }),
+            }
+        };
+        let client = Client::builder().servers(server).verifier_keys(keys).build().map_err(failure)?;
+        let status = client.status(feature.as_ref()).map_err(failure)?;
+        Ok((client.servers().to_string(), status))
+    }
+
+    fn show_leases(&self, terminal: &Terminal, status: &Status, leases: &[LeaseStatus], now: &jiff::Zoned) {
+        for feature in status.pools.iter().map(|pool| pool.feature.as_str()).collect::<BTreeSet<_>>() {
+            let of_feature = |lease: &&LeaseStatus| lease.items.iter().any(|item| item.feature == feature);
+            let held: Vec<_> = leases.iter().filter(of_feature).filter(|lease| lease.state != LeaseState::Waiting).collect();
+            let mut queue: Vec<_> = leases.iter().filter(of_feature).filter(|lease| lease.state == LeaseState::Waiting).collect();
+            if held.is_empty() && queue.is_empty() {
+                continue;
+            }
+            let shown = if self.feature.is_some() { held.len() } else { held.len().min(LEASES_SHOWN) };
+            terminal.data("");
+            if shown < held.len() {
+                let feature = escape(feature);
+                terminal.data(format_args!("{feature}  ({shown} of {} leases shown; all: triquest-lm status {feature})", held.len()));
+            } else {
+                terminal.data(escape(feature));
+            }
+            if shown > 0 {
+                terminal.table(&lease_table(&held[..shown], Some(feature), now, false));
+            }
+            queue.sort_by_key(|lease| lease.place);
+            let waiting = if self.feature.is_some() { queue.len() } else { queue.len().min(LEASES_SHOWN) };
+            for lease in &queue[..waiting] {
+                terminal.data(queue_line(lease, feature, now));
+            }
+            if waiting < queue.len() {
+                terminal.data(format_args!("queue  and {} more", queue.len() - waiting));
+            }
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the period of --watch is what is waited for")]
+fn pause(seconds: u64) {
+    std::thread::sleep(Duration::from_secs(seconds));
+}
+
+/// `tqs1:9f3c...e1`: enough of a key to recognize it.
+pub(crate) fn short_key(key: &str) -> String {
+    match key.get(..9).zip(key.len().checked_sub(2).and_then(|start| key.get(start..))) {
+        Some((start, end)) if key.starts_with("tqs1:") && key.len() == 69 => format!("{start}...{end}"),
+        _ => escape(key).into_owned(),
+    }
+}
+
+fn headline(status: &Status, host: &str) -> String {
+    let clock = match status.clock {
+        ClockState::Held => "clock NOT BELIEVED: licenses neither begin nor end (triquest-lm clock accept)",
+        ClockState::Synchronized => "clock synchronized",
+        ClockState::Unsynchronized => "clock not synchronized",
+    };
+    let journal = match status.journal {
+        JournalState::DiskFull => ", DISK FULL: nothing is granted",
+        JournalState::Ok => "",
+    };
+    format!(
+        "{}  {}, up {}, {clock}{journal}; {}",
+        escape(host),
+        escape(&status.version),
+        duration(status.uptime_ms),
+        short_key(&status.server_key)
+    )
+}
+
+/// One line for each pool. The vendor is named only where there are several.
+fn pool_table(pools: &[PoolStatus], now_ms: i64) -> Table {
+    let several = pools.iter().map(|pool| (&pool.vendor, &pool.vendor_key)).collect::<BTreeSet<_>>().len() > 1;
+    let over = pools.iter().any(|pool| pool.numbers.over > 0);
+    let mut headings = vec![("FEATURE", Align::Left), ("SEATS", Align::Right), ("USED", Align::Right)];
+    if several {
+        headings.insert(0, ("VENDOR", Align::Left));
+    }
+    if over {
+        headings.push(("OVER", Align::Right));
+    }
+    for name in ["RESERVED", "LINGER", "FREE", "QUEUE", "DENIED"] {
+        headings.push((name, Align::Right));
+    }
+    headings.push(("ENDS", Align::Left));
+    let mut table = Table::new(&headings);
+    for pool in pools {
+        let numbers = &pool.numbers;
+        let mut cells = vec![pool.feature.clone(), numbers.total.to_string(), numbers.used.to_string()];
+        if several {
+            cells.insert(0, pool.vendor.clone());
+        }
+        if over {
+            cells.push(numbers.over.to_string());
+        }
+        cells.extend([numbers.reserved_idle, numbers.lingering, numbers.free, numbers.queued].map(|number| number.to_string()));
+        cells.push(pool.denied.to_string());
+        cells.push(ends_text(pool.ends.as_deref(), pool.ends_ms, now_ms));
+        table.row(cells);
+    }
+    table
+}
+
+/// `2026-12-31 (38 d)`, or `-` for what never ends.
+pub(crate) fn ends_text(ends: Option<&str>, ends_ms: Option<i64>, now_ms: i64) -> String {
+    let Some(ends) = ends else { return "-".to_owned() };
+    match ends_ms.map(|ends_ms| ends_ms - now_ms) {
+        Some(left) if left <= 0 => format!("{ends} (over)"),
+        Some(left) if left < 400 * 86_400_000 => format!("{ends} ({})", duration(u64::try_from(left).unwrap_or(0))),
+        _ => ends.to_owned(),
+    }
+}
+
+fn unix_ms(now: &jiff::Zoned) -> i64 {
+    now.timestamp().as_millisecond()
+}
+
+/// The leases of one feature, or of all.
+fn lease_table(leases: &[&LeaseStatus], feature: Option<&str>, now: &jiff::Zoned, full: bool) -> Table {
+    let mut headings = vec![("SEATS", Align::Right)];
+    if full {
+        headings.push(("FEATURE", Align::Left));
+    }
+    for name in ["HOLDER", "WHERE", "SINCE", "IDLE", "LEASE"] {
+        headings.push((name, Align::Left));
+    }
+    if full || leases.iter().any(|lease| !note(lease).is_empty()) {
+        headings.push(("NOTE", Align::Left));
+    }
+    let mut table = Table::new(&headings);
+    for lease in leases {
+        for item in lease.items.iter().filter(|item| feature.is_none_or(|feature| item.feature == feature)) {
+            let id = lease.lease.to_string();
+            let mut cells = vec![item.seats.to_string()];
+            if full {
+                cells.push(item.feature.clone());
+            }
+            cells.push(holder_text(&lease.holder));
+            cells.push(where_text(&lease.holder, item.version.as_deref()));
+            cells.push(if full { lease.since_at.clone() } else { moment_of(&lease.since_at, now) });
+            cells.push(lease.idle_ms.map_or_else(|| "-".to_owned(), duration_short));
+            cells.push(if full { id } else { id[..LEASE_DIGITS_SHOWN].to_owned() });
+            cells.push(note(lease));
+            cells.truncate(headings.len());
+            table.row(cells);
+        }
+    }
+    table
+}
+
+/// `user@host`, or what of it is known.
+pub(crate) fn holder_text(holder: &HolderStatus) -> String {
+    let value = |claim: &Option<triquest_wire::status::Claim>| claim.as_ref().map(|claim| claim.value.clone());
+    match (value(&holder.user), value(&holder.host)) {
+        (Some(user), Some(host)) => format!("{user}@{host}"),
+        (Some(user), None) => user,
+        (None, Some(host)) => format!("?@{host}"),
+        (None, None) => value(&holder.address).map_or_else(|| "?".to_owned(), |address| format!("?@{address}")),
+    }
+}
+
+/// `13.1, pid 8812`: version, then what tells this use from others.
+fn where_text(holder: &HolderStatus, version: Option<&str>) -> String {
+    let mut parts: Vec<String> = version.map(ToOwned::to_owned).into_iter().collect();
+    let fields = [
+        ("job ", &holder.job),
+        ("container ", &holder.container),
+        ("", &holder.session),
+        ("", &holder.display),
+        ("pid ", &holder.process),
+        ("project ", &holder.project),
+    ];
+    for (name, claim) in fields {
+        if let Some(claim) = claim
+            && !(name.is_empty() && claim.value == "local")
+        {
+            // A container that does not tell its name is still one.
+            let text = if name == "container " && claim.value == "unknown" {
+                "in a container".to_owned()
+            } else {
+                format!("{name}{}", claim.value)
+            };
+            parts.push(text);
+        }
+    }
+    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
+}
+
+fn note(lease: &LeaseStatus) -> String {
+    let left = duration_short(lease.remaining_ms);
+    match (lease.state, lease.ending) {
+        (LeaseState::Ending, Some(reason)) => format!("ending in {left}: {}", json_word(&reason)),
+        (LeaseState::Ending, None) => format!("ending in {left}"),
+        (LeaseState::Lingering, _) => format!("released, free in {left}"),
+        (LeaseState::Live | LeaseState::Waiting, _) => String::new(),
+    }
+}
+
+/// The word of an enum as it stands in JSON.
+pub(crate) fn json_word(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|word| word.as_str().map(|word| word.replace('_', " "))).unwrap_or_default()
+}
+
+fn queue_line(lease: &LeaseStatus, feature: &str, now: &jiff::Zoned) -> String {
+    let seats: u32 = lease.items.iter().filter(|item| item.feature == feature).map(|item| item.seats).sum();
+    let place = lease.place.map_or_else(|| "?".to_owned(), |place| place.to_string());
+    let gives_up = i64::try_from(lease.remaining_ms)
+        .ok()
+        .and_then(|ms| now.checked_add(jiff::SignedDuration::from_millis(ms)).ok())
+        .map_or_else(String::new, |at| format!(", gives up {}", crate::terminal::moment(&at, now)));
+    format!(
+        "queue  {}: {seats} {}, place {place}, waiting {}{gives_up}",
+        escape(&holder_text(&lease.holder)),
+        if seats == 1 { "seat" } else { "seats" },
+        duration(lease.age_ms),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use triquest_wire::{
+        Bytes32, LeaseId, Position,
+        lease::PoolNumbers,
+        status::{Claim, HeldItem},
+    };
+
+    use super::*;
+
+    fn claim(value: &str) -> Option<Claim> {
+        Some(Claim { value: value.to_owned(), proved: false })
+    }
+
+    fn lease(user: &str, host: &str, state: LeaseState) -> LeaseStatus {
+        LeaseStatus {
+            lease: LeaseId([0xab; 16]),
+            state,
+            items: vec![HeldItem { vendor: "acme.example".into(), feature: "cad".into(), version: Some("13.1".into()), seats: 1 }],
+            holder: HolderStatus { user: claim(user), host: claim(host), process: claim("8812"), ..HolderStatus::default() },
+            since_at: "2026-11-23T08:02:00Z".into(),
+            age_ms: 240_000,
+            heard_ms: 10,
+            idle_ms: Some(18_600_000),
+            remaining_ms: 1_800_000,
+            place: Some(1),
+            ending: None,
+        }
+    }
+
+    fn noon() -> jiff::Zoned {
+        "2026-11-23T12:00:00Z".parse::<jiff::Timestamp>().unwrap().to_zoned(jiff::tz::TimeZone::UTC)
+    }
+
+    /// Everything that could break out of a line, a cell, a colour or a spreadsheet.
+    const HOSTILE: &[&str] = &[
+        "\x1b[2J\x1b]8;;http://evil\x07click\x1b]8;;\x07",
+        "\x1b]52;c;ZXZpbA==\x07",
+        "two\nlines\r\nthree",
+        "tab\tbell\x07back\x08",
+        "\u{202e}drawkcab\u{2066}",
+        "c1\u{9b}31m\u{85}",
+        "line\u{2028}para\u{2029}",
+        "zero\u{200b}width\u{200d}\u{feff}",
+        "=HYPERLINK(\"http://evil\")",
+        "+1",
+        "-1+2",
+        "@SUM(A1)",
+        "\"quoted\",comma",
+        "z\u{300}\u{301}\u{302}\u{303}\u{304}\u{305}\u{306}\u{307}\u{308}\u{309}algo",
+        "\u{e0041}tag\u{e007f}",
+        "日本語の名前がとても長い長い長い長い長い長い",
+        "\u{3164}",
+        "",
+        "$(reboot)`id`",
+    ];
+
+    #[test]
+    fn a_hostile_holder_leaves_the_columns_whole_and_no_control_byte_anywhere() {
+        for user in HOSTILE {
+            for columns in [None, Some(40), Some(80), Some(200)] {
+                let mut wide = lease(user, user, LeaseState::Live);
+                wide.holder.job = claim(user);
+                wide.holder.display = claim(user);
+                let plain = lease("alice", "ws1", LeaseState::Ending);
+                let text = lease_table(&[&wide, &plain], Some("cad"), &noon(), false).render(columns);
+                let lines: Vec<_> = text.lines().collect();
+                assert_eq!(lines.len(), 3, "{text}");
+                assert!(!text.contains(|c: char| c != '\n'
+                    && (c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c))));
+                // The lease column stands at one place in all rows, counted in columns of the terminal.
+                let place = |line: &str, what: &str| line.rfind(what).map(|at| unicode_width::UnicodeWidthStr::width(&line[..at]));
+                assert_eq!(place(lines[0], "LEASE"), place(lines[1], "abababab"), "{text}");
+                assert_eq!(place(lines[0], "LEASE"), place(lines[2], "abababab"), "{text}");
+            }
+            let line = queue_line(&lease(user, "h", LeaseState::Waiting), "cad", &noon());
+            assert!(!line.contains(|c: char| c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c)), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn no_cell_of_the_csv_is_a_formula_or_breaks_a_row() {
+        for user in HOSTILE {
+            let one = lease(user, "h", LeaseState::Live);
+            let mut two = lease("u", "h", LeaseState::Live);
+            two.holder = HolderStatus { user: claim(user), ..HolderStatus::default() };
+            let csv = lease_table(&[&one, &two], None, &noon(), true).to_csv();
+            assert_eq!(csv.split("\r\n").count(), 4, "{csv}");
+            for row in csv.split("\r\n").skip(1).filter(|row| !row.is_empty()) {
+                let cells = cells_of(row);
+                assert_eq!(cells.len(), 8, "{row}");
+                assert!(cells.iter().all(|cell| cell == "-" || !cell.starts_with(['=', '+', '-', '@', '\t', '\r'])), "{row}");
+            }
+        }
+    }
+
+    /// A naive reader of one CSV row.
+    fn cells_of(row: &str) -> Vec<String> {
+        let (mut cells, mut cell, mut quoted) = (Vec::new(), String::new(), false);
+        let mut characters = row.chars().peekable();
+        while let Some(character) = characters.next() {
+            match character {
+                '"' if quoted && characters.peek() == Some(&'"') => cell.push(characters.next().unwrap()),
+                '"' => quoted = !quoted,
+                ',' if !quoted => cells.push(std::mem::take(&mut cell)),
+                other => cell.push(other),
+            }
+        }
+        cells.push(cell);
+        cells
+    }
+
+    #[test]
+    fn status_reads_as_an_administrator_would_say_it() {
+        let numbers = PoolNumbers { total: 25, used: 23, lingering: 0, reserved_idle: 2, free: 0, over: 0, queued: 1 };
+        let pool = PoolStatus {
+            vendor: "acme.example".into(),
+            vendor_key: Bytes32([1; 32]),
+            feature: "cad-pro".into(),
+            numbers,
+            denied: 14,
+            ends: Some("2026-12-31".into()),
+            ends_ms: Some(unix_ms(&noon()) + 38 * 86_400_000),
+        };
+        let endless = PoolStatus { feature: "cad-sim".into(), ends: None, ends_ms: None, ..pool.clone() };
+        assert_eq!(
+            pool_table(&[pool.clone(), endless], unix_ms(&noon())).render(None),
+            "FEATURE  SEATS  USED  RESERVED  LINGER  FREE  QUEUE  DENIED  ENDS\n\
+             cad-pro     25    23         2       0     0      1      14  2026-12-31 (38 d)\n\
+             cad-sim     25    23         2       0     0      1      14  -\n"
+        );
+        let other = PoolStatus { vendor: "other.example".into(), vendor_key: Bytes32([2; 32]), ..pool.clone() };
+        assert!(pool_table(&[pool.clone(), other], 0).render(None).starts_with("VENDOR         FEATURE"));
+        let status = Status {
+            position: Position::default(),
+            server_key: format!("tqs1:9f3c{}e1", "0".repeat(58)),
+            instance: Bytes32([0; 32]),
+            version: "0.1.0".into(),
+            uptime_ms: 41 * 86_400_000,
+            time_at: String::new(),
+            clock: ClockState::Synchronized,
+            journal: JournalState::Ok,
+            leases: 3,
+            pools: vec![pool],
+            next: None,
+        };
+        assert_eq!(headline(&status, "tqlic01"), "tqlic01  0.1.0, up 41 d, clock synchronized; tqs1:9f3c...e1");
+        let mut job = lease("svc-cad", "node031", LeaseState::Live);
+        job.holder.process = None;
+        job.holder.job = claim("slurm:48213");
+        job.items[0].version = None;
+        job.idle_ms = None;
+        let mut bob = lease("CORP\\bob", "ctx-07", LeaseState::Live);
+        bob.since_at = "2026-11-21T09:40:00Z".into();
+        assert_eq!(
+            lease_table(&[&lease("alice", "ws0142", LeaseState::Live), &bob, &job], Some("cad"), &noon(), false).render(None),
+            "SEATS  HOLDER           WHERE            SINCE      IDLE    LEASE\n    \
+             1  alice@ws0142     13.1, pid 8812   08:02      5h 10m  abababab\n    \
+             1  CORP\\bob@ctx-07  13.1, pid 8812   Sat 09:40  5h 10m  abababab\n    \
+             1  svc-cad@node031  job slurm:48213  08:02      -       abababab\n"
+        );
+        assert_eq!(
+            queue_line(&lease("erin", "ws0090", LeaseState::Waiting), "cad", &noon()),
+            "queue  erin@ws0090: 1 seat, place 1, waiting 4 min, gives up 12:30"
+        );
+    }
+}

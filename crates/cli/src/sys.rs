@@ -1,0 +1,45 @@
+//! What depends on the operating system: processes, as Linux shows them.
+
+use std::{
+    fs,
+    process::Child,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+/// Whether a child process ends within this time. It stays to be waited for.
+pub(crate) fn ends_within(child: &Child, ms: u64) -> bool {
+    let until = Instant::now() + Duration::from_millis(ms);
+    let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let Some(Ok(process)) = process.map(|process| pidfd_open(process, PidfdFlags::empty())) else { return false };
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(left.subsec_nanos()) };
+        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)) {
+            Ok(ready) => return ready > 0,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Lets this process end with the one that started it, however that ends.
+pub(crate) fn end_with_parent() {
+    // Where this is not possible, the end of the input ends it a little later.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+}
+
+/// When a process began, by the kernel's count of clock ticks since the machine started.
+pub(crate) fn started_at(pid: u32) -> Option<jiff::Zoned> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in parentheses and may hold anything; the 22nd counts from its end.
+    let ticks: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
+    let boot: i64 = fs::read_to_string("/proc/stat").ok()?.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    let seconds = i64::try_from(ticks / per_second).ok()?;
+    Some(jiff::Timestamp::from_second(boot.checked_add(seconds)?).ok()?.to_zoned(jiff::tz::TimeZone::system()))
+}

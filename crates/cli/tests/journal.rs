@@ -1,0 +1,83 @@
+//! The journal in an administrator's hands: check, backup, restore, and what damage leads to.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use support::{Folder, Server, serving, triquest};
+use triquest_client::Client;
+
+#[test]
+fn a_backup_of_a_running_server_is_whole_and_brings_it_back_with_its_key_and_seats() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 3);
+    let name = server.key().to_owned();
+    let client = Client::builder().servers(server.name()).verifier_keys(key.clone()).build().unwrap();
+    let seat = client.checkout("cad").take().unwrap();
+    let lease = seat.lease().to_string();
+
+    let run = triquest(&folder, ["journal", "check"]).run();
+    assert_eq!(run.code, 75, "{}", run.stderr);
+    assert!(run.stderr.contains("in use by a running server") && run.stderr.contains("journal backup"), "{}", run.stderr);
+    let file = folder.path().join("monday.sqlite");
+    triquest(&folder, ["journal", "backup", "monday.sqlite"]).run().ok();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let again = triquest(&folder, ["journal", "backup", "monday.sqlite"]).run();
+    assert!(again.code != 0 && again.stderr.contains("is there already"), "{}", again.stderr);
+    let in_backups = triquest(&folder, ["journal", "backup"]).run().ok().stdout;
+    assert!(in_backups.contains("backups"), "{in_backups}");
+    let report: serde_json::Value =
+        serde_json::from_str(&triquest(&folder, ["journal", "check", "monday.sqlite", "--json"]).run().ok().stdout).unwrap();
+    assert_eq!(report["leases"], 1);
+
+    let run = triquest(&folder, ["journal", "restore", "monday.sqlite"]).run();
+    assert!(run.code != 0 && run.stderr.contains("is not empty"), "{}", run.stderr);
+    let mut server = server;
+    server.kill();
+    triquest(&folder, ["journal", "check"]).run().ok();
+    fs::rename(folder.path().join("data"), folder.path().join("lost")).unwrap();
+    let run = triquest(&folder, ["journal", "restore", "monday.sqlite"]).run().ok();
+    assert!(run.stderr.contains("Restored") && run.stderr.contains("new history"), "{}", run.stderr);
+    let restored = Server::start_with(&folder, &format!("127.0.0.1:{}", server.port()), &[]);
+    assert_eq!(restored.key(), name);
+    let status = triquest(&folder, ["status", "cad", "--json"]).run().ok().stdout;
+    assert!(status.contains(&lease), "{status}");
+    let denied = Client::builder().servers(restored.name()).verifier_keys(key).build().unwrap().checkout("cad").take();
+    assert_eq!(denied.err().map(|error| error.code().to_string()).as_deref(), Some("quarantine"));
+    drop(seat);
+}
+
+#[test]
+fn a_damaged_journal_is_named_by_the_check_and_served_by_nobody() {
+    let folder = Folder::new();
+    let (server, _) = serving(&folder, 3);
+    assert_eq!(server.stop(), Some(0));
+    let report = triquest(&folder, ["journal", "check"]).run().ok();
+    assert!(report.stderr.contains("Whole") && report.stdout.contains("entries   1 to"), "{}{}", report.stdout, report.stderr);
+    let path = folder.path().join("data/journal.sqlite");
+    let mut bytes = fs::read(&path).unwrap();
+    // The license's own text stands in an entry.
+    let places: Vec<_> = bytes.windows(9).enumerate().filter(|(_, window)| *window == b"licensee ").map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at] = b'L';
+    }
+    fs::write(&path, bytes).unwrap();
+    let run = triquest(&folder, ["journal", "check"]).run();
+    assert_eq!(run.code, 74, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("journal.sqlite") && run.stderr.contains("checksum is wrong") && run.stderr.contains("restore"),
+        "{}",
+        run.stderr
+    );
+    let refused = Server::try_start(&folder, "127.0.0.1:0", &[]).err().unwrap();
+    assert!(refused.contains("checksum is wrong") && refused.contains("hint"), "{refused}");
+    let run = triquest(&folder, ["journal", "backup", "bad.sqlite"]).run();
+    assert!(run.code != 0 && !folder.path().join("bad.sqlite").exists(), "{}", run.stderr);
+    let garbage = folder.path().join("garbage.sqlite");
+    fs::write(&garbage, "seats".repeat(1000)).unwrap();
+    let run = triquest(&folder, ["journal", "restore", "garbage.sqlite", "new"]).run();
+    assert!(run.code == 74 && !folder.path().join("new").exists(), "{}", run.stderr);
+}

@@ -1,0 +1,382 @@
+//! Programs that run while they hold a seat, and seats that scripts hold, with a real server.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    process::{Child, Command},
+};
+
+use support::{Call, Folder, Running, Server, rest, serving, sign, triquest, until, vendor, wait};
+
+/// A call with the server and the key in the environment.
+fn at<const N: usize>(folder: &Folder, server: &Server, key: &str, arguments: [&str; N]) -> Call {
+    triquest(folder, arguments).env("TRIQUEST_LM_SERVER", server.name()).env("TRIQUEST_LM_VERIFIER_KEY", key)
+}
+
+fn pool(folder: &Folder) -> serde_json::Value {
+    let status: serde_json::Value = serde_json::from_str(&triquest(folder, ["status", "--json"]).run().ok().stdout).unwrap();
+    find(&status, "used").expect("a status has numbers").clone()
+}
+
+/// The first object with this member.
+fn find<'a>(value: &'a serde_json::Value, member: &str) -> Option<&'a serde_json::Value> {
+    match value {
+        serde_json::Value::Object(members) if members.contains_key(member) => Some(value),
+        serde_json::Value::Object(members) => members.values().find_map(|value| find(value, member)),
+        serde_json::Value::Array(values) => values.iter().find_map(|value| find(value, member)),
+        _ => None,
+    }
+}
+
+fn used(folder: &Folder) -> u64 {
+    pool(folder)["used"].as_u64().unwrap()
+}
+
+/// A program that holds a seat until its standard input ends.
+fn holding(folder: &Folder, server: &Server, key: &str, feature: &str) -> Running {
+    let mut child = at(folder, server, key, ["run", "--feature", feature, "--", "sh", "-c", "echo held; cat"]).start();
+    assert_eq!(first_line(&mut child), "held");
+    child
+}
+
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    reader.read_line(&mut line).unwrap();
+    child.stdout = Some(reader.into_inner());
+    line.trim_end().to_owned()
+}
+
+fn let_go(mut child: Running) -> Option<i32> {
+    drop(child.stdin.take());
+    wait(&mut child)
+}
+
+fn signal(name: &str, pid: u32) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
+}
+
+/// The letter of the process's state.
+fn state(pid: u32) -> char {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('-')
+}
+
+/// The program that `run` runs.
+fn child_of(pid: u32) -> u32 {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let all = tasks.flatten().map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default()).collect::<String>();
+    (text + &all).split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_programs_own_exit_code_is_passed_on_and_its_seat_given_back_however_it_ends() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 2);
+    let run = |script: &str| at(&folder, &server, &key, ["run", "--feature", "cad", "--", "sh", "-c", script]).run();
+    run("echo out; echo err >&2; exit 7").expect(7, "out\n", "err\n");
+    assert_eq!(run("kill -9 $$").code, 137);
+    assert_eq!(run("kill -TERM $$").code, 143);
+    assert_eq!(run("cat").code, 0);
+    assert_eq!(used(&folder), 0);
+    // While it runs, the seat is held in the program's name.
+    let child = holding(&folder, &server, &key, "cad:2");
+    assert_eq!(used(&folder), 2);
+    assert!(triquest(&folder, ["status"]).run().ok().stdout.contains(":sh"));
+    assert_eq!(let_go(child), Some(0));
+    assert_eq!(used(&folder), 0);
+}
+
+#[test]
+fn a_program_that_cannot_be_run_takes_no_seat_or_gives_it_back() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    at(&folder, &server, &key, ["run", "--feature", "cad", "--", "no-such-program"]).run().expect(
+        127,
+        "",
+        "error: no-such-program was not found\nhint: no seat was taken; check the program's name and PATH\n",
+    );
+    fs::write(folder.path().join("data.txt"), "text").unwrap();
+    let run = at(&folder, &server, &key, ["run", "--feature", "cad", "--", "./data.txt"]).run();
+    assert_eq!(run.code, 126, "{}", run.stderr);
+    fs::write(folder.path().join("script"), "#!/no/such/interpreter\n").unwrap();
+    fs::set_permissions(folder.path().join("script"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(at(&folder, &server, &key, ["run", "--feature", "cad", "--", "./script"]).run().code, 127);
+    assert_eq!(used(&folder), 0);
+}
+
+#[test]
+fn a_denial_says_its_numbers_and_by_its_code_whether_later_may_help() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    let child = holding(&folder, &server, &key, "cad");
+    let run = at(&folder, &server, &key, ["run", "--feature", "cad", "--", "true"]).run();
+    assert_eq!(run.code, 75);
+    assert!(run.stderr.starts_with("denied: ") && run.stderr.contains("1 of 1 in use"), "{}", run.stderr);
+    assert!(run.stderr.ends_with("hint: wait for a seat with `--wait 30m`\n"), "{}", run.stderr);
+    for (feature, says) in [("cad:2", "2"), ("cam", "cam"), ("cad@99", "")] {
+        let run = at(&folder, &server, &key, ["run", "--feature", feature, "--", "true"]).run();
+        // A license without a version covers every version.
+        let code = if feature == "cad@99" { 75 } else { 77 };
+        assert_eq!(run.code, code, "{feature}: {}", run.stderr);
+        assert!(run.stderr.contains(says), "{}", run.stderr);
+    }
+    assert_eq!(let_go(child), Some(0));
+}
+
+#[test]
+fn no_server_and_no_key_are_told_apart() {
+    let folder = Folder::new();
+    let key = vendor(&folder);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = format!("{closed}@127.0.0.1");
+    triquest(&folder, ["run", "--feature", "cad", "--server", &server, "--verifier-key", &key, "--", "true"]).run().expect(
+        75,
+        "",
+        "error: no license server answered for `cad`\n  [PORT]@127.0.0.1  connection refused; nothing listens there\nhint: triquest-lm doctor [PORT]@127.0.0.1\n",
+    );
+    let run = triquest(&folder, ["run", "--feature", "cad", "--verifier-key", &key, "--", "true"]).run();
+    assert_eq!(run.code, 75);
+    assert!(run.stderr.contains("TRIQUEST_LM_SERVER  not set"), "{}", run.stderr);
+    assert_eq!(triquest(&folder, ["run", "--feature", "cad", "--server", &server, "--", "true"]).run().code, 2);
+    assert_eq!(triquest(&folder, ["run", "--feature", "cad:0", "--server", &server, "--verifier-key", &key, "--", "true"]).run().code, 2);
+}
+
+#[test]
+fn another_vendors_key_gives_no_seat() {
+    let folder = Folder::new();
+    let (server, _) = serving(&folder, 1);
+    let other = triquest(&folder, ["vendor", "init", "other.example", "--key", "other.key"]).run().ok().stdout;
+    let run = at(&folder, &server, other.trim(), ["run", "--feature", "cad", "--", "true"]).run();
+    assert_eq!(run.code, 77, "{}", run.stderr);
+    assert!(run.stderr.contains("no license of this vendor"), "{}", run.stderr);
+}
+
+#[test]
+fn several_features_are_granted_all_or_none() {
+    let folder = Folder::new();
+    let key = vendor(&folder);
+    let server = Server::start(&folder);
+    let entitlements = "[[entitlement]]\nfeature = \"cad\"\nseats = 2\nexpires = 2090-12-31\n[[entitlement]]\nfeature = \"sim\"\nseats = 1\nexpires = 2090-12-31\n";
+    sign(&folder, "ACME-1", server.key(), entitlements);
+    triquest(&folder, ["license", "install", "ACME-1.lic"]).run().ok();
+    let child = holding(&folder, &server, &key, "sim");
+    let run = at(&folder, &server, &key, ["run", "--feature", "cad:2", "--feature", "sim", "--", "true"]).run();
+    assert_eq!(run.code, 75, "{}", run.stderr);
+    let status: serde_json::Value = serde_json::from_str(&triquest(&folder, ["status", "cad", "--json"]).run().ok().stdout).unwrap();
+    assert_eq!(find(&status, "used").unwrap()["used"], 0);
+    assert_eq!(let_go(child), Some(0));
+    assert_eq!(at(&folder, &server, &key, ["run", "-f", "cad:2", "-f", "sim", "--", "true"]).run().code, 0);
+}
+
+#[test]
+fn if_run_itself_is_killed_the_seat_comes_back_at_once() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    let mut child = holding(&folder, &server, &key, "cad");
+    let program = child_of(child.id());
+    // The presence connection is opened just after the grant; killed before that, only time would free the seat.
+    until("presence", || fs::read_dir(format!("/proc/{}/fd", child.id())).is_ok_and(|open| sockets(open) >= 2));
+    // Asking this takes far longer than the server's answer on that connection.
+    assert_eq!(used(&folder), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until("the seat comes back", || used(&folder) == 0);
+    // The program lives on; it never had the connection.
+    signal("KILL", program);
+}
+
+fn sockets(open: fs::ReadDir) -> usize {
+    open.flatten().filter(|entry| fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))).count()
+}
+
+#[test]
+fn signals_are_passed_on_to_the_program() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    for (name, trapped) in [("TERM", "exit 42"), ("INT", "exit 43"), ("HUP", "exit 44"), ("USR1", "exit 45")] {
+        let script = format!("trap '{trapped}' {name}; echo ready; while :; do sleep 0.02; done");
+        let mut child = at(&folder, &server, &key, ["run", "--feature", "cad", "--", "sh", "-c", &script]).start();
+        assert_eq!(first_line(&mut child), "ready");
+        signal(name, child.id());
+        assert_eq!(wait(&mut child), trapped[5..].parse().ok(), "{name}");
+    }
+    assert_eq!(used(&folder), 0);
+}
+
+#[test]
+fn a_stopped_program_stops_run_too_and_both_go_on() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    let child = holding(&folder, &server, &key, "cad");
+    let program = child_of(child.id());
+    signal("STOP", program);
+    until("run stops", || state(child.id()) == 'T');
+    assert_eq!(state(program), 'T');
+    signal("CONT", child.id());
+    until("both go on", || state(child.id()) != 'T' && state(program) != 'T');
+    assert_eq!(let_go(child), Some(0));
+    assert_eq!(used(&folder), 0);
+}
+
+#[test]
+fn whoever_waits_sees_the_place_and_gets_the_seat_when_it_comes_back() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    let holder = holding(&folder, &server, &key, "cad");
+    let mut waiting = at(&folder, &server, &key, ["run", "--feature", "cad", "--wait", "5m", "--", "echo", "mine"]).start();
+    let mut stderr = BufReader::new(waiting.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("Waiting place 1, 1 of 1 in use"), "{line}");
+    assert_eq!(let_go(holder), Some(0));
+    assert_eq!(wait(&mut waiting), Some(0));
+    assert_eq!(rest(waiting.stdout.take()), "mine\n");
+}
+
+#[test]
+fn a_signal_while_waiting_gives_the_place_back() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    let holder = holding(&folder, &server, &key, "cad");
+    let mut waiting = at(&folder, &server, &key, ["run", "--feature", "cad", "--wait", "5m", "--", "true"]).start();
+    until("it is in line", || pool(&folder)["queued"] == 1);
+    signal("TERM", waiting.id());
+    assert_eq!(wait(&mut waiting), Some(143));
+    assert_eq!(pool(&folder)["queued"], 0);
+    assert_eq!(let_go(holder), Some(0));
+}
+
+/// A server whose leases are renewed every few seconds.
+fn short_lived(folder: &Folder) -> (Server, String) {
+    let key = vendor(folder);
+    let server = Server::start(folder);
+    sign(folder, "ACME-1", server.key(), "[[entitlement]]\nfeature = \"cad\"\nseats = 1\nttl = \"10s\"\nexpires = 2090-12-31\n");
+    triquest(folder, ["license", "install", "ACME-1.lic"]).run().ok();
+    (server, key)
+}
+
+fn reclaim(folder: &Folder) {
+    let status = triquest(folder, ["status", "cad"]).run().ok().stdout;
+    let lease = status.split_whitespace().rfind(|word| word.len() >= 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit())).unwrap();
+    triquest(folder, ["reclaim", lease, "--reason", "maintenance", "--now"]).run().ok();
+}
+
+#[test]
+fn a_program_whose_seat_is_taken_back_is_told_to_end() {
+    let folder = Folder::new();
+    let (server, key) = short_lived(&folder);
+    // The program that uses the feature is a grandchild.
+    let script = "trap '' HUP; sh -c 'trap \"echo saved; exit 9\" TERM; echo ready; while :; do sleep 0.02; done'; exit 5";
+    let mut child = at(&folder, &server, &key, ["run", "--feature", "cad", "--", "sh", "-c", script]).start();
+    assert_eq!(first_line(&mut child), "ready");
+    reclaim(&folder);
+    let code = wait(&mut child);
+    assert!(matches!(code, Some(5 | 143)), "{code:?}");
+    assert_eq!(rest(child.stdout.take()), "saved\n");
+    let said = rest(child.stderr.take());
+    assert!(
+        said.contains("warning: the seat of `cad` is lost (an administrator took the seat back); the program is told to end"),
+        "{said}"
+    );
+}
+
+#[test]
+fn with_on_lost_warn_the_program_runs_on() {
+    let folder = Folder::new();
+    let (server, key) = short_lived(&folder);
+    let mut child =
+        at(&folder, &server, &key, ["run", "--feature", "cad", "--on-lost", "warn", "--", "sh", "-c", "echo held; cat; exit 3"]).start();
+    assert_eq!(first_line(&mut child), "held");
+    reclaim(&folder);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("is lost") && line.contains("runs on"), "{line}");
+    assert_eq!(let_go(child), Some(3));
+}
+
+#[test]
+fn a_server_killed_and_started_again_costs_a_running_program_nothing() {
+    let folder = Folder::new();
+    let (mut server, key) = short_lived(&folder);
+    let child = holding(&folder, &server, &key, "cad");
+    let listen = format!("127.0.0.1:{}", server.port());
+    server.kill();
+    let server = Server::start_with(&folder, &listen, &[]);
+    // Heard again in the new epoch, with the same lease.
+    until("it renews", || {
+        let events = triquest(&folder, ["events", "--json"]).run().stdout;
+        events.contains("heard")
+    });
+    assert_eq!(used(&folder), 1);
+    assert_eq!(let_go(child), Some(0));
+    assert_eq!(used(&folder), 0);
+    drop(server);
+}
+
+#[test]
+fn a_script_takes_a_seat_and_gives_it_back_by_its_lease_file() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    let checkout = || at(&folder, &server, &key, ["checkout", "--feature", "cad", "--lease-file", "seat.lease"]).run();
+    let run = checkout().ok();
+    let path = folder.path().join("seat.lease");
+    assert_eq!(run.stdout.trim_end(), path.to_string_lossy());
+    assert!(run.stderr.starts_with("     Granted `cad`, lease "), "{}", run.stderr);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(used(&folder), 1);
+    assert_eq!(checkout().code, 75);
+    let run = triquest(&folder, ["release", "seat.lease"]).run().ok();
+    assert!(run.stderr.starts_with("    Released cad, lease "), "{}", run.stderr);
+    assert_eq!(used(&folder), 0);
+    assert!(!path.exists());
+    assert_eq!(triquest(&folder, ["release", "seat.lease"]).run().code, 1);
+}
+
+#[test]
+fn a_scripts_seat_comes_back_when_the_process_that_it_is_for_has_ended() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    let mut script = Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = script.id().to_string();
+    at(&folder, &server, &key, ["checkout", "--feature", "cad", "--for", &pid, "--lease-file", "seat.lease"]).run().ok();
+    assert_eq!(used(&folder), 1);
+    script.kill().unwrap();
+    script.wait().unwrap();
+    until("the seat comes back", || used(&folder) == 0);
+    until("the lease file is gone", || !folder.path().join("seat.lease").exists());
+}
+
+#[test]
+fn a_seat_whose_keeper_was_killed_is_given_back_by_its_secret() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    let run = at(&folder, &server, &key, ["checkout", "--feature", "cad", "--lease-file", "seat.lease"]).run().ok();
+    let file: serde_json::Value = serde_json::from_str(&fs::read_to_string(run.stdout.trim_end()).unwrap()).unwrap();
+    signal("KILL", u32::try_from(file["keeper"].as_u64().unwrap()).unwrap());
+    triquest(&folder, ["release", "seat.lease"]).run().ok();
+    assert_eq!(used(&folder), 0);
+    // What others could have read is not used.
+    fs::write(folder.path().join("open.lease"), file.to_string()).unwrap();
+    fs::set_permissions(folder.path().join("open.lease"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(triquest(&folder, ["release", "open.lease"]).run().code, 2);
+}
+
+#[test]
+fn a_seat_held_in_the_foreground_is_given_back_at_a_signal() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    let mut child = at(&folder, &server, &key, ["checkout", "--feature", "cad", "--hold", "--lease-file", "seat.lease"]).start();
+    assert!(first_line(&mut child).ends_with("seat.lease"));
+    assert_eq!(used(&folder), 1);
+    signal("INT", child.id());
+    assert_eq!(wait(&mut child), Some(0));
+    assert_eq!(used(&folder), 0);
+}

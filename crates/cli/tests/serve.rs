@@ -1,0 +1,204 @@
+//! The server as an administrator starts, asks and stops it.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
+
+use support::{Folder, Server, serving, sign, triquest, vendor};
+
+#[test]
+fn a_server_says_its_address_and_key_and_answers_to_its_administrator() {
+    let folder = Folder::new();
+    let server = Server::start(&folder);
+    assert!(server.key().starts_with("tqs1:") && server.key().len() == 69);
+    triquest(&folder, ["server", "id"]).run().expect(0, "[KEY]\n", "");
+    assert_eq!(triquest(&folder, ["server", "id"]).run().stdout.trim_end(), server.key());
+    let id: serde_json::Value = serde_json::from_str(&triquest(&folder, ["server", "id", "--json"]).run().ok().stdout).unwrap();
+    assert_eq!(id["server_key"], server.key());
+    let run = triquest(&folder, ["status"]).run().ok();
+    assert!(run.stdout.contains("no license is installed yet"), "{}", run.stdout);
+    triquest(&folder, ["license", "list"]).run().expect(
+        0,
+        "",
+        "no license is installed\nhint: triquest-lm license request > request.txt, mail it to your vendor, then triquest-lm license install FILE\n",
+    );
+    let key = server.key().to_owned();
+    assert_eq!(server.stop(), Some(0));
+    // The key is known without the server too, and is the same at the next start.
+    assert_eq!(triquest(&folder, ["server", "id"]).run().stdout.trim_end(), key);
+    assert_eq!(Server::start(&folder).key(), key);
+}
+
+#[test]
+fn licenses_come_and_go_while_it_runs() {
+    let folder = Folder::new();
+    vendor(&folder);
+    let server = Server::start(&folder);
+    triquest(&folder, ["license", "request", "-o", "request.txt"]).run().expect(
+        0,
+        "",
+        "       Wrote request.txt: mail it to your vendor\n",
+    );
+    assert!(fs::read_to_string(folder.path().join("request.txt")).unwrap().contains(server.key()));
+    let cad = |seats: u32| format!("[[entitlement]]\nfeature = \"cad\"\nversion = \"12.4\"\nseats = {seats}\nexpires = 2090-12-31\n");
+    sign(&folder, "ACME-1", server.key(), &cad(25));
+    triquest(&folder, ["license", "install", "ACME-1.lic"]).run().expect(0, "", "   Installed ACME-1\n");
+    triquest(&folder, ["license", "install", "ACME-1.lic"]).run().expect(0, "", "   Unchanged ACME-1: already installed\n");
+    let line = triquest(&folder, ["license", "convert", "ACME-1.lic", "--to", "line"]).run().ok().stdout;
+    triquest(&folder, ["license", "install", line.trim_end()]).run().expect(0, "", "   Unchanged ACME-1: already installed\n");
+    triquest(&folder, ["license", "install", "-"]).input(&line).run().expect(0, "", "   Unchanged ACME-1: already installed\n");
+    sign(&folder, "ACME-2", server.key(), &cad(5));
+    let run = triquest(&folder, ["license", "install", "ACME-2.lic"]).run().ok();
+    assert!(run.stderr.starts_with("   Installed ACME-2\nwarning: ") && run.stderr.contains("25 + 5 = 30"), "{}", run.stderr);
+    triquest(&folder, ["license", "list"]).run().expect(
+        0,
+        "LICENSE  VENDOR        FEATURE  UP TO VERSION  SEATS  FROM  LAST DAY    STATE\n\
+         ACME-1   acme.example  cad      12.4              25  -     [DATE]  in force\n\
+         ACME-2   acme.example  cad      12.4               5  -     [DATE]  in force\n",
+        "",
+    );
+    triquest(&folder, ["license", "remove", "ACME-2", "--reason", "bought by mistake"]).run().expect(
+        0,
+        "",
+        "     Removed ACME-2 of acme.example: no lease ends by it\n",
+    );
+    let run = triquest(&folder, ["license", "remove", "ACME-2", "--reason", "again"]).run();
+    run.expect(1, "", "error: no license `ACME-2` is installed\nhint: `triquest-lm license list` lists what is installed\n");
+}
+
+#[test]
+fn a_license_of_another_server_a_forged_one_and_another_text_are_refused_with_the_reason() {
+    let folder = Folder::new();
+    vendor(&folder);
+    let server = Server::start(&folder);
+    let cad = "[[entitlement]]\nfeature = \"cad\"\nseats = 3\nexpires = 2090-12-31\n";
+    let other = triquest_license::ServerKey::new(*triquest_license::SigningKey::from_seed([9; 32]).public());
+    sign(&folder, "ACME-9", &other.to_string(), cad);
+    let run = triquest(&folder, ["license", "install", "ACME-9.lic"]).run();
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(run.stderr.starts_with("error: ") && run.stderr.contains("server") && run.stderr.contains("hint: "), "{}", run.stderr);
+
+    sign(&folder, "ACME-1", server.key(), cad);
+    let genuine = fs::read_to_string(folder.path().join("ACME-1.lic")).unwrap();
+    fs::write(folder.path().join("forged.lic"), genuine.replace("seats = 3", "seats = 9")).unwrap();
+    let run = triquest(&folder, ["license", "install", "forged.lic"]).run();
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    triquest(&folder, ["license", "install", "ACME-1.lic"]).run().ok();
+    fs::remove_file(folder.path().join("ACME-1.lic")).unwrap();
+    sign(&folder, "ACME-1", server.key(), &cad.replace("seats = 3", "seats = 4"));
+    let run = triquest(&folder, ["license", "install", "ACME-1.lic"]).run();
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("ACME-1"), "{}", run.stderr);
+    let run = triquest(&folder, ["license", "install", "nothing.lic"]).run();
+    run.expect(1, "", "error: cannot read nothing.lic: No such file or directory (os error 2)\n");
+    drop(server);
+}
+
+#[test]
+fn configuration_is_checked_without_starting_and_faults_point_at_the_place() {
+    let folder = Folder::new();
+    triquest(&folder, ["serve", "--check"]).run().expect(0, "", "     Checked no file, so the defaults: good\n");
+    fs::write(folder.path().join("c.toml"), "listen = [\"127.0.0.1:0\"]\nnames = true\n").unwrap();
+    let run = triquest(&folder, ["serve", "--check", "--config", "c.toml"]).run();
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("line 2") && run.stderr.contains("names"), "{}", run.stderr);
+    fs::write(folder.path().join("c.toml"), "admin_group = \"no-such-group-here\"\n").unwrap();
+    let run = triquest(&folder, ["serve", "--check", "--config", "c.toml"]).run();
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(!folder.path().join("data").exists(), "a check makes nothing");
+}
+
+#[test]
+fn a_port_that_is_taken_says_which_process_has_it() {
+    let folder = Folder::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let log = Server::try_start(&folder, &taken.local_addr().unwrap().to_string(), &[]).err().unwrap();
+    assert!(log.contains(&format!("pid {}", std::process::id())), "{log}");
+    assert!(log.contains("hint: "), "{log}");
+}
+
+#[test]
+fn a_second_server_on_the_same_data_is_refused() {
+    let folder = Folder::new();
+    let first = Server::start(&folder);
+    let log = Server::try_start(&folder, "127.0.0.1:0", &[]).err().unwrap();
+    assert!(log.contains("error: ") && log.contains("data"), "{log}");
+    triquest(&folder, ["status"]).run().ok();
+    drop(first);
+}
+
+#[test]
+fn commands_tell_apart_no_data_no_server_and_no_such_lease() {
+    let folder = Folder::new();
+    triquest(&folder, ["status"]).run().expect(
+        1,
+        "",
+        "error: there is no data directory [DIR]/data, so no server of this machine keeps its data there\n\
+         hint: name the server's directory with `--data DIR`, or start a server: triquest-lm serve\n",
+    );
+    drop(Server::start(&folder));
+    for command in [["status", "--json"], ["license", "list"], ["events", "--json"]] {
+        let run = triquest(&folder, command).run();
+        assert_eq!(run.code, 75, "{}", run.stderr);
+        assert!(run.stderr.starts_with("error: no server is running on "), "{}", run.stderr);
+        assert!(run.stderr.contains("hint: start it: triquest-lm serve --data "), "{}", run.stderr);
+    }
+    let (_server, _) = serving(&Folder::new(), 1);
+    let folder = Folder::new();
+    let _server = Server::start(&folder);
+    let run = triquest(&folder, ["reclaim", "abcd1234", "--reason", "x"]).run();
+    run.expect(
+        1,
+        "",
+        "error: no lease here begins with abcd1234\nhint: it may have ended by now; `triquest-lm status` lists those that live\n",
+    );
+    assert_eq!(triquest(&folder, ["reclaim", "xyz", "--reason", "x"]).run().code, 2);
+    let run = triquest(&folder, ["status", "cad"]).run();
+    run.expect(1, "", "error: no license on this server has a feature `cad`\nhint: `triquest-lm status` lists what there is\n");
+}
+
+#[test]
+fn keys_that_others_can_read_are_refused_at_start() {
+    let folder = Folder::new();
+    drop(Server::start(&folder));
+    let key = folder.path().join("data/server.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let log = Server::try_start(&folder, "127.0.0.1:0", &[]).err().unwrap();
+    assert!(log.contains("mode 0644") && log.contains("chmod 600"), "{log}");
+}
+
+#[test]
+fn a_named_data_directory_that_is_empty_needs_init() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    let run = triquest(&folder, ["serve", "--listen", "127.0.0.1:0"]).run();
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("volume") && run.stderr.contains("--init"), "{}", run.stderr);
+}
+
+#[test]
+fn a_corrupt_journal_is_said_and_nothing_is_served() {
+    let folder = Folder::new();
+    let (server, _) = serving(&folder, 2);
+    assert_eq!(server.stop(), Some(0));
+    let journal = folder.path().join("data/journal.sqlite");
+    let mut bytes = fs::read(&journal).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..].iter_mut().for_each(|byte| *byte ^= 0x5a);
+    fs::write(&journal, &bytes).unwrap();
+    let log = Server::try_start(&folder, "127.0.0.1:0", &[]).err().unwrap();
+    assert!(log.contains("error: ") && log.contains("journal"), "{log}");
+    assert!(log.contains("hint: "), "{log}");
+    let run = triquest(&folder, ["journal", "check"]).run();
+    assert_ne!(run.code, 0, "{}{}", run.stdout, run.stderr);
+}
+
+#[test]
+fn version_says_what_this_build_speaks() {
+    let folder = Folder::new();
+    let run = triquest(&folder, ["--version"]).run().ok();
+    assert!(run.stdout.starts_with(concat!("triquest-lm ", env!("CARGO_PKG_VERSION"), "\n")), "{}", run.stdout);
+    assert!(run.stdout.contains("triquest-lm/v1/license") && run.stdout.contains("1588"), "{}", run.stdout);
+    assert_eq!(triquest(&folder, ["-V"]).run().ok().stdout, concat!("triquest-lm ", env!("CARGO_PKG_VERSION"), "\n"));
+}
