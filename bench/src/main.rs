@@ -1,0 +1,124 @@
+//! `triquest-bench`: what the server costs, against what nothing can undercut, and whether it decides as a naive model does.
+//!
+//! Everything runs on the loopback, with processes and folders that are made here and end here, and is bounded in count and time.
+
+mod client;
+mod demo;
+mod experiments;
+mod floors;
+mod load;
+mod replay;
+mod report;
+mod server;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "triquest-bench", version, about)]
+struct Arguments {
+    /// The server's program [default: triquest-lm beside this one]
+    #[arg(long, global = true, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Where data directories are made; it decides which disk is measured [default: the system's folder for temporary files]
+    #[arg(long, global = true, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Asks one kind of thing on some connections, in a closed loop or at a rate
+    Load {
+        /// What is asked
+        #[arg(value_enum)]
+        operation: load::Operation,
+        /// Connections
+        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4000))]
+        connections: u16,
+        /// Requests a second over all connections; without it, the next follows the answer
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        rate: Option<u32>,
+        /// Seconds that are measured
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=600))]
+        seconds: u16,
+        /// Leases that are held before anything is measured
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=2_000_000))]
+        population: u64,
+    },
+    /// Answers an empty 200 over the same stack, until it is stopped
+    FloorEmpty,
+    /// Appends and waits for the disk
+    FloorAppend {
+        /// Bytes of each append
+        #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+        bytes: u32,
+        /// Seconds that are measured
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=600))]
+        seconds: u16,
+    },
+    /// Every operation at 1, 16 and 256 connections, taking turns with the floors; a table of ratios
+    Suite {
+        /// Seconds of each turn
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=60))]
+        seconds: u16,
+        /// Turns
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=20))]
+        turns: u16,
+    },
+    /// Resident memory per live lease
+    Memory {
+        /// Leases
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=4_000_000))]
+        leases: u64,
+    },
+    /// Time to ready after a crash
+    Restart {
+        /// Leases
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=4_000_000))]
+        leases: u64,
+    },
+    /// Cost per operation with few and many pools and leases
+    Scale {
+        /// Pools of the larger server
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(10..=200_000))]
+        pools: u32,
+        /// Leases of the larger server
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=4_000_000))]
+        leases: u64,
+    },
+    /// Longest wait of one client while leases grow to a million, and while all expire at once
+    Stall {
+        /// Leases
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=4_000_000))]
+        leases: u64,
+    },
+    /// Replays real usage through a real server and compares every decision and count with a naive model
+    Replay {
+        /// Files of events [default: those under bench/data]
+        files: Vec<PathBuf>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let setting = experiments::Setting { program: arguments.program, folder: arguments.folder };
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        match arguments.command {
+            Command::Load { operation, connections, rate, seconds, population } => {
+                experiments::load(&setting, operation, connections.into(), rate, Duration::from_secs(seconds.into()), population).await
+            }
+            Command::FloorEmpty => floors::serve_empty().await,
+            Command::FloorAppend { bytes, seconds } => experiments::append(&setting, bytes as usize, Duration::from_secs(seconds.into())),
+            Command::Suite { seconds, turns } => experiments::suite(&setting, Duration::from_secs(seconds.into()), turns).await,
+            Command::Memory { leases } => experiments::memory(&setting, leases).await,
+            Command::Restart { leases } => experiments::restart(&setting, leases).await,
+            Command::Scale { pools, leases } => experiments::scale(&setting, pools, leases).await,
+            Command::Stall { leases } => experiments::stall(&setting, leases).await,
+            Command::Replay { files } => replay::run(&setting, files).await,
+        }
+    })
+}
