@@ -1,0 +1,28 @@
+//! Files that are made from the code: the API's document, the reference of the configuration, shell completions, manual pages. A test
+//! beside the code makes each, and compares it or, with `UPDATE=1`, writes it; this runs those tests.
+
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+/// The tests, as `cargo test` names them.
+const TESTS: &[&[&str]] = &[
+    &["-p", "triquest-server", "--lib", "openapi"],
+    &["-p", "triquest-server", "--lib", "config"],
+    &["-p", "triquest-lm", "--test", "generated"],
+];
+
+/// Writes all generated files, or with `check` only compares.
+pub(crate) fn run(check: bool) -> anyhow::Result<()> {
+    for test in TESTS {
+        let mut cargo = Command::new("cargo");
+        cargo.args(["test", "--quiet", "--locked"]).args(*test).current_dir(crate::root());
+        if !check {
+            cargo.env("UPDATE", "1");
+        }
+        if !cargo.status().context("cargo did not start")?.success() {
+            bail!("{}; `cargo x generate` writes what is stale", test.join(" "));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,354 @@
+//! Rules about the checkout that a test keeps, not a reviewer. Each check returns its complaints, with file and line.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What each crate may use of this workspace, and whether it is pure. Nothing may use `triquest-lm` (the binary).
+const CRATES: &[(&str, &str, &[&str])] = &[
+    ("triquest-allocator", "crates/allocator", &["triquest-license"]),
+    ("triquest-bench", "bench", &["triquest-client", "triquest-license", "triquest-wire"]),
+    ("triquest-client", "crates/client", &["triquest-license", "triquest-wire"]),
+    ("triquest-fuzz", "fuzz", &["triquest-allocator", "triquest-journal", "triquest-license", "triquest-wire"]),
+    ("triquest-journal", "crates/journal", &["triquest-allocator", "triquest-license"]),
+    ("triquest-license", "crates/license", &[]),
+    (
+        "triquest-lm",
+        "crates/cli",
+        &["triquest-allocator", "triquest-client", "triquest-journal", "triquest-license", "triquest-server", "triquest-wire"],
+    ),
+    ("triquest-server", "crates/server", &["triquest-allocator", "triquest-journal", "triquest-license", "triquest-wire"]),
+    ("triquest-sim", "crates/sim", &["triquest-allocator", "triquest-client", "triquest-journal", "triquest-license", "triquest-wire"]),
+    ("triquest-wire", "crates/wire", &["triquest-license"]),
+    ("xtask", "xtask", &[]),
+];
+
+/// What the pure crates may use from outside.
+const PURE_MAY_USE: &[(&str, &[&str])] = &[
+    ("crates/allocator", &[]),
+    ("crates/license", &["aws-lc-rs", "base64", "serde", "serde_json", "thiserror", "unicode-properties"]),
+    ("crates/wire", &["base64", "serde", "serde_json", "utoipa"]),
+];
+
+/// Only the server and the programs know an async runtime or a database.
+const NEVER: &[(&str, &[&str])] = &[
+    ("crates/client", &["axum", "hyper", "reqwest", "rusqlite", "tokio"]),
+    ("crates/journal", &["axum", "hyper", "serde_json", "tokio"]),
+    ("crates/sim", &["axum", "hyper", "rusqlite", "tokio"]),
+];
+
+/// What pure code never says: clocks, randomness, input and output, logging, the environment, threads.
+const IMPURE: &[&str] = &[
+    "Instant::now",
+    "SystemTime",
+    "eprintln!",
+    "getrandom",
+    "println!",
+    "rand::",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "tokio::",
+    "tracing::",
+];
+
+/// Bans that every clippy.toml repeats, because a crate's own replaces the root's.
+const BANS_EVERYWHERE: &[&str] = &["std::thread::sleep", "ureq::tls::TlsConfigBuilder::disable_verification"];
+/// Bans of the pure crates.
+const BANS_PURE: &[&str] = &["std::time::Instant::now", "std::time::SystemTime::now"];
+
+/// Every check of this file.
+pub(crate) fn all(root: &Path) -> Vec<String> {
+    let files = files(root);
+    let mut complaints = Vec::new();
+    complaints.extend(allowed_dependencies(root));
+    complaints.extend(pure_code(root, &files));
+    complaints.extend(limits_in_one_file(root, &files));
+    complaints.extend(clippy_bans(root));
+    complaints.extend(words(root, &files));
+    complaints.extend(docs(root, &files));
+    complaints
+}
+
+/// What git knows or would take, relative to the root. Without git (a source archive) nothing is checked by file.
+fn files(root: &Path) -> Vec<PathBuf> {
+    let listed = Command::new("git").args(["ls-files", "-co", "--exclude-standard", "-z"]).current_dir(root).output();
+    let Ok(listed) = listed else { return Vec::new() };
+    let mut files: Vec<PathBuf> = String::from_utf8_lossy(&listed.stdout)
+        .split('\0')
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+        .filter(|path| root.join(path).is_file())
+        .collect();
+    files.sort();
+    files
+}
+
+fn table(value: &toml::Table, name: &str) -> BTreeSet<String> {
+    value.get(name).and_then(toml::Value::as_table).map(|table| table.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn allowed_dependencies(root: &Path) -> Vec<String> {
+    let ours: BTreeSet<&str> = CRATES.iter().map(|(name, _, _)| *name).collect();
+    let mut complaints = Vec::new();
+    for (name, folder, may) in CRATES {
+        let path = format!("{folder}/Cargo.toml");
+        let Some(manifest) = fs::read_to_string(root.join(&path)).ok().and_then(|text| text.parse::<toml::Table>().ok()) else {
+            complaints.push(format!("{path}: cannot be read"));
+            continue;
+        };
+        let mut used = table(&manifest, "dependencies");
+        used.extend(table(&manifest, "build-dependencies"));
+        for dependency in used.iter().filter(|used| ours.contains(used.as_str()) && !may.contains(&used.as_str())) {
+            complaints.push(format!("{path}: {name} must not use {dependency}"));
+        }
+        if let Some((_, outside)) = PURE_MAY_USE.iter().find(|(pure, _)| pure == folder) {
+            for dependency in used.iter().filter(|used| !ours.contains(used.as_str()) && !outside.contains(&used.as_str())) {
+                complaints.push(format!("{path}: {name} is pure and must not use {dependency}"));
+            }
+        }
+        if let Some((_, never)) = NEVER.iter().find(|(crate_, _)| crate_ == folder) {
+            for dependency in used.iter().filter(|used| never.contains(&used.as_str())) {
+                complaints.push(format!("{path}: {name} must not use {dependency}"));
+            }
+        }
+        if !table(&manifest, "lints").contains("workspace") {
+            complaints.push(format!("{path}: must say [lints] workspace = true"));
+        }
+    }
+    // A new crate has to be named here, with what it may use.
+    for folder in fs::read_dir(root.join("crates")).into_iter().flatten().flatten() {
+        let folder = format!("crates/{}", folder.file_name().to_string_lossy());
+        if !CRATES.iter().any(|(_, known, _)| *known == folder) {
+            complaints.push(format!("{folder}: is not in xtask/src/tidy.rs, which says what it may use"));
+        }
+    }
+    complaints
+}
+
+fn is_pure(path: &Path) -> bool {
+    PURE_MAY_USE.iter().any(|(folder, _)| path.starts_with(format!("{folder}/src")))
+        || path.starts_with("crates/client/src/keeper")
+        || path == Path::new("crates/client/src/keeper.rs")
+}
+
+/// The lines of a Rust file before its tests, numbered from 1, without comments.
+fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .take_while(|(_, line)| line.trim() != "#[cfg(test)]")
+        .map(|(number, line)| (number + 1, line.split("//").next().unwrap_or_default()))
+}
+
+fn pure_code(root: &Path, files: &[PathBuf]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for path in files.iter().filter(|path| is_pure(path) && path.extension().is_some_and(|extension| extension == "rs")) {
+        let text = fs::read_to_string(root.join(path)).unwrap_or_default();
+        for (number, line) in code_lines(&text) {
+            for word in IMPURE.iter().filter(|word| line.contains(**word)) {
+                complaints.push(format!("{}:{number}: pure code says {word}", path.display()));
+            }
+        }
+    }
+    complaints
+}
+
+/// A limit is a constant whose name ends in `_MAX` or `_MIN`; in the crates that have a limits.rs it stands there. The server's own
+/// tuning may stand beside its code, but not what others see.
+fn limits_in_one_file(root: &Path, files: &[PathBuf]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for path in files {
+        let inside = ["crates/allocator/src", "crates/license/src", "crates/wire/src", "crates/server/src"];
+        if !inside.iter().any(|folder| path.starts_with(folder)) || path.file_name().is_some_and(|name| name == "limits.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(root.join(path)).unwrap_or_default();
+        for (number, line) in code_lines(&text) {
+            let Some((before, after)) = line.split_once("const ") else { continue };
+            if path.starts_with("crates/server") && !before.contains("pub") {
+                continue;
+            }
+            let name = after.split(':').next().unwrap_or_default().trim();
+            if name.ends_with("_MAX") || name.ends_with("_MIN") {
+                complaints.push(format!("{}:{number}: the limit {name} belongs into limits.rs", path.display()));
+            }
+        }
+    }
+    complaints
+}
+
+fn clippy_bans(root: &Path) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut expected: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    expected.insert("clippy.toml".to_owned(), BANS_EVERYWHERE.to_vec());
+    for (_, folder, _) in CRATES {
+        let path = format!("{folder}/clippy.toml");
+        let pure = PURE_MAY_USE.iter().any(|(pure, _)| pure == folder);
+        if pure || root.join(&path).is_file() {
+            let mut bans = BANS_EVERYWHERE.to_vec();
+            if pure {
+                bans.extend(BANS_PURE);
+            }
+            expected.insert(path, bans);
+        }
+    }
+    for (path, bans) in expected {
+        let text = fs::read_to_string(root.join(&path)).unwrap_or_default();
+        for ban in bans.iter().filter(|ban| !text.contains(&format!("\"{ban}\""))) {
+            complaints.push(format!("{path}: must ban {ban}"));
+        }
+    }
+    complaints
+}
+
+/// Words that have no place in a file of this checkout. Spelled in halves here, so that this file may pass.
+fn banned_words() -> Vec<(String, &'static str)> {
+    vec![
+        (format!("{}{}", "TO", "DO"), "open work belongs into an issue"),
+        (format!("{}{}", "FIX", "ME"), "open work belongs into an issue"),
+        (format!("{}{}", "todo", "!("), "nothing is left unwritten"),
+        (format!("{}{}", "unimplemented", "!("), "nothing is left unwritten"),
+        (format!("{}{}", "/wo", "rk/"), "a path of one machine"),
+        (format!("{}{}", "/ro", "ot/"), "a path of one machine"),
+        (format!("{}{}", "lic", "ence"), "the spelling here is `license`"),
+        (format!("{}{}", "struct Lic", "ense "), "no type is called so: say which of license text, note, terms or file it is"),
+    ]
+}
+
+fn words(root: &Path, files: &[PathBuf]) -> Vec<String> {
+    let banned = banned_words();
+    let mut complaints = Vec::new();
+    for path in files {
+        let data = path.components().any(|part| matches!(part.as_os_str().to_str(), Some("data" | "vectors" | "golden" | "corpus")));
+        if data || path.file_name().is_some_and(|name| name == "Cargo.lock") {
+            continue;
+        }
+        let Ok(text) = fs::read_to_string(root.join(path)) else { continue };
+        // Tests that offer the other spelling, to see it refused.
+        let british = path.starts_with("crates/license/tests");
+        for (number, line) in text.lines().enumerate() {
+            for (word, why) in banned.iter().filter(|(word, _)| line.contains(word.as_str()) && !(word.starts_with("lic") && british)) {
+                complaints.push(format!("{}:{}: {word}: {why}", path.display(), number + 1));
+            }
+            if line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ") {
+                complaints.push(format!("{}:{}: an unfinished merge", path.display(), number + 1));
+            }
+        }
+        if !text.is_empty() && !text.ends_with('\n') && path.extension().is_some_and(|kind| kind == "rs" || kind == "md" || kind == "toml")
+        {
+            complaints.push(format!("{}: does not end with a newline", path.display()));
+        }
+    }
+    complaints
+}
+
+/// Lines of a page outside its code blocks, numbered from 1.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut code = false;
+    text.lines().enumerate().filter_map(move |(number, line)| {
+        if line.trim_start().starts_with("```") {
+            code = !code;
+            return None;
+        }
+        (!code).then_some((number + 1, line))
+    })
+}
+
+/// Targets of the links of a page that point into this checkout.
+fn links(text: &str) -> Vec<(usize, String)> {
+    let mut links = Vec::new();
+    for (number, line) in prose(text) {
+        for part in line.split("](").skip(1) {
+            let target = part.split(')').next().unwrap_or_default().split('#').next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:") {
+                links.push((number, target.to_owned()));
+            }
+        }
+    }
+    links
+}
+
+/// Every page has one title, its first line; every link leads somewhere; every file under docs/ is in the index.
+fn docs(root: &Path, files: &[PathBuf]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut indexed = BTreeSet::new();
+    for path in files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(root.join(path)).unwrap_or_default();
+        let titles: Vec<usize> = prose(&text).filter(|(_, line)| line.starts_with("# ")).map(|(number, _)| number).collect();
+        if titles != [1] {
+            complaints.push(format!("{}: has its `# Title` on lines {titles:?}, not only on line 1", path.display()));
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for (number, target) in links(&text) {
+            let Ok(found) = root.join(folder).join(&target).canonicalize() else {
+                complaints.push(format!("{}:{number}: the link to {target} leads nowhere", path.display()));
+                continue;
+            };
+            if path == Path::new("docs/README.md") {
+                indexed.insert(found);
+            }
+        }
+    }
+    for path in files.iter().filter(|path| path.starts_with("docs") && *path != Path::new("docs/README.md")) {
+        let Ok(full) = root.join(path).canonicalize() else { continue };
+        if !indexed.iter().any(|target| full == *target || (target.is_dir() && full.starts_with(target))) {
+            complaints.push(format!("{}: is not in docs/README.md", path.display()));
+        }
+    }
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn none(complaints: Vec<String>) {
+        assert!(complaints.is_empty(), "{} complaints\n{}", complaints.len(), complaints.join("\n"));
+    }
+
+    #[test]
+    fn crates_use_only_what_they_may() {
+        none(allowed_dependencies(&crate::root()));
+    }
+
+    #[test]
+    fn pure_crates_have_no_clock_no_chance_and_no_input() {
+        none(pure_code(&crate::root(), &files(&crate::root())));
+    }
+
+    #[test]
+    fn limits_stand_in_one_file_of_each_crate() {
+        none(limits_in_one_file(&crate::root(), &files(&crate::root())));
+    }
+
+    #[test]
+    fn clippy_bans_are_in_force_in_every_crate() {
+        none(clippy_bans(&crate::root()));
+    }
+
+    #[test]
+    fn nothing_is_left_open_and_no_path_of_one_machine_is_left_in() {
+        none(words(&crate::root(), &files(&crate::root())));
+    }
+
+    #[test]
+    fn docs_have_one_title_no_dead_link_and_no_page_outside_the_index() {
+        none(docs(&crate::root(), &files(&crate::root())));
+    }
+
+    #[test]
+    fn a_second_title_and_a_dead_link_are_found() {
+        let folder = std::env::temp_dir().join(format!("triquest-tidy-{}", std::process::id()));
+        fs::create_dir_all(folder.join("docs")).unwrap();
+        fs::write(folder.join("docs/README.md"), "# One\n\n[gone](gone.md)\n\n```\n# not a title\n```\n\n# Two\n").unwrap();
+        fs::write(folder.join("docs/lost.md"), "# Lost\n").unwrap();
+        let complaints = docs(&folder, &[PathBuf::from("docs/README.md"), PathBuf::from("docs/lost.md")]);
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(complaints.len(), 3, "{complaints:?}");
+    }
+}
