@@ -16,19 +16,32 @@ const CRATES: &[(&str, &str, &[&str])] = &[
     (
         "triquest-lm",
         "crates/cli",
-        &["triquest-allocator", "triquest-client", "triquest-journal", "triquest-license", "triquest-server", "triquest-wire"],
+        &[
+            "triquest-allocator",
+            "triquest-client",
+            "triquest-journal",
+            "triquest-license",
+            "triquest-ports",
+            "triquest-server",
+            "triquest-wire",
+        ],
     ),
-    ("triquest-server", "crates/server", &["triquest-allocator", "triquest-journal", "triquest-license", "triquest-wire"]),
+    ("triquest-ports", "crates/ports", &[]),
+    (
+        "triquest-server",
+        "crates/server",
+        &["triquest-allocator", "triquest-journal", "triquest-license", "triquest-ports", "triquest-wire"],
+    ),
     ("triquest-sim", "crates/sim", &["triquest-allocator", "triquest-client", "triquest-journal", "triquest-license", "triquest-wire"]),
     ("triquest-wire", "crates/wire", &["triquest-license"]),
-    ("xtask", "xtask", &[]),
+    ("xtask", "xtask", &["triquest-ports"]),
 ];
 
 /// What the pure crates may use from outside.
 const PURE_MAY_USE: &[(&str, &[&str])] = &[
     ("crates/allocator", &[]),
     ("crates/license", &["aws-lc-rs", "base64", "serde", "serde_json", "thiserror", "unicode-properties"]),
-    ("crates/wire", &["base64", "serde", "serde_json", "utoipa"]),
+    ("crates/wire", &["base64", "serde", "serde_json", "thiserror", "utoipa"]),
 ];
 
 /// Only the server and the programs know an async runtime or a database.

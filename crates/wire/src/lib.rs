@@ -6,6 +6,7 @@
 pub mod bytes;
 pub mod error;
 pub mod event;
+pub mod identity;
 pub mod ids;
 pub mod lease;
 pub mod license;

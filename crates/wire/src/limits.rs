@@ -78,3 +78,9 @@ pub const SNAPSHOT_BYTES: u64 = 64 * 1024 * 1024;
 pub const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 /// Most license files that one reading of the folder takes.
 pub const FOLDER_FILES_MAX: usize = 10_000;
+/// Bytes of an identity question over UDP, exactly; an answer has at most as many.
+pub const IDENTITY_BYTES: usize = 512;
+/// Longest machine name in an identity answer.
+pub const IDENTITY_NAME_BYTES_MAX: usize = 64;
+/// Longest version in an identity answer.
+pub const IDENTITY_VERSION_BYTES_MAX: usize = 32;

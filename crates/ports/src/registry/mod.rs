@@ -1,0 +1,1 @@
+//! IANA's registry of service names and port numbers.
