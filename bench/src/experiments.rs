@@ -334,8 +334,9 @@ pub(crate) async fn stall(setting: &Setting, leases: u64) -> anyhow::Result<()> 
     watcher.reconnect(&crate::client::tls()?, server.address()).await?;
     let status: Status = watcher.connection().json("GET", "/v1/status?limit=1", &()).await?;
     println!("{} leases, due at the same moment", status.leases);
-    let mut counter = load::workers(server.address(), 1, &features, TTL_MS).await?.pop().context("one worker was asked for")?;
     tokio::time::sleep(Duration::from_millis(SHORT_TTL_MS - 10_000)).await;
+    // Only now: a connection that does not ask for long is closed.
+    let mut counter = load::workers(server.address(), 1, &features, TTL_MS).await?.pop().context("one worker was asked for")?;
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let watching = tokio::spawn(probe(watcher, stopped));
     let began = Instant::now();

@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Allocator, Command, EntitlementId, Event, Index, LeaseId, Moment, PoolId, Rules, StateRecord, limits::ITEMS_PER_CHECKOUT_MAX, store::Phase};
+use crate::{
+    Allocator, Command, EntitlementId, Event, Index, LeaseId, Moment, PoolId, Rules, StateRecord, limits::ITEMS_PER_CHECKOUT_MAX,
+    store::Phase,
+};
 
 impl Allocator {
     /// Checks the conservation law and the indexes against a recount; `Err` names the broken invariant.
