@@ -200,7 +200,12 @@ fn sockets(open: fs::ReadDir) -> usize {
 fn signals_are_passed_on_to_the_program() {
     let folder = Folder::new();
     let (server, key) = serving(&folder, 1);
-    for (name, trapped) in [("TERM", "exit 42"), ("INT", "exit 43"), ("HUP", "exit 44"), ("USR1", "exit 45")] {
+    for (name, number, trapped) in [("TERM", 15, "exit 42"), ("INT", 2, "exit 43"), ("HUP", 1, "exit 44"), ("USR1", 10, "exit 45")] {
+        // A shell in the background begins with SIGINT ignored, one under nohup with SIGHUP, and what it starts cannot trap these.
+        if is_ignored_here(number) {
+            println!("SIG{name} is ignored where this test runs, so it is left out");
+            continue;
+        }
         let script = format!("trap '{trapped}' {name}; echo ready; while :; do sleep 0.02; done");
         let mut child = at(&folder, &server, &key, ["run", "--feature", "cad", "--", "sh", "-c", &script]).start();
         assert_eq!(first_line(&mut child), "ready");
@@ -208,6 +213,13 @@ fn signals_are_passed_on_to_the_program() {
         assert_eq!(wait(&mut child), trapped[5..].parse().ok(), "{name}");
     }
     assert_eq!(used(&folder), 0);
+}
+
+/// Whether this process, and so its children, began with the signal ignored.
+fn is_ignored_here(number: u32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(ignored.trim(), 16).unwrap() >> (number - 1) & 1 == 1
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! `docs/protocol.md` has it byte by byte. The first byte is below 64, so that QUIC may share the port (RFC 9443, section 3). An answer is a hint only:
 //! whether a server is genuine is proved by a TLS handshake with the certificate that the answer names, and by a key that is known.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use triquest_license::{
     ServerKey, SigningKey,
