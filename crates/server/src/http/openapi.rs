@@ -21,12 +21,36 @@ impl Schemas {
         T::schemas(&mut found);
         found.push((T::name().into_owned(), T::schema()));
         for (name, schema) in found {
-            let schema = serde_json::to_value(schema).unwrap_or_default();
+            let mut schema = serde_json::to_value(schema).unwrap_or_default();
+            say_unsigned(&mut schema);
             let earlier = self.0.insert(name.clone(), schema.clone());
             // Two types of one name would describe each other's bodies.
             assert!(earlier.is_none_or(|earlier| earlier == schema), "two types are called {name}");
         }
         json!({ "$ref": format!("#/components/schemas/{}", T::name()) })
+    }
+}
+
+/// The derived schemas call every integer signed, and a number above the signed half would then be taken although it is described as wrong. Ours are
+/// unsigned wherever they have a least value: said so, with the greatest one.
+fn say_unsigned(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            if members.get("minimum").and_then(Value::as_f64).is_some_and(|minimum| minimum >= 0.0) {
+                let unsigned = match members.get("format").and_then(Value::as_str) {
+                    Some("int32") => Some(("uint32", u64::from(u32::MAX))),
+                    Some("int64") => Some(("uint64", u64::MAX)),
+                    _ => None,
+                };
+                if let Some((format, greatest)) = unsigned {
+                    members.insert("format".to_owned(), json!(format));
+                    members.entry("maximum").or_insert(json!(greatest));
+                }
+            }
+            members.values_mut().for_each(say_unsigned);
+        }
+        Value::Array(values) => values.iter_mut().for_each(say_unsigned),
+        _ => {}
     }
 }
 
