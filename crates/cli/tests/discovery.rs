@@ -274,9 +274,9 @@ impl Avahi {
         let script = format!(
             "set -e; PATH=$PATH:/usr/sbin; mount -t tmpfs tmpfs /run; mkdir -p /run/dbus /run/avahi-daemon; mount -t tmpfs tmpfs /etc/avahi/services; \
              dbus-daemon --system --nofork --nopidfile & \
-             until [ -S /run/dbus/system_bus_socket ]; do :; done; \
+             timeout 20 sh -c 'until [ -S /run/dbus/system_bus_socket ]; do :; done'; \
              avahi-daemon --no-drop-root --no-rlimits --no-chroot -f '{}' & \
-             until avahi-browse -at >/dev/null 2>&1; do :; done; echo ready; wait",
+             timeout 20 sh -c 'until avahi-browse -at >/dev/null 2>&1; do :; done'; echo ready; wait",
             configuration.display()
         );
         let mut holder = Command::new("ip")

@@ -202,9 +202,12 @@ fn spki(certificate: &Path) -> [u8; 32] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_holder_of_the_udp_port_is_named_and_tcp_is_served_all_the_same() {
-    // A port that is free over both now, and whose UDP somebody then holds.
-    let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = holder.local_addr().unwrap().port();
+    // A port that is free over TCP, and whose UDP somebody holds.
+    let (tcp, _holder) = std::iter::repeat_with(|| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+        .find_map(|tcp| UdpSocket::bind(tcp.local_addr().unwrap()).ok().map(|udp| (tcp, udp)))
+        .unwrap();
+    let port = tcp.local_addr().unwrap().port();
+    drop(tcp);
     let world = World::start(&format!("127.0.0.1:{port}")).await;
     let found = world.running.discovery();
     assert!(found.udp.is_empty());
