@@ -190,6 +190,9 @@ _triquest__lm() {
             triquest__lm__subcmd__help__subcmd__license,verify)
                 cmd="triquest__lm__subcmd__help__subcmd__license__subcmd__verify"
                 ;;
+            triquest__lm__subcmd__help__subcmd__server,avahi-service)
+                cmd="triquest__lm__subcmd__help__subcmd__server__subcmd__avahi__subcmd__service"
+                ;;
             triquest__lm__subcmd__help__subcmd__server,id)
                 cmd="triquest__lm__subcmd__help__subcmd__server__subcmd__id"
                 ;;
@@ -295,11 +298,17 @@ _triquest__lm() {
             triquest__lm__subcmd__license__subcmd__help,verify)
                 cmd="triquest__lm__subcmd__license__subcmd__help__subcmd__verify"
                 ;;
+            triquest__lm__subcmd__server,avahi-service)
+                cmd="triquest__lm__subcmd__server__subcmd__avahi__subcmd__service"
+                ;;
             triquest__lm__subcmd__server,help)
                 cmd="triquest__lm__subcmd__server__subcmd__help"
                 ;;
             triquest__lm__subcmd__server,id)
                 cmd="triquest__lm__subcmd__server__subcmd__id"
+                ;;
+            triquest__lm__subcmd__server__subcmd__help,avahi-service)
+                cmd="triquest__lm__subcmd__server__subcmd__help__subcmd__avahi__subcmd__service"
                 ;;
             triquest__lm__subcmd__server__subcmd__help,help)
                 cmd="triquest__lm__subcmd__server__subcmd__help__subcmd__help"
@@ -1054,8 +1063,22 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__help__subcmd__server)
-            opts="id"
+            opts="avahi-service id"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__help__subcmd__server__subcmd__avahi__subcmd__service)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -2078,7 +2101,7 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__server)
-            opts="-h --color --help id help"
+            opts="-h --color --help avahi-service id help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2095,9 +2118,45 @@ _triquest__lm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        triquest__subcmd__lm__subcmd__server__subcmd__help)
-            opts="id help"
+        triquest__subcmd__lm__subcmd__server__subcmd__avahi__subcmd__service)
+            opts="-h --data --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --data)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "always auto never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__server__subcmd__help)
+            opts="avahi-service id help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__server__subcmd__help__subcmd__avahi__subcmd__service)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

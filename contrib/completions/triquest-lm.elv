@@ -381,8 +381,15 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --color 'When to colour the output'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
+            cand avahi-service 'Print the file with which Avahi announces this machine''s server by mDNS'
             cand id 'Print the server''s key, which licenses name'
             cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'triquest-lm;server;avahi-service'= {
+            cand --data 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]'
+            cand --color 'When to colour the output'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
         }
         &'triquest-lm;server;id'= {
             cand --data 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]'
@@ -392,8 +399,11 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'triquest-lm;server;help'= {
+            cand avahi-service 'Print the file with which Avahi announces this machine''s server by mDNS'
             cand id 'Print the server''s key, which licenses name'
             cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'triquest-lm;server;help;avahi-service'= {
         }
         &'triquest-lm;server;help;id'= {
         }
@@ -561,7 +571,10 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
         &'triquest-lm;help;serve'= {
         }
         &'triquest-lm;help;server'= {
+            cand avahi-service 'Print the file with which Avahi announces this machine''s server by mDNS'
             cand id 'Print the server''s key, which licenses name'
+        }
+        &'triquest-lm;help;server;avahi-service'= {
         }
         &'triquest-lm;help;server;id'= {
         }

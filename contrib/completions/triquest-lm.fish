@@ -311,18 +311,25 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l check 
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l accept-clock -d 'Believe the wall clock as it stands now, even if it jumped'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l accept-borrow-loss -d 'After a restore: grant again at once, accepting that lent seats may be in use twice'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and not __fish_seen_subcommand_from id help" -l color -d 'When to colour the output' -r -f -a "always\t'Always, also into files and pipes'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and not __fish_seen_subcommand_from avahi-service id help" -l color -d 'When to colour the output' -r -f -a "always\t'Always, also into files and pipes'
 auto\t'On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` asks for it everywhere'
 never\t'Never'"
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and not __fish_seen_subcommand_from id help" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and not __fish_seen_subcommand_from id help" -f -a "id" -d 'Print the server\'s key, which licenses name'
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and not __fish_seen_subcommand_from id help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and not __fish_seen_subcommand_from avahi-service id help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and not __fish_seen_subcommand_from avahi-service id help" -f -a "avahi-service" -d 'Print the file with which Avahi announces this machine\'s server by mDNS'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and not __fish_seen_subcommand_from avahi-service id help" -f -a "id" -d 'Print the server\'s key, which licenses name'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and not __fish_seen_subcommand_from avahi-service id help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and __fish_seen_subcommand_from avahi-service" -l data -d 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]' -r -F
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and __fish_seen_subcommand_from avahi-service" -l color -d 'When to colour the output' -r -f -a "always\t'Always, also into files and pipes'
+auto\t'On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` asks for it everywhere'
+never\t'Never'"
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and __fish_seen_subcommand_from avahi-service" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and __fish_seen_subcommand_from id" -l data -d 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and __fish_seen_subcommand_from id" -l color -d 'When to colour the output' -r -f -a "always\t'Always, also into files and pipes'
 auto\t'On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` asks for it everywhere'
 never\t'Never'"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and __fish_seen_subcommand_from id" -l json -d 'As JSON, with the instance and the history of the running server'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and __fish_seen_subcommand_from id" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "avahi-service" -d 'Print the file with which Avahi announces this machine\'s server by mDNS'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "id" -d 'Print the server\'s key, which licenses name'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand status" -l watch -d 'Look again and again, every so many seconds, until Ctrl-C' -r
@@ -406,6 +413,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from license" -f -a "list" -d 'List the licenses of the server of this machine'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from license" -f -a "remove" -d 'Take a license off the server; its seats end with the promises already made'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from license" -f -a "request" -d 'Write the signed request that a vendor needs to make a license for this server'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "avahi-service" -d 'Print the file with which Avahi announces this machine\'s server by mDNS'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "id" -d 'Print the server\'s key, which licenses name'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from vendor" -f -a "init" -d 'Make a signing key, and print the verifier key that your applications embed'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from vendor" -f -a "retire" -d 'Take a key out of use, once no application that knows only this key is left'

@@ -435,8 +435,16 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('avahi-service', 'avahi-service', [CompletionResultType]::ParameterValue, 'Print the file with which Avahi announces this machine''s server by mDNS')
             [CompletionResult]::new('id', 'id', [CompletionResultType]::ParameterValue, 'Print the server''s key, which licenses name')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'triquest-lm;server;avahi-service' {
+            [CompletionResult]::new('--data', '--data', [CompletionResultType]::ParameterName, 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
         'triquest-lm;server;id' {
@@ -448,8 +456,12 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             break
         }
         'triquest-lm;server;help' {
+            [CompletionResult]::new('avahi-service', 'avahi-service', [CompletionResultType]::ParameterValue, 'Print the file with which Avahi announces this machine''s server by mDNS')
             [CompletionResult]::new('id', 'id', [CompletionResultType]::ParameterValue, 'Print the server''s key, which licenses name')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'triquest-lm;server;help;avahi-service' {
             break
         }
         'triquest-lm;server;help;id' {
@@ -663,7 +675,11 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             break
         }
         'triquest-lm;help;server' {
+            [CompletionResult]::new('avahi-service', 'avahi-service', [CompletionResultType]::ParameterValue, 'Print the file with which Avahi announces this machine''s server by mDNS')
             [CompletionResult]::new('id', 'id', [CompletionResultType]::ParameterValue, 'Print the server''s key, which licenses name')
+            break
+        }
+        'triquest-lm;help;server;avahi-service' {
             break
         }
         'triquest-lm;help;server;id' {

@@ -7,7 +7,12 @@ pub mod seeds;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use triquest_journal::record;
-use triquest_license::{LicenseTerms, Note, VerifiedLicense, VerifierKey, draft, read_any, request::ServerRequest};
+use triquest_license::{
+    LicenseTerms, Note, ServerKey, SigningKey, VerifiedLicense, VerifierKey, draft, read_any,
+    request::ServerRequest,
+    statement::{self, StatementKind},
+};
+use triquest_wire::identity::{IdentityReply, IdentityRequest};
 use triquest_wire::{lease, license as license_bodies, status, trust};
 
 /// License files, one-line licenses, drafts, verifier keys and servers' requests.
@@ -103,6 +108,42 @@ pub fn bodies(bytes: &[u8]) {
         assert_eq!(position.to_string().parse(), Ok(position), "a position changes by being written");
     }
 }
+
+/// The identity datagrams of UDP 1588, question and answer: as found, and as an answer with a good signature, so that mutations reach the reader behind
+/// the signature.
+///
+/// # Panics
+/// If a datagram that was read changes by being written, is both question and answer, or an answer is longer than a question.
+pub fn identity(bytes: &[u8]) {
+    let question = IdentityRequest::parse(bytes);
+    if let Some(question) = question {
+        assert_eq!(question.encode()[..], *bytes, "a question changes by being written");
+    }
+    let key = SigningKey::from_seed(IDENTITY_SEED);
+    let open = |bytes: &[u8]| {
+        let Some(nonce) = bytes.get(8..40).and_then(|nonce| nonce.try_into().ok()) else { return };
+        if let Ok(reply) = IdentityReply::open(bytes, &nonce) {
+            assert!(question.is_none() && IdentityRequest::parse(bytes).is_none(), "a question and an answer at once");
+            assert!(reply.name.is_ascii() && reply.version.is_ascii(), "text that could do something to a terminal");
+            assert!(IdentityReply::open(bytes, &[!nonce[0]; 32]).is_err(), "an answer to any question");
+            let own = IdentityReply { server_key: ServerKey::from(*key.public()), ..reply };
+            let again = own.encode(&key);
+            assert!(again.len() <= IdentityRequest { nonce }.encode().len(), "an answer is longer than its question");
+            assert_eq!(IdentityReply::open(&again, &nonce), Ok(own), "an answer changes by being written");
+        }
+    };
+    open(bytes);
+    let Some(body) = bytes.len().checked_sub(64).map(|end| &bytes[..end]) else { return };
+    let mut body = body.to_vec();
+    if let Some(place) = body.get_mut(40..72) {
+        place.copy_from_slice(key.public().as_bytes());
+        let signature = statement::sign(&key, StatementKind::UdpIdentity, &body);
+        open(&[&body[..], &signature].concat());
+    }
+}
+
+/// Whose answers the identity target signs.
+pub const IDENTITY_SEED: [u8; 32] = [9; 32];
 
 fn round<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
     let Ok(body) = serde_json::from_slice::<T>(bytes) else { return };

@@ -6,6 +6,7 @@ use triquest_allocator::{
 };
 use triquest_journal::record::{Entry, encode_entry};
 use triquest_license::{FeatureName, LicenseHash, Note, ServerKey, Signer, SigningKey, VendorName};
+use triquest_wire::identity::{IdentityReply, IdentityRequest};
 use triquest_wire::lease::{CheckoutRequest, HolderClaim, Item, PresenceRequest, RenewBatchRequest, RenewRequest, SecretRequest};
 use triquest_wire::{Bytes16, Bytes32, Position, Secret, trust};
 
@@ -165,6 +166,25 @@ pub fn bodies() -> Vec<Vec<u8>> {
         br#"{"outcome":"renewed","position":{"lineage":"00000000000000000000000000000000","epoch":1,"index":2},"nonce":"AAAAAAAAAAAAAAAAAAAAAA","counter":1,"remaining_ms":5}"#.to_vec(),
         position.to_string().into_bytes(),
     ]
+}
+
+/// Identity datagrams: a question, and answers with and without what may be missing.
+#[must_use]
+pub fn identities() -> Vec<Vec<u8>> {
+    let key = SigningKey::from_seed(crate::IDENTITY_SEED);
+    let reply = IdentityReply {
+        nonce: [3; 32],
+        server_key: ServerKey::from(*key.public()),
+        tls_spki: [4; 32],
+        instance: [5; 8],
+        tcp_port: 1588,
+        asker: ([10, 1, 4, 20], 40_000).into(),
+        answerer: Some([0xfd00, 4, 0, 0, 0, 0, 0, 0x20].into()),
+        name: "tqlic01.initech.example".into(),
+        version: "0.1.0+dev".into(),
+    };
+    let bare = IdentityReply { answerer: None, name: String::new(), version: String::new(), ..reply.clone() };
+    vec![IdentityRequest { nonce: [3; 32] }.encode().to_vec(), reply.encode(&key), bare.encode(&key)]
 }
 
 fn json<T: serde::Serialize>(body: &T) -> Vec<u8> {

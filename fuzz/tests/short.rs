@@ -1,7 +1,7 @@
 //! The short form of every target: the same mutations each time, in seconds, on stable.
 
 use triquest_fuzz::mutate::{Numbers, mutate};
-use triquest_fuzz::{bodies, license, record, sealed, seeds};
+use triquest_fuzz::{bodies, identity, license, record, sealed, seeds};
 
 const ROUNDS: usize = 20_000;
 
@@ -40,4 +40,12 @@ fn any_bytes_sent_as_a_body_are_read_or_refused() {
     let seeds = seeds::bodies();
     assert!(serde_json::from_slice::<triquest_wire::lease::CheckoutRequest>(&seeds[0]).is_ok(), "a seed is a good body");
     short(bodies, &seeds);
+}
+
+#[test]
+fn any_bytes_that_come_over_udp_are_a_datagram_or_none() {
+    let seeds = seeds::identities();
+    assert!(triquest_wire::identity::IdentityRequest::parse(&seeds[0]).is_some(), "a seed is a good question");
+    assert!(triquest_wire::identity::IdentityReply::open(&seeds[1], &[3; 32]).is_ok(), "a seed is a good answer");
+    short(identity, &seeds);
 }

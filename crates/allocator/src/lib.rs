@@ -1,6 +1,6 @@
 //! The core: who holds which seats, decided and remembered.
 //!
-//! [`Allocator::decide`] turns one [`Command`] into an [`Outcome`] and the [`Event`]s that made it so; [`Allocator::apply`] folds events
+//! [`Allocator::decide`] turns one [`Command`] into an [`Outcome`] and the [`Event`]s that made it so; [`Allocator::apply_entry`] folds events
 //! into the state, the same fold live, in replay and on a standby. Time is an argument ([`Moment`]); there is no clock, no random number,
 //! no I/O and no hash order here, so equal inputs give equal bytes. Rules and invariants are those of `docs/leases.md`.
 

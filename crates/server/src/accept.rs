@@ -402,16 +402,20 @@ async fn serve_tcp(shared: Arc<Shared>, stream: TcpStream, address: SocketAddr, 
     drop(held);
 }
 
-/// Somebody speaks plaintext to the TLS port. One short answer, so that a person sees what is wrong.
+/// Somebody speaks plaintext to the TLS port. One short answer, so that a person sees what is wrong and a scan (`contrib/nmap`) what this is; the text
+/// is stable. Binary that is no TLS gets nothing. The caller bounds the time.
 async fn refuse_plaintext(mut stream: TcpStream, first: u8) {
-    if !first.is_ascii_alphabetic() {
-        return;
-    }
-    const TEXT: &str = "this is TriQuest LM, use https\n";
-    let answer = format!(
+    const TEXT: &str = "this is TriQuest LM (triquest-lm), use https\n";
+    let http = format!(
         "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{TEXT}",
         TEXT.len()
     );
+    let answer = match first {
+        // Every method of HTTP begins with a letter.
+        b'A'..=b'Z' | b'a'..=b'z' => http.as_str(),
+        b' '..=b'~' | b'\t' | b'\n' | b'\r' => TEXT,
+        _ => return,
+    };
     let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
     // What the peer has sent is taken off, or closing would reset the connection and the answer be lost.

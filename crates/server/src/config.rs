@@ -62,6 +62,8 @@ table! {
         admin_group: Option<String>,
         /// The data directory: keys, journal, admin socket. Default: `/var/lib/triquest-lm` for root, otherwise `~/.local/state/triquest-lm`.
         data: Option<PathBuf>,
+        /// How clients find this server. Needs a restart.
+        discovery: Discovery,
         /// More names by which this server is asked for in URLs, besides its addresses, `localhost`, this machine's name and the names
         /// in its certificate. A request under any other name is refused, which keeps foreign web pages out.
         hosts: Vec<String>,
@@ -80,6 +82,19 @@ table! {
         /// SHA-256 over the SubjectPublicKeyInfo of TLS proxies in front of this server, as hexadecimal or base64url digits. The server then
         /// vouches for connections that end there. Presence connections free nothing early while this is set, since a proxy's end is not a program's.
         vouch_for: Vec<KeyHash>,
+    }
+}
+
+table! {
+    /// The table `[discovery]`.
+    Discovery, "discovery." {
+        /// The interfaces on which questions to groups and to everybody are answered and mDNS announces, by name, with `*` at the end for all that
+        /// begin so. Default: all but the loopback and those of containers, virtual machines and tunnels. Needs a restart.
+        interfaces: Vec<String>,
+        /// Whether the server announces itself by mDNS, for people who look for one on their network. Default: false. Needs a restart.
+        mdns: bool,
+        /// Whether the server answers questions for its identity over UDP, on the same addresses and port. Default: true. Needs a restart.
+        udp: UnlessOff,
     }
 }
 
@@ -114,6 +129,17 @@ table! {
         certificate: Option<PathBuf>,
         /// The certificate's private key in PEM, which only the server's user may read.
         key: Option<PathBuf>,
+    }
+}
+
+/// A switch that is on unless it is switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct UnlessOff(pub bool);
+
+impl Default for UnlessOff {
+    fn default() -> Self {
+        Self(true)
     }
 }
 
@@ -271,6 +297,9 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("TRIQUEST_LM_ADMIN_GROUP", "admin_group"),
     ("TRIQUEST_LM_CONFIG", ""),
     ("TRIQUEST_LM_DATA", "data"),
+    ("TRIQUEST_LM_DISCOVERY_INTERFACES", "discovery.interfaces"),
+    ("TRIQUEST_LM_DISCOVERY_MDNS", "discovery.mdns"),
+    ("TRIQUEST_LM_DISCOVERY_UDP", "discovery.udp"),
     ("TRIQUEST_LM_HOSTS", "hosts"),
     ("TRIQUEST_LM_LICENSES", "licenses"),
     ("TRIQUEST_LM_LISTEN", "listen"),
@@ -308,10 +337,14 @@ impl Config {
         for (variable, key) in VARIABLES {
             let Some(text) = environment(variable).filter(|text| !text.is_empty()) else { continue };
             let wrong = |why: &str| Fault::new(format!("{variable}={text:?}: {why}"), "docs/reference/config.md lists every variable");
+            let truth = || text.parse::<bool>().map_err(|_| wrong("needs `true` or `false`"));
             let word = |text: &str| toml::Value::String(text.to_owned());
             match *key {
                 "admin_group" => self.admin_group = Some(text),
                 "data" => self.data = Some(text.into()),
+                "discovery.interfaces" => self.discovery.interfaces = list(text),
+                "discovery.mdns" => self.discovery.mdns = truth()?,
+                "discovery.udp" => self.discovery.udp = UnlessOff(truth()?),
                 "hosts" => self.hosts = list(text),
                 "licenses" => self.licenses = Some(text.into()),
                 "listen" => self.listen = list(text),
@@ -319,7 +352,7 @@ impl Config {
                 "log.level" => {
                     self.log.level = word(&text).try_into().map_err(|_| wrong("needs `error`, `warn`, `info`, `debug` or `trace`"))?
                 }
-                "names_open" => self.names_open = text.parse().map_err(|_| wrong("needs `true` or `false`"))?,
+                "names_open" => self.names_open = truth()?,
                 "tls.certificate" => self.tls.certificate = Some(text.into()),
                 "tls.key" => self.tls.key = Some(text.into()),
                 "vouch_for" => {
@@ -366,6 +399,16 @@ impl Config {
         at_most("limits.connections_per_address", self.limits.connections_per_address, limits::CONNECTIONS_MAX)?;
         at_most("limits.denials_burst", self.limits.denials_burst.map(|n| n as usize), 1_000_000)?;
         at_most("limits.denials_per_second", self.limits.denials_per_second.map(|n| n as usize), 100_000)?;
+        for name in &self.discovery.interfaces {
+            // IFNAMSIZ with its final zero; the rest is what the kernel takes as a name.
+            let plain = name.strip_suffix('*').unwrap_or(name);
+            if name.is_empty() || name.len() > 15 || plain.contains(|c: char| c == '*' || c == '/' || c.is_whitespace() || c.is_control()) {
+                return Err(Fault::new(
+                    format!("discovery.interfaces: {name:?} is no name of an interface"),
+                    "`ip link` lists them; `*` may stand at the end, such as `eth*`",
+                ));
+            }
+        }
         for host in &self.hosts {
             if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) {
                 return Err(Fault::new(
@@ -417,9 +460,9 @@ impl Config {
     /// Every key with its meaning, tables included.
     #[must_use]
     pub fn all_keys() -> Vec<Key> {
-        let tables = ["limits", "log", "tls"];
+        let tables = ["discovery", "limits", "log", "tls"];
         let own = Self::KEYS.iter().filter(|key| !tables.contains(&key.name));
-        own.chain(Limits::KEYS).chain(Log::KEYS).chain(Tls::KEYS).copied().collect()
+        own.chain(Discovery::KEYS).chain(Limits::KEYS).chain(Log::KEYS).chain(Tls::KEYS).copied().collect()
     }
 
     /// The page `docs/reference/config.md`.
@@ -515,6 +558,25 @@ mod tests {
     }
 
     #[test]
+    fn a_server_is_found_over_udp_unless_that_is_switched_off_and_by_mdns_if_it_is_switched_on() {
+        let load = |variables: &'static [(&str, &str)]| {
+            let environment = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned());
+            let mut config = Config::default();
+            config.apply_environment(&environment).map(|()| config.discovery)
+        };
+        assert_eq!(load(&[]).unwrap(), Discovery { interfaces: Vec::new(), mdns: false, udp: UnlessOff(true) });
+        let wished = load(&[
+            ("TRIQUEST_LM_DISCOVERY_UDP", "false"),
+            ("TRIQUEST_LM_DISCOVERY_MDNS", "true"),
+            ("TRIQUEST_LM_DISCOVERY_INTERFACES", "eth0, bond*"),
+        ]);
+        let interfaces = vec!["eth0".to_owned(), "bond*".to_owned()];
+        assert_eq!(wished.unwrap(), Discovery { interfaces, mdns: true, udp: UnlessOff(false) });
+        assert!(load(&[("TRIQUEST_LM_DISCOVERY_UDP", "perhaps")]).unwrap_err().message.contains("TRIQUEST_LM_DISCOVERY_UDP"));
+        assert_eq!(Config::parse("[discovery]\nmdns = true", "x").unwrap().discovery.udp, UnlessOff(true));
+    }
+
+    #[test]
     fn the_file_in_the_data_directory_is_found() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("config.toml"), "names_open = true").unwrap();
@@ -528,6 +590,10 @@ mod tests {
         assert!(Config::parse("listen=['ws1:1588']", "x").unwrap().check().unwrap_err().message.contains("ws1:1588"));
         assert!(Config::parse("listen=['1588']", "x").unwrap().check().is_err());
         assert!(Config::parse("[limits]\nconnections=0", "x").unwrap().check().is_err());
+        for name in ["", "a*b", "eth 0", "eth/0", "an-interface-too-long"] {
+            let config = Config::parse(&format!("[discovery]\ninterfaces=[{name:?}]"), "x").unwrap();
+            assert!(config.check().unwrap_err().message.contains("discovery.interfaces"), "{name:?}");
+        }
         assert_eq!(Config::parse("listen=[':7']", "x").unwrap().listen_addresses().unwrap(), ["[::]:7".parse().unwrap()]);
     }
 

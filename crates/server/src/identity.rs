@@ -440,6 +440,9 @@ pub struct Runtime {
     pub pid: u32,
     /// Where it listens.
     pub addresses: Vec<std::net::SocketAddr>,
+    /// Where it answers over UDP.
+    #[serde(default)]
+    pub udp: Vec<std::net::SocketAddr>,
     /// Its key.
     pub server_key: String,
     /// The Unix socket.

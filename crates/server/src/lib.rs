@@ -6,9 +6,11 @@
 
 pub mod accept;
 pub mod config;
+pub mod discovery;
 pub mod http;
 pub mod identity;
 pub mod licenses_folder;
+pub mod rates;
 pub mod run;
 pub mod sys;
 

@@ -25,6 +25,7 @@ use crate::{
     accept::{Accepting, Bounds},
     clock::{Clock, MachineClock},
     config::{Config, Fault, Log, LogFormat, Settings},
+    discovery::{Discovery, Found, UdpSockets},
     driver::{self, Driver},
     http::{App, AppParts, Live, Reload},
     identity::{self, Certificate, Runtime},
@@ -41,6 +42,7 @@ pub struct Server;
 pub struct Running {
     app: Arc<App>,
     accepting: Accepting,
+    discovery: Discovery,
     stop: watch::Sender<bool>,
     addresses: Vec<SocketAddr>,
     data_dir: PathBuf,
@@ -73,7 +75,7 @@ impl Server {
         config.check()?;
         let data_dir = config.data_dir();
         // What can fail for a reason that the administrator must see comes before anything that changes the disk.
-        let listeners = bind(&config)?;
+        let Bound { tcp, udp } = bind(&config)?;
         let first_start = identity::prepare_data_dir(&settings)?;
         let key = Arc::new(identity::server_key(&data_dir)?);
         let certificate = Arc::new(Certificate::load(&config)?);
@@ -91,7 +93,7 @@ impl Server {
         let (app, reloads) = App::new(parts, &config);
         let accepted = accept_at_start(&app, &settings).await;
         let folder = licenses_folder::install(&app, &config.licenses_dir(), config.licenses.is_some()).await;
-        let tcp = listeners.into_iter().map(TcpListener::from_std).collect::<Result<Vec<_>, _>>();
+        let tcp = tcp.into_iter().map(TcpListener::from_std).collect::<Result<Vec<_>, _>>();
         let ready = || -> anyhow::Result<(Vec<TcpListener>, UnixListener)> {
             accepted?;
             log_folder(&folder?);
@@ -112,9 +114,11 @@ impl Server {
         };
         let tls = TlsAcceptor::from(Arc::new(identity::tls_config(Arc::clone(&certificate))));
         let accepting = Accepting::start(&app, tls, tcp, unix, bounds);
+        let discovery = Discovery::start(&app, udp, &addresses, &config);
         let runtime = Runtime {
             pid: std::process::id(),
             addresses: addresses.clone(),
+            udp: discovery.found().udp.clone(),
             server_key: app.server_key.to_string(),
             admin_socket: data_dir.join(identity::ADMIN_SOCKET_FILE),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -122,7 +126,7 @@ impl Server {
         runtime.write(&data_dir)?;
         let reloader = Reloader { settings, certificate, config: ArcSwap::from_pointee(config) };
         tokio::spawn(serve_reloads(Arc::clone(&app), reloader, reloads));
-        Ok(Running { app, accepting, stop, addresses, data_dir, first_start })
+        Ok(Running { app, accepting, discovery, stop, addresses, data_dir, first_start })
     }
 }
 
@@ -185,32 +189,74 @@ async fn accept_at_start(app: &App, settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The sockets of the network.
+struct Bound {
+    tcp: Vec<std::net::TcpListener>,
+    udp: UdpSockets,
+}
+
 /// Binds every address, or says who has it.
-fn bind(config: &Config) -> Result<Vec<std::net::TcpListener>, Fault> {
+fn bind(config: &Config) -> Result<Bound, Fault> {
+    let mut bound = Bound { tcp: Vec::new(), udp: UdpSockets::default() };
+    let udp = config.discovery.udp.0;
     let wanted = config.listen_addresses()?;
+    for address in &wanted {
+        bound.add(*address, address.ip().is_unspecified(), udp).map_err(|cause| cannot_listen(*address, &cause))?;
+    }
     if !wanted.is_empty() {
-        return wanted
-            .into_iter()
-            .map(|address| sys::listen(address, address.ip().is_unspecified()).map_err(|cause| cannot_listen(address, &cause)))
-            .collect();
+        return Ok(bound);
     }
     let all = Config::DEFAULT_LISTEN;
     let ipv4 = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, all.port()));
-    match sys::listen(all, true) {
-        Ok(listener) => Ok(vec![listener]),
+    match bound.add(all, true, udp) {
+        Ok(()) => {}
         // A kernel without IPv6.
         Err(cause) if matches!(cause.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
-            Ok(vec![sys::listen(ipv4, false).map_err(|cause| cannot_listen(ipv4, &cause))?])
+            bound.add(ipv4, false, udp).map_err(|cause| cannot_listen(ipv4, &cause))?;
         }
-        Err(cause) => Err(cannot_listen(all, &cause)),
+        Err(cause) => return Err(cannot_listen(all, &cause)),
     }
+    Ok(bound)
+}
+
+impl Bound {
+    /// Binds TCP, and UDP on the port that TCP got. Only TCP must work.
+    fn add(&mut self, address: SocketAddr, dual: bool, udp: bool) -> std::io::Result<()> {
+        /// Where any port will do, so many are tried until one is free over both.
+        const PORTS_TRIED_MAX: u32 = 16;
+        let mut tries = if address.port() == 0 { PORTS_TRIED_MAX } else { 1 };
+        loop {
+            let listener = sys::listen(address, dual)?;
+            let local = listener.local_addr()?;
+            tries -= 1;
+            match udp.then(|| sys::bind_udp(local, dual)) {
+                Some(Err(cause)) if cause.kind() == std::io::ErrorKind::AddrInUse && tries > 0 => continue,
+                Some(Err(cause)) => self.udp.faults.push(no_udp(local, &cause)),
+                Some(Ok(socket)) => self.udp.bound.push(socket),
+                None => {}
+            }
+            self.tcp.push(listener);
+            return Ok(());
+        }
+    }
+}
+
+fn no_udp(address: SocketAddr, cause: &std::io::Error) -> String {
+    match cause.kind() {
+        std::io::ErrorKind::AddrInUse => format!("UDP {} is held by {}", address.port(), holder_text(sys::udp_port_holder(address.port()))),
+        _ => format!("cannot use UDP {address}: {cause}"),
+    }
+}
+
+fn holder_text(holder: Option<sys::PortHolder>) -> String {
+    holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string())
 }
 
 fn cannot_listen(address: SocketAddr, cause: &std::io::Error) -> Fault {
     let port = address.port();
     match cause.kind() {
         std::io::ErrorKind::AddrInUse => {
-            let holder = sys::port_holder(port).map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
+            let holder = holder_text(sys::port_holder(port));
             Fault::new(
                 format!("TCP {port} is held by {holder}"),
                 format!("stop that one, or listen elsewhere: triquest-lm serve --listen {}:0", address_text(address)),
@@ -305,6 +351,7 @@ impl Reloader {
             ("limits", fresh.limits != before.limits),
             ("log", fresh.log != before.log),
             ("admin_group", fresh.admin_group != before.admin_group),
+            ("discovery", fresh.discovery != before.discovery),
         ];
         changes.extend(
             restart.iter().filter(|(_, changed)| *changed).map(|(key, _)| format!("{key} changed and takes effect after a restart")),
@@ -339,6 +386,12 @@ impl Running {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// How it is found.
+    #[must_use]
+    pub fn discovery(&self) -> &Found {
+        self.discovery.found()
     }
 
     /// Its key.
@@ -376,21 +429,26 @@ impl Running {
     #[must_use]
     pub fn announcement(&self) -> Vec<(&'static str, String)> {
         let addresses = self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let mut lines = vec![("Serving", format!("{addresses}, server key {}", self.server_key()))];
+        let mut lines =
+            vec![("Serving", format!("{addresses}, server key {}", self.server_key())), ("Discovery", self.discovery().to_string())];
         if self.first_start {
             lines.push(("Created", format!("server key and journal in {}", self.data_dir.display())));
             if let Some(address) = self.addresses.iter().find(|address| !address.ip().is_loopback()) {
-                let firewall = sys::Firewall::detect();
-                lines.push((
-                    "Firewall",
-                    firewall
-                        .command(address.port())
-                        .unwrap_or_else(|| format!("none found on this machine; TCP {} must be open to clients", address.port())),
-                ));
+                lines.push(("Firewall", self.firewall(address.port())));
             }
             lines.push(("Next", "triquest-lm license request, and mail what it prints to your vendor".to_owned()));
         }
         lines
+    }
+
+    /// The line that opens this port in this machine's firewall, or what must be open where none was found. UDP is opened if it is answered.
+    #[must_use]
+    pub fn firewall(&self, port: u16) -> String {
+        let udp = self.discovery().udp.iter().any(|address| address.port() == port);
+        let both = if udp { " and UDP" } else { "" };
+        sys::Firewall::detect()
+            .command(port, udp)
+            .unwrap_or_else(|| format!("none found on this machine; between networks, TCP{both} {port} must be open"))
     }
 
     /// Reads configuration, certificate and the folder of licenses again. Says what changed, for people.
@@ -412,12 +470,13 @@ impl Running {
         Err(Fault::new(message, hint).into())
     }
 
-    /// Stops in order: no new connection, answers under way, the driver, the journal.
+    /// Stops in order: nobody finds it any more, no new connection, answers under way, the driver, the journal.
     ///
     /// # Errors
     /// None at present.
     pub async fn shutdown(self) -> anyhow::Result<()> {
         let _ = self.stop.send(true);
+        self.discovery.stop().await;
         self.accepting.drain(Duration::from_millis(DRAIN_MS_MAX)).await;
         self.app.driver().clone().stop().await;
         let _ = std::fs::remove_file(self.data_dir.join(identity::ADMIN_SOCKET_FILE));

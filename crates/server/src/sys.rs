@@ -59,6 +59,22 @@ pub fn listen(address: SocketAddr, dual: bool) -> io::Result<std::net::TcpListen
     Ok(socket.into())
 }
 
+/// A UDP socket. Never shared with another one (no `SO_REUSEADDR`), so that nobody can take questions away unnoticed. `dual` takes IPv4 on an
+/// IPv6 socket too.
+///
+/// # Errors
+/// The system's.
+pub fn bind_udp(address: SocketAddr, dual: bool) -> io::Result<std::net::UdpSocket> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket: OwnedFd = socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, Some(ipproto::UDP))?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, !dual)?;
+    }
+    bind(&socket, &address)?;
+    Ok(socket.into())
+}
+
 /// The number of a group, asked of the system's name service (which may be a directory on the network), else of /etc/group.
 #[must_use]
 pub fn group_id(name: &str) -> Option<u32> {
@@ -122,7 +138,7 @@ pub fn peer_groups(_: &impl AsFd) -> Vec<u32> {
     Vec::new()
 }
 
-/// Who listens on a TCP port.
+/// Who has a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortHolder {
     /// The process, if we may see it.
@@ -142,11 +158,22 @@ impl std::fmt::Display for PortHolder {
     }
 }
 
-/// Looks up who listens on `port`, in the kernel's tables.
+/// Looks up who listens on this TCP port, in the kernel's tables.
 #[must_use]
 pub fn port_holder(port: u16) -> Option<PortHolder> {
-    let (uid, inode) =
-        ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| listener_in(&std::fs::read_to_string(table).ok()?, port))?;
+    /// As the kernel counts the states of a socket (include/net/tcp_states.h).
+    const LISTEN: &str = "0A";
+    holder_in(["/proc/net/tcp", "/proc/net/tcp6"], port, Some(LISTEN))
+}
+
+/// Looks up who has this UDP port, in the kernel's tables. There is no listening over UDP: who is bound has it.
+#[must_use]
+pub fn udp_port_holder(port: u16) -> Option<PortHolder> {
+    holder_in(["/proc/net/udp", "/proc/net/udp6"], port, None)
+}
+
+fn holder_in(tables: [&str; 2], port: u16, state: Option<&str>) -> Option<PortHolder> {
+    let (uid, inode) = tables.iter().find_map(|table| socket_in(&std::fs::read_to_string(table).ok()?, port, state))?;
     let user = user_name(uid);
     let wanted = format!("socket:[{inode}]");
     for process in std::fs::read_dir("/proc").ok()?.flatten() {
@@ -178,18 +205,18 @@ pub fn visible(text: &str) -> String {
     text.chars().flat_map(|c| if hidden(c) { c.escape_unicode().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
-/// The owner and the inode of the listening socket on this port in the text of /proc/net/tcp.
-fn listener_in(table: &str, port: u16) -> Option<(u32, u64)> {
+/// The owner and the inode of the socket on this port, in this state or in any, in the text of /proc/net/tcp or its like.
+fn socket_in(table: &str, port: u16, state: Option<&str>) -> Option<(u32, u64)> {
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let local = fields.get(1)?.rsplit(':').next()?;
-        let listening = *fields.get(3)? == "0A";
-        (listening && u16::from_str_radix(local, 16).ok()? == port).then_some(())?;
+        let wanted = state.is_none_or(|state| fields.get(3) == Some(&state));
+        (wanted && u16::from_str_radix(local, 16).ok()? == port).then_some(())?;
         Some((fields.get(7)?.parse().ok()?, fields.get(9)?.parse().ok()?))
     })
 }
 
-/// The line that opens a TCP port in this system's firewall.
+/// The line that opens a port in this system's firewall.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Firewall {
     /// firewalld runs.
@@ -221,14 +248,22 @@ impl Firewall {
         Self::NoneFound
     }
 
-    /// The exact command, or none if there is nothing to open.
+    /// The exact command that opens a TCP port, and UDP of the same number if that is used; none if there is nothing to open.
     #[must_use]
-    pub fn command(&self, port: u16) -> Option<String> {
-        match self {
-            Self::Firewalld => Some(format!("sudo firewall-cmd --permanent --add-port={port}/tcp && sudo firewall-cmd --reload")),
-            Self::Nftables => Some(format!("sudo nft insert rule inet filter input tcp dport {port} accept")),
-            Self::NoneFound => None,
-            Self::Ufw => Some(format!("sudo ufw allow {port}/tcp comment triquest-lm")),
+    pub fn command(&self, port: u16, udp: bool) -> Option<String> {
+        match (self, udp) {
+            (Self::Firewalld, false) => Some(format!("sudo firewall-cmd --permanent --add-port={port}/tcp && sudo firewall-cmd --reload")),
+            (Self::Firewalld, true) => {
+                Some(format!("sudo firewall-cmd --permanent --add-port={port}/tcp --add-port={port}/udp && sudo firewall-cmd --reload"))
+            }
+            (Self::Nftables, false) => Some(format!("sudo nft insert rule inet filter input tcp dport {port} accept")),
+            (Self::Nftables, true) => {
+                Some(format!("sudo nft 'insert rule inet filter input meta l4proto {{ tcp, udp }} th dport {port} accept'"))
+            }
+            (Self::NoneFound, _) => None,
+            (Self::Ufw, false) => Some(format!("sudo ufw allow {port}/tcp comment triquest-lm")),
+            // Without a protocol it is both (ufw(8)).
+            (Self::Ufw, true) => Some(format!("sudo ufw allow {port} comment triquest-lm")),
         }
     }
 }
@@ -253,12 +288,23 @@ mod tests {
     }
 
     #[test]
+    fn the_process_that_holds_a_udp_port_is_found() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = bind_udp(address.parse().unwrap(), false).unwrap();
+            let holder = udp_port_holder(socket.local_addr().unwrap().port()).unwrap();
+            assert_eq!(holder.pid, Some(std::process::id()));
+            assert_eq!(bind_udp(socket.local_addr().unwrap(), false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[test]
     fn only_a_listening_socket_counts_as_the_holder() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
             0: 0100007F:0634 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  7 0 111 1 0 20\n\
             1: 00000000:0634 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 222 1 0 20\n";
-        assert_eq!(listener_in(table, 1588), Some((1000, 222)));
-        assert_eq!(listener_in(table, 1589), None);
+        assert_eq!(socket_in(table, 1588, Some("0A")), Some((1000, 222)));
+        assert_eq!(socket_in(table, 1588, None), Some((7, 111)), "over UDP any is bound");
+        assert_eq!(socket_in(table, 1589, Some("0A")), None);
     }
 
     #[test]
@@ -276,9 +322,19 @@ mod tests {
 
     #[test]
     fn every_firewall_has_its_own_line() {
-        assert_eq!(Firewall::Ufw.command(1588).unwrap(), "sudo ufw allow 1588/tcp comment triquest-lm");
-        assert!(Firewall::Firewalld.command(7).unwrap().contains("--add-port=7/tcp"));
-        assert_eq!(Firewall::NoneFound.command(1), None);
+        assert_eq!(Firewall::Ufw.command(1588, false).unwrap(), "sudo ufw allow 1588/tcp comment triquest-lm");
+        assert_eq!(Firewall::Ufw.command(1588, true).unwrap(), "sudo ufw allow 1588 comment triquest-lm");
+        assert!(Firewall::Firewalld.command(7, true).unwrap().contains("--add-port=7/tcp --add-port=7/udp"));
+        assert!(
+            Firewall::Nftables
+                .command(7, true)
+                .unwrap()
+                .contains("'insert rule inet filter input meta l4proto { tcp, udp } th dport 7 accept'")
+        );
+        for firewall in [Firewall::Firewalld, Firewall::Nftables, Firewall::Ufw] {
+            assert!(!firewall.command(7, false).unwrap().contains("udp"));
+        }
+        assert_eq!(Firewall::NoneFound.command(1, true), None);
     }
 
     #[test]

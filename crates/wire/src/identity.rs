@@ -3,7 +3,7 @@
 //! `docs/protocol.md` has it byte by byte. The first byte is below 64, so that QUIC may share the port (RFC 9443, section 3). An answer is a hint only:
 //! whether a server is genuine is proved by a TLS handshake with the certificate that the answer names, and by a key that is known.
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use triquest_license::{
     ServerKey, SigningKey,
@@ -11,6 +11,12 @@ use triquest_license::{
 };
 
 use crate::limits::{IDENTITY_BYTES, IDENTITY_NAME_BYTES_MAX, IDENTITY_VERSION_BYTES_MAX};
+
+/// The IPv4 group that servers listen to for questions on their link: of the local scope, where nobody needs to register (RFC 2365, section 6.1).
+pub const GROUP_IPV4: Ipv4Addr = Ipv4Addr::new(239, 255, 15, 88);
+/// The IPv6 group of the same: link-local, not permanently assigned, with a group number from the range that is free to choose (RFC 4291, section 2.7;
+/// RFC 3307, section 4.3).
+pub const GROUP_IPV6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 0x8000, 0x1588);
 
 /// What both begin with: a byte that QUIC never begins with, the protocol's letters, the version of the format.
 const HEAD: [u8; 6] = *b"\x0aTQLM\x01";
@@ -51,7 +57,7 @@ pub struct IdentityReply {
     pub tcp_port: u16,
     /// Whose question it was, as the server saw it.
     pub asker: SocketAddr,
-    /// The address at which the server was asked, if its system told.
+    /// The address that the server answers from, if its system told: where it was asked, or after a question to a group, its own on that link.
     pub answerer: Option<IpAddr>,
     /// The machine's name: ASCII letters, digits, dots, hyphens and underscores.
     pub name: String,
@@ -120,7 +126,7 @@ impl IdentityReply {
         bytes
     }
 
-    /// Reads an answer to the question with this nonce: first the signature, then the rest.
+    /// Reads an answer to the question with this nonce: first nonce and signature, then the rest.
     ///
     /// # Errors
     /// [`NoIdentity`].
@@ -129,14 +135,14 @@ impl IdentityReply {
         if !long_enough || !bytes.starts_with(&HEAD) || bytes[6..8] != [REPLY, 0] {
             return Err(NoIdentity::Malformed);
         }
+        // The cheap look first: whoever sends junk must not make the asker work.
+        if bytes[NONCE..KEY] != nonce[..] {
+            return Err(NoIdentity::OtherNonce);
+        }
         let (signed, signature) = bytes.split_at(bytes.len() - SIGNATURE_BYTES);
         let server_key = ServerKey::from_bytes(&signed[KEY..SPKI]).map_err(|_| NoIdentity::Malformed)?;
         statement::verify(server_key.public(), StatementKind::UdpIdentity, signed, signature).map_err(|_| NoIdentity::Unsigned)?;
-        let reply = Self::read(signed, server_key).ok_or(NoIdentity::Malformed)?;
-        if reply.nonce != *nonce {
-            return Err(NoIdentity::OtherNonce);
-        }
-        Ok(reply)
+        Self::read(signed, server_key).ok_or(NoIdentity::Malformed)
     }
 
     fn read(signed: &[u8], server_key: ServerKey) -> Option<Self> {

@@ -84,3 +84,19 @@ pub const IDENTITY_BYTES: usize = 512;
 pub const IDENTITY_NAME_BYTES_MAX: usize = 64;
 /// Longest version in an identity answer.
 pub const IDENTITY_VERSION_BYTES_MAX: usize = 32;
+/// Identity answers per second in all: each costs a signature.
+pub const IDENTITY_ANSWERS_PER_SECOND_MAX: u32 = 1_000;
+/// Identity answers per second that one network (/32, or /64 of IPv6) gets, after a burst of [`IDENTITY_ANSWERS_PER_NETWORK_BURST`].
+pub const IDENTITY_ANSWERS_PER_NETWORK_PER_SECOND_MAX: u32 = 10;
+/// Identity answers that one network gets at once.
+pub const IDENTITY_ANSWERS_PER_NETWORK_BURST: u32 = 50;
+/// Slots of the table that counts identity answers by network.
+pub const IDENTITY_TABLE_SLOTS: usize = 65_536;
+/// A question to a group or to everybody is answered after a random time of at most this, so that a network's servers do not all speak at once.
+pub const IDENTITY_DELAY_MS_MAX: u64 = 200;
+/// Most identity answers that wait for their time.
+pub const IDENTITY_DELAYED_MAX: usize = 256;
+/// Questions from ports below this get no identity answer: services live there, and a forged source would make them talk (RFC 6335, section 6).
+pub const IDENTITY_SOURCE_PORT_MIN: u16 = 1_024;
+/// How often the server looks which interfaces and addresses its machine has, for groups and for telling who is on its link.
+pub const INTERFACES_READ_MS: u64 = 15_000;

@@ -5,7 +5,6 @@ use std::{net::SocketAddr, path::PathBuf};
 use triquest_server::{
     Running,
     config::{LogFormat, LogLevel, Overrides, Settings},
-    sys::Firewall,
 };
 
 use crate::{
@@ -102,10 +101,8 @@ fn announce(terminal: &Terminal, running: &Running) {
     let addresses = running.addresses().iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
     terminal.verb("Serving", format_args!("{addresses}, data in {data}"));
     terminal.verb("Key", running.server_key());
+    terminal.verb("Discovery", escape(&running.discovery().to_string()));
     if let Some(port) = running.addresses().iter().filter(|address| !address.ip().is_loopback()).map(SocketAddr::port).next() {
-        match Firewall::detect().command(port) {
-            Some(command) => terminal.verb("Firewall", command),
-            None => terminal.verb("Firewall", format_args!("none found on this machine; between networks, TCP {port} must be open")),
-        }
+        terminal.verb("Firewall", running.firewall(port));
     }
 }

@@ -1,54 +1,32 @@
 //! How often one network may be denied before it is told to slow down. A denial is a durable entry; without a bound, asking in a loop would
-//! fill the disk. The table has a fixed size and a secret key, so no choice of addresses grows it or aims at somebody else's slot.
+//! fill the disk.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    net::IpAddr,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::net::IpAddr;
 
 use triquest_wire::limits::{DENIAL_TABLE_SLOTS, DENIALS_BURST, DENIALS_PER_SECOND};
 
-use crate::accept::network_of;
+use crate::rates::{NetworkRates, Rate};
 
-/// The table. Each slot holds the time, in microseconds of the boot clock, at which all denials so far will have been paid for.
-pub struct Denials {
-    slots: Box<[AtomicU64]>,
-    key: RandomState,
-    interval_us: u64,
-    credit_us: u64,
-}
+/// The denials of each network.
+pub struct Denials(NetworkRates);
 
 impl Denials {
     /// With bounds that differ from the built-in ones, or not.
     #[must_use]
     pub fn new(burst: Option<u32>, per_second: Option<u32>) -> Self {
-        let interval_us = 1_000_000 / u64::from(per_second.unwrap_or(DENIALS_PER_SECOND)).max(1);
-        Self {
-            slots: (0..DENIAL_TABLE_SLOTS).map(|_| AtomicU64::new(0)).collect(),
-            key: RandomState::new(),
-            interval_us,
-            credit_us: interval_us * u64::from(burst.unwrap_or(DENIALS_BURST)),
-        }
-    }
-
-    fn slot(&self, address: IpAddr) -> &AtomicU64 {
-        let hash = self.key.hash_one(network_of(address));
-        &self.slots[usize::try_from(hash % self.slots.len() as u64).unwrap_or(0)]
+        let rate = Rate::new(burst.unwrap_or(DENIALS_BURST), per_second.unwrap_or(DENIALS_PER_SECOND));
+        Self(NetworkRates::new(DENIAL_TABLE_SLOTS, rate))
     }
 
     /// After how many milliseconds this network may be denied again; `None` is now.
     #[must_use]
     pub fn wait_ms(&self, address: IpAddr, now_ms: u64) -> Option<u64> {
-        let paid = self.slot(address).load(Ordering::Relaxed);
-        let ahead = paid.saturating_sub(now_ms * 1_000);
-        (ahead + self.interval_us > self.credit_us).then(|| (ahead + self.interval_us - self.credit_us).div_ceil(1_000))
+        self.0.wait_ms(address, now_ms)
     }
 
     /// Counts one denial of this network.
     pub fn charge(&self, address: IpAddr, now_ms: u64) {
-        let _ =
-            self.slot(address).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid| Some(paid.max(now_ms * 1_000) + self.interval_us));
+        self.0.charge(address, now_ms);
     }
 }
 

@@ -135,11 +135,23 @@ async fn curl_speaks_http_2_and_http_1() {
 #[tokio::test(flavor = "multi_thread")]
 async fn plaintext_on_the_tls_port_gets_one_short_answer() {
     let world = World::start().await;
-    let mut stream = tokio::net::TcpStream::connect(world.address()).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    assert!(text.starts_with("HTTP/1.1 400 ") && text.ends_with("this is TriQuest LM, use https\n"), "{text}");
+    let ask = async |bytes: &[u8]| {
+        let mut stream = tokio::net::TcpStream::connect(world.address()).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut text = String::new();
+        // The end comes from the server: it closes.
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    };
+    const LINE: &str = "this is TriQuest LM (triquest-lm), use https\n";
+    for request in ["GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "OPTIONS / RTSP/1.0\r\n\r\n", "help\r\n", "lmstat"] {
+        let text = ask(request.as_bytes()).await;
+        assert!(text.starts_with("HTTP/1.1 400 ") && text.ends_with(&format!("\r\n\r\n{LINE}")), "{request:?}: {text}");
+        assert!(text.len() < 250, "{request:?}: {text}");
+    }
+    for line in ["\r\n\r\n", "\n", "1588\r\n", " x", "\tx", "{}", "<xml/>"] {
+        assert_eq!(ask(line.as_bytes()).await, LINE, "{line:?}");
+    }
     // Noise gets silence.
     let mut stream = tokio::net::TcpStream::connect(world.address()).await.unwrap();
     stream.write_all(&[0, 1, 2, 3]).await.unwrap();
