@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 
 /// The tests, as `cargo test` names them.
 const TESTS: &[&[&str]] = &[
+    &["-p", "triquest-ports", "--test", "registry", "the_table_is_what_the_source_gives"],
     &["-p", "triquest-server", "--lib", "openapi"],
     &["-p", "triquest-server", "--lib", "config"],
     &["-p", "triquest-lm", "--test", "generated"],

@@ -3,6 +3,7 @@
 mod generate;
 #[cfg(test)]
 mod readme;
+mod registry;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ Usage: cargo x COMMAND
   ci                  what guards a change: the same as .ci/run
   tidy                rules about the checkout itself (also part of cargo test)
   generate [--check]  write the generated files, or fail if one is stale
+  registry FILE       make the built-in port registry from IANA's XML
 ";
 
 fn main() -> ExitCode {
@@ -38,6 +40,10 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
             [] => generate::run(false),
             [flag] if flag == "--check" => generate::run(true),
             _ => bail!("generate takes --check and nothing else"),
+        },
+        Some("registry") => match rest {
+            [file] => registry::run(Path::new(file)),
+            _ => bail!("registry takes one file"),
         },
         Some("test") => script("test", rest),
         Some("tidy") => {
