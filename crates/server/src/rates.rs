@@ -25,6 +25,13 @@ impl Rate {
         Self { interval_us, credit_us: interval_us * u64::from(burst) }
     }
 
+    /// So many at once, then so many per minute.
+    #[must_use]
+    pub fn per_minute(burst: u32, per_minute: u32) -> Self {
+        let interval_us = 60_000_000 / u64::from(per_minute).max(1);
+        Self { interval_us, credit_us: interval_us * u64::from(burst) }
+    }
+
     /// After how many milliseconds the next one may be; `None` is now.
     #[must_use]
     pub fn wait_ms(self, paid_us: u64, now_ms: u64) -> Option<u64> {

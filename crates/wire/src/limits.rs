@@ -100,3 +100,17 @@ pub const IDENTITY_DELAYED_MAX: usize = 256;
 pub const IDENTITY_SOURCE_PORT_MIN: u16 = 1_024;
 /// How often the server looks which interfaces and addresses its machine has, for groups and for telling who is on its link.
 pub const INTERFACES_READ_MS: u64 = 15_000;
+/// Longest port or service name, or words of a search, that the port reference looks up.
+pub const PORT_NAME_BYTES_MAX: usize = 200;
+/// Most rows of one search in the port reference.
+pub const PORT_SEARCH_HITS_MAX: usize = 100;
+/// Largest form of an answer to "was this helpful".
+pub const FEEDBACK_BODY_BYTES_MAX: usize = 256;
+/// Answers to "was this helpful" that one network may give at once.
+pub const FEEDBACK_BURST: u32 = 10;
+/// Answers to "was this helpful" that one network may give in a minute for long.
+pub const FEEDBACK_PER_MINUTE: u32 = 6;
+/// Largest file of answers that is read: all ports with their counts fit.
+pub const FEEDBACK_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Slots of a table of networks for what is seldom.
+pub const SELDOM_TABLE_SLOTS: usize = 4_096;

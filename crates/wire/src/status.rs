@@ -287,3 +287,25 @@ pub struct ReloadAnswer {
     /// What changed, one sentence each, for people.
     pub changes: Vec<String>,
 }
+
+/// How often the pages of ports were found helpful, or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FeedbackList {
+    /// In order of port; ports without an answer are absent.
+    pub ports: Vec<FeedbackCounts>,
+}
+
+/// The answers to one port's page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FeedbackCounts {
+    /// The port.
+    pub port: u16,
+    /// Helpful.
+    pub yes: u64,
+    /// Partly.
+    pub partly: u64,
+    /// Not helpful.
+    pub no: u64,
+}

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -20,6 +20,7 @@ use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use triquest_license::{ServerKey, SigningKey};
+use triquest_ports::registry::Current;
 use triquest_wire::{
     ErrorCode, Position, Problem,
     limits::{BODY_MS_MAX, EVENT_STREAMS_MAX, LEASE_BODY_BYTES_MAX},
@@ -40,6 +41,7 @@ mod events;
 pub mod holder;
 mod leases;
 pub mod openapi;
+mod ports;
 pub mod routes;
 mod trust;
 
@@ -59,6 +61,9 @@ pub struct App {
     pub(crate) data_dir: PathBuf,
     pub(crate) live: ArcSwap<Live>,
     pub(crate) denials: Denials,
+    pub(crate) feedback: ports::Feedback,
+    /// Decoded when it is first asked for.
+    registry: OnceLock<Current>,
     /// Grows whenever the installed licenses change, so that a grant brings texts along that a connection has not seen. From 1.
     pub(crate) licenses: AtomicU64,
     pub(crate) streams: Arc<Semaphore>,
@@ -134,6 +139,8 @@ impl App {
             started_boot_ms: parts.clock.read().boot_ms,
             clock: parts.clock,
             certificate: parts.certificate,
+            feedback: ports::Feedback::open(&parts.data_dir),
+            registry: OnceLock::new(),
             data_dir: parts.data_dir,
             live: ArcSwap::from_pointee(Live::of(config)),
             denials: Denials::new(config.limits.denials_burst, config.limits.denials_per_second),
@@ -174,6 +181,11 @@ impl App {
     /// Milliseconds by the boot clock, for rates.
     pub(crate) fn boot_ms(&self) -> u64 {
         self.clock.read().boot_ms
+    }
+
+    /// The registry of ports.
+    pub(crate) fn registry(&self) -> &Current {
+        self.registry.get_or_init(ports::registry)
     }
 
     pub(crate) fn licenses_changed(&self) {
@@ -295,7 +307,10 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) 
     // For browsers: an answer is data, never a page, a script, or part of another site.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    // A page has its own, which allows its own style and its own form.
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(const { HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'") });
     headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
     let closes = was_presence || matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE);
     if refused && closes && conn.http1 {
@@ -323,8 +338,11 @@ fn gate(app: &App, conn: &Conn, request: &Request<Incoming>) -> Result<Found, Pr
     if matches!(conn.peer, Peer::Tcp(_)) {
         host(app, conn, request)?;
     }
-    same_site(headers, request)?;
-    let found = routes::find(request.method(), request.uri().path())?;
+    let found = routes::find(request.method(), request.uri().path());
+    if !(matches!(&found, Ok(found) if found.endpoint.is_page()) && is_link(headers, request)) {
+        same_site(headers, request)?;
+    }
+    let found = found?;
     if found.endpoint.needs_admin() && !conn.is_admin() {
         let hint = match conn.peer {
             Peer::Tcp(_) => "administration is open on the server's own machine only: run the command there",
@@ -418,6 +436,15 @@ fn same_site(headers: &HeaderMap, request: &Request<Incoming>) -> Result<(), Pro
     Ok(())
 }
 
+/// Somebody follows a link to a page from another site, in the window itself: the page holds nothing of anybody, and cannot be framed.
+fn is_link(headers: &HeaderMap, request: &Request<Incoming>) -> bool {
+    let says = |name: &'static str, value: &[u8]| headers.get(name).is_some_and(|said| said.as_bytes() == value);
+    request.method() == Method::GET
+        && !headers.contains_key(header::ORIGIN)
+        && says("sec-fetch-mode", b"navigate")
+        && says("sec-fetch-dest", b"document")
+}
+
 fn exactly_json(headers: &HeaderMap) -> Result<(), Problem> {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let one = matches!((kinds.next(), kinds.next()), (Some(kind), None) if kind.as_bytes().eq_ignore_ascii_case(b"application/json"));
@@ -433,19 +460,24 @@ fn exactly_json(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Reads a body in JSON of at most `bytes_max` bytes, within the time for bodies.
 pub(crate) async fn body<T: DeserializeOwned>(request: Request<Incoming>, bytes_max: usize) -> Result<T, Problem> {
+    let bytes = raw_body(request, bytes_max).await?;
+    serde_json::from_slice(&bytes).map_err(|cause| bad(cause.to_string()))
+}
+
+/// Reads a body of at most `bytes_max` bytes, within the time for bodies.
+pub(crate) async fn raw_body(request: Request<Incoming>, bytes_max: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(ErrorCode::BodyTooLarge, format!("the body may have at most {bytes_max} bytes"));
     let incoming = request.into_body();
     if incoming.size_hint().lower() > bytes_max as u64 {
         return Err(too_large());
     }
     let read = Limited::new(incoming, bytes_max).collect();
-    let bytes = match tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), read).await {
-        Err(_) => return Err(Problem::new(ErrorCode::Timeout, format!("the body did not arrive within {} s", BODY_MS_MAX / 1_000))),
-        Ok(Err(cause)) if cause.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
-        Ok(Err(_)) => return Err(bad("the body broke off")),
-        Ok(Ok(collected)) => collected.to_bytes(),
-    };
-    serde_json::from_slice(&bytes).map_err(|cause| bad(cause.to_string()))
+    match tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), read).await {
+        Err(_) => Err(Problem::new(ErrorCode::Timeout, format!("the body did not arrive within {} s", BODY_MS_MAX / 1_000))),
+        Ok(Err(cause)) if cause.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(bad("the body broke off")),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+    }
 }
 
 /// Reads the query, in which every name must be known and stand once.
@@ -491,12 +523,17 @@ async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: Reque
         Endpoint::Backup => admin::backup(app, request).await,
         Endpoint::Checkout => leases::checkout(app, conn, request).await,
         Endpoint::Events => events::stream(app, conn, &request),
+        Endpoint::Feedback => ports::counts(app),
         Endpoint::Health => Ok(text("ok\n")),
         Endpoint::Inspect => leases::inspect(app, lease()?, request).await,
         Endpoint::Install => admin::install(app, conn, request).await,
         Endpoint::Leases => leases::list(app, &request),
         Endpoint::Licenses => admin::licenses(app),
         Endpoint::OpenApi => Ok(response(StatusCode::OK, JSON, openapi::TEXT.as_bytes().to_vec())),
+        Endpoint::Port => ports::report(app, &found, &request),
+        Endpoint::PortAnswer => ports::answer(app, conn, &found, request).await,
+        Endpoint::PortPage => ports::page(app, &found, &request),
+        Endpoint::PortSearch => ports::search(app, &request),
         Endpoint::Presence => leases::presence(app, conn, request).await,
         Endpoint::Ready => ready(app),
         Endpoint::Reclaim => admin::reclaim(app, conn, lease()?, request).await,

@@ -2,7 +2,11 @@
 //! a test fails when it is stale, `UPDATE=1 cargo test -p triquest-server openapi` writes it.
 
 use serde_json::{Map, Value, json};
-use triquest_wire::{ErrorCode, Problem, event, lease, license, limits::LIST_ROWS_MAX, status, trust};
+use triquest_wire::{
+    ErrorCode, Problem, event, lease, license,
+    limits::{LIST_ROWS_MAX, PORT_NAME_BYTES_MAX},
+    status, trust,
+};
 use utoipa::ToSchema;
 
 use super::routes::{Endpoint, TABLE};
@@ -70,10 +74,15 @@ fn request(endpoint: Endpoint, schemas: &mut Schemas) -> Option<Value> {
         Endpoint::RenewMany => schemas.of::<lease::RenewBatchRequest>(),
         Endpoint::Trust => schemas.of::<trust::TrustRequest>(),
         Endpoint::Events
+        | Endpoint::Feedback
         | Endpoint::Health
         | Endpoint::Leases
         | Endpoint::Licenses
         | Endpoint::OpenApi
+        | Endpoint::Port
+        | Endpoint::PortAnswer
+        | Endpoint::PortPage
+        | Endpoint::PortSearch
         | Endpoint::Ready
         | Endpoint::ServerId
         | Endpoint::Status => return None,
@@ -113,11 +122,14 @@ fn answer(endpoint: Endpoint, schemas: &mut Schemas) -> (&'static str, Value) {
             schemas.of::<event::EventBody>();
             return ("text/event-stream", json!({ "type": "string", "description": "Each `data` is an EventBody." }));
         }
+        Endpoint::Feedback => schemas.of::<status::FeedbackList>(),
         Endpoint::Health | Endpoint::Ready => return ("text/plain", json!({ "type": "string" })),
         Endpoint::Inspect | Endpoint::Leases => schemas.of::<status::LeaseList>(),
         Endpoint::Install => schemas.of::<license::InstallAnswer>(),
         Endpoint::Licenses => schemas.of::<license::LicenseList>(),
         Endpoint::OpenApi => json!({ "type": "object" }),
+        Endpoint::Port => port_report(),
+        Endpoint::PortAnswer | Endpoint::PortPage | Endpoint::PortSearch => return ("text/html", json!({ "type": "string" })),
         Endpoint::Presence => schemas.of::<lease::PresenceAnswer>(),
         Endpoint::Reclaim => schemas.of::<status::ReclaimAnswer>(),
         Endpoint::Release => schemas.of::<lease::ReleaseAnswer>(),
@@ -130,6 +142,22 @@ fn answer(endpoint: Endpoint, schemas: &mut Schemas) -> (&'static str, Value) {
         Endpoint::Trust => schemas.of::<trust::TrustAnswer>(),
     };
     ("application/json", schema)
+}
+
+/// What the registry says of a port, or of a name. The rows are the registry's own: `triquest_ports::registry` has their members.
+fn port_report() -> Value {
+    let rows = || json!({ "type": "array", "items": { "type": "object" } });
+    let object = || json!({ "type": "object" });
+    json!({ "anyOf": [
+        {
+            "type": "object", "required": ["port", "range", "protocols", "entries", "source"],
+            "properties": { "port": { "type": "integer" }, "range": object(), "protocols": rows(), "entries": rows(), "source": object() },
+        },
+        {
+            "type": "object", "required": ["name", "entries", "source"],
+            "properties": { "name": { "type": "string" }, "entries": rows(), "source": object() },
+        },
+    ] })
 }
 
 /// The codes of errors that an endpoint may answer.
@@ -169,8 +197,18 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
             codes.extend(decided.into_iter().chain([E::ClonedClient, E::RolledBack, E::StaleCounter, E::UnknownLease, E::WrongSecret]));
         }
         Endpoint::RenewMany => codes.extend(decided.into_iter().chain([E::LimitReached, E::RolledBack])),
+        Endpoint::Port => codes.push(E::NotFound),
+        Endpoint::PortAnswer => codes.extend([E::BodyTooLarge, E::ContentType, E::DiskFull, E::NotFound, E::RateLimited, E::Timeout]),
         Endpoint::Trust => codes.extend([E::LimitReached, E::Misdirected]),
-        Endpoint::Health | Endpoint::Leases | Endpoint::Licenses | Endpoint::OpenApi | Endpoint::ServerId | Endpoint::Status => {}
+        Endpoint::Feedback
+        | Endpoint::Health
+        | Endpoint::Leases
+        | Endpoint::Licenses
+        | Endpoint::OpenApi
+        | Endpoint::PortPage
+        | Endpoint::PortSearch
+        | Endpoint::ServerId
+        | Endpoint::Status => {}
     }
     codes
 }
@@ -202,7 +240,19 @@ fn parameters(endpoint: Endpoint, path: &str) -> Vec<Value> {
             "description": "SHA-256 of the license's text (64 hexadecimal or 43 base64url digits), or its id if no other license has it.",
         }));
     }
+    if path.contains("{port}") {
+        let about = if endpoint == Endpoint::PortAnswer { "A port." } else { "A port from 0 to 65535, or a service name." };
+        let number = json!({ "type": "integer", "minimum": 0, "maximum": 65535 });
+        let name = json!({ "type": "string", "minLength": 1, "maxLength": PORT_NAME_BYTES_MAX });
+        let schema = if endpoint == Endpoint::PortAnswer { number } else { json!({ "anyOf": [number, name] }) };
+        found.push(json!({ "name": "port", "in": "path", "required": true, "schema": schema, "description": about, "example": 1588 }));
+    }
     match endpoint {
+        Endpoint::PortPage => found.push(query("thanks", text(), "The page after an answer to its question.")),
+        Endpoint::PortSearch => {
+            let words = json!({ "type": "string", "maxLength": PORT_NAME_BYTES_MAX });
+            found.push(query("q", words, "Words of names, descriptions and registrants, or a port."));
+        }
         Endpoint::Events => {
             let cursor = "^[0-9a-f]{32}\\.[0-9]+\\.[0-9]+(\\.[0-9]+)?$";
             found.push(query(
@@ -252,6 +302,26 @@ pub fn document() -> Value {
                 }),
             );
         }
+        // What is no plain 200 in JSON: pages, and the way from a form to a page.
+        let see_other =
+            || json!({ "description": "The page is at `Location`.", "content": { "text/plain": { "schema": { "type": "string" } } } });
+        match endpoint {
+            Endpoint::PortAnswer => {
+                responses.remove("200");
+                responses.insert("303".to_owned(), see_other());
+            }
+            Endpoint::PortPage => {
+                let page = json!({ "text/html": { "schema": { "type": "string" } } });
+                responses.insert(
+                    "404".to_owned(),
+                    json!({ "description": "No service has this name; the page shows what comes near.", "content": page }),
+                );
+            }
+            Endpoint::PortSearch => {
+                responses.insert("303".to_owned(), see_other());
+            }
+            _ => {}
+        }
         let who = match (endpoint.needs_admin(), endpoint.needs_viewer()) {
             (true, _) => " For administrators, over the Unix socket.",
             (_, true) => " For viewers and administrators.",
@@ -265,6 +335,13 @@ pub fn document() -> Value {
                 "requestBody".to_owned(),
                 json!({ "required": true, "content": { "application/json": { "schema": body, "example": example(*endpoint) } } }),
             );
+        }
+        if let (Endpoint::PortAnswer, Some(members)) = (endpoint, operation.as_object_mut()) {
+            let answer = json!({ "type": "string", "enum": ["yes", "partly", "no"] });
+            let form =
+                json!({ "type": "object", "required": ["answer"], "additionalProperties": false, "properties": { "answer": answer } });
+            let content = json!({ "application/x-www-form-urlencoded": { "schema": form, "example": { "answer": "yes" } } });
+            members.insert("requestBody".to_owned(), json!({ "required": true, "content": content }));
         }
         let item = paths.entry((*path).to_owned()).or_insert_with(|| json!({}));
         if let Some(item) = item.as_object_mut() {
@@ -329,7 +406,8 @@ mod tests {
         for (method, path, endpoint) in TABLE {
             let operation = &document["paths"][path][method.as_str().to_lowercase()];
             assert_eq!(operation["operationId"], operation_id(*endpoint));
-            assert_eq!(operation.get("requestBody").is_some(), endpoint.takes_body(), "{path}");
+            let takes_form = *endpoint == Endpoint::PortAnswer;
+            assert_eq!(operation.get("requestBody").is_some(), endpoint.takes_body() || takes_form, "{path}");
         }
         let text = document.to_string();
         for reference in text.split("\"#/components/schemas/").skip(1) {

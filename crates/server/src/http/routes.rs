@@ -12,12 +12,17 @@ pub enum Endpoint {
     Backup,
     Checkout,
     Events,
+    Feedback,
     Health,
     Inspect,
     Install,
     Leases,
     Licenses,
     OpenApi,
+    Port,
+    PortAnswer,
+    PortPage,
+    PortSearch,
     Presence,
     Ready,
     Reclaim,
@@ -53,6 +58,11 @@ pub const TABLE: &[(Method, &str, Endpoint)] = &[
     (Method::POST, "/v1/reload", Endpoint::Reload),
     (Method::GET, "/v1/server/id", Endpoint::ServerId),
     (Method::GET, "/openapi.json", Endpoint::OpenApi),
+    (Method::GET, "/ports", Endpoint::PortSearch),
+    (Method::GET, "/ports/{port}", Endpoint::PortPage),
+    (Method::POST, "/ports/{port}/feedback", Endpoint::PortAnswer),
+    (Method::GET, "/v1/ports/{port}", Endpoint::Port),
+    (Method::GET, "/v1/feedback", Endpoint::Feedback),
     (Method::GET, "/healthz", Endpoint::Health),
     (Method::GET, "/readyz", Endpoint::Ready),
 ];
@@ -67,12 +77,17 @@ impl Endpoint {
             Self::Backup => "a backup",
             Self::Checkout => "a checkout",
             Self::Events => "the stream of events",
+            Self::Feedback => "the counts of answers to the port pages",
             Self::Health => "the health check",
             Self::Inspect => "inspecting an own lease",
             Self::Install => "installing a license",
             Self::Leases => "the list of leases",
             Self::Licenses => "the list of licenses",
             Self::OpenApi => "the description of the API",
+            Self::Port => "what a port or a service name is registered for",
+            Self::PortAnswer => "an answer to `was this helpful`",
+            Self::PortPage => "the page of a port or a service name",
+            Self::PortSearch => "the search in the port reference",
             Self::Presence => "a presence connection",
             Self::Ready => "the readiness check",
             Self::Reclaim => "reclaiming a lease",
@@ -92,7 +107,14 @@ impl Endpoint {
     pub fn needs_admin(self) -> bool {
         matches!(
             self,
-            Self::AcceptBorrowLoss | Self::AcceptClock | Self::Backup | Self::Install | Self::Reclaim | Self::Reload | Self::Remove
+            Self::AcceptBorrowLoss
+                | Self::AcceptClock
+                | Self::Backup
+                | Self::Feedback
+                | Self::Install
+                | Self::Reclaim
+                | Self::Reload
+                | Self::Remove
         )
     }
 
@@ -102,13 +124,31 @@ impl Endpoint {
         matches!(self, Self::Leases)
     }
 
-    /// Carries a body, which must be `application/json`.
+    /// Carries a body, which must be `application/json`. (A page's form cannot: it has its own check.)
     #[must_use]
     pub fn takes_body(self) -> bool {
         !matches!(
             self,
-            Self::Events | Self::Health | Self::Leases | Self::Licenses | Self::OpenApi | Self::Ready | Self::ServerId | Self::Status
+            Self::Events
+                | Self::Feedback
+                | Self::Health
+                | Self::Leases
+                | Self::Licenses
+                | Self::OpenApi
+                | Self::Port
+                | Self::PortAnswer
+                | Self::PortPage
+                | Self::PortSearch
+                | Self::Ready
+                | Self::ServerId
+                | Self::Status
         )
+    }
+
+    /// A page for people, which a link of another site may lead to.
+    #[must_use]
+    pub fn is_page(self) -> bool {
+        matches!(self, Self::PortPage | Self::PortSearch)
     }
 }
 
@@ -156,7 +196,7 @@ mod tests {
     #[test]
     fn every_row_is_found_by_its_own_path_and_method_and_stands_once() {
         for (method, template, endpoint) in TABLE {
-            let path = template.replace("{lease}", "abc").replace("{hash}", "abc");
+            let path = template.replace("{lease}", "abc").replace("{hash}", "abc").replace("{port}", "abc");
             let found = find(method, &path).unwrap();
             assert_eq!((found.endpoint, found.segment.as_str()), (*endpoint, if template.contains('{') { "abc" } else { "" }));
             assert_eq!(TABLE.iter().filter(|row| row.2 == *endpoint).count(), 1);

@@ -11,7 +11,7 @@ use crate::world::World;
 async fn over_the_network_nobody_administrates_and_nobody_sees_names() {
     let world = World::with_seats().await;
     for (method, path, endpoint) in TABLE {
-        let path = path.replace("{lease}", &"0".repeat(32)).replace("{hash}", "A-1");
+        let path = path.replace("{lease}", &"0".repeat(32)).replace("{hash}", "A-1").replace("{port}", "1588");
         if *endpoint == Endpoint::Events {
             continue;
         }
@@ -39,7 +39,7 @@ async fn every_answer_is_one_that_the_description_knows() {
         if *endpoint == Endpoint::Events {
             continue;
         }
-        let real = path.replace("{lease}", &crate::world::lease(1).to_string()).replace("{hash}", "A-9");
+        let real = path.replace("{lease}", &crate::world::lease(1).to_string()).replace("{hash}", "A-9").replace("{port}", "1588");
         for body in [json!({}), json!(null), json!({ "reason": "test" }), json!({ "secret": crate::world::secret(1) }), checkout.clone()] {
             let answer = world.connect().await.json(method.as_str(), &real, &body).await;
             let responses = &description["paths"][path][method.as_str().to_lowercase()]["responses"];
