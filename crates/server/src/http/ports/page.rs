@@ -240,7 +240,8 @@ fn license_managers(main: &mut String, report: &PortReport<'_>) {
             None => known.push((manager, vec![protocol.protocol])),
         }
     }
-    if known.is_empty() {
+    // Of our own port it was said at the top.
+    if known.is_empty() || report.port == PORT {
         return;
     }
     let _ = writeln!(main, "<h2>A license manager's port</h2>");
