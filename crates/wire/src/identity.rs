@@ -3,7 +3,7 @@
 //! `docs/protocol.md` has it byte by byte. The first byte is below 64, so that QUIC may share the port (RFC 9443, section 3). An answer is a hint only:
 //! whether a server is genuine is proved by a TLS handshake with the certificate that the answer names, and by a key that is known.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use triquest_license::{
     ServerKey, SigningKey,
@@ -28,6 +28,11 @@ const NAME: usize = ANSWERER + 16;
 const SIGNATURE_BYTES: usize = 64;
 
 const _: () = assert!(NAME + 2 + IDENTITY_NAME_BYTES_MAX + IDENTITY_VERSION_BYTES_MAX + SIGNATURE_BYTES <= IDENTITY_BYTES);
+
+/// Servers join it on their interfaces to be found on a network of IPv4: of the range for organizations' own use (RFC 2365), and sent with a time to live of 1.
+pub const MULTICAST_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 15, 88);
+/// The same for IPv6, of the scope that no router passes on.
+pub const MULTICAST_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x1588);
 
 /// "Who are you?"
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
