@@ -34,6 +34,9 @@ _triquest__lm() {
             triquest__lm,events)
                 cmd="triquest__lm__subcmd__events"
                 ;;
+            triquest__lm,find)
+                cmd="triquest__lm__subcmd__find"
+                ;;
             triquest__lm,help)
                 cmd="triquest__lm__subcmd__help"
                 ;;
@@ -105,6 +108,9 @@ _triquest__lm() {
                 ;;
             triquest__lm__subcmd__help,events)
                 cmd="triquest__lm__subcmd__help__subcmd__events"
+                ;;
+            triquest__lm__subcmd__help,find)
+                cmd="triquest__lm__subcmd__help__subcmd__find"
                 ;;
             triquest__lm__subcmd__help,help)
                 cmd="triquest__lm__subcmd__help__subcmd__help"
@@ -353,7 +359,7 @@ _triquest__lm() {
 
     case "${cmd}" in
         triquest__lm)
-            opts="-h -V --color --help --version backup checkout clock completions doctor events journal license man quickstart quickstart-client reclaim release restore run serve server status vendor help"
+            opts="-h -V --color --help --version backup checkout clock completions doctor events find journal license man quickstart quickstart-client reclaim release restore run serve server status vendor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -614,8 +620,50 @@ _triquest__lm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        triquest__subcmd__lm__subcmd__find)
+            opts="-f -h --feature --domain --timeout --port --verifier-key --no-mdns --json --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --feature)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --domain)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --verifier-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "always auto never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         triquest__subcmd__lm__subcmd__help)
-            opts="backup checkout clock completions doctor events journal license man quickstart quickstart-client reclaim release restore run serve server status vendor help"
+            opts="backup checkout clock completions doctor events find journal license man quickstart quickstart-client reclaim release restore run serve server status vendor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -713,6 +761,20 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__help__subcmd__events)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__help__subcmd__find)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -29,6 +29,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand completions 'Print the completion script of a shell'
             cand doctor 'Look in order whether everything is well between this computer and its server'
             cand events 'Show what has happened, and what happens'
+            cand find 'Look for license servers near, and at who they are'
             cand journal 'Check, save and restore what the server keeps'
             cand license 'Make, check, install and list licenses'
             cand man 'Write the manual pages into a folder'
@@ -56,7 +57,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --seats 'Seats of each feature that names none'
             cand --version 'The program''s version, for each feature that names none'
             cand --wait 'Wait in line for a seat for at most so long, such as 90s, 30m, 2h'
-            cand --server 'License servers, such as 1588@HOST, several with commas'
+            cand --server 'License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]'
             cand --verifier-key 'The vendor''s verifier key (or a file that holds it), several with commas'
             cand --project 'Project that the use is booked to'
             cand --lease-file 'Where to write the lease file [default: a new one in $XDG_RUNTIME_DIR/triquest-lm]'
@@ -111,6 +112,19 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand -f 'Go on with what happens, until Ctrl-C'
             cand --follow 'Go on with what happens, until Ctrl-C'
             cand --json 'One JSON object on each line'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'triquest-lm;find'= {
+            cand -f 'Show the seats of this feature too; needs --verifier-key; may be repeated'
+            cand --feature 'Show the seats of this feature too; needs --verifier-key; may be repeated'
+            cand --domain 'Ask DNS about this domain instead of those of this machine'
+            cand --timeout 'Listen for so long for answers of the network, such as 2s'
+            cand --port 'The port to ask over UDP'
+            cand --verifier-key 'The vendor''s verifier keys, several with commas [env: TRIQUEST_LM_VERIFIER_KEY]'
+            cand --color 'When to colour the output'
+            cand --no-mdns 'Do not listen for mDNS'
+            cand --json 'As JSON: {"servers": [...], "looked": [...]}'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
@@ -354,7 +368,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --seats 'Seats of each feature that names none'
             cand --version 'The program''s version, for each feature that names none'
             cand --wait 'Wait in line for a seat for at most so long, such as 90s, 30m, 2h'
-            cand --server 'License servers, such as 1588@HOST, several with commas'
+            cand --server 'License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]'
             cand --verifier-key 'The vendor''s verifier key (or a file that holds it), several with commas'
             cand --project 'Project that the use is booked to'
             cand --on-lost 'When the seat is lost for good, after every grace: tell, stop the program until a seat is there again, or end it (SIGTERM, after 60 s SIGKILL)'
@@ -411,7 +425,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
         }
         &'triquest-lm;status'= {
             cand --watch 'Look again and again, every so many seconds, until Ctrl-C'
-            cand --server 'Counts from this server over the network (1588@HOST), without names; needs --verifier-key'
+            cand --server 'Counts from this server over the network (1588@HOST), without names; needs --verifier-key [default: the server of this machine; if none runs here and --verifier-key is given, the one that TRIQUEST_LM_SERVER, client.toml or DNS SRV names]'
             cand --verifier-key 'The vendor''s verifier keys for --server, several with commas [env: TRIQUEST_LM_VERIFIER_KEY]'
             cand --data 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]'
             cand --color 'When to colour the output'
@@ -481,6 +495,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand completions 'Print the completion script of a shell'
             cand doctor 'Look in order whether everything is well between this computer and its server'
             cand events 'Show what has happened, and what happens'
+            cand find 'Look for license servers near, and at who they are'
             cand journal 'Check, save and restore what the server keeps'
             cand license 'Make, check, install and list licenses'
             cand man 'Write the manual pages into a folder'
@@ -510,6 +525,8 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
         &'triquest-lm;help;doctor'= {
         }
         &'triquest-lm;help;events'= {
+        }
+        &'triquest-lm;help;find'= {
         }
         &'triquest-lm;help;journal'= {
             cand backup 'Save the journal and the server''s key into one file, while the server runs or not'

@@ -32,6 +32,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print the completion script of a shell')
             [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Look in order whether everything is well between this computer and its server')
             [CompletionResult]::new('events', 'events', [CompletionResultType]::ParameterValue, 'Show what has happened, and what happens')
+            [CompletionResult]::new('find', 'find', [CompletionResultType]::ParameterValue, 'Look for license servers near, and at who they are')
             [CompletionResult]::new('journal', 'journal', [CompletionResultType]::ParameterValue, 'Check, save and restore what the server keeps')
             [CompletionResult]::new('license', 'license', [CompletionResultType]::ParameterValue, 'Make, check, install and list licenses')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Write the manual pages into a folder')
@@ -61,7 +62,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--seats', '--seats', [CompletionResultType]::ParameterName, 'Seats of each feature that names none')
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'The program''s version, for each feature that names none')
             [CompletionResult]::new('--wait', '--wait', [CompletionResultType]::ParameterName, 'Wait in line for a seat for at most so long, such as 90s, 30m, 2h')
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'License servers, such as 1588@HOST, several with commas')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]')
             [CompletionResult]::new('--verifier-key', '--verifier-key', [CompletionResultType]::ParameterName, 'The vendor''s verifier key (or a file that holds it), several with commas')
             [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'Project that the use is booked to')
             [CompletionResult]::new('--lease-file', '--lease-file', [CompletionResultType]::ParameterName, 'Where to write the lease file [default: a new one in $XDG_RUNTIME_DIR/triquest-lm]')
@@ -124,6 +125,20 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'Go on with what happens, until Ctrl-C')
             [CompletionResult]::new('--follow', '--follow', [CompletionResultType]::ParameterName, 'Go on with what happens, until Ctrl-C')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'One JSON object on each line')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'triquest-lm;find' {
+            [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'Show the seats of this feature too; needs --verifier-key; may be repeated')
+            [CompletionResult]::new('--feature', '--feature', [CompletionResultType]::ParameterName, 'Show the seats of this feature too; needs --verifier-key; may be repeated')
+            [CompletionResult]::new('--domain', '--domain', [CompletionResultType]::ParameterName, 'Ask DNS about this domain instead of those of this machine')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'Listen for so long for answers of the network, such as 2s')
+            [CompletionResult]::new('--port', '--port', [CompletionResultType]::ParameterName, 'The port to ask over UDP')
+            [CompletionResult]::new('--verifier-key', '--verifier-key', [CompletionResultType]::ParameterName, 'The vendor''s verifier keys, several with commas [env: TRIQUEST_LM_VERIFIER_KEY]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
+            [CompletionResult]::new('--no-mdns', '--no-mdns', [CompletionResultType]::ParameterName, 'Do not listen for mDNS')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'As JSON: {"servers": [...], "looked": [...]}')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
@@ -406,7 +421,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--seats', '--seats', [CompletionResultType]::ParameterName, 'Seats of each feature that names none')
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'The program''s version, for each feature that names none')
             [CompletionResult]::new('--wait', '--wait', [CompletionResultType]::ParameterName, 'Wait in line for a seat for at most so long, such as 90s, 30m, 2h')
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'License servers, such as 1588@HOST, several with commas')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]')
             [CompletionResult]::new('--verifier-key', '--verifier-key', [CompletionResultType]::ParameterName, 'The vendor''s verifier key (or a file that holds it), several with commas')
             [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'Project that the use is booked to')
             [CompletionResult]::new('--on-lost', '--on-lost', [CompletionResultType]::ParameterName, 'When the seat is lost for good, after every grace: tell, stop the program until a seat is there again, or end it (SIGTERM, after 60 s SIGKILL)')
@@ -472,7 +487,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
         }
         'triquest-lm;status' {
             [CompletionResult]::new('--watch', '--watch', [CompletionResultType]::ParameterName, 'Look again and again, every so many seconds, until Ctrl-C')
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'Counts from this server over the network (1588@HOST), without names; needs --verifier-key')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'Counts from this server over the network (1588@HOST), without names; needs --verifier-key [default: the server of this machine; if none runs here and --verifier-key is given, the one that TRIQUEST_LM_SERVER, client.toml or DNS SRV names]')
             [CompletionResult]::new('--verifier-key', '--verifier-key', [CompletionResultType]::ParameterName, 'The vendor''s verifier keys for --server, several with commas [env: TRIQUEST_LM_VERIFIER_KEY]')
             [CompletionResult]::new('--data', '--data', [CompletionResultType]::ParameterName, 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
@@ -554,6 +569,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print the completion script of a shell')
             [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Look in order whether everything is well between this computer and its server')
             [CompletionResult]::new('events', 'events', [CompletionResultType]::ParameterValue, 'Show what has happened, and what happens')
+            [CompletionResult]::new('find', 'find', [CompletionResultType]::ParameterValue, 'Look for license servers near, and at who they are')
             [CompletionResult]::new('journal', 'journal', [CompletionResultType]::ParameterValue, 'Check, save and restore what the server keeps')
             [CompletionResult]::new('license', 'license', [CompletionResultType]::ParameterValue, 'Make, check, install and list licenses')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Write the manual pages into a folder')
@@ -590,6 +606,9 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             break
         }
         'triquest-lm;help;events' {
+            break
+        }
+        'triquest-lm;help;find' {
             break
         }
         'triquest-lm;help;journal' {

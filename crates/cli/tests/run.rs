@@ -141,9 +141,8 @@ fn no_server_and_no_key_are_told_apart() {
         "",
         "error: no license server answered for `cad`\n  [PORT]@127.0.0.1  connection refused; nothing listens there\nhint: triquest-lm doctor [PORT]@127.0.0.1\n",
     );
-    let run = triquest(&folder, ["run", "--feature", "cad", "--verifier-key", &key, "--", "true"]).run();
-    assert_eq!(run.code, 75);
-    assert!(run.stderr.contains("TRIQUEST_LM_SERVER  not set"), "{}", run.stderr);
+    let run = triquest(&folder, ["run", "--feature", "cad", "--verifier-key", &key, "--", "true"]).env("TRIQUEST_LM_SERVER", &server).run();
+    assert!(run.code == 75 && run.stderr.contains(&format!("  TRIQUEST_LM_SERVER  {server}: connection refused")), "{}", run.stderr);
     assert_eq!(triquest(&folder, ["run", "--feature", "cad", "--server", &server, "--", "true"]).run().code, 2);
     assert_eq!(triquest(&folder, ["run", "--feature", "cad:0", "--server", &server, "--verifier-key", &key, "--", "true"]).run().code, 2);
 }

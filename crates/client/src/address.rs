@@ -1,6 +1,11 @@
 //! Server addresses as administrators write them: `1588@host`, `host:port`, `[v6]:port`, a list with commas.
 
-use std::{fmt, net::Ipv6Addr, str::FromStr};
+use std::{
+    fmt, io,
+    net::{Ipv6Addr, SocketAddr},
+    str::FromStr,
+    time::Duration,
+};
 
 use triquest_wire::limits::PORT;
 
@@ -38,6 +43,14 @@ impl ServerAddress {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The addresses behind the name, IPv6 and IPv4 in turn, by the system's resolver, which is given at most so long.
+    ///
+    /// # Errors
+    /// The name is not known, or was not resolved in time.
+    pub fn resolve(&self, within: Duration) -> io::Result<Vec<SocketAddr>> {
+        crate::dial::resolve(self, within)
     }
 
     /// `host:port` as it stands in a URL.
@@ -96,6 +109,25 @@ impl FromStr for ServerAddress {
 }
 
 impl ServerList {
+    /// Each server once, in this order.
+    ///
+    /// # Errors
+    /// None, or more than 16.
+    pub fn new(servers: impl IntoIterator<Item = ServerAddress>) -> Result<Self, AddressError> {
+        let mut list: Vec<ServerAddress> = Vec::new();
+        for server in servers {
+            if !list.contains(&server) {
+                list.push(server);
+            }
+        }
+        let wrong = |problem| AddressError { found: list.iter().map(|server| format!("{server} ")).take(4).collect(), problem };
+        match list.len() {
+            0 => Err(wrong("there is none")),
+            n if n > SERVERS_MAX => Err(wrong("more than 16 servers")),
+            _ => Ok(Self(list)),
+        }
+    }
+
     /// The servers.
     #[must_use]
     pub fn as_slice(&self) -> &[ServerAddress] {
@@ -113,19 +145,9 @@ impl FromStr for ServerList {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let mut servers = Vec::new();
-        for part in text.split([',', ';', ' ', '\t', '\n']).filter(|part| !part.is_empty()) {
-            let server: ServerAddress = part.parse()?;
-            if !servers.contains(&server) {
-                servers.push(server);
-            }
-        }
-        let wrong = |problem| AddressError { found: text.chars().take(80).collect(), problem };
-        match servers.len() {
-            0 => Err(wrong("there is none")),
-            n if n > SERVERS_MAX => Err(wrong("more than 16 servers")),
-            _ => Ok(Self(servers)),
-        }
+        let parts = text.split([',', ';', ' ', '\t', '\n']).filter(|part| !part.is_empty());
+        let servers = parts.map(str::parse).collect::<Result<Vec<ServerAddress>, _>>()?;
+        Self::new(servers).map_err(|error| AddressError { found: text.chars().take(80).collect(), ..error })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -22,17 +23,17 @@ use triquest_wire::{
 use crate::{
     address::{ServerAddress, ServerList},
     clock,
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, Tried},
     holder,
     keeper::{Failure, Now, Phase},
     limits::{CHECKOUT_MS_MAX, DROP_MS_MAX, LOOK_MS_MAX},
+    lookup::{self, Looked, Lookup, Place},
     presence::Presence,
+    remember::Remembered,
     seat::{Callbacks, InLine, Seat, SeatCore, Warning, Wish},
     transport::{CallError, Deadlines, Directory, Rejected, Seen, Session},
 };
 
-/// The variable that names the servers, as `1588@host`, several with commas.
-pub const SERVER_VARIABLE: &str = "TRIQUEST_LM_SERVER";
 /// A call that must end because a right does is given at least this.
 const CALL_MS_MIN: u64 = 20;
 /// One step of one seat takes no longer, unless the machine sleeps: connecting and two calls.
@@ -58,11 +59,23 @@ struct Inner {
 #[derive(Clone, Default)]
 pub struct ClientBuilder {
     servers: Option<String>,
+    lookup: Option<Lookup>,
+    cache: Cache,
     keys: Vec<String>,
     any_server: bool,
     deadlines: Deadlines,
     callbacks: Callbacks,
     project: Option<String>,
+}
+
+/// Where the last good server is remembered.
+#[derive(Clone, Default)]
+enum Cache {
+    /// In this folder, or in this process only.
+    In(Option<PathBuf>),
+    /// `$XDG_CACHE_HOME/triquest-lm`, or `~/.cache/triquest-lm`.
+    #[default]
+    Usual,
 }
 
 /// A checkout that is being put together.
@@ -137,7 +150,7 @@ impl Client {
         ClientBuilder::default()
     }
 
-    /// A client with the vendor's verifier keys (one or more, with commas), and the servers of `TRIQUEST_LM_SERVER`, connected.
+    /// A client with the vendor's verifier keys (one or more, with commas), and the servers that are named outside the program ([`lookup`]), connected.
     ///
     /// # Errors
     /// As for [`ClientBuilder::connect`].
@@ -158,10 +171,22 @@ impl Client {
         }
     }
 
-    /// The servers in the order in which they are asked.
+    /// The servers in the order in which they are named.
     #[must_use]
     pub fn servers(&self) -> &ServerList {
-        &self.inner.shared.directory.servers
+        &self.inner.shared.directory.found.servers
+    }
+
+    /// Where the servers are named.
+    #[must_use]
+    pub fn servers_from(&self) -> &Place {
+        &self.inner.shared.directory.found.from
+    }
+
+    /// Every place that was looked at for servers, in order; the last one named them.
+    #[must_use]
+    pub fn looked(&self) -> &[Looked] {
+        &self.inner.shared.directory.found.looked
     }
 
     /// The verifier keys that it trusts.
@@ -177,7 +202,7 @@ impl Client {
     pub fn prove(&self) -> Result<ServerProof, Error> {
         let shared = &self.inner.shared;
         let before = clock::now().wall_ms;
-        let session = shared.directory.open(&[], None).map_err(Error::no_server)?;
+        let session = shared.directory.open(&[], None).map_err(|tried| shared.no_server(tried))?;
         let trusted = session.trusted();
         let proof = ServerProof {
             server: session.address().clone(),
@@ -210,7 +235,7 @@ impl Client {
     /// [`ErrorKind::NoServer`], [`ErrorKind::NotTrusted`], [`ErrorKind::Refused`].
     pub fn release(&self, secret: Secret, server: &ServerKey) -> Result<LeaseId, Error> {
         let shared = &self.inner.shared;
-        let session = shared.session(Some(server), None).map_err(Error::no_server)?;
+        let session = shared.session(Some(server), None).map_err(|tried| shared.no_server(tried))?;
         let path = format!("/v1/leases/{}/release", secret.lease_id());
         session
             .post::<ReleaseAnswer>(&path, &SecretRequest { secret }, session.deadlines().call)
@@ -233,10 +258,25 @@ impl Drop for Inner {
 }
 
 impl ClientBuilder {
-    /// The servers, as `1588@host`, `host:port` or `[v6]:port`, several with commas. Without it `TRIQUEST_LM_SERVER` names them.
+    /// The servers, as `1588@host`, `host:port` or `[v6]:port`, several with commas. Without it they are named outside the program ([`lookup`]).
     #[must_use]
     pub fn servers(mut self, servers: impl Into<String>) -> Self {
         self.servers = Some(servers.into());
+        self
+    }
+
+    /// Other places for servers than the usual ones.
+    #[must_use]
+    pub fn lookup(mut self, lookup: Lookup) -> Self {
+        self.lookup = Some(lookup);
+        self
+    }
+
+    /// The folder that remembers which of several servers answered last, so that it is tried first; `None` remembers it in this process only. Usually
+    /// `$XDG_CACHE_HOME/triquest-lm` or `~/.cache/triquest-lm`.
+    #[must_use]
+    pub fn remember_in(mut self, folder: Option<PathBuf>) -> Self {
+        self.cache = Cache::In(folder);
         self
     }
 
@@ -303,7 +343,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Makes the client; nothing is sent yet.
+    /// Makes the client. No license server is asked yet; DNS is, for at most two seconds, if nothing before it names a server.
     ///
     /// # Errors
     /// [`ErrorKind::VerifierKey`], [`ErrorKind::NoServerNamed`] and [`ErrorKind::Invalid`].
@@ -313,20 +353,22 @@ impl ClientBuilder {
             keys.extend(text.parse::<VerifierKeys>()?.iter().cloned());
         }
         let keys = VerifierKeys::new(keys)?;
-        let servers = match self.servers {
-            Some(servers) => servers,
-            None => std::env::var(SERVER_VARIABLE).ok().filter(|servers| !servers.trim().is_empty()).ok_or_else(|| {
-                Error::new(ErrorKind::NoServerNamed, "no_server_named", "no license server is named", true)
-                    .with_hint(format!("set {SERVER_VARIABLE}=1588@HOST"))
-            })?,
+        let mut lookup = self.lookup.unwrap_or_else(Lookup::usual);
+        if self.servers.is_some() {
+            lookup.argument = self.servers;
+        }
+        let found = Arc::new(lookup.find()?);
+        let folder = match self.cache {
+            Cache::In(folder) => folder,
+            Cache::Usual => lookup::base_folder("XDG_CACHE_HOME", ".cache").map(|folder| folder.join("triquest-lm")),
         };
-        let servers: ServerList = servers.parse()?;
+        let remembered = Arc::new(Remembered::new(folder.as_deref(), &keys));
         let mut holder = holder::detect();
         if let Some(project) = self.project {
             holder.project = holder::tidy(project);
         }
         let directory =
-            Directory { servers, keys, any_server: self.any_server, deadlines: self.deadlines, seen: Arc::new(Seen::default()) };
+            Directory { found, remembered, keys, any_server: self.any_server, deadlines: self.deadlines, seen: Arc::new(Seen::default()) };
         let shared = Shared {
             directory,
             sessions: Mutex::default(),
@@ -439,50 +481,63 @@ impl Checkout {
         self
     }
 
-    /// Takes the seats. Blocks until they are granted, denied, or the wait is over. The servers are asked in order; only if all deny is the one waited for
-    /// whose denial time may heal.
+    /// Takes the seats. Blocks until they are granted, denied, or the wait is over. Every server that is known is asked before it gives up, one after the other;
+    /// only if none grants is the one waited for whose denial time may heal.
     ///
     /// # Errors
-    /// [`Error`], with a code and whether later may help.
+    /// [`Error`], with a code and whether later may help; [`Error::tried`] has each server with its answer if there are several.
     pub fn take(self) -> Result<Seat, Error> {
         self.check()?;
         let shared = self.client.inner.shared.clone();
-        let alone = shared.directory.servers.as_slice().len() == 1;
+        let listed = shared.directory.found.servers.as_slice().len();
+        if listed == 1 {
+            let session = shared.any_session(&[])?;
+            return self.ask(&shared, &session, self.wait);
+        }
         let mut asked: Vec<ServerAddress> = Vec::new();
+        let mut keys: Vec<(ServerKey, ServerAddress)> = Vec::new();
+        let mut tried: Vec<Tried> = Vec::new();
         let mut waiting_room: Option<Arc<Session>> = None;
-        let mut denial: Option<Error> = None;
-        loop {
+        let mut best: Option<Error> = None;
+        while asked.len() < listed {
             let session = match shared.any_session(&asked) {
                 Ok(session) => session,
-                // Every server that answers has denied.
-                Err(error) => match (waiting_room, self.wait, denial) {
-                    (Some(session), Some(_), _) => return self.ask(&shared, &session, self.wait),
-                    (_, _, Some(denial)) => return Err(denial),
-                    _ => return Err(error),
-                },
+                // No other one answers.
+                Err(error) if best.is_none() => return Err(error),
+                Err(error) => {
+                    tried.extend_from_slice(error.tried());
+                    break;
+                }
             };
-            match self.ask(&shared, &session, if alone { self.wait } else { None }) {
-                Err(error) if error.kind() == ErrorKind::Denied && !alone => {
-                    asked.push(session.address().clone());
-                    if error.may_help_later() && waiting_room.is_none() {
+            let (server, key) = (session.address().clone(), session.server_key());
+            asked.push(server.clone());
+            if let Some((_, first)) = keys.iter().find(|(known, _)| *known == key) {
+                tried.push(Tried { server, reason: format!("the same server as {first}"), answered: true });
+                continue;
+            }
+            keys.push((key, server.clone()));
+            match self.ask(&shared, &session, None) {
+                Err(error) if is_one_servers_word(error.kind()) => {
+                    tried.push(Tried { server, reason: error.explanation().to_owned(), answered: true });
+                    if error.kind() == ErrorKind::Denied && error.may_help_later() && waiting_room.is_none() {
                         waiting_room = Some(session);
                     }
-                    // The one that gives hope is told, else the first.
-                    let better = denial.as_ref().is_none_or(|known| error.may_help_later() && !known.may_help_later());
-                    if better {
-                        denial = Some(error);
-                    }
-                    if asked.len() >= shared.directory.servers.as_slice().len() {
-                        return match (waiting_room, self.wait, denial) {
-                            (Some(session), Some(_), _) => self.ask(&shared, &session, self.wait),
-                            (_, _, Some(denial)) => Err(denial),
-                            _ => Err(Error::failure(Failure::NoAnswer)),
-                        };
+                    // The one that gives hope is told, and a denial before a failure, else the first.
+                    let worth = |error: &Error| (error.may_help_later(), error.kind() == ErrorKind::Denied);
+                    if best.as_ref().is_none_or(|known| worth(&error) > worth(known)) {
+                        best = Some(error);
                     }
                 }
                 outcome => return outcome,
             }
         }
+        let outcome = match (waiting_room, self.wait) {
+            (Some(session), Some(_)) => self.ask(&shared, &session, self.wait),
+            _ => Err(best.unwrap_or_else(|| Error::failure(Failure::NoAnswer))),
+        };
+        let order = |tried: &Tried| shared.directory.found.servers.as_slice().iter().position(|server| *server == tried.server);
+        tried.sort_by_key(order);
+        outcome.map_err(|error| error.with_tried(tried))
     }
 
     fn last(&mut self) -> &mut Item {
@@ -575,6 +630,19 @@ impl Checkout {
     }
 }
 
+/// Whether another server may say otherwise.
+fn is_one_servers_word(kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::Denied
+        | ErrorKind::Ended
+        | ErrorKind::NoServer
+        | ErrorKind::NotTrusted
+        | ErrorKind::OutcomeUnknown
+        | ErrorKind::Refused => true,
+        ErrorKind::Cancelled | ErrorKind::Invalid | ErrorKind::NoServerNamed | ErrorKind::System | ErrorKind::VerifierKey => false,
+    }
+}
+
 impl fmt::Debug for Checkout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Checkout").field("items", &self.items).finish_non_exhaustive()
@@ -642,7 +710,7 @@ impl Shared {
 
     /// A session with a server whose name is not among these.
     fn any_session(&self, skip: &[ServerAddress]) -> Result<Arc<Session>, Error> {
-        let listed = self.directory.servers.as_slice();
+        let listed = self.directory.found.servers.as_slice();
         let known = {
             let sessions = lock(&self.sessions);
             // In the order of the list.
@@ -654,9 +722,14 @@ impl Shared {
         if let Some(session) = known {
             return Ok(session);
         }
-        let session = self.directory.open(skip, None).map_err(Error::no_server)?;
+        let session = self.directory.open(skip, None).map_err(|tried| self.no_server(tried))?;
         self.remember(&session);
         Ok(session)
+    }
+
+    /// Why none of them is any use, and where they are named.
+    fn no_server(&self, tried: Vec<(ServerAddress, Rejected)>) -> Error {
+        Error::no_server(tried).with_places(self.directory.found.looked.clone())
     }
 
     fn remember(&self, session: &Arc<Session>) {
@@ -677,7 +750,7 @@ impl Shared {
             CallError::Problem(problem) => Error::problem(&problem),
             CallError::BadAnswer(reason) | CallError::Unreachable(reason) => {
                 self.forget(session);
-                Error::no_server(vec![(session.address().clone(), Rejected::Unreachable(reason))])
+                self.no_server(vec![(session.address().clone(), Rejected::Unreachable(reason))])
             }
         }
     }

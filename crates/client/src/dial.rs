@@ -51,10 +51,12 @@ fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     ordered
 }
 
-/// Connects to the first address that answers; each next one starts after a short while, or at once if the last has failed.
+/// Connects to the first address that answers; each next one starts after a short while, or at once if the last has failed. All have started well before
+/// the time is over.
 #[expect(clippy::disallowed_methods, reason = "a connection's deadline, no right of a lease")]
 pub(crate) fn connect(addresses: &[SocketAddr], within: Duration) -> io::Result<TcpStream> {
     let deadline = Instant::now() + within;
+    let stagger = Duration::from_millis(NEXT_ADDRESS_MS).min(within / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1));
     let mut waiting = addresses.iter();
     let mut racing: Vec<OwnedFd> = Vec::new();
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -71,7 +73,7 @@ pub(crate) fn connect(addresses: &[SocketAddr], within: Duration) -> io::Result<
         if racing.is_empty() {
             return Err(failure);
         }
-        let next = if waiting.len() == 0 { deadline } else { deadline.min(Instant::now() + Duration::from_millis(NEXT_ADDRESS_MS)) };
+        let next = if waiting.len() == 0 { deadline } else { deadline.min(Instant::now() + stagger) };
         while !racing.is_empty() {
             let left = next.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -11,6 +11,7 @@ use triquest_wire::{
 use crate::{
     address::{AddressError, ServerAddress},
     keeper::Failure,
+    lookup::Looked,
     transport::Rejected,
     verify::Distrust,
 };
@@ -29,7 +30,7 @@ pub enum ErrorKind {
     Invalid,
     /// No server answered.
     NoServer,
-    /// No server was named.
+    /// No server was named anywhere; [`Error::places`] has where was looked.
     NoServerNamed,
     /// A server answered and could not prove that the vendor licensed it.
     NotTrusted,
@@ -67,6 +68,7 @@ struct Inner {
     may_help_later: bool,
     denial: Option<Denial>,
     tried: Vec<Tried>,
+    places: Vec<Looked>,
 }
 
 impl Error {
@@ -79,7 +81,27 @@ impl Error {
             may_help_later,
             denial: None,
             tried: Vec::new(),
+            places: Vec::new(),
         }))
+    }
+
+    /// The same after the name of the place that it comes from.
+    pub(crate) fn prefixed(mut self, place: &str) -> Self {
+        self.0.explanation = format!("{place}: {}", self.0.explanation);
+        self
+    }
+
+    /// The same with the places that were looked at for servers.
+    pub(crate) fn with_places(mut self, places: Vec<Looked>) -> Self {
+        self.0.places = places;
+        self
+    }
+
+    /// The same with what each server answered. If one of them could not be asked, later may help.
+    pub(crate) fn with_tried(mut self, tried: Vec<Tried>) -> Self {
+        self.0.may_help_later |= tried.iter().any(|tried| !tried.answered);
+        self.0.tried = tried;
+        self
     }
 
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -187,16 +209,26 @@ impl Error {
         self.0.denial.as_ref()
     }
 
-    /// The servers that were tried, and why each was no use.
+    /// The servers that were tried, and why each was no use. Empty if the only one that there is denied.
     #[must_use]
     pub fn tried(&self) -> &[Tried] {
         &self.0.tried
+    }
+
+    /// Every place that was looked at for servers, and what it said, if that was to no avail.
+    #[must_use]
+    pub fn places(&self) -> &[Looked] {
+        &self.0.places
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.explanation)
+        f.write_str(&self.0.explanation)?;
+        let places = self.0.places.iter().map(ToString::to_string);
+        let tried = self.0.tried.iter().map(|tried| format!("{}: {}", tried.server, tried.reason));
+        let rows: Vec<String> = places.chain(tried).collect();
+        if rows.is_empty() { Ok(()) } else { write!(f, " ({})", rows.join("; ")) }
     }
 }
 

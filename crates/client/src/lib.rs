@@ -3,7 +3,7 @@
 //! ```no_run
 //! # fn main() -> Result<(), triquest_client::Error> {
 //! const VENDOR: &str = "acme.example+1f3a09c2+AQ..."; // printed by `triquest-lm vendor init`
-//! let client = triquest_client::Client::connect(VENDOR)?; // servers: TRIQUEST_LM_SERVER=1588@host
+//! let client = triquest_client::Client::connect(VENDOR)?; // servers: TRIQUEST_LM_SERVER=1588@host, a file, or DNS
 //! let seat = client.checkout("cad-pro").version("12.4").on_lost(|why| eprintln!("stop: {why}")).take()?;
 //! // ... the program runs; the seat is renewed in the background ...
 //! drop(seat); // given back
@@ -20,18 +20,25 @@ mod client;
 mod clock;
 mod dial;
 mod error;
+mod files;
 mod holder;
+pub mod identity;
 pub mod keeper;
 pub mod limits;
+pub mod lookup;
+pub mod pins;
 mod presence;
+mod remember;
 mod seat;
+pub mod srv;
 mod tls;
 mod transport;
 pub mod verify;
 
-pub use client::{Cancel, Checkout, Client, ClientBuilder, SERVER_VARIABLE, ServerProof};
+pub use client::{Cancel, Checkout, Client, ClientBuilder, ServerProof};
 pub use error::{Error, ErrorKind, Tried, ended};
 pub use keeper::Phase;
+pub use lookup::SERVER_VARIABLE;
 pub use seat::{InLine, Seat, Warning};
 pub use triquest_license as license;
 pub use triquest_wire as wire;

@@ -1,8 +1,10 @@
 //! Sizes, counts and times of the client, unit last. The keeper's own stand in `keeper.rs`, those of the protocol in `triquest_wire::limits`.
 
-/// A server that does not answer costs no more than this before the next one is tried (the first one is not given up yet).
+/// Dead servers and addresses cost no more than this, all together: within it each one has been tried, and a TCP connection that does not stand after it is none.
 pub const DEAD_SERVER_MS: u64 = 2_000;
-/// The next address of one server is tried after so long (RFC 8305 calls it the connection attempt delay).
+/// The next server is tried beside the ones before it after so long, or sooner if there are many.
+pub const NEXT_SERVER_MS: u64 = 250;
+/// The next address of one server is tried after so long, or sooner if there are many (RFC 8305 calls it the connection attempt delay).
 pub const NEXT_ADDRESS_MS: u64 = 250;
 /// Connecting, handshake and trust exchange with one server take no longer.
 pub const CONNECT_MS_MAX: u64 = 10_000;
@@ -22,3 +24,33 @@ pub const ANSWER_HEADER_BYTES_MAX: usize = 16 * 1024;
 pub const SERVERS_MAX: usize = 16;
 /// Most addresses of one server that are tried.
 pub const ADDRESSES_MAX: usize = 16;
+/// Largest client.toml that is read.
+pub const CLIENT_FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Asking DNS for servers takes no longer, all domains and name servers together.
+pub const SRV_MS_MAX: u64 = 2_000;
+/// Most domains that are asked for servers.
+pub const DOMAINS_MAX: usize = 6;
+/// Most name servers that are asked, as in the system's own resolver.
+pub const NAMESERVERS_MAX: usize = 3;
+/// Most SRV records of one answer that are read.
+pub const SRV_RECORDS_MAX: usize = 64;
+/// Most aliases (CNAME) that are followed in one answer.
+pub const ALIASES_MAX: usize = 8;
+/// Largest resolv.conf and hosts file that are read.
+pub const SYSTEM_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Largest file that remembers the last good server.
+pub const REMEMBERED_BYTES_MAX: u64 = 512;
+/// Proving who answers at an address takes no longer.
+pub const PROVE_MS_MAX: u64 = 2_000;
+/// The same at an address of this machine's loopback.
+pub const PROVE_LOOPBACK_MS_MAX: u64 = 800;
+/// After TCP has told all, the answer over UDP is waited for at most so long.
+pub const UDP_AFTER_TCP_MS: u64 = 250;
+/// Most questions over UDP at once: addresses, and networks of this machine.
+pub const UDP_QUESTIONS_MAX: usize = 256;
+/// Most datagrams that are looked at for one round of questions; the rest is left to the kernel.
+pub const UDP_DATAGRAMS_MAX: usize = 1_024;
+/// Most servers whose keys are pinned; the one that was not seen for longest gives way.
+pub const PINS_MAX: usize = 1_024;
+/// Largest file of pinned keys that is read.
+pub const PINS_BYTES_MAX: u64 = 512 * 1024;

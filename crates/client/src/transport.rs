@@ -3,9 +3,13 @@
 use std::{
     collections::BTreeMap,
     fmt, io,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr, TcpStream},
     os::fd::AsFd,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -27,9 +31,11 @@ use ureq::{
 };
 
 use crate::{
-    address::{ServerAddress, ServerList},
+    address::ServerAddress,
     clock, dial,
-    limits::{ANSWER_HEADER_BYTES_MAX, CALL_MS_MAX, CONNECT_MS_MAX, DEAD_SERVER_MS, WAITING_CALL_MS_MAX},
+    limits::{ANSWER_HEADER_BYTES_MAX, CALL_MS_MAX, CONNECT_MS_MAX, DEAD_SERVER_MS, NEXT_SERVER_MS, WAITING_CALL_MS_MAX},
+    lookup::Found,
+    remember::Remembered,
     tls::{self, Pin, TlsStream},
     verify::{self, Distrust, TrustExpected, TrustedServer},
 };
@@ -39,7 +45,7 @@ use crate::{
 pub(crate) struct Deadlines {
     /// Name, connection, handshake and trust exchange with one server.
     pub(crate) connect: Duration,
-    /// The next server is tried after so long.
+    /// A connection that does not stand after so long is none, and all servers are tried within it.
     pub(crate) dead: Duration,
     /// One call.
     pub(crate) call: Duration,
@@ -138,86 +144,175 @@ impl Seen {
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     pub(crate) seen: Arc<Seen>,
-    pub(crate) servers: ServerList,
+    pub(crate) found: Arc<Found>,
+    pub(crate) remembered: Arc<Remembered>,
     pub(crate) keys: VerifierKeys,
     pub(crate) any_server: bool,
     pub(crate) deadlines: Deadlines,
 }
 
-impl Directory {
-    /// The first server of the list, in its order, that proves itself and that `wanted` accepts. A dead one costs no more than the time after which the next
-    /// one is tried beside it. On failure, why each one is no use.
-    pub(crate) fn open(&self, skip: &[ServerAddress], wanted: Option<&ServerKey>) -> Result<Arc<Session>, Vec<(ServerAddress, Rejected)>> {
-        let servers: Vec<ServerAddress> = self.servers.as_slice().iter().filter(|server| !skip.contains(server)).cloned().collect();
-        if let [server] = servers.as_slice() {
-            return self.open_one(server, wanted).map(Arc::new).map_err(|reason| vec![(server.clone(), reason)]);
+/// What the threads of one race share. Whoever loses is cut off, so that nothing of it stays.
+#[derive(Debug, Default)]
+struct Race {
+    over: AtomicBool,
+    running: Mutex<Vec<(ServerAddress, TcpStream)>>,
+}
+
+impl Race {
+    /// A connection takes part, unless the race is over.
+    fn enter(&self, server: &ServerAddress, socket: &TcpStream) -> io::Result<()> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.over.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::Interrupted.into());
         }
+        running.push((server.clone(), socket.try_clone()?));
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Cuts off all but the winner.
+    fn end(&self, winner: Option<&ServerAddress>) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        self.over.store(true, Ordering::Release);
+        for (server, socket) in running.drain(..) {
+            if Some(&server) != winner {
+                // It fails only if it is closed already.
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        }
+    }
+}
+
+impl Directory {
+    /// The servers in the order in which they are tried: the one that answered last before its equals, else as they are named.
+    fn in_order(&self, skip: &[ServerAddress]) -> Vec<ServerAddress> {
+        let remembered = self.remembered.server();
+        let mut servers: Vec<_> = self.found.servers.as_slice().iter().zip(&self.found.ranks).collect();
+        servers.sort_by_key(|(server, rank)| (**rank, Some(*server) != remembered.as_ref()));
+        servers.into_iter().map(|(server, _)| server).filter(|server| !skip.contains(server)).cloned().collect()
+    }
+
+    /// The first server that proves itself and that `wanted` accepts. They are raced: each next one begins after a short while, or at once if one before it has
+    /// failed, so that dead ones cost little however many they are. On failure, why each one is no use.
+    pub(crate) fn open(&self, skip: &[ServerAddress], wanted: Option<&ServerKey>) -> Result<Arc<Session>, Vec<(ServerAddress, Rejected)>> {
+        let servers = self.in_order(skip);
+        if let [server] = servers.as_slice() {
+            return self.open_one(server, wanted, &Race::default()).map(Arc::new).map_err(|reason| vec![(server.clone(), reason)]);
+        }
+        let stagger = Duration::from_millis(NEXT_SERVER_MS).min(self.deadlines.dead / u32::try_from(servers.len()).unwrap_or(1).max(1));
+        let race = Arc::new(Race::default());
         let (sender, receiver) = mpsc::channel();
-        let mut rejected = Vec::new();
+        let mut rejected: Vec<(ServerAddress, Rejected)> = Vec::new();
         let mut started = 0;
         while rejected.len() < servers.len() {
             if let Some(server) = servers.get(started) {
-                let (sender, server, directory, wanted) = (sender.clone(), server.clone(), self.clone(), wanted.copied());
+                let (sender, server, directory, wanted, race) =
+                    (sender.clone(), server.clone(), self.clone(), wanted.copied(), race.clone());
                 started += 1;
                 let spawned = thread::Builder::new().name("triquest-lm connect".into()).spawn(move || {
-                    let outcome = directory.open_one(&server, wanted.as_ref());
+                    let outcome = directory.open_one(&server, wanted.as_ref(), &race);
                     // Nobody listens any more if another one was faster.
                     let _ = sender.send((server, outcome));
                 });
                 if let Err(error) = spawned {
-                    return Err(vec![(servers[started - 1].clone(), Rejected::Unreachable(error.to_string()))]);
+                    rejected.push((servers[started - 1].clone(), Rejected::Unreachable(error.to_string())));
+                    continue;
                 }
             }
-            let patience = if started < servers.len() { self.deadlines.dead } else { self.deadlines.connect + self.deadlines.dead };
+            let patience = if started < servers.len() { stagger } else { self.deadlines.connect + self.deadlines.dead };
             match receiver.recv_timeout(patience) {
-                Ok((_, Ok(session))) => return Ok(Arc::new(session)),
+                Ok((server, Ok(session))) => {
+                    race.end(Some(&server));
+                    self.remembered.note(&server);
+                    return Ok(Arc::new(session));
+                }
                 Ok((server, Err(reason))) => rejected.push((server, reason)),
                 Err(_) if started < servers.len() => {}
                 Err(_) => break,
             }
         }
-        rejected.sort_by_key(|(server, _)| servers.iter().position(|listed| listed == server));
+        race.end(None);
+        let unheard = |server: &ServerAddress| (server.clone(), Rejected::Unreachable(explain(&io::ErrorKind::TimedOut.into())));
+        let missing: Vec<_> = servers.iter().filter(|server| rejected.iter().all(|(listed, _)| listed != *server)).map(unheard).collect();
+        rejected.extend(missing);
+        // As they were named, not as they were tried.
+        rejected.sort_by_key(|(server, _)| self.found.servers.as_slice().iter().position(|listed| listed == server));
         Err(rejected)
     }
 
     #[expect(clippy::disallowed_methods, reason = "a connection's deadline, no right of a lease")]
-    fn open_one(&self, server: &ServerAddress, wanted: Option<&ServerKey>) -> Result<Session, Rejected> {
+    fn open_one(&self, server: &ServerAddress, wanted: Option<&ServerKey>, race: &Race) -> Result<Session, Rejected> {
         let deadline = Instant::now() + self.deadlines.connect;
         let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let unreachable = |error: io::Error| Rejected::Unreachable(explain(&error));
         let addresses = dial::resolve(server, left()).map_err(unreachable)?;
-        let socket = dial::connect(&addresses, left()).map_err(unreachable)?;
+        if race.is_over() {
+            return Err(unreachable(io::ErrorKind::Interrupted.into()));
+        }
+        let socket = dial::connect(&addresses, left().min(self.deadlines.dead)).map_err(unreachable)?;
+        race.enter(server, &socket).map_err(unreachable)?;
         let peer = socket.peer_addr().map_err(unreachable)?;
-        let pin = Arc::new(Pin::default());
-        let stream = TlsStream::handshake(tls::config(pin.clone()), &pin, server.host(), socket, left())
-            .map_err(|error| Rejected::Unreachable(format!("{peer} is open, but no TLS 1.3 server answers: {}", explain(&error))))?;
-        let tls_spki = stream.spki;
-        let agent = agent(server, peer, pin.clone(), stream, self.deadlines.connect);
-        let nonce = clock::random();
-        let request = TrustRequest { vendor_keys: verify::vendor_keys(&self.keys), nonce: Bytes32(nonce), tls_spki: Bytes32(tls_spki) };
-        let url = format!("https://{}/v1/trust", server.authority());
-        let answer: TrustAnswer = call_json(&agent, "POST", &url, &request, left()).map_err(|error| match error {
-            CallError::Problem(problem) => Rejected::Refused(problem),
-            CallError::BadAnswer(reason) => Rejected::Unreachable(format!("what answers on {peer} is no TriQuest LM server: {reason}")),
-            CallError::Unreachable(reason) => Rejected::Unreachable(reason),
+        let spoken = speak(server, socket, verify::vendor_keys(&self.keys), deadline).map_err(|error| match error {
+            Unspoken::Http(CallError::Problem(problem)) => Rejected::Refused(problem),
+            Unspoken::Http(CallError::BadAnswer(reason)) => {
+                Rejected::Unreachable(format!("what answers on {peer} is no TriQuest LM server: {reason}"))
+            }
+            Unspoken::Http(CallError::Unreachable(reason)) => Rejected::Unreachable(reason),
+            Unspoken::Tls(error) => Rejected::Unreachable(format!("{peer} is open, but no TLS 1.3 server answers: {}", explain(&error))),
         })?;
-        let expected = TrustExpected { keys: &self.keys, nonce, tls_spki, any_server: self.any_server };
-        let trusted = verify::trust(&answer, &expected).map_err(Rejected::NotTrusted)?;
+        let expected = TrustExpected { keys: &self.keys, nonce: spoken.nonce, tls_spki: spoken.tls_spki, any_server: self.any_server };
+        let trusted = verify::trust(&spoken.answer, &expected).map_err(Rejected::NotTrusted)?;
         if let Some(wanted) = wanted
             && trusted.server_key() != wanted
         {
             return Err(Rejected::Unreachable(format!("{} is another server than the one that holds the seat", trusted.server_key())));
         }
         Ok(Session {
-            agent,
+            agent: spoken.agent,
             address: server.clone(),
             peer,
-            pin,
+            pin: spoken.pin,
             trusted: Mutex::new(trusted),
             seen: self.seen.clone(),
             deadlines: self.deadlines,
         })
     }
+}
+
+/// A handshake and a trust exchange whose answer nobody has checked yet.
+pub(crate) struct Spoken {
+    agent: Agent,
+    pin: Arc<Pin>,
+    pub(crate) nonce: [u8; 32],
+    pub(crate) tls_spki: [u8; 32],
+    pub(crate) answer: TrustAnswer,
+}
+
+/// How far it came. Kept alphabetical.
+pub(crate) enum Unspoken {
+    /// No answer to the trust exchange.
+    Http(CallError),
+    /// No handshake.
+    Tls(io::Error),
+}
+
+/// TLS and the trust exchange over a fresh connection, until the deadline.
+#[expect(clippy::disallowed_methods, reason = "a connection's deadline, no right of a lease")]
+pub(crate) fn speak(server: &ServerAddress, socket: TcpStream, vendor_keys: Vec<Bytes32>, deadline: Instant) -> Result<Spoken, Unspoken> {
+    let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    let peer = socket.peer_addr().map_err(Unspoken::Tls)?;
+    let pin = Arc::new(Pin::default());
+    let stream = TlsStream::handshake(tls::config(pin.clone()), &pin, server.host(), socket, left()).map_err(Unspoken::Tls)?;
+    let tls_spki = stream.spki;
+    let agent = agent(server, peer, pin.clone(), stream, left());
+    let nonce = clock::random();
+    let request = TrustRequest { vendor_keys, nonce: Bytes32(nonce), tls_spki: Bytes32(tls_spki) };
+    let url = format!("https://{}/v1/trust", server.authority());
+    let answer = call_json(&agent, "POST", &url, &request, left()).map_err(Unspoken::Http)?;
+    Ok(Spoken { agent, pin, nonce, tls_spki, answer })
 }
 
 impl Session {

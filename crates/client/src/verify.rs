@@ -169,26 +169,7 @@ pub enum Distrust {
 /// # Errors
 /// [`Distrust`], by reason.
 pub fn trust(answer: &TrustAnswer, expected: &TrustExpected<'_>) -> Result<TrustedServer, Distrust> {
-    if answer.licenses.len() > LICENSES_MAX {
-        return Err(Distrust::TooMany { what: "licenses" });
-    }
-    // Read for the key that it must be signed by; nothing else is believed before the signature is checked.
-    let payload: TrustPayload = read(&answer.statement, "server's proof")?;
-    let server_key = server_key(&payload.server_key, "server's proof")?;
-    statement::verify(server_key.public(), StatementKind::Trust, &answer.statement.0, &answer.signature.0)
-        .map_err(|_| Distrust::Signature { what: "server's proof" })?;
-    if payload.nonce.0 != expected.nonce {
-        return Err(Distrust::OtherQuestion { what: "this question (another nonce): it was recorded and replayed" });
-    }
-    if payload.tls_spki.0 != expected.tls_spki {
-        return Err(Distrust::OtherQuestion { what: "this connection's certificate: something between relays it" });
-    }
-    if !payload.vendor_keys.iter().map(|key| key.0).eq(expected.keys.iter().map(|key| *key.public().as_bytes())) {
-        return Err(Distrust::OtherQuestion { what: "this vendor's keys" });
-    }
-    if payload.licenses.len() != answer.licenses.len() {
-        return Err(Distrust::OtherQuestion { what: "the licenses that came with it" });
-    }
+    let (server_key, payload) = identity(answer, &vendor_keys(expected.keys), expected.nonce, expected.tls_spki)?;
     let mut licenses: Vec<VerifiedLicense> = Vec::with_capacity(answer.licenses.len());
     let mut refused = None;
     for (note, hash) in answer.licenses.iter().zip(&payload.licenses) {
@@ -215,6 +196,40 @@ pub fn trust(answer: &TrustAnswer, expected: &TrustExpected<'_>) -> Result<Trust
         instance: payload.instance.0,
         server_time_ms: payload.server_time_ms,
     })
+}
+
+/// Checks who answers, whatever licenses it has: that the holder of a server's key speaks over this very connection, now. The statement's licenses are as
+/// many as came, and are not looked at.
+///
+/// # Errors
+/// [`Distrust`], by reason.
+pub fn identity(
+    answer: &TrustAnswer,
+    vendor_keys: &[Bytes32],
+    nonce: [u8; 32],
+    tls_spki: [u8; 32],
+) -> Result<(ServerKey, TrustPayload), Distrust> {
+    if answer.licenses.len() > LICENSES_MAX {
+        return Err(Distrust::TooMany { what: "licenses" });
+    }
+    // Read for the key that it must be signed by; nothing else is believed before the signature is checked.
+    let payload: TrustPayload = read(&answer.statement, "server's proof")?;
+    let server_key = server_key(&payload.server_key, "server's proof")?;
+    statement::verify(server_key.public(), StatementKind::Trust, &answer.statement.0, &answer.signature.0)
+        .map_err(|_| Distrust::Signature { what: "server's proof" })?;
+    if payload.nonce.0 != nonce {
+        return Err(Distrust::OtherQuestion { what: "this question (another nonce): it was recorded and replayed" });
+    }
+    if payload.tls_spki.0 != tls_spki {
+        return Err(Distrust::OtherQuestion { what: "this connection's certificate: something between relays it" });
+    }
+    if payload.vendor_keys != vendor_keys {
+        return Err(Distrust::OtherQuestion { what: "this vendor's keys" });
+    }
+    if payload.licenses.len() != answer.licenses.len() {
+        return Err(Distrust::OtherQuestion { what: "the licenses that came with it" });
+    }
+    Ok((server_key, payload))
 }
 
 /// What a grant must match.

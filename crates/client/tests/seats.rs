@@ -17,7 +17,7 @@ const SHORT: Duration = Duration::from_millis(600);
 const STEP: Duration = Duration::from_secs(30);
 
 fn client(world: &World, servers: impl Into<String>) -> ClientBuilder {
-    Client::builder().servers(servers).verifier_keys(world.keys()).connect_timeout(SHORT).call_timeout(SHORT)
+    Client::builder().servers(servers).verifier_keys(world.keys()).remember_in(None).connect_timeout(SHORT).call_timeout(SHORT)
 }
 
 fn bodies(double: &Double, of: &str) -> Vec<Value> {
@@ -102,8 +102,8 @@ fn servers_are_asked_in_order_and_a_dead_one_costs_little() {
     // Nobody listens; a listener that never answers; the real one.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let list = format!("127.0.0.1:{},127.0.0.1:{},{}", closed_port(), silent.local_addr().unwrap().port(), double.name());
-    let client = Client::builder().servers(list).verifier_keys(world.keys()).build().unwrap();
-    // The silent one has ten seconds, and the next is tried beside it after two.
+    let client = Client::builder().servers(list).verifier_keys(world.keys()).remember_in(None).build().unwrap();
+    // The silent one has ten seconds, and the next is tried beside it after a quarter of one.
     let (sender, done) = mpsc::channel();
     std::thread::spawn(move || sender.send(client.checkout("cad").take().map(drop)));
     done.recv_timeout(Duration::from_secs(8)).expect("a dead server costs at most two seconds").unwrap();

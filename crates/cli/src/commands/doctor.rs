@@ -12,6 +12,9 @@ use std::{
 use triquest_client::{
     Client, Error, ErrorKind, SERVER_VARIABLE, ServerProof,
     address::{ServerAddress, ServerList},
+    identity::{self, Known, Udp},
+    lookup::{Lookup, Place},
+    pins::Noted,
     wire::status::{PoolStatus, Status},
 };
 use triquest_license::{FeatureName, Signer, SigningKey, VendorName, VerifiedLicense, VerifierKeys};
@@ -19,7 +22,11 @@ use triquest_server::identity::{Runtime, random};
 
 use crate::{
     admin::DataDir,
-    commands::status::short_key,
+    commands::{
+        find::{day_of, pin},
+        run::with_places,
+        status::short_key,
+    },
     failure::{Failure, exit},
     terminal::{Terminal, Verdict, duration, escape},
 };
@@ -40,7 +47,8 @@ const LICENSE_WARN_MS: i64 = 45 * 86_400_000;
 /// `doctor [SERVER]`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DoctorCommand {
-    /// The server, as 1588@HOST; several with commas [default: TRIQUEST_LM_SERVER, else the server of this machine]
+    /// The server, as 1588@HOST; several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV, else the
+    /// server of this machine]
     server: Option<String>,
     /// The feature whose seats matter
     #[arg(long, short)]
@@ -107,15 +115,19 @@ impl DoctorCommand {
 
     /// Which servers, and where that is written.
     fn servers(&self) -> Result<(ServerList, String), Failure> {
-        let parse = |text: &str, from: &str| {
-            text.parse::<ServerList>().map(|list| (list, from.to_owned())).map_err(|cause| Failure::usage(escape(&cause.to_string())))
+        let error = match (Lookup { argument: self.server.clone(), ..Lookup::usual() }).find() {
+            Ok(found) => {
+                let from = match &found.from {
+                    Place::Argument => "as given".to_owned(),
+                    place => format!("from {place}"),
+                };
+                return Ok((found.servers, from));
+            }
+            Err(error) if error.kind() != ErrorKind::NoServerNamed => {
+                return Err(Failure::usage(escape(error.explanation())).hint(escape(error.hint().unwrap_or_default())));
+            }
+            Err(error) => error,
         };
-        if let Some(server) = &self.server {
-            return parse(server, "as given");
-        }
-        if let Some(servers) = std::env::var(SERVER_VARIABLE).ok().filter(|servers| !servers.trim().is_empty()) {
-            return parse(&servers, SERVER_VARIABLE);
-        }
         let data = self.data.path();
         if let Some(address) = Runtime::read(&data).and_then(|runtime| runtime.addresses.first().copied()) {
             let ip = match address.ip() {
@@ -123,11 +135,11 @@ impl DoctorCommand {
                 std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
                 std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
             };
-            return parse(&format!("{}@{ip}", address.port()), &format!("the server of this machine, {}", data.display()));
+            let server =
+                format!("{}@{ip}", address.port()).parse::<ServerList>().map_err(|cause| Failure::usage(escape(&cause.to_string())))?;
+            return Ok((server, format!("the server of this machine, {}", data.display())));
         }
-        Err(Failure::new("no license server is named")
-            .row("SERVER", "not given")
-            .row(SERVER_VARIABLE, "not set")
+        Err(with_places(Failure::new("no license server is named"), &error)
             .row(escape(&data.to_string_lossy()), "no server runs there")
             .hint(format_args!("triquest-lm doctor 1588@HOST, or set {SERVER_VARIABLE}")))
     }
@@ -138,7 +150,7 @@ impl DoctorCommand {
             return;
         }
         proxy(report);
-        let Some((client, proof)) = self.proof(server, report) else { return };
+        let Some((client, proof)) = self.proof(server, addresses[0], report) else { return };
         clock(&proof, report);
         licenses(&proof.licenses, feature, report);
         match client.status(feature) {
@@ -148,7 +160,7 @@ impl DoctorCommand {
     }
 
     /// TLS and trust are one exchange; its error says how far it came.
-    fn proof(&self, server: &ServerAddress, report: &mut Report<'_>) -> Option<(Client, ServerProof)> {
+    fn proof(&self, server: &ServerAddress, address: SocketAddr, report: &mut Report<'_>) -> Option<(Client, ServerProof)> {
         let known = self.verifier_key.clone();
         // Without a key of the vendor, a key that nobody uses still lets the server prove which key it has.
         let keys = known.clone().unwrap_or_else(nobodys_key);
@@ -163,10 +175,8 @@ impl DoctorCommand {
                 let mut chain: Vec<String> = proof.licenses.iter().map(|license| license.terms().license.to_string()).collect();
                 chain.dedup();
                 let vendor = proof.licenses.first().map(|license| license.terms().vendor.to_string()).unwrap_or_default();
-                report.ok(
-                    "trust",
-                    format_args!("{} -> {} -> {}", escape(&vendor), escape(&chain.join(", ")), short_key(&proof.server_key.to_string())),
-                );
+                let chain = format!("{} -> {} -> {}", escape(&vendor), escape(&chain.join(", ")), short_key(&proof.server_key.to_string()));
+                second_opinion(proof.address, &chain, true, report);
                 return Some((client, proof));
             }
             Err(error) => error,
@@ -179,7 +189,8 @@ impl DoctorCommand {
                 if known.is_some() {
                     report.fail("trust", next(&why, &error));
                 } else {
-                    report.warn("trust", "a TriQuest LM server; whether it serves your vendor is not known without `--verifier-key KEY`");
+                    let text = "a TriQuest LM server; whether it serves your vendor is not known without `--verifier-key KEY`";
+                    second_opinion(address, text, false, report);
                 }
             }
             ErrorKind::NotTrusted => {
@@ -193,6 +204,36 @@ impl DoctorCommand {
             _ => report.fail("tls", format_args!("{}; is it a TriQuest LM server that listens there?", escape(&why))),
         }
         None
+    }
+}
+
+/// Asks over UDP too: the key, the certificate and the start must be those of TCP, and the key the one that was seen here before.
+fn second_opinion(address: SocketAddr, text: &str, is_trusted: bool, report: &mut Report<'_>) {
+    let proof = identity::prove(address, &Known::default(), identity::patience(address));
+    let port = address.port();
+    match proof.udp {
+        Udp::OtherCertificate | Udp::OtherKey => {
+            report.fail("trust", format_args!("{text}; {}", escape(&proof.verdict.to_string())));
+            return;
+        }
+        Udp::OtherInstance => {
+            let what = "this key runs twice at the same time: somebody copied the server's data directory, and each copy counts from zero";
+            report.fail("trust", format_args!("{text}; {what}"));
+            return;
+        }
+        Udp::Agrees | Udp::Silent => {}
+    }
+    let heard = if proof.udp == Udp::Agrees { "same key over UDP, one history".to_owned() } else { format!("UDP {port} is silent") };
+    let changed = proof.proved.as_ref().and_then(|proved| match pin(address, proved, is_trusted) {
+        Ok(Noted::Changed(old) | Noted::Replaced(old)) => {
+            Some(format!("its key changed: {} since {}", short_key(&old.server_key.to_string()), day_of(old.first_seen_s)))
+        }
+        _ => None,
+    });
+    match (changed, is_trusted) {
+        (Some(changed), _) => report.warn("trust", format_args!("{text}, {heard}; {changed}")),
+        (None, true) => report.ok("trust", format_args!("{text}, {heard}")),
+        (None, false) => report.warn("trust", format_args!("{text}; {heard}")),
     }
 }
 

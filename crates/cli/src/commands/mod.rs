@@ -4,6 +4,7 @@ mod checkout;
 mod clock;
 mod doctor;
 mod events;
+mod find;
 mod generate;
 mod installed;
 mod journal;
@@ -57,6 +58,8 @@ enum Command {
     Doctor(doctor::DoctorCommand),
     /// Show what has happened, and what happens
     Events(events::EventsCommand),
+    /// Look for license servers near, and at who they are
+    Find(find::FindCommand),
     /// Check, save and restore what the server keeps
     #[command(subcommand)]
     Journal(journal::JournalCommand),
@@ -112,6 +115,7 @@ pub(crate) fn run(cli: Cli, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Completions(command) => command.run(terminal),
         Command::Doctor(command) => command.run(terminal),
         Command::Events(command) => command.run(terminal),
+        Command::Find(command) => command.run(terminal),
         Command::Journal(command) => command.run(terminal),
         Command::License(LicenseCommands::Files(command)) => command.run(terminal),
         Command::License(LicenseCommands::Installed(command)) => command.run(terminal),

@@ -9,7 +9,10 @@ use rustix::{
 use triquest_client::Client;
 
 use crate::{
-    commands::checkout::{LeaseFile, began},
+    commands::{
+        checkout::{LeaseFile, began},
+        run::with_places,
+    },
     failure::{Failure, exit},
     terminal::{Terminal, escape},
 };
@@ -60,7 +63,7 @@ fn release(file: &LeaseFile) -> Result<(), Failure> {
     tell_keeper(file);
     // Also if the keeper did it: a repeat gets the same answer, and this one is heard.
     let failed = |error: triquest_client::Error| {
-        Failure::new(escape(error.explanation()))
+        with_places(Failure::new(escape(error.explanation())), &error)
             .hint("the seat comes back by itself at the end of its time to live")
             .with_code(if error.may_help_later() { exit::LATER } else { exit::FAILURE })
     };

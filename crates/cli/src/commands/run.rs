@@ -20,7 +20,10 @@ use signal_hook::{
     },
     low_level::siginfo::Cause,
 };
-use triquest_client::{Cancel, Checkout, Client, Error, ErrorKind, InLine, Seat, Warning};
+use triquest_client::{
+    Cancel, Checkout, Client, Error, ErrorKind, InLine, Seat, Warning,
+    lookup::{Place, Said},
+};
 use triquest_wire::lease::PoolNumbers;
 
 use crate::{
@@ -54,8 +57,8 @@ pub(crate) struct SeatArgs {
     /// Wait in line for a seat for at most so long, such as 90s, 30m, 2h
     #[arg(long, value_name = "SPAN", value_parser = span)]
     pub(crate) wait: Option<Duration>,
-    /// License servers, such as 1588@HOST, several with commas
-    #[arg(long, env = "TRIQUEST_LM_SERVER", hide_env_values = true, value_name = "SERVERS")]
+    /// License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]
+    #[arg(long, value_name = "SERVERS")]
     pub(crate) server: Option<String>,
     /// The vendor's verifier key (or a file that holds it), several with commas
     #[arg(long, env = "TRIQUEST_LM_VERIFIER_KEY", hide_env_values = true, value_name = "KEY")]
@@ -230,20 +233,39 @@ pub(crate) fn failed(error: &Error, asked: &SeatArgs) -> Failure {
         }
         (ErrorKind::NoServer, _) => Failure::new(format_args!("no license server answered for {}", asked.names())).with_code(code),
         (ErrorKind::Invalid | ErrorKind::VerifierKey, _) => Failure::usage(escape(error.explanation())),
-        (ErrorKind::NoServerNamed, _) => Failure::new(format_args!("no license server is named for {}", asked.names()))
-            .with_code(code)
-            .row("TRIQUEST_LM_SERVER", "not set"),
+        (ErrorKind::NoServerNamed, _) => Failure::new(format_args!("no license server is named for {}", asked.names())).with_code(code),
         _ => Failure::new(escape(error.explanation())).with_code(code),
     };
-    for tried in error.tried() {
-        failure = failure.row(escape(&tried.server.to_string()), escape(&tried.reason));
-    }
+    failure = with_places(failure, error);
     match (error.kind(), error.hint()) {
         (ErrorKind::Denied, _) if error.may_help_later() && asked.wait.is_none() => failure.hint("wait for a seat with `--wait 30m`"),
-        (ErrorKind::NoServerNamed, _) => failure.hint("name it: --server 1588@HOST, or TRIQUEST_LM_SERVER=1588@HOST"),
+        (ErrorKind::NoServerNamed, _) => {
+            failure.hint("name it: --server 1588@HOST, or TRIQUEST_LM_SERVER=1588@HOST; `triquest-lm find` looks for servers near")
+        }
         (_, Some(hint)) => failure.hint(escape(hint)),
         (_, None) => failure,
     }
+}
+
+/// The same with a row for every place that was looked at, and for every server that was tried.
+pub(crate) fn with_places(mut failure: Failure, error: &Error) -> Failure {
+    let mut named = None;
+    for looked in error.places() {
+        match &looked.said {
+            Said::Nothing(why) => failure = failure.row(escape(&looked.place.to_string()), escape(why)),
+            // The last place, which decided. What was given on the command line needs no place.
+            Said::Named(_) if looked.place != Place::Argument => named = Some(looked.place.to_string()),
+            _ => {}
+        }
+    }
+    for tried in error.tried() {
+        let server = tried.server.to_string();
+        failure = match &named {
+            Some(place) => failure.row(escape(place), format_args!("{}: {}", escape(&server), escape(&tried.reason))),
+            None => failure.row(escape(&server), escape(&tried.reason)),
+        };
+    }
+    failure
 }
 
 /// What happens while the program runs.

@@ -9,6 +9,7 @@ use triquest_wire::status::{ClockState, HolderStatus, JournalState, LeaseState, 
 
 use crate::{
     admin::{Admin, DataDir},
+    commands::run::with_places,
     failure::{Failure, exit},
     terminal::{Align, Table, Terminal, duration, duration_short, escape, moment_of},
 };
@@ -36,7 +37,8 @@ pub(crate) struct StatusCommand {
     /// Look again and again, every so many seconds, until Ctrl-C
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", require_equals = true)]
     watch: Option<u64>,
-    /// Counts from this server over the network (1588@HOST), without names; needs --verifier-key
+    /// Counts from this server over the network (1588@HOST), without names; needs --verifier-key [default: the server of this machine; if none runs here
+    /// and --verifier-key is given, the one that TRIQUEST_LM_SERVER, client.toml or DNS SRV names]
     #[arg(long, value_name = "SERVER")]
     server: Option<String>,
     /// The vendor's verifier keys for --server, several with commas [env: TRIQUEST_LM_VERIFIER_KEY]
@@ -74,26 +76,38 @@ impl StatusCommand {
         let all = feature.is_some() || self.json || self.csv;
         let (host, status, leases) = match &self.server {
             Some(server) => {
-                let (host, status) = self.counts_of(server)?;
+                let (host, status) = self.counts_of(Some(server))?;
                 (host, status, Vec::new())
             }
             None => {
-                let admin = Admin::connect(&self.data)?;
+                let admin = match Admin::connect(&self.data) {
+                    Ok(admin) => admin,
+                    // Not an administrator's machine: what any client sees, if a server is named for it.
+                    Err(failure) if self.verifier_key.is_some() => {
+                        let (host, status) = self.counts_of(None).map_err(|far| if far.code() == exit::USAGE { far } else { failure })?;
+                        return self.show(terminal, feature, &host, &status, &[]);
+                    }
+                    Err(failure) => return Err(failure),
+                };
                 let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
                 (host, admin.status(feature)?, admin.leases(feature, if all { usize::MAX } else { LEASES_READ_MAX })?)
             }
         };
+        self.show(terminal, feature, &host, &status, &leases)
+    }
+
+    fn show(&self, terminal: &Terminal, feature: Option<&str>, host: &str, status: &Status, leases: &[LeaseStatus]) -> Result<(), Failure> {
         if let (Some(feature), []) = (feature, status.pools.as_slice()) {
             return Err(Failure::new(format_args!("no license on this server has a feature `{}`", escape(feature)))
                 .hint("`triquest-lm status` lists what there is"));
         }
         let now = jiff::Zoned::now();
         if self.json {
-            terminal.json(&Report { status: &status, leases: &leases })?;
+            terminal.json(&Report { status, leases })?;
         } else if self.csv {
             terminal.raw(lease_table(&leases.iter().collect::<Vec<_>>(), feature, &now, true).to_csv().as_bytes());
         } else {
-            terminal.data(headline(&status, &host));
+            terminal.data(headline(status, host));
             if status.pools.is_empty() {
                 terminal.data("no license is installed yet");
                 terminal
@@ -101,13 +115,13 @@ impl StatusCommand {
                 return Ok(());
             }
             terminal.table(&pool_table(&status.pools, unix_ms(&now)));
-            self.show_leases(terminal, &status, &leases, &now);
+            self.show_leases(terminal, status, leases, &now);
         }
         Ok(())
     }
 
     /// What anyone who may check out may see of a server that proved itself.
-    fn counts_of(&self, server: &str) -> Result<(String, Status), Failure> {
+    fn counts_of(&self, server: Option<&str>) -> Result<(String, Status), Failure> {
         let Some(keys) = &self.verifier_key else {
             return Err(Failure::usage("a server is asked over the network only after it proved that it serves a vendor")
                 .hint(format_args!("name the vendor's key: --verifier-key KEY, or set {}", super::doctor::VERIFIER_VARIABLE)));
@@ -119,16 +133,18 @@ impl StatusCommand {
             None => None,
         };
         let failure = |error: Error| {
-            let mut failure = Failure::new(escape(error.explanation())).hint(escape(error.hint().unwrap_or_default()));
-            for tried in error.tried() {
-                failure = failure.row(&tried.server, escape(&tried.reason));
-            }
+            let failure = Failure::new(escape(error.explanation())).hint(escape(error.hint().unwrap_or_default()));
+            let failure = with_places(failure, &error);
             match error.kind() {
                 ErrorKind::Invalid | ErrorKind::VerifierKey => failure.with_code(exit::USAGE),
                 _ => failure.with_code(if error.may_help_later() { exit::LATER } else { exit::NEVER }),
             }
         };
-        let client = Client::builder().servers(server).verifier_keys(keys).build().map_err(failure)?;
+        let mut builder = Client::builder().verifier_keys(keys);
+        if let Some(server) = server {
+            builder = builder.servers(server);
+        }
+        let client = builder.build().map_err(failure)?;
         let status = client.status(feature.as_ref()).map_err(failure)?;
         Ok((client.servers().to_string(), status))
     }

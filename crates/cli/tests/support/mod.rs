@@ -16,7 +16,7 @@ pub const STEP: Duration = Duration::from_secs(60);
 /// A temporary directory, gone at the end.
 pub struct Folder {
     dir: tempfile::TempDir,
-    /// A process in whose mount namespace the binary runs.
+    /// A process in whose mount and network namespaces the binary runs.
     namespace: Option<Child>,
 }
 
@@ -52,8 +52,43 @@ impl Folder {
         Some(Self { dir, namespace: Some(holder) })
     }
 
+    /// In a network of its own, 10.99.0.1/24, whose only name server is 127.0.0.1, so that nothing leaves this machine. Needs root: without it the reason is
+    /// printed and the test is over.
+    pub fn with_network() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("resolv.conf"), "nameserver 127.0.0.1\nsearch nothing.example initech.example\n").unwrap();
+        let script = "mount --bind resolv.conf /etc/resolv.conf && ip link set lo up && ip link add tq0 type veth peer name tq1 && \
+            ip link set tq1 up && ip addr add 10.99.0.1/24 brd + dev tq0 && ip link set tq0 up && echo ready && exec sleep 600";
+        let started = Command::new("unshare")
+            .args(["-m", "-n", "sh", "-c", script])
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut holder) = started else {
+            eprintln!("skipped: there is no `unshare` here");
+            return None;
+        };
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if line.trim() != "ready" {
+            let _ = holder.wait();
+            eprintln!("skipped: a network of its own needs root and iproute2: {}", rest(holder.stderr.take()).trim());
+            return None;
+        }
+        Some(Self { dir, namespace: Some(holder) })
+    }
+
     pub fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Any program, where the binary runs, killed when it is dropped; without a standard input.
+    pub fn start(&self, program: impl AsRef<OsStr>, arguments: &[&str], environment: &[(&str, &str)]) -> std::io::Result<Running> {
+        let mut command = self.command(program);
+        command.args(arguments).envs(environment.iter().copied()).current_dir(self.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map(Running)
     }
 
     /// Runs a shell command where the small disk is seen.
@@ -62,13 +97,16 @@ impl Folder {
         command.args(["-c", script]).current_dir(self.path()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
     }
 
-    fn command(&self, program: &str) -> Command {
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
         match &self.namespace {
             None => Command::new(program),
             Some(holder) => {
                 let mut command = Command::new("nsenter");
                 // Another mount namespace begins in its root, so the folder is entered there.
-                command.args(["-t", &holder.id().to_string(), "-m", "sh", "-c", "cd \"$0\" && exec \"$@\""]).arg(self.path()).arg(program);
+                command
+                    .args(["-t", &holder.id().to_string(), "-m", "-n", "sh", "-c", "cd \"$0\" && exec \"$@\""])
+                    .arg(self.path())
+                    .arg(program);
                 command
             }
         }

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use triquest_license::{LicenseHash, Note, ServerKey, Signer, SigningKey, VendorName, merkle, sha256, statement};
 use triquest_wire::{
     Blob, Bytes32, Bytes64, Lineage, Position,
+    identity::{IdentityReply, IdentityRequest},
     lease::{CheckoutAnswer, CheckoutRequest, Denial, DenialCode, PoolNumbers},
     trust::{GrantPayload, GrantedItem, GrantsStatement, SignedGrant, TrustAnswer, TrustPayload, TrustRequest},
 };
@@ -454,4 +455,57 @@ pub fn raw(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
         }
     });
     address
+}
+
+/// Answers identity questions over UDP on the port of a double; what it answers a test may bend.
+pub struct Responder {
+    pub address: SocketAddr,
+    pub asked: Arc<AtomicUsize>,
+}
+
+impl Responder {
+    /// `answer` is given the question and who asked, and gives the datagrams to send back, in order.
+    pub fn start(address: SocketAddr, answer: impl Fn(IdentityRequest, SocketAddr) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+        let socket = UdpSocket::bind(address).unwrap();
+        let responder = Self { address: socket.local_addr().unwrap(), asked: Arc::default() };
+        let asked = responder.asked.clone();
+        thread::spawn(move || {
+            let mut bytes = [0; 2_048];
+            while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+                let Some(request) = IdentityRequest::parse(&bytes[..length]) else { continue };
+                asked.fetch_add(1, Ordering::SeqCst);
+                for datagram in answer(request, from) {
+                    let _ = socket.send_to(&datagram, from);
+                }
+            }
+        });
+        responder
+    }
+
+    /// As the server does it, beside this double.
+    pub fn honest(world: &World, double: &Double) -> Self {
+        let (key, spki, port) = (world.server.clone(), *double.spki.lock().unwrap(), double.address.port());
+        Self::start(double.address, move |request, from| vec![udp_reply(&key, spki, [3; 8], port, request.nonce, from).encode(&key)])
+    }
+}
+
+pub fn udp_reply(
+    key: &SigningKey,
+    tls_spki: [u8; 32],
+    instance: [u8; 8],
+    tcp_port: u16,
+    nonce: [u8; 32],
+    asker: SocketAddr,
+) -> IdentityReply {
+    IdentityReply {
+        nonce,
+        server_key: ServerKey::new(*key.public()),
+        tls_spki,
+        instance,
+        tcp_port,
+        asker,
+        answerer: None,
+        name: "tqlic01.initech.example".into(),
+        version: "0.1.0".into(),
+    }
 }
