@@ -232,7 +232,7 @@ pub fn ask(target: Target) -> Answer {
 }
 
 fn hear(address: SocketAddr, deadline: Instant) -> Says {
-    let mut stream = match Timed::connect(address, deadline) {
+    let stream = match Timed::connect(address, deadline) {
         Ok(stream) => stream,
         Err(cause) => return Says::NoConnection { why: cause.to_string() },
     };
