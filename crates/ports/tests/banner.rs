@@ -1,0 +1,283 @@
+//! What services say of themselves, asked of real ones on loopback.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+};
+
+use triquest_ports::banner::{ANSWER_BYTES_MAX, Answer, NotAsked, Says, Spoken, TEXT_BYTES_MAX, Target, Tls, TlsVersion, ask};
+use triquest_ports::sockets::{Ask, listening};
+
+/// A machine under load may miss the short times that a service has to answer.
+const TRIES_MAX: usize = 30;
+
+/// Serves each connection on a thread of its own.
+fn serve(with: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let with = Arc::new(with);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let with = with.clone();
+            std::thread::spawn(move || with(stream));
+        }
+    });
+    address
+}
+
+fn answer(address: SocketAddr) -> Answer {
+    let answer = ask(Target::this_machine(address).unwrap());
+    println!("{} ms: {:?}", answer.took_ms, answer.says);
+    answer
+}
+
+fn answer_until<T>(address: SocketAddr, wanted: impl Fn(Says) -> Option<T>) -> T {
+    let mut last = None;
+    for _ in 0..TRIES_MAX {
+        let says = answer(address).says;
+        if let Some(found) = wanted(says.clone()) {
+            return found;
+        }
+        last = Some(says);
+    }
+    panic!("the last answer: {last:?}")
+}
+
+fn read_to_silence(stream: &mut TcpStream) {
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
+#[test]
+fn a_mute_listener_is_called_mute_in_bounded_time() {
+    let address = serve(|mut stream| read_to_silence(&mut stream));
+    assert_eq!(answer(address).says, Says::Mute);
+}
+
+#[test]
+fn a_listener_that_never_accepts_is_called_mute() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_eq!(answer(listener.local_addr().unwrap()).says, Says::Mute);
+}
+
+#[test]
+fn a_banner_without_end_is_cut() {
+    let address = serve(|mut stream| while stream.write_all(&[b'A'; 8_192]).is_ok() {});
+    let text = answer_until(address, |says| match says {
+        Says::Greeting(greeting) => Some(greeting.text),
+        _ => None,
+    });
+    assert_eq!(text, "A".repeat(TEXT_BYTES_MAX));
+    const { assert!(TEXT_BYTES_MAX < ANSWER_BYTES_MAX) };
+}
+
+#[test]
+fn a_service_that_answers_without_end_is_cut() {
+    let address = serve(|mut stream| {
+        let _ = stream.read(&mut [0; 1_024]);
+        while stream.write_all(&[b'B'; 8_192]).is_ok() {}
+    });
+    let text = answer_until(address, |says| match says {
+        Says::Other { text } => Some(text),
+        _ => None,
+    });
+    assert_eq!(text, "B".repeat(TEXT_BYTES_MAX));
+}
+
+#[test]
+fn a_service_that_greets_is_told_by_its_greeting_and_is_sent_nothing() {
+    let (sender, received) = mpsc::channel();
+    let address = serve(move |mut stream| {
+        let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u5\r\n");
+        let mut heard = Vec::new();
+        let _ = stream.read_to_end(&mut heard);
+        let _ = sender.send(heard);
+    });
+    let greeting = answer_until(address, |says| match says {
+        Says::Greeting(greeting) => Some(greeting),
+        _ => None,
+    });
+    assert_eq!((greeting.protocol, greeting.text.as_str()), (Some(Spoken::Ssh), "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u5"));
+    assert_eq!(received.recv().unwrap(), b"");
+}
+
+#[test]
+fn a_hostile_greeting_is_carried_as_it_is() {
+    let hostile = "220 \u{1b}]52;c;cm0=\u{7}\u{1b}]8;;http://x\u{7}\u{202e}$(reboot) * ESMTP";
+    let address = serve(move |mut stream| {
+        let _ = stream.write_all(format!("{hostile}\r\nmore\r\n").as_bytes());
+        read_to_silence(&mut stream);
+    });
+    let greeting = answer_until(address, |says| match says {
+        Says::Greeting(greeting) => Some(greeting),
+        _ => None,
+    });
+    assert_eq!((greeting.protocol, greeting.text.as_str()), (Some(Spoken::Smtp), hostile));
+    assert!(!serde_json::to_string(&greeting).unwrap().chars().any(char::is_control));
+}
+
+/// Answers every request with the same, as a server of HTTP does that closes after garbage.
+fn http_server(reply: &'static str) -> SocketAddr {
+    serve(move |mut stream| {
+        let mut request = [0; 1_024];
+        let count = stream.read(&mut request).unwrap_or(0);
+        if request[..count].starts_with(b"HEAD / HTTP/1.1\r\n") {
+            let _ = stream.write_all(reply.as_bytes());
+        } else {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nServer: none\r\n\r\n");
+        }
+    })
+}
+
+#[test]
+fn a_web_server_is_told_by_status_and_server() {
+    let address = http_server("HTTP/1.1 301 Moved\r\nserver: nginx/1.22.1\r\nLocation: https://x/\r\n\r\nServer: no header any more\r\n");
+    let http = answer_until(address, |says| match says {
+        Says::Http(http) if http.status != 400 => Some(http),
+        _ => None,
+    });
+    assert_eq!((http.status, http.server.as_deref(), http.location.as_deref()), (301, Some("nginx/1.22.1"), Some("https://x/")));
+}
+
+#[test]
+fn a_closed_port_has_no_connection() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert!(matches!(answer(address).says, Says::NoConnection { .. }));
+}
+
+#[test]
+fn printers_udp_and_other_machines_are_not_asked() {
+    for port in 9100..=9107 {
+        let connections = Arc::new(AtomicUsize::new(0));
+        assert_eq!(Target::named_by_the_user(([127, 0, 0, 1], port).into()), Err(NotAsked::Paper));
+        assert_eq!(connections.load(Ordering::Relaxed), 0);
+    }
+    assert_eq!(Target::this_machine(([192, 0, 2, 1], 80).into()), Err(NotAsked::NotThisMachine));
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let found = listening(Some(udp.local_addr().unwrap().port()), Ask::default()).unwrap();
+    assert_eq!(Target::of(&found.sockets[0]), Err(NotAsked::Udp));
+    let tcp = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = tcp.local_addr().unwrap().port();
+    let found = listening(Some(port), Ask::default()).unwrap();
+    assert_eq!(Target::of(&found.sockets[0]).unwrap().address(), ([127, 0, 0, 1], port).into());
+}
+
+fn tls_of(address: SocketAddr, wanted: impl Fn(&Tls) -> bool) -> Tls {
+    answer_until(address, |says| match says {
+        Says::Tls(tls) if wanted(&tls) => Some(tls),
+        _ => None,
+    })
+}
+
+fn tls_server(alpn: &'static [u8]) -> (SocketAddr, String) {
+    let made = rcgen::generate_simple_self_signed(["tqlic01.example".to_owned()]).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let spki = rustls::server::ParsedCertificate::try_from(made.cert.der()).unwrap().subject_public_key_info();
+    let spki = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &spki).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let config = Arc::new(config);
+    let address = serve(move |mut stream| {
+        let mut tls = rustls::ServerConnection::new(config.clone()).unwrap();
+        let mut inner = rustls::Stream::new(&mut tls, &mut stream);
+        let mut request = [0; 1_024];
+        if inner.read(&mut request).is_ok_and(|count| count > 0) {
+            let _ = inner.write_all(b"HTTP/1.1 200 OK\r\nServer: inside\r\n\r\n");
+            let _ = inner.flush();
+        }
+    });
+    (address, spki)
+}
+
+#[test]
+fn a_tls_server_is_told_with_version_certificate_and_what_it_says_inside() {
+    let (address, spki) = tls_server(b"http/1.1");
+    let tls = tls_of(address, |tls| tls.http.is_some());
+    assert_eq!((tls.version, tls.alpn.as_deref(), tls.has_key), (TlsVersion::Tls13, Some("http/1.1"), true));
+    let certificate = tls.certificate.unwrap();
+    assert_eq!((certificate.subject.as_str(), certificate.spki_sha256), ("CN=rcgen self signed cert", spki));
+    let http = tls.http.unwrap();
+    assert_eq!((http.status, http.server.as_deref()), (200, Some("inside")));
+}
+
+#[test]
+fn a_tls_server_that_refuses_our_protocol_inside_is_still_told_as_tls() {
+    let (address, _) = tls_server(b"h2");
+    let tls = tls_of(address, |_| true);
+    assert_eq!(tls.alert.as_deref(), Some("no_application_protocol"));
+}
+
+#[test]
+fn a_server_of_tls_1_2_is_told_as_older() {
+    let Some(server) = OpenSsl::start(&["-tls1_2"]) else { return };
+    let tls = tls_of(server.address, |_| true);
+    assert_eq!((tls.version, tls.alert.as_deref()), (TlsVersion::Older, Some("protocol_version")));
+}
+
+#[test]
+fn openssl_s_server_is_told_with_the_names_of_its_certificate() {
+    let Some(server) = OpenSsl::start(&["-tls1_3", "-www"]) else { return };
+    let tls = tls_of(server.address, |tls| tls.certificate.is_some());
+    assert_eq!((tls.version, tls.has_key), (TlsVersion::Tls13, true));
+    assert_eq!(tls.certificate.unwrap().subject, "O=Initech, CN=\u{1b}[2J$(reboot)");
+}
+
+/// `openssl s_server` with a certificate of its own.
+struct OpenSsl {
+    child: Child,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl OpenSsl {
+    fn start(options: &[&str]) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, certificate) = (folder.path().join("key"), folder.path().join("certificate"));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+            .args(["-utf8", "-subj", "/O=Initech/CN=\u{1b}[2J$(reboot)", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .stderr(Stdio::null())
+            .status();
+        if !made.is_ok_and(|status| status.success()) {
+            println!("skipped: no openssl here");
+            return None;
+        }
+        let mut child = Command::new("openssl")
+            .args(["s_server", "-accept", "127.0.0.1:0", "-key"])
+            .arg(&key)
+            .arg("-cert")
+            .arg(&certificate)
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines.by_ref().map_while(Result::ok).find_map(|line| line.strip_prefix("ACCEPT ")?.parse().ok()).unwrap();
+        // It stops when nobody hears it.
+        std::thread::spawn(move || lines.count());
+        Some(Self { child, address, _folder: folder })
+    }
+}
+
+impl Drop for OpenSsl {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
