@@ -11,7 +11,7 @@ use std::{
     process::{Child, Command},
 };
 
-use support::{Call, Folder, Running, Server, rest, serving, sign, triquest, until, vendor, wait};
+use support::{Call, Folder, Running, Server, first_line_of, rest, serving, sign, triquest, until, vendor, wait};
 
 /// A call with the server and the key in the environment.
 fn at<const N: usize>(folder: &Folder, server: &Server, key: &str, arguments: [&str; N]) -> Call {
@@ -40,16 +40,8 @@ fn used(folder: &Folder) -> u64 {
 /// A program that holds a seat until its standard input ends.
 fn holding(folder: &Folder, server: &Server, key: &str, feature: &str) -> Running {
     let mut child = at(folder, server, key, ["run", "--feature", feature, "--", "sh", "-c", "echo held; cat"]).start();
-    assert_eq!(first_line(&mut child), "held");
+    assert_eq!(first_line_of(&mut child), "held");
     child
-}
-
-fn first_line(child: &mut Child) -> String {
-    let mut line = String::new();
-    let mut reader = BufReader::new(child.stdout.take().unwrap());
-    reader.read_line(&mut line).unwrap();
-    child.stdout = Some(reader.into_inner());
-    line.trim_end().to_owned()
 }
 
 fn let_go(mut child: Running) -> Option<i32> {
@@ -207,7 +199,7 @@ fn signals_are_passed_on_to_the_program() {
         }
         let script = format!("trap '{trapped}' {name}; echo ready; while :; do sleep 0.02; done");
         let mut child = at(&folder, &server, &key, ["run", "--feature", "cad", "--", "sh", "-c", &script]).start();
-        assert_eq!(first_line(&mut child), "ready");
+        assert_eq!(first_line_of(&mut child), "ready");
         signal(name, child.id());
         assert_eq!(wait(&mut child), trapped[5..].parse().ok(), "{name}");
     }
@@ -286,7 +278,7 @@ fn a_program_whose_seat_is_taken_back_is_told_to_end() {
     // The program that uses the feature is a grandchild.
     let script = "trap '' HUP; sh -c 'trap \"echo saved; exit 9\" TERM; echo ready; while :; do sleep 0.02; done'; exit 5";
     let mut child = at(&folder, &server, &key, ["run", "--feature", "cad", "--", "sh", "-c", script]).start();
-    assert_eq!(first_line(&mut child), "ready");
+    assert_eq!(first_line_of(&mut child), "ready");
     reclaim(&folder);
     let code = wait(&mut child);
     assert!(matches!(code, Some(5 | 143)), "{code:?}");
@@ -304,7 +296,7 @@ fn with_on_lost_warn_the_program_runs_on() {
     let (server, key) = short_lived(&folder);
     let mut child =
         at(&folder, &server, &key, ["run", "--feature", "cad", "--on-lost", "warn", "--", "sh", "-c", "echo held; cat; exit 3"]).start();
-    assert_eq!(first_line(&mut child), "held");
+    assert_eq!(first_line_of(&mut child), "held");
     reclaim(&folder);
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
@@ -385,7 +377,7 @@ fn a_seat_held_in_the_foreground_is_given_back_at_a_signal() {
     let folder = Folder::new();
     let (server, key) = serving(&folder, 1);
     let mut child = at(&folder, &server, &key, ["checkout", "--feature", "cad", "--hold", "--lease-file", "seat.lease"]).start();
-    assert!(first_line(&mut child).ends_with("seat.lease"));
+    assert!(first_line_of(&mut child).ends_with("seat.lease"));
     assert_eq!(used(&folder), 1);
     signal("INT", child.id());
     assert_eq!(wait(&mut child), Some(0));

@@ -9,6 +9,7 @@ mod generate;
 mod installed;
 mod journal;
 mod license;
+mod port;
 mod quickstart;
 mod reclaim;
 mod release;
@@ -69,6 +70,8 @@ enum Command {
     /// Write the manual pages into a folder
     #[command(hide = true)]
     Man(generate::ManCommand),
+    /// Tell what is on a port: registered for, listening here, genuine, what to do
+    Port(port::PortCommand),
     /// Show the whole job on this machine: vendor, license, server, three clients
     Quickstart(quickstart::QuickstartCommand),
     #[command(hide = true)]
@@ -120,6 +123,7 @@ pub(crate) fn run(cli: Cli, terminal: &Terminal) -> Result<u8, Failure> {
         Command::License(LicenseCommands::Files(command)) => command.run(terminal),
         Command::License(LicenseCommands::Installed(command)) => command.run(terminal),
         Command::Man(command) => command.run(terminal),
+        Command::Port(command) => command.run(terminal),
         Command::Quickstart(command) => command.run(terminal),
         Command::QuickstartClient(command) => command.run(terminal),
         Command::Reclaim(command) => command.run(terminal),

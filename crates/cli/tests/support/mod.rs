@@ -373,6 +373,15 @@ impl Drop for Server {
     }
 }
 
+/// The first line that a process prints; the rest stays to be read.
+pub fn first_line_of(child: &mut Child) -> String {
+    let mut line = String::new();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    reader.read_line(&mut line).unwrap();
+    child.stdout = Some(reader.into_inner());
+    line.trim_end().to_owned()
+}
+
 /// Waits for a process, but not for ever.
 pub fn wait(child: &mut Child) -> Option<i32> {
     use rustix::{event, process};

@@ -1,0 +1,322 @@
+//! Our own probe of what listens: is it a TriQuest LM server and which, or what it says of itself.
+
+use std::{collections::BTreeSet, net::SocketAddr, sync::Mutex, thread, time::Duration};
+
+use serde::Serialize;
+use triquest_client::{
+    identity::{self, KnownBy, Proof, Verdict},
+    pins::Noted,
+};
+use triquest_ports::{
+    banner::{self, Http, NotAsked, Says, Spoken, Target, Tls, TlsVersion},
+    sockets::{Protocol, Socket},
+};
+use triquest_wire::limits::PORT;
+
+use super::Setting;
+use crate::commands::{
+    find::{day_of, pin},
+    status::short_key,
+};
+
+/// Most probes at once.
+const AT_ONCE_MAX: usize = 32;
+/// Most probes of one look; the rest is said not to have been asked.
+const PROBES_MAX: usize = 1_024;
+/// Whether two instances answer at the same time is known after this.
+const CLONES_MS_MAX: u64 = 1_500;
+/// The name under which the kernel knows this program.
+const OURS: &str = "triquest-lm";
+
+/// What one address answered.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Probe {
+    pub(super) address: SocketAddr,
+    /// Of what may be one of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) identity: Option<Identity>,
+    /// Of anything else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) says: Option<Says>,
+    pub(super) took_ms: u64,
+}
+
+/// Who a server is, as far as it was proved.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Identity {
+    /// `known_key`, `unknown_key`, `other` or `silent`.
+    pub(super) verdict: &'static str,
+    /// `name`, `license` or `pin`.
+    known_by: Option<&'static str>,
+    known_since: Option<String>,
+    pub(super) server_key: Option<String>,
+    name: Option<String>,
+    version: Option<String>,
+    instance: Option<String>,
+    /// The same key answers with two instances at the same time.
+    pub(super) clone: bool,
+    /// The key that was seen here before.
+    pub(super) changed_from: Option<String>,
+    /// Why it is none of ours, or silent.
+    detail: Option<String>,
+}
+
+impl Probe {
+    /// Whether somebody should look at it.
+    pub(super) fn needs_a_look(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.clone || identity.changed_from.is_some() || identity.verdict == "other")
+    }
+
+    /// Whether it proved a key that is known.
+    pub(super) fn is_known(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.verdict == "known_key")
+    }
+
+    /// Whether it proved to be one of ours.
+    pub(super) fn is_ours(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| matches!(identity.verdict, "known_key" | "unknown_key"))
+    }
+
+    /// In words. Texts from outside are in it: escape it.
+    pub(super) fn words(&self) -> String {
+        match (&self.identity, &self.says) {
+            (Some(identity), says) => identity.words(says.as_ref()),
+            (None, Some(says)) => words(says),
+            (None, None) => "not asked".to_owned(),
+        }
+    }
+}
+
+impl Identity {
+    fn of(proof: &Proof) -> Self {
+        let (verdict, known_by, known_since, detail) = match &proof.verdict {
+            Verdict::KnownKey(KnownBy::License) => ("known_key", Some("license"), None, None),
+            Verdict::KnownKey(KnownBy::Name) => ("known_key", Some("name"), None, None),
+            Verdict::KnownKey(KnownBy::Pin(pin)) => ("known_key", Some("pin"), Some(day_of(pin.first_seen_s)), None),
+            Verdict::UnknownKey => ("unknown_key", None, None, None),
+            Verdict::Other(what) => ("other", None, None, Some(what.clone())),
+            Verdict::Silent(why) => ("silent", None, None, Some(why.clone())),
+        };
+        let mut changed_from = None;
+        if let (Some(proved), true) = (&proof.proved, proof.verdict.is_server()) {
+            let is_vouched_for = matches!(known_by, Some("license" | "name"));
+            // Where nothing can be kept nothing can be compared either; the verdict stands.
+            if let Ok(Noted::Changed(old) | Noted::Replaced(old)) = pin(proof.address, proved, is_vouched_for) {
+                changed_from = Some(format!("{} since {}", old.server_key, day_of(old.first_seen_s)));
+            }
+        }
+        Self {
+            verdict,
+            known_by,
+            known_since,
+            server_key: proof.proved.as_ref().map(|proved| proved.server_key.to_string()),
+            name: proof.name().map(str::to_owned),
+            version: proof.version().map(str::to_owned),
+            instance: proof.proved.as_ref().map(|proved| proved.instance[..8].iter().map(|byte| format!("{byte:02x}")).collect()),
+            clone: proof.is_clone(),
+            changed_from,
+            detail,
+        }
+    }
+
+    fn words(&self, says: Option<&Says>) -> String {
+        let key = self.server_key.as_deref().map(short_key).unwrap_or_default();
+        let version = self.version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
+        let mut text = match (self.verdict, self.known_by) {
+            ("known_key", Some("license")) => format!("known key: TriQuest LM{version}, {key}, listed in a license of the vendor"),
+            ("known_key", Some("pin")) => {
+                format!("known key: TriQuest LM{version}, {key}, as on {}", self.known_since.as_deref().unwrap_or("an earlier day"))
+            }
+            ("known_key", _) => format!("known key: TriQuest LM{version}, {key}, as named"),
+            ("unknown_key", _) => format!("unknown key: TriQuest LM{version}, {key}; anyone can run this program"),
+            ("silent", _) => format!("silent: {}", self.detail.as_deref().unwrap_or("no answer")),
+            _ => format!("NOT genuine: {}", self.detail.as_deref().unwrap_or("it proves no key")),
+        };
+        if let Some(says) = says.filter(|says| !matches!(says, Says::Mute | Says::NoConnection { .. })) {
+            text.push_str("; it says: ");
+            text.push_str(&words(says));
+        }
+        if self.clone {
+            text.push_str("; CLONE: the same key runs twice at the same time");
+        }
+        if let Some(old) = &self.changed_from {
+            text.push_str("; KEY CHANGED: it was ");
+            text.push_str(old);
+        }
+        text
+    }
+}
+
+/// What a service says of itself, in words.
+pub(super) fn words(says: &Says) -> String {
+    match says {
+        Says::Greeting(greeting) => match greeting.protocol {
+            Some(protocol) => format!("{}: {}", spoken(protocol), greeting.text),
+            None => format!("greets with: {}", greeting.text),
+        },
+        Says::Http(http) => format!("HTTP without TLS, {}", http_words(http)),
+        Says::Mute => "mute: takes connections and says nothing".to_owned(),
+        Says::NoConnection { why } => format!("takes no connection: {why}"),
+        Says::Other { text } => format!("answers: {text}"),
+        Says::Tls(tls) => tls_words(tls),
+    }
+}
+
+fn spoken(protocol: Spoken) -> &'static str {
+    match protocol {
+        Spoken::Ftp => "FTP",
+        Spoken::Imap => "IMAP",
+        Spoken::Mysql => "MySQL",
+        Spoken::Pop3 => "POP3",
+        Spoken::Smtp => "SMTP",
+        Spoken::Ssh => "SSH",
+        Spoken::Vnc => "VNC",
+    }
+}
+
+fn http_words(http: &Http) -> String {
+    let server = http.server.as_ref().map_or_else(String::new, |server| format!(", server {server}"));
+    format!("status {}{server}", http.status)
+}
+
+fn tls_words(tls: &Tls) -> String {
+    let mut text = match tls.version {
+        TlsVersion::Older => "TLS older than 1.3".to_owned(),
+        TlsVersion::Tls13 => "TLS 1.3".to_owned(),
+        TlsVersion::Unknown => "TLS".to_owned(),
+    };
+    if let Some(certificate) = &tls.certificate {
+        text.push_str(", certificate of ");
+        text.push_str(&certificate.subject);
+    }
+    if let Some(http) = &tls.http {
+        text.push_str(", HTTP ");
+        text.push_str(&http_words(http));
+    }
+    text
+}
+
+/// Which of the registered names fit what was heard: yes, no, or nobody can tell.
+pub(super) fn fits(names: &[&str], says: &Says) -> Option<bool> {
+    let any = |wanted: &[&str]| names.iter().any(|name| wanted.iter().any(|wanted| name.eq_ignore_ascii_case(wanted)));
+    let contains = |word: &str| names.iter().any(|name| name.to_ascii_lowercase().contains(word));
+    match says {
+        Says::Greeting(greeting) => Some(match greeting.protocol? {
+            Spoken::Ftp => contains("ftp"),
+            Spoken::Imap => contains("imap"),
+            Spoken::Mysql => contains("mysql"),
+            Spoken::Pop3 => contains("pop"),
+            Spoken::Smtp => contains("smtp") || contains("submission"),
+            Spoken::Ssh => any(&["ssh", "sftp"]) || contains("netconf-ssh"),
+            Spoken::Vnc => contains("vnc") || any(&["rfb"]),
+        }),
+        // Very much is carried in HTTP and TLS; only a name that says what it is can be confirmed.
+        Says::Http(_) => (contains("http") || contains("www")).then_some(true),
+        Says::Tls(tls) => (tls.http.is_some() && contains("https")).then_some(true),
+        Says::Mute | Says::NoConnection { .. } | Says::Other { .. } => None,
+    }
+}
+
+/// What may be one of ours: on our port, or a process of our name.
+fn may_be_ours(socket: &Socket) -> bool {
+    socket.port == PORT || socket.processes().iter().any(|process| process.name == OURS)
+}
+
+/// Something to ask.
+struct Question {
+    target: Target,
+    ours: bool,
+}
+
+/// Asks each TCP socket of this machine once, many at a time. UDP is asked only where one of ours may be.
+pub(super) fn sockets(sockets: &[Socket], setting: &Setting) -> Vec<Probe> {
+    if setting.no_probe {
+        return Vec::new();
+    }
+    let mut seen = BTreeSet::new();
+    let mut questions = Vec::new();
+    for socket in sockets {
+        let target = match Target::of(socket) {
+            Ok(target) => target,
+            // Somebody who answers on UDP 1588 alone is asked too: the proof then finds TCP silent.
+            Err(NotAsked::Udp) if socket.port == PORT && socket.protocol == Protocol::Udp => {
+                match Target::this_machine(socket.endpoint()) {
+                    Ok(target) => target,
+                    Err(_) => continue,
+                }
+            }
+            Err(_) => continue,
+        };
+        if seen.insert(target.address()) && questions.len() < PROBES_MAX {
+            questions.push(Question { target, ours: may_be_ours(socket) });
+        }
+    }
+    ask_all(questions, setting)
+}
+
+/// Asks addresses that the user named.
+pub(super) fn named(addresses: &[SocketAddr], setting: &Setting) -> Vec<Probe> {
+    if setting.no_probe {
+        return Vec::new();
+    }
+    let question =
+        |address: &SocketAddr| Some(Question { target: Target::named_by_the_user(*address).ok()?, ours: address.port() == PORT });
+    ask_all(addresses.iter().filter_map(question).collect(), setting)
+}
+
+fn ask_all(questions: Vec<Question>, setting: &Setting) -> Vec<Probe> {
+    let known = setting.known();
+    let count = questions.len();
+    let waiting = Mutex::new(questions.into_iter());
+    let next = || waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+    let work = || {
+        let mut heard = Vec::new();
+        while let Some(Question { target, ours }) = next() {
+            let proof = ours.then(|| identity::prove(target.address(), &known, identity::patience(target.address())));
+            // Whoever is not one of ours is asked what else it is.
+            let is_server = proof.as_ref().is_some_and(|proof| proof.verdict.is_server());
+            let answer = (!is_server).then(|| banner::ask(target));
+            heard.push((target.address(), proof, answer));
+        }
+        heard
+    };
+    let mut heard: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..count.min(AT_ONCE_MAX)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a probe ends with an answer, not with a panic")).collect()
+    });
+    heard.sort_by_key(|(address, _, _)| *address);
+    let proofs: Vec<Proof> = heard.iter().filter_map(|(_, proof, _)| proof.clone()).collect();
+    let clones = identity::clones(&proofs, Duration::from_millis(CLONES_MS_MAX));
+    heard
+        .into_iter()
+        .map(|(address, proof, answer)| {
+            let took_ms = proof.as_ref().map_or(0, |proof| u64::try_from(proof.round_trip.as_millis()).unwrap_or(u64::MAX));
+            let mut identity = proof.as_ref().map(Identity::of);
+            if let (Some(identity), Some(proved)) = (&mut identity, proof.as_ref().and_then(|proof| proof.proved.as_ref())) {
+                identity.clone |= clones.iter().any(|clones| clones.server_key == proved.server_key);
+            }
+            let says_took = answer.as_ref().map_or(0, |answer| answer.took_ms);
+            Probe { address, identity, says: answer.map(|answer| answer.says), took_ms: took_ms.max(says_took) }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use triquest_ports::banner::Greeting;
+
+    use super::*;
+
+    #[test]
+    fn a_greeting_confirms_or_contradicts_a_registered_name() {
+        let ssh = Says::Greeting(Greeting { protocol: Some(Spoken::Ssh), text: "SSH-2.0-x".into() });
+        assert_eq!(fits(&["ssh"], &ssh), Some(true));
+        assert_eq!(fits(&["https"], &ssh), Some(false));
+        let unknown = Says::Greeting(Greeting { protocol: None, text: "hello".into() });
+        assert_eq!(fits(&["ssh"], &unknown), None);
+        let http = Says::Http(Http { status: 200, server: None, location: None });
+        assert_eq!(fits(&["http-alt"], &http), Some(true));
+        assert_eq!(fits(&["ipp"], &http), None, "printing is carried in HTTP");
+        assert_eq!(fits(&["ssh"], &Says::Mute), None);
+    }
+}

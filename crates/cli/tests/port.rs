@@ -1,0 +1,215 @@
+//! `triquest-lm port`: against real listeners, in a network of its own where the port must be 1588.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    fs,
+    net::{TcpListener, UdpSocket},
+    os::unix::fs::PermissionsExt as _,
+    process::Command,
+};
+
+use serde_json::Value;
+use support::{Folder, Run, Server, first_line_of, triquest, until};
+
+fn port(folder: &Folder, arguments: &[&str]) -> Run {
+    triquest(folder, ["port"].iter().chain(arguments)).run()
+}
+
+fn json(run: &Run) -> Value {
+    serde_json::from_str(&run.stdout).unwrap_or_else(|cause| panic!("{cause}: {}{}", run.stdout, run.stderr))
+}
+
+#[test]
+fn a_port_is_told_with_its_sources_and_nothing_is_guessed() {
+    let folder = Folder::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let run = port(&folder, &[&free.to_string()]).ok();
+    assert!(run.stdout.contains("here  nothing listens, TCP or UDP"), "{}", run.stdout);
+    assert!(!run.stdout.contains("proof"), "nothing was asked: {}", run.stdout);
+    let run = port(&folder, &["1588", "--no-probe"]).ok();
+    let first = run.stdout.lines().next().unwrap();
+    assert!(first.starts_with("1588  triquest-lm, TCP and UDP") && first.ends_with("IANA, 2025-02-25"), "{first}");
+    assert!(run.stdout.contains("in User Ports, 1024-49151") && run.stdout.contains("RFC 6335"), "{}", run.stdout);
+    assert!(run.stdout.contains("does not say what runs"));
+    let registered = &json(&port(&folder, &["1576", "--json"]))["registered"];
+    assert_eq!(registered["entries"][0]["name"], "moldflow-lm");
+    assert_eq!(registered["protocols"][0]["license_manager"]["known"], "registered");
+}
+
+#[test]
+fn names_and_words_are_looked_up() {
+    let folder = Folder::new();
+    assert!(port(&folder, &["TRIQUEST-LM"]).ok().stdout.starts_with("1588  triquest-lm"));
+    let found = json(&port(&folder, &["license", "manager", "--json"]));
+    assert!(found["total"].as_u64().unwrap() > 50, "{found}");
+    let none = port(&folder, &["no", "such", "words", "anywhere"]);
+    assert_eq!(none.code, 1);
+    assert!(none.stderr.contains("nothing in the registry has the words"), "{}", none.stderr);
+    for (wrong, code) in [(&["65536"][..], 2), (&[], 2), (&["--all", "22"], 2)] {
+        assert_eq!(port(&folder, wrong).code, code, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_newer_registry_is_taken_and_a_damaged_one_is_not() {
+    let folder = Folder::new();
+    let data = folder.path().join("share");
+    let with = |arguments: &[&str]| triquest(&folder, ["port"].iter().chain(arguments)).env("XDG_DATA_HOME", &data).run();
+    let wrong = folder.path().join("wrong.xml");
+    fs::write(&wrong, "<registry><record><number>99999</number></record></registry>").unwrap();
+    let refused = with(&["--update", "wrong.xml"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("wrong.xml") && refused.stderr.contains("hint: IANA publishes it"), "{}", refused.stderr);
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../ports/data/iana-service-names-port-numbers.xml.gz");
+    if rustix::process::geteuid().is_root() {
+        // Root would write the machine's own table.
+        println!("keeping a table is left out as root; the tests of the ports crate do it");
+        return;
+    }
+    let taken = with(&["--update", source]).ok();
+    assert!(taken.stderr.contains("14468 records") && taken.stderr.contains("0 added"), "{}", taken.stderr);
+    assert!(data.join("triquest-lm/ports.registry").is_file());
+}
+
+#[test]
+fn the_server_of_this_machine_is_known_and_one_seen_before_is_remembered() {
+    let folder = Folder::new();
+    let server = Server::start(&folder);
+    let number = server.port().to_string();
+    let run = port(&folder, &[&number]).ok();
+    assert!(run.stdout.contains("known key: TriQuest LM") && run.stdout.contains("as named"), "{}", run.stdout);
+    assert!(run.stdout.contains(&format!("triquest-lm pid {}", server.pid())), "{}", run.stdout);
+    assert!(run.stdout.contains("tcp 127.0.0.1") && run.stdout.contains("udp 127.0.0.1") && run.stdout.contains("only from this machine"));
+    // Somebody else on this machine, who has seen nothing yet.
+    let other = Folder::new();
+    let seen = json(&port(&other, &[&number, "--json"]));
+    assert_eq!(seen["probes"][0]["identity"]["verdict"], "unknown_key", "{seen}");
+    assert_eq!(seen["probes"][0]["identity"]["server_key"], server.key());
+    let again = json(&port(&other, &[&number, "--json"]));
+    assert_eq!(again["probes"][0]["identity"]["known_by"], "pin", "{again}");
+    let named = json(&port(&Folder::new(), &[&number, "--json", "--server-key", server.key()]));
+    assert_eq!(named["probes"][0]["identity"]["known_by"], "name");
+    // Another key at the same place is called out, and the exit code says so.
+    server.stop();
+    let stranger = Folder::new();
+    let second = Server::start_with(&stranger, &format!("127.0.0.1:{number}"), &[]);
+    let changed = port(&other, &[&number]);
+    assert_eq!(changed.code, 1, "{}", changed.stdout);
+    assert!(changed.stdout.contains("KEY CHANGED"), "{}", changed.stdout);
+    drop(second);
+}
+
+/// A listener of root's, seen by nobody: held, with its owner hidden, never free.
+#[test]
+fn a_socket_whose_owner_is_hidden_is_held_and_never_looks_free() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can become another user");
+        return;
+    }
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = UdpSocket::bind(tcp.local_addr().unwrap()).unwrap();
+    let number = tcp.local_addr().unwrap().port();
+    let folder = Folder::new();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let program = folder.path().join("triquest-lm");
+    fs::copy(env!("CARGO_BIN_EXE_triquest-lm"), &program).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program)
+        .args(["port", "--no-probe", &number.to_string()])
+        .env("HOME", folder.path())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("HELD, owner hidden (root, uid 0)"), "{shown}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(shown.contains(&format!("sudo triquest-lm port {number}")), "{shown}");
+    assert!(shown.contains("tcp 127.0.0.1; udp 127.0.0.1"), "{shown}");
+    drop((tcp, udp));
+}
+
+/// Takes connections on TCP 1588 of the folder's network and does as the Python says with each, `c`.
+fn impostor(folder: &Folder, does: &str) -> Option<support::Running> {
+    let script = format!(
+        "import socket\ns = socket.create_server((\"0.0.0.0\", 1588))\nprint(\"ready\", flush=True)\nkept = []\nwhile True:\n c, _ = s.accept()\n kept.append(c)\n {does}\n"
+    );
+    let Ok(mut running) = folder.start("python3", &["-c", &script], &[]) else {
+        println!("skipped: there is no python3 here");
+        return None;
+    };
+    assert_eq!(first_line_of(&mut running), "ready");
+    Some(running)
+}
+
+#[test]
+fn an_impostor_that_copies_our_words_is_called_not_genuine() {
+    let Some(folder) = Folder::with_network() else { return };
+    let words = "c.settimeout(2); c.recv(4096); c.sendall(b\"HTTP/1.1 400 Bad Request\\r\\nContent-Length: 47\\r\\n\\r\\nthis is TriQuest LM (triquest-lm), use https\\n\\n\\n\"); c.close()";
+    let Some(_impostor) = impostor(&folder, words) else { return };
+    let run = port(&folder, &["1588"]);
+    assert_eq!(run.code, 1, "{}", run.stdout);
+    assert!(run.stdout.contains("NOT genuine"), "{}", run.stdout);
+    assert!(run.stdout.contains("python3 pid"), "{}", run.stdout);
+    assert!(run.stdout.contains("do    close"), "{}", run.stdout);
+    let all = port(&folder, &["--all", "--json"]);
+    assert_eq!(all.code, 1);
+    assert_eq!(json(&all)["rows"][0]["finding"], "not_genuine", "{}", all.stdout);
+}
+
+#[test]
+fn a_mute_listener_is_told_in_bounded_time() {
+    let Some(folder) = Folder::with_network() else { return };
+    let Some(_mute) = impostor(&folder, "pass") else { return };
+    let run = port(&folder, &["1588", "--json"]);
+    let report = json(&run);
+    let probe = &report["probes"][0];
+    assert_eq!(probe["says"]["kind"], "mute", "{report}");
+    assert!(probe["took_ms"].as_u64().unwrap() < 10_000, "{probe}");
+}
+
+#[test]
+fn an_audit_tells_ours_from_what_is_not_registered() {
+    let Some(folder) = Folder::with_network() else { return };
+    let server = Server::start_with(&folder, "0.0.0.0:1588", &[]);
+    let Ok(mut other) = folder.start(
+        "python3",
+        &["-c", "import socket,time\na=socket.create_server((\"10.99.0.1\", 60123))\nb=socket.create_server((\"127.0.0.1\", 60124))\nprint(\"ready\",flush=True)\ntime.sleep(600)"],
+        &[],
+    ) else {
+        println!("skipped: there is no python3 here");
+        return;
+    };
+    assert_eq!(first_line_of(&mut other), "ready");
+    let run = port(&folder, &["--all", "--json"]);
+    let report = json(&run);
+    let row = |number: u64, over: &str| {
+        let rows = report["rows"].as_array().unwrap();
+        rows.iter()
+            .find(|row| row["port"] == number && row["protocol"] == over)
+            .cloned()
+            .unwrap_or_else(|| panic!("{number} {over}: {report}"))
+    };
+    assert_eq!(row(1588, "tcp")["finding"], "ours");
+    assert_eq!((row(60123, "tcp")["finding"].as_str(), row(60123, "tcp")["needs_a_look"].as_bool()), (Some("unregistered"), Some(true)));
+    assert_eq!(row(60124, "tcp")["needs_a_look"], false, "only this machine reaches it");
+    assert_eq!(run.code, 1);
+    drop(other);
+    until("the other listener is gone", || port(&folder, &["--all"]).code == 0);
+    drop(server);
+}
+
+#[test]
+fn what_a_process_calls_itself_does_no_harm() {
+    let folder = Folder::new();
+    // The kernel keeps 15 bytes of a process's name, any bytes.
+    let script = "import socket,time,ctypes\nctypes.CDLL(None).prctl(15, b'\\x1b]52;c;A\\x07\\n$(x)*')\ns=socket.create_server(('127.0.0.1',0))\nprint(s.getsockname()[1],flush=True)\ntime.sleep(600)";
+    let Ok(mut running) = folder.start("python3", &["-c", script], &[]) else {
+        println!("skipped: there is no python3 here");
+        return;
+    };
+    let number = first_line_of(&mut running);
+    let run = port(&folder, &[&number]);
+    assert!(!run.stdout.contains('\u{1b}') && !run.stdout.contains('\u{7}'), "{:?}", run.stdout);
+    assert!(run.stdout.contains("]52;c"), "{}", run.stdout);
+}
