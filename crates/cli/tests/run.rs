@@ -140,6 +140,23 @@ fn no_server_and_no_key_are_told_apart() {
 }
 
 #[test]
+fn a_server_that_does_not_know_the_name_it_is_called_by_is_asked_by_its_address() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    // The resolver takes it for 127.0.0.1; to the server it is a name that is not its own, as an alias in DNS would be.
+    let alias = format!("{}@127.1", server.port());
+    let mut child =
+        triquest(&folder, ["run", "--feature", "cad", "--server", &alias, "--verifier-key", &key, "--", "sh", "-c", "echo ready; read x"])
+            .start();
+    assert_eq!(first_line_of(&mut child), "ready");
+    assert_eq!(used(&folder), 1);
+    until("presence", || fs::read_dir(format!("/proc/{}/fd", child.id())).is_ok_and(|open| sockets(open) >= 2));
+    drop(child.stdin.take());
+    wait(&mut child);
+    assert_eq!(used(&folder), 0);
+}
+
+#[test]
 fn another_vendors_key_gives_no_seat() {
     let folder = Folder::new();
     let (server, _) = serving(&folder, 1);

@@ -36,7 +36,7 @@ impl Presence {
         let body = serde_json::to_vec(&request)?;
         let head = format!(
             "POST /v1/presence HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nAccept: application/json\r\nContent-Length: {}\r\n\r\n",
-            session.address().authority(),
+            session.authority(),
             body.len()
         );
         stream.write_all(head.as_bytes())?;

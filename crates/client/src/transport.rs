@@ -100,6 +100,7 @@ pub(crate) enum CallError {
 pub(crate) struct Session {
     agent: Agent,
     address: ServerAddress,
+    authority: String,
     peer: SocketAddr,
     pin: Arc<Pin>,
     trusted: Mutex<TrustedServer>,
@@ -273,6 +274,7 @@ impl Directory {
         Ok(Session {
             agent: spoken.agent,
             address: server.clone(),
+            authority: spoken.authority,
             peer,
             pin: spoken.pin,
             trusted: Mutex::new(trusted),
@@ -285,6 +287,7 @@ impl Directory {
 /// A handshake and a trust exchange whose answer nobody has checked yet.
 pub(crate) struct Spoken {
     agent: Agent,
+    authority: String,
     pin: Arc<Pin>,
     pub(crate) nonce: [u8; 32],
     pub(crate) tls_spki: [u8; 32],
@@ -310,15 +313,34 @@ pub(crate) fn speak(server: &ServerAddress, socket: TcpStream, vendor_keys: Vec<
     let agent = agent(server, peer, pin.clone(), stream, left());
     let nonce = clock::random();
     let request = TrustRequest { vendor_keys, nonce: Bytes32(nonce), tls_spki: Bytes32(tls_spki) };
-    let url = format!("https://{}/v1/trust", server.authority());
-    let answer = call_json(&agent, "POST", &url, &request, left()).map_err(Unspoken::Http)?;
-    Ok(Spoken { agent, pin, nonce, tls_spki, answer })
+    let ask = |authority: &str| -> Result<TrustAnswer, CallError> {
+        call_json(&agent, "POST", &format!("https://{authority}/v1/trust"), &request, left())
+    };
+    let mut authority = server.authority();
+    let mut answer = ask(&authority);
+    // A server takes only names that it knows as its own, which keeps foreign web pages out. An alias in DNS is none: then it is asked by its address, which it
+    // takes always. The name goes first, since a proxy may choose by it.
+    if matches!(&answer, Err(CallError::Problem(problem)) if problem.code == ErrorCode::ForeignOrigin) {
+        authority = by_address(peer);
+        answer = ask(&authority);
+    }
+    Ok(Spoken { agent, authority, pin, nonce, tls_spki, answer: answer.map_err(Unspoken::Http)? })
+}
+
+/// An address as it stands in a URL, where an IPv6 zone has no place.
+fn by_address(peer: SocketAddr) -> String {
+    SocketAddr::new(peer.ip(), peer.port()).to_string()
 }
 
 impl Session {
     /// The server's name as it was given.
     pub(crate) fn address(&self) -> &ServerAddress {
         &self.address
+    }
+
+    /// What it is called in URLs: its name, or its address if it does not know the name.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// The address that answered.
@@ -366,13 +388,13 @@ impl Session {
 
     /// `POST` of JSON within `limit`.
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize, limit: Duration) -> Result<T, CallError> {
-        call_json(&self.agent, "POST", &format!("https://{}{path}", self.address.authority()), body, limit)
+        call_json(&self.agent, "POST", &format!("https://{}{path}", self.authority), body, limit)
     }
 
     /// A checkout whose place in line is told at once rather than held until it changes.
     pub(crate) fn post_at_once<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize, limit: Duration) -> Result<T, CallError> {
         let body = serde_json::to_vec(body).map_err(|error| CallError::BadAnswer(error.to_string()))?;
-        let request = http::Request::post(format!("https://{}{path}", self.address.authority()))
+        let request = http::Request::post(format!("https://{}{path}", self.authority))
             .header("accept", "application/json")
             .header("content-type", "application/json")
             .header("prefer", "wait=0")
@@ -384,7 +406,7 @@ impl Session {
 
     /// `GET` of JSON.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
-        let url = format!("https://{}{path}", self.address.authority());
+        let url = format!("https://{}{path}", self.authority);
         let response = run_json(&self.agent, "GET", &url, None, Some(self.deadlines.call)).map_err(unreachable)?;
         read_answer(response)
     }

@@ -602,7 +602,9 @@ fn is_of_this_machine(address: SocketAddr) -> bool {
         (IpAddr::V6(_), SocketAddr::V6(_)) => address,
     };
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(to).and_then(|()| socket.local_addr())).is_ok_and(|from| from.ip() == to.ip())
+    UdpSocket::bind((any, 0))
+        .and_then(|socket| socket.connect(to).and_then(|()| socket.local_addr()))
+        .is_ok_and(|from| from.ip() == to.ip())
 }
 
 #[cfg(test)]
@@ -642,7 +644,9 @@ mod tests {
             assert_eq!(Target::this_machine(SocketAddr::from(([127, 0, 0, 1], port))), Err(NotAsked::Paper));
         }
         assert_eq!(Target::this_machine(SocketAddr::from(([127, 0, 0, 1], 0))), Err(NotAsked::PortZero));
-        for address in ["192.0.2.77:80", "255.255.255.255:80", "224.0.0.251:80", "[ff02::fb]:80", "[2001:db8::1]:80", "[::ffff:192.0.2.77]:80"] {
+        for address in
+            ["192.0.2.77:80", "255.255.255.255:80", "224.0.0.251:80", "[ff02::fb]:80", "[2001:db8::1]:80", "[::ffff:192.0.2.77]:80"]
+        {
             assert_eq!(address.parse().map(Target::this_machine), Ok(Err(NotAsked::NotThisMachine)), "{address}");
         }
         for address in ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80", "0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80"] {

@@ -207,7 +207,8 @@ fn a_listener_of_root_is_held_with_its_owner_hidden_for_an_ordinary_user() {
 
 #[test]
 fn the_unit_of_a_hidden_owner_is_told_where_the_kernel_tells_it() {
-    let root = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new).into_iter().find(|root| root.join("cgroup.controllers").exists());
+    let root =
+        ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new).into_iter().find(|root| root.join("cgroup.controllers").exists());
     if !is_root() {
         return;
     }
@@ -311,7 +312,8 @@ fn seen_by_nobody(port: u16) -> Value {
     command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]).args(copy.words()).env(ROLE, format!("list {port}"));
     let answer = command.output().unwrap();
     let text = String::from_utf8(answer.stdout).unwrap();
-    let json = text.lines().find(|line| line.starts_with('{')).unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&answer.stderr)));
+    let json =
+        text.lines().find(|line| line.starts_with('{')).unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&answer.stderr)));
     serde_json::from_str(json).unwrap()
 }
 

@@ -148,8 +148,11 @@ fn command(folder: &Path) -> (Vec<String>, bool) {
     let line = bounded(&folder.join("cmdline"), COMMAND_BYTES_MAX).unwrap_or_default();
     let mut cut = line.len() as u64 >= COMMAND_BYTES_MAX;
     let line = line.strip_suffix(b"\0").unwrap_or(&line);
-    let mut words: Vec<String> =
-        if line.is_empty() { Vec::new() } else { line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect() };
+    let mut words: Vec<String> = if line.is_empty() {
+        Vec::new()
+    } else {
+        line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    };
     cut |= words.len() > COMMAND_WORDS_MAX;
     words.truncate(COMMAND_WORDS_MAX);
     (words, cut)
