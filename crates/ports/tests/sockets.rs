@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Lines, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
 use serde_json::Value;
@@ -340,19 +340,20 @@ impl Copy {
     }
 }
 
-/// A program that runs until it is dropped.
-struct Running(Child);
+/// A program that runs until it is dropped, and what it says.
+struct Running(Child, Option<Lines<BufReader<ChildStdout>>>);
 
 impl Running {
     fn start(mut command: Command) -> Self {
-        Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
+        Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap(), None)
     }
 
     /// Starts a copy of this program that listens, and says where.
     fn listening(mut command: Command) -> (Self, u16) {
         let mut child = Self::start(std::mem::replace(command.env(ROLE, "listen"), Command::new("true")));
-        let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
-        let port = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("port ")?.parse().ok()).unwrap();
+        let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+        let port = lines.by_ref().map_while(Result::ok).find_map(|line| line.strip_prefix("port ")?.parse().ok()).unwrap();
+        child.1 = Some(lines);
         (child, port)
     }
 
