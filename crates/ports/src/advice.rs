@@ -235,7 +235,9 @@ pub fn advise(sockets: &[Socket], standing: Standing, facts: &Facts) -> Option<A
         Standing::Expected => (Action::Keep, "it is what belongs there"),
         Standing::Unknown if hidden => (Action::Look, "its owner is hidden from this user"),
         Standing::Unknown if outside => (Action::Restrict, "it can be reached from outside and nobody vouches for it"),
-        Standing::Unknown if perhaps => (Action::Restrict, "whether it can be reached from outside is not known, and nobody vouches for it"),
+        Standing::Unknown if perhaps => {
+            (Action::Restrict, "whether it can be reached from outside is not known, and nobody vouches for it")
+        }
         Standing::Unknown => (Action::Keep, "only programs of this machine can reach it"),
     };
     let mut steps = Vec::new();
@@ -377,7 +379,10 @@ fn ufw(kind: &str, port: u16, network: Option<&str>) -> Vec<Vec<String>> {
 fn firewalld(kind: &str, port: u16, network: Option<&str>) -> Vec<Vec<String>> {
     let rule = |family: &str, source: &str| format!("rule family=\"{family}\"{source} port port=\"{port}\" protocol=\"{kind}\" reject");
     let source = network.map(|network| format!(" source NOT address=\"{network}\"")).unwrap_or_default();
-    [rule("ipv4", &source), rule("ipv6", "")].iter().map(|rule| words(&["firewall-cmd", "--permanent", &format!("--add-rich-rule={rule}")])).collect()
+    [rule("ipv4", &source), rule("ipv6", "")]
+        .iter()
+        .map(|rule| words(&["firewall-cmd", "--permanent", &format!("--add-rich-rule={rule}")]))
+        .collect()
 }
 
 /// A table of its own, which drops before the others are asked: what they accept stays dropped, what they drop too.
@@ -440,7 +445,10 @@ fn close(socket: &Socket, facts: &Facts) -> Vec<Step> {
         Owner::Hidden { unit: Some(unit), .. } => close_unit(unit, None, facts).into_iter().collect(),
         Owner::Hidden { unit: None, .. } => Vec::new(),
         Owner::NoProcess => {
-            vec![step(None, Some("no process has it: stop what the kernel serves there, such as nfs-server.service or a WireGuard interface"))]
+            vec![step(
+                None,
+                Some("no process has it: stop what the kernel serves there, such as nfs-server.service or a WireGuard interface"),
+            )]
         }
         Owner::Processes { processes, .. } => {
             processes.iter().take(PROCESSES_MAX).flat_map(|process| close_process(process, socket, facts)).collect()
@@ -455,14 +463,18 @@ fn close_process(process: &Process, socket: &Socket, facts: &Facts) -> Vec<Step>
         note: note.map(str::to_owned),
     };
     if facts.system == System::Windows {
-        let service = ["powershell", "-NoProfile", "-Command", &format!("Get-CimInstance Win32_Service -Filter ProcessId={}", process.pid)].map(str::to_owned);
+        let service = ["powershell", "-NoProfile", "-Command", &format!("Get-CimInstance Win32_Service -Filter ProcessId={}", process.pid)]
+            .map(str::to_owned);
         let look = Step { action: Action::Look, command: Some(windows(service.to_vec())), note: None };
         let kill = words(&["taskkill", "/PID", &process.pid.to_string()]);
         return vec![look, close(kill, Some("if it is a service, `Stop-Service` and `Set-Service -StartupType Disabled` keep it stopped"))];
     }
     if is_docker_proxy(process) {
         let list = words(&["docker", "ps", "--filter", &format!("publish={}", socket.port)]);
-        return vec![close(with_rights(facts, list), Some("Docker publishes a container's port there: this names the container, `docker stop` stops it"))];
+        return vec![close(
+            with_rights(facts, list),
+            Some("Docker publishes a container's port there: this names the container, `docker stop` stops it"),
+        )];
     }
     if let Some(container) = &process.container {
         let id = container.id.as_str();
@@ -500,7 +512,11 @@ fn close_unit(unit: &Unit, process: Option<&Process>, facts: &Facts) -> Option<S
     let manages_others = ["user@", "session-", "docker.service", "containerd.service", "crio.service", "kubelet.service", "podman.service"];
     let whole_system = unit.name == "init.scope";
     let in_container = process.is_some_and(|process| process.container.is_some());
-    if !is_legal_unit(&unit.name) || whole_system || in_container || unit.manager == Manager::System && manages_others[..2].iter().any(|start| unit.name.starts_with(start)) {
+    if !is_legal_unit(&unit.name)
+        || whole_system
+        || in_container
+        || unit.manager == Manager::System && manages_others[..2].iter().any(|start| unit.name.starts_with(start))
+    {
         return None;
     }
     let verb: &[&str] = if unit.name.ends_with(".scope") { &["stop"] } else { &["disable", "--now"] };
@@ -511,10 +527,14 @@ fn close_unit(unit: &Unit, process: Option<&Process>, facts: &Facts) -> Option<S
         }
         Manager::User { uid } => {
             let machine = format!("--machine={uid}@.host");
-            (with_rights(facts, systemctl(&[&["--user", machine.as_str()], verb].concat(), std::slice::from_ref(&unit.name))), Some("a unit of that user's own"))
+            (
+                with_rights(facts, systemctl(&[&["--user", machine.as_str()], verb].concat(), std::slice::from_ref(&unit.name))),
+                Some("a unit of that user's own"),
+            )
         }
     };
-    let note = if manages_others.contains(&unit.name.as_str()) { Some("it runs all containers of this machine: they stop too") } else { note };
+    let note =
+        if manages_others.contains(&unit.name.as_str()) { Some("it runs all containers of this machine: they stop too") } else { note };
     let note = warning(&unit.name).or(note).map(str::to_owned);
     Some(Step { action: Action::Close, command: Some(suggestion(vec![words])), note })
 }
@@ -529,7 +549,9 @@ fn is_docker_proxy(process: &Process) -> bool {
 
 /// The characters that systemd permits (systemd.unit(5)). `systemctl` takes others for patterns.
 fn is_legal_unit(name: &str) -> bool {
-    name.len() <= UNIT_BYTES_MAX && name.contains('.') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte))
+    name.len() <= UNIT_BYTES_MAX
+        && name.contains('.')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte))
 }
 
 fn systemctl(verb: &[&str], units: &[String]) -> Vec<String> {
@@ -568,7 +590,8 @@ fn suggestion_for(commands: Vec<Vec<String>>, between: &str) -> Suggestion {
 
 /// For `cmd` and PowerShell alike: double quotes around a word with spaces. Every word of these is ours, or a number.
 fn windows(command: Vec<String>) -> Suggestion {
-    let text = command.iter().map(|word| if word.contains(' ') { format!("\"{word}\"") } else { word.clone() }).collect::<Vec<_>>().join(" ");
+    let text =
+        command.iter().map(|word| if word.contains(' ') { format!("\"{word}\"") } else { word.clone() }).collect::<Vec<_>>().join(" ");
     Suggestion { text, commands: vec![command] }
 }
 

@@ -31,7 +31,7 @@ mod certificate;
 
 pub use certificate::Certificate;
 
-/// How long one port may take in all.
+/// How long one port may take in all, but for what the kernel's timers round up.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_millis(800);
 /// How long a connection may take.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_millis(250);
@@ -223,7 +223,7 @@ pub enum TlsVersion {
     Unknown,
 }
 
-/// Asks. The answer is there after [`ANSWER_TIME_MAX`] at the latest.
+/// Asks. The answer is there after [`ANSWER_TIME_MAX`] at the latest, whatever the other end does.
 #[must_use]
 pub fn ask(target: Target) -> Answer {
     let started = Instant::now();
@@ -572,10 +572,10 @@ fn with_loopback(address: IpAddr) -> IpAddr {
 /// A link-local address says nothing without its interface.
 fn with_scope(socket: &Socket) -> SocketAddr {
     let mut address = socket.endpoint();
-    if let SocketAddr::V6(v6) = &mut address {
-        if v6.ip().is_unicast_link_local() {
-            v6.set_scope_id(link_local_scope(*v6.ip()));
-        }
+    if let SocketAddr::V6(v6) = &mut address
+        && v6.ip().is_unicast_link_local()
+    {
+        v6.set_scope_id(link_local_scope(*v6.ip()));
     }
     address
 }
@@ -602,7 +602,9 @@ fn is_of_this_machine(address: SocketAddr) -> bool {
         (IpAddr::V6(_), SocketAddr::V6(_)) => address,
     };
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(to).and_then(|()| socket.local_addr())).is_ok_and(|from| from.ip() == to.ip())
+    UdpSocket::bind((any, 0))
+        .and_then(|socket| socket.connect(to).and_then(|()| socket.local_addr()))
+        .is_ok_and(|from| from.ip() == to.ip())
 }
 
 #[cfg(test)]
@@ -642,7 +644,9 @@ mod tests {
             assert_eq!(Target::this_machine(SocketAddr::from(([127, 0, 0, 1], port))), Err(NotAsked::Paper));
         }
         assert_eq!(Target::this_machine(SocketAddr::from(([127, 0, 0, 1], 0))), Err(NotAsked::PortZero));
-        for address in ["192.0.2.77:80", "255.255.255.255:80", "224.0.0.251:80", "[ff02::fb]:80", "[2001:db8::1]:80", "[::ffff:192.0.2.77]:80"] {
+        for address in
+            ["192.0.2.77:80", "255.255.255.255:80", "224.0.0.251:80", "[ff02::fb]:80", "[2001:db8::1]:80", "[::ffff:192.0.2.77]:80"]
+        {
             assert_eq!(address.parse().map(Target::this_machine), Ok(Err(NotAsked::NotThisMachine)), "{address}");
         }
         for address in ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80", "0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80"] {

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use triquest_ports::{
     advice::{Action, Advice, Facts, Firewall, Network, Standing, Step, System, advise, quoted},
     sockets::{
-        Container, Executable, Hiding, Manager, Namespace, Owner, Process, Protocol, Reach, Runtime, Socket, SocketUnit, TakesIpv4, Unit, User,
+        Container, Executable, Hiding, Manager, Namespace, Owner, Process, Protocol, Reach, Runtime, Socket, SocketUnit, TakesIpv4, Unit,
+        User,
     },
 };
 
@@ -47,7 +48,8 @@ fn parsed(text: &str) -> Vec<Vec<String>> {
     let checked = shell(&["-n"], text);
     assert!(checked.status.success(), "{text:?}: {}", String::from_utf8_lossy(&checked.stderr));
     // `show` ends each word with a group separator and each command with a record separator, which no name of these tests holds.
-    let script = format!("show() {{ for word; do printf '%s\\035' \"$word\"; done; printf '\\036'; }}\nshow {}", text.replace(" && ", " && show "));
+    let script =
+        format!("show() {{ for word; do printf '%s\\035' \"$word\"; done; printf '\\036'; }}\nshow {}", text.replace(" && ", " && show "));
     let shown = shell(&[], &script);
     assert!(shown.status.success(), "{text:?}: {}", String::from_utf8_lossy(&shown.stderr));
     let shown = String::from_utf8(shown.stdout).unwrap();
@@ -114,7 +116,13 @@ fn socket(owner: Owner) -> Socket {
 }
 
 fn lines(advice: &Advice, action: Action) -> Vec<&str> {
-    advice.steps.iter().filter(|step| step.action == action).filter_map(|step| step.command.as_ref()).map(|command| command.text.as_str()).collect()
+    advice
+        .steps
+        .iter()
+        .filter(|step| step.action == action)
+        .filter_map(|step| step.command.as_ref())
+        .map(|command| command.text.as_str())
+        .collect()
 }
 
 fn closing(process: Process) -> Vec<String> {
@@ -185,7 +193,8 @@ fn a_socket_unit_is_closed_with_what_it_starts() {
 
 #[test]
 fn a_container_is_stopped_by_what_runs_it() {
-    let with = |runtime, kubernetes| closing(Process { container: Some(Container { runtime, id: "0a1b".into(), kubernetes }), ..process() });
+    let with =
+        |runtime, kubernetes| closing(Process { container: Some(Container { runtime, id: "0a1b".into(), kubernetes }), ..process() });
     assert_eq!(with(Runtime::Docker, false), ["sudo docker stop 0a1b"]);
     assert_eq!(with(Runtime::Podman, false), ["sudo podman stop 0a1b"]);
     assert_eq!(with(Runtime::Containerd, true), ["sudo crictl stop 0a1b"]);
@@ -261,7 +270,9 @@ fn each_firewall_has_its_own_line() {
     let windows = advise(&[tcp], Standing::Expected, &Facts { system: System::Windows, ..facts() }).unwrap();
     assert_eq!(
         lines(&windows, Action::Restrict),
-        ["netsh advfirewall firewall add rule name=tcp-1588-from-own-network dir=in action=allow protocol=tcp localport=1588 remoteip=10.1.0.0/16"]
+        [
+            "netsh advfirewall firewall add rule name=tcp-1588-from-own-network dir=in action=allow protocol=tcp localport=1588 remoteip=10.1.0.0/16"
+        ]
     );
     assert_eq!(lines(&windows, Action::Close), ["taskkill /PID 812"]);
 }

@@ -136,7 +136,11 @@ mod tests {
         let ssh = Some(("ssh.service", Manager::System, Some("system.slice")));
         check("0::/system.slice/ssh.service\n", ssh, None);
         check("12:pids:/system.slice/ssh.service\n1:name=systemd:/system.slice/ssh.service\n0::/\n", ssh, None);
-        check("0::/system.slice/system-getty.slice/getty@tty1.service", Some(("getty@tty1.service", Manager::System, Some("system-getty.slice"))), None);
+        check(
+            "0::/system.slice/system-getty.slice/getty@tty1.service",
+            Some(("getty@tty1.service", Manager::System, Some("system-getty.slice"))),
+            None,
+        );
         check("0::/init.scope\n", Some(("init.scope", Manager::System, None)), None);
         check("0::/system.slice/_cgroup.service", Some(("cgroup.service", Manager::System, Some("system.slice"))), None);
         check("0::/system.slice/docker.service/supervisor", Some(("docker.service", Manager::System, Some("system.slice"))), None);
@@ -156,7 +160,11 @@ mod tests {
     #[test]
     fn containers_of_every_runtime_are_named() {
         let scope = format!("docker-{ID}.scope");
-        check(&format!("0::/system.slice/{scope}"), Some((&scope, Manager::System, Some("system.slice"))), Some((Runtime::Docker, ID, false)));
+        check(
+            &format!("0::/system.slice/{scope}"),
+            Some((&scope, Manager::System, Some("system.slice"))),
+            Some((Runtime::Docker, ID, false)),
+        );
         check(&format!("4:memory:/docker/{ID}\n0::/\n"), None, Some((Runtime::Docker, ID, false)));
         let scope = format!("libpod-{ID}.scope");
         check(

@@ -28,7 +28,8 @@ pub(super) fn owners(files: &[PathBuf], limit: Duration) -> HashMap<PathBuf, Pac
     }
     for manager in managers {
         // A second manager is asked only about what the first one does not have: rpm on Debian is a tool, not the system's.
-        let open: Vec<&PathBuf> = files.iter().filter(|file| matches!(answers.get(*file), None | Some(Package::NoPackage { .. }))).collect();
+        let open: Vec<&PathBuf> =
+            files.iter().filter(|file| matches!(answers.get(*file), None | Some(Package::NoPackage { .. }))).collect();
         for (file, answer) in manager.ask(&open, deadline) {
             match (answers.get(&file), &answer) {
                 (Some(Package::NoPackage { .. }), Package::NoPackage { .. } | Package::Unknown { .. }) => {}
@@ -150,10 +151,10 @@ fn with_and_without_usr(file: &Path) -> Vec<PathBuf> {
         if moved(inner) {
             paths.push(Path::new("/").join(inner));
         }
-    } else if let Ok(inner) = file.strip_prefix("/") {
-        if moved(inner) {
-            paths.push(Path::new("/usr").join(inner));
-        }
+    } else if let Ok(inner) = file.strip_prefix("/")
+        && moved(inner)
+    {
+        paths.push(Path::new("/usr").join(inner));
     }
     paths
 }

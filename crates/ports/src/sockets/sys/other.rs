@@ -1,9 +1,7 @@
 //! Other systems than Linux, through the crate `listeners`. Compiled, and **untested**: it tells process, address and protocol, and drops a socket
 //! whose owner it cannot see, so each answer has a gap that says so.
 
-use super::super::{
-    Ask, Error, Executable, Gap, Hiding, Listening, Namespace, Owner, Process, Protocol, Reach, Socket, TakesIpv4,
-};
+use super::super::{Ask, Error, Executable, Gap, Hiding, Listening, Namespace, Owner, Process, Protocol, Reach, Socket, TakesIpv4};
 use std::sync::Arc;
 
 pub(in super::super) fn listening(port: Option<u16>, _ask: Ask) -> Result<Listening, Error> {

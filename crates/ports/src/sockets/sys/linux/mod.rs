@@ -11,8 +11,8 @@ use std::{
 
 use self::{diag::Extra, processes::Facts};
 use super::super::{
-    AcceptQueue, Ask, Error, Executable, Gap, Hiding, Listening, Namespace, Owner, PACKAGES_MAX, PACKAGES_TIME_MAX, Package, Process, Protocol,
-    Reach, Socket, TABLE_BYTES_MAX, TakesIpv4, Unit, User, cgroup, package, systemd, table,
+    AcceptQueue, Ask, Error, Executable, Gap, Hiding, Listening, Namespace, Owner, PACKAGES_MAX, PACKAGES_TIME_MAX, Package, Process,
+    Protocol, Reach, Socket, TABLE_BYTES_MAX, TakesIpv4, Unit, User, cgroup, package, systemd, table,
 };
 
 mod diag;
@@ -238,12 +238,15 @@ fn add_hidden_units(sockets: &mut [Socket], hidden_in: &HashMap<usize, u64>) {
 }
 
 fn units_of_groups(wanted: &HashSet<u64>) -> HashMap<u64, Unit> {
-    let Some(root) = CONTROL_GROUPS.iter().map(Path::new).find(|root| root.join("cgroup.controllers").exists()) else { return HashMap::new() };
+    let Some(root) = CONTROL_GROUPS.iter().map(Path::new).find(|root| root.join("cgroup.controllers").exists()) else {
+        return HashMap::new();
+    };
     let mut units = HashMap::new();
     let mut open = vec![root.to_owned()];
     let mut looked_at = 0;
     while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        {
             looked_at += 1;
             if looked_at > CONTROL_GROUPS_MAX {
                 return units;

@@ -45,10 +45,9 @@ pub(super) fn holders(pids: &[u32], wanted: &HashSet<u64>) -> Holders {
         return holders;
     }
     for pid in pids {
-        match sockets_of(*pid, wanted, &mut holders.of) {
-            Err(Errno::ACCESS | Errno::PERM) => holders.hidden += 1,
-            // It ended meanwhile.
-            Ok(()) | Err(_) => {}
+        // Any other failure is a process that ended meanwhile.
+        if let Err(Errno::ACCESS | Errno::PERM) = sockets_of(*pid, wanted, &mut holders.of) {
+            holders.hidden += 1;
         }
     }
     holders
@@ -148,8 +147,11 @@ fn command(folder: &Path) -> (Vec<String>, bool) {
     let line = bounded(&folder.join("cmdline"), COMMAND_BYTES_MAX).unwrap_or_default();
     let mut cut = line.len() as u64 >= COMMAND_BYTES_MAX;
     let line = line.strip_suffix(b"\0").unwrap_or(&line);
-    let mut words: Vec<String> =
-        if line.is_empty() { Vec::new() } else { line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect() };
+    let mut words: Vec<String> = if line.is_empty() {
+        Vec::new()
+    } else {
+        line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    };
     cut |= words.len() > COMMAND_WORDS_MAX;
     words.truncate(COMMAND_WORDS_MAX);
     (words, cut)
@@ -168,7 +170,7 @@ fn since(stat: &str, boot: u64) -> Option<u64> {
 }
 
 fn text(path: &Path) -> Option<String> {
-    bounded(path, SMALL_BYTES_MAX).ok().map(|bytes| lossy(bytes))
+    bounded(path, SMALL_BYTES_MAX).ok().map(lossy)
 }
 
 fn lossy(bytes: Vec<u8>) -> String {
