@@ -49,6 +49,9 @@ _triquest__lm() {
             triquest__lm,man)
                 cmd="triquest__lm__subcmd__man"
                 ;;
+            triquest__lm,port)
+                cmd="triquest__lm__subcmd__port"
+                ;;
             triquest__lm,quickstart)
                 cmd="triquest__lm__subcmd__quickstart"
                 ;;
@@ -123,6 +126,9 @@ _triquest__lm() {
                 ;;
             triquest__lm__subcmd__help,man)
                 cmd="triquest__lm__subcmd__help__subcmd__man"
+                ;;
+            triquest__lm__subcmd__help,port)
+                cmd="triquest__lm__subcmd__help__subcmd__port"
                 ;;
             triquest__lm__subcmd__help,quickstart)
                 cmd="triquest__lm__subcmd__help__subcmd__quickstart"
@@ -359,7 +365,7 @@ _triquest__lm() {
 
     case "${cmd}" in
         triquest__lm)
-            opts="-h -V --color --help --version backup checkout clock completions doctor events find journal license man quickstart quickstart-client reclaim release restore run serve server status vendor help"
+            opts="-h -V --color --help --version backup checkout clock completions doctor events find journal license man port quickstart quickstart-client reclaim release restore run serve server status vendor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -663,7 +669,7 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__help)
-            opts="backup checkout clock completions doctor events find journal license man quickstart quickstart-client reclaim release restore run serve server status vendor help"
+            opts="backup checkout clock completions doctor events find journal license man port quickstart quickstart-client reclaim release restore run serve server status vendor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1013,6 +1019,20 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__help__subcmd__man)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__help__subcmd__port)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1941,6 +1961,48 @@ _triquest__lm() {
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "always auto never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__port)
+            opts="-h --all --host --no-probe --verifier-key --server-key --json --watch --update --although-older --feedback --data --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --verifier-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --server-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --watch)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --update)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --data)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "always auto never" -- "${cur}"))
                     return 0

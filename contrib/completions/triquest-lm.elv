@@ -33,6 +33,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand journal 'Check, save and restore what the server keeps'
             cand license 'Make, check, install and list licenses'
             cand man 'Write the manual pages into a folder'
+            cand port 'Tell what is on a port: registered for, listening here, genuine, what to do'
             cand quickstart 'Show the whole job on this machine: vendor, license, server, three clients'
             cand quickstart-client '`quickstart-client`: one of the three programs that want a seat. Obeys lines on its standard input, reports in JSON on its standard output'
             cand reclaim 'Take a lease back from its holder'
@@ -328,6 +329,22 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
+        &'triquest-lm;port'= {
+            cand --host 'Ask this host instead of this machine; its sockets cannot be seen from here'
+            cand --verifier-key 'The vendor''s verifier keys, several with commas: a server that their licenses list is known [env: TRIQUEST_LM_VERIFIER_KEY]'
+            cand --server-key 'A server key that is known to be good, as `server id` prints it; may be repeated'
+            cand --watch 'Look again and again, every so many seconds, until Ctrl-C'
+            cand --update 'Take IANA''s current registry (XML or CSV, as published) and say what changed'
+            cand --data 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]'
+            cand --color 'When to colour the output'
+            cand --all 'Every listener of this machine'
+            cand --no-probe 'Look only: ask nothing of what listens'
+            cand --json 'As JSON, for monitoring'
+            cand --although-older 'With --update: take it although it is older than the one that is built in'
+            cand --feedback 'How often the pages of this machine''s server were found helpful'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
         &'triquest-lm;quickstart'= {
             cand --listen 'Where to listen; port 0 takes any free one'
             cand --dir 'The folder for everything it makes'
@@ -499,6 +516,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand journal 'Check, save and restore what the server keeps'
             cand license 'Make, check, install and list licenses'
             cand man 'Write the manual pages into a folder'
+            cand port 'Tell what is on a port: registered for, listening here, genuine, what to do'
             cand quickstart 'Show the whole job on this machine: vendor, license, server, three clients'
             cand quickstart-client '`quickstart-client`: one of the three programs that want a seat. Obeys lines on its standard input, reports in JSON on its standard output'
             cand reclaim 'Take a lease back from its holder'
@@ -572,6 +590,8 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
         &'triquest-lm;help;license;request'= {
         }
         &'triquest-lm;help;man'= {
+        }
+        &'triquest-lm;help;port'= {
         }
         &'triquest-lm;help;quickstart'= {
         }

@@ -36,6 +36,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('journal', 'journal', [CompletionResultType]::ParameterValue, 'Check, save and restore what the server keeps')
             [CompletionResult]::new('license', 'license', [CompletionResultType]::ParameterValue, 'Make, check, install and list licenses')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Write the manual pages into a folder')
+            [CompletionResult]::new('port', 'port', [CompletionResultType]::ParameterValue, 'Tell what is on a port: registered for, listening here, genuine, what to do')
             [CompletionResult]::new('quickstart', 'quickstart', [CompletionResultType]::ParameterValue, 'Show the whole job on this machine: vendor, license, server, three clients')
             [CompletionResult]::new('quickstart-client', 'quickstart-client', [CompletionResultType]::ParameterValue, '`quickstart-client`: one of the three programs that want a seat. Obeys lines on its standard input, reports in JSON on its standard output')
             [CompletionResult]::new('reclaim', 'reclaim', [CompletionResultType]::ParameterValue, 'Take a lease back from its holder')
@@ -376,6 +377,23 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
+        'triquest-lm;port' {
+            [CompletionResult]::new('--host', '--host', [CompletionResultType]::ParameterName, 'Ask this host instead of this machine; its sockets cannot be seen from here')
+            [CompletionResult]::new('--verifier-key', '--verifier-key', [CompletionResultType]::ParameterName, 'The vendor''s verifier keys, several with commas: a server that their licenses list is known [env: TRIQUEST_LM_VERIFIER_KEY]')
+            [CompletionResult]::new('--server-key', '--server-key', [CompletionResultType]::ParameterName, 'A server key that is known to be good, as `server id` prints it; may be repeated')
+            [CompletionResult]::new('--watch', '--watch', [CompletionResultType]::ParameterName, 'Look again and again, every so many seconds, until Ctrl-C')
+            [CompletionResult]::new('--update', '--update', [CompletionResultType]::ParameterName, 'Take IANA''s current registry (XML or CSV, as published) and say what changed')
+            [CompletionResult]::new('--data', '--data', [CompletionResultType]::ParameterName, 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
+            [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'Every listener of this machine')
+            [CompletionResult]::new('--no-probe', '--no-probe', [CompletionResultType]::ParameterName, 'Look only: ask nothing of what listens')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'As JSON, for monitoring')
+            [CompletionResult]::new('--although-older', '--although-older', [CompletionResultType]::ParameterName, 'With --update: take it although it is older than the one that is built in')
+            [CompletionResult]::new('--feedback', '--feedback', [CompletionResultType]::ParameterName, 'How often the pages of this machine''s server were found helpful')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
         'triquest-lm;quickstart' {
             [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Where to listen; port 0 takes any free one')
             [CompletionResult]::new('--dir', '--dir', [CompletionResultType]::ParameterName, 'The folder for everything it makes')
@@ -573,6 +591,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('journal', 'journal', [CompletionResultType]::ParameterValue, 'Check, save and restore what the server keeps')
             [CompletionResult]::new('license', 'license', [CompletionResultType]::ParameterValue, 'Make, check, install and list licenses')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Write the manual pages into a folder')
+            [CompletionResult]::new('port', 'port', [CompletionResultType]::ParameterValue, 'Tell what is on a port: registered for, listening here, genuine, what to do')
             [CompletionResult]::new('quickstart', 'quickstart', [CompletionResultType]::ParameterValue, 'Show the whole job on this machine: vendor, license, server, three clients')
             [CompletionResult]::new('quickstart-client', 'quickstart-client', [CompletionResultType]::ParameterValue, '`quickstart-client`: one of the three programs that want a seat. Obeys lines on its standard input, reports in JSON on its standard output')
             [CompletionResult]::new('reclaim', 'reclaim', [CompletionResultType]::ParameterValue, 'Take a lease back from its holder')
@@ -670,6 +689,9 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             break
         }
         'triquest-lm;help;man' {
+            break
+        }
+        'triquest-lm;help;port' {
             break
         }
         'triquest-lm;help;quickstart' {

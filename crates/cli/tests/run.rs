@@ -8,7 +8,7 @@ use std::{
     io::{BufRead, BufReader},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
-    process::{Child, Command},
+    process::Command,
 };
 
 use support::{Call, Folder, Running, Server, first_line_of, rest, serving, sign, triquest, until, vendor, wait};

@@ -31,7 +31,7 @@ mod certificate;
 
 pub use certificate::Certificate;
 
-/// How long one port may take in all.
+/// How long one port may take in all, but for what the kernel's timers round up.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_millis(800);
 /// How long a connection may take.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_millis(250);
@@ -223,7 +223,7 @@ pub enum TlsVersion {
     Unknown,
 }
 
-/// Asks. The answer is there after [`ANSWER_TIME_MAX`] at the latest.
+/// Asks. The answer is there after [`ANSWER_TIME_MAX`] at the latest, whatever the other end does.
 #[must_use]
 pub fn ask(target: Target) -> Answer {
     let started = Instant::now();
@@ -572,10 +572,10 @@ fn with_loopback(address: IpAddr) -> IpAddr {
 /// A link-local address says nothing without its interface.
 fn with_scope(socket: &Socket) -> SocketAddr {
     let mut address = socket.endpoint();
-    if let SocketAddr::V6(v6) = &mut address {
-        if v6.ip().is_unicast_link_local() {
-            v6.set_scope_id(link_local_scope(*v6.ip()));
-        }
+    if let SocketAddr::V6(v6) = &mut address
+        && v6.ip().is_unicast_link_local()
+    {
+        v6.set_scope_id(link_local_scope(*v6.ip()));
     }
     address
 }

@@ -54,7 +54,7 @@ pub const USER_NAMES_TIME_MAX: Duration = Duration::from_millis(500);
 /// No table of sockets could be read at all: then nothing is known, and nothing may be called free.
 pub fn listening(port: Option<u16>, ask: Ask) -> Result<Listening, Error> {
     let mut found = sys::listening(port, ask)?;
-    found.sockets.sort_by(|a, b| a.order().cmp(&b.order()));
+    found.sockets.sort_by_key(Socket::order);
     Ok(found)
 }
 

@@ -151,10 +151,10 @@ fn with_and_without_usr(file: &Path) -> Vec<PathBuf> {
         if moved(inner) {
             paths.push(Path::new("/").join(inner));
         }
-    } else if let Ok(inner) = file.strip_prefix("/") {
-        if moved(inner) {
-            paths.push(Path::new("/usr").join(inner));
-        }
+    } else if let Ok(inner) = file.strip_prefix("/")
+        && moved(inner)
+    {
+        paths.push(Path::new("/usr").join(inner));
     }
     paths
 }

@@ -45,10 +45,9 @@ pub(super) fn holders(pids: &[u32], wanted: &HashSet<u64>) -> Holders {
         return holders;
     }
     for pid in pids {
-        match sockets_of(*pid, wanted, &mut holders.of) {
-            Err(Errno::ACCESS | Errno::PERM) => holders.hidden += 1,
-            // It ended meanwhile.
-            Ok(()) | Err(_) => {}
+        // Any other failure is a process that ended meanwhile.
+        if let Err(Errno::ACCESS | Errno::PERM) = sockets_of(*pid, wanted, &mut holders.of) {
+            holders.hidden += 1;
         }
     }
     holders
@@ -171,7 +170,7 @@ fn since(stat: &str, boot: u64) -> Option<u64> {
 }
 
 fn text(path: &Path) -> Option<String> {
-    bounded(path, SMALL_BYTES_MAX).ok().map(|bytes| lossy(bytes))
+    bounded(path, SMALL_BYTES_MAX).ok().map(lossy)
 }
 
 fn lossy(bytes: Vec<u8>) -> String {
