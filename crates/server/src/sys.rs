@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use triquest_ports::sockets::{self, Ask, Protocol};
+
 /// This machine's name.
 #[must_use]
 pub fn host_name() -> String {
@@ -158,41 +160,34 @@ impl std::fmt::Display for PortHolder {
     }
 }
 
-/// Looks up who listens on this TCP port, in the kernel's tables.
+/// Looks up who listens on this TCP port.
 #[must_use]
 pub fn port_holder(port: u16) -> Option<PortHolder> {
-    /// As the kernel counts the states of a socket (include/net/tcp_states.h).
-    const LISTEN: &str = "0A";
-    holder_in(["/proc/net/tcp", "/proc/net/tcp6"], port, Some(LISTEN))
+    holder(port, Protocol::Tcp)
 }
 
-/// Looks up who has this UDP port, in the kernel's tables. There is no listening over UDP: who is bound has it.
+/// Looks up who has this UDP port.
 #[must_use]
 pub fn udp_port_holder(port: u16) -> Option<PortHolder> {
-    holder_in(["/proc/net/udp", "/proc/net/udp6"], port, None)
+    holder(port, Protocol::Udp)
 }
 
-fn holder_in(tables: [&str; 2], port: u16, state: Option<&str>) -> Option<PortHolder> {
-    let (uid, inode) = tables.iter().find_map(|table| socket_in(&std::fs::read_to_string(table).ok()?, port, state))?;
-    let user = user_name(uid);
-    let wanted = format!("socket:[{inode}]");
-    for process in std::fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else { continue };
-        let holds = files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target == Path::new(&wanted)));
-        if holds {
-            let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-            return Some(PortHolder { pid: Some(pid), command: command_line(&line), user });
-        }
-    }
-    Some(PortHolder { pid: None, command: String::new(), user })
+/// A socket of another network namespace takes no port away from this one.
+fn holder(port: u16, protocol: Protocol) -> Option<PortHolder> {
+    let ask = Ask { other_namespaces: false, packages: false, socket_units: false };
+    let listening = sockets::listening(Some(port), ask).ok()?;
+    let socket = listening.sockets.iter().find(|socket| socket.protocol == protocol)?;
+    let user = socket.user.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+    Some(match socket.processes().first() {
+        Some(process) => PortHolder { pid: Some(process.pid), command: command_line(&process.command, &process.name), user },
+        None => PortHolder { pid: None, command: String::new(), user },
+    })
 }
 
 /// Program's name and its first words, bounded, control characters made visible.
-fn command_line(bytes: &[u8]) -> String {
-    let mut words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(|word| String::from_utf8_lossy(word).into_owned());
-    let program = words.next().unwrap_or_default();
-    let program = program.rsplit('/').next().unwrap_or_default().to_owned();
+fn command_line(words: &[String], name: &str) -> String {
+    let mut words = words.iter().map(String::as_str);
+    let program = words.next().map_or(name, |program| program.rsplit('/').next().unwrap_or_default());
     let text = std::iter::once(program).chain(words.take(3)).collect::<Vec<_>>().join(" ");
     visible(&text).chars().take(80).collect()
 }
@@ -203,17 +198,6 @@ pub fn visible(text: &str) -> String {
     let hidden =
         |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     text.chars().flat_map(|c| if hidden(c) { c.escape_unicode().collect::<Vec<_>>() } else { vec![c] }).collect()
-}
-
-/// The owner and the inode of the socket on this port, in this state or in any, in the text of /proc/net/tcp or its like.
-fn socket_in(table: &str, port: u16, state: Option<&str>) -> Option<(u32, u64)> {
-    table.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let local = fields.get(1)?.rsplit(':').next()?;
-        let wanted = state.is_none_or(|state| fields.get(3) == Some(&state));
-        (wanted && u16::from_str_radix(local, 16).ok()? == port).then_some(())?;
-        Some((fields.get(7)?.parse().ok()?, fields.get(9)?.parse().ok()?))
-    })
 }
 
 /// The line that opens a port in this system's firewall.
@@ -298,18 +282,8 @@ mod tests {
     }
 
     #[test]
-    fn only_a_listening_socket_counts_as_the_holder() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
-            0: 0100007F:0634 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  7 0 111 1 0 20\n\
-            1: 00000000:0634 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 222 1 0 20\n";
-        assert_eq!(socket_in(table, 1588, Some("0A")), Some((1000, 222)));
-        assert_eq!(socket_in(table, 1588, None), Some((7, 111)), "over UDP any is bound");
-        assert_eq!(socket_in(table, 1589, Some("0A")), None);
-    }
-
-    #[test]
     fn a_hostile_command_line_prints_harmlessly() {
-        let shown = command_line(b"/tmp/evil\x1b]0;x\x07\0a\nb\0\xe2\x80\xaec");
+        let shown = command_line(&["/tmp/evil\u{1b}]0;x\u{7}", "a\nb", "\u{202e}c"].map(str::to_owned), "evil");
         assert!(!shown.chars().any(char::is_control), "{shown}");
         assert!(!shown.contains('\u{202e}'), "{shown}");
     }
