@@ -302,6 +302,13 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    /// Closing alone would do, if no child process had the file for the moment between its fork and its exec: until then the lock would stand.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
 /// Reads the mark of a directory without taking its lock.
 pub(crate) fn read_mark(dir: &Path) -> Option<Mark> {
     let fd = rustix::fs::open(dir.join(LOCK_FILE), OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok()?;

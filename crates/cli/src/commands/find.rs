@@ -384,20 +384,10 @@ impl Server {
             parts.collect::<BTreeSet<_>>().into_iter().collect()
         };
         let best = proofs.iter().find(|proof| matches!(proof.verdict, Verdict::KnownKey(_))).unwrap_or(&first);
-        let (verdict, known_by, known_since, detail) = match &best.verdict {
-            Verdict::KnownKey(KnownBy::License) => ("known_key", Some("license"), None, None),
-            Verdict::KnownKey(KnownBy::Name) => ("known_key", Some("name"), None, None),
-            Verdict::KnownKey(KnownBy::Pin(pin)) => ("known_key", Some("pin"), Some(day_of(pin.first_seen_s)), None),
-            Verdict::UnknownKey => ("unknown_key", None, None, None),
-            Verdict::Other(what) => ("other", None, None, Some(what.clone())),
-            Verdict::Silent(why) => ("silent", None, None, Some(why.clone())),
-        };
+        let Told { verdict, known_by, known_since, detail } = Told::of(&best.verdict);
         let licensed = best.proved.as_ref().and_then(|proved| proved.licenses.first());
-        let instances: BTreeSet<String> = proofs
-            .iter()
-            .filter_map(|proof| proof.proved.as_ref())
-            .map(|proved| proved.instance[..8].iter().map(|byte| format!("{byte:02x}")).collect())
-            .collect();
+        let instances: BTreeSet<String> =
+            proofs.iter().filter_map(|proof| proof.proved.as_ref()).map(|proved| short_instance(&proved.instance)).collect();
         Self {
             addresses: proofs.iter().map(|proof| proof.address.to_string()).collect(),
             names: of_all(|candidate| &candidate.names).into_iter().chain(best.name().map(str::to_owned)).collect(),
@@ -490,21 +480,52 @@ fn tell(terminal: &Terminal, server: &Server) {
     }
 }
 
+/// A verdict in the words of tables and JSON.
+pub(crate) struct Told {
+    /// `known_key`, `unknown_key`, `other` or `silent`.
+    pub(crate) verdict: &'static str,
+    /// `license`, `name` or `pin`.
+    pub(crate) known_by: Option<&'static str>,
+    /// When a pinned key was first seen.
+    pub(crate) known_since: Option<String>,
+    /// What else answers, or why nothing does.
+    pub(crate) detail: Option<String>,
+}
+
+impl Told {
+    pub(crate) fn of(verdict: &Verdict) -> Self {
+        let (verdict, known_by, known_since, detail) = match verdict {
+            Verdict::KnownKey(KnownBy::License) => ("known_key", Some("license"), None, None),
+            Verdict::KnownKey(KnownBy::Name) => ("known_key", Some("name"), None, None),
+            Verdict::KnownKey(KnownBy::Pin(pin)) => ("known_key", Some("pin"), Some(day_of(pin.first_seen_s)), None),
+            Verdict::UnknownKey => ("unknown_key", None, None, None),
+            Verdict::Other(what) => ("other", None, None, Some(what.clone())),
+            Verdict::Silent(why) => ("silent", None, None, Some(why.clone())),
+        };
+        Self { verdict, known_by, known_since, detail }
+    }
+}
+
+/// The first bytes of an instance, enough to tell two apart.
+pub(crate) fn short_instance(instance: &[u8; 32]) -> String {
+    instance[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Does one thing with each, at most so many at once; results in the order in which they were ready.
+pub(crate) fn each_of<T: Send, R: Send>(things: Vec<T>, at_once: usize, does: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let count = things.len().min(at_once);
+    let waiting = Mutex::new(things.into_iter());
+    let next = || waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+    let work = || std::iter::from_fn(|| next().map(&does)).collect::<Vec<R>>();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a probe ends with an answer, not with a panic")).collect()
+    })
+}
+
 /// Every address, some at a time.
 fn prove_all(addresses: Vec<SocketAddr>, known: &Known<'_>) -> Vec<Proof> {
-    let waiting = Mutex::new(addresses.into_iter());
-    let next = || waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
-    let prove = || {
-        let mut proofs = Vec::new();
-        while let Some(address) = next() {
-            proofs.push(identity::prove(address, known, identity::patience(address)));
-        }
-        proofs
-    };
-    let mut proofs: Vec<Proof> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..AT_ONCE_MAX).map(|_| scope.spawn(prove)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("a proof ends with a verdict, not with a panic")).collect()
-    });
+    let mut proofs = each_of(addresses, AT_ONCE_MAX, |address| identity::prove(address, known, identity::patience(address)));
     proofs.sort_by_key(|proof| proof.address);
     proofs
 }

@@ -1,10 +1,10 @@
 //! Our own probe of what listens: is it a TriQuest LM server and which, or what it says of itself.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Mutex, thread, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use serde::Serialize;
 use triquest_client::{
-    identity::{self, KnownBy, Proof, Verdict},
+    identity::{self, Proof},
     pins::Noted,
 };
 use triquest_ports::{
@@ -15,7 +15,7 @@ use triquest_wire::limits::PORT;
 
 use super::Setting;
 use crate::commands::{
-    find::{day_of, pin},
+    find::{Told, day_of, each_of, pin, short_instance},
     status::short_key,
 };
 
@@ -89,14 +89,7 @@ impl Probe {
 
 impl Identity {
     fn of(proof: &Proof) -> Self {
-        let (verdict, known_by, known_since, detail) = match &proof.verdict {
-            Verdict::KnownKey(KnownBy::License) => ("known_key", Some("license"), None, None),
-            Verdict::KnownKey(KnownBy::Name) => ("known_key", Some("name"), None, None),
-            Verdict::KnownKey(KnownBy::Pin(pin)) => ("known_key", Some("pin"), Some(day_of(pin.first_seen_s)), None),
-            Verdict::UnknownKey => ("unknown_key", None, None, None),
-            Verdict::Other(what) => ("other", None, None, Some(what.clone())),
-            Verdict::Silent(why) => ("silent", None, None, Some(why.clone())),
-        };
+        let Told { verdict, known_by, known_since, detail } = Told::of(&proof.verdict);
         let mut changed_from = None;
         if let (Some(proved), true) = (&proof.proved, proof.verdict.is_server()) {
             let is_vouched_for = matches!(known_by, Some("license" | "name"));
@@ -112,7 +105,7 @@ impl Identity {
             server_key: proof.proved.as_ref().map(|proved| proved.server_key.to_string()),
             name: proof.name().map(str::to_owned),
             version: proof.version().map(str::to_owned),
-            instance: proof.proved.as_ref().map(|proved| proved.instance[..8].iter().map(|byte| format!("{byte:02x}")).collect()),
+            instance: proof.proved.as_ref().map(|proved| short_instance(&proved.instance)),
             clone: proof.is_clone(),
             changed_from,
             detail,
@@ -266,23 +259,12 @@ pub(super) fn named(addresses: &[SocketAddr], setting: &Setting) -> Vec<Probe> {
 
 fn ask_all(questions: Vec<Question>, setting: &Setting) -> Vec<Probe> {
     let known = setting.known();
-    let count = questions.len();
-    let waiting = Mutex::new(questions.into_iter());
-    let next = || waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
-    let work = || {
-        let mut heard = Vec::new();
-        while let Some(Question { target, ours }) = next() {
-            let proof = ours.then(|| identity::prove(target.address(), &known, identity::patience(target.address())));
-            // Whoever is not one of ours is asked what else it is.
-            let is_server = proof.as_ref().is_some_and(|proof| proof.verdict.is_server());
-            let answer = (!is_server).then(|| banner::ask(target));
-            heard.push((target.address(), proof, answer));
-        }
-        heard
-    };
-    let mut heard: Vec<_> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..count.min(AT_ONCE_MAX)).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("a probe ends with an answer, not with a panic")).collect()
+    let mut heard = each_of(questions, AT_ONCE_MAX, |Question { target, ours }| {
+        let proof = ours.then(|| identity::prove(target.address(), &known, identity::patience(target.address())));
+        // Whoever is not one of ours is asked what else it is.
+        let is_server = proof.as_ref().is_some_and(|proof| proof.verdict.is_server());
+        let answer = (!is_server).then(|| banner::ask(target));
+        (target.address(), proof, answer)
     });
     heard.sort_by_key(|(address, _, _)| *address);
     let proofs: Vec<Proof> = heard.iter().filter_map(|(_, proof, _)| proof.clone()).collect();
