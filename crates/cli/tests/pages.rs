@@ -111,6 +111,18 @@ fn an_answer_to_was_this_helpful_is_counted_here_and_read_on_the_machine_only() 
     assert_eq!(status, "303");
     assert!(to.ends_with("/ports/1588?thanks=1#helpful"), "{to}");
     assert_eq!(curl(&server, &form("answer=no"), "/ports/22/feedback").0, "303");
+    // What a browser sends for the page's own form, and for one of nowhere.
+    let own = format!("Origin: https://127.0.0.1:{}", server.port());
+    let as_browser = ["-H", own.as_str(), "-H", "Sec-Fetch-Site: same-origin", "-d", "answer=yes"];
+    assert_eq!(curl(&server, &as_browser, "/ports/443/feedback").0, "303");
+    assert_eq!(curl(&server, &["-H", "Origin: null", "-d", "answer=yes"], "/ports/443/feedback").0, "403");
+    let head = Command::new("curl")
+        .args(["-s", "-k", "-D", "-", "-o", "/dev/null"])
+        .arg(format!("https://127.0.0.1:{}/ports/443", server.port()))
+        .output()
+        .unwrap();
+    let head = String::from_utf8(head.stdout).unwrap();
+    assert!(head.contains("referrer-policy: same-origin"), "with `no-referrer` a browser calls the page's own origin null: {head}");
     for (arguments, wanted) in [
         (&["-d", "answer=perhaps"][..], "400"),
         (&["-d", "answer=yes&x=1"], "400"),
@@ -125,7 +137,8 @@ fn an_answer_to_was_this_helpful_is_counted_here_and_read_on_the_machine_only() 
     let shown = triquest(&folder, ["port", "--feedback", "--json"]).run().ok().stdout;
     let counts: serde_json::Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(counts["ports"][0], serde_json::json!({ "port": 22, "yes": 0, "partly": 0, "no": 1 }));
-    assert_eq!(counts["ports"][1], serde_json::json!({ "port": 1588, "yes": 1, "partly": 0, "no": 0 }));
+    assert_eq!(counts["ports"][1]["port"], 443);
+    assert_eq!(counts["ports"][2], serde_json::json!({ "port": 1588, "yes": 1, "partly": 0, "no": 0 }));
 }
 
 #[test]

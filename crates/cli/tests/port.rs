@@ -87,8 +87,14 @@ fn the_server_of_this_machine_is_known_and_one_seen_before_is_remembered() {
     let seen = json(&port(&other, &[&number, "--json"]));
     assert_eq!(seen["probes"][0]["identity"]["verdict"], "unknown_key", "{seen}");
     assert_eq!(seen["probes"][0]["identity"]["server_key"], server.key());
+    assert_eq!(seen["needs_a_look"], true, "anyone can run this program");
     let again = json(&port(&other, &[&number, "--json"]));
     assert_eq!(again["probes"][0]["identity"]["known_by"], "pin", "{again}");
+    assert_ne!(again["do"]["why"], "it is what belongs there", "seen before is not vouched for");
+    let stranger = format!("tqs1:{}", "5866666666666666666666666666666666666666666666666666666666666666");
+    let unlike = port(&Folder::new(), &[&number, "--server-key", &stranger]);
+    assert_eq!(unlike.code, 1, "{}", unlike.stdout);
+    assert!(unlike.stdout.contains("NOT the key that you named"), "{}", unlike.stdout);
     let named = json(&port(&Folder::new(), &[&number, "--json", "--server-key", server.key()]));
     assert_eq!(named["probes"][0]["identity"]["known_by"], "name");
     // Another key at the same place is called out, and the exit code says so.
@@ -127,6 +133,46 @@ fn a_socket_whose_owner_is_hidden_is_held_and_never_looks_free() {
     assert!(shown.contains(&format!("sudo triquest-lm port {number}")), "{shown}");
     assert!(shown.contains("tcp 127.0.0.1; udp 127.0.0.1"), "{shown}");
     drop((tcp, udp));
+}
+
+#[test]
+fn a_port_that_is_held_without_listening_does_not_look_free() {
+    let folder = Folder::new();
+    let Ok(mut bound) = folder.start(
+        "python3",
+        &["-c", "import socket,time\ns=socket.socket()\ns.bind((\"127.0.0.1\",0))\nu=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\nu.bind(s.getsockname())\nu.connect((\"127.0.0.1\",9))\nprint(s.getsockname()[1],flush=True)\ntime.sleep(600)"],
+        &[],
+    ) else {
+        println!("skipped: there is no python3 here");
+        return;
+    };
+    let number = first_line_of(&mut bound);
+    let run = port(&folder, &[&number]).ok();
+    assert!(run.stdout.contains("nothing listens, and yet the port is HELD"), "{}", run.stdout);
+    assert!(run.stdout.contains("udp 127.0.0.1") && run.stdout.contains("the own end of a connection with 127.0.0.1:9"), "{}", run.stdout);
+}
+
+/// With `hidepid=2` the processes of others are not even listed.
+#[test]
+fn where_processes_are_not_listed_an_owner_is_hidden_and_not_the_kernel() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let number = tcp.local_addr().unwrap().port();
+    let folder = Folder::new();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let program = folder.path().join("triquest-lm");
+    fs::copy(env!("CARGO_BIN_EXE_triquest-lm"), &program).unwrap();
+    let script = format!(
+        "mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups {} port --no-probe {number}",
+        program.display()
+    );
+    let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).env("HOME", folder.path()).output().unwrap();
+    if !output.status.success() {
+        println!("skipped: /proc cannot be mounted here: {}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("HELD, owner hidden") && !shown.contains("HELD by no process"), "{shown}");
+    assert!(shown.contains("processes that are not even listed"), "{shown}");
 }
 
 /// Takes connections on TCP 1588 of the folder's network and does as the Python says with each, `c`.

@@ -26,7 +26,9 @@ use triquest_wire::{
 use crate::{
     address::ServerAddress,
     clock, dial,
-    limits::{PROVE_LOOPBACK_MS_MAX, PROVE_MS_MAX, UDP_AFTER_TCP_MS, UDP_DATAGRAMS_MAX, UDP_QUESTIONS_MAX},
+    limits::{
+        INSTANCES_ASKED_MAX, PAPER_PORTS, PROVE_LOOPBACK_MS_MAX, PROVE_MS_MAX, UDP_AFTER_TCP_MS, UDP_DATAGRAMS_MAX, UDP_QUESTIONS_MAX,
+    },
     pins::{Pin, Pins},
     transport::{CallError, Unspoken, explain, speak},
     verify::{self, Distrust, TrustExpected},
@@ -49,6 +51,18 @@ pub enum Target {
     /// One address.
     Unicast(SocketAddr),
 }
+
+impl Target {
+    fn port(&self) -> u16 {
+        match self {
+            Self::Broadcast { port } | Self::Multicast { port } => *port,
+            Self::Unicast(address) => address.port(),
+        }
+    }
+}
+
+/// Why those ports are left alone.
+const PAPER: &str = "nothing is sent to ports 9100 to 9107, where printers print whatever they get";
 
 /// A signed answer over UDP. A hint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +104,10 @@ pub fn ask(targets: &[Target], within: Duration) -> Heard {
     let mut heard = Heard::default();
     let mut questions = Vec::new();
     for target in targets {
+        if PAPER_PORTS.contains(&target.port()) {
+            heard.unsent.push((*target, PAPER.into()));
+            continue;
+        }
         for question in Question::all(*target) {
             match question {
                 _ if questions.len() >= UDP_QUESTIONS_MAX => heard.unsent.push((*target, "too many questions at once".into())),
@@ -126,7 +144,8 @@ impl Question {
                 .filter_map(|interface| match &interface.addr {
                     IfAddr::V4(own) if !interface.is_p2p() => {
                         let by_mask = Ipv4Addr::from(u32::from(own.ip) | !u32::from(own.netmask));
-                        let everyone = own.broadcast.unwrap_or(by_mask);
+                        // Where none was set, the system says the interface's own address.
+                        let everyone = own.broadcast.filter(|everyone| *everyone != own.ip).unwrap_or(by_mask);
                         // A network of one has nobody to ask.
                         (everyone != own.ip).then(|| Self::to_network(own.ip, everyone, port, target))
                     }
@@ -386,8 +405,14 @@ pub fn patience(address: SocketAddr) -> Duration {
 
 /// Lets whatever answers at an address prove who it is, over UDP and TCP, within this time in all. Sends no more than the address of this computer.
 #[must_use]
+#[expect(clippy::disallowed_methods, reason = "how long to look, no right of a lease")]
 pub fn prove(address: SocketAddr, known: &Known<'_>, within: Duration) -> Proof {
-    let (tcp, hint, round_trip) = look(address, known, within);
+    let deadline = Instant::now() + within;
+    let (tcp, hint, round_trip) = if PAPER_PORTS.contains(&address.port()) {
+        (Err(NoProof::Nobody(PAPER.into())), None, Duration::ZERO)
+    } else {
+        look(address, known, within)
+    };
     let pinned = known.pins.and_then(|pins| pins.at(&address.to_string()));
     let mut proof =
         Proof { address, verdict: Verdict::Silent(String::new()), proved: None, hint, udp: Udp::Silent, changed: None, round_trip };
@@ -396,7 +421,7 @@ pub fn prove(address: SocketAddr, known: &Known<'_>, within: Duration) -> Proof 
             proof.udp = agreement(&proved, proof.hint.as_ref());
             proof.proved = Some(proved);
             if proof.udp == Udp::OtherInstance {
-                look_again(&mut proof, known, within);
+                look_again(&mut proof, known, deadline.saturating_duration_since(Instant::now()));
             }
             let key = proof.proved.as_ref().expect("it was put there above").server_key;
             proof.changed = pinned.filter(|pin| pin.server_key != key).cloned();
@@ -435,9 +460,9 @@ fn verdict(proof: &Proof, known: &Known<'_>, key: ServerKey) -> Verdict {
     if proof.proved.as_ref().is_some_and(|proved| !proved.licenses.is_empty()) {
         return Verdict::KnownKey(KnownBy::License);
     }
-    // A pin of this address counts before a pin of the same key elsewhere: who took an address over is not known by it.
-    match known.pins.and_then(|pins| pins.of_key(&key)) {
-        Some(pin) if proof.changed.is_none() => Verdict::KnownKey(KnownBy::Pin(pin.clone())),
+    // Only a pin of this very address counts: a key that somebody once showed at an address of his own is not known here by it.
+    match known.pins.and_then(|pins| pins.at(&proof.address.to_string())) {
+        Some(pin) if pin.server_key == key => Verdict::KnownKey(KnownBy::Pin(pin.clone())),
         _ => Verdict::UnknownKey,
     }
 }
@@ -455,12 +480,16 @@ fn agreement(proved: &Proved, hint: Option<&Answer>) -> Udp {
 /// Two instances were seen, which a restart in between explains as well as a clone. An instance never comes back: only if both answer again do both run.
 fn look_again(proof: &mut Proof, known: &Known<'_>, within: Duration) {
     let first = proof.proved.as_ref().map(|proved| proved.instance);
-    let hint = ask(&[Target::Unicast(proof.address)], within).answers.into_iter().next();
+    let hint = ask(&[Target::Unicast(proof.address)], within / 2).answers.into_iter().next();
     let same_hint = match (&hint, &proof.hint) {
         (Some(now), Some(before)) => now.reply.instance == before.reply.instance,
         _ => false,
     };
-    let Ok(proved) = over_tcp(proof.address, known, within) else { return };
+    let Ok(proved) = over_tcp(proof.address, known, within / 2) else {
+        // Whoever answered over TCP is gone by now, so nobody can say that both run.
+        proof.udp = Udp::Silent;
+        return;
+    };
     let same_start = first == Some(proved.instance);
     let now = agreement(&proved, hint.as_ref());
     if !(same_hint && same_start && now == Udp::OtherInstance) {
@@ -480,22 +509,32 @@ pub struct Clones {
     pub at: Vec<(SocketAddr, [u8; 32])>,
 }
 
-/// Finds clones among what was proved. A server that was restarted in between is none, so whoever looks like a clone is asked once more, within this time each.
+/// Finds clones among what was proved. A server that was restarted in between is none, so whoever looks like a clone is asked once more, within this time in
+/// all; of a key with very many addresses, the first few.
 #[must_use]
+#[expect(clippy::disallowed_methods, reason = "how long to look, no right of a lease")]
 pub fn clones(proofs: &[Proof], within: Duration) -> Vec<Clones> {
     let proved = || proofs.iter().filter_map(|proof| Some((proof.address, proof.proved.as_ref()?)));
     let keys: BTreeSet<ServerKey> = proved().map(|(_, proved)| proved.server_key).collect();
+    let deadline = Instant::now() + within;
     let mut clones = Vec::new();
     for server_key in keys {
-        let of_key: Vec<_> = proved().filter(|(_, proved)| proved.server_key == server_key).collect();
+        let mut of_key: Vec<_> = proved().filter(|(_, proved)| proved.server_key == server_key).collect();
+        // One address for each instance is enough to tell, and a few instances are.
+        let mut instances = BTreeSet::new();
+        of_key.retain(|(_, proved)| instances.insert(proved.instance) && instances.len() <= INSTANCES_ASKED_MAX);
         if of_key.iter().all(|(_, proved)| proved.instance == of_key[0].1.instance) {
             continue;
         }
+        let left = deadline.saturating_duration_since(Instant::now());
         let still = |address: SocketAddr, before: &Proved| {
-            let now = over_tcp(address, &Known::default(), within).ok()?;
+            let now = over_tcp(address, &Known::default(), left).ok()?;
             (now.server_key == server_key && now.instance == before.instance).then_some((address, now.instance))
         };
-        let at: Vec<_> = of_key.iter().filter_map(|(address, before)| still(*address, before)).collect();
+        let at: Vec<_> = thread::scope(|scope| {
+            let asked: Vec<_> = of_key.iter().map(|(address, before)| scope.spawn(|| still(*address, before))).collect();
+            asked.into_iter().filter_map(|asked| asked.join().expect("a look ends with a result, not with a panic")).collect()
+        });
         if at.iter().any(|(_, instance)| *instance != at[0].1) {
             clones.push(Clones { server_key, at });
         }

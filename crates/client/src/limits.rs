@@ -20,6 +20,10 @@ pub const LOOK_MS_MAX: u64 = 5_000;
 pub const DROP_MS_MAX: u64 = 2_000;
 /// Largest block of headers in an answer.
 pub const ANSWER_HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Where printers listen, and print whatever they get: nothing is ever sent there.
+pub const PAPER_PORTS: std::ops::RangeInclusive<u16> = 9100..=9107;
+/// Most instances of one key that are asked once more whether they run at the same time.
+pub const INSTANCES_ASKED_MAX: usize = 8;
 /// Most servers in one list.
 pub const SERVERS_MAX: usize = 16;
 /// Most addresses of one server that are tried.

@@ -43,6 +43,8 @@ pub struct Pin {
 pub struct Pins {
     pins: Vec<Pin>,
     damaged: Vec<usize>,
+    /// Lines that could not be read, as they stand: a newer version may have written them.
+    unread: Vec<String>,
 }
 
 /// What [`note`] made of a key. Kept alphabetical.
@@ -97,7 +99,10 @@ impl Pins {
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#')) {
             match parse_line(line) {
                 Some(pin) if pins.at(&pin.address).is_none() && pins.pins.len() < PINS_MAX => pins.pins.push(pin),
-                _ => pins.damaged.push(number + 1),
+                _ => {
+                    pins.damaged.push(number + 1);
+                    pins.unread.push(line.to_owned());
+                }
             }
         }
         pins
@@ -119,12 +124,6 @@ impl Pins {
     #[must_use]
     pub fn at(&self, address: &str) -> Option<&Pin> {
         self.pins.iter().find(|pin| pin.address == address)
-    }
-
-    /// Where a key was seen first.
-    #[must_use]
-    pub fn of_key(&self, key: &ServerKey) -> Option<&Pin> {
-        self.pins.iter().filter(|pin| pin.server_key == *key).min_by_key(|pin| pin.first_seen_s)
     }
 }
 
@@ -159,7 +158,7 @@ fn parse_line(line: &str) -> Option<Pin> {
 /// license of the vendor, or the user, names the new key. Several processes may do so at once.
 ///
 /// # Errors
-/// The file or its folder cannot be read or written.
+/// The file or its folder cannot be read or written, or is full of servers that were seen more than once: those are never pushed out by a new one.
 pub fn note(path: &Path, seen: Pin, is_vouched_for: bool) -> io::Result<Noted> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -168,13 +167,15 @@ pub fn note(path: &Path, seen: Pin, is_vouched_for: bool) -> io::Result<Noted> {
     let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let lock = File::options().write(true).create(true).truncate(false).mode(0o600).custom_flags(nofollow).open(folder.join(name))?;
     flock(&lock, FlockOperation::LockExclusive)?;
-    let mut pins = Pins::read(path)?.pins;
+    let Pins { mut pins, unread, .. } = Pins::read(path)?;
     let noted = match pins.iter_mut().find(|pin| pin.address == seen.address) {
         None => {
-            if pins.len() >= PINS_MAX
-                && let Some(oldest) = pins.iter().enumerate().min_by_key(|(_, pin)| pin.last_seen_s).map(|(place, _)| place)
-            {
-                pins.remove(oldest);
+            if pins.len() >= PINS_MAX {
+                // Whoever shows many keys at many addresses pushes out others of their kind, and nobody who was seen again.
+                let seen_once = pins.iter().enumerate().filter(|(_, pin)| pin.first_seen_s == pin.last_seen_s);
+                let oldest = seen_once.min_by_key(|(_, pin)| pin.last_seen_s).map(|(place, _)| place);
+                let full = || io::Error::other(format!("{} is full: take out lines of servers that are no more", path.display()));
+                pins.remove(oldest.ok_or_else(full)?);
             }
             pins.push(seen);
             Noted::First
@@ -193,7 +194,8 @@ pub fn note(path: &Path, seen: Pin, is_vouched_for: bool) -> io::Result<Noted> {
             out,
             "# servers that triquest-lm has seen: address, key, first and last seen (unix seconds), instance; a line that is taken out is forgotten"
         )?;
-        pins.iter().try_for_each(|pin| writeln!(out, "{pin}"))
+        pins.iter().try_for_each(|pin| writeln!(out, "{pin}"))?;
+        unread.iter().try_for_each(|line| writeln!(out, "{line}"))
     })?;
     Ok(noted)
 }
@@ -239,7 +241,13 @@ mod tests {
         let text = format!("# head\n{good}\n{good}\nnonsense\n\u{1b}[2J x\n{}\n{good} more\n\n", good.replace("tqs1:", "tqs2:"));
         let pins = Pins::parse(&text);
         assert_eq!((pins.as_slice().len(), pins.damaged()), (1, &[3, 4, 5, 6, 7][..]));
-        assert_eq!(pins.of_key(&key(1)).unwrap().to_string(), good);
+        assert_eq!(pins.as_slice()[0].to_string(), good);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("known_servers");
+        fs::write(&path, format!("{good}\nof a newer version\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        note(&path, seen("b:1", 2, 5), false).unwrap();
+        assert!(fs::read_to_string(&path).unwrap().contains("\nof a newer version\n"), "what cannot be read is not thrown away");
     }
 
     #[test]
@@ -252,6 +260,10 @@ mod tests {
         let pins = Pins::read(&path).unwrap();
         assert_eq!((pins.as_slice().len(), pins.at("h0:1"), pins.at("new:1").is_some()), (PINS_MAX, None, true));
         assert!(fs::metadata(&path).unwrap().len() < PINS_BYTES_MAX);
+        let again: String =
+            (0..PINS_MAX).map(|n| format!("{}\n", Pin { last_seen_s: 5_000, ..seen(&format!("h{n}:1"), 1, 1_000) })).collect();
+        fs::write(&path, again).unwrap();
+        assert!(note(&path, seen("stranger:1", 2, 9_000), false).unwrap_err().to_string().contains("full"), "who was seen again stays");
         fs::write(&path, vec![b'#'; usize::try_from(PINS_BYTES_MAX).unwrap() + 1]).unwrap();
         assert!(Pins::read(&path).unwrap_err().to_string().contains("too large"));
     }

@@ -262,6 +262,9 @@ impl Directory {
                 Rejected::Unreachable(format!("what answers on {peer} is no TriQuest LM server: {reason}"))
             }
             Unspoken::Http(CallError::Unreachable(reason)) => Rejected::Unreachable(reason),
+            Unspoken::Tls(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Rejected::Unreachable(format!("{peer} takes connections and says nothing: no TLS 1.3 server answers there"))
+            }
             Unspoken::Tls(error) => Rejected::Unreachable(format!("{peer} is open, but no TLS 1.3 server answers: {}", explain(&error))),
         })?;
         let expected = TrustExpected { keys: &self.keys, nonce: spoken.nonce, tls_spki: spoken.tls_spki, any_server: self.any_server };

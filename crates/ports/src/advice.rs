@@ -231,7 +231,7 @@ pub fn advise(sockets: &[Socket], standing: Standing, facts: &Facts) -> Option<A
     let outside = sockets.iter().any(|socket| socket.reach == Reach::FromOutside);
     let perhaps = sockets.iter().any(|socket| socket.reach == Reach::Unknown);
     let (action, why) = match standing {
-        Standing::NotGenuine => (Action::Close, "it is not what it says it is"),
+        Standing::NotGenuine => (Action::Close, "what answers there is not what belongs there"),
         Standing::Expected => (Action::Keep, "it is what belongs there"),
         Standing::Unknown if hidden => (Action::Look, "its owner is hidden from this user"),
         Standing::Unknown if outside => (Action::Restrict, "it can be reached from outside and nobody vouches for it"),

@@ -101,10 +101,10 @@ impl Target {
     /// # Errors
     /// [`NotAsked`].
     pub fn of(socket: &Socket) -> Result<Self, NotAsked> {
-        if socket.protocol != Protocol::Tcp {
-            Err(NotAsked::Udp)
-        } else if socket.namespace != Namespace::This {
+        if socket.namespace != Namespace::This {
             Err(NotAsked::OtherNamespace)
+        } else if socket.protocol != Protocol::Tcp {
+            Err(NotAsked::Udp)
         } else {
             Self::this_machine(with_scope(socket))
         }

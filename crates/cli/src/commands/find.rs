@@ -272,8 +272,14 @@ impl FindCommand {
             for proof in &of_key {
                 let Some(now) = &proof.proved else { continue };
                 let is_vouched_for = matches!(proof.verdict, Verdict::KnownKey(KnownBy::License | KnownBy::Name));
-                // A file that cannot be written was told of when it was read.
-                if let Ok(Noted::Changed(old) | Noted::Replaced(old)) = pin(proof.address, now, is_vouched_for) {
+                // What was known before the look counts even if nothing can be kept now.
+                let mut changed = proof.changed.clone();
+                match pin(proof.address, now, is_vouched_for) {
+                    Ok(Noted::Changed(old) | Noted::Replaced(old)) => changed = Some(old),
+                    Ok(_) => {}
+                    Err(cause) => server.detail = Some(format!("its key cannot be remembered: {cause}")),
+                }
+                if let Some(old) = changed {
                     server.changed_from = Some(format!("{} since {}", old.server_key, day_of(old.first_seen_s)));
                 }
             }
@@ -558,7 +564,8 @@ fn announced(within: Duration) -> Result<Vec<(String, SocketAddr)>, mdns_sd::Err
             let name = format!("{}@{host}", service.get_port()).parse::<ServerAddress>().map_or(host, |server| server.to_string());
             for ip in service.get_addresses() {
                 let address = match ip {
-                    mdns_sd::ScopedIp::V6(scoped) => {
+                    // Only a link-local address needs to say its link.
+                    mdns_sd::ScopedIp::V6(scoped) if scoped.addr().is_unicast_link_local() => {
                         std::net::SocketAddrV6::new(*scoped.addr(), service.get_port(), 0, scoped.scope_id().index).into()
                     }
                     other => SocketAddr::new(other.to_ip_addr(), service.get_port()),

@@ -105,8 +105,23 @@ pub enum Error {
 pub struct Listening {
     /// The sockets, by port, protocol and address.
     pub sockets: Vec<Socket>,
+    /// Who has the port that was asked for without listening on it: it is not free either. Empty if all ports were asked for.
+    pub held: Vec<Held>,
     /// What was not seen. Empty means: this is all.
     pub gaps: Vec<Gap>,
+}
+
+/// A socket of this network namespace that has a port without listening: bound only, or the own end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Held {
+    /// Over which protocol.
+    pub protocol: Protocol,
+    /// Its own address.
+    pub address: IpAddr,
+    /// The other end of a connection.
+    pub peer: Option<SocketAddr>,
+    /// Whose it is.
+    pub uid: u32,
 }
 
 /// Something that could not be looked at.
@@ -132,6 +147,8 @@ pub enum Gap {
     Processes {
         /// So many.
         hidden: usize,
+        /// And others that are not even listed, because of how /proc is mounted (proc(5), `hidepid`).
+        unlisted: bool,
     },
     /// systemd did not say which socket units there are.
     SocketUnits {

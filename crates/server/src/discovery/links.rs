@@ -59,7 +59,7 @@ impl Link {
             .into_iter()
             .filter_map(|interface| {
                 let (address, prefix, broadcast) = match &interface.addr {
-                    if_addrs::IfAddr::V4(v4) => (IpAddr::V4(v4.ip), v4.prefixlen, v4.broadcast),
+                    if_addrs::IfAddr::V4(v4) => (IpAddr::V4(v4.ip), v4.prefixlen, broadcast_of(v4.ip, v4.prefixlen, v4.broadcast)),
                     if_addrs::IfAddr::V6(v6) => (IpAddr::V6(v6.ip), v6.prefixlen, None),
                 };
                 // A loop's addresses are ours, but nobody is on its link.
@@ -80,6 +80,13 @@ impl Link {
     }
 }
 
+/// The address of everybody on a subnet. Where none was set, the system says the interface's own address or nothing, and the kernel takes the last address of
+/// the subnet all the same. A subnet of one or two has no such address (RFC 3021).
+fn broadcast_of(own: Ipv4Addr, prefix: u8, said: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+    let by_mask = || (prefix < 31).then(|| Ipv4Addr::from_bits(own.to_bits() | u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0)));
+    said.filter(|said| *said != own).or_else(by_mask)
+}
+
 fn same_bits(own: u128, other: u128, width: u32, prefix: u8) -> bool {
     match width.checked_sub(u32::from(prefix)) {
         // No subnet at all is nobody's neighbour.
@@ -97,6 +104,17 @@ fn matches(pattern: &str, name: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_subnet_has_an_address_of_everybody_even_if_none_was_set() {
+        let own = Ipv4Addr::new(10, 77, 0, 1);
+        let everybody = Some(Ipv4Addr::new(10, 77, 0, 255));
+        assert_eq!(broadcast_of(own, 24, everybody), everybody);
+        assert_eq!(broadcast_of(own, 24, Some(own)), everybody);
+        assert_eq!(broadcast_of(own, 24, None), everybody);
+        assert_eq!(broadcast_of(own, 31, None), None);
+        assert_eq!(broadcast_of(own, 32, Some(own)), None);
+    }
 
     #[test]
     fn interfaces_of_containers_and_tunnels_do_not_count_by_default() {

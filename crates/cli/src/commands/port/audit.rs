@@ -24,6 +24,8 @@ use crate::{
 enum Finding {
     /// On our port, or as our program, and not genuine, or changed, or a clone.
     NotGenuine,
+    /// A TriQuest LM server whose key nobody knows.
+    UnknownKey,
     /// Registered for one thing, and something else answers.
     SomethingElse,
     /// No service is registered on it.
@@ -32,7 +34,7 @@ enum Finding {
     Registered,
     /// Registered, and what answers fits.
     Matches,
-    /// A TriQuest LM server that proved its key.
+    /// A TriQuest LM server that proved a key which is named, licensed, or was seen here before.
     Ours,
 }
 
@@ -44,6 +46,7 @@ impl Finding {
             Self::Ours => "ours",
             Self::Registered => "registered, unproved",
             Self::SomethingElse => "SOMETHING ELSE",
+            Self::UnknownKey => "UNKNOWN KEY",
             Self::Unregistered => "unregistered",
         }
     }
@@ -100,7 +103,7 @@ pub(super) fn run(registry: &Registry, setting: &Setting, json: bool, terminal: 
     }
     let looked = rows.iter().filter(|row| row.needs_a_look).count();
     let verdict = if looked == 0 { "none needs a look".to_owned() } else { format!("{looked} to look at: triquest-lm port NUMBER") };
-    terminal.note(format_args!("{} listeners; {verdict}; registry: {}", rows.len(), registry.source()));
+    terminal.note(format_args!("{} found; {verdict}; registry: {}", rows.len(), registry.source()));
     Ok(code(needs_a_look))
 }
 
@@ -118,12 +121,15 @@ fn rows<'a>(registry: &'a Registry, listening: &'a Listening, probes: &'a [Probe
             registered.dedup();
             // A socket of another namespace was not asked; what answered on its number here is somebody else.
             let asked: Vec<&Probe> = probes.iter().filter(|probe| probe.address.port() == port && !is_elsewhere).collect();
-            let of_protocol: Vec<&Probe> =
-                if protocol == Protocol::Tcp { asked } else { asked.into_iter().filter(|probe| probe.identity.is_some()).collect() };
+            let of_protocol: Vec<&Probe> = if protocol == Protocol::Tcp {
+                asked
+            } else {
+                asked.into_iter().filter(|probe| probe.identity.as_ref().is_some_and(|identity| identity.udp != "silent")).collect()
+            };
             let finding = finding(&registered, &of_protocol);
             let reach = sockets.iter().map(|socket| socket.reach).find(|reach| *reach == Reach::FromOutside).unwrap_or(sockets[0].reach);
             let needs_a_look = match finding {
-                Finding::NotGenuine | Finding::SomethingElse => true,
+                Finding::NotGenuine | Finding::SomethingElse | Finding::UnknownKey => true,
                 Finding::Unregistered => reach == Reach::FromOutside,
                 Finding::Matches | Finding::Ours | Finding::Registered => false,
             };
@@ -134,8 +140,11 @@ fn rows<'a>(registry: &'a Registry, listening: &'a Listening, probes: &'a [Probe
 }
 
 fn finding(registered: &[&str], probes: &[&Probe]) -> Finding {
-    if probes.iter().any(|probe| probe.needs_a_look()) {
+    if probes.iter().any(|probe| probe.is_not_genuine()) {
         return Finding::NotGenuine;
+    }
+    if probes.iter().any(|probe| probe.needs_a_look()) {
+        return Finding::UnknownKey;
     }
     if probes.iter().any(|probe| probe.is_ours()) {
         return Finding::Ours;

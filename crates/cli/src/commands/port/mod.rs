@@ -30,8 +30,6 @@ use crate::{
     terminal::{Terminal, escape},
 };
 
-/// Between two looks of `--watch`, unless said otherwise.
-const WATCH_SECONDS_DEFAULT: u64 = 2;
 /// A name that is not resolved within this is not known.
 const RESOLVE_MS_MAX: u64 = 2_000;
 /// Most addresses of a named host that are asked.
@@ -45,11 +43,12 @@ const HOST_ADDRESSES_MAX: usize = 8;
   triquest-lm port license manager  search in names, descriptions and registrants
   triquest-lm port --all            every listener of this machine, against registry and probes
 
-Nothing is ever changed. Probes go to addresses of this machine only, unless --host names another, and never to ports 9100 to 9107, where printers
+Nothing on the machine is changed, and no suggested command is run. Keys of servers that were seen are remembered in
+~/.local/share/triquest-lm/known_servers, and one that changed is called out. Probes go to addresses of this machine only, unless --host names another, and never to ports 9100 to 9107, where printers
 print whatever they get. Run it as root to see the owners of all sockets: without, a hidden owner is said to be hidden.
 
-Exit codes: 0 nothing needs a look; 1 something does (a server that is not genuine, a changed key, a clone; with --all also what is registered for
-something else, or not registered and open to the network); 2 wrong usage.")]
+Exit codes: 0 nothing needs a look; 1 something does (a server that is not genuine or whose key nobody knows, a changed key, a clone; with --all also what
+answers unlike its registered name, or is not registered and open to the network), or the look failed; 2 wrong usage.")]
 pub(crate) struct PortCommand {
     /// A port from 0 to 65535, a service name, or words to search for
     #[arg(value_name = "PORT|NAME|WORDS", required_unless_present_any = ["all", "update", "feedback"])]
@@ -73,7 +72,7 @@ pub(crate) struct PortCommand {
     #[arg(long)]
     json: bool,
     /// Look again and again, every so many seconds, until Ctrl-C
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", require_equals = true)]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", require_equals = true, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     watch: Option<u64>,
     /// Take IANA's current registry (XML or CSV, as published) and say what changed
     #[arg(long, value_name = "FILE", conflicts_with_all = ["what", "all", "host", "watch", "feedback"])]
@@ -100,7 +99,10 @@ enum Subject {
 struct Setting {
     no_probe: bool,
     vendors: Option<VerifierKeys>,
+    /// Keys that are known to be good.
     servers: Vec<ServerKey>,
+    /// Of them, those that the user named for this look.
+    named: Vec<ServerKey>,
     pins: Pins,
 }
 
@@ -128,7 +130,7 @@ impl PortCommand {
         loop {
             terminal.clear();
             self.look(&current.registry, terminal)?;
-            pause(if seconds == 0 { WATCH_SECONDS_DEFAULT } else { seconds });
+            pause(seconds);
             if !terminal.is_interactive() && !self.json {
                 terminal.data("");
             }
@@ -163,7 +165,10 @@ impl PortCommand {
                 Pins::default()
             })
         });
-        Ok(Setting { no_probe: self.no_probe, vendors, servers, pins })
+        if let [first, ..] = pins.damaged() {
+            terminal.warning(format_args!("line {first} of the keys that were seen before cannot be read and is left out"));
+        }
+        Ok(Setting { no_probe: self.no_probe, vendors, servers, named: self.server_key.clone(), pins })
     }
 }
 
@@ -187,11 +192,13 @@ fn subject(what: &[String], registry: &Registry) -> Result<Subject, Failure> {
             .map_err(|_| Failure::usage(format_args!("{} is no port: ports are 0 to 65535", escape(words))).hint("triquest-lm port 1588"));
     }
     let entries = registry.named(words);
-    let mut ports: Vec<_> = entries.iter().map(|entry| entry.ports).collect();
+    // A row without a port beside one that has one is the same service, found by its name in DNS too.
+    let mut ports: Vec<_> = entries.iter().filter_map(|entry| entry.ports).collect();
+    ports.sort_unstable_by_key(|ports| (ports.first, ports.last));
     ports.dedup();
     Ok(match (entries.first().and_then(|entry| entry.name), ports.as_slice()) {
         (None, _) => Subject::Words(words.to_owned()),
-        (Some(_), [Some(ports)]) if ports.first == ports.last => Subject::Port(ports.first),
+        (Some(_), [ports]) if ports.first == ports.last => Subject::Port(ports.first),
         (Some(name), _) => Subject::Name(name.to_owned()),
     })
 }

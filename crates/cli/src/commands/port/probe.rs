@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use serde::Serialize;
 use triquest_client::{
-    identity::{self, Proof},
+    identity::{self, Proof, Udp},
     pins::Noted,
 };
 use triquest_ports::{
     banner::{self, Http, NotAsked, Says, Spoken, Target, Tls, TlsVersion},
-    sockets::{Protocol, Socket},
+    sockets::{Namespace, Protocol, Socket},
 };
 use triquest_wire::limits::PORT;
 
@@ -55,8 +55,15 @@ pub(super) struct Identity {
     instance: Option<String>,
     /// The same key answers with two instances at the same time.
     pub(super) clone: bool,
-    /// The key that was seen here before.
+    /// The key that was seen here before, unless a license or the user vouches for the new one.
     pub(super) changed_from: Option<String>,
+    /// It is another key than those that the user named.
+    unlike_named: bool,
+    /// `agrees`, `silent`, or how UDP contradicts TCP.
+    pub(super) udp: &'static str,
+    /// Why the key could not be remembered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_kept: Option<String>,
     /// Why it is none of ours, or silent.
     detail: Option<String>,
 }
@@ -64,12 +71,31 @@ pub(super) struct Identity {
 impl Probe {
     /// Whether somebody should look at it.
     pub(super) fn needs_a_look(&self) -> bool {
-        self.identity.as_ref().is_some_and(|identity| identity.clone || identity.changed_from.is_some() || identity.verdict == "other")
+        self.identity.as_ref().is_some_and(|identity| {
+            identity.clone
+                || identity.changed_from.is_some()
+                || identity.unlike_named
+                || matches!(identity.verdict, "other" | "unknown_key")
+        })
     }
 
-    /// Whether it proved a key that is known.
-    pub(super) fn is_known(&self) -> bool {
-        self.identity.as_ref().is_some_and(|identity| identity.verdict == "known_key")
+    /// Whether it proved a key that somebody vouches for: the user, or a license of the vendor. That it was seen before is none.
+    pub(super) fn is_vouched_for(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| matches!(identity.known_by, Some("license" | "name")))
+    }
+
+    /// Whether it is not genuine: something else, another key than before or than named, or one of two that cannot both be right.
+    pub(super) fn is_not_genuine(&self) -> bool {
+        self.needs_a_look()
+            && self
+                .identity
+                .as_ref()
+                .is_some_and(|identity| identity.verdict != "unknown_key" || identity.unlike_named || self.is_changed())
+    }
+
+    /// Whether the key that was seen here before is another one.
+    pub(super) fn is_changed(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.changed_from.is_some())
     }
 
     /// Whether it proved to be one of ours.
@@ -88,16 +114,23 @@ impl Probe {
 }
 
 impl Identity {
-    fn of(proof: &Proof) -> Self {
+    fn of(proof: &Proof, setting: &Setting) -> Self {
         let Told { verdict, known_by, known_since, detail } = Told::of(&proof.verdict);
-        let mut changed_from = None;
+        let is_vouched_for = matches!(known_by, Some("license" | "name"));
+        // What was known before the look counts even if nothing can be kept now.
+        let mut changed = proof.changed.clone();
+        let mut not_kept = None;
         if let (Some(proved), true) = (&proof.proved, proof.verdict.is_server()) {
-            let is_vouched_for = matches!(known_by, Some("license" | "name"));
-            // Where nothing can be kept nothing can be compared either; the verdict stands.
-            if let Ok(Noted::Changed(old) | Noted::Replaced(old)) = pin(proof.address, proved, is_vouched_for) {
-                changed_from = Some(format!("{} since {}", old.server_key, day_of(old.first_seen_s)));
+            match pin(proof.address, proved, is_vouched_for) {
+                Ok(Noted::Changed(old)) => changed = Some(old),
+                Ok(_) => {}
+                Err(cause) => not_kept = Some(cause.to_string()),
             }
         }
+        let changed_from = changed.filter(|_| !is_vouched_for).map(|old| format!("{} since {}", old.server_key, day_of(old.first_seen_s)));
+        let unlike_named = !setting.named.is_empty()
+            && !is_vouched_for
+            && proof.proved.as_ref().is_some_and(|proved| !setting.named.contains(&proved.server_key));
         Self {
             verdict,
             known_by,
@@ -108,6 +141,9 @@ impl Identity {
             instance: proof.proved.as_ref().map(|proved| short_instance(&proved.instance)),
             clone: proof.is_clone(),
             changed_from,
+            unlike_named,
+            udp: udp_words(proof.udp),
+            not_kept,
             detail,
         }
     }
@@ -122,15 +158,22 @@ impl Identity {
             }
             ("known_key", _) => format!("known key: TriQuest LM{version}, {key}, as named"),
             ("unknown_key", _) => format!("unknown key: TriQuest LM{version}, {key}; anyone can run this program"),
-            ("silent", _) => format!("silent: {}", self.detail.as_deref().unwrap_or("no answer")),
+            ("silent", _) => format!("silent: TCP: {}; UDP: no signed answer", self.detail.as_deref().unwrap_or("no answer")),
             _ => format!("NOT genuine: {}", self.detail.as_deref().unwrap_or("it proves no key")),
         };
         if let Some(says) = says.filter(|says| !matches!(says, Says::Mute | Says::NoConnection { .. })) {
-            text.push_str("; it says: ");
+            text.push_str("; ");
             text.push_str(&words(says));
         }
         if self.clone {
-            text.push_str("; CLONE: the same key runs twice at the same time");
+            text.push_str("; CLONE: the same key runs twice at the same time, so one of the two is a copy");
+        }
+        if self.unlike_named {
+            text.push_str("; NOT the key that you named");
+        }
+        if let Some(cause) = &self.not_kept {
+            text.push_str("; it cannot be remembered: ");
+            text.push_str(cause);
         }
         if let Some(old) = &self.changed_from {
             text.push_str("; KEY CHANGED: it was ");
@@ -140,17 +183,45 @@ impl Identity {
     }
 }
 
+fn udp_words(udp: Udp) -> &'static str {
+    match udp {
+        Udp::Agrees => "agrees",
+        Udp::OtherCertificate => "other_certificate",
+        Udp::OtherInstance => "other_instance",
+        Udp::OtherKey => "other_key",
+        Udp::Silent => "silent",
+    }
+}
+
+/// Whether somebody vouches for every one of these sockets: each was asked, and proved a key that is named or licensed. A UDP socket is one with the TCP
+/// socket that a process has beside it, or with the proof that agrees with it.
+pub(super) fn all_vouched_for(sockets: &[Socket], probes: &[Probe]) -> bool {
+    let proof_of = |socket: &Socket| {
+        let address = Target::this_machine(socket.endpoint()).ok()?.address();
+        probes.iter().find(|probe| probe.address == address && probe.is_vouched_for())
+    };
+    let here = |socket: &&Socket| socket.namespace == Namespace::This;
+    let (tcp, udp): (Vec<&Socket>, Vec<&Socket>) = sockets.iter().partition(|socket| socket.protocol == Protocol::Tcp);
+    let good: Vec<&Socket> = tcp.iter().copied().filter(here).filter(|socket| proof_of(socket).is_some()).collect();
+    let pids = |socket: &Socket| socket.processes().iter().map(|process| process.pid).collect::<Vec<_>>();
+    let udp_is_good = |socket: &&Socket| {
+        let agrees = proof_of(socket).and_then(|probe| probe.identity.as_ref()).is_some_and(|identity| identity.udp == "agrees");
+        here(socket) && (agrees || good.iter().any(|other| !pids(other).is_empty() && pids(other) == pids(socket)))
+    };
+    !good.is_empty() && good.len() == tcp.len() && udp.iter().all(udp_is_good)
+}
+
 /// What a service says of itself, in words.
 pub(super) fn words(says: &Says) -> String {
     match says {
         Says::Greeting(greeting) => match greeting.protocol {
             Some(protocol) => format!("{}: {}", spoken(protocol), greeting.text),
-            None => format!("greets with: {}", greeting.text),
+            None => format!("it greets: {}", greeting.text),
         },
         Says::Http(http) => format!("HTTP without TLS, {}", http_words(http)),
         Says::Mute => "mute: takes connections and says nothing".to_owned(),
         Says::NoConnection { why } => format!("takes no connection: {why}"),
-        Says::Other { text } => format!("answers: {text}"),
+        Says::Other { text } => format!("it answers: {text}"),
         Says::Tls(tls) => tls_words(tls),
     }
 }
@@ -232,12 +303,10 @@ pub(super) fn sockets(sockets: &[Socket], setting: &Setting) -> Vec<Probe> {
         let target = match Target::of(socket) {
             Ok(target) => target,
             // Somebody who answers on UDP 1588 alone is asked too: the proof then finds TCP silent.
-            Err(NotAsked::Udp) if socket.port == PORT && socket.protocol == Protocol::Udp => {
-                match Target::this_machine(socket.endpoint()) {
-                    Ok(target) => target,
-                    Err(_) => continue,
-                }
-            }
+            Err(NotAsked::Udp) if may_be_ours(socket) => match Target::this_machine(socket.endpoint()) {
+                Ok(target) => target,
+                Err(_) => continue,
+            },
             Err(_) => continue,
         };
         if seen.insert(target.address()) && questions.len() < PROBES_MAX {
@@ -273,7 +342,7 @@ fn ask_all(questions: Vec<Question>, setting: &Setting) -> Vec<Probe> {
         .into_iter()
         .map(|(address, proof, answer)| {
             let took_ms = proof.as_ref().map_or(0, |proof| u64::try_from(proof.round_trip.as_millis()).unwrap_or(u64::MAX));
-            let mut identity = proof.as_ref().map(Identity::of);
+            let mut identity = proof.as_ref().map(|proof| Identity::of(proof, setting));
             if let (Some(identity), Some(proved)) = (&mut identity, proof.as_ref().and_then(|proof| proof.proved.as_ref())) {
                 identity.clone |= clones.iter().any(|clones| clones.server_key == proved.server_key);
             }

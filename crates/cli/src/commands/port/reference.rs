@@ -33,7 +33,11 @@ pub(super) fn search(registry: &Registry, words: &str, json: bool, terminal: &Te
     if found.total == 0 {
         return Err(Failure::new(format_args!("nothing in the registry has the words `{}`", escape(words)))
             .row("registry", registry.source())
-            .hint("every word must begin a word of a name, a description or a registrant"));
+            .hint(if words.bytes().any(|byte| byte.is_ascii_digit()) {
+                "a port is one number: triquest-lm port 1588"
+            } else {
+                "every word must begin a word of a name, a description or a registrant"
+            }));
     }
     let entries: Vec<Entry<'_>> = found.hits.into_iter().map(|hit| hit.entry).collect();
     rows(registry, entries, found.total, json, terminal)

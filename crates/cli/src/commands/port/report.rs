@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 use serde::Serialize;
 use triquest_ports::{
     advice::{self, Advice, Facts, Standing},
-    registry::{Assignment, Known, PortReport, Protocol as Registered, Registry},
+    registry::{Assignment, Known, PortReport, Protocol as Registered, ProtocolReport, Registry},
     sockets::{self, Ask, Hiding, Listening, Namespace, Owner, Package, Process, Reach, Socket, TakesIpv4},
 };
 use triquest_wire::limits::PORT;
@@ -59,9 +59,9 @@ pub(super) fn run(
     };
     let sockets = listening.as_ref().map_or(&[][..], |listening| &listening.sockets);
     let needs_a_look = probes.iter().any(Probe::needs_a_look);
-    let standing = if needs_a_look {
+    let standing = if probes.iter().any(Probe::is_not_genuine) {
         Standing::NotGenuine
-    } else if probes.iter().any(Probe::is_known) {
+    } else if probe::all_vouched_for(sockets, &probes) {
         Standing::Expected
     } else {
         Standing::Unknown
@@ -86,6 +86,11 @@ pub(super) fn run(
     proofs(&mut lines, port, &probes, listening.as_ref(), host.is_some(), setting.no_probe);
     if let Some(advice) = &advice {
         what_to_do(&mut lines, advice);
+    }
+    if probes.iter().any(Probe::is_changed)
+        && let Some(file) = triquest_client::pins::usual_file()
+    {
+        lines.add("do", format!("if the server was set up anew: take its line out of {}", file.display()), None);
     }
     terminal.data(lines.text.trim_end());
     Ok(code(needs_a_look))
@@ -180,7 +185,8 @@ fn registration(lines: &mut Lines, report: &PortReport<'_>) {
     }
     // Of our own port everything is said by its name.
     let mut managers: Vec<(String, Vec<String>, Option<&str>)> = Vec::new();
-    for protocol in report.protocols.iter().filter(|_| report.port != PORT) {
+    let usual = |protocol: &&ProtocolReport| report.port != PORT && matches!(protocol.protocol, Registered::Tcp | Registered::Udp);
+    for protocol in report.protocols.iter().filter(usual) {
         let Some(manager) = &protocol.license_manager else { continue };
         let how = match manager.known {
             Known::Both => "registered and used by the license manager",
@@ -201,7 +207,7 @@ fn registration(lines: &mut Lines, report: &PortReport<'_>) {
     let (first, last) = report.range.bounds();
     lines.add(&label, format!("in {}, {first}-{last}: {}", report.range.name(), report.range.meaning()), Some(report.range.source()));
     // In the user ports it is said as what the range means.
-    if !report.range.meaning().contains("does not say what runs") {
+    if !names.is_empty() && !report.range.meaning().contains("does not say what runs") {
         lines.add(&label, "a registration does not say what runs", None);
     }
 }
@@ -218,7 +224,12 @@ fn and(words: &[String]) -> String {
 fn here(lines: &mut Lines, port: u16, listening: &Listening) {
     const KERNEL: Option<&str> = Some("kernel, now");
     if listening.sockets.is_empty() {
-        lines.add("here", "nothing listens, TCP or UDP", KERNEL);
+        let free = if listening.held.is_empty() { "nothing listens, TCP or UDP" } else { "nothing listens, and yet the port is HELD" };
+        lines.add("here", free, KERNEL);
+    }
+    for held in &listening.held {
+        let how = held.peer.map_or_else(|| "bound, does not listen".to_owned(), |peer| format!("the own end of a connection with {peer}"));
+        lines.add("here", format!("{} {}, uid {}: {how}", held.protocol, SocketAddr::new(held.address, port), held.uid), KERNEL);
     }
     let mut groups: BTreeMap<String, Vec<&Socket>> = BTreeMap::new();
     for socket in &listening.sockets {
@@ -259,7 +270,7 @@ fn here(lines: &mut Lines, port: u16, listening: &Listening) {
             lines.add("here", line, None);
         }
         if let Some(queue) = first.queue.filter(|queue| queue.waiting > 0) {
-            let longest = queue.longest.map(|longest| format!(" of {longest}")).unwrap_or_default();
+            let longest = queue.longest.filter(|longest| *longest > 0).map(|longest| format!(" of {longest}")).unwrap_or_default();
             lines.add("here", format!("{}{longest} connections wait to be accepted", queue.waiting), None);
         }
     }
@@ -353,7 +364,15 @@ pub(super) fn gap_words(gap: &sockets::Gap) -> String {
             format!("some network namespaces of other users ({looked_into} were looked into); root sees all")
         }
         Gap::Packages { why } => format!("packages: {why}"),
-        Gap::Processes { hidden } => format!("which sockets {hidden} processes of other users hold; root sees all"),
+        Gap::Processes { hidden, unlisted } => {
+            let who = match (unlisted, hidden) {
+                (true, _) => "processes that are not even listed hold".to_owned(),
+                (false, 1) => "1 process holds".to_owned(),
+                (false, hidden) => format!("{hidden} processes hold"),
+            };
+            let root = if triquest_server::sys::user_id() == 0 { "not even root may look into them here" } else { "root sees more" };
+            format!("which sockets {who}; {root}")
+        }
         Gap::SocketUnits { why } => format!("socket units: {why}"),
         Gap::Table { path, why } => format!("{path}: {why}"),
     }

@@ -109,11 +109,14 @@ enum OfName<'a> {
 
 fn of_name<'a>(registry: &'a Registry, name: &str) -> OfName<'a> {
     let entries = registry.named(name);
-    let mut ports = entries.iter().map(|entry| entry.ports);
+    if entries.is_empty() {
+        return OfName::Nothing;
+    }
+    // A row without a port beside one that has one is the same service.
+    let mut ports = entries.iter().filter_map(|entry| entry.ports);
     match ports.next() {
-        None => OfName::Nothing,
-        Some(Some(first)) if first.first == first.last && ports.all(|other| other == Some(first)) => OfName::OnePort(first.first),
-        Some(_) => OfName::Several(entries),
+        Some(first) if first.first == first.last && ports.all(|other| other == first) => OfName::OnePort(first.first),
+        _ => OfName::Several(entries),
     }
 }
 
@@ -184,7 +187,8 @@ fn html(status: StatusCode, page: &str) -> Response<Body> {
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // Not `no-referrer`: with that, a browser sends the page's own form with `Origin: null`, which is refused as it must be.
+    response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
 }
 

@@ -144,7 +144,10 @@ fn lead(report: &PortReport<'_>, names: &[String], assigned: &[Protocol]) -> Str
         format!("IANA has no service registered on port {port}: it is {}.", summary_word(report))
     } else {
         let escaped: Vec<String> = names.iter().map(|name| format!("<strong>{}</strong>", escape(name))).collect();
-        format!("IANA has registered port {port} over {} for {}.", protocol_names(assigned.iter().copied()), list(&escaped))
+        let named = report.entries.iter().any(|entry| entry.name.is_some() && entry.protocols.named().next().is_some());
+        let over = if named { format!(" over {}", protocol_names(assigned.iter().copied())) } else { String::new() };
+        let unsaid = if named { "" } else { ", and names no protocol" };
+        format!("IANA has registered port {port}{over} for {}{unsaid}.", list(&escaped))
     };
     let ours = if port == PORT {
         " TriQuest LM serves licenses on it: this page comes from such a server, and <code>triquest-lm port 1588</code> proves whether what listens on a machine is one."

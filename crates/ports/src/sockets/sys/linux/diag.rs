@@ -1,7 +1,11 @@
 //! `sock_diag(7)`: what the kernel knows of listening sockets beyond its tables of text. It is asked with no rights at all, and whatever it does not
 //! answer stays unknown. Only this network namespace can be asked.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType,
@@ -9,6 +13,8 @@ use rustix::net::{
     recv, sendto, socket_with,
     sockopt::{Timeout, set_socket_timeout},
 };
+
+use super::super::super::{Held, Protocol};
 
 // linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h. All in the machine's byte order but for ports.
 const NLMSG_ERROR: u16 = 2;
@@ -24,8 +30,15 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
+const TCP_ESTABLISHED: u32 = 1;
 const TCP_CLOSE: u32 = 7;
 const TCP_LISTEN: u32 = 10;
+/// Bound, and neither listening nor connected; told by Linux 6.8 and later (include/net/tcp_states.h).
+const TCP_BOUND_INACTIVE: u32 = 13;
+/// States in which a TCP socket has its port and does not listen. In TIME-WAIT nobody has it any more.
+const TCP_HELD: u32 = (1 << TCP_ESTABLISHED) | (1 << 2) | (1 << 4) | (1 << 5) | (1 << 8) | (1 << TCP_BOUND_INACTIVE);
+/// Sockets that have a port without listening, of which so many are told.
+const HELD_MAX: usize = 64;
 /// The kernel fills at most that much at once.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Answers of one dump that are read.
@@ -52,49 +65,85 @@ pub(super) fn ask(port: Option<u16>) -> HashMap<u32, Extra> {
     for (protocol, state) in [(IPPROTO_TCP, TCP_LISTEN), (IPPROTO_UDP, TCP_CLOSE)] {
         for family in [AF_INET, AF_INET6] {
             // What one dump does not tell, another may.
-            let _ = dump(&request(family, protocol, state, port), &mut known);
+            let _ = dump(&request(family, protocol, 1 << state, port), &mut |message| known.extend(socket(message)));
         }
     }
     known
 }
 
-fn dump(request: &[u8], known: &mut HashMap<u32, Extra>) -> rustix::io::Result<()> {
+/// Who has this port without listening on it.
+pub(super) fn held(port: u16) -> Vec<Held> {
+    let mut found = Vec::new();
+    if port == 0 {
+        return found;
+    }
+    for (number, protocol, states) in [(IPPROTO_TCP, Protocol::Tcp, TCP_HELD), (IPPROTO_UDP, Protocol::Udp, 1 << TCP_ESTABLISHED)] {
+        for family in [AF_INET, AF_INET6] {
+            let mut each = |message: &[u8]| {
+                if let Some((own_port, held)) = holder(message, protocol)
+                    && own_port == port
+                    && found.len() < HELD_MAX
+                {
+                    found.push(held);
+                }
+            };
+            let _ = dump(&request(family, number, states, Some(port)), &mut each);
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The ends and the user of a `struct inet_diag_msg`.
+fn holder(message: &[u8], protocol: Protocol) -> Option<(u16, Held)> {
+    let [family, ..] = *message.first_chunk::<4>()?;
+    let address = |place: usize| -> Option<IpAddr> {
+        Some(if family == AF_INET6 {
+            IpAddr::from(*message.get(place..)?.first_chunk::<16>()?)
+        } else {
+            IpAddr::from(*message.get(place..)?.first_chunk::<4>()?)
+        })
+    };
+    let port = |place: usize| Some(u16::from_be_bytes(*message.get(place..)?.first_chunk()?));
+    let peer = SocketAddr::new(address(24)?, port(6)?);
+    let peer = (peer.port() != 0).then_some(peer);
+    Some((port(4)?, Held { protocol, address: address(8)?, peer, uid: u32_at(message, 64)? }))
+}
+
+fn dump(request: &[u8], each: &mut dyn FnMut(&[u8])) -> rustix::io::Result<()> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(SOCK_DIAG))?;
     set_socket_timeout(&socket, Timeout::Recv, Some(WAIT_MAX))?;
     sendto(&socket, request, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
     let mut answer = vec![0; ANSWER_BYTES_MAX];
     for _ in 0..ANSWERS_MAX {
         let (_, length) = recv(&socket, answer.as_mut_slice(), RecvFlags::empty())?;
-        if length == 0 || take(answer.get(..length).unwrap_or_default(), known) {
+        if length == 0 || take(answer.get(..length).unwrap_or_default(), each) {
             break;
         }
     }
     Ok(())
 }
 
-fn request(family: u8, protocol: u8, state: u32, port: Option<u16>) -> Vec<u8> {
+fn request(family: u8, protocol: u8, states: u32, port: Option<u16>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(REQUEST_BYTES);
     bytes.extend(u32::try_from(REQUEST_BYTES).unwrap_or_default().to_ne_bytes());
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     bytes.extend(NLM_F_REQUEST_DUMP.to_ne_bytes());
     bytes.extend([0; 8]);
     bytes.extend([family, protocol, 0, 0]);
-    bytes.extend((1u32 << state).to_ne_bytes());
+    bytes.extend(states.to_ne_bytes());
     bytes.extend(port.unwrap_or(0).to_be_bytes());
     bytes.resize(REQUEST_BYTES, 0);
     bytes
 }
 
 /// Takes what one datagram tells; true: the dump ends here.
-fn take(mut bytes: &[u8], known: &mut HashMap<u32, Extra>) -> bool {
+fn take(mut bytes: &[u8], each: &mut dyn FnMut(&[u8])) -> bool {
     while let Some(length) = u32_at(bytes, 0).and_then(|length| usize::try_from(length).ok()) {
         let Some(message) = bytes.get(HEADER_BYTES..length) else { return true };
         match u16_at(bytes, 4) {
-            Some(SOCK_DIAG_BY_FAMILY) => {
-                if let Some((inode, extra)) = socket(message) {
-                    known.insert(inode, extra);
-                }
-            }
+            Some(SOCK_DIAG_BY_FAMILY) => each(message),
             Some(NLMSG_ERROR | NLMSG_DONE) | None => return true,
             Some(_) => {}
         }
@@ -148,7 +197,9 @@ mod tests {
                     *slot = byte;
                 }
             }
-            let _ = take(&message, &mut HashMap::new());
+            let _ = take(&message, &mut |message| {
+                let _ = holder(message, Protocol::Tcp);
+            });
             let _ = socket(&message);
         }
     }

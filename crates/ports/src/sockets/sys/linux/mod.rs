@@ -53,8 +53,8 @@ pub(in super::super) fn listening(port: Option<u16>, ask: Ask) -> Result<Listeni
     let extras = if rows.is_empty() { HashMap::new() } else { diag::ask(port) };
     let wanted: HashSet<u64> = rows.iter().map(|row| row.row.inode).filter(|inode| *inode != 0).collect();
     let holders = processes::holders(&pids, &wanted);
-    if holders.hidden > 0 {
-        gaps.push(Gap::Processes { hidden: holders.hidden });
+    if holders.may_hide() {
+        gaps.push(Gap::Processes { hidden: holders.hidden, unlisted: holders.unlisted });
     }
     let facts = holding_processes(&holders);
     let names = users::names(&users_in(&rows, &facts));
@@ -82,9 +82,9 @@ pub(in super::super) fn listening(port: Option<u16>, ask: Ask) -> Result<Listeni
             Some((pids, more)) => Owner::Processes {
                 processes: pids.iter().filter_map(|pid| processes.get(pid).cloned()).collect(),
                 more: *more,
-                maybe_others: holders.hidden > 0 || !first_pid_namespace,
+                maybe_others: holders.may_hide() || !first_pid_namespace,
             },
-            None if holders.hidden > 0 => Owner::Hidden { user: user.clone(), why: Hiding::NotPermitted, unit: None },
+            None if holders.may_hide() => Owner::Hidden { user: user.clone(), why: Hiding::NotPermitted, unit: None },
             None if !first_pid_namespace => Owner::Hidden { user: user.clone(), why: Hiding::OtherPidNamespace, unit: None },
             None => Owner::NoProcess,
         };
@@ -108,7 +108,8 @@ pub(in super::super) fn listening(port: Option<u16>, ask: Ask) -> Result<Listeni
         });
     }
     add_hidden_units(&mut sockets, &hidden_in);
-    Ok(Listening { sockets, gaps })
+    let held = port.map(diag::held).unwrap_or_default();
+    Ok(Listening { sockets, held, gaps })
 }
 
 /// A listening socket of a table.

@@ -42,7 +42,8 @@ pub(super) fn others(pids: &[u32], gaps: &mut Vec<Gap>) -> Vec<Seen> {
     if let Some(id) = namespace_id("self") {
         names.remove(&id);
     }
-    let mut all_known = true;
+    // Where processes are not even listed, theirs are not known.
+    let mut all_known = pids.contains(&1);
     let mut seen = Vec::new();
     for pids in groups.into_values() {
         let Some(first) = pids.first().copied() else { continue };

@@ -36,11 +36,21 @@ pub(super) struct Holders {
     pub(super) of: HashMap<u64, (Vec<u32>, usize)>,
     /// Processes whose files this user may not see.
     pub(super) hidden: usize,
+    /// Some processes are not even listed: /proc is mounted so (`hidepid=2`, `ProtectProc=invisible`).
+    pub(super) unlisted: bool,
+}
+
+impl Holders {
+    /// Somebody may hold a socket without being seen here.
+    pub(super) fn may_hide(&self) -> bool {
+        self.hidden > 0 || self.unlisted
+    }
 }
 
 /// Looks through the open files of all processes for these sockets.
 pub(super) fn holders(pids: &[u32], wanted: &HashSet<u64>) -> Holders {
-    let mut holders = Holders::default();
+    // Every PID namespace has a first process; where it is not listed, others are not either.
+    let mut holders = Holders { unlisted: !pids.contains(&1), ..Holders::default() };
     if wanted.is_empty() {
         return holders;
     }
