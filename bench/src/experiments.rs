@@ -274,6 +274,7 @@ pub(crate) async fn scale(setting: &Setting, pools: u32, leases: u64) -> anyhow:
         let (_place, server, features) = setting.server(pools, SEATS).await?;
         let population = load::workers(server.address(), 64, &features, TTL_MS).await?;
         let _population = populate(population, leases, &server).await?;
+        settle(&server).await;
         let mut workers = load::workers(server.address(), CONNECTIONS, &features, TTL_MS).await?;
         let mut costs = Vec::new();
         for operation in [Operation::Checkout, Operation::Renew, Operation::Release] {
@@ -286,6 +287,19 @@ pub(crate) async fn scale(setting: &Setting, pools: u32, leases: u64) -> anyhow:
         server.stop()?;
     }
     Ok(())
+}
+
+/// Waits until the server has done what the population left it to do (a snapshot, above all), so that no request is charged with it.
+async fn settle(server: &Process) {
+    const LOOK: Duration = Duration::from_millis(500);
+    const LOOKS_MAX: usize = 120;
+    for _ in 0..LOOKS_MAX {
+        let before = server.cpu();
+        tokio::time::sleep(LOOK).await;
+        if server.cpu().saturating_sub(before) < LOOK / 20 {
+            return;
+        }
+    }
 }
 
 /// Renews one lease about every millisecond until told to stop, and keeps how long each answer took.
