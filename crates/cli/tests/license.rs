@@ -432,3 +432,31 @@ fn a_file_that_is_there_is_never_overwritten() {
     refused(&folder, ["license", "convert", "a.lic", "--to", "line", "-o", "a.lic"], "is there already");
     assert_eq!(read(&folder, "a.lic"), before);
 }
+
+#[test]
+fn what_cannot_be_written_is_no_success_and_a_reader_who_left_is_no_failure() {
+    use std::process::Stdio;
+    let folder = signed();
+    let start = |arguments: &[&str], stdout: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_triquest-lm"));
+        command.args(arguments).current_dir(folder.path()).env_clear().stdout(stdout).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    for arguments in [
+        &["license", "sign", "draft.toml", "--key", "v.key"][..],
+        &["license", "convert", "a.lic", "--to", "line"],
+        &["license", "show", "a.lic"],
+        &["license", "show", "a.lic", "--json"],
+        &["vendor", "show", "--key", "v.key"],
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = start(arguments, full.into()).wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("error: cannot write to standard output") && !stderr.contains("Signed"), "{arguments:?}: {stderr}");
+        let (read, write) = std::io::pipe().unwrap();
+        drop(read);
+        let output = start(arguments, write.into()).wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
