@@ -118,7 +118,7 @@ pub enum Refusal {
     Expired(LicenseHash),
     /// The id is in use with other content.
     IdTaken,
-    /// Another text is installed under this vendor and license id and the new one does not replace it.
+    /// Another text is installed under this vendor and license id, or its successor is.
     LicenseIdTaken {
         /// The text that has the id.
         installed: LicenseHash,

@@ -460,3 +460,13 @@ fn what_cannot_be_written_is_no_success_and_a_reader_who_left_is_no_failure() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+#[test]
+fn a_license_that_replaces_itself_is_not_signed() {
+    let folder = vendor();
+    refused(
+        &folder,
+        ["license", "sign", "draft.toml", "--key", "v.key", "--set", "replaces=ACME-1"],
+        "`replaces`: ACME-1 is this license's own id",
+    );
+}
