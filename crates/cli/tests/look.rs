@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Folder, Server, serving, triquest, until, vendor, wait};
+use support::{Folder, Server, serving, sign, triquest, until, vendor, wait};
 use triquest_client::{Client, wire::lease::HolderClaim};
 
 fn client(server: &Server, key: &str) -> Client {
@@ -177,6 +177,37 @@ fn doctor_looks_in_order_and_checks_nothing_out() {
     let run = doctor(&[&name, "--verifier-key", &key]);
     assert!(run.code == 1 && run.stdout.contains("\nfail  tls      "), "{}", run.stdout);
     answering.join().unwrap();
+}
+
+#[test]
+fn doctor_judges_only_seats_of_the_vendor_whose_keys_were_given() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 2);
+    // Another vendor's license for the same feature, and one for a feature that ours never had, both removed again.
+    let other = Folder::new();
+    triquest(&other, ["vendor", "init", "other.example", "--key", "v.key"]).run().ok();
+    let text = "[[entitlement]]\nfeature = \"cad\"\nseats = 5\n[[entitlement]]\nfeature = \"cae\"\nseats = 5\n";
+    sign(&other, "OTHER-1", server.key(), text);
+    let license = other.path().join("OTHER-1.lic");
+    triquest(&folder, ["license", "install", license.to_str().unwrap()]).run().ok();
+    let seats = |arguments: &[&str]| {
+        let name = server.name();
+        let run = triquest(&folder, ["doctor", &name, "--verifier-key", &key].iter().chain(arguments)).run();
+        let lines: Vec<_> = run.stdout.lines().filter(|line| line.contains(" seats  ")).map(str::to_owned).collect();
+        (run.code, lines)
+    };
+    let ours = (0, vec!["ok    seats    2 of 2 free for `cad`".to_owned()]);
+    assert_eq!(seats(&["-f", "cad"]), ours, "while the other's license is in force");
+    triquest(&folder, ["license", "remove", "OTHER-1", "--reason", "a trial"]).run().ok();
+    assert_eq!(seats(&["-f", "cad"]), ours);
+    assert_eq!(seats(&[]), ours);
+
+    // Our own license that is gone leaves no pool to warn of, unless it is the one that is asked for.
+    sign(&folder, "ACME-2", server.key(), "[[entitlement]]\nfeature = \"sim\"\nseats = 1\n");
+    triquest(&folder, ["license", "install", "ACME-2.lic"]).run().ok();
+    triquest(&folder, ["license", "remove", "ACME-2", "--reason", "a trial"]).run().ok();
+    assert_eq!(seats(&[]), ours);
+    assert_eq!(seats(&["-f", "sim"]), (1, vec!["fail  seats    no license for `sim` of this vendor is in force".to_owned()]));
 }
 
 #[test]

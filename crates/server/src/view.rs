@@ -879,6 +879,7 @@ impl Inner {
         Some(PoolStatus {
             vendor: vendor.name.to_string(),
             vendor_key: Bytes32(vendor.keys.first().copied().unwrap_or_default()),
+            vendor_keys: vendor.keys.iter().copied().map(Bytes32).collect(),
             feature: pool.feature.to_string(),
             numbers: PoolNumbers {
                 total: narrow(pool.total),

@@ -68,6 +68,9 @@ pub struct PoolStatus {
     pub vendor: String,
     /// The vendor's first key.
     pub vendor_key: Bytes32,
+    /// All keys of the vendor; empty from a server that does not tell them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vendor_keys: Vec<Bytes32>,
     /// The feature.
     pub feature: String,
     /// Its numbers.

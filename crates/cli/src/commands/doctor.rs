@@ -15,7 +15,10 @@ use triquest_client::{
     identity::{self, Known, Udp},
     lookup::{Lookup, Place},
     pins::Noted,
-    wire::status::{PoolStatus, Status},
+    wire::{
+        Bytes32,
+        status::{PoolStatus, Status},
+    },
 };
 use triquest_license::{FeatureName, Signer, SigningKey, VendorName, VerifiedLicense, VerifierKeys};
 use triquest_server::identity::{Runtime, random};
@@ -154,7 +157,10 @@ impl DoctorCommand {
         clock(&proof, report);
         licenses(&proof.licenses, feature, report);
         match client.status(feature) {
-            Ok(status) => seats(&status, feature, report),
+            Ok(status) => {
+                let given = self.verifier_key.as_deref().and_then(|keys| keys.parse::<VerifierKeys>().ok());
+                seats(&status, given.as_ref(), feature, report);
+            }
             Err(error) => report.fail("seats", escape(error.explanation())),
         }
     }
@@ -384,11 +390,20 @@ fn licenses(licenses: &[VerifiedLicense], feature: Option<&FeatureName>, report:
     if ends - now_ms < LICENSE_WARN_MS { report.warn("license", escape(&text)) } else { report.ok("license", escape(&text)) }
 }
 
-fn seats(status: &Status, feature: Option<&FeatureName>, report: &mut Report<'_>) {
-    if status.pools.is_empty() {
-        match feature {
-            Some(feature) => report.fail("seats", format_args!("the server has no feature `{feature}`")),
-            None => report.fail("seats", "the server has no seats at all"),
+/// The pools of the vendor whose keys were given; those of others are not for this user.
+fn seats(status: &Status, keys: Option<&VerifierKeys>, feature: Option<&FeatureName>, report: &mut Report<'_>) {
+    let is_of_vendor = |pool: &&PoolStatus| {
+        let is_known = |key: &Bytes32| keys.is_none_or(|keys| keys.public_keys().any(|known| *known.as_bytes() == key.0));
+        is_known(&pool.vendor_key) || pool.vendor_keys.iter().any(is_known)
+    };
+    let (running, idle): (Vec<_>, Vec<_>) = status.pools.iter().filter(is_of_vendor).partition(|pool| pool.numbers.total > 0);
+    if running.is_empty() {
+        match (feature, idle.first()) {
+            // Its license was removed, has ended or has not begun.
+            (Some(feature), Some(_)) => report.fail("seats", format_args!("no license for `{feature}` of this vendor is in force")),
+            (Some(feature), None) => report.fail("seats", format_args!("the server has no feature `{feature}` of this vendor")),
+            (None, Some(_)) => report.fail("seats", "no license of this vendor is in force"),
+            (None, None) => report.fail("seats", "the server has no seats of this vendor"),
         }
         return;
     }
@@ -401,7 +416,7 @@ fn seats(status: &Status, feature: Option<&FeatureName>, report: &mut Report<'_>
         let waiting = if numbers.queued > 0 { format!(", {} waiting", numbers.queued) } else { String::new() };
         format!("{} of {} free for `{}`{waiting}", numbers.free, numbers.total, escape(&pool.feature))
     };
-    for pool in &status.pools {
+    for pool in running {
         match (pool.numbers.free, feature) {
             (0, Some(_)) => {
                 report.fail("seats", format_args!("{}; who holds them: triquest-lm status {}", text(pool), escape(&pool.feature)))

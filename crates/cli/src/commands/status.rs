@@ -479,6 +479,7 @@ mod tests {
         let pool = PoolStatus {
             vendor: "acme.example".into(),
             vendor_key: Bytes32([1; 32]),
+            vendor_keys: vec![Bytes32([1; 32])],
             feature: "cad-pro".into(),
             numbers,
             denied: 14,
