@@ -211,6 +211,28 @@ fn doctor_judges_only_seats_of_the_vendor_whose_keys_were_given() {
 }
 
 #[test]
+fn doctor_warns_of_every_right_that_ends_soon_and_not_of_the_last_one() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 2);
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 20);
+    let soon = soon.strftime("%Y-%m-%d").to_string();
+    let entitlement = |feature: &str, expires: &str| format!("[[entitlement]]\nfeature = \"{feature}\"\nseats = 1\nexpires = {expires}\n");
+    let text = entitlement("cad", &soon) + &entitlement("cae", &soon) + &entitlement("sim", "2090-12-31");
+    sign(&folder, "ACME-2", server.key(), &text);
+    triquest(&folder, ["license", "install", "ACME-2.lic"]).run().ok();
+    let licenses = |arguments: &[&str]| {
+        let name = server.name();
+        let run = triquest(&folder, ["doctor", &name, "--verifier-key", &key].iter().chain(arguments)).run().ok();
+        let of = |line: &str| line.contains(" license  ").then(|| line.split(" (").next().unwrap().to_owned());
+        run.stdout.lines().filter_map(of).collect::<Vec<_>>()
+    };
+    let warning = |feature: &str| format!("warn  license  ACME-2 of `{feature}` ends {soon}");
+    assert_eq!(licenses(&["-f", "cad"]), [warning("cad")]);
+    assert_eq!(licenses(&[]), [warning("cad"), warning("cae")]);
+    assert_eq!(licenses(&["-f", "sim"]), ["ok    license  ACME-2 of `sim` ends 2090-12-31"]);
+}
+
+#[test]
 fn who_may_not_administer_is_told_who_may() {
     let folder = Folder::new();
     let (_server, _) = serving(&folder, 1);
