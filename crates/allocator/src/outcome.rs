@@ -99,7 +99,8 @@ pub struct Denial {
     pub seats: u32,
     /// The pool's numbers when it was decided (all zero if there is no pool).
     pub pool: PoolNumbers,
-    /// When a seat may come back at the earliest, in milliseconds from the decision: the first deadline or end of linger.
+    /// When a seat may come back at the earliest, in milliseconds from the decision: the first deadline or end of linger, or the end of the
+    /// quarantine.
     pub first_due_ms: Option<u64>,
     /// Newest version covered, for `VersionNotCovered`.
     pub newest_version: Option<Version>,

@@ -44,8 +44,15 @@ fn a_backup_of_a_running_server_is_whole_and_brings_it_back_with_its_key_and_sea
     assert_eq!(restored.key(), name);
     let status = triquest(&folder, ["status", "cad", "--json"]).run().ok().stdout;
     assert!(status.contains(&lease), "{status}");
-    let denied = Client::builder().servers(restored.name()).verifier_keys(key).build().unwrap().checkout("cad").take();
-    assert_eq!(denied.err().map(|error| error.code().to_string()).as_deref(), Some("quarantine"));
+    let denied = Client::builder().servers(restored.name()).verifier_keys(key.clone()).build().unwrap().checkout("cad").take();
+    let denied = denied.err().unwrap();
+    assert_eq!(denied.code(), "quarantine");
+    assert!(denied.to_string().contains("no new seat for ") && !denied.to_string().contains('`'), "{denied}");
+    let status = triquest(&folder, ["status"]).run().ok().stdout;
+    assert!(status.contains("RESTORED FROM A BACKUP: no new seats for "), "{status}");
+    let doctor = triquest(&folder, ["doctor", &restored.name(), "--verifier-key", &key]).run();
+    let line = "fail  seats    the server was restored from a backup, and seats granted before may still be in use: no new seats for ";
+    assert!(doctor.code == 1 && doctor.stdout.contains(line), "{}", doctor.stdout);
     drop(seat);
 }
 

@@ -101,6 +101,12 @@ impl LicenseTerms {
         Self::from_document(&toml::parse(text)?, None)
     }
 
+    /// The first day of one of its rights as written: the later of the license's and the entitlement's own.
+    #[must_use]
+    pub fn starts_of(&self, right: &Entitlement) -> Option<Written> {
+        self.starts.into_iter().chain(right.starts_written).max_by_key(|starts| starts.begins())
+    }
+
     /// The canonical text: what [`LicenseTerms::parse`] reads back as the same terms.
     #[must_use]
     pub fn to_text(&self) -> String {

@@ -159,6 +159,13 @@ impl View {
         self.inner.read().live
     }
 
+    /// How long nothing new is granted because this history was restored from a backup.
+    #[must_use]
+    pub fn quarantine_ms(&self) -> Option<u64> {
+        let (at, _) = self.now();
+        self.inner.read().quarantine_until.map(|until| until.since_ms(Timestamp(at)))
+    }
+
     /// Pools in order of vendor and feature, at most `limit`; `feature` restricts. `after` is the `next` of the page before.
     #[must_use]
     pub fn pools(&self, feature: Option<&str>, after: Option<&str>, limit: usize) -> PoolPage {
@@ -430,6 +437,7 @@ impl Right {
 
 struct Inner {
     position: Position,
+    quarantine_until: Option<Timestamp>,
     live: u64,
     shards: Vec<Vec<Row>>,
     holders: HolderTable,
@@ -455,6 +463,7 @@ impl Inner {
     fn new(position: Position) -> Self {
         Self {
             position,
+            quarantine_until: None,
             live: 0,
             shards: (0..SHARDS).map(|_| Vec::new()).collect(),
             holders: HolderTable::default(),
@@ -511,7 +520,8 @@ impl Inner {
 
     fn load(&mut self, record: StateRecord, moment: Moment) -> Result<(), String> {
         match record {
-            StateRecord::Head { .. } | StateRecord::PresenceOff { .. } | StateRecord::Remembered { .. } => {}
+            StateRecord::Head { quarantine_until, .. } => self.quarantine_until = quarantine_until,
+            StateRecord::PresenceOff { .. } | StateRecord::Remembered { .. } => {}
             StateRecord::Vendor { vendor, name, keys } => {
                 self.vendors.insert(vendor, Vendor { name: name.into(), keys });
             }
@@ -639,17 +649,16 @@ impl Inner {
                 }
             }
             Event::VendorsMerged { from, into, pools } => self.merge(*from, *into, pools),
+            Event::BorrowLossAccepted { .. } | Event::QuarantineEnded => self.quarantine_until = None,
+            Event::Recovered { quarantine_until, .. } => self.quarantine_until = *quarantine_until,
             // Nothing of these is shown by a list; the stream of events has them.
-            Event::BorrowLossAccepted { .. }
-            | Event::ChargeMoved { .. }
+            Event::ChargeMoved { .. }
             | Event::ClockAccepted { .. }
             | Event::ClockMarked
             | Event::ClockStepped { .. }
             | Event::Forgot { .. }
             | Event::Heard { .. }
             | Event::PresenceRegretted { .. }
-            | Event::QuarantineEnded
-            | Event::Recovered { .. }
             | Event::ReleasedUnknown { .. } => {}
         }
     }
@@ -969,7 +978,7 @@ impl Inner {
                     feature: entitlement.feature.to_string(),
                     version: entitlement.version.as_ref().map(ToString::to_string),
                     seats: entitlement.seats,
-                    starts: entitlement.starts_written.or(terms.starts).map(|written| written.to_string()),
+                    starts: terms.starts_of(entitlement).map(|written| written.to_string()),
                     expires: entitlement.expires_written.map(|written| written.to_string()),
                     ends_ms: entitlement.expires.map(|expires| expires.0),
                     state: self.rights.get(&EntitlementId(first.0 + position)).map_or(LicenseState::Expired, Right::state),

@@ -27,6 +27,9 @@ pub struct Status {
     pub clock: ClockState,
     /// `ok`, or why nothing is granted: `disk_full`.
     pub journal: JournalState,
+    /// Restored from a backup: for so many milliseconds no new seat is granted, because lost grants may still be in use. Absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine_ms: Option<u64>,
     /// Live leases.
     pub leases: u64,
     /// The pools asked for, in order of vendor and feature.

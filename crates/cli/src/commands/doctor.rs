@@ -377,9 +377,7 @@ fn licenses(licenses: &[VerifiedLicense], feature: Option<&FeatureName>, report:
         terms.entitlements.iter().map(move |right| Right {
             license: &terms.license,
             feature: &right.feature,
-            starts: right
-                .starts
-                .map(|starts| (starts, right.starts_written.or(terms.starts).map_or_else(String::new, |day| day.to_string()))),
+            starts: right.starts.map(|starts| (starts, terms.starts_of(right).map_or_else(String::new, |day| day.to_string()))),
             ends: right.expires.map(|ends| (ends, right.expires_written.map_or_else(String::new, |day| day.to_string()))),
         })
     };
@@ -451,6 +449,11 @@ fn seats(status: &Status, keys: Option<&VerifierKeys>, feature: Option<&FeatureN
         let waiting = if numbers.queued > 0 { format!(", {} waiting", numbers.queued) } else { String::new() };
         format!("{} of {} free for `{}`{waiting}", numbers.free, numbers.total, escape(&pool.feature))
     };
+    if let Some(ms) = status.quarantine_ms {
+        let what = "the server was restored from a backup, and seats granted before may still be in use";
+        report.fail("seats", format_args!("{what}: no new seats for {}", duration(ms)));
+        return;
+    }
     for pool in running {
         match (pool.numbers.free, feature) {
             (0, Some(_)) => {

@@ -203,8 +203,11 @@ fn headline(status: &Status, host: &str) -> String {
         JournalState::DiskFull => ", DISK FULL: nothing is granted",
         JournalState::Ok => "",
     };
+    let restored = status.quarantine_ms.map_or_else(String::new, |ms| {
+        format!(", RESTORED FROM A BACKUP: no new seats for {}, lost grants may still be in use", duration(ms))
+    });
     format!(
-        "{}  {}, up {}, {clock}{journal}; {}",
+        "{}  {}, up {}, {clock}{journal}{restored}; {}",
         escape(host),
         escape(&status.version),
         duration(status.uptime_ms),
@@ -504,6 +507,7 @@ mod tests {
             time_at: String::new(),
             clock: ClockState::Synchronized,
             journal: JournalState::Ok,
+            quarantine_ms: None,
             leases: 3,
             pools: vec![pool],
             next: None,

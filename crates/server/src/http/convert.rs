@@ -197,7 +197,10 @@ pub(super) fn denial(denial: &Denial, vendor_keys: usize) -> WireDenial {
         ),
         DenialCode::NotYetValid => (format!("the license for `{named}` begins on {day}"), "it takes effect by itself".to_owned()),
         DenialCode::Quarantine => (
-            format!("`{named}`: the server was restored from a backup, and seats granted before may still be in use"),
+            format!(
+                "the server was restored from a backup, and seats granted before may still be in use: no new seat{}",
+                denial.first_due_ms.map(|ms| format!(" for {}", span(ms))).unwrap_or_default()
+            ),
             "it grants again by itself; clients that hold a seat go on".to_owned(),
         ),
         DenialCode::QueueFull => {
@@ -285,6 +288,26 @@ mod tests {
         );
         assert_eq!(told.message, "no seat free for `cad` (2 of 2 in use, 1 lingering, 3 waiting, the first may be free in 30 s)");
         assert!(told.hint.contains("--wait"));
+    }
+
+    #[test]
+    fn a_restored_server_says_until_when_it_denies() {
+        let told = denial(
+            &Denial {
+                code: DenialCode::Quarantine,
+                feature: None,
+                seats: 0,
+                pool: PoolNumbers::default(),
+                first_due_ms: Some(3_600_000),
+                newest_version: None,
+                at_civil_ms: None,
+            },
+            1,
+        );
+        assert_eq!(
+            told.message,
+            "the server was restored from a backup, and seats granted before may still be in use: no new seat for 60 min"
+        );
     }
 
     #[test]
