@@ -180,6 +180,18 @@ fn doctor_looks_in_order_and_checks_nothing_out() {
 }
 
 #[test]
+fn a_license_that_waits_for_its_day_is_seen_in_status_and_in_the_denial() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    sign(&folder, "ACME-2", server.key(), "[[entitlement]]\nfeature = \"fut\"\nseats = 1\nstarts = 2080-01-01\n");
+    triquest(&folder, ["license", "install", "ACME-2.lic"]).run().ok();
+    let status = triquest(&folder, ["status"]).run().ok().stdout;
+    assert!(status.lines().any(|line| line.starts_with("fut ") && line.ends_with("  begins 2080-01-01")), "{status}");
+    let denied = client(&server, &key).checkout("fut").take().err().unwrap();
+    assert!(denied.to_string().contains("the license for `fut` begins on 2080-01-01"), "{denied}");
+}
+
+#[test]
 fn doctor_judges_only_seats_of_the_vendor_whose_keys_were_given() {
     let folder = Folder::new();
     let (server, key) = serving(&folder, 2);

@@ -885,6 +885,16 @@ impl Inner {
             .filter_map(|right| self.licenses.get(&right.license)?.terms.entitlements.get(right.position))
             .filter_map(|entitlement| entitlement.expires.map(|expires| (expires, entitlement)))
             .min_by_key(|(expires, _)| *expires);
+        let next_start = pool
+            .rights
+            .iter()
+            .filter_map(|right| self.rights.get(right))
+            .filter(|right| right.state() == LicenseState::Waiting)
+            .filter_map(|right| {
+                let terms = &self.licenses.get(&right.license)?.terms;
+                terms.starts_of(terms.entitlements.get(right.position)?)
+            })
+            .min_by_key(|starts| starts.begins());
         Some(PoolStatus {
             vendor: vendor.name.to_string(),
             vendor_key: Bytes32(vendor.keys.first().copied().unwrap_or_default()),
@@ -902,6 +912,7 @@ impl Inner {
             denied: pool.denied,
             ends: first_end.and_then(|(_, entitlement)| entitlement.expires_written.map(|written| written.to_string())),
             ends_ms: first_end.map(|(expires, _)| expires.0),
+            starts: next_start.map(|starts| starts.to_string()),
         })
     }
 

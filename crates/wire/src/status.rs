@@ -87,6 +87,9 @@ pub struct PoolStatus {
     /// Same, unix milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_ms: Option<i64>,
+    /// When the first entitlement that waits begins, as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<String>,
 }
 
 /// `GET /v1/leases` (viewers) and `POST /v1/leases/{lease}/inspect` (the owner).

@@ -242,7 +242,11 @@ fn pool_table(pools: &[PoolStatus], now_ms: i64) -> Table {
         }
         cells.extend([numbers.reserved_idle, numbers.lingering, numbers.free, numbers.queued].map(|number| number.to_string()));
         cells.push(pool.denied.to_string());
-        cells.push(ends_text(pool.ends.as_deref(), pool.ends_ms, now_ms));
+        cells.push(match (&pool.starts, numbers.total) {
+            // Nothing counts yet, so what is to come is what matters.
+            (Some(starts), 0) => format!("begins {starts}"),
+            _ => ends_text(pool.ends.as_deref(), pool.ends_ms, now_ms),
+        });
         table.row(cells);
     }
     table
@@ -488,6 +492,7 @@ mod tests {
             denied: 14,
             ends: Some("2026-12-31".into()),
             ends_ms: Some(unix_ms(&noon()) + 38 * 86_400_000),
+            starts: None,
         };
         let endless = PoolStatus { feature: "cad-sim".into(), ends: None, ends_ms: None, ..pool.clone() };
         assert_eq!(

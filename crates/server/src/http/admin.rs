@@ -11,7 +11,7 @@ use http::Request;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use triquest_allocator::{Actor, Command, InstallLicense, Outcome, Refusal};
-use triquest_license::{CivilDate, CivilMs, FeatureName, LicenseHash, VerifiedLicense, read_any};
+use triquest_license::{CivilDate, CivilMs, FeatureName, LicenseHash, VerifiedLicense, Written, read_any};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Problem,
     license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseList, RemoveAnswer, RemoveRequest},
@@ -95,14 +95,8 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
 
 /// Where a license adds to others: `cad: 25 + 25 = 50 until 2026-12-31`.
 fn notice((feature, before, with, until_ms): &(FeatureName, u32, u32, Option<i64>)) -> String {
-    let until = until_ms.map(|ms| format!(" until {}", last_day(ms))).unwrap_or_default();
+    let until = until_ms.map(|ms| format!(" until {}", Written::of_end(CivilMs(ms)))).unwrap_or_default();
     format!("{feature}: {before} + {} = {with}{until}", with.saturating_sub(*before))
-}
-
-/// The last whole day of a right that ends at this instant: a day ends at 00:00 UTC-12 after it.
-fn last_day(ends_ms: i64) -> String {
-    const HALF_DAY_MS: i64 = 12 * 3_600_000;
-    CivilDate::of(CivilMs(ends_ms - HALF_DAY_MS - 1)).to_string()
 }
 
 pub(super) fn licenses(app: &App) -> Answer {
