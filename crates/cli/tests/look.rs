@@ -110,6 +110,25 @@ fn events_are_read_to_now_resumed_by_cursor_and_followed() {
 }
 
 #[test]
+fn events_say_which_license_was_installed_and_removed() {
+    let folder = Folder::new();
+    let (_server, _) = serving(&folder, 1);
+    let list: Value = serde_json::from_str(&triquest(&folder, ["license", "list", "--json"]).run().ok().stdout).unwrap();
+    let hash = list["licenses"][0]["hash"].as_str().unwrap().to_owned();
+    let shown: Value = serde_json::from_str(&triquest(&folder, ["license", "show", "ACME-1.lic", "--json"]).run().ok().stdout).unwrap();
+    assert_eq!(shown["hash"], hash.as_str(), "one spelling everywhere");
+    // What begins with a hyphen is an id like any other, not an option.
+    let run = triquest(&folder, ["license", "remove", "-Zm9vYmFy", "--reason", "a trial"]).run();
+    assert!(run.code == 1 && run.stderr.contains("no license `-Zm9vYmFy` is installed"), "{}", run.stderr);
+    triquest(&folder, ["license", "remove", &hash[..10], "--reason", "a trial"]).run().ok();
+    let events = triquest(&folder, ["events"]).run().ok().stdout;
+    for kind in ["license_installed", "license_removed"] {
+        let line = events.lines().find(|line| line.contains(kind)).unwrap_or_else(|| panic!("{kind} in\n{events}"));
+        assert!(line.contains("license=ACME-1") && line.contains("vendor=acme.example") && line.contains(" UTC  "), "{line}");
+    }
+}
+
+#[test]
 fn doctor_looks_in_order_and_checks_nothing_out() {
     let folder = Folder::new();
     let (server, key) = serving(&folder, 1);

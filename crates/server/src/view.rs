@@ -269,6 +269,13 @@ impl View {
         inner.licenses.iter().map(|(first, license)| inner.summary(*first, license)).collect()
     }
 
+    /// Installed licenses by hash, each with its id and its vendor's name.
+    #[must_use]
+    pub fn license_names(&self) -> Vec<(LicenseHash, (String, String))> {
+        let name = |there: &Installed| (there.hash, (there.terms.license.to_string(), there.terms.vendor.to_string()));
+        self.inner.read().licenses.values().map(name).collect()
+    }
+
     /// Installed texts with this license id: none, one, or several of different vendors.
     #[must_use]
     pub fn licenses_by_id(&self, license: &str) -> Vec<LicenseHash> {

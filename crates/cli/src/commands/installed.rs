@@ -127,7 +127,12 @@ impl ListCommand {
     fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let list: LicenseList = Admin::connect(&self.data)?.get("/v1/licenses")?;
         if self.json {
-            terminal.json(&list)?;
+            let mut value = serde_json::to_value(&list)?;
+            // As `license show` and messages spell it, and as `license remove` takes it whatever its first digit is.
+            for (shown, license) in value["licenses"].as_array_mut().into_iter().flatten().zip(&list.licenses) {
+                shown["hash"] = hex(license).into();
+            }
+            terminal.json(&value)?;
         } else if list.licenses.is_empty() {
             terminal.note("no license is installed");
             terminal.hint("triquest-lm license request > request.txt, mail it to your vendor, then triquest-lm license install FILE");
@@ -175,7 +180,8 @@ fn license_table(licenses: &[LicenseSummary], now_ms: i64) -> Table {
 #[derive(Debug, clap::Args)]
 pub(crate) struct RemoveLicenseCommand {
     /// The license's id, or the beginning of its hash as `license list --json` shows it
-    #[arg(value_name = "ID")]
+    // A hash in base64url, as the API spells it, may begin with a hyphen.
+    #[arg(value_name = "ID", allow_hyphen_values = true)]
     license: String,
     /// The vendor, if two have a license of this id
     #[arg(long)]
