@@ -211,6 +211,29 @@ fn a_license_that_waits_for_its_day_is_seen_in_status_and_in_the_denial() {
 }
 
 #[test]
+fn of_several_licenses_each_is_tried_and_told() {
+    let folder = Folder::new();
+    let (server, _) = serving(&folder, 1);
+    sign(&folder, "ACME-2", server.key(), "[[entitlement]]\nfeature = \"sim\"\nseats = 1\n");
+    sign(&folder, "ACME-3", server.key(), "[[entitlement]]\nfeature = \"cae\"\nseats = 1\n");
+    sign(&folder, "ACME-4", &format!("tqs1:{}", "7".repeat(64)), "[[entitlement]]\nfeature = \"cae\"\nseats = 1\n");
+    std::fs::write(folder.path().join("bad.lic"), "nonsense").unwrap();
+    let run = triquest(&folder, ["license", "install", "ACME-2.lic", "bad.lic", "ACME-4.lic", "nowhere.lic", "ACME-3.lic"]).run();
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    for part in [
+        "Installed ACME-2",
+        "  in  bad.lic",
+        "license ACME-4 is for another server",
+        "  in  ACME-4.lic",
+        "cannot read nowhere.lic",
+        "Installed ACME-3",
+        "3 of 5 licenses were not installed",
+    ] {
+        assert!(run.stderr.contains(part), "{part} in\n{}", run.stderr);
+    }
+}
+
+#[test]
 fn doctor_judges_only_seats_of_the_vendor_whose_keys_were_given() {
     let folder = Folder::new();
     let (server, key) = serving(&folder, 2);

@@ -55,29 +55,53 @@ pub(crate) struct InstallCommand {
 }
 
 impl InstallCommand {
+    /// Each license is tried, whatever becomes of the others, and what became of it is said.
     fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
-        // Everything is read before anything is changed.
-        let texts = self.licenses.iter().map(|given| read_license(given).map(|text| (given, text))).collect::<Result<Vec<_>, _>>()?;
-        let admin = Admin::connect(&self.data)?;
-        for (given, license) in texts {
-            let request = InstallRequest { license, reason: self.reason.clone() };
-            let answer: InstallAnswer = admin.post("/v1/licenses", &request).map_err(|failure| named(failure, given))?;
-            let id = escape(&answer.license).into_owned();
-            match answer.outcome {
-                InstallOutcome::AlreadyInstalled => terminal.verb("Unchanged", format_args!("{id}: already installed")),
-                InstallOutcome::Installed => terminal.verb("Installed", format_args!("{id}{}", replaced(&answer.replaced))),
-                InstallOutcome::Waiting => {
-                    terminal.verb(
-                        "Installed",
-                        format_args!("{id}{}: waiting, takes effect by itself on its first day", replaced(&answer.replaced)),
-                    );
-                }
-            }
-            for notice in &answer.notices {
-                terminal.warning(escape(notice));
+        let [given] = self.licenses.as_slice() else { return self.several(terminal) };
+        let license = read_license(given)?;
+        self.install(terminal, &Admin::connect(&self.data)?, given, license)?;
+        Ok(exit::OK)
+    }
+
+    fn several(&self, terminal: &Terminal) -> Result<u8, Failure> {
+        let mut admin = None;
+        let mut failed = 0;
+        for given in &self.licenses {
+            let installed = match (read_license(given), &mut admin) {
+                (Err(failure), _) => Err(failure),
+                (Ok(license), Some(admin)) => self.install(terminal, admin, given, license),
+                // Without a server none can be installed, so that ends it.
+                (Ok(license), none) => self.install(terminal, none.insert(Admin::connect(&self.data)?), given, license),
+            };
+            if let Err(failure) = installed {
+                failed += 1;
+                terminal.failure(&failure);
             }
         }
-        Ok(exit::OK)
+        if failed == 0 {
+            return Ok(exit::OK);
+        }
+        Err(Failure::new(format_args!("{failed} of {} licenses were not installed", self.licenses.len())))
+    }
+
+    fn install(&self, terminal: &Terminal, admin: &Admin, given: &str, license: String) -> Result<(), Failure> {
+        let request = InstallRequest { license, reason: self.reason.clone() };
+        let answer: InstallAnswer = admin.post("/v1/licenses", &request).map_err(|failure| named(failure, given))?;
+        let id = escape(&answer.license).into_owned();
+        match answer.outcome {
+            InstallOutcome::AlreadyInstalled => terminal.verb("Unchanged", format_args!("{id}: already installed")),
+            InstallOutcome::Installed => terminal.verb("Installed", format_args!("{id}{}", replaced(&answer.replaced))),
+            InstallOutcome::Waiting => {
+                terminal.verb(
+                    "Installed",
+                    format_args!("{id}{}: waiting, takes effect by itself on its first day", replaced(&answer.replaced)),
+                );
+            }
+        }
+        for notice in &answer.notices {
+            terminal.warning(escape(notice));
+        }
+        Ok(())
     }
 }
 
