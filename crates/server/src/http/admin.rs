@@ -62,6 +62,7 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
         ));
     }
     let (hash, id) = (license.hash(), license.terms().license.to_string());
+    let last_day = license.terms().entitlements.iter().filter_map(|right| right.expires_written).max_by_key(|day| day.ends());
     let installed_before = app.driver.view().licenses();
     let command = Command::Install(InstallLicense { license: Box::new(license), actor });
     let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;
@@ -73,7 +74,7 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
         outcome,
         position: answer.position,
         hash: Bytes32(*hash.as_bytes()),
-        license: id,
+        license: id.clone(),
         replaced,
         notices,
     };
@@ -85,8 +86,9 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
             Ok(made(outcome, replaced, overlaps.iter().map(notice).collect()))
         }
         Outcome::Refused(Refusal::AlreadyInstalled(_)) => Ok(made(InstallOutcome::AlreadyInstalled, Vec::new(), Vec::new())),
-        Outcome::Refused(Refusal::LicenseIdTaken { installed }) => {
-            Err(convert::refused(&Refusal::LicenseIdTaken { installed: *installed }))
+        Outcome::Refused(refusal @ Refusal::Expired(_)) => {
+            let day = last_day.map_or_else(String::new, |day| format!(": its last day was {day}"));
+            Err(Problem { detail: format!("license {id} has ended{day}"), ..convert::refused(refusal) })
         }
         Outcome::Refused(refusal) => Err(convert::refused(refusal)),
         other => Err(convert::unexpected(other)),
