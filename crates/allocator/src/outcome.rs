@@ -145,6 +145,21 @@ pub enum Refusal {
     WallClockHeld,
 }
 
+/// Where a license adds seats to those of others at the same time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlap {
+    /// The feature.
+    pub feature: FeatureName,
+    /// Seats without the new license.
+    pub before: u32,
+    /// Seats with it.
+    pub with: u32,
+    /// Until when (unix ms), if it ends.
+    pub until_ms: Option<i64>,
+    /// The other licenses, each once.
+    pub others: Vec<LicenseHash>,
+}
+
 /// What `decide` answers. Kept alphabetical.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -169,8 +184,8 @@ pub enum Outcome {
         waiting: bool,
         /// Texts that it replaced.
         replaced: Vec<LicenseHash>,
-        /// Pools where other licenses add to it at the same time: feature, seats before, seats with it, until when (unix ms) if it ends.
-        overlaps: Vec<(FeatureName, u32, u32, Option<i64>)>,
+        /// Pools where other licenses add to it at the same time.
+        overlaps: Vec<Overlap>,
     },
     /// A lease was marked as ending, or ended.
     Reclaimed {

@@ -562,7 +562,7 @@ fn several_licenses_add_up_and_are_charged_soonest_ending_first() {
     check(
         "
         00:00 install A cad=2 expires=2027-12-31  => installed
-        00:00 install B cad=2 expires=2026-12-31  => installed overlap=cad:2->4 until=2027-01-01
+        00:00 install B cad=2 expires=2026-12-31  => installed overlap=cad:2->4 beside=A until=2027-01-01
         00:00 checkout L1 cad:3 ana@ws1           => grant cad=B:2 cad=A:1 total=4 free=1
         00:01 checkout L2 cad bo@ws2              => grant cad=A:1
         00:02 release L1                          => released

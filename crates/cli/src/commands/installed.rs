@@ -101,6 +101,11 @@ impl InstallCommand {
         for notice in &answer.notices {
             terminal.warning(escape(notice));
         }
+        if !answer.notices.is_empty() {
+            terminal.hint(format_args!(
+                "if {id} was to take the place of another, remove it (triquest-lm license remove {id}) and ask the vendor for one that `replaces` the other"
+            ));
+        }
         Ok(())
     }
 }

@@ -10,8 +10,8 @@ use std::{
 use http::Request;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
-use triquest_allocator::{Actor, Command, InstallLicense, Outcome, Refusal};
-use triquest_license::{CivilDate, CivilMs, FeatureName, LicenseHash, VerifiedLicense, Written, read_any};
+use triquest_allocator::{Actor, Command, InstallLicense, Outcome, Overlap, Refusal};
+use triquest_license::{CivilDate, CivilMs, LicenseHash, VerifiedLicense, Written, read_any};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Problem,
     license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseList, RemoveAnswer, RemoveRequest},
@@ -83,7 +83,7 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
             app.licenses_changed();
             let outcome = if *waiting { InstallOutcome::Waiting } else { InstallOutcome::Installed };
             let replaced: Vec<String> = replaced.iter().map(named).collect();
-            Ok(made(outcome, replaced, overlaps.iter().map(notice).collect()))
+            Ok(made(outcome, replaced, overlaps.iter().map(|overlap| notice(overlap, &named)).collect()))
         }
         Outcome::Refused(Refusal::AlreadyInstalled(_)) => Ok(made(InstallOutcome::AlreadyInstalled, Vec::new(), Vec::new())),
         Outcome::Refused(refusal @ Refusal::Expired(_)) => {
@@ -95,10 +95,17 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
     }
 }
 
-/// Where a license adds to others: `cad: 25 + 25 = 50 until 2026-12-31`.
-fn notice((feature, before, with, until_ms): &(FeatureName, u32, u32, Option<i64>)) -> String {
+/// Other licenses that a notice names.
+const NOTICE_LICENSES_MAX: usize = 4;
+
+/// Where a license adds to others: `cad: 25 + 25 = 50 until 2026-12-31, together with ACME-1`.
+fn notice(Overlap { feature, before, with, until_ms, others }: &Overlap, name: &impl Fn(&LicenseHash) -> String) -> String {
     let until = until_ms.map(|ms| format!(" until {}", Written::of_end(CivilMs(ms)))).unwrap_or_default();
-    format!("{feature}: {before} + {} = {with}{until}", with.saturating_sub(*before))
+    let mut licenses: Vec<String> = others.iter().take(NOTICE_LICENSES_MAX).map(name).collect();
+    if others.len() > NOTICE_LICENSES_MAX {
+        licenses.push(format!("{} more", others.len() - NOTICE_LICENSES_MAX));
+    }
+    format!("{feature}: {before} + {} = {with}{until}, together with {}", with.saturating_sub(*before), licenses.join(", "))
 }
 
 pub(super) fn licenses(app: &App) -> Answer {
@@ -230,6 +237,8 @@ pub(super) async fn reload(app: &Arc<App>, request: Request<Incoming>) -> Answer
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use triquest_license::FeatureName;
+
     use super::*;
 
     #[test]
@@ -238,8 +247,13 @@ mod tests {
         let ends = "2026-12-31".parse::<triquest_license::Written>().unwrap();
         let triquest_license::Written::Date(date) = ends else { panic!("a date") };
         let ends_ms = date.plus_days(1).midnight_utc().0 + 12 * 3_600_000;
-        assert_eq!(notice(&(FeatureName::new("cad").unwrap(), 25, 50, Some(ends_ms))), "cad: 25 + 25 = 50 until 2026-12-31");
-        assert_eq!(notice(&(FeatureName::new("cad").unwrap(), 1, 3, None)), "cad: 1 + 2 = 3");
+        let first = LicenseHash::from_bytes([1; 32]);
+        let overlap =
+            Overlap { feature: FeatureName::new("cad").unwrap(), before: 25, with: 50, until_ms: Some(ends_ms), others: vec![first] };
+        let name = |_: &LicenseHash| "A-1".to_owned();
+        assert_eq!(notice(&overlap, &name), "cad: 25 + 25 = 50 until 2026-12-31, together with A-1");
+        let many = Overlap { until_ms: None, others: vec![first; 6], ..overlap };
+        assert_eq!(notice(&many, &name), "cad: 25 + 25 = 50, together with A-1, A-1, A-1, A-1, 2 more");
     }
 
     #[test]

@@ -20,7 +20,7 @@ async fn a_license_is_installed_once_whatever_its_form() {
     let (_, list) = world.get("/v1/licenses").await;
     assert_eq!((list["licenses"].as_array().unwrap().len(), list["licenses"][0]["state"].as_str()), (1, Some("in_force")), "{list}");
     let body = world.install(&world.license_with("A-2", "cad", 25, "", "expires = 2026-12-31\n")).await;
-    assert_eq!(body["notices"], json!(["cad: 25 + 25 = 50 until 2026-12-31"]), "{body}");
+    assert_eq!(body["notices"], json!(["cad: 25 + 25 = 50 until 2026-12-31, together with A-1"]), "{body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
