@@ -234,6 +234,18 @@ fn of_several_licenses_each_is_tried_and_told() {
 }
 
 #[test]
+fn status_leaves_out_what_is_left_of_licenses_that_are_gone() {
+    let folder = Folder::new();
+    let (_server, _) = serving(&folder, 1);
+    triquest(&folder, ["license", "remove", "ACME-1", "--reason", "a trial"]).run().ok();
+    let table = triquest(&folder, ["status"]).run().ok().stdout;
+    assert!(!table.contains("cad") && table.contains("no license is in force"), "{table}");
+    assert!(triquest(&folder, ["status", "cad"]).run().ok().stdout.contains("cad "), "what is asked for is shown");
+    let json: Value = serde_json::from_str(&triquest(&folder, ["status", "--json"]).run().ok().stdout).unwrap();
+    assert_eq!(json["status"]["pools"][0]["feature"], "cad");
+}
+
+#[test]
 fn doctor_judges_only_seats_of_the_vendor_whose_keys_were_given() {
     let folder = Folder::new();
     let (server, key) = serving(&folder, 2);

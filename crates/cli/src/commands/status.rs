@@ -114,7 +114,13 @@ impl StatusCommand {
                     .hint("triquest-lm license request > request.txt   (mail it to your vendor), then triquest-lm license install FILE");
                 return Ok(());
             }
-            terminal.table(&pool_table(&status.pools, unix_ms(&now)));
+            // What is left of licenses that are gone is not for a table, unless it is what was asked for.
+            let shown: Vec<_> = status.pools.iter().filter(|pool| feature.is_some() || is_alive(pool)).cloned().collect();
+            if shown.is_empty() {
+                terminal.data("no license is in force, and none waits for its day");
+            } else {
+                terminal.table(&pool_table(&shown, unix_ms(&now)));
+            }
             self.show_leases(terminal, status, leases, &now);
         }
         Ok(())
@@ -213,6 +219,12 @@ fn headline(status: &Status, host: &str) -> String {
         duration(status.uptime_ms),
         short_key(&status.server_key)
     )
+}
+
+/// It has seats, or somebody has or wants some, or a license waits for its day.
+fn is_alive(pool: &PoolStatus) -> bool {
+    let numbers = &pool.numbers;
+    pool.starts.is_some() || [numbers.total, numbers.used, numbers.lingering, numbers.queued].iter().any(|number| *number > 0)
 }
 
 /// One line for each pool. The vendor is named only where there are several.
