@@ -179,10 +179,10 @@ impl Terminal {
         self.print(&format!("{painted}{:pad$}{name:<9}{}\n", "", escape_lines(&text.to_string()), pad = 6 - word.len()));
     }
 
-    /// Clears the screen for `--watch` if standard output is a terminal.
+    /// Clears the screen for `--watch` if standard output is a terminal. What was scrolled away before stays: it is the user's.
     pub(crate) fn clear(&self) {
         if self.columns.is_some() {
-            self.raw(b"\x1b[H\x1b[2J\x1b[3J");
+            self.raw(b"\x1b[H\x1b[2J");
         }
     }
 

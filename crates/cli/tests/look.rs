@@ -246,6 +246,31 @@ fn status_leaves_out_what_is_left_of_licenses_that_are_gone() {
 }
 
 #[test]
+fn watching_clears_the_screen_and_leaves_what_was_scrolled_away() {
+    use std::io::Read;
+    let folder = Folder::new();
+    let (_server, _) = serving(&folder, 1);
+    let command = format!("'{}' status --watch=1", env!("CARGO_BIN_EXE_triquest-lm"));
+    let data = folder.path().join("data");
+    let environment = [("TRIQUEST_LM_DATA", data.to_str().unwrap()), ("TERM", "xterm")];
+    let Ok(mut terminal) = folder.start("script", &["-qec", &command, "/dev/null"], &environment) else {
+        eprintln!("skipped: there is no `script` here");
+        return;
+    };
+    let (mut seen, mut stdout, mut piece) = (Vec::new(), terminal.stdout.take().unwrap(), [0; 4096]);
+    let text = loop {
+        let read = stdout.read(&mut piece).unwrap();
+        seen.extend_from_slice(&piece[..read]);
+        let text = String::from_utf8_lossy(&seen).into_owned();
+        assert!(read > 0, "it ended: {text:?}");
+        if text.matches("\x1b[H").count() == 2 {
+            break text;
+        }
+    };
+    assert!(text.contains("\x1b[2J") && text.contains("cad ") && !text.contains("\x1b[3J"), "{text:?}");
+}
+
+#[test]
 fn doctor_judges_only_seats_of_the_vendor_whose_keys_were_given() {
     let folder = Folder::new();
     let (server, key) = serving(&folder, 2);
