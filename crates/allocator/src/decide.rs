@@ -442,8 +442,9 @@ impl Allocator {
         if let Some(outcome) = self.known(asked, sink) {
             return Some(outcome);
         }
-        if self.quarantine_until.is_some() {
-            return Some(self.deny(asked, None, bare_denial(DenialCode::Quarantine), sink));
+        if let Some(until) = self.quarantine_until {
+            let denial = Denial { first_due_ms: Some(until.since_ms(self.now.at)), ..bare_denial(DenialCode::Quarantine) };
+            return Some(self.deny(asked, None, denial, sink));
         }
         if self.remembered.len() >= REMEMBERED_MAX {
             return Some(Outcome::Refused(Refusal::LimitReached("remembered ids")));

@@ -29,6 +29,6 @@ pub use command::{Actor, CheckoutItem, Command, InstallLicense};
 pub use event::{Charge, DequeueReason, EndReason, Event, GrantedItem, ReleaseCause, RightEnd};
 pub use holder::{Claim, Holder};
 pub use ids::{ContentDigest, EntitlementId, Epoch, Index, LeaseId, Lineage, PoolId, Timestamp, VendorId};
-pub use outcome::{Denial, DenialCode, Grant, GrantItem, Outcome, PoolNumbers, Refusal};
+pub use outcome::{Denial, DenialCode, Grant, GrantItem, Outcome, Overlap, PoolNumbers, Refusal};
 pub use state::StateRecord;
 pub use views::{EntitlementView, LeaseView, LicenseView, PoolView};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use triquest_license::{FeatureName, LicenseHash};
 
 use crate::{
-    Actor, Allocator, EndReason, EntitlementId, Event, InstallLicense, Outcome, PoolId, Refusal, RightEnd, VendorId,
+    Actor, Allocator, EndReason, EntitlementId, Event, InstallLicense, Outcome, Overlap, PoolId, Refusal, RightEnd, VendorId,
     allocator::{Right, Sink},
     limits::{ENDS_PER_INSTALL_MAX, LICENSES_MAX, POOL_SEATS_MAX, POOLS_MAX},
 };
@@ -70,8 +70,7 @@ impl Allocator {
         let mut ends = 0;
         let mut new_pools = 0;
         for vendor in vendors {
-            let mut same_id = self.by_id.get(&(*vendor, terms.license.clone())).into_iter().flatten();
-            if let Some(other) = same_id.find(|_| !terms.replaces.contains(&terms.license)) {
+            if let Some(other) = self.by_id.get(&(*vendor, terms.license.clone())).into_iter().flatten().next() {
                 return Err(Refusal::LicenseIdTaken { installed: self.licenses[other].hash });
             }
             // What an installed license has taken the place of does not come back beside it.
@@ -133,14 +132,14 @@ impl Allocator {
     }
 
     /// Where other licenses, that this one does not replace, add seats at the same time: said aloud, because it is often a mistake.
-    fn overlaps(&self, first: EntitlementId) -> Vec<(FeatureName, u32, u32, Option<i64>)> {
+    fn overlaps(&self, first: EntitlementId) -> Vec<Overlap> {
         let Some(license) = self.licenses.get(&first) else { return Vec::new() };
         let replaced = self.replaced_by(first);
-        let mut overlaps: Vec<(FeatureName, u32, u32, Option<i64>)> = Vec::new();
+        let mut overlaps: Vec<Overlap> = Vec::new();
         let mine: Vec<&Right> = license.rights(first).filter_map(|right| self.right(right)).filter(|right| right.ended.is_none()).collect();
         for right in &mine {
             let Some(pool) = self.pool(right.pool) else { continue };
-            if overlaps.iter().any(|(feature, ..)| *feature == pool.feature) {
+            if overlaps.iter().any(|overlap| overlap.feature == pool.feature) {
                 continue;
             }
             let meets = |other: &Right| {
@@ -158,7 +157,19 @@ impl Allocator {
             let until = others.iter().chain(&own).filter_map(|right| right.expires).min();
             let narrow = |seats: u64| u32::try_from(seats).unwrap_or(u32::MAX);
             let before = seats(&others);
-            overlaps.push((pool.feature.clone(), narrow(before), narrow(before + seats(&own)), until));
+            let mut licenses: Vec<LicenseHash> = Vec::new();
+            for other in &others {
+                if !licenses.contains(&other.hash) {
+                    licenses.push(other.hash);
+                }
+            }
+            overlaps.push(Overlap {
+                feature: pool.feature.clone(),
+                before: narrow(before),
+                with: narrow(before + seats(&own)),
+                until_ms: until,
+                others: licenses,
+            });
         }
         overlaps
     }

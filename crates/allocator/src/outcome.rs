@@ -99,7 +99,8 @@ pub struct Denial {
     pub seats: u32,
     /// The pool's numbers when it was decided (all zero if there is no pool).
     pub pool: PoolNumbers,
-    /// When a seat may come back at the earliest, in milliseconds from the decision: the first deadline or end of linger.
+    /// When a seat may come back at the earliest, in milliseconds from the decision: the first deadline or end of linger, or the end of the
+    /// quarantine.
     pub first_due_ms: Option<u64>,
     /// Newest version covered, for `VersionNotCovered`.
     pub newest_version: Option<Version>,
@@ -118,7 +119,7 @@ pub enum Refusal {
     Expired(LicenseHash),
     /// The id is in use with other content.
     IdTaken,
-    /// Another text is installed under this vendor and license id and the new one does not replace it.
+    /// Another text is installed under this vendor and license id, or its successor is.
     LicenseIdTaken {
         /// The text that has the id.
         installed: LicenseHash,
@@ -142,6 +143,21 @@ pub enum Refusal {
     UnknownLicense,
     /// The wall clock is not believed, so licenses that would end or begin by it wait.
     WallClockHeld,
+}
+
+/// Where a license adds seats to those of others at the same time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlap {
+    /// The feature.
+    pub feature: FeatureName,
+    /// Seats without the new license.
+    pub before: u32,
+    /// Seats with it.
+    pub with: u32,
+    /// Until when (unix ms), if it ends.
+    pub until_ms: Option<i64>,
+    /// The other licenses, each once.
+    pub others: Vec<LicenseHash>,
 }
 
 /// What `decide` answers. Kept alphabetical.
@@ -168,8 +184,8 @@ pub enum Outcome {
         waiting: bool,
         /// Texts that it replaced.
         replaced: Vec<LicenseHash>,
-        /// Pools where other licenses add to it at the same time: feature, seats before, seats with it, until when (unix ms) if it ends.
-        overlaps: Vec<(FeatureName, u32, u32, Option<i64>)>,
+        /// Pools where other licenses add to it at the same time.
+        overlaps: Vec<Overlap>,
     },
     /// A lease was marked as ending, or ended.
     Reclaimed {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use crate::failure::{Failure, FailureKind};
+use crate::failure::{Failure, FailureKind, exit};
 
 /// Verbs are right-aligned in this many columns.
 const VERB_COLUMNS: usize = 12;
@@ -138,10 +138,18 @@ impl Terminal {
     }
 
     /// Bytes of data on standard output exactly as they are: license files, keys, generated scripts. Never for outside strings on a terminal.
+    /// Ends the program with an error if they cannot be written.
     pub(crate) fn raw(&self, bytes: &[u8]) {
         let mut stdout = io::stdout().lock();
-        if stdout.write_all(bytes).and_then(|()| stdout.flush()).is_err() {
-            std::process::exit(0);
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            Ok(()) => {}
+            // Nobody reads any more, which is no fault: `... | head`.
+            Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => std::process::exit(exit::OK.into()),
+            // What was asked for is not where it should be, and nothing after it may say that it is.
+            Err(cause) => {
+                self.failure(&Failure::new(format_args!("cannot write to standard output: {cause}")));
+                std::process::exit(exit::FAILURE.into());
+            }
         }
     }
 
@@ -171,10 +179,10 @@ impl Terminal {
         self.print(&format!("{painted}{:pad$}{name:<9}{}\n", "", escape_lines(&text.to_string()), pad = 6 - word.len()));
     }
 
-    /// Clears the screen for `--watch` if standard output is a terminal.
+    /// Clears the screen for `--watch` if standard output is a terminal. What was scrolled away before stays: it is the user's.
     pub(crate) fn clear(&self) {
         if self.columns.is_some() {
-            self.raw(b"\x1b[H\x1b[2J\x1b[3J");
+            self.raw(b"\x1b[H\x1b[2J");
         }
     }
 

@@ -32,6 +32,8 @@ fn a_backup_of_a_running_server_is_whole_and_brings_it_back_with_its_key_and_sea
         serde_json::from_str(&triquest(&folder, ["journal", "check", "monday.sqlite", "--json"]).run().ok().stdout).unwrap();
     assert_eq!(report["leases"], 1);
 
+    assert!(triquest(&folder, ["journal", "check", "monday.sqlite"]).run().ok().stderr.contains(": 1 lease at entry "));
+
     let run = triquest(&folder, ["journal", "restore", "monday.sqlite"]).run();
     assert!(run.code != 0 && run.stderr.contains("is not empty"), "{}", run.stderr);
     let mut server = server;
@@ -44,8 +46,15 @@ fn a_backup_of_a_running_server_is_whole_and_brings_it_back_with_its_key_and_sea
     assert_eq!(restored.key(), name);
     let status = triquest(&folder, ["status", "cad", "--json"]).run().ok().stdout;
     assert!(status.contains(&lease), "{status}");
-    let denied = Client::builder().servers(restored.name()).verifier_keys(key).build().unwrap().checkout("cad").take();
-    assert_eq!(denied.err().map(|error| error.code().to_string()).as_deref(), Some("quarantine"));
+    let denied = Client::builder().servers(restored.name()).verifier_keys(key.clone()).build().unwrap().checkout("cad").take();
+    let denied = denied.err().unwrap();
+    assert_eq!(denied.code(), "quarantine");
+    assert!(denied.to_string().contains("no new seat for ") && !denied.to_string().contains('`'), "{denied}");
+    let status = triquest(&folder, ["status"]).run().ok().stdout;
+    assert!(status.contains("RESTORED FROM A BACKUP: no new seats for "), "{status}");
+    let doctor = triquest(&folder, ["doctor", &restored.name(), "--verifier-key", &key]).run();
+    let line = "fail  seats    the server was restored from a backup, and seats granted before may still be in use: no new seats for ";
+    assert!(doctor.code == 1 && doctor.stdout.contains(line), "{}", doctor.stdout);
     drop(seat);
 }
 
@@ -80,4 +89,31 @@ fn a_damaged_journal_is_named_by_the_check_and_served_by_nobody() {
     fs::write(&garbage, "seats".repeat(1000)).unwrap();
     let run = triquest(&folder, ["journal", "restore", "garbage.sqlite", "new"]).run();
     assert!(run.code == 74 && !folder.path().join("new").exists(), "{}", run.stderr);
+}
+
+#[test]
+fn a_cut_backup_and_a_file_that_is_none_are_told_apart_with_advice_that_fits() {
+    let folder = Folder::new();
+    let (server, _) = serving(&folder, 3);
+    triquest(&folder, ["journal", "backup", "monday.sqlite"]).run().ok();
+    drop(server);
+    let bytes = fs::read(folder.path().join("monday.sqlite")).unwrap();
+    for kept in [bytes.len() / 2, bytes.len() - 1, 4096, 2000] {
+        fs::write(folder.path().join("cut.sqlite"), &bytes[..kept]).unwrap();
+        for command in ["check", "restore"] {
+            let mut arguments = vec!["journal", command, "cut.sqlite"];
+            arguments.extend((command == "restore").then_some("new"));
+            let run = triquest(&folder, arguments).run();
+            assert!(run.code == 74 && run.stderr.contains("cut.sqlite"), "{kept} bytes: {}{}", run.stdout, run.stderr);
+            assert!(run.stderr.contains("hint: this backup cannot be restored: take another copy"), "{kept} bytes: {}", run.stderr);
+        }
+    }
+    fs::write(folder.path().join("empty.sqlite"), "").unwrap();
+    for name in ["v.key", "empty.sqlite"] {
+        for arguments in [vec!["journal", "check", name], vec!["journal", "restore", name, "new"]] {
+            let run = triquest(&folder, arguments).run();
+            assert!(run.code == 74 && run.stderr.contains(&format!("error: {name} is no backup: ")), "{}", run.stderr);
+            assert!(run.stderr.contains("hint: name a file that `triquest-lm journal backup` wrote"), "{}", run.stderr);
+        }
+    }
 }

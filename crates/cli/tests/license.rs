@@ -432,3 +432,68 @@ fn a_file_that_is_there_is_never_overwritten() {
     refused(&folder, ["license", "convert", "a.lic", "--to", "line", "-o", "a.lic"], "is there already");
     assert_eq!(read(&folder, "a.lic"), before);
 }
+
+#[test]
+fn what_cannot_be_written_is_no_success_and_a_reader_who_left_is_no_failure() {
+    use std::process::Stdio;
+    let folder = signed();
+    let start = |arguments: &[&str], stdout: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_triquest-lm"));
+        command.args(arguments).current_dir(folder.path()).env_clear().stdout(stdout).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    for arguments in [
+        &["license", "sign", "draft.toml", "--key", "v.key"][..],
+        &["license", "convert", "a.lic", "--to", "line"],
+        &["license", "show", "a.lic"],
+        &["license", "show", "a.lic", "--json"],
+        &["vendor", "show", "--key", "v.key"],
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = start(arguments, full.into()).wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("error: cannot write to standard output") && !stderr.contains("Signed"), "{arguments:?}: {stderr}");
+        let (read, write) = std::io::pipe().unwrap();
+        drop(read);
+        let output = start(arguments, write.into()).wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_license_that_replaces_itself_is_not_signed() {
+    let folder = vendor();
+    refused(
+        &folder,
+        ["license", "sign", "draft.toml", "--key", "v.key", "--set", "replaces=ACME-1"],
+        "`replaces`: ACME-1 is this license's own id",
+    );
+}
+
+#[test]
+fn show_and_verify_agree_with_servers_about_missing_and_bad_signatures() {
+    let folder = signed();
+    ok(&folder, ["vendor", "rotate", "--key", "v.key"]);
+    ok(&folder, ["license", "sign", "draft.toml", "--key", "v.key", "-o", "two.lic"]);
+    let keys: Vec<String> = terms(&folder, "two.lic").verifier.iter().map(ToString::to_string).collect();
+    assert_eq!(keys.len(), 2, "the old and the new key sign");
+    let whole = read(&folder, "two.lic");
+    ok(&folder, ["license", "verify", "two.lic", "--verifier-key", &keys[0]]);
+
+    write(&folder, "half.lic", whole.trim_end().rsplit_once('\n').map(|(file, _)| format!("{file}\n")).unwrap());
+    let signer = keys.iter().find(|key| note(&folder, "half.lic").bears(&key.parse().unwrap())).unwrap();
+    let message = "applications with this key would take it, but no server does: no signature by acme.example+";
+    refused(&folder, ["license", "verify", "half.lic", "--verifier-key", signer], message);
+    let json = triquest(&folder, ["license", "verify", "half.lic", "--verifier-key", signer, "--json"]).run();
+    let answer: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert!(json.code == 1 && answer["verified"] == false && answer["reason"].as_str().unwrap().contains(message), "{answer}");
+    refused(&folder, ["license", "show", "half.lic"], "no server takes it, though an application with a key that signed would");
+
+    write(&folder, "edited.lic", whole.replace("seats = 25", "seats = 9999"));
+    let shown = triquest(&folder, ["license", "show", "edited.lic"]).run();
+    assert!(shown.code == 1 && shown.stdout.contains("state      not in force anywhere"), "{}", shown.stdout);
+    assert!(shown.stderr.contains("no server and no application takes it"), "{}", shown.stderr);
+    let shown: Value = serde_json::from_str(&triquest(&folder, ["license", "show", "edited.lic", "--json"]).run().stdout).unwrap();
+    assert_eq!(shown["entitlements"][0]["runs_now"], false);
+}

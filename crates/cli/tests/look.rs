@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Folder, Server, serving, triquest, until, vendor, wait};
+use support::{Folder, Server, serving, sign, triquest, until, vendor, wait};
 use triquest_client::{Client, wire::lease::HolderClaim};
 
 fn client(server: &Server, key: &str) -> Client {
@@ -110,6 +110,25 @@ fn events_are_read_to_now_resumed_by_cursor_and_followed() {
 }
 
 #[test]
+fn events_say_which_license_was_installed_and_removed() {
+    let folder = Folder::new();
+    let (_server, _) = serving(&folder, 1);
+    let list: Value = serde_json::from_str(&triquest(&folder, ["license", "list", "--json"]).run().ok().stdout).unwrap();
+    let hash = list["licenses"][0]["hash"].as_str().unwrap().to_owned();
+    let shown: Value = serde_json::from_str(&triquest(&folder, ["license", "show", "ACME-1.lic", "--json"]).run().ok().stdout).unwrap();
+    assert_eq!(shown["hash"], hash.as_str(), "one spelling everywhere");
+    // What begins with a hyphen is an id like any other, not an option.
+    let run = triquest(&folder, ["license", "remove", "-Zm9vYmFy", "--reason", "a trial"]).run();
+    assert!(run.code == 1 && run.stderr.contains("no license `-Zm9vYmFy` is installed"), "{}", run.stderr);
+    triquest(&folder, ["license", "remove", &hash[..10], "--reason", "a trial"]).run().ok();
+    let events = triquest(&folder, ["events"]).run().ok().stdout;
+    for kind in ["license_installed", "license_removed"] {
+        let line = events.lines().find(|line| line.contains(kind)).unwrap_or_else(|| panic!("{kind} in\n{events}"));
+        assert!(line.contains("license=ACME-1") && line.contains("vendor=acme.example") && line.contains(" UTC  "), "{line}");
+    }
+}
+
+#[test]
 fn doctor_looks_in_order_and_checks_nothing_out() {
     let folder = Folder::new();
     let (server, key) = serving(&folder, 1);
@@ -177,6 +196,131 @@ fn doctor_looks_in_order_and_checks_nothing_out() {
     let run = doctor(&[&name, "--verifier-key", &key]);
     assert!(run.code == 1 && run.stdout.contains("\nfail  tls      "), "{}", run.stdout);
     answering.join().unwrap();
+}
+
+#[test]
+fn a_license_that_waits_for_its_day_is_seen_in_status_and_in_the_denial() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    sign(&folder, "ACME-2", server.key(), "[[entitlement]]\nfeature = \"fut\"\nseats = 1\nstarts = 2080-01-01\n");
+    triquest(&folder, ["license", "install", "ACME-2.lic"]).run().ok();
+    let status = triquest(&folder, ["status"]).run().ok().stdout;
+    assert!(status.lines().any(|line| line.starts_with("fut ") && line.ends_with("  begins 2080-01-01")), "{status}");
+    let denied = client(&server, &key).checkout("fut").take().err().unwrap();
+    assert!(denied.to_string().contains("the license for `fut` begins on 2080-01-01"), "{denied}");
+}
+
+#[test]
+fn of_several_licenses_each_is_tried_and_told() {
+    let folder = Folder::new();
+    let (server, _) = serving(&folder, 1);
+    sign(&folder, "ACME-2", server.key(), "[[entitlement]]\nfeature = \"sim\"\nseats = 1\n");
+    sign(&folder, "ACME-3", server.key(), "[[entitlement]]\nfeature = \"cae\"\nseats = 1\n");
+    sign(&folder, "ACME-4", &format!("tqs1:{}", "7".repeat(64)), "[[entitlement]]\nfeature = \"cae\"\nseats = 1\n");
+    std::fs::write(folder.path().join("bad.lic"), "nonsense").unwrap();
+    let run = triquest(&folder, ["license", "install", "ACME-2.lic", "bad.lic", "ACME-4.lic", "nowhere.lic", "ACME-3.lic"]).run();
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    for part in [
+        "Installed ACME-2",
+        "  in  bad.lic",
+        "license ACME-4 is for another server",
+        "  in  ACME-4.lic",
+        "cannot read nowhere.lic",
+        "Installed ACME-3",
+        "3 of 5 licenses were not installed",
+    ] {
+        assert!(run.stderr.contains(part), "{part} in\n{}", run.stderr);
+    }
+}
+
+#[test]
+fn status_leaves_out_what_is_left_of_licenses_that_are_gone() {
+    let folder = Folder::new();
+    let (_server, _) = serving(&folder, 1);
+    triquest(&folder, ["license", "remove", "ACME-1", "--reason", "a trial"]).run().ok();
+    let table = triquest(&folder, ["status"]).run().ok().stdout;
+    assert!(!table.contains("cad") && table.contains("no license is in force"), "{table}");
+    assert!(triquest(&folder, ["status", "cad"]).run().ok().stdout.contains("cad "), "what is asked for is shown");
+    let json: Value = serde_json::from_str(&triquest(&folder, ["status", "--json"]).run().ok().stdout).unwrap();
+    assert_eq!(json["status"]["pools"][0]["feature"], "cad");
+}
+
+#[test]
+fn watching_clears_the_screen_and_leaves_what_was_scrolled_away() {
+    use std::io::Read;
+    let folder = Folder::new();
+    let (_server, _) = serving(&folder, 1);
+    let command = format!("'{}' status --watch=1", env!("CARGO_BIN_EXE_triquest-lm"));
+    let data = folder.path().join("data");
+    let environment = [("TRIQUEST_LM_DATA", data.to_str().unwrap()), ("TERM", "xterm")];
+    let Ok(mut terminal) = folder.start("script", &["-qec", &command, "/dev/null"], &environment) else {
+        eprintln!("skipped: there is no `script` here");
+        return;
+    };
+    let (mut seen, mut stdout, mut piece) = (Vec::new(), terminal.stdout.take().unwrap(), [0; 4096]);
+    let text = loop {
+        let read = stdout.read(&mut piece).unwrap();
+        seen.extend_from_slice(&piece[..read]);
+        let text = String::from_utf8_lossy(&seen).into_owned();
+        assert!(read > 0, "it ended: {text:?}");
+        if text.matches("\x1b[H").count() == 2 {
+            break text;
+        }
+    };
+    assert!(text.contains("\x1b[2J") && text.contains("cad ") && !text.contains("\x1b[3J"), "{text:?}");
+}
+
+#[test]
+fn doctor_judges_only_seats_of_the_vendor_whose_keys_were_given() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 2);
+    // Another vendor's license for the same feature, and one for a feature that ours never had, both removed again.
+    let other = Folder::new();
+    triquest(&other, ["vendor", "init", "other.example", "--key", "v.key"]).run().ok();
+    let text = "[[entitlement]]\nfeature = \"cad\"\nseats = 5\n[[entitlement]]\nfeature = \"cae\"\nseats = 5\n";
+    sign(&other, "OTHER-1", server.key(), text);
+    let license = other.path().join("OTHER-1.lic");
+    triquest(&folder, ["license", "install", license.to_str().unwrap()]).run().ok();
+    let seats = |arguments: &[&str]| {
+        let name = server.name();
+        let run = triquest(&folder, ["doctor", &name, "--verifier-key", &key].iter().chain(arguments)).run();
+        let lines: Vec<_> = run.stdout.lines().filter(|line| line.contains(" seats  ")).map(str::to_owned).collect();
+        (run.code, lines)
+    };
+    let ours = (0, vec!["ok    seats    2 of 2 free for `cad`".to_owned()]);
+    assert_eq!(seats(&["-f", "cad"]), ours, "while the other's license is in force");
+    triquest(&folder, ["license", "remove", "OTHER-1", "--reason", "a trial"]).run().ok();
+    assert_eq!(seats(&["-f", "cad"]), ours);
+    assert_eq!(seats(&[]), ours);
+
+    // Our own license that is gone leaves no pool to warn of, unless it is the one that is asked for.
+    sign(&folder, "ACME-2", server.key(), "[[entitlement]]\nfeature = \"sim\"\nseats = 1\n");
+    triquest(&folder, ["license", "install", "ACME-2.lic"]).run().ok();
+    triquest(&folder, ["license", "remove", "ACME-2", "--reason", "a trial"]).run().ok();
+    assert_eq!(seats(&[]), ours);
+    assert_eq!(seats(&["-f", "sim"]), (1, vec!["fail  seats    no license for `sim` of this vendor is in force".to_owned()]));
+}
+
+#[test]
+fn doctor_warns_of_every_right_that_ends_soon_and_not_of_the_last_one() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 2);
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 20);
+    let soon = soon.strftime("%Y-%m-%d").to_string();
+    let entitlement = |feature: &str, expires: &str| format!("[[entitlement]]\nfeature = \"{feature}\"\nseats = 1\nexpires = {expires}\n");
+    let text = entitlement("cad", &soon) + &entitlement("cae", &soon) + &entitlement("sim", "2090-12-31");
+    sign(&folder, "ACME-2", server.key(), &text);
+    triquest(&folder, ["license", "install", "ACME-2.lic"]).run().ok();
+    let licenses = |arguments: &[&str]| {
+        let name = server.name();
+        let run = triquest(&folder, ["doctor", &name, "--verifier-key", &key].iter().chain(arguments)).run().ok();
+        let of = |line: &str| line.contains(" license  ").then(|| line.split(" (").next().unwrap().to_owned());
+        run.stdout.lines().filter_map(of).collect::<Vec<_>>()
+    };
+    let warning = |feature: &str| format!("warn  license  ACME-2 of `{feature}` ends {soon}");
+    assert_eq!(licenses(&["-f", "cad"]), [warning("cad")]);
+    assert_eq!(licenses(&[]), [warning("cad"), warning("cae")]);
+    assert_eq!(licenses(&["-f", "sim"]), ["ok    license  ACME-2 of `sim` ends 2090-12-31"]);
 }
 
 #[test]

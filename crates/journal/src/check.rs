@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use triquest_allocator::{Allocator, Epoch, Index, Lineage, Rules, StateRecord};
 
 use crate::load::{Order, PORTION_BYTES, SnapshotRecords, damaged};
-use crate::sqlite::{JOURNAL_FILE, careful, corrupt, fault, find_head, find_snapshot, identify, read_chunk, read_entries};
+use crate::sqlite::{JOURNAL_FILE, after_damage, careful, corrupt, fault, find_head, find_snapshot, identify, read_chunk, read_entries};
 use crate::{Appended, Head, Journal, JournalError, JournalErrorKind, LOCK_FILE, sys};
 
 /// What a check found. Everything in it is whole: the first fault of a journal is an error instead.
@@ -200,7 +200,7 @@ fn verify(journal: &mut Reader) -> Result<Report, JournalError> {
     // A fault names the file that it was found in.
     verify_all(journal).map_err(|error| match error.kind {
         JournalErrorKind::Corrupt if !error.message.contains(&*path.to_string_lossy()) => {
-            JournalError { message: format!("{}: {}", path.display(), error.message), ..error }
+            JournalError { message: format!("{}: {}", path.display(), error.message), hint: after_damage(&path), ..error }
         }
         _ => error,
     })

@@ -70,9 +70,10 @@ impl fmt::Debug for SqliteJournal {
 /// A fault of SQLite, for the administrator.
 pub(crate) fn fault(path: &Path, doing: &str, error: &rusqlite::Error) -> JournalError {
     let message = format!("{}: cannot {doing}: {error}", path.display());
-    let dir = path.parent().unwrap_or(path).display();
+    let dir = dir_of(path).display();
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => corrupt(path, format!("cannot {doing}: {error}")),
+        Some(ErrorCode::NotADatabase) => foreign(path, "it is no SQLite file"),
+        Some(ErrorCode::DatabaseCorrupt) => corrupt(path, format!("cannot {doing}: {error}")),
         Some(ErrorCode::DiskFull) => {
             JournalError::new(JournalErrorKind::Full, message, format!("make room on the file system of {dir}, then start again"))
         }
@@ -94,14 +95,40 @@ pub(crate) fn fault(path: &Path, doing: &str, error: &rusqlite::Error) -> Journa
 
 /// Bytes that are not what was written.
 pub(crate) fn corrupt(path: &Path, what: impl fmt::Display) -> JournalError {
-    let dir = path.parent().unwrap_or(path).display();
-    JournalError::new(
-        JournalErrorKind::Corrupt,
-        format!("{} is damaged: {what}", path.display()),
+    JournalError::new(JournalErrorKind::Corrupt, format!("{} is damaged: {what}", path.display()), after_damage(path))
+}
+
+/// What to do about a damaged file: a journal in its data directory, or a backup, which has any other name.
+pub(crate) fn after_damage(path: &Path) -> String {
+    if path.file_name().is_some_and(|name| name == JOURNAL_FILE) {
+        let dir = dir_of(path).display();
         format!(
             "nothing is served from it. Keep a copy of {dir}, see `triquest-lm journal check {dir}`, and restore the last backup into a new directory with `triquest-lm journal restore`"
-        ),
+        )
+    } else {
+        "this backup cannot be restored: take another copy of it or an older one, and if the server still runs, make a new one with `triquest-lm journal backup`".to_owned()
+    }
+}
+
+/// A file that triquest-lm never wrote.
+fn foreign(path: &Path, what: impl fmt::Display) -> JournalError {
+    if path.file_name().is_some_and(|name| name == JOURNAL_FILE) {
+        return corrupt(path, what);
+    }
+    JournalError::new(
+        JournalErrorKind::Corrupt,
+        format!("{} is no backup: {what}", path.display()),
+        "name a file that `triquest-lm journal backup` wrote, or the data directory of a server",
     )
+}
+
+/// The directory of a file, also of one that is named without any.
+fn dir_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if dir.as_os_str().is_empty() => Path::new("."),
+        Some(dir) => dir,
+        None => path,
+    }
 }
 
 /// Settings of every connection that reads a journal.
@@ -121,7 +148,7 @@ pub(crate) fn identify(connection: &Connection, path: &Path) -> Result<Lineage, 
     };
     let application = pragma("application_id")?;
     if application != APPLICATION_ID {
-        return Err(corrupt(
+        return Err(foreign(
             path,
             format!("it is no journal of triquest-lm (application id {application:#x} instead of {APPLICATION_ID:#x})"),
         ));

@@ -172,6 +172,20 @@ impl Written {
         }
     }
 
+    /// What is written for a right that begins at this instant: a date if one does, else the instant.
+    #[must_use]
+    pub fn of_begin(instant: CivilMs) -> Self {
+        let date = Self::Date(CivilDate::of(CivilMs(instant.0.saturating_add(14 * HOUR_MS))));
+        if date.begins() == instant { date } else { Self::Instant(CivilDateTime::of(instant)) }
+    }
+
+    /// The same for a right that has ended at this instant.
+    #[must_use]
+    pub fn of_end(instant: CivilMs) -> Self {
+        let date = Self::Date(CivilDate::of(CivilMs(instant.0.saturating_sub(DAY_MS + 12 * HOUR_MS))));
+        if date.ends() == instant { date } else { Self::Instant(CivilDateTime::of(instant)) }
+    }
+
     /// The date part, as written.
     #[must_use]
     pub const fn date(self) -> CivilDate {

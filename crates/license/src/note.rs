@@ -176,7 +176,8 @@ impl Note {
         }
         let whole = text::utf8(bytes)?;
         text::check_code_points(whole)?;
-        let split = whole.rfind("\n\n").ok_or(NoteError::NotSigned)?;
+        let unsigned = || displaced_signature(whole).map_or(NoteError::NotSigned, NoteError::Text);
+        let split = whole.rfind("\n\n").ok_or_else(unsigned)?;
         let (text, lines) = (&whole[..=split], &whole[split + 2..]);
         if lines.is_empty() {
             // Nothing after the last empty line: signatures before it, or a draft that ends so.
@@ -185,13 +186,13 @@ impl Note {
                     .with_hint("take the empty line at the end away")
                     .into()
             } else {
-                NoteError::NotSigned
+                unsigned()
             });
         }
         let first_line = Place::of(whole, split + 2).line;
         // What has not even one line that looks like a signature is a text that nobody signed.
         if !lines.lines().any(|line| line.starts_with(['\u{2014}', '\u{2013}']) || line.starts_with("- ")) {
-            return Err(NoteError::NotSigned);
+            return Err(unsigned());
         }
         text::check_license_text(text)?;
         if !lines.ends_with('\n') {
@@ -317,6 +318,24 @@ impl Note {
     }
 }
 
+/// What is wrong with a text that has a signature line, but not where those stand: quoted, indented, or with more text below it.
+fn displaced_signature(whole: &str) -> Option<TextError> {
+    let bare = |line: &str| line.trim_start_matches(['>', '|', ' ', '\t']).trim_end().to_owned();
+    let (number, line) = whole.lines().zip(1..).map(|(line, number)| (number, line)).find(|(number, line)| {
+        let line = bare(line);
+        line.starts_with(SIGNATURE_PREFIX) && NoteSignature::parse(&line, *number).is_ok()
+    })?;
+    let what = if line.starts_with(SIGNATURE_PREFIX) {
+        "below this signature stands other text"
+    } else {
+        "something stands in front of this signature"
+    };
+    Some(
+        TextError::new(Place { line: number, column: 1 }, what)
+            .with_hint("a mailer or an editor changed the license; ask for it as one line: `triquest-lm license convert --to line`"),
+    )
+}
+
 /// Reads a license as a file or on one line (with what mail does to lines: wrapping, space around).
 ///
 /// # Errors
@@ -342,10 +361,18 @@ pub fn read_any(input: &[u8]) -> Result<Note, LicenseError> {
                 format!("the character {:?} at place {} does not belong to it", char::from(byte), at + LINE_PREFIX.len() + 1)
             }
             base64::DecodeError::InvalidLength(_) => "its end is missing".into(),
-            base64::DecodeError::InvalidLastSymbol(..) | base64::DecodeError::InvalidPadding => "its last character was changed".into(),
+            base64::DecodeError::InvalidLastSymbol(..) | base64::DecodeError::InvalidPadding => {
+                "its end is missing, or its last character was changed".into()
+            }
         },
     })?;
-    Ok(Note::parse(&file)?)
+    // Every license file ends with the newline of its last signature.
+    match Note::parse(&file) {
+        Err(error) if !file.ends_with(b"\n") || error == NoteError::NotSigned => {
+            Err(LicenseError::Line { problem: format!("its end is missing ({error})") })
+        }
+        read => Ok(read?),
+    }
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> bool {

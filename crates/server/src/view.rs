@@ -159,6 +159,13 @@ impl View {
         self.inner.read().live
     }
 
+    /// How long nothing new is granted because this history was restored from a backup.
+    #[must_use]
+    pub fn quarantine_ms(&self) -> Option<u64> {
+        let (at, _) = self.now();
+        self.inner.read().quarantine_until.map(|until| until.since_ms(Timestamp(at)))
+    }
+
     /// Pools in order of vendor and feature, at most `limit`; `feature` restricts. `after` is the `next` of the page before.
     #[must_use]
     pub fn pools(&self, feature: Option<&str>, after: Option<&str>, limit: usize) -> PoolPage {
@@ -260,6 +267,13 @@ impl View {
     pub fn licenses(&self) -> Vec<LicenseSummary> {
         let inner = self.inner.read();
         inner.licenses.iter().map(|(first, license)| inner.summary(*first, license)).collect()
+    }
+
+    /// Installed licenses by hash, each with its id and its vendor's name.
+    #[must_use]
+    pub fn license_names(&self) -> Vec<(LicenseHash, (String, String))> {
+        let name = |there: &Installed| (there.hash, (there.terms.license.to_string(), there.terms.vendor.to_string()));
+        self.inner.read().licenses.values().map(name).collect()
     }
 
     /// Installed texts with this license id: none, one, or several of different vendors.
@@ -430,6 +444,7 @@ impl Right {
 
 struct Inner {
     position: Position,
+    quarantine_until: Option<Timestamp>,
     live: u64,
     shards: Vec<Vec<Row>>,
     holders: HolderTable,
@@ -455,6 +470,7 @@ impl Inner {
     fn new(position: Position) -> Self {
         Self {
             position,
+            quarantine_until: None,
             live: 0,
             shards: (0..SHARDS).map(|_| Vec::new()).collect(),
             holders: HolderTable::default(),
@@ -511,7 +527,8 @@ impl Inner {
 
     fn load(&mut self, record: StateRecord, moment: Moment) -> Result<(), String> {
         match record {
-            StateRecord::Head { .. } | StateRecord::PresenceOff { .. } | StateRecord::Remembered { .. } => {}
+            StateRecord::Head { quarantine_until, .. } => self.quarantine_until = quarantine_until,
+            StateRecord::PresenceOff { .. } | StateRecord::Remembered { .. } => {}
             StateRecord::Vendor { vendor, name, keys } => {
                 self.vendors.insert(vendor, Vendor { name: name.into(), keys });
             }
@@ -639,17 +656,16 @@ impl Inner {
                 }
             }
             Event::VendorsMerged { from, into, pools } => self.merge(*from, *into, pools),
+            Event::BorrowLossAccepted { .. } | Event::QuarantineEnded => self.quarantine_until = None,
+            Event::Recovered { quarantine_until, .. } => self.quarantine_until = *quarantine_until,
             // Nothing of these is shown by a list; the stream of events has them.
-            Event::BorrowLossAccepted { .. }
-            | Event::ChargeMoved { .. }
+            Event::ChargeMoved { .. }
             | Event::ClockAccepted { .. }
             | Event::ClockMarked
             | Event::ClockStepped { .. }
             | Event::Forgot { .. }
             | Event::Heard { .. }
             | Event::PresenceRegretted { .. }
-            | Event::QuarantineEnded
-            | Event::Recovered { .. }
             | Event::ReleasedUnknown { .. } => {}
         }
     }
@@ -876,9 +892,20 @@ impl Inner {
             .filter_map(|right| self.licenses.get(&right.license)?.terms.entitlements.get(right.position))
             .filter_map(|entitlement| entitlement.expires.map(|expires| (expires, entitlement)))
             .min_by_key(|(expires, _)| *expires);
+        let next_start = pool
+            .rights
+            .iter()
+            .filter_map(|right| self.rights.get(right))
+            .filter(|right| right.state() == LicenseState::Waiting)
+            .filter_map(|right| {
+                let terms = &self.licenses.get(&right.license)?.terms;
+                terms.starts_of(terms.entitlements.get(right.position)?)
+            })
+            .min_by_key(|starts| starts.begins());
         Some(PoolStatus {
             vendor: vendor.name.to_string(),
             vendor_key: Bytes32(vendor.keys.first().copied().unwrap_or_default()),
+            vendor_keys: vendor.keys.iter().copied().map(Bytes32).collect(),
             feature: pool.feature.to_string(),
             numbers: PoolNumbers {
                 total: narrow(pool.total),
@@ -892,6 +919,7 @@ impl Inner {
             denied: pool.denied,
             ends: first_end.and_then(|(_, entitlement)| entitlement.expires_written.map(|written| written.to_string())),
             ends_ms: first_end.map(|(expires, _)| expires.0),
+            starts: next_start.map(|starts| starts.to_string()),
         })
     }
 
@@ -968,7 +996,7 @@ impl Inner {
                     feature: entitlement.feature.to_string(),
                     version: entitlement.version.as_ref().map(ToString::to_string),
                     seats: entitlement.seats,
-                    starts: entitlement.starts_written.or(terms.starts).map(|written| written.to_string()),
+                    starts: terms.starts_of(entitlement).map(|written| written.to_string()),
                     expires: entitlement.expires_written.map(|written| written.to_string()),
                     ends_ms: entitlement.expires.map(|expires| expires.0),
                     state: self.rights.get(&EntitlementId(first.0 + position)).map_or(LicenseState::Expired, Right::state),

@@ -30,7 +30,7 @@ pub struct InstallAnswer {
     pub license: String,
     /// Ids of licenses that it replaces.
     pub replaced: Vec<String>,
-    /// Where it adds to others, such as `cad: 25 + 25 = 50 until 2026-12-31`.
+    /// Where it adds to others, such as `cad: 25 + 25 = 50 until 2026-12-31, together with ACME-1`.
     pub notices: Vec<String>,
 }
 

@@ -27,6 +27,9 @@ pub struct Status {
     pub clock: ClockState,
     /// `ok`, or why nothing is granted: `disk_full`.
     pub journal: JournalState,
+    /// Restored from a backup: for so many milliseconds no new seat is granted, because lost grants may still be in use. Absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine_ms: Option<u64>,
     /// Live leases.
     pub leases: u64,
     /// The pools asked for, in order of vendor and feature.
@@ -68,6 +71,9 @@ pub struct PoolStatus {
     pub vendor: String,
     /// The vendor's first key.
     pub vendor_key: Bytes32,
+    /// All keys of the vendor; empty from a server that does not tell them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vendor_keys: Vec<Bytes32>,
     /// The feature.
     pub feature: String,
     /// Its numbers.
@@ -81,6 +87,9 @@ pub struct PoolStatus {
     /// Same, unix milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_ms: Option<i64>,
+    /// When the first entitlement that waits begins, as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<String>,
 }
 
 /// `GET /v1/leases` (viewers) and `POST /v1/leases/{lease}/inspect` (the owner).

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use triquest_allocator::{
-    Command, Denial, DequeueReason, EndReason, Event, LeaseId, Moment, Outcome, PoolNumbers, Refusal, Rules, Timestamp, invariants,
+    Command, Denial, DequeueReason, EndReason, Event, LeaseId, Moment, Outcome, Overlap, PoolNumbers, Refusal, Rules, Timestamp, invariants,
 };
 use triquest_license::LicenseHash;
 
@@ -338,9 +338,10 @@ impl World {
                     words.push("waiting".into());
                 }
                 words.extend(replaced.iter().map(|hash| format!("replaced={}", self.licenses[hash])));
-                for (feature, before, with, until) in overlaps {
+                for Overlap { feature, before, with, until_ms, others } in overlaps {
                     words.push(format!("overlap={feature}:{before}->{with}"));
-                    if let Some(until) = until {
+                    words.extend(others.iter().map(|hash| format!("beside={}", self.licenses[hash])));
+                    if let Some(until) = until_ms {
                         words.push(format!("until={}", triquest_license::CivilDate::of(triquest_license::CivilMs(*until))));
                     }
                 }

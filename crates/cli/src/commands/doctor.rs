@@ -15,9 +15,12 @@ use triquest_client::{
     identity::{self, Known, Udp},
     lookup::{Lookup, Place},
     pins::Noted,
-    wire::status::{PoolStatus, Status},
+    wire::{
+        Bytes32,
+        status::{PoolStatus, Status},
+    },
 };
-use triquest_license::{FeatureName, Signer, SigningKey, VendorName, VerifiedLicense, VerifierKeys};
+use triquest_license::{CivilMs, FeatureName, LicenseId, LicenseTerms, Signer, SigningKey, VendorName, VerifiedLicense, VerifierKeys};
 use triquest_server::identity::{Runtime, random};
 
 use crate::{
@@ -154,7 +157,10 @@ impl DoctorCommand {
         clock(&proof, report);
         licenses(&proof.licenses, feature, report);
         match client.status(feature) {
-            Ok(status) => seats(&status, feature, report),
+            Ok(status) => {
+                let given = self.verifier_key.as_deref().and_then(|keys| keys.parse::<VerifierKeys>().ok());
+                seats(&status, given.as_ref(), feature, report);
+            }
             Err(error) => report.fail("seats", escape(error.explanation())),
         }
     }
@@ -344,51 +350,93 @@ fn clock(proof: &ServerProof, report: &mut Report<'_>) {
     }
 }
 
-fn licenses(licenses: &[VerifiedLicense], feature: Option<&FeatureName>, report: &mut Report<'_>) {
-    let now_ms = jiff::Timestamp::now().as_millisecond();
-    let mut rights: Vec<(String, Option<i64>, String, bool)> = Vec::new();
-    for license in licenses {
-        let terms = license.terms();
-        for right in terms.entitlements.iter().filter(|right| feature.is_none_or(|feature| right.feature == *feature)) {
-            let begun = right.starts.is_none_or(|starts| starts.0 <= now_ms);
-            let written = right.expires_written.map_or_else(String::new, |written| written.to_string());
-            rights.push((terms.license.to_string(), right.expires.map(|ends| ends.0), written, begun));
-        }
+/// One right of a license, for its feature.
+struct Right<'a> {
+    license: &'a LicenseId,
+    feature: &'a FeatureName,
+    starts: Option<(CivilMs, String)>,
+    ends: Option<(CivilMs, String)>,
+}
+
+impl Right<'_> {
+    /// Begun and not ended.
+    fn runs_at(&self, now: CivilMs) -> bool {
+        self.waits_until(now).is_none() && self.ends.as_ref().is_none_or(|(ends, _)| *ends > now)
     }
-    let what = feature.map_or_else(String::new, |feature| format!(" of `{feature}`"));
+
+    /// Its first day as written, if it has not begun.
+    fn waits_until(&self, now: CivilMs) -> Option<&str> {
+        self.starts.as_ref().filter(|(starts, _)| *starts > now).map(|(_, written)| written.as_str())
+    }
+}
+
+fn licenses(licenses: &[VerifiedLicense], feature: Option<&FeatureName>, report: &mut Report<'_>) {
+    let now = CivilMs(jiff::Timestamp::now().as_millisecond());
+    let rights_of = |license| {
+        let terms: &LicenseTerms = VerifiedLicense::terms(license);
+        terms.entitlements.iter().map(move |right| Right {
+            license: &terms.license,
+            feature: &right.feature,
+            starts: right.starts.map(|starts| (starts, terms.starts_of(right).map_or_else(String::new, |day| day.to_string()))),
+            ends: right.expires.map(|ends| (ends, right.expires_written.map_or_else(String::new, |day| day.to_string()))),
+        })
+    };
+    let mut rights: Vec<Right<'_>> =
+        licenses.iter().flat_map(rights_of).filter(|right| feature.is_none_or(|feature| right.feature == feature)).collect();
+    // What ends first is what matters; what never ends comes last.
+    rights.sort_by_key(|right| right.ends.as_ref().map_or(CivilMs(i64::MAX), |(ends, _)| *ends));
     if rights.is_empty() {
+        let what = feature.map_or_else(String::new, |feature| format!(" of `{feature}`"));
         report.fail("license", format_args!("the server has no license{what} of this vendor"));
         return;
     }
-    let runs = |right: &&(String, Option<i64>, String, bool)| right.3 && right.1.is_none_or(|ends| ends > now_ms);
-    let Some(last) = rights.iter().filter(runs).max_by_key(|right| right.1.unwrap_or(i64::MAX)) else {
-        let (id, ends, written, _) = &rights[0];
-        let text = if ends.is_some_and(|ends| ends <= now_ms) {
-            format!("{id}{what} ended {written}")
-        } else {
-            format!("{id}{what} has not begun")
+    let running = || rights.iter().filter(|right| right.runs_at(now));
+    if running().next().is_none() {
+        for right in &rights {
+            let text = match (right.waits_until(now), &right.ends) {
+                (Some(day), _) => format!("begins {day}"),
+                (None, Some((_, day))) => format!("ended {day}"),
+                (None, None) => "is not in force".to_owned(),
+            };
+            report.fail("license", escape(&format!("{} of `{}` {text}", right.license, right.feature)));
+        }
+        return;
+    }
+    let mut soon = 0;
+    for right in running() {
+        let Some((ends, written)) = &right.ends else { continue };
+        if ends.0 - now.0 >= LICENSE_WARN_MS {
+            continue;
+        }
+        soon += 1;
+        let left = duration((ends.0 - now.0).unsigned_abs());
+        let follows = rights.iter().find(|next| next.feature == right.feature && next.waits_until(now).is_some());
+        let follows = follows.map_or_else(String::new, |next| format!("; {} takes over", next.license));
+        report.warn("license", escape(&format!("{} of `{}` ends {written} ({left}){follows}", right.license, right.feature)));
+    }
+    if let (0, Some(first)) = (soon, running().next()) {
+        let text = match &first.ends {
+            Some((ends, written)) => format!("ends {written} ({})", duration((ends.0 - now.0).unsigned_abs())),
+            None => "has no end".to_owned(),
         };
-        report.fail("license", escape(&text));
-        return;
-    };
-    let (id, Some(ends), written, _) = last else {
-        report.ok("license", format_args!("{}{what} has no end", escape(&last.0)));
-        return;
-    };
-    let left = duration(u64::try_from(ends - now_ms).unwrap_or(0));
-    let follows = rights.iter().find(|right| !right.3);
-    let text = match follows {
-        Some(next) => format!("{id}{what} ends {written} ({left}); {} takes over", next.0),
-        None => format!("{id}{what} ends {written} ({left})"),
-    };
-    if ends - now_ms < LICENSE_WARN_MS { report.warn("license", escape(&text)) } else { report.ok("license", escape(&text)) }
+        report.ok("license", escape(&format!("{} of `{}` {text}", first.license, first.feature)));
+    }
 }
 
-fn seats(status: &Status, feature: Option<&FeatureName>, report: &mut Report<'_>) {
-    if status.pools.is_empty() {
-        match feature {
-            Some(feature) => report.fail("seats", format_args!("the server has no feature `{feature}`")),
-            None => report.fail("seats", "the server has no seats at all"),
+/// The pools of the vendor whose keys were given; those of others are not for this user.
+fn seats(status: &Status, keys: Option<&VerifierKeys>, feature: Option<&FeatureName>, report: &mut Report<'_>) {
+    let is_of_vendor = |pool: &&PoolStatus| {
+        let is_known = |key: &Bytes32| keys.is_none_or(|keys| keys.public_keys().any(|known| *known.as_bytes() == key.0));
+        is_known(&pool.vendor_key) || pool.vendor_keys.iter().any(is_known)
+    };
+    let (running, idle): (Vec<_>, Vec<_>) = status.pools.iter().filter(is_of_vendor).partition(|pool| pool.numbers.total > 0);
+    if running.is_empty() {
+        match (feature, idle.first()) {
+            // Its license was removed, has ended or has not begun.
+            (Some(feature), Some(_)) => report.fail("seats", format_args!("no license for `{feature}` of this vendor is in force")),
+            (Some(feature), None) => report.fail("seats", format_args!("the server has no feature `{feature}` of this vendor")),
+            (None, Some(_)) => report.fail("seats", "no license of this vendor is in force"),
+            (None, None) => report.fail("seats", "the server has no seats of this vendor"),
         }
         return;
     }
@@ -401,7 +449,12 @@ fn seats(status: &Status, feature: Option<&FeatureName>, report: &mut Report<'_>
         let waiting = if numbers.queued > 0 { format!(", {} waiting", numbers.queued) } else { String::new() };
         format!("{} of {} free for `{}`{waiting}", numbers.free, numbers.total, escape(&pool.feature))
     };
-    for pool in &status.pools {
+    if let Some(ms) = status.quarantine_ms {
+        let what = "the server was restored from a backup, and seats granted before may still be in use";
+        report.fail("seats", format_args!("{what}: no new seats for {}", duration(ms)));
+        return;
+    }
+    for pool in running {
         match (pool.numbers.free, feature) {
             (0, Some(_)) => {
                 report.fail("seats", format_args!("{}; who holds them: triquest-lm status {}", text(pool), escape(&pool.feature)))

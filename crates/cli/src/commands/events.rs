@@ -9,7 +9,7 @@ use triquest_wire::{Position, event::EventBody, limits::SNAPSHOT_ENTRIES};
 use crate::{
     admin::{Admin, DataDir, Query},
     failure::{Failure, exit},
-    terminal::{Terminal, escape, escape_json, moment_of},
+    terminal::{Terminal, escape, escape_json},
 };
 
 /// The first of the events that are asked for comes within this.
@@ -136,17 +136,15 @@ fn broken(cause: &std::io::Error) -> Failure {
     Failure::new(format_args!("the stream of events broke off: {cause}")).with_code(exit::LATER)
 }
 
-/// `08:02:11  granted  lease=k3f9... feature=cad`: one line for people.
+/// `08:02:11 CET  granted  lease=k3f9... feature=cad`: one line for people.
 fn line(event: &EventBody, now: &jiff::Zoned) -> String {
     let time = event.time.parse::<jiff::Timestamp>().map_or_else(
         |_| escape(&event.time).into_owned(),
         |at| {
             let at = at.to_zoned(now.time_zone().clone());
-            if at.date() == now.date() {
-                at.strftime("%H:%M:%S").to_string()
-            } else {
-                format!("{} {}", moment_of(&event.time, now), at.strftime(":%S"))
-            }
+            // A record of what happened names its zone, and its day unless that is today.
+            let form = if at.date() == now.date() { "%H:%M:%S %Z" } else { "%Y-%m-%d %H:%M:%S %Z" };
+            at.strftime(form).to_string()
         },
     );
     let mut facts = Vec::new();
@@ -193,8 +191,10 @@ mod tests {
         let now = "2026-11-23T12:00:00Z".parse::<jiff::Timestamp>().unwrap().to_zoned(jiff::tz::TimeZone::UTC);
         let text = line(&event, &now);
         assert!(!text.contains(char::is_control), "{text:?}");
-        for part in ["08:02:11  granted ", "holder.host=\"x y=1\"", "holder.user=a\\u{1b}[2Jb\\nc", "items.feature=cad", "seats=2"] {
+        for part in ["08:02:11 UTC  granted ", "holder.host=\"x y=1\"", "holder.user=a\\u{1b}[2Jb\\nc", "items.feature=cad", "seats=2"] {
             assert!(text.contains(part), "{text}");
         }
+        let later = now.checked_add(jiff::Span::new().days(1)).unwrap();
+        assert!(line(&event, &later).starts_with("2026-11-23 08:02:11 UTC  granted "), "{}", line(&event, &later));
     }
 }

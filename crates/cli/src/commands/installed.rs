@@ -55,29 +55,58 @@ pub(crate) struct InstallCommand {
 }
 
 impl InstallCommand {
+    /// Each license is tried, whatever becomes of the others, and what became of it is said.
     fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
-        // Everything is read before anything is changed.
-        let texts = self.licenses.iter().map(|given| read_license(given).map(|text| (given, text))).collect::<Result<Vec<_>, _>>()?;
-        let admin = Admin::connect(&self.data)?;
-        for (given, license) in texts {
-            let request = InstallRequest { license, reason: self.reason.clone() };
-            let answer: InstallAnswer = admin.post("/v1/licenses", &request).map_err(|failure| named(failure, given))?;
-            let id = escape(&answer.license).into_owned();
-            match answer.outcome {
-                InstallOutcome::AlreadyInstalled => terminal.verb("Unchanged", format_args!("{id}: already installed")),
-                InstallOutcome::Installed => terminal.verb("Installed", format_args!("{id}{}", replaced(&answer.replaced))),
-                InstallOutcome::Waiting => {
-                    terminal.verb(
-                        "Installed",
-                        format_args!("{id}{}: waiting, takes effect by itself on its first day", replaced(&answer.replaced)),
-                    );
-                }
-            }
-            for notice in &answer.notices {
-                terminal.warning(escape(notice));
+        let [given] = self.licenses.as_slice() else { return self.several(terminal) };
+        let license = read_license(given)?;
+        self.install(terminal, &Admin::connect(&self.data)?, given, license)?;
+        Ok(exit::OK)
+    }
+
+    fn several(&self, terminal: &Terminal) -> Result<u8, Failure> {
+        let mut admin = None;
+        let mut failed = 0;
+        for given in &self.licenses {
+            let installed = match (read_license(given), &mut admin) {
+                (Err(failure), _) => Err(failure),
+                (Ok(license), Some(admin)) => self.install(terminal, admin, given, license),
+                // Without a server none can be installed, so that ends it.
+                (Ok(license), none) => self.install(terminal, none.insert(Admin::connect(&self.data)?), given, license),
+            };
+            if let Err(failure) = installed {
+                failed += 1;
+                terminal.failure(&failure);
             }
         }
-        Ok(exit::OK)
+        if failed == 0 {
+            return Ok(exit::OK);
+        }
+        Err(Failure::new(format_args!("{failed} of {} licenses were not installed", self.licenses.len())))
+    }
+
+    fn install(&self, terminal: &Terminal, admin: &Admin, given: &str, license: String) -> Result<(), Failure> {
+        let request = InstallRequest { license, reason: self.reason.clone() };
+        let answer: InstallAnswer = admin.post("/v1/licenses", &request).map_err(|failure| named(failure, given))?;
+        let id = escape(&answer.license).into_owned();
+        match answer.outcome {
+            InstallOutcome::AlreadyInstalled => terminal.verb("Unchanged", format_args!("{id}: already installed")),
+            InstallOutcome::Installed => terminal.verb("Installed", format_args!("{id}{}", replaced(&answer.replaced))),
+            InstallOutcome::Waiting => {
+                terminal.verb(
+                    "Installed",
+                    format_args!("{id}{}: waiting, takes effect by itself on its first day", replaced(&answer.replaced)),
+                );
+            }
+        }
+        for notice in &answer.notices {
+            terminal.warning(escape(notice));
+        }
+        if !answer.notices.is_empty() {
+            terminal.hint(format_args!(
+                "if {id} was to take the place of another, remove it (triquest-lm license remove {id}) and ask the vendor for one that `replaces` the other"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -127,7 +156,12 @@ impl ListCommand {
     fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let list: LicenseList = Admin::connect(&self.data)?.get("/v1/licenses")?;
         if self.json {
-            terminal.json(&list)?;
+            let mut value = serde_json::to_value(&list)?;
+            // As `license show` and messages spell it, and as `license remove` takes it whatever its first digit is.
+            for (shown, license) in value["licenses"].as_array_mut().into_iter().flatten().zip(&list.licenses) {
+                shown["hash"] = hex(license).into();
+            }
+            terminal.json(&value)?;
         } else if list.licenses.is_empty() {
             terminal.note("no license is installed");
             terminal.hint("triquest-lm license request > request.txt, mail it to your vendor, then triquest-lm license install FILE");
@@ -175,7 +209,8 @@ fn license_table(licenses: &[LicenseSummary], now_ms: i64) -> Table {
 #[derive(Debug, clap::Args)]
 pub(crate) struct RemoveLicenseCommand {
     /// The license's id, or the beginning of its hash as `license list --json` shows it
-    #[arg(value_name = "ID")]
+    // A hash in base64url, as the API spells it, may begin with a hyphen.
+    #[arg(value_name = "ID", allow_hyphen_values = true)]
     license: String,
     /// The vendor, if two have a license of this id
     #[arg(long)]

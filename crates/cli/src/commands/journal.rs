@@ -195,7 +195,7 @@ impl RestoreCommand {
 }
 
 fn contents(report: &Report) -> String {
-    format!("{} leases at entry {}", report.leases, report.last.0)
+    format!("{} {} at entry {}", report.leases, if report.leases == 1 { "lease" } else { "leases" }, report.last.0)
 }
 
 /// A size for people.

@@ -495,16 +495,20 @@ impl ShowCommand {
     fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let note = read_license(&self.license)?;
         let terms = LicenseTerms::parse(note.text()).map_err(|cause| text_failure(&self.license, &cause))?;
-        let good = VerifiedLicense::verify_named(&note).is_ok();
         if self.json {
             terminal.json(&license_json(&terms, &note))?;
         } else {
             show(terminal, &terms, &note);
         }
-        if !good {
-            terminal.warning("its signatures are not good: no server and no application takes it");
+        if good(&note) {
+            return Ok(exit::OK);
         }
-        Ok(if good { exit::OK } else { exit::FAILURE })
+        // An application has keys of its own: one of them is enough for it.
+        terminal.warning(match VerifiedLicense::verify(&note, &terms.verifier) {
+            Ok(_) => "its signatures are not complete: no server takes it, though an application with a key that signed would",
+            Err(_) => "its signatures are not good: no server and no application takes it",
+        });
+        Ok(exit::FAILURE)
     }
 }
 
@@ -542,7 +546,13 @@ fn show(terminal: &Terminal, terms: &LicenseTerms, note: &Note) {
         ]);
     }
     terminal.table(&table);
-    terminal.data(format_args!("state      {}", state_text(terms, now())));
+    let state = if good(note) { state_text(terms, now()) } else { "not in force anywhere: its signatures are not good".into() };
+    terminal.data(format_args!("state      {state}"));
+}
+
+/// Whether a server takes it: every key that the text names signed it.
+fn good(note: &Note) -> bool {
+    VerifiedLicense::verify_named(note).is_ok()
 }
 
 /// The later of the license's and the entitlement's own start, as it is written.
@@ -613,7 +623,7 @@ fn signatures(terms: &LicenseTerms, note: &Note) -> Vec<(String, &'static str)> 
 fn license_json(terms: &LicenseTerms, note: &Note) -> Value {
     let at = |instant: Option<CivilMs>| instant.map(|instant| instant.to_string());
     let ms = |span: Option<Span>| span.map(Span::ms);
-    let now = now();
+    let (now, good) = (now(), good(note));
     let entitlements: Vec<Value> = terms
         .entitlements
         .iter()
@@ -626,7 +636,7 @@ fn license_json(terms: &LicenseTerms, note: &Note) -> Value {
                 "starts_at": at(entitlement.starts),
                 "expires": entitlement.expires_written.map(|expires| expires.to_string()),
                 "expires_at": at(entitlement.expires),
-                "runs_now": entitlement.runs_at(now),
+                "runs_now": good && entitlement.runs_at(now),
                 "ttl_ms": ms(entitlement.ttl),
                 "ttl_max_ms": entitlement.ttl_max.ms(),
                 "linger_ms": ms(entitlement.linger),
@@ -674,14 +684,15 @@ pub(crate) struct VerifyCommand {
 impl VerifyCommand {
     fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let keys = parse_keys(&self.verifier_key)?;
-        let outcome = read_bounded(&self.license, INPUT_BYTES_MAX)
-            .and_then(|bytes| self.check(&bytes, &keys).map_err(|cause| license_failure(&self.license, &cause)))
-            .and_then(|license| match self.server {
-                Some(server) if !license.serves(&server) => {
-                    Err(Failure::new(format_args!("{}: {server} is not among its servers", name_of(&self.license)))
-                        .hint("the vendor must sign it for this server: `triquest-lm license request`"))
+        let outcome =
+            read_bounded(&self.license, INPUT_BYTES_MAX).and_then(|bytes| self.check(&bytes, &keys)).and_then(|license| {
+                match self.server {
+                    Some(server) if !license.serves(&server) => {
+                        Err(Failure::new(format_args!("{}: {server} is not among its servers", name_of(&self.license)))
+                            .hint("the vendor must sign it for this server: `triquest-lm license request`"))
+                    }
+                    _ => Ok(license),
                 }
-                _ => Ok(license),
             });
         let license = match outcome {
             Ok(license) => license,
@@ -709,8 +720,20 @@ impl VerifyCommand {
         Ok(exit::OK)
     }
 
-    fn check(&self, bytes: &[u8], keys: &[VerifierKey]) -> Result<VerifiedLicense, LicenseError> {
-        VerifiedLicense::verify(&read_any(bytes)?, keys)
+    /// As an application with these keys, and then as a server, which asks for more.
+    fn check(&self, bytes: &[u8], keys: &[VerifierKey]) -> Result<VerifiedLicense, Failure> {
+        let failure = |cause: LicenseError| license_failure(&self.license, &cause);
+        let license = VerifiedLicense::verify(&read_any(bytes).map_err(failure)?, keys).map_err(failure)?;
+        VerifiedLicense::verify_named(license.note()).map_err(|cause| {
+            let hint = cause.hint().unwrap_or_default();
+            Failure::new(format_args!(
+                "{}: applications with this key would take it, but no server does: {}",
+                name_of(&self.license),
+                escape(&cause.to_string())
+            ))
+            .hint(escape(&hint))
+        })?;
+        Ok(license)
     }
 }
 

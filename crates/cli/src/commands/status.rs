@@ -114,7 +114,13 @@ impl StatusCommand {
                     .hint("triquest-lm license request > request.txt   (mail it to your vendor), then triquest-lm license install FILE");
                 return Ok(());
             }
-            terminal.table(&pool_table(&status.pools, unix_ms(&now)));
+            // What is left of licenses that are gone is not for a table, unless it is what was asked for.
+            let shown: Vec<_> = status.pools.iter().filter(|pool| feature.is_some() || is_alive(pool)).cloned().collect();
+            if shown.is_empty() {
+                terminal.data("no license is in force, and none waits for its day");
+            } else {
+                terminal.table(&pool_table(&shown, unix_ms(&now)));
+            }
             self.show_leases(terminal, status, leases, &now);
         }
         Ok(())
@@ -203,13 +209,22 @@ fn headline(status: &Status, host: &str) -> String {
         JournalState::DiskFull => ", DISK FULL: nothing is granted",
         JournalState::Ok => "",
     };
+    let restored = status.quarantine_ms.map_or_else(String::new, |ms| {
+        format!(", RESTORED FROM A BACKUP: no new seats for {}, lost grants may still be in use", duration(ms))
+    });
     format!(
-        "{}  {}, up {}, {clock}{journal}; {}",
+        "{}  {}, up {}, {clock}{journal}{restored}; {}",
         escape(host),
         escape(&status.version),
         duration(status.uptime_ms),
         short_key(&status.server_key)
     )
+}
+
+/// It has seats, or somebody has or wants some, or a license waits for its day.
+fn is_alive(pool: &PoolStatus) -> bool {
+    let numbers = &pool.numbers;
+    pool.starts.is_some() || [numbers.total, numbers.used, numbers.lingering, numbers.queued].iter().any(|number| *number > 0)
 }
 
 /// One line for each pool. The vendor is named only where there are several.
@@ -239,7 +254,11 @@ fn pool_table(pools: &[PoolStatus], now_ms: i64) -> Table {
         }
         cells.extend([numbers.reserved_idle, numbers.lingering, numbers.free, numbers.queued].map(|number| number.to_string()));
         cells.push(pool.denied.to_string());
-        cells.push(ends_text(pool.ends.as_deref(), pool.ends_ms, now_ms));
+        cells.push(match (&pool.starts, numbers.total) {
+            // Nothing counts yet, so what is to come is what matters.
+            (Some(starts), 0) => format!("begins {starts}"),
+            _ => ends_text(pool.ends.as_deref(), pool.ends_ms, now_ms),
+        });
         table.row(cells);
     }
     table
@@ -479,11 +498,13 @@ mod tests {
         let pool = PoolStatus {
             vendor: "acme.example".into(),
             vendor_key: Bytes32([1; 32]),
+            vendor_keys: vec![Bytes32([1; 32])],
             feature: "cad-pro".into(),
             numbers,
             denied: 14,
             ends: Some("2026-12-31".into()),
             ends_ms: Some(unix_ms(&noon()) + 38 * 86_400_000),
+            starts: None,
         };
         let endless = PoolStatus { feature: "cad-sim".into(), ends: None, ends_ms: None, ..pool.clone() };
         assert_eq!(
@@ -503,6 +524,7 @@ mod tests {
             time_at: String::new(),
             clock: ClockState::Synchronized,
             journal: JournalState::Ok,
+            quarantine_ms: None,
             leases: 3,
             pools: vec![pool],
             next: None,

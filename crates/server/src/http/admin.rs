@@ -10,8 +10,8 @@ use std::{
 use http::Request;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
-use triquest_allocator::{Actor, Command, InstallLicense, Outcome, Refusal};
-use triquest_license::{CivilDate, CivilMs, FeatureName, LicenseHash, VerifiedLicense, read_any};
+use triquest_allocator::{Actor, Command, InstallLicense, Outcome, Overlap, Refusal};
+use triquest_license::{CivilDate, CivilMs, LicenseHash, VerifiedLicense, Written, read_any};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Problem,
     license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseList, RemoveAnswer, RemoveRequest},
@@ -62,6 +62,7 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
         ));
     }
     let (hash, id) = (license.hash(), license.terms().license.to_string());
+    let last_day = license.terms().entitlements.iter().filter_map(|right| right.expires_written).max_by_key(|day| day.ends());
     let installed_before = app.driver.view().licenses();
     let command = Command::Install(InstallLicense { license: Box::new(license), actor });
     let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;
@@ -73,7 +74,7 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
         outcome,
         position: answer.position,
         hash: Bytes32(*hash.as_bytes()),
-        license: id,
+        license: id.clone(),
         replaced,
         notices,
     };
@@ -82,27 +83,29 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
             app.licenses_changed();
             let outcome = if *waiting { InstallOutcome::Waiting } else { InstallOutcome::Installed };
             let replaced: Vec<String> = replaced.iter().map(named).collect();
-            Ok(made(outcome, replaced, overlaps.iter().map(notice).collect()))
+            Ok(made(outcome, replaced, overlaps.iter().map(|overlap| notice(overlap, &named)).collect()))
         }
         Outcome::Refused(Refusal::AlreadyInstalled(_)) => Ok(made(InstallOutcome::AlreadyInstalled, Vec::new(), Vec::new())),
-        Outcome::Refused(Refusal::LicenseIdTaken { installed }) => {
-            Err(convert::refused(&Refusal::LicenseIdTaken { installed: *installed }))
+        Outcome::Refused(refusal @ Refusal::Expired(_)) => {
+            let day = last_day.map_or_else(String::new, |day| format!(": its last day was {day}"));
+            Err(Problem { detail: format!("license {id} has ended{day}"), ..convert::refused(refusal) })
         }
         Outcome::Refused(refusal) => Err(convert::refused(refusal)),
         other => Err(convert::unexpected(other)),
     }
 }
 
-/// Where a license adds to others: `cad: 25 + 25 = 50 until 2026-12-31`.
-fn notice((feature, before, with, until_ms): &(FeatureName, u32, u32, Option<i64>)) -> String {
-    let until = until_ms.map(|ms| format!(" until {}", last_day(ms))).unwrap_or_default();
-    format!("{feature}: {before} + {} = {with}{until}", with.saturating_sub(*before))
-}
+/// Other licenses that a notice names.
+const NOTICE_LICENSES_MAX: usize = 4;
 
-/// The last whole day of a right that ends at this instant: a day ends at 00:00 UTC-12 after it.
-fn last_day(ends_ms: i64) -> String {
-    const HALF_DAY_MS: i64 = 12 * 3_600_000;
-    CivilDate::of(CivilMs(ends_ms - HALF_DAY_MS - 1)).to_string()
+/// Where a license adds to others: `cad: 25 + 25 = 50 until 2026-12-31, together with ACME-1`.
+fn notice(Overlap { feature, before, with, until_ms, others }: &Overlap, name: &impl Fn(&LicenseHash) -> String) -> String {
+    let until = until_ms.map(|ms| format!(" until {}", Written::of_end(CivilMs(ms)))).unwrap_or_default();
+    let mut licenses: Vec<String> = others.iter().take(NOTICE_LICENSES_MAX).map(name).collect();
+    if others.len() > NOTICE_LICENSES_MAX {
+        licenses.push(format!("{} more", others.len() - NOTICE_LICENSES_MAX));
+    }
+    format!("{feature}: {before} + {} = {with}{until}, together with {}", with.saturating_sub(*before), licenses.join(", "))
 }
 
 pub(super) fn licenses(app: &App) -> Answer {
@@ -234,6 +237,8 @@ pub(super) async fn reload(app: &Arc<App>, request: Request<Incoming>) -> Answer
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use triquest_license::FeatureName;
+
     use super::*;
 
     #[test]
@@ -242,8 +247,13 @@ mod tests {
         let ends = "2026-12-31".parse::<triquest_license::Written>().unwrap();
         let triquest_license::Written::Date(date) = ends else { panic!("a date") };
         let ends_ms = date.plus_days(1).midnight_utc().0 + 12 * 3_600_000;
-        assert_eq!(notice(&(FeatureName::new("cad").unwrap(), 25, 50, Some(ends_ms))), "cad: 25 + 25 = 50 until 2026-12-31");
-        assert_eq!(notice(&(FeatureName::new("cad").unwrap(), 1, 3, None)), "cad: 1 + 2 = 3");
+        let first = LicenseHash::from_bytes([1; 32]);
+        let overlap =
+            Overlap { feature: FeatureName::new("cad").unwrap(), before: 25, with: 50, until_ms: Some(ends_ms), others: vec![first] };
+        let name = |_: &LicenseHash| "A-1".to_owned();
+        assert_eq!(notice(&overlap, &name), "cad: 25 + 25 = 50 until 2026-12-31, together with A-1");
+        let many = Overlap { until_ms: None, others: vec![first; 6], ..overlap };
+        assert_eq!(notice(&many, &name), "cad: 25 + 25 = 50, together with A-1, A-1, A-1, A-1, 2 more");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From what travels to what is decided, and back.
 
 use triquest_allocator::{CheckoutItem, ContentDigest, Denial, DenialCode, Holder, Outcome, PoolNumbers, Refusal};
-use triquest_license::{CivilMs, FeatureName, Version, sha256};
+use triquest_license::{CivilMs, FeatureName, Version, Written, sha256};
 use triquest_wire::{
     Bytes16, Bytes32, ErrorCode, LeaseId, Position, Problem,
     lease::{CheckoutAnswer, Denial as WireDenial, DenialCode as WireCode, Item, PoolNumbers as WireNumbers, RenewAnswer},
@@ -129,7 +129,7 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
             .hint("make a fresh secret for each lease"),
         Refusal::LicenseIdTaken { installed } => {
             Problem::new(ErrorCode::LicenseIdTaken, format!("another text is installed under this license id (SHA-256 {installed})"))
-                .hint("remove that one first, or ask the vendor for a license that `replaces` it")
+                .hint("remove that one first, or ask the vendor for a license with an id of its own that `replaces` it")
         }
         Refusal::LimitReached(what) => Problem::new(ErrorCode::LimitReached, *what),
         Refusal::Malformed(what) => bad(*what),
@@ -176,14 +176,17 @@ pub(super) fn denial(denial: &Denial, vendor_keys: usize) -> WireDenial {
     let feature = denial.feature.as_ref().map(ToString::to_string);
     let named = feature.as_deref().unwrap_or("this checkout");
     let at = denial.at_civil_ms.map(|ms| CivilMs(ms).to_string());
-    let day = at.as_deref().and_then(|at| at.get(..10)).unwrap_or("another day");
+    // As the license writes it: a day of a license is longer than a day of UTC.
+    let day = |written: fn(CivilMs) -> Written| {
+        denial.at_civil_ms.map_or_else(|| "another day".to_owned(), |ms| written(CivilMs(ms)).to_string())
+    };
     let pool = &denial.pool;
     let in_use = in_use(pool);
     let due = denial.first_due_ms.map(|ms| format!(", the first may be free in {}", span(ms))).unwrap_or_default();
     let newest = denial.newest_version.as_ref().map(ToString::to_string);
     let (message, hint) = match denial.code {
         DenialCode::Expired => (
-            format!("the license for `{named}` ended on {day}"),
+            format!("the last day of the license for `{named}` was {}", day(Written::of_end)),
             "the server's administrator installs the vendor's next license".to_owned(),
         ),
         DenialCode::LeaseEnded => ("this lease has ended and cannot be taken again".to_owned(), "check out anew".to_owned()),
@@ -195,9 +198,14 @@ pub(super) fn denial(denial: &Denial, vendor_keys: usize) -> WireDenial {
             format!("no seat free for `{named}` ({in_use}{due})"),
             format!("`triquest-lm status {named}` shows the use; `--wait 10m` waits in line"),
         ),
-        DenialCode::NotYetValid => (format!("the license for `{named}` begins on {day}"), "it takes effect by itself".to_owned()),
+        DenialCode::NotYetValid => {
+            (format!("the license for `{named}` begins on {}", day(Written::of_begin)), "it takes effect by itself".to_owned())
+        }
         DenialCode::Quarantine => (
-            format!("`{named}`: the server was restored from a backup, and seats granted before may still be in use"),
+            format!(
+                "the server was restored from a backup, and seats granted before may still be in use: no new seat{}",
+                denial.first_due_ms.map(|ms| format!(" for {}", span(ms))).unwrap_or_default()
+            ),
             "it grants again by itself; clients that hold a seat go on".to_owned(),
         ),
         DenialCode::QueueFull => {
@@ -285,6 +293,41 @@ mod tests {
         );
         assert_eq!(told.message, "no seat free for `cad` (2 of 2 in use, 1 lingering, 3 waiting, the first may be free in 30 s)");
         assert!(told.hint.contains("--wait"));
+    }
+
+    #[test]
+    fn a_restored_server_says_until_when_it_denies() {
+        let told = denial(
+            &Denial {
+                code: DenialCode::Quarantine,
+                feature: None,
+                seats: 0,
+                pool: PoolNumbers::default(),
+                first_due_ms: Some(3_600_000),
+                newest_version: None,
+                at_civil_ms: None,
+            },
+            1,
+        );
+        assert_eq!(
+            told.message,
+            "the server was restored from a backup, and seats granted before may still be in use: no new seat for 60 min"
+        );
+    }
+
+    #[test]
+    fn the_first_and_the_last_day_are_said_as_the_license_writes_them() {
+        let told = |code, at: CivilMs| {
+            let none = PoolNumbers::default();
+            let feature = Some(FeatureName::new("fut").unwrap());
+            let denied = Denial { code, feature, seats: 1, pool: none, first_due_ms: None, newest_version: None, at_civil_ms: Some(at.0) };
+            denial(&denied, 1).message
+        };
+        for written in ["2027-01-01", "2027-01-01T18:00:00Z"] {
+            let instant: Written = written.parse().unwrap();
+            assert_eq!(told(DenialCode::NotYetValid, instant.begins()), format!("the license for `fut` begins on {written}"));
+            assert_eq!(told(DenialCode::Expired, instant.ends()), format!("the last day of the license for `fut` was {written}"));
+        }
     }
 
     #[test]

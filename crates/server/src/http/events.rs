@@ -3,7 +3,7 @@
 //! `id` of each frame is `LINEAGE.EPOCH.INDEX.NUMBER`; a client repeats the last one it saw in `Last-Event-ID` or `?after=` and misses
 //! nothing. Names are for viewers. A reader that does not read is cut off, not waited for.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::{Bytes, Incoming};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use triquest_allocator::{Actor, Claim, DequeueReason, EndReason, Event, GrantedItem, Holder, ReleaseCause, RightEnd};
 use triquest_journal::record::Entry;
-use triquest_license::CivilMs;
+use triquest_license::{CivilMs, LicenseHash, LicenseTerms, Note};
 use triquest_wire::{
     ErrorCode, Lineage, Position, Problem,
     event::EventBody,
@@ -83,6 +83,7 @@ pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Incomin
     let from = from.map(|from| if from.index == head.index { Position { epoch: head.epoch, ..from } } else { from });
     let mut reader = app.driver.feed().reader(from).map_err(|_| lost())?;
     let names = conn.is_admin() || app.live.load().names_open;
+    let mut licenses: Names = app.driver.view().license_names().into_iter().collect();
     let (pieces, frames) = mpsc::channel(PIECES_MAX);
     let (app, conn, under_way) = (Arc::clone(app), Arc::clone(conn), conn.under_way());
     let http1 = conn.http1;
@@ -105,7 +106,7 @@ pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Incomin
                 Some(Ok(entries)) => {
                     let mut texts = vec![String::new()];
                     for entry in &entries {
-                        frames_of(entry, app.driver.view(), names, cursor, &mut texts);
+                        frames_of(entry, app.driver.view(), names, cursor, &mut licenses, &mut texts);
                     }
                     (false, texts)
                 }
@@ -142,8 +143,11 @@ async fn send(pieces: &mpsc::Sender<Bytes>, piece: Bytes) -> bool {
     matches!(tokio::time::timeout(Duration::from_millis(EVENT_WRITE_MS_MAX), pieces.send(piece)).await, Ok(Ok(())))
 }
 
+/// Id and vendor of the licenses that were installed when the stream began or are in it: what is removed is not in the view any more.
+type Names = HashMap<LicenseHash, (String, String)>;
+
 /// One frame for each event. JSON has no raw line ends, so no value can end a frame or begin another field.
-fn frames_of(entry: &Entry, view: &View, names: bool, cursor: Option<Cursor>, texts: &mut Vec<String>) {
+fn frames_of(entry: &Entry, view: &View, names: bool, cursor: Option<Cursor>, licenses: &mut Names, texts: &mut Vec<String>) {
     use std::fmt::Write;
     let position = Position { lineage: Lineage(entry.lineage.0), epoch: entry.epoch.0, index: entry.index.0 };
     let seen = cursor
@@ -151,10 +155,18 @@ fn frames_of(entry: &Entry, view: &View, names: bool, cursor: Option<Cursor>, te
         .and_then(|cursor| cursor.number);
     let time = CivilMs(entry.moment.wall_ms).to_string();
     for (number, event) in (0u32..).zip(&entry.events) {
+        if let Event::LicenseInstalled { license, note, .. } = event
+            && let Ok(terms) = Note::parse(note).map_err(drop).and_then(|note| LicenseTerms::parse(note.text()).map_err(drop))
+        {
+            licenses.insert(*license, (terms.license.to_string(), terms.vendor.to_string()));
+        }
         if seen.is_some_and(|seen| number <= seen) {
             continue;
         }
-        let (kind, facts) = facts(event, view, names);
+        let (kind, facts) = facts(event, view, names, licenses);
+        if let Event::LicenseRemoved { license, .. } = event {
+            licenses.remove(license);
+        }
         let body = EventBody { position, number, at_ms: entry.moment.at.0, time: time.clone(), kind: kind.to_owned(), facts };
         let Ok(data) = serde_json::to_string(&body) else { continue };
         if texts.last().is_none_or(|text| text.len() >= PIECE_BYTES) {
@@ -166,7 +178,7 @@ fn frames_of(entry: &Entry, view: &View, names: bool, cursor: Option<Cursor>, te
 }
 
 /// Kind and members of an event; `docs/reference/events.md` lists them.
-fn facts(event: &Event, view: &View, names: bool) -> (&'static str, Map<String, Value>) {
+fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> (&'static str, Map<String, Value>) {
     let who = |holder: &Holder| if names { holder_of(holder) } else { Value::Null };
     let by = |actor: &Actor| if names { json!({ "name": actor.name, "reason": actor.reason }) } else { Value::Null };
     let by_some = |actor: &Option<Actor>| actor.as_ref().map_or(Value::Null, by);
@@ -217,10 +229,15 @@ fn facts(event: &Event, view: &View, names: bool) -> (&'static str, Map<String, 
                 .filter_map(|pool| view.pool_name(*pool))
                 .map(|(vendor, feature)| json!({ "vendor": vendor, "feature": feature }))
                 .collect();
-            ("license_installed", json!({ "hash": license.to_string(), "pools": pools, "actor": by(actor) }))
+            let (id, vendor) = licenses.get(license).map(|(id, vendor)| (id, vendor)).unzip();
+            let of = json!({ "license": id, "vendor": vendor, "hash": license.to_string(), "pools": pools, "actor": by(actor) });
+            ("license_installed", of)
         }
         Event::LicenseRemoved { license, reason, actor } => {
-            ("license_removed", json!({ "hash": license.to_string(), "reason": right_end(*reason), "actor": by(actor) }))
+            let (id, vendor) = licenses.get(license).map(|(id, vendor)| (id, vendor)).unzip();
+            let of =
+                json!({ "license": id, "vendor": vendor, "hash": license.to_string(), "reason": right_end(*reason), "actor": by(actor) });
+            ("license_removed", of)
         }
         Event::LingerEnded { lease } => ("linger_ended", json!({ "lease": lease.to_string() })),
         Event::PoolOpened { pool, feature, .. } => {

@@ -337,6 +337,7 @@ pub(super) fn status(app: &App, request: &Request<Incoming>) -> Answer {
         time_at: triquest_license::CivilMs(view.now().1).to_string(),
         clock: app.driver.clock_state(),
         journal: app.driver.journal_state(),
+        quarantine_ms: view.quarantine_ms(),
         leases: view.live_leases(),
         pools: page.pools,
         next: page.next,

@@ -20,7 +20,7 @@ async fn a_license_is_installed_once_whatever_its_form() {
     let (_, list) = world.get("/v1/licenses").await;
     assert_eq!((list["licenses"].as_array().unwrap().len(), list["licenses"][0]["state"].as_str()), (1, Some("in_force")), "{list}");
     let body = world.install(&world.license_with("A-2", "cad", 25, "", "expires = 2026-12-31\n")).await;
-    assert_eq!(body["notices"], json!(["cad: 25 + 25 = 50 until 2026-12-31"]), "{body}");
+    assert_eq!(body["notices"], json!(["cad: 25 + 25 = 50 until 2026-12-31, together with A-1"]), "{body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +40,12 @@ async fn a_license_that_cannot_be_served_is_refused_with_the_reason() {
         (good.replace("seats = 25", "seats = 26"), 422, "bad_license", ""),
         ("nonsense".to_owned(), 422, "bad_license", ""),
         (world.license("A-1", "cad", 26), 409, "license_id_taken", "another text"),
-        (world.license_with("A-5", "cad", 1, "", "expires = 2026-01-01\n"), 422, "bad_license", "ended"),
+        (
+            world.license_with("A-5", "cad", 1, "", "expires = 2026-01-01\n"),
+            422,
+            "bad_license",
+            "license A-5 has ended: its last day was 2026-01-01",
+        ),
     ] {
         let (found, problem) = world.admin("POST", "/v1/licenses", &json!({ "license": license })).await;
         assert_eq!((found, problem["code"].as_str()), (status, Some(code)), "{problem}");
