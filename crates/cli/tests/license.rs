@@ -103,6 +103,12 @@ fn a_draft_is_signed_and_says_what_it_grants() {
 }
 
 #[test]
+fn the_comments_of_a_draft_name_options_that_there_are() {
+    let draft = ok(&vendor(), ["license", "new"]);
+    assert!(draft.contains("`triquest-lm license sign --server-request FILE`"), "{draft}");
+}
+
+#[test]
 fn what_people_see() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = Folder::new();

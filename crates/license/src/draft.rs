@@ -83,7 +83,8 @@ license = "{license}"
 licensee = ""
 
 # The keys of the servers that may serve it. The customer sends one: `triquest-lm server id`, or a signed request from
-# `triquest-lm license request`, which `triquest-lm license sign --request FILE` reads. Each server listed counts alone.
+# `triquest-lm license request`, which `triquest-lm license sign --server-request FILE` reads. Each server listed counts
+# alone.
 # "any" instead lets everybody serve it who has the file, and applications refuse that unless they opted in.
 servers = {servers}
 
