@@ -105,8 +105,9 @@ fn events_are_read_to_now_resumed_by_cursor_and_followed() {
     assert_eq!(after.lines().filter(|line| line.contains(&lease)).count(), 2, "{after}");
     assert_eq!(server.stop(), Some(0));
     assert_eq!(wait(&mut follower), Some(75), "the stream ended");
+    assert_eq!(triquest(&folder, ["events"]).run().code, 75);
     let run = triquest(&folder, ["events", "--after", "nonsense"]).run();
-    assert_eq!(run.code, 75, "{}", run.stderr);
+    assert!(run.code == 2 && run.stderr.contains("--after") && run.stderr.contains("\"cursor\""), "{}", run.stderr);
 }
 
 #[test]
