@@ -431,6 +431,33 @@ fn a_license_is_verified_against_its_vendors_keys() {
 }
 
 #[test]
+fn a_file_of_verifier_keys_is_read_and_its_faults_are_named_with_file_and_line() {
+    let folder = signed();
+    let key = key_in(&folder, "a.lic");
+    write(&folder, "keys.txt", format!("# acme\n\n{key}  # since 2026\n"));
+    ok(&folder, ["license", "verify", "a.lic", "--verifier-key", "keys.txt"]);
+    write(&folder, "bad.txt", format!("# acme\n{key}\nacme.example+00000000+AAAA\n"));
+    let private = read(&folder, "v.key");
+    for (given, says) in [
+        ("bad.txt", "bad.txt, line 3: "),
+        ("missing.txt", "there is no file missing.txt"),
+        ("v.key", "v.key, line 2: this is a private key"),
+    ] {
+        for command in [&["license", "verify", "a.lic"][..], &["run", "--feature", "cad-pro", "--server", "localhost"][..]] {
+            let mut arguments = [command, &["--verifier-key", given]].concat();
+            if command[0] == "run" {
+                arguments.extend(["--", "true"]);
+            }
+            let run = triquest(&folder, arguments.clone()).run();
+            assert!(run.code == 2 && run.stderr.contains(says) && run.stderr.contains("hint: "), "{arguments:?}: {}", run.stderr);
+            assert!(private.lines().all(|line| line.starts_with('#') || !run.stderr.contains(line)), "a secret is never shown");
+        }
+    }
+    let run = triquest(&folder, ["license", "verify", "a.lic"]).run();
+    assert!(run.code == 2 && run.stderr.contains("TRIQUEST_LM_VERIFIER_KEY"), "{}", run.stderr);
+}
+
+#[test]
 fn a_file_that_is_there_is_never_overwritten() {
     let folder = signed();
     let before = read(&folder, "a.lic");

@@ -91,7 +91,11 @@ fn a_license_of_another_server_a_forged_one_and_another_text_are_refused_with_th
     assert_eq!(run.code, 1, "{}", run.stderr);
     assert!(run.stderr.contains("ACME-1"), "{}", run.stderr);
     let run = triquest(&folder, ["license", "install", "nothing.lic"]).run();
-    run.expect(1, "", "error: cannot read nothing.lic: No such file or directory (os error 2)\n");
+    run.expect(
+        1,
+        "",
+        "error: cannot read nothing.lic: there is no such file\nhint: a name without `/` is looked for in the folder that this was started in\n",
+    );
     drop(server);
 }
 

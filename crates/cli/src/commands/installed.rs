@@ -101,7 +101,7 @@ fn read_license(given: &str) -> Result<String, Failure> {
     if given == "-" {
         std::io::stdin().lock().take(limit).read_to_end(&mut bytes)?;
     } else {
-        let cannot = |cause: std::io::Error| Failure::new(format_args!("cannot read {}: {cause}", escape(given)));
+        let cannot = |cause: std::io::Error| crate::failure::cannot_read(escape(given), &cause);
         std::fs::File::open(Path::new(given)).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(cannot)?;
     }
     let wrong = |cause: &dyn std::fmt::Display| named(Failure::new(escape(&cause.to_string())), given);

@@ -21,8 +21,8 @@ use triquest_license::{
 };
 
 use crate::{
-    failure::{Failure, exit},
-    keyfile::{KeyFile, KeyFileArgument, shown},
+    failure::{Failure, cannot_read, exit},
+    keyfile::{KeyFile, KeyFileArgument, shown, verifier_keys},
     terminal::{Align, Table, Terminal, escape},
 };
 
@@ -238,7 +238,7 @@ impl SignCommand {
             let mut bytes = Vec::new();
             std::fs::File::open(path)
                 .and_then(|file| file.take(SIGNER_ANSWER_BYTES_MAX).read_to_end(&mut bytes))
-                .map_err(|cause| Failure::new(format_args!("cannot read {}: {cause}", shown(path))))?;
+                .map_err(|cause| cannot_read(shown(path), &cause))?;
             let signature = signature_of(&bytes).ok_or_else(|| no_signature(&shown(path)))?;
             let key = terms.verifier.iter().find(|key| key.public().verify(text.as_bytes(), &signature).is_ok()).ok_or_else(|| {
                 Failure::new(format_args!("{} is no signature of this text by any of its keys", shown(path)))
@@ -660,8 +660,8 @@ pub(crate) struct VerifyCommand {
     /// A license file, one line (tql1....), or - for standard input
     #[arg(value_name = "FILE|LINE|-")]
     license: String,
-    /// The vendor's verifier key; several with commas, or repeated. One of them must have signed
-    #[arg(long, value_name = "KEY", env = "TRIQUEST_LM_VERIFIER_KEY", required = true)]
+    /// The vendor's verifier key (or a file that holds it); several with commas, or repeated. One of them must have signed
+    #[arg(long, value_name = "KEY", env = "TRIQUEST_LM_VERIFIER_KEY", hide_env_values = true)]
     verifier_key: Vec<String>,
     /// Also check that this server may serve it
     #[arg(long, value_name = "tqs1:...")]
@@ -773,10 +773,13 @@ fn key_names<'a>(keys: impl Iterator<Item = &'a VerifierKey>) -> String {
 }
 
 fn parse_keys(given: &[String]) -> Result<VerifierKeys, Failure> {
-    given.join(",").parse().map_err(|cause: triquest_license::VerifierKeyError| {
-        let failure = Failure::usage(format_args!("--verifier-key: {}", escape(&cause.to_string())));
-        cause.hint().map_or(failure.clone(), |hint| failure.hint(hint))
-    })
+    if given.is_empty() {
+        return Err(Failure::usage("no verifier key is named, so nothing could be checked")
+            .hint("--verifier-key KEY or TRIQUEST_LM_VERIFIER_KEY=KEY; the vendor publishes it, `triquest-lm vendor show` prints it"));
+    }
+    let lists = given.iter().map(|given| verifier_keys(given)).collect::<Result<Vec<_>, _>>()?;
+    VerifierKeys::new(lists.iter().flat_map(|keys| keys.iter().cloned()).collect())
+        .map_err(|cause| Failure::usage(format_args!("--verifier-key: {cause}")).hint(cause.hint().unwrap_or_default()))
 }
 
 /// How messages name an input.
@@ -804,7 +807,7 @@ fn read_bounded(given: &str, limit: usize) -> Result<Vec<u8>, Failure> {
     } else {
         std::fs::File::open(Path::new(given)).and_then(|file| file.take(limit_and_one).read_to_end(&mut bytes))
     };
-    read.map_err(|cause| Failure::new(format_args!("cannot read {}: {cause}", name_of(given))))?;
+    read.map_err(|cause| cannot_read(name_of(given), &cause))?;
     Ok(bytes)
 }
 

@@ -28,6 +28,7 @@ use triquest_wire::lease::PoolNumbers;
 
 use crate::{
     failure::{Failure, exit},
+    keyfile::verifier_keys,
     terminal::{Terminal, duration, escape},
 };
 
@@ -146,11 +147,7 @@ impl SeatArgs {
             return Err(Failure::usage("no verifier key is named, so no server could be trusted")
                 .hint("--verifier-key KEY or TRIQUEST_LM_VERIFIER_KEY=KEY; the vendor publishes it, `triquest-lm vendor show` prints it"));
         };
-        let key = match fs::read_to_string(key) {
-            Ok(text) if !key.contains('+') || text.contains('+') => text,
-            _ => key.clone(),
-        };
-        let mut builder = Client::builder().verifier_keys(key.trim());
+        let mut builder = Client::builder().verifier_keys(verifier_keys(key)?.to_string());
         if let Some(server) = &self.server {
             builder = builder.servers(server);
         }
