@@ -199,6 +199,14 @@ fn a_template_keeps_its_comments_and_takes_values() {
     let draft = read(&folder, "next.toml");
     assert!(draft.contains("seats = 7 # ask sales\n") && draft.contains("license = \"ACME-2\"\n"), "{draft}");
     refused(&folder, ["license", "new", "--template", "template.toml", "--set", "seats=7"], "a license has no such key");
+    for (place, near) in [
+        ("entitlement.expiers", "entitlement.expires"),
+        ("entitlement.cad-pro.seat", "entitlement.cad-pro.seats"),
+        ("licencee", "licensee"),
+    ] {
+        let set = format!("{place}=2");
+        refused(&folder, ["license", "new", "--template", "template.toml", "--set", &set], &format!("hint: did you mean `{near}`?"));
+    }
     refused(
         &folder,
         ["license", "new", "--template", "template.toml", "--set", "entitlement.cad-por.seats=7"],

@@ -140,6 +140,15 @@ fn no_server_and_no_key_are_told_apart() {
 }
 
 #[test]
+fn a_wrong_number_of_seats_and_a_wrong_process_say_what_belongs_there() {
+    let folder = Folder::new();
+    let run = triquest(&folder, ["run", "--feature", "cad", "--seats", "0", "--", "true"]).run();
+    assert!(run.code == 2 && run.stderr.contains("write a whole number from 1"), "{}", run.stderr);
+    let run = triquest(&folder, ["checkout", "--feature", "cad", "--for", "abc"]).run();
+    assert!(run.code == 2 && run.stderr.contains("`abc` is no number of a process; in a script `--for $$`"), "{}", run.stderr);
+}
+
+#[test]
 fn a_server_that_does_not_know_the_name_it_is_called_by_is_asked_by_its_address() {
     let folder = Folder::new();
     let (server, key) = serving(&folder, 1);

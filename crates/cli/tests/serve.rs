@@ -41,6 +41,11 @@ fn licenses_come_and_go_while_it_runs() {
         "       Wrote request.txt: mail it to your vendor\n",
     );
     assert!(fs::read_to_string(folder.path().join("request.txt")).unwrap().contains(server.key()));
+    triquest(&folder, ["license", "request", "-o", "request.txt"]).run().expect(
+        1,
+        "",
+        "error: request.txt is there already, and is not overwritten\nhint: name another file with --output\n",
+    );
     let cad = |seats: u32| format!("[[entitlement]]\nfeature = \"cad\"\nversion = \"12.4\"\nseats = {seats}\nexpires = 2090-12-31\n");
     sign(&folder, "ACME-1", server.key(), &cad(25));
     triquest(&folder, ["license", "install", "ACME-1.lic"]).run().expect(0, "", "   Installed ACME-1\n");

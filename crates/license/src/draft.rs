@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::civil::{CivilMs, Written};
 use crate::key::ServerKey;
 use crate::names::LicenseId;
-use crate::terms::{Entitlement, FORMAT, Fill, LicenseTerms, Servers};
+use crate::terms::{ENTITLEMENT_KEYS, Entitlement, FORMAT, Fill, LicenseTerms, Servers, TOP_KEYS, nearest};
 use crate::text::{self, Place, TextError};
 use crate::toml::{self, Kind, Table};
 use crate::verifier::VerifierKeys;
@@ -353,11 +353,19 @@ pub fn set(draft: &str, path: &str, value: &str) -> Result<String, DraftError> {
         literal(keys, key, value)
     }
     .map_err(|message| {
-        let hint = match keys {
-            Keys::Top if message.contains("no such key") => PATHS,
-            Keys::Top | Keys::Entitlement => "",
+        if !message.contains("no such key") {
+            return refused(message, "");
+        }
+        let (known, below) = match keys {
+            Keys::Top => (TOP_KEYS, ""),
+            Keys::Entitlement => (ENTITLEMENT_KEYS, &path[..path.len() - key.len()]),
         };
-        refused(message, hint)
+        match (nearest(key, known), keys) {
+            (_, Keys::Top) if ENTITLEMENT_KEYS.contains(&key) => refused(message, PATHS),
+            (Some(near), _) => refused(message, &format!("did you mean `{below}{near}`?")),
+            (None, Keys::Top) => refused(message, PATHS),
+            (None, Keys::Entitlement) => refused(message, &format!("known are {}", known.join(", "))),
+        }
     })?;
     let table = match keys {
         Keys::Top => Some(&document.top),

@@ -59,7 +59,7 @@ pub(crate) struct CheckoutCommand {
     #[arg(long, value_name = "FILE")]
     lease_file: Option<PathBuf>,
     /// Give the seat back when this process has ended
-    #[arg(long = "for", value_name = "PID")]
+    #[arg(long = "for", value_name = "PID", value_parser = process_number)]
     until: Option<i32>,
     /// Stay in the foreground and hold the seat until a signal
     #[arg(long)]
@@ -275,6 +275,13 @@ impl CheckoutCommand {
         }
         Ok(folder.join(format!("{}.lease", seat.lease())))
     }
+}
+
+fn process_number(text: &str) -> Result<i32, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| {
+        format!("`{text}` is no number of a process; in a script `--for $$` names the script, and `$!` what it started last")
+    })
 }
 
 /// A handle on a process that no later one with its number can take over.

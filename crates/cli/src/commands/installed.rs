@@ -258,7 +258,11 @@ impl RequestCommand {
                     .create_new(true)
                     .open(&file)
                     .and_then(|mut open| std::io::Write::write_all(&mut open, text.as_bytes()))
-                    .map_err(|cause| Failure::new(format_args!("cannot write {shown}: {cause}")))?;
+                    .map_err(|cause| match cause.kind() {
+                        std::io::ErrorKind::AlreadyExists => Failure::new(format_args!("{shown} is there already, and is not overwritten"))
+                            .hint("name another file with --output"),
+                        _ => Failure::new(format_args!("cannot write {shown}: {cause}")),
+                    })?;
                 terminal.verb("Wrote", format_args!("{shown}: mail it to your vendor"));
             }
         }

@@ -50,7 +50,7 @@ pub(crate) struct SeatArgs {
     #[arg(long, short, required = true, value_name = "FEATURE[:SEATS][@VERSION]")]
     pub(crate) feature: Vec<Wanted>,
     /// Seats of each feature that names none
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = number_of_seats)]
     pub(crate) seats: u32,
     /// The program's version, for each feature that names none
     #[arg(long = "version", id = "program_version", value_name = "V")]
@@ -120,18 +120,18 @@ impl std::str::FromStr for Wanted {
             Some((feature, seats)) => (feature, Some(seats)),
             None => (rest, None),
         };
-        let seats = seats
-            .map(|seats| match seats.parse() {
-                Ok(seats) if seats > 0 => Ok(seats),
-                _ => Err(format!("`{seats}` is no number of seats; write FEATURE:2")),
-            })
-            .transpose()?;
+        let seats = seats.map(|text| number_of_seats(text).map_err(|why| format!("{why}, as in FEATURE:2"))).transpose()?;
         if let Some(version) = version {
             version.parse::<triquest_license::Version>().map_err(|error| error.to_string())?;
         }
         triquest_license::FeatureName::new(feature).map_err(|error| error.to_string())?;
         Ok(Self { feature: feature.to_owned(), seats, version: version.map(str::to_owned) })
     }
+}
+
+/// A number of seats.
+fn number_of_seats(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|seats| *seats > 0).ok_or_else(|| format!("`{text}` is no number of seats; write a whole number from 1"))
 }
 
 /// A span of time as people write it: 90s, 30m, 1h30m.
