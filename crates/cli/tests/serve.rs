@@ -112,6 +112,8 @@ fn configuration_is_checked_without_starting_and_faults_point_at_the_place() {
     let run = triquest(&folder, ["serve", "--check", "--config", "c.toml"]).run();
     assert_eq!(run.code, 2, "{}", run.stderr);
     assert!(run.stderr.contains("line 2") && run.stderr.contains("names"), "{}", run.stderr);
+    assert!(run.stderr.contains("hint: `triquest-lm serve --help`"), "{}", run.stderr);
+    assert!(triquest(&folder, ["serve", "--help"]).run().ok().stdout.contains("tls.certificate  [env: TRIQUEST_LM_TLS_CERTIFICATE]"));
     fs::write(folder.path().join("c.toml"), "admin_group = \"no-such-group-here\"\n").unwrap();
     let run = triquest(&folder, ["serve", "--check", "--config", "c.toml"]).run();
     assert_eq!(run.code, 2, "{}", run.stderr);
