@@ -215,6 +215,29 @@ fn a_template_keeps_its_comments_and_takes_values() {
 }
 
 #[test]
+fn a_signed_license_is_a_template_for_another_one() {
+    let folder = signed();
+    let run = triquest(&folder, ["license", "new", "--template", "a.lic", "-o", "next.toml"]).run().ok();
+    assert!(run.stderr.contains("hint: fill it in, then: triquest-lm license sign next.toml"), "{}", run.stderr);
+    let draft = read(&folder, "next.toml");
+    assert!(draft.contains("license = \"\"\n") && draft.contains("seats = 25\n") && !draft.contains('\u{2014}'), "{draft}");
+    ok(&folder, ["license", "sign", "next.toml", "--set", "license=ACME-7", "--key", "v.key", "-o", "b.lic"]);
+    assert_eq!(terms(&folder, "b.lic").entitlements, terms(&folder, "a.lic").entitlements);
+}
+
+#[test]
+fn only_a_draft_with_gaps_has_to_be_filled_in() {
+    let folder = signed();
+    for (id, hint) in [(None, "hint: fill it in, then: triquest-lm license sign"), (Some("ACME-8"), "hint: triquest-lm license sign")] {
+        let output = format!("{}.toml", id.unwrap_or("none"));
+        let mut arguments = vec!["license", "new", "--template", "a.lic", "-o", &output];
+        arguments.extend(id.into_iter().flat_map(|id| ["--id", id]));
+        let run = triquest(&folder, arguments).run().ok();
+        assert!(run.stderr.contains(hint), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn a_draft_that_could_never_be_served_is_refused_and_says_why() {
     let folder = vendor();
     let draft = read(&folder, "draft.toml");

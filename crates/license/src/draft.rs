@@ -435,6 +435,23 @@ pub fn set(draft: &str, path: &str, value: &str) -> Result<String, DraftError> {
     Ok(draft)
 }
 
+/// Whether everything that a license must say has a value; whether it is a good one, [`prepare`] says.
+#[must_use]
+pub fn is_filled(draft: &str) -> bool {
+    let Ok(document) = toml::parse(&normalize(draft)) else { return false };
+    let has = |table: &Table, key: &str| {
+        let entry = table.entries.iter().find(|entry| entry.key == key);
+        entry.is_some_and(|entry| match &entry.value.kind {
+            Kind::String(string) => !string.is_empty(),
+            Kind::Array(values) => !values.is_empty(),
+            _ => true,
+        })
+    };
+    ["license", "licensee", "servers"].iter().all(|key| has(&document.top, key))
+        && !document.entitlements.is_empty()
+        && document.entitlements.iter().all(|table| has(table, "feature") && has(table, "seats"))
+}
+
 /// Makes the text to be signed from a draft: canonical, without comments.
 ///
 /// # Errors

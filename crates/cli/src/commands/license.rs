@@ -69,7 +69,7 @@ pub(crate) struct NewCommand {
     /// The license's id: your own number for it
     #[arg(long)]
     id: Option<LicenseId>,
-    /// A draft to start from; its comments stay
+    /// A draft to start from, whose comments stay; or a signed license, without its id, vendor, date of issue and signatures
     #[arg(long, value_name = "FILE|-", conflicts_with = "from_json")]
     template: Option<String>,
     /// JSON to start from: {"license": ..., "licensee": ..., "servers": [...], "entitlement": [{"feature": ..., "seats": ...}]}
@@ -85,7 +85,7 @@ pub(crate) struct NewCommand {
 impl NewCommand {
     fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let mut text = match (&self.template, &self.from_json) {
-            (Some(template), _) => read_text(template)?,
+            (Some(template), _) => self.template(template)?,
             (None, Some(json)) => draft::from_json(&read_input(json)?).map_err(|cause| draft_failure(json, &cause))?,
             (None, None) => draft::new_draft(self.id.as_ref(), &[], Written::Date(CivilDate::of(now()))),
         };
@@ -96,9 +96,20 @@ impl NewCommand {
         put_out(terminal, self.output.as_deref(), text.as_bytes())?;
         if let Some(output) = &self.output {
             terminal.verb("Wrote", format_args!("the draft {}", shown(output)));
-            terminal.hint(format_args!("fill it in, then: triquest-lm license sign {}", shown(output)));
+            let first = if draft::is_filled(&text) { "" } else { "fill it in, then: " };
+            terminal.hint(format_args!("{first}triquest-lm license sign {}", shown(output)));
         }
         Ok(exit::OK)
+    }
+
+    /// A draft as it is, or what a signed license says, as a draft of another license.
+    fn template(&self, given: &str) -> Result<String, Failure> {
+        let bytes = read_input(given)?;
+        let Ok(note) = read_any(&bytes) else { return utf8(given, bytes) };
+        let terms = LicenseTerms::parse(note.text()).map_err(|cause| text_failure(given, &cause))?;
+        // No two licenses share an id. The text is canonical, so the line is found as it is written.
+        let id = |id: &str| format!("license = \"{id}\"\n");
+        Ok(draft::from_terms(&terms).replacen(&id(terms.license.as_str()), &id(""), 1))
     }
 }
 
@@ -821,10 +832,6 @@ fn read_input(given: &str) -> Result<Vec<u8>, Failure> {
 
 fn utf8(given: &str, bytes: Vec<u8>) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_| Failure::new(format_args!("{} is not UTF-8 text", name_of(given))))
-}
-
-fn read_text(given: &str) -> Result<String, Failure> {
-    utf8(given, read_input(given)?)
 }
 
 fn read_license(given: &str) -> Result<Note, Failure> {
