@@ -176,7 +176,7 @@ impl Note {
         }
         let whole = text::utf8(bytes)?;
         text::check_code_points(whole)?;
-        let split = whole.rfind("\n\n").ok_or(NoteError::NotSigned)?;
+        let split = whole.rfind("\n\n").ok_or_else(|| unsigned(whole))?;
         let (text, lines) = (&whole[..=split], &whole[split + 2..]);
         if lines.is_empty() {
             // Nothing after the last empty line: signatures before it, or a draft that ends so.
@@ -191,7 +191,7 @@ impl Note {
         let first_line = Place::of(whole, split + 2).line;
         // What has not even one line that looks like a signature is a text that nobody signed.
         if !lines.lines().any(|line| line.starts_with(['\u{2014}', '\u{2013}']) || line.starts_with("- ")) {
-            return Err(NoteError::NotSigned);
+            return Err(unsigned(whole));
         }
         text::check_license_text(text)?;
         if !lines.ends_with('\n') {
@@ -342,10 +342,30 @@ pub fn read_any(input: &[u8]) -> Result<Note, LicenseError> {
                 format!("the character {:?} at place {} does not belong to it", char::from(byte), at + LINE_PREFIX.len() + 1)
             }
             base64::DecodeError::InvalidLength(_) => "its end is missing".into(),
-            base64::DecodeError::InvalidLastSymbol(..) | base64::DecodeError::InvalidPadding => "its last character was changed".into(),
+            base64::DecodeError::InvalidLastSymbol(..) | base64::DecodeError::InvalidPadding => {
+                "its end is missing, or its last character was changed".into()
+            }
         },
     })?;
-    Ok(Note::parse(&file)?)
+    Note::parse(&file).map_err(|error| match error {
+        // Whoever makes such a line puts signatures at its end.
+        NoteError::NotSigned => LicenseError::Line { problem: "its end is missing".into() },
+        error => error.into(),
+    })
+}
+
+/// Why no signature was found: there is none, or mail has changed the lines around it.
+fn unsigned(whole: &str) -> NoteError {
+    const ASK: &str = "a mailer changed the file; ask for it as one line, which mail leaves alone: `triquest-lm license convert --to line`";
+    // No line of a text begins with an em dash, so this is a signature, or was one.
+    let is_signature = |line: &str| line.trim_start_matches(['>', '|', ' ']).starts_with(SIGNATURE_PREFIX);
+    let Some((index, line)) = whole.lines().enumerate().filter(|(_, line)| is_signature(line)).last() else { return NoteError::NotSigned };
+    let (line, problem) = if line.starts_with(SIGNATURE_PREFIX) {
+        (index + 2, "something stands below the signatures, where nothing may")
+    } else {
+        (index + 1, "something stands in front of this signature line, as mailers put `>` in front of what they quote")
+    };
+    TextError::new(Place { line, column: 1 }, problem).with_hint(ASK).into()
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> bool {

@@ -142,6 +142,17 @@ fn an_unsigned_text_is_told_apart_from_a_broken_one() {
 }
 
 #[test]
+fn what_a_mailer_put_around_the_lines_is_told_apart_from_a_draft() {
+    let quoted: String = file().lines().map(|line| format!("> {line}\n")).collect();
+    refused(quoted, (16, 1), "in front of this signature line");
+    refused(file().replace('\u{2014}', "  \u{2014}"), (16, 1), "in front of this signature line");
+    refused(file() + "\nBest regards\nAlice\n", (17, 1), "something stands below the signatures");
+    refused(file() + "\n-- \nAlice\n", (17, 1), "something stands below the signatures");
+    let error = install((file() + "\nBest regards\n").as_bytes()).unwrap_err();
+    assert!(error.hint().unwrap().contains("convert --to line"));
+}
+
+#[test]
 fn something_else_among_the_signature_lines_is_refused() {
     refused(file() + "seats = 1000\n", (17, 1), "this is no signature line");
 }
@@ -523,6 +534,12 @@ fn a_damaged_line_is_refused_with_what_is_wrong() {
         let last = line.pop_last();
         assert!(message(&last).contains("its last character was changed"), "{last}");
     }
+    // However much is cut off, it never looks like a draft or like a forgery.
+    for length in "tql1.".len() + 1..line.len() {
+        let error = read_any(&line.as_bytes()[..length]).unwrap_err();
+        assert!(!error.hint().unwrap_or_default().contains("license sign"), "{length}: {error}");
+    }
+    assert!(message(&line[..line.len() / 2]).contains("its end is missing"), "{}", message(&line[..line.len() / 2]));
 }
 
 trait PopLast {
