@@ -361,7 +361,10 @@ fn a_script_takes_a_seat_and_gives_it_back_by_its_lease_file() {
     assert!(run.stderr.starts_with("     Granted `cad`, lease "), "{}", run.stderr);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(used(&folder), 1);
-    assert_eq!(checkout().code, 75);
+    // Neither a second seat nor a denial: nothing is asked for.
+    let run = checkout();
+    assert!(run.code == 2 && run.stderr.contains("exists already"), "{}", run.stderr);
+    assert_eq!(at(&folder, &server, &key, ["checkout", "--feature", "cad", "--lease-file", "other.lease"]).run().code, 75);
     let run = triquest(&folder, ["release", "seat.lease"]).run().ok();
     assert!(run.stderr.starts_with("    Released cad, lease "), "{}", run.stderr);
     assert_eq!(used(&folder), 0);
