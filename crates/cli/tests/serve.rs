@@ -63,6 +63,10 @@ fn licenses_come_and_go_while_it_runs() {
          ACME-2   acme.example  cad      12.4               5  -     [DATE]  in force\n",
         "",
     );
+    for command in [["license", "remove", "ACME-2", "--reason", " "].as_slice(), &["reclaim", "abcd1234", "--reason", ""]] {
+        let run = triquest(&folder, command).run();
+        assert!(run.code == 2 && run.stderr.contains("say why"), "{}", run.stderr);
+    }
     triquest(&folder, ["license", "remove", "ACME-2", "--reason", "bought by mistake"]).run().expect(
         0,
         "",

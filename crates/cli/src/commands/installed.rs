@@ -181,7 +181,7 @@ pub(crate) struct RemoveLicenseCommand {
     #[arg(long)]
     vendor: Option<String>,
     /// Why, for the record
-    #[arg(long)]
+    #[arg(long, value_parser = crate::admin::reason)]
     reason: String,
     #[command(flatten)]
     data: DataDir,
