@@ -181,6 +181,12 @@ fn doctor_looks_in_order_and_checks_nothing_out() {
 }
 
 #[test]
+fn looking_again_without_a_pause_is_refused() {
+    let run = triquest(&Folder::new(), ["status", "--watch=0"]).run();
+    assert!(run.code == 2 && run.stderr.contains("--watch"), "{}", run.stderr);
+}
+
+#[test]
 fn who_may_not_administer_is_told_who_may() {
     let folder = Folder::new();
     let (_server, _) = serving(&folder, 1);
