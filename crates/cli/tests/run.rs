@@ -111,6 +111,7 @@ fn a_denial_says_its_numbers_and_by_its_code_whether_later_may_help() {
     let run = at(&folder, &server, &key, ["run", "--feature", "cad", "--", "true"]).run();
     assert_eq!(run.code, 75);
     assert!(run.stderr.starts_with("denied: ") && run.stderr.contains("1 of 1 in use"), "{}", run.stderr);
+    assert!(run.stderr.contains("may be free in ") && !run.stderr.contains("soonest"), "the time is said once: {}", run.stderr);
     assert!(run.stderr.ends_with("hint: wait for a seat with `--wait 30m`\n"), "{}", run.stderr);
     for (feature, says) in [("cad:2", "2"), ("cam", "cam"), ("cad@99", "")] {
         let run = at(&folder, &server, &key, ["run", "--feature", feature, "--", "true"]).run();

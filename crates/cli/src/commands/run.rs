@@ -24,7 +24,7 @@ use triquest_client::{
     Cancel, Checkout, Client, Error, ErrorKind, InLine, Seat, Warning,
     lookup::{Place, Said},
 };
-use triquest_wire::lease::PoolNumbers;
+use triquest_wire::lease::{DenialCode, PoolNumbers};
 
 use crate::{
     failure::{Failure, exit},
@@ -223,7 +223,8 @@ pub(crate) fn failed(error: &Error, asked: &SeatArgs) -> Failure {
             if denial.pool != PoolNumbers::default() {
                 failure = failure.row("seats", format_args!("{}, {} wanted", numbers(&denial.pool), denial.seats));
             }
-            if let Some(due) = denial.first_due_ms {
+            // The sentence of this denial says it, rounded up.
+            if let Some(due) = denial.first_due_ms.filter(|_| denial.code != DenialCode::NoSeatFree) {
                 failure = failure.row("soonest", format_args!("in {}", duration(due)));
             }
             failure
