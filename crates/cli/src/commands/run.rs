@@ -256,7 +256,7 @@ pub(crate) fn with_places(mut failure: Failure, error: &Error) -> Failure {
             _ => {}
         }
     }
-    for tried in error.tried() {
+    for tried in error.tried_beyond_explanation() {
         let server = tried.server.to_string();
         failure = match &named {
             Some(place) => failure.row(escape(place), format_args!("{}: {}", escape(&server), escape(&tried.reason))),
