@@ -76,7 +76,10 @@ pub(crate) struct SeatArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit codes: the program's own, or 128 + signal; 75 denied or no server, later may help; 77 denied, later will not help;
-126 not executable, 127 not found. Signals are passed on to the program, and the seat is given back however it ends.")]
+126 not executable, 127 not found. Signals are passed on to the program, and the seat is given back however it ends.
+
+If this command itself is killed with SIGKILL (kill -9), it cannot end the program: the server frees the seat, and the program runs on
+without one.")]
 pub(crate) struct RunCommand {
     #[command(flatten)]
     seat: SeatArgs,
