@@ -197,7 +197,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
         }
         &'triquest-lm;license;new'= {
             cand --id 'The license''s id: your own number for it'
-            cand --template 'A draft to start from; its comments stay'
+            cand --template 'A draft to start from, whose comments stay; or a signed license, without its id, vendor, date of issue and signatures'
             cand --from-json 'JSON to start from: {"license": ..., "licensee": ..., "servers": [...], "entitlement": [{"feature": ..., "seats": ...}]}'
             cand --set 'Set a value in the draft, like licensee="Initech GmbH" or entitlement.cad-pro.seats=25; an empty one takes it out'
             cand --server-request 'Let the server serve it that made this request (`triquest-lm license request`), once checked'
@@ -251,7 +251,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'triquest-lm;license;verify'= {
-            cand --verifier-key 'The vendor''s verifier key; several with commas, or repeated. One of them must have signed'
+            cand --verifier-key 'The vendor''s verifier key (or a file that holds it); several with commas, or repeated. One of them must have signed'
             cand --server 'Also check that this server may serve it'
             cand --color 'When to colour the output'
             cand --json 'As JSON, a refusal too'

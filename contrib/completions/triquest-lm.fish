@@ -167,7 +167,7 @@ auto\t'On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` asks for it eve
 never\t'Never'"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from convert" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from new" -l id -d 'The license\'s id: your own number for it' -r
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from new" -l template -d 'A draft to start from; its comments stay' -r
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from new" -l template -d 'A draft to start from, whose comments stay; or a signed license, without its id, vendor, date of issue and signatures' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from new" -l from-json -d 'JSON to start from: {"license": ..., "licensee": ..., "servers": [...], "entitlement": [{"feature": ..., "seats": ...}]}' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from new" -l set -d 'Set a value in the draft, like licensee="Initech GmbH" or entitlement.cad-pro.seats=25; an empty one takes it out' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from new" -l server-request -d 'Let the server serve it that made this request (`triquest-lm license request`), once checked' -r
@@ -214,7 +214,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __f
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from sign" -l line -d 'On one line (tql1....)'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from sign" -l json -d 'As JSON: what it says, and the file and the line'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from sign" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from verify" -l verifier-key -d 'The vendor\'s verifier key; several with commas, or repeated. One of them must have signed' -r
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from verify" -l verifier-key -d 'The vendor\'s verifier key (or a file that holds it); several with commas, or repeated. One of them must have signed' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from verify" -l server -d 'Also check that this server may serve it' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from verify" -l color -d 'When to colour the output' -r -f -a "always\t'Always, also into files and pipes'
 auto\t'On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` asks for it everywhere'

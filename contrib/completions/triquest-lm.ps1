@@ -223,7 +223,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
         }
         'triquest-lm;license;new' {
             [CompletionResult]::new('--id', '--id', [CompletionResultType]::ParameterName, 'The license''s id: your own number for it')
-            [CompletionResult]::new('--template', '--template', [CompletionResultType]::ParameterName, 'A draft to start from; its comments stay')
+            [CompletionResult]::new('--template', '--template', [CompletionResultType]::ParameterName, 'A draft to start from, whose comments stay; or a signed license, without its id, vendor, date of issue and signatures')
             [CompletionResult]::new('--from-json', '--from-json', [CompletionResultType]::ParameterName, 'JSON to start from: {"license": ..., "licensee": ..., "servers": [...], "entitlement": [{"feature": ..., "seats": ...}]}')
             [CompletionResult]::new('--set', '--set', [CompletionResultType]::ParameterName, 'Set a value in the draft, like licensee="Initech GmbH" or entitlement.cad-pro.seats=25; an empty one takes it out')
             [CompletionResult]::new('--server-request', '--server-request', [CompletionResultType]::ParameterName, 'Let the server serve it that made this request (`triquest-lm license request`), once checked')
@@ -281,7 +281,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             break
         }
         'triquest-lm;license;verify' {
-            [CompletionResult]::new('--verifier-key', '--verifier-key', [CompletionResultType]::ParameterName, 'The vendor''s verifier key; several with commas, or repeated. One of them must have signed')
+            [CompletionResult]::new('--verifier-key', '--verifier-key', [CompletionResultType]::ParameterName, 'The vendor''s verifier key (or a file that holds it); several with commas, or repeated. One of them must have signed')
             [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'Also check that this server may serve it')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'As JSON, a refusal too')

@@ -55,12 +55,13 @@ fn script(commands: &[String]) -> String {
             None if command.starts_with("cargo ") => {
                 script += &format!("(cd {} && {command})\n", quoted(&crate::root().display().to_string()))
             }
-            None => script += &format!("{command}\n"),
+            // The server under test is on a port of its own.
+            None => script += &format!("{}\n", command.replace("1588@localhost", "$port@localhost")),
             Some(server) => {
                 script += &format!("{server} >server.log 2>&1 &\nserver=$!\n");
                 // Ready is when an administrator's command is answered; a server that ended is noticed.
                 script += "until triquest-lm status >/dev/null 2>&1; do kill -0 $server || { cat server.log; exit 1; }; read -r -t 0.05 <>waiting || true; done\n";
-                script += "export TRIQUEST_LM_SERVER=$(sed -n 's/.*\"\\(127\\.0\\.0\\.1:[0-9]*\\)\".*/\\1/p' \"$TRIQUEST_LM_DATA/server.json\" | head -n 1)\n";
+                script += "port=$(sed -n 's/.*\"127\\.0\\.0\\.1:\\([0-9]*\\)\".*/\\1/p' \"$TRIQUEST_LM_DATA/server.json\" | head -n 1)\n";
             }
         }
     }
@@ -80,10 +81,7 @@ fn every_command_of_the_readme_works() {
     assert_eq!(heavy, ["cargo run --release --locked -p triquest-lm -- quickstart", "./test"]);
     let folder = std::env::temp_dir().join(format!("triquest-readme-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
-    // A server has to be there before it can ask for a license: a reader who sells and a reader who serves are two people.
-    let (serve, others): (Vec<String>, Vec<String>) = light.into_iter().partition(|command| command.ends_with('&'));
-    let ordered: Vec<String> = serve.into_iter().chain(others).collect();
-    fs::write(folder.join("commands.sh"), script(&ordered)).unwrap();
+    fs::write(folder.join("commands.sh"), script(&light)).unwrap();
     assert!(Command::new("mkfifo").arg(folder.join("waiting")).status().unwrap().success());
     let path = format!("{}:{}", program().parent().unwrap().display(), std::env::var("PATH").unwrap());
     let output = Command::new("bash")

@@ -173,6 +173,11 @@ impl Admin {
     }
 }
 
+/// A reason that an administrator has to give.
+pub(crate) fn reason(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("say why: it is kept in the record".to_owned()) } else { Ok(text.to_owned()) }
+}
+
 /// A path with a query whose values are percent-encoded.
 pub(crate) struct Query(String);
 

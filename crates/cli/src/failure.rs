@@ -104,6 +104,18 @@ impl Failure {
     }
 }
 
+/// A file that cannot be read, with what may help. `name` is escaped already.
+pub(crate) fn cannot_read(name: impl Display, cause: &std::io::Error) -> Failure {
+    match cause.kind() {
+        std::io::ErrorKind::NotFound => Failure::new(format_args!("cannot read {name}: there is no such file"))
+            .hint("a name without `/` is looked for in the folder that this was started in"),
+        std::io::ErrorKind::PermissionDenied => Failure::new(format_args!("cannot read {name}: this user may not"))
+            .hint("`ls -l` shows who may; repeat the command as that user"),
+        std::io::ErrorKind::IsADirectory => Failure::new(format_args!("cannot read {name}: it is a folder")).hint("name the file in it"),
+        _ => Failure::new(format_args!("cannot read {name}: {cause}")),
+    }
+}
+
 /// What the server and its journal say about themselves is for people already; it brings its next step along.
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {

@@ -7,9 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use triquest_license::{Signer, SigningKey, VendorName, VerifierKey, VerifierKeys, limits::VERIFIERS_MAX};
+use triquest_license::{Signer, SigningKey, VendorName, VerifierKey, VerifierKeyError, VerifierKeys, limits::VERIFIERS_MAX};
 
-use crate::{failure::Failure, terminal::escape};
+use crate::{
+    failure::{Failure, cannot_read, exit},
+    terminal::escape,
+};
 
 /// Bytes of a key file: many times what the keys of the limit need.
 const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -211,6 +214,42 @@ impl KeyFile {
         file.sync_all()?;
         sys::sync_folder_of(path)
     }
+}
+
+/// The verifier keys of `--verifier-key`: keys, several with commas, or a file that holds them, with comments after `#`.
+///
+/// # Errors
+/// If it is neither; for a file with its name and the line.
+pub(crate) fn verifier_keys(given: &str) -> Result<VerifierKeys, Failure> {
+    // A file's name may have a `+` too, so what reads as keys is keys.
+    let wrong = match given.parse() {
+        Ok(keys) => return Ok(keys),
+        Err(cause) => cause,
+    };
+    let path = Path::new(given.trim());
+    // What has the parts of a key and is no file is a key with a fault in it.
+    if matches!(wrong, VerifierKeyError::None | VerifierKeyError::Private) || (given.contains('+') && !path.is_file()) {
+        return Err(refused("--verifier-key", &wrong));
+    }
+    let mut text = String::new();
+    File::open(path).and_then(|file| file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text)).map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => Failure::usage(format_args!("--verifier-key: {wrong}; and there is no file {}", shown(path)))
+            .hint(wrong.hint().unwrap_or_default()),
+        _ => cannot_read(shown(path), &cause).with_code(exit::USAGE),
+    })?;
+    let mut keys: Vec<VerifierKey> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default();
+        for key in line.split(|c: char| c == ',' || c.is_whitespace()).filter(|key| !key.is_empty()) {
+            keys.push(key.parse().map_err(|cause| refused(&format!("{}, line {}", shown(path), number + 1), &cause))?);
+        }
+    }
+    VerifierKeys::new(keys).map_err(|cause| refused(&shown(path), &cause))
+}
+
+/// The key itself is not shown: it may be a private one.
+fn refused(place: &str, cause: &VerifierKeyError) -> Failure {
+    Failure::usage(format_args!("{place}: {}", escape(&cause.to_string()))).hint(escape(cause.hint().unwrap_or_default()))
 }
 
 fn new_key() -> Result<SigningKey, Failure> {

@@ -103,6 +103,12 @@ fn a_draft_is_signed_and_says_what_it_grants() {
 }
 
 #[test]
+fn the_comments_of_a_draft_name_options_that_there_are() {
+    let draft = ok(&vendor(), ["license", "new"]);
+    assert!(draft.contains("`triquest-lm license sign --server-request FILE`"), "{draft}");
+}
+
+#[test]
 fn what_people_see() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = Folder::new();
@@ -193,11 +199,42 @@ fn a_template_keeps_its_comments_and_takes_values() {
     let draft = read(&folder, "next.toml");
     assert!(draft.contains("seats = 7 # ask sales\n") && draft.contains("license = \"ACME-2\"\n"), "{draft}");
     refused(&folder, ["license", "new", "--template", "template.toml", "--set", "seats=7"], "a license has no such key");
+    for (place, near) in [
+        ("entitlement.expiers", "entitlement.expires"),
+        ("entitlement.cad-pro.seat", "entitlement.cad-pro.seats"),
+        ("licencee", "licensee"),
+    ] {
+        let set = format!("{place}=2");
+        refused(&folder, ["license", "new", "--template", "template.toml", "--set", &set], &format!("hint: did you mean `{near}`?"));
+    }
     refused(
         &folder,
         ["license", "new", "--template", "template.toml", "--set", "entitlement.cad-por.seats=7"],
         "no entitlement for `cad-por`",
     );
+}
+
+#[test]
+fn a_signed_license_is_a_template_for_another_one() {
+    let folder = signed();
+    let run = triquest(&folder, ["license", "new", "--template", "a.lic", "-o", "next.toml"]).run().ok();
+    assert!(run.stderr.contains("hint: fill it in, then: triquest-lm license sign next.toml"), "{}", run.stderr);
+    let draft = read(&folder, "next.toml");
+    assert!(draft.contains("license = \"\"\n") && draft.contains("seats = 25\n") && !draft.contains('\u{2014}'), "{draft}");
+    ok(&folder, ["license", "sign", "next.toml", "--set", "license=ACME-7", "--key", "v.key", "-o", "b.lic"]);
+    assert_eq!(terms(&folder, "b.lic").entitlements, terms(&folder, "a.lic").entitlements);
+}
+
+#[test]
+fn only_a_draft_with_gaps_has_to_be_filled_in() {
+    let folder = signed();
+    for (id, hint) in [(None, "hint: fill it in, then: triquest-lm license sign"), (Some("ACME-8"), "hint: triquest-lm license sign")] {
+        let output = format!("{}.toml", id.unwrap_or("none"));
+        let mut arguments = vec!["license", "new", "--template", "a.lic", "-o", &output];
+        arguments.extend(id.into_iter().flat_map(|id| ["--id", id]));
+        let run = triquest(&folder, arguments).run().ok();
+        assert!(run.stderr.contains(hint), "{}", run.stderr);
+    }
 }
 
 #[test]
@@ -422,6 +459,33 @@ fn a_license_is_verified_against_its_vendors_keys() {
     assert!(answer["reason"].as_str().unwrap().contains("does not verify"));
     let run = triquest(&folder, ["license", "show", "changed.lic"]).run();
     assert!(run.code == 1 && run.stdout.contains("bad: acme.example+"), "{}", run.stdout);
+}
+
+#[test]
+fn a_file_of_verifier_keys_is_read_and_its_faults_are_named_with_file_and_line() {
+    let folder = signed();
+    let key = key_in(&folder, "a.lic");
+    write(&folder, "keys.txt", format!("# acme\n\n{key}  # since 2026\n"));
+    ok(&folder, ["license", "verify", "a.lic", "--verifier-key", "keys.txt"]);
+    write(&folder, "bad.txt", format!("# acme\n{key}\nacme.example+00000000+AAAA\n"));
+    let private = read(&folder, "v.key");
+    for (given, says) in [
+        ("bad.txt", "bad.txt, line 3: "),
+        ("missing.txt", "there is no file missing.txt"),
+        ("v.key", "v.key, line 2: this is a private key"),
+    ] {
+        for command in [&["license", "verify", "a.lic"][..], &["run", "--feature", "cad-pro", "--server", "localhost"][..]] {
+            let mut arguments = [command, &["--verifier-key", given]].concat();
+            if command[0] == "run" {
+                arguments.extend(["--", "true"]);
+            }
+            let run = triquest(&folder, arguments.clone()).run();
+            assert!(run.code == 2 && run.stderr.contains(says) && run.stderr.contains("hint: "), "{arguments:?}: {}", run.stderr);
+            assert!(private.lines().all(|line| line.starts_with('#') || !run.stderr.contains(line)), "a secret is never shown");
+        }
+    }
+    let run = triquest(&folder, ["license", "verify", "a.lic"]).run();
+    assert!(run.code == 2 && run.stderr.contains("TRIQUEST_LM_VERIFIER_KEY"), "{}", run.stderr);
 }
 
 #[test]

@@ -105,8 +105,9 @@ fn events_are_read_to_now_resumed_by_cursor_and_followed() {
     assert_eq!(after.lines().filter(|line| line.contains(&lease)).count(), 2, "{after}");
     assert_eq!(server.stop(), Some(0));
     assert_eq!(wait(&mut follower), Some(75), "the stream ended");
+    assert_eq!(triquest(&folder, ["events"]).run().code, 75);
     let run = triquest(&folder, ["events", "--after", "nonsense"]).run();
-    assert_eq!(run.code, 75, "{}", run.stderr);
+    assert!(run.code == 2 && run.stderr.contains("--after") && run.stderr.contains("\"cursor\""), "{}", run.stderr);
 }
 
 #[test]
@@ -321,6 +322,12 @@ fn doctor_warns_of_every_right_that_ends_soon_and_not_of_the_last_one() {
     assert_eq!(licenses(&["-f", "cad"]), [warning("cad")]);
     assert_eq!(licenses(&[]), [warning("cad"), warning("cae")]);
     assert_eq!(licenses(&["-f", "sim"]), ["ok    license  ACME-2 of `sim` ends 2090-12-31"]);
+}
+
+#[test]
+fn looking_again_without_a_pause_is_refused() {
+    let run = triquest(&Folder::new(), ["status", "--watch=0"]).run();
+    assert!(run.code == 2 && run.stderr.contains("--watch"), "{}", run.stderr);
 }
 
 #[test]

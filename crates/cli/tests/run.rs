@@ -111,6 +111,7 @@ fn a_denial_says_its_numbers_and_by_its_code_whether_later_may_help() {
     let run = at(&folder, &server, &key, ["run", "--feature", "cad", "--", "true"]).run();
     assert_eq!(run.code, 75);
     assert!(run.stderr.starts_with("denied: ") && run.stderr.contains("1 of 1 in use"), "{}", run.stderr);
+    assert!(run.stderr.contains("may be free in ") && !run.stderr.contains("soonest"), "the time is said once: {}", run.stderr);
     assert!(run.stderr.ends_with("hint: wait for a seat with `--wait 30m`\n"), "{}", run.stderr);
     for (feature, says) in [("cad:2", "2"), ("cam", "cam"), ("cad@99", "")] {
         let run = at(&folder, &server, &key, ["run", "--feature", feature, "--", "true"]).run();
@@ -140,6 +141,15 @@ fn no_server_and_no_key_are_told_apart() {
 }
 
 #[test]
+fn a_wrong_number_of_seats_and_a_wrong_process_say_what_belongs_there() {
+    let folder = Folder::new();
+    let run = triquest(&folder, ["run", "--feature", "cad", "--seats", "0", "--", "true"]).run();
+    assert!(run.code == 2 && run.stderr.contains("write a whole number from 1"), "{}", run.stderr);
+    let run = triquest(&folder, ["checkout", "--feature", "cad", "--for", "abc"]).run();
+    assert!(run.code == 2 && run.stderr.contains("`abc` is no number of a process; in a script `--for $$`"), "{}", run.stderr);
+}
+
+#[test]
 fn a_server_that_does_not_know_the_name_it_is_called_by_is_asked_by_its_address() {
     let folder = Folder::new();
     let (server, key) = serving(&folder, 1);
@@ -163,7 +173,7 @@ fn another_vendors_key_gives_no_seat() {
     let other = triquest(&folder, ["vendor", "init", "other.example", "--key", "other.key"]).run().ok().stdout;
     let run = at(&folder, &server, other.trim(), ["run", "--feature", "cad", "--", "true"]).run();
     assert_eq!(run.code, 77, "{}", run.stderr);
-    assert!(run.stderr.contains("no license of this vendor"), "{}", run.stderr);
+    assert_eq!(run.stderr.matches("no license of this vendor").count(), 1, "it is said once: {}", run.stderr);
 }
 
 #[test]
@@ -352,7 +362,10 @@ fn a_script_takes_a_seat_and_gives_it_back_by_its_lease_file() {
     assert!(run.stderr.starts_with("     Granted `cad`, lease "), "{}", run.stderr);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(used(&folder), 1);
-    assert_eq!(checkout().code, 75);
+    // Neither a second seat nor a denial: nothing is asked for.
+    let run = checkout();
+    assert!(run.code == 2 && run.stderr.contains("exists already"), "{}", run.stderr);
+    assert_eq!(at(&folder, &server, &key, ["checkout", "--feature", "cad", "--lease-file", "other.lease"]).run().code, 75);
     let run = triquest(&folder, ["release", "seat.lease"]).run().ok();
     assert!(run.stderr.starts_with("    Released cad, lease "), "{}", run.stderr);
     assert_eq!(used(&folder), 0);

@@ -41,6 +41,11 @@ fn licenses_come_and_go_while_it_runs() {
         "       Wrote request.txt: mail it to your vendor\n",
     );
     assert!(fs::read_to_string(folder.path().join("request.txt")).unwrap().contains(server.key()));
+    triquest(&folder, ["license", "request", "-o", "request.txt"]).run().expect(
+        1,
+        "",
+        "error: request.txt is there already, and is not overwritten\nhint: name another file with --output\n",
+    );
     let cad = |seats: u32| format!("[[entitlement]]\nfeature = \"cad\"\nversion = \"12.4\"\nseats = {seats}\nexpires = 2090-12-31\n");
     sign(&folder, "ACME-1", server.key(), &cad(25));
     triquest(&folder, ["license", "install", "ACME-1.lic"]).run().expect(0, "", "   Installed ACME-1\n");
@@ -58,6 +63,10 @@ fn licenses_come_and_go_while_it_runs() {
          ACME-2   acme.example  cad      12.4               5  -     [DATE]  in force\n",
         "",
     );
+    for command in [["license", "remove", "ACME-2", "--reason", " "].as_slice(), &["reclaim", "abcd1234", "--reason", ""]] {
+        let run = triquest(&folder, command).run();
+        assert!(run.code == 2 && run.stderr.contains("say why"), "{}", run.stderr);
+    }
     triquest(&folder, ["license", "remove", "ACME-2", "--reason", "bought by mistake"]).run().expect(
         0,
         "",
@@ -91,7 +100,11 @@ fn a_license_of_another_server_a_forged_one_and_another_text_are_refused_with_th
     assert_eq!(run.code, 1, "{}", run.stderr);
     assert!(run.stderr.contains("ACME-1"), "{}", run.stderr);
     let run = triquest(&folder, ["license", "install", "nothing.lic"]).run();
-    run.expect(1, "", "error: cannot read nothing.lic: No such file or directory (os error 2)\n");
+    run.expect(
+        1,
+        "",
+        "error: cannot read nothing.lic: there is no such file\nhint: a name without `/` is looked for in the folder that this was started in\n",
+    );
     drop(server);
 }
 
@@ -103,6 +116,8 @@ fn configuration_is_checked_without_starting_and_faults_point_at_the_place() {
     let run = triquest(&folder, ["serve", "--check", "--config", "c.toml"]).run();
     assert_eq!(run.code, 2, "{}", run.stderr);
     assert!(run.stderr.contains("line 2") && run.stderr.contains("names"), "{}", run.stderr);
+    assert!(run.stderr.contains("hint: `triquest-lm serve --help`"), "{}", run.stderr);
+    assert!(triquest(&folder, ["serve", "--help"]).run().ok().stdout.contains("tls.certificate  [env: TRIQUEST_LM_TLS_CERTIFICATE]"));
     fs::write(folder.path().join("c.toml"), "admin_group = \"no-such-group-here\"\n").unwrap();
     let run = triquest(&folder, ["serve", "--check", "--config", "c.toml"]).run();
     assert_eq!(run.code, 2, "{}", run.stderr);

@@ -215,6 +215,15 @@ impl Error {
         &self.0.tried
     }
 
+    /// The same without the only one if its reason is the explanation: nothing is said twice.
+    #[must_use]
+    pub fn tried_beyond_explanation(&self) -> &[Tried] {
+        match self.tried() {
+            [only] if only.reason == self.0.explanation => &[],
+            tried => tried,
+        }
+    }
+
     /// Every place that was looked at for servers, and what it said, if that was to no avail.
     #[must_use]
     pub fn places(&self) -> &[Looked] {
@@ -226,7 +235,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.explanation)?;
         let places = self.0.places.iter().map(ToString::to_string);
-        let tried = self.0.tried.iter().map(|tried| format!("{}: {}", tried.server, tried.reason));
+        let tried = self.tried_beyond_explanation().iter().map(|tried| format!("{}: {}", tried.server, tried.reason));
         let rows: Vec<String> = places.chain(tried).collect();
         if rows.is_empty() { Ok(()) } else { write!(f, " ({})", rows.join("; ")) }
     }

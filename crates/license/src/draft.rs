@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::civil::{CivilMs, Written};
 use crate::key::ServerKey;
 use crate::names::LicenseId;
-use crate::terms::{Entitlement, FORMAT, Fill, LicenseTerms, Servers};
+use crate::terms::{ENTITLEMENT_KEYS, Entitlement, FORMAT, Fill, LicenseTerms, Servers, TOP_KEYS, nearest};
 use crate::text::{self, Place, TextError};
 use crate::toml::{self, Kind, Table};
 use crate::verifier::VerifierKeys;
@@ -83,7 +83,8 @@ license = "{license}"
 licensee = ""
 
 # The keys of the servers that may serve it. The customer sends one: `triquest-lm server id`, or a signed request from
-# `triquest-lm license request`, which `triquest-lm license sign --request FILE` reads. Each server listed counts alone.
+# `triquest-lm license request`, which `triquest-lm license sign --server-request FILE` reads. Each server listed counts
+# alone.
 # "any" instead lets everybody serve it who has the file, and applications refuse that unless they opted in.
 servers = {servers}
 
@@ -149,12 +150,12 @@ pub fn from_terms(terms: &LicenseTerms) -> String {
 /// # Errors
 /// [`DraftError`], with line and column in the JSON where there is one.
 pub fn from_json(json: &[u8]) -> Result<String, DraftError> {
-    let draft: JsonDraft = serde_json::from_slice(json).map_err(|error| {
-        let place = Place { line: error.line().max(1), column: error.column().max(1) };
-        let message = error.to_string();
-        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-        TextError::new(place, message)
-    })?;
+    // A list would be taken for the members of an object in their order.
+    if let Some(start) = json.iter().position(|byte| !byte.is_ascii_whitespace()).filter(|start| json[*start] != b'{') {
+        let before = String::from_utf8_lossy(&json[..start]);
+        return Err(TextError::new(Place::of(&before, start), "a draft in JSON is one object").with_hint(JSON_EXAMPLE).into());
+    }
+    let draft: JsonDraft = serde_json::from_slice(json).map_err(|error| json_fault(&error))?;
     let mut out = format!("{}\n", LicenseTerms::FIRST_LINE);
     if draft.format.is_some_and(|format| format != FORMAT) {
         return Err(DraftError::refused(format!("the format must be \"{FORMAT}\", or be left out of a draft"), ""));
@@ -163,9 +164,19 @@ pub fn from_json(json: &[u8]) -> Result<String, DraftError> {
         JsonServers::Any(word) => word,
         JsonServers::Keys(keys) => keys.join(","),
     });
+    let mut entitlements = 0_usize;
     let mut put = |keys: Keys, key: &str, value: Option<String>| -> Result<(), DraftError> {
+        if key == "feature" {
+            entitlements += 1;
+        }
         if let Some(value) = value {
-            let literal = literal(keys, key, &value).map_err(|message| DraftError::refused(format!("`{key}`: {message}"), ""))?;
+            let literal = literal(keys, key, &value).map_err(|message| {
+                let place = match keys {
+                    Keys::Top => key.to_owned(),
+                    Keys::Entitlement => format!("entitlement[{}].{key}", entitlements - 1),
+                };
+                DraftError::refused(format!("`{place}`: {message}"), "")
+            })?;
             if key == "feature" {
                 out.push_str("\n[[entitlement]]\n");
             }
@@ -203,8 +214,42 @@ pub fn from_json(json: &[u8]) -> Result<String, DraftError> {
     Ok(out)
 }
 
+const JSON_EXAMPLE: &str =
+    r#"such as {"license": "A-1", "licensee": "Initech", "servers": ["tqs1:..."], "entitlement": [{"feature": "cad-pro", "seats": 25}]}"#;
+
+/// The parser's words in those of a draft, with what belongs at the place.
+fn json_fault(error: &serde_json::Error) -> TextError {
+    let place = Place { line: error.line().max(1), column: error.column().max(1) };
+    let message = error.to_string();
+    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+    if error.is_eof() {
+        return TextError::new(place, "the JSON ends before it is complete").with_hint("is the end missing? a draft ends with `}`");
+    }
+    if let Some((found, expected)) = message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected ")) {
+        let (wanted, hint) = match expected {
+            "u64" => ("a whole number", "a number stands without quotes, like 25"),
+            "a string" => ("a string", "put it in double quotes; versions, dates and spans of time are strings in JSON"),
+            "a boolean" => ("true or false", "it stands without quotes"),
+            "a sequence" => ("a list", "a list stands in brackets, even of one"),
+            other => (other, JSON_EXAMPLE),
+        };
+        return TextError::new(place, format!("{found} stands where {wanted} belongs")).with_hint(hint);
+    }
+    // `unknown field `X`, expected one of `A`, `B``.
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match quoted.next().filter(|_| message.starts_with("unknown field ")) {
+        Some(found) => {
+            let known: Vec<&str> = quoted.collect();
+            let hint =
+                nearest(found, &known).map_or_else(|| format!("known are {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+            TextError::new(place, format!("unknown field `{found}`")).with_hint(hint)
+        }
+        None => TextError::new(place, message).with_hint(JSON_EXAMPLE),
+    }
+}
+
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct JsonDraft {
     format: Option<String>,
     license: Option<String>,
@@ -220,14 +265,14 @@ struct JsonDraft {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`servers` is a list of server keys, or \"any\"")]
 enum JsonServers {
     Any(String),
     Keys(Vec<String>),
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with feature and seats")]
 struct JsonEntitlement {
     feature: String,
     version: Option<String>,
@@ -352,11 +397,19 @@ pub fn set(draft: &str, path: &str, value: &str) -> Result<String, DraftError> {
         literal(keys, key, value)
     }
     .map_err(|message| {
-        let hint = match keys {
-            Keys::Top if message.contains("no such key") => PATHS,
-            Keys::Top | Keys::Entitlement => "",
+        if !message.contains("no such key") {
+            return refused(message, "");
+        }
+        let (known, below) = match keys {
+            Keys::Top => (TOP_KEYS, ""),
+            Keys::Entitlement => (ENTITLEMENT_KEYS, &path[..path.len() - key.len()]),
         };
-        refused(message, hint)
+        match (nearest(key, known), keys) {
+            (_, Keys::Top) if ENTITLEMENT_KEYS.contains(&key) => refused(message, PATHS),
+            (Some(near), _) => refused(message, &format!("did you mean `{below}{near}`?")),
+            (None, Keys::Top) => refused(message, PATHS),
+            (None, Keys::Entitlement) => refused(message, &format!("known are {}", known.join(", "))),
+        }
     })?;
     let table = match keys {
         Keys::Top => Some(&document.top),
@@ -380,6 +433,23 @@ pub fn set(draft: &str, path: &str, value: &str) -> Result<String, DraftError> {
     // A value with a character that a license cannot have is refused here, where it is known whose it is.
     text::check_license_text(&draft).map_err(|error| refused(error.message, error.hint.as_deref().unwrap_or_default()))?;
     Ok(draft)
+}
+
+/// Whether everything that a license must say has a value; whether it is a good one, [`prepare`] says.
+#[must_use]
+pub fn is_filled(draft: &str) -> bool {
+    let Ok(document) = toml::parse(&normalize(draft)) else { return false };
+    let has = |table: &Table, key: &str| {
+        let entry = table.entries.iter().find(|entry| entry.key == key);
+        entry.is_some_and(|entry| match &entry.value.kind {
+            Kind::String(string) => !string.is_empty(),
+            Kind::Array(values) => !values.is_empty(),
+            _ => true,
+        })
+    };
+    ["license", "licensee", "servers"].iter().all(|key| has(&document.top, key))
+        && !document.entitlements.is_empty()
+        && document.entitlements.iter().all(|table| has(table, "feature") && has(table, "seats"))
 }
 
 /// Makes the text to be signed from a draft: canonical, without comments.

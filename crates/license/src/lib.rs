@@ -34,7 +34,7 @@ pub use key::{KeyError, PublicKey, ServerKey, SignatureError, SigningKey};
 pub use names::{FeatureName, LicenseId, NameError, VendorName};
 pub use note::{Note, NoteError, NoteSignature, read_any};
 pub use span::{Span, SpanError};
-pub use terms::{Entitlement, LicenseTerms, Servers};
+pub use terms::{Entitlement, LicenseTerms, Servers, nearest};
 pub use text::TextError;
 pub use verified::VerifiedLicense;
 pub use verifier::{Signer, VerifierKey, VerifierKeyError, VerifierKeys};

@@ -213,8 +213,8 @@ impl Fill<'_> {
 }
 
 pub(crate) const FORMAT: &str = "triquest-lm/v1/license";
-const TOP_KEYS: &[&str] = &["format", "license", "vendor", "verifier", "licensee", "issued", "starts", "servers", "replaces"];
-const ENTITLEMENT_KEYS: &[&str] =
+pub(crate) const TOP_KEYS: &[&str] = &["format", "license", "vendor", "verifier", "licensee", "issued", "starts", "servers", "replaces"];
+pub(crate) const ENTITLEMENT_KEYS: &[&str] =
     &["feature", "version", "seats", "starts", "expires", "ttl", "ttl_max", "linger", "grace", "borrow", "presence", "vendor_data"];
 
 fn check_first_line(text: &str) -> Result<(), TextError> {
@@ -412,7 +412,8 @@ fn replaces_of(top: &Section<'_>, license: &LicenseId) -> Result<Vec<LicenseId>,
 }
 
 /// A key that differs by at most two edits.
-fn nearest(key: &str, known: &'static [&'static str]) -> Option<&'static str> {
+#[must_use]
+pub fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     if key.len() > 32 {
         return None;
     }

@@ -127,6 +127,22 @@ fn json_makes_the_same_license_as_a_draft() {
     assert!(message(&json.replace("\"seats\": 25", "\"seats\": 25, \"seats\": 26")).contains("duplicate field `seats`"));
     assert!(message(&json.replace("25", "-25")).contains("line 2"));
     assert!(message(&json.replace("2027-12-31", "soon")).contains("is no date"));
+    assert!(message(&json.replace("2027-12-31", "soon")).starts_with("`entitlement[0].expires`: "));
+    let told = |json: &str| {
+        let error = draft::from_json(json.as_bytes()).unwrap_err();
+        format!("{error}; {}", error.hint().unwrap_or_default())
+    };
+    for (json, says) in [
+        ("[]".to_owned(), "line 1, column 1: a draft in JSON is one object; such as {"),
+        (" ".to_owned(), "the JSON ends before it is complete; is the end missing?"),
+        (json[..json.len() - 2].to_owned(), "the JSON ends before it is complete"),
+        (json.replace("25", "\"25\""), "string \"25\" stands where a whole number belongs; a number stands without quotes"),
+        (json.replace("\"Initech GmbH\"", "7"), "integer `7` stands where a string belongs; put it in double quotes"),
+        (json.replace("licensee", "licencee"), "unknown field `licencee`; did you mean `licensee`?"),
+        (json.replace("\"seats\"", "\"seat\""), "unknown field `seat`; did you mean `seats`?"),
+    ] {
+        assert!(told(&json).contains(says), "{json}: {}", told(&json));
+    }
     assert!(message("{").contains("line 1"));
 }
 

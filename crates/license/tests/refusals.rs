@@ -542,6 +542,12 @@ fn a_damaged_line_is_refused_with_what_is_wrong() {
     for kept in 6..line.len() {
         assert!(message(&line[..kept]).contains("its end is missing"), "{kept}: {}", message(&line[..kept]));
     }
+    // However much is cut off, it never looks like a draft or like a forgery.
+    for length in "tql1.".len() + 1..line.len() {
+        let error = read_any(&line.as_bytes()[..length]).unwrap_err();
+        assert!(!error.hint().unwrap_or_default().contains("license sign"), "{length}: {error}");
+    }
+    assert!(message(&line[..line.len() / 2]).contains("its end is missing"), "{}", message(&line[..line.len() / 2]));
 }
 
 trait PopLast {

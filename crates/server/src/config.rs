@@ -328,15 +328,14 @@ impl Config {
     /// # Errors
     /// [`Fault`] that shows the line with a caret under the place.
     pub fn parse(text: &str, name: &str) -> Result<Self, Fault> {
-        toml::from_str(text)
-            .map_err(|cause| Fault::new(format!("{name}: {}", cause.to_string().trim_end()), "docs/reference/config.md lists every key"))
+        toml::from_str(text).map_err(|cause| Fault::new(format!("{name}: {}", cause.to_string().trim_end()), hint(cause.message())))
     }
 
     fn apply_environment(&mut self, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), Fault> {
         let list = |text: String| text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect::<Vec<_>>();
         for (variable, key) in VARIABLES {
             let Some(text) = environment(variable).filter(|text| !text.is_empty()) else { continue };
-            let wrong = |why: &str| Fault::new(format!("{variable}={text:?}: {why}"), "docs/reference/config.md lists every variable");
+            let wrong = |why: &str| Fault::new(format!("{variable}={text:?}: {why}"), "`triquest-lm serve --help` lists every variable");
             let truth = || text.parse::<bool>().map_err(|_| wrong("needs `true` or `false`"));
             let word = |text: &str| toml::Value::String(text.to_owned());
             match *key {
@@ -465,6 +464,25 @@ impl Config {
         own.chain(Discovery::KEYS).chain(Limits::KEYS).chain(Log::KEYS).chain(Tls::KEYS).copied().collect()
     }
 
+    /// What `triquest-lm serve --help` says of the file and the environment.
+    #[must_use]
+    pub fn help() -> String {
+        let mut help = String::from("Keys of the configuration file, in TOML, and the environment variables above them:\n");
+        for key in Self::all_keys() {
+            let variable = VARIABLES.iter().find(|(_, of)| *of == key.name).map_or("", |(variable, _)| variable);
+            let doc = key.doc.split_whitespace().collect::<Vec<_>>().join(" ");
+            help.push_str(&format!("\n  {}", key.name));
+            if !variable.is_empty() {
+                help.push_str(&format!("  [env: {variable}]"));
+            }
+            help.push_str(&format!("\n      {doc}\n"));
+        }
+        help.push_str(
+            "\nIn the file, a list stands in brackets: listen = [\"127.0.0.1:1588\"]. In a variable, its parts are separated by commas.",
+        );
+        help
+    }
+
     /// The page `docs/reference/config.md`.
     #[must_use]
     pub fn reference() -> String {
@@ -497,6 +515,28 @@ impl Config {
              ```\n",
         );
         page
+    }
+}
+
+/// What may help with what the parser says: `unknown field `X`, expected one of `A`, `B``, or `invalid type: string "X", expected a sequence`.
+fn hint(message: &str) -> String {
+    const KEYS: &str = "`triquest-lm serve --help` lists every key";
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    if let Some(found) = quoted.next().filter(|_| message.starts_with("unknown field "))
+        && let Some(near) = triquest_license::nearest(found, &quoted.collect::<Vec<_>>())
+    {
+        return format!("did you mean `{near}`? {KEYS}");
+    }
+    let Some((found, wanted)) = message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected ")) else {
+        return KEYS.to_owned();
+    };
+    match (wanted, found.strip_prefix("string ")) {
+        ("a sequence", Some(string)) => format!("a list stands in brackets: [{string}]"),
+        ("a sequence", None) => "a list stands in brackets, such as [\"127.0.0.1:1588\"]".to_owned(),
+        ("a string", _) => "text stands in double quotes".to_owned(),
+        ("a boolean", _) => "write true or false, without quotes".to_owned(),
+        (_, Some(_)) => format!("a number stands without quotes; {KEYS}"),
+        _ => KEYS.to_owned(),
     }
 }
 
@@ -533,6 +573,24 @@ mod tests {
         assert!(fault.message.starts_with("server.toml: TOML parse error at line 2, column 1"), "{}", fault.message);
         assert!(fault.message.contains("^^^^^"), "{}", fault.message);
         assert!(Config::parse("[tls]\ncertifcate = 'x'", "x").unwrap_err().message.contains("line 2"));
+    }
+
+    #[test]
+    fn a_fault_names_the_nearest_key_or_what_belongs_there_and_where_all_keys_are_listed() {
+        for (text, says) in [
+            ("lisen = []", "did you mean `listen`?"),
+            ("[tls]\ncertifcate = 'x'", "did you mean `certificate`?"),
+            ("nonsense = 1", "`triquest-lm serve --help` lists every key"),
+            ("listen = '127.0.0.1:0'", "a list stands in brackets: [\"127.0.0.1:0\"]"),
+            ("names_open = 'yes'", "write true or false"),
+            ("[limits]\nconnections = '7'", "a number stands without quotes"),
+        ] {
+            let fault = Config::parse(text, "server.toml").unwrap_err();
+            assert!(fault.hint.contains(says), "{text}: {}", fault.hint);
+        }
+        for key in Config::all_keys() {
+            assert!(Config::help().contains(&format!("\n  {}", key.name)), "{}", key.name);
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub(crate) struct CheckoutCommand {
     #[arg(long, value_name = "FILE")]
     lease_file: Option<PathBuf>,
     /// Give the seat back when this process has ended
-    #[arg(long = "for", value_name = "PID")]
+    #[arg(long = "for", value_name = "PID", value_parser = process_number)]
     until: Option<i32>,
     /// Stay in the foreground and hold the seat until a signal
     #[arg(long)]
@@ -129,17 +129,18 @@ impl LeaseFile {
             .mode(0o600)
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)
-            .map_err(|cause| {
-                let shown = path.to_string_lossy();
-                match cause.kind() {
-                    io::ErrorKind::AlreadyExists => Failure::usage(format_args!("{} exists already", escape(&shown)))
-                        .hint("is a seat held with it? `triquest-lm release` gives it back and removes the file"),
-                    _ => Failure::new(format_args!("cannot write {}: {cause}", escape(&shown))),
-                }
+            .map_err(|cause| match cause.kind() {
+                io::ErrorKind::AlreadyExists => there_already(path),
+                _ => Failure::new(format_args!("cannot write {}: {cause}", escape(&path.to_string_lossy()))),
             })?;
         file.write_all(&text)?;
         Ok(())
     }
+}
+
+fn there_already(path: &Path) -> Failure {
+    Failure::usage(format_args!("{} exists already", escape(&path.to_string_lossy())))
+        .hint("is a seat held with it? `triquest-lm release` gives it back and removes the file")
 }
 
 /// The leader of this session, if it lives and is seen from here (a container may hide it).
@@ -157,6 +158,12 @@ pub(crate) fn began(pid: i32) -> Option<u64> {
 
 impl CheckoutCommand {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        // Before a seat is taken for nothing.
+        if let Some(path) = &self.lease_file
+            && fs::symlink_metadata(path).is_ok()
+        {
+            return Err(there_already(path));
+        }
         if self.hold || self.keeper {
             return self.keep(terminal);
         }
@@ -275,6 +282,13 @@ impl CheckoutCommand {
         }
         Ok(folder.join(format!("{}.lease", seat.lease())))
     }
+}
+
+fn process_number(text: &str) -> Result<i32, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| {
+        format!("`{text}` is no number of a process; in a script `--for $$` names the script, and `$!` what it started last")
+    })
 }
 
 /// A handle on a process that no later one with its number can take over.

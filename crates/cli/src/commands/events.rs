@@ -24,7 +24,7 @@ pub(crate) struct EventsCommand {
     #[arg(long, short)]
     follow: bool,
     /// Begin after this cursor (LINEAGE.EPOCH.INDEX.NUMBER, as --json shows it under "cursor")
-    #[arg(long, value_name = "CURSOR")]
+    #[arg(long, value_name = "CURSOR", value_parser = cursor)]
     after: Option<String>,
     /// One JSON object on each line
     #[arg(long)]
@@ -111,6 +111,16 @@ impl EventsCommand {
         }
         Ok(Some(()))
     }
+}
+
+/// A cursor is read here too, since the server would speak of the events' `id`, as its protocol does.
+fn cursor(text: &str) -> Result<String, String> {
+    let entry_of = || text.rsplit_once('.').filter(|(_, number)| number.parse::<u32>().is_ok()).map(|(entry, _)| entry);
+    let is_position = |text: &str| text.parse::<Position>().is_ok();
+    if is_position(text) || entry_of().is_some_and(is_position) {
+        return Ok(text.to_owned());
+    }
+    Err("needs LINEAGE.EPOCH.INDEX.NUMBER, as `triquest-lm events --json` shows it under \"cursor\"".to_owned())
 }
 
 fn stream(admin: &Admin, after: Option<&str>) -> Result<Events, Failure> {

@@ -130,7 +130,7 @@ fn read_license(given: &str) -> Result<String, Failure> {
     if given == "-" {
         std::io::stdin().lock().take(limit).read_to_end(&mut bytes)?;
     } else {
-        let cannot = |cause: std::io::Error| Failure::new(format_args!("cannot read {}: {cause}", escape(given)));
+        let cannot = |cause: std::io::Error| crate::failure::cannot_read(escape(given), &cause);
         std::fs::File::open(Path::new(given)).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(cannot)?;
     }
     let wrong = |cause: &dyn std::fmt::Display| named(Failure::new(escape(&cause.to_string())), given);
@@ -216,7 +216,7 @@ pub(crate) struct RemoveLicenseCommand {
     #[arg(long)]
     vendor: Option<String>,
     /// Why, for the record
-    #[arg(long)]
+    #[arg(long, value_parser = crate::admin::reason)]
     reason: String,
     #[command(flatten)]
     data: DataDir,
@@ -293,7 +293,11 @@ impl RequestCommand {
                     .create_new(true)
                     .open(&file)
                     .and_then(|mut open| std::io::Write::write_all(&mut open, text.as_bytes()))
-                    .map_err(|cause| Failure::new(format_args!("cannot write {shown}: {cause}")))?;
+                    .map_err(|cause| match cause.kind() {
+                        std::io::ErrorKind::AlreadyExists => Failure::new(format_args!("{shown} is there already, and is not overwritten"))
+                            .hint("name another file with --output"),
+                        _ => Failure::new(format_args!("cannot write {shown}: {cause}")),
+                    })?;
                 terminal.verb("Wrote", format_args!("{shown}: mail it to your vendor"));
             }
         }

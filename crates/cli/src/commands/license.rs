@@ -21,8 +21,8 @@ use triquest_license::{
 };
 
 use crate::{
-    failure::{Failure, exit},
-    keyfile::{KeyFile, KeyFileArgument, shown},
+    failure::{Failure, cannot_read, exit},
+    keyfile::{KeyFile, KeyFileArgument, shown, verifier_keys},
     terminal::{Align, Table, Terminal, escape},
 };
 
@@ -69,7 +69,7 @@ pub(crate) struct NewCommand {
     /// The license's id: your own number for it
     #[arg(long)]
     id: Option<LicenseId>,
-    /// A draft to start from; its comments stay
+    /// A draft to start from, whose comments stay; or a signed license, without its id, vendor, date of issue and signatures
     #[arg(long, value_name = "FILE|-", conflicts_with = "from_json")]
     template: Option<String>,
     /// JSON to start from: {"license": ..., "licensee": ..., "servers": [...], "entitlement": [{"feature": ..., "seats": ...}]}
@@ -85,7 +85,7 @@ pub(crate) struct NewCommand {
 impl NewCommand {
     fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let mut text = match (&self.template, &self.from_json) {
-            (Some(template), _) => read_text(template)?,
+            (Some(template), _) => self.template(template)?,
             (None, Some(json)) => draft::from_json(&read_input(json)?).map_err(|cause| draft_failure(json, &cause))?,
             (None, None) => draft::new_draft(self.id.as_ref(), &[], Written::Date(CivilDate::of(now()))),
         };
@@ -96,9 +96,20 @@ impl NewCommand {
         put_out(terminal, self.output.as_deref(), text.as_bytes())?;
         if let Some(output) = &self.output {
             terminal.verb("Wrote", format_args!("the draft {}", shown(output)));
-            terminal.hint(format_args!("fill it in, then: triquest-lm license sign {}", shown(output)));
+            let first = if draft::is_filled(&text) { "" } else { "fill it in, then: " };
+            terminal.hint(format_args!("{first}triquest-lm license sign {}", shown(output)));
         }
         Ok(exit::OK)
+    }
+
+    /// A draft as it is, or what a signed license says, as a draft of another license.
+    fn template(&self, given: &str) -> Result<String, Failure> {
+        let bytes = read_input(given)?;
+        let Ok(note) = read_any(&bytes) else { return utf8(given, bytes) };
+        let terms = LicenseTerms::parse(note.text()).map_err(|cause| text_failure(given, &cause))?;
+        // No two licenses share an id. The text is canonical, so the line is found as it is written.
+        let id = |id: &str| format!("license = \"{id}\"\n");
+        Ok(draft::from_terms(&terms).replacen(&id(terms.license.as_str()), &id(""), 1))
     }
 }
 
@@ -238,7 +249,7 @@ impl SignCommand {
             let mut bytes = Vec::new();
             std::fs::File::open(path)
                 .and_then(|file| file.take(SIGNER_ANSWER_BYTES_MAX).read_to_end(&mut bytes))
-                .map_err(|cause| Failure::new(format_args!("cannot read {}: {cause}", shown(path))))?;
+                .map_err(|cause| cannot_read(shown(path), &cause))?;
             let signature = signature_of(&bytes).ok_or_else(|| no_signature(&shown(path)))?;
             let key = terms.verifier.iter().find(|key| key.public().verify(text.as_bytes(), &signature).is_ok()).ok_or_else(|| {
                 Failure::new(format_args!("{} is no signature of this text by any of its keys", shown(path)))
@@ -670,8 +681,8 @@ pub(crate) struct VerifyCommand {
     /// A license file, one line (tql1....), or - for standard input
     #[arg(value_name = "FILE|LINE|-")]
     license: String,
-    /// The vendor's verifier key; several with commas, or repeated. One of them must have signed
-    #[arg(long, value_name = "KEY", env = "TRIQUEST_LM_VERIFIER_KEY", required = true)]
+    /// The vendor's verifier key (or a file that holds it); several with commas, or repeated. One of them must have signed
+    #[arg(long, value_name = "KEY", env = "TRIQUEST_LM_VERIFIER_KEY", hide_env_values = true)]
     verifier_key: Vec<String>,
     /// Also check that this server may serve it
     #[arg(long, value_name = "tqs1:...")]
@@ -796,10 +807,13 @@ fn key_names<'a>(keys: impl Iterator<Item = &'a VerifierKey>) -> String {
 }
 
 fn parse_keys(given: &[String]) -> Result<VerifierKeys, Failure> {
-    given.join(",").parse().map_err(|cause: triquest_license::VerifierKeyError| {
-        let failure = Failure::usage(format_args!("--verifier-key: {}", escape(&cause.to_string())));
-        cause.hint().map_or(failure.clone(), |hint| failure.hint(hint))
-    })
+    if given.is_empty() {
+        return Err(Failure::usage("no verifier key is named, so nothing could be checked")
+            .hint("--verifier-key KEY or TRIQUEST_LM_VERIFIER_KEY=KEY; the vendor publishes it, `triquest-lm vendor show` prints it"));
+    }
+    let lists = given.iter().map(|given| verifier_keys(given)).collect::<Result<Vec<_>, _>>()?;
+    VerifierKeys::new(lists.iter().flat_map(|keys| keys.iter().cloned()).collect())
+        .map_err(|cause| Failure::usage(format_args!("--verifier-key: {cause}")).hint(cause.hint().unwrap_or_default()))
 }
 
 /// How messages name an input.
@@ -827,7 +841,7 @@ fn read_bounded(given: &str, limit: usize) -> Result<Vec<u8>, Failure> {
     } else {
         std::fs::File::open(Path::new(given)).and_then(|file| file.take(limit_and_one).read_to_end(&mut bytes))
     };
-    read.map_err(|cause| Failure::new(format_args!("cannot read {}: {cause}", name_of(given))))?;
+    read.map_err(|cause| cannot_read(name_of(given), &cause))?;
     Ok(bytes)
 }
 
@@ -841,10 +855,6 @@ fn read_input(given: &str) -> Result<Vec<u8>, Failure> {
 
 fn utf8(given: &str, bytes: Vec<u8>) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_| Failure::new(format_args!("{} is not UTF-8 text", name_of(given))))
-}
-
-fn read_text(given: &str) -> Result<String, Failure> {
-    utf8(given, read_input(given)?)
 }
 
 fn read_license(given: &str) -> Result<Note, Failure> {

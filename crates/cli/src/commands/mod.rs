@@ -68,7 +68,6 @@ enum Command {
     #[command(subcommand)]
     License(LicenseCommands),
     /// Write the manual pages into a folder
-    #[command(hide = true)]
     Man(generate::ManCommand),
     /// Tell what is on a port: registered for, listening here, genuine, what to do
     Port(port::PortCommand),

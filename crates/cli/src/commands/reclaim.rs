@@ -6,7 +6,7 @@ use triquest_wire::{
 };
 
 use crate::{
-    admin::{Admin, DataDir},
+    admin::{Admin, DataDir, reason},
     commands::status::{LEASE_DIGITS_SHOWN, holder_text},
     failure::{Failure, exit},
     terminal::{Terminal, duration, escape},
@@ -21,7 +21,7 @@ pub(crate) struct ReclaimCommand {
     /// The lease's id or its beginning, as `status` shows it
     lease: String,
     /// Why, for the record
-    #[arg(long)]
+    #[arg(long, value_parser = reason)]
     reason: String,
     /// Free the seats at once, before the holder has stopped; recorded as possible over-use
     #[arg(long)]

@@ -24,10 +24,11 @@ use triquest_client::{
     Cancel, Checkout, Client, Error, ErrorKind, InLine, Seat, Warning,
     lookup::{Place, Said},
 };
-use triquest_wire::lease::PoolNumbers;
+use triquest_wire::lease::{DenialCode, PoolNumbers};
 
 use crate::{
     failure::{Failure, exit},
+    keyfile::verifier_keys,
     terminal::{Terminal, duration, escape},
 };
 
@@ -49,7 +50,7 @@ pub(crate) struct SeatArgs {
     #[arg(long, short, required = true, value_name = "FEATURE[:SEATS][@VERSION]")]
     pub(crate) feature: Vec<Wanted>,
     /// Seats of each feature that names none
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = number_of_seats)]
     pub(crate) seats: u32,
     /// The program's version, for each feature that names none
     #[arg(long = "version", id = "program_version", value_name = "V")]
@@ -75,7 +76,10 @@ pub(crate) struct SeatArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit codes: the program's own, or 128 + signal; 75 denied or no server, later may help; 77 denied, later will not help;
-126 not executable, 127 not found. Signals are passed on to the program, and the seat is given back however it ends.")]
+126 not executable, 127 not found. Signals are passed on to the program, and the seat is given back however it ends.
+
+If this command itself is killed with SIGKILL (kill -9), it cannot end the program: the server frees the seat, and the program runs on
+without one.")]
 pub(crate) struct RunCommand {
     #[command(flatten)]
     seat: SeatArgs,
@@ -119,18 +123,18 @@ impl std::str::FromStr for Wanted {
             Some((feature, seats)) => (feature, Some(seats)),
             None => (rest, None),
         };
-        let seats = seats
-            .map(|seats| match seats.parse() {
-                Ok(seats) if seats > 0 => Ok(seats),
-                _ => Err(format!("`{seats}` is no number of seats; write FEATURE:2")),
-            })
-            .transpose()?;
+        let seats = seats.map(|text| number_of_seats(text).map_err(|why| format!("{why}, as in FEATURE:2"))).transpose()?;
         if let Some(version) = version {
             version.parse::<triquest_license::Version>().map_err(|error| error.to_string())?;
         }
         triquest_license::FeatureName::new(feature).map_err(|error| error.to_string())?;
         Ok(Self { feature: feature.to_owned(), seats, version: version.map(str::to_owned) })
     }
+}
+
+/// A number of seats.
+fn number_of_seats(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|seats| *seats > 0).ok_or_else(|| format!("`{text}` is no number of seats; write a whole number from 1"))
 }
 
 /// A span of time as people write it: 90s, 30m, 1h30m.
@@ -146,11 +150,7 @@ impl SeatArgs {
             return Err(Failure::usage("no verifier key is named, so no server could be trusted")
                 .hint("--verifier-key KEY or TRIQUEST_LM_VERIFIER_KEY=KEY; the vendor publishes it, `triquest-lm vendor show` prints it"));
         };
-        let key = match fs::read_to_string(key) {
-            Ok(text) if !key.contains('+') || text.contains('+') => text,
-            _ => key.clone(),
-        };
-        let mut builder = Client::builder().verifier_keys(key.trim());
+        let mut builder = Client::builder().verifier_keys(verifier_keys(key)?.to_string());
         if let Some(server) = &self.server {
             builder = builder.servers(server);
         }
@@ -226,7 +226,8 @@ pub(crate) fn failed(error: &Error, asked: &SeatArgs) -> Failure {
             if denial.pool != PoolNumbers::default() {
                 failure = failure.row("seats", format_args!("{}, {} wanted", numbers(&denial.pool), denial.seats));
             }
-            if let Some(due) = denial.first_due_ms {
+            // The sentence of this denial says it, rounded up.
+            if let Some(due) = denial.first_due_ms.filter(|_| denial.code != DenialCode::NoSeatFree) {
                 failure = failure.row("soonest", format_args!("in {}", duration(due)));
             }
             failure
@@ -258,7 +259,7 @@ pub(crate) fn with_places(mut failure: Failure, error: &Error) -> Failure {
             _ => {}
         }
     }
-    for tried in error.tried() {
+    for tried in error.tried_beyond_explanation() {
         let server = tried.server.to_string();
         failure = match &named {
             Some(place) => failure.row(escape(place), format_args!("{}: {}", escape(&server), escape(&tried.reason))),

@@ -14,6 +14,7 @@ use crate::{
 
 /// `serve`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = triquest_server::Config::help())]
 pub(crate) struct ServeCommand {
     /// Configuration file [default: config.toml in the data directory, if there is one; env: TRIQUEST_LM_CONFIG]
     #[arg(long, value_name = "FILE")]

@@ -36,6 +36,7 @@ pub(crate) struct StatusCommand {
     csv: bool,
     /// Look again and again, every so many seconds, until Ctrl-C
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", require_equals = true)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     watch: Option<u64>,
     /// Counts from this server over the network (1588@HOST), without names; needs --verifier-key [default: the server of this machine; if none runs here
     /// and --verifier-key is given, the one that TRIQUEST_LM_SERVER, client.toml or DNS SRV names]
