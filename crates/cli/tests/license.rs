@@ -202,7 +202,7 @@ fn a_template_keeps_its_comments_and_takes_values() {
     for (place, near) in [
         ("entitlement.expiers", "entitlement.expires"),
         ("entitlement.cad-pro.seat", "entitlement.cad-pro.seats"),
-        ("licencee", "licensee"),
+        ("licensees", "licensee"),
     ] {
         let set = format!("{place}=2");
         refused(&folder, ["license", "new", "--template", "template.toml", "--set", &set], &format!("hint: did you mean `{near}`?"));

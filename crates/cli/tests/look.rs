@@ -271,6 +271,41 @@ fn watching_clears_the_screen_and_leaves_what_was_scrolled_away() {
     assert!(text.contains("\x1b[2J") && text.contains("cad ") && !text.contains("\x1b[3J"), "{text:?}");
 }
 
+/// Passes the first connection that says something on to one server, every later one to another.
+fn between(first: u16, later: u16) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut to = first;
+        for near in listener.incoming().flatten() {
+            if !matches!(near.peek(&mut [0]), Ok(1..)) {
+                continue;
+            }
+            let Ok(far) = std::net::TcpStream::connect(("127.0.0.1", std::mem::replace(&mut to, later))) else { return };
+            for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn doctor_notices_who_passes_one_connection_on_and_answers_the_next_himself() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 2);
+    let stranger = Folder::new();
+    let other = Server::start(&stranger);
+    let name = format!("{}@127.0.0.1", between(server.port(), other.port()));
+    let run = triquest(&folder, ["doctor", &name, "--verifier-key", &key]).run();
+    let trust = run.stdout.lines().find(|line| line.contains(" trust ")).unwrap_or_default();
+    assert!(run.code == 1 && trust.starts_with("fail") && trust.contains("a second connection"), "{}", run.stdout);
+    assert!(!folder.path().join(".local/share/triquest-lm/known_servers").exists(), "nothing is pinned");
+}
+
 #[test]
 fn doctor_judges_only_seats_of_the_vendor_whose_keys_were_given() {
     let folder = Folder::new();

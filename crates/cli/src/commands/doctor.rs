@@ -20,7 +20,9 @@ use triquest_client::{
         status::{PoolStatus, Status},
     },
 };
-use triquest_license::{CivilMs, FeatureName, LicenseId, LicenseTerms, Signer, SigningKey, VendorName, VerifiedLicense, VerifierKeys};
+use triquest_license::{
+    CivilMs, FeatureName, LicenseId, LicenseTerms, ServerKey, Signer, SigningKey, VendorName, VerifiedLicense, VerifierKeys,
+};
 use triquest_server::identity::{Runtime, random};
 
 use crate::{
@@ -182,7 +184,7 @@ impl DoctorCommand {
                 chain.dedup();
                 let vendor = proof.licenses.first().map(|license| license.terms().vendor.to_string()).unwrap_or_default();
                 let chain = format!("{} -> {} -> {}", escape(&vendor), escape(&chain.join(", ")), short_key(&proof.server_key.to_string()));
-                second_opinion(proof.address, &chain, true, report);
+                second_opinion(proof.address, &chain, Some(&proof.server_key), report);
                 return Some((client, proof));
             }
             Err(error) => error,
@@ -196,7 +198,7 @@ impl DoctorCommand {
                     report.fail("trust", next(&why, &error));
                 } else {
                     let text = "a TriQuest LM server; whether it serves your vendor is not known without `--verifier-key KEY`";
-                    second_opinion(address, text, false, report);
+                    second_opinion(address, text, None, report);
                 }
             }
             ErrorKind::NotTrusted => {
@@ -213,10 +215,20 @@ impl DoctorCommand {
     }
 }
 
-/// Asks over UDP too: the key, the certificate and the start must be those of TCP, and the key the one that was seen here before.
-fn second_opinion(address: SocketAddr, text: &str, is_trusted: bool, report: &mut Report<'_>) {
+/// Asks over UDP too, on a connection of its own: the key, the certificate and the start must be those of TCP, and the key the one that was seen here before.
+/// `trusted` is the key that a license of the vendor vouches for; whoever passes one connection on to that server and ends the other himself shows here.
+fn second_opinion(address: SocketAddr, text: &str, trusted: Option<&ServerKey>, report: &mut Report<'_>) {
     let proof = identity::prove(address, &Known::default(), identity::patience(address));
     let port = address.port();
+    if let (Some(trusted), Some(proved)) = (trusted, &proof.proved)
+        && proved.server_key != *trusted
+    {
+        let other = short_key(&proved.server_key.to_string());
+        let what = "something between this computer and the server answers some connections itself; ask your network's administrator";
+        report.fail("trust", format_args!("{text}; but a second connection to {address} ends at {other}: {what}"));
+        return;
+    }
+    let is_trusted = trusted.is_some();
     match proof.udp {
         Udp::OtherCertificate | Udp::OtherKey => {
             report.fail("trust", format_args!("{text}; {}", escape(&proof.verdict.to_string())));
@@ -234,7 +246,8 @@ fn second_opinion(address: SocketAddr, text: &str, is_trusted: bool, report: &mu
         Ok(Noted::Changed(old) | Noted::Replaced(old)) => {
             Some(format!("its key changed: {} since {}", short_key(&old.server_key.to_string()), day_of(old.first_seen_s)))
         }
-        _ => None,
+        Ok(_) => None,
+        Err(cause) => Some(format!("its key cannot be remembered: {}", escape(&cause.to_string()))),
     });
     match (changed, is_trusted) {
         (Some(changed), _) => report.warn("trust", format_args!("{text}, {heard}; {changed}")),
