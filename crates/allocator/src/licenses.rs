@@ -70,7 +70,8 @@ impl Allocator {
         let mut ends = 0;
         let mut new_pools = 0;
         for vendor in vendors {
-            if let Some(other) = self.by_id.get(&(*vendor, terms.license.clone())).into_iter().flatten().next() {
+            let mut same_id = self.by_id.get(&(*vendor, terms.license.clone())).into_iter().flatten();
+            if let Some(other) = same_id.find(|_| !terms.replaces.contains(&terms.license)) {
                 return Err(Refusal::LicenseIdTaken { installed: self.licenses[other].hash });
             }
             // What an installed license has taken the place of does not come back beside it.

@@ -119,7 +119,7 @@ pub enum Refusal {
     Expired(LicenseHash),
     /// The id is in use with other content.
     IdTaken,
-    /// Another text is installed under this vendor and license id, or its successor is.
+    /// Another text is installed under this vendor and license id and the new one does not replace it.
     LicenseIdTaken {
         /// The text that has the id.
         installed: LicenseHash,

@@ -777,15 +777,15 @@ fn the_same_license_again_is_already_installed_and_counts_once() {
 }
 
 #[test]
-fn another_text_under_the_same_id_is_refused_until_the_first_is_removed() {
+fn another_text_under_the_same_id_is_refused_unless_it_says_that_it_replaces() {
     check(
         "
         00:00 install A cad=2                     => installed
         00:01 install A2*A cad=5                  => refused license_id_taken facts=0
-        00:02 install A4/beta cad=5               => installed
-        00:03 remove A                            => removed
-        00:04 install A2*A cad=5                  => installed
-        00:05 state cad                           => done total=5
+        00:02 install A3*A cad=5 replaces=A       => installed replaced=A
+        00:03 state cad                           => done total=5
+        00:04 install A4/beta cad=5               => installed
+        00:05 install A2*A cad=9                  => refused license_id_taken
     ",
     );
 }

@@ -526,16 +526,6 @@ fn what_cannot_be_written_is_no_success_and_a_reader_who_left_is_no_failure() {
 }
 
 #[test]
-fn a_license_that_replaces_itself_is_not_signed() {
-    let folder = vendor();
-    refused(
-        &folder,
-        ["license", "sign", "draft.toml", "--key", "v.key", "--set", "replaces=ACME-1"],
-        "`replaces`: ACME-1 is this license's own id",
-    );
-}
-
-#[test]
 fn show_and_verify_agree_with_servers_about_missing_and_bad_signatures() {
     let folder = signed();
     ok(&folder, ["vendor", "rotate", "--key", "v.key"]);

@@ -123,7 +123,8 @@ seats = 1
 # vendor_data = ""
 "#,
         first_line = LicenseTerms::FIRST_LINE,
-        example = if license.is_empty() { "2026-00016" } else { license },
+        // Another than its own: that would take the place of itself.
+        example = if license == "2026-00016" { "2026-00015" } else { "2026-00016" },
     )
 }
 

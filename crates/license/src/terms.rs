@@ -30,7 +30,7 @@ pub struct LicenseTerms {
     pub starts: Option<Written>,
     /// Who may serve it.
     pub servers: Servers,
-    /// Licenses of the same vendor that this one takes the place of; never itself.
+    /// Licenses of the same vendor that this one takes the place of.
     pub replaces: Vec<LicenseId>,
     /// The rights, in the order of the text; never none.
     pub entitlements: Vec<Entitlement>,
@@ -190,7 +190,7 @@ impl LicenseTerms {
         };
         let starts = top.date("starts")?.map(|(starts, _)| starts);
         let servers = servers_of(&top)?;
-        let replaces = replaces_of(&top, &license)?;
+        let replaces = replaces_of(&top)?;
         if document.entitlements.is_empty() {
             return Err(TextError::new(document.top.place, "the license has no [[entitlement]], so it grants nothing")
                 .with_hint("add [[entitlement]] with feature and seats"));
@@ -393,16 +393,12 @@ fn servers_of(top: &Section<'_>) -> Result<Servers, TextError> {
     Ok(Servers::Keys(keys))
 }
 
-fn replaces_of(top: &Section<'_>, license: &LicenseId) -> Result<Vec<LicenseId>, TextError> {
+fn replaces_of(top: &Section<'_>) -> Result<Vec<LicenseId>, TextError> {
     let Some(entry) = top.find("replaces") else { return Ok(Vec::new()) };
     let mut replaces: Vec<LicenseId> = Vec::new();
     for (text, place) in Section::strings(entry, REPLACES_MAX)? {
         let id = LicenseId::new(text).map_err(|error| TextError::new(place, format!("`replaces`: {error}")))?;
-        // Otherwise another text could take the place of an installed one under the same id, and nobody would see it.
-        if id == *license {
-            return Err(TextError::new(place, format!("`replaces`: {id} is this license's own id"))
-                .with_hint("name the older license that it takes the place of; a corrected license gets an id of its own"));
-        }
+        // The same id is allowed: that is how a corrected text takes the place of a first one.
         if replaces.contains(&id) {
             return Err(TextError::new(place, format!("`replaces`: {id} is listed twice")));
         }

@@ -85,7 +85,7 @@ prop_compose! {
             issued,
             starts: None,
             servers: if servers.is_empty() { Servers::Any } else { Servers::Keys(servers.into_iter().map(support::server).collect()) },
-            replaces: replaces.iter().filter(|id| **id != license).map(|id| LicenseId::new(id).unwrap()).collect(),
+            replaces: replaces.iter().map(|id| LicenseId::new(id).unwrap()).collect(),
             entitlements,
         }
     }

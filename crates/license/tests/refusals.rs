@@ -156,14 +156,6 @@ fn something_else_among_the_signature_lines_is_refused() {
 }
 
 #[test]
-fn a_license_that_replaces_itself_is_refused() {
-    let servers = format!("servers = [\"{}\"]\n", server(7));
-    let replacing = |ids: &str| with(&servers, &format!("{servers}replaces = [{ids}]\n"));
-    refused(replacing("\"OLD-1\", \"ACME-2026-00017\""), (8, 22), "ACME-2026-00017 is this license's own id");
-    assert!(install(replacing("\"OLD-1\"").as_bytes()).is_ok());
-}
-
-#[test]
 fn an_en_dash_or_a_hyphen_for_the_em_dash_is_refused() {
     refused(file().replace('\u{2014}', "\u{2013}"), (16, 1), "an en dash, where an em dash");
     refused(file().replace('\u{2014}', "-"), (16, 1), "a hyphen, where an em dash");

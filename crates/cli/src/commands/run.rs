@@ -239,7 +239,14 @@ pub(crate) fn failed(error: &Error, asked: &SeatArgs) -> Failure {
     };
     failure = with_places(failure, error);
     match (error.kind(), error.hint()) {
-        (ErrorKind::Denied, _) if error.may_help_later() && asked.wait.is_none() => failure.hint("wait for a seat with `--wait 30m`"),
+        // Waiting in line helps where a seat may come back, not where a license has yet to begin or a restored server waits by itself.
+        (ErrorKind::Denied, _)
+            if error.may_help_later()
+                && asked.wait.is_none()
+                && !error.denial().is_some_and(|denial| matches!(denial.code, DenialCode::NotYetValid | DenialCode::Quarantine)) =>
+        {
+            failure.hint("wait for a seat with `--wait 30m`")
+        }
         (ErrorKind::NoServerNamed, _) => {
             failure.hint("name it: --server 1588@HOST, or TRIQUEST_LM_SERVER=1588@HOST; `triquest-lm find` looks for servers near")
         }

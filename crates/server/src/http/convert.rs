@@ -129,7 +129,7 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
             .hint("make a fresh secret for each lease"),
         Refusal::LicenseIdTaken { installed } => {
             Problem::new(ErrorCode::LicenseIdTaken, format!("another text is installed under this license id (SHA-256 {installed})"))
-                .hint("remove that one first, or ask the vendor for a license with an id of its own that `replaces` it")
+                .hint("remove that one first, or ask the vendor for a license that `replaces` it")
         }
         Refusal::LimitReached(what) => Problem::new(ErrorCode::LimitReached, *what),
         Refusal::Malformed(what) => bad(*what),
