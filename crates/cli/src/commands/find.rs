@@ -15,7 +15,7 @@ use serde::Serialize;
 use triquest_client::{
     Client, ErrorKind,
     address::ServerAddress,
-    identity::{self, Answer, Clones, Known, KnownBy, Proof, Proved, Target, Verdict},
+    identity::{self, Answer, Clones, Known, KnownBy, Proof, Proved, Target, Udp, Verdict},
     lookup::{Found, Looked, Lookup, Place, Said},
     pins::{self, Noted, Pin, Pins},
     srv::Resolver,
@@ -280,7 +280,7 @@ impl FindCommand {
                     Err(cause) => server.detail = Some(format!("its key cannot be remembered: {cause}")),
                 }
                 if let Some(old) = changed {
-                    server.changed_from = Some(format!("{} since {}", old.server_key, day_of(old.first_seen_s)));
+                    server.changed_from = Some(seen_before(&old));
                 }
             }
             if let Some(keys) = keys.filter(|_| server.known_by == Some("license")) {
@@ -390,7 +390,7 @@ impl Server {
             parts.collect::<BTreeSet<_>>().into_iter().collect()
         };
         let best = proofs.iter().find(|proof| matches!(proof.verdict, Verdict::KnownKey(_))).unwrap_or(&first);
-        let Told { verdict, known_by, known_since, detail } = Told::of(&best.verdict);
+        let Told { verdict, known_by, known_since, detail, udp } = Told::of(best);
         let licensed = best.proved.as_ref().and_then(|proved| proved.licenses.first());
         let instances: BTreeSet<String> =
             proofs.iter().filter_map(|proof| proof.proved.as_ref()).map(|proved| short_instance(&proved.instance)).collect();
@@ -408,13 +408,7 @@ impl Server {
             clone: proofs.iter().any(|proof| proof.is_clone()),
             changed_from: None,
             detail,
-            udp: match best.udp {
-                identity::Udp::Agrees => "agrees",
-                identity::Udp::OtherCertificate => "other_certificate",
-                identity::Udp::OtherInstance => "other_instance",
-                identity::Udp::OtherKey => "other_key",
-                identity::Udp::Silent => "silent",
-            },
+            udp,
             features: Vec::new(),
         }
     }
@@ -486,7 +480,7 @@ fn tell(terminal: &Terminal, server: &Server) {
     }
 }
 
-/// A verdict in the words of tables and JSON.
+/// What a look proved, in the words of tables and JSON.
 pub(crate) struct Told {
     /// `known_key`, `unknown_key`, `other` or `silent`.
     pub(crate) verdict: &'static str,
@@ -496,11 +490,13 @@ pub(crate) struct Told {
     pub(crate) known_since: Option<String>,
     /// What else answers, or why nothing does.
     pub(crate) detail: Option<String>,
+    /// `agrees`, `silent`, or how UDP contradicts TCP.
+    pub(crate) udp: &'static str,
 }
 
 impl Told {
-    pub(crate) fn of(verdict: &Verdict) -> Self {
-        let (verdict, known_by, known_since, detail) = match verdict {
+    pub(crate) fn of(proof: &Proof) -> Self {
+        let (verdict, known_by, known_since, detail) = match &proof.verdict {
             Verdict::KnownKey(KnownBy::License) => ("known_key", Some("license"), None, None),
             Verdict::KnownKey(KnownBy::Name) => ("known_key", Some("name"), None, None),
             Verdict::KnownKey(KnownBy::Pin(pin)) => ("known_key", Some("pin"), Some(day_of(pin.first_seen_s)), None),
@@ -508,8 +504,20 @@ impl Told {
             Verdict::Other(what) => ("other", None, None, Some(what.clone())),
             Verdict::Silent(why) => ("silent", None, None, Some(why.clone())),
         };
-        Self { verdict, known_by, known_since, detail }
+        let udp = match proof.udp {
+            Udp::Agrees => "agrees",
+            Udp::OtherCertificate => "other_certificate",
+            Udp::OtherInstance => "other_instance",
+            Udp::OtherKey => "other_key",
+            Udp::Silent => "silent",
+        };
+        Self { verdict, known_by, known_since, detail, udp }
     }
+}
+
+/// The key that was seen at an address before, and since when.
+pub(crate) fn seen_before(pin: &Pin) -> String {
+    format!("{} since {}", pin.server_key, day_of(pin.first_seen_s))
 }
 
 /// The first bytes of an instance, enough to tell two apart.

@@ -187,8 +187,9 @@ impl StatusCommand {
     }
 }
 
+/// Between two looks of `--watch`.
 #[expect(clippy::disallowed_methods, reason = "the period of --watch is what is waited for")]
-fn pause(seconds: u64) {
+pub(crate) fn pause(seconds: u64) {
     std::thread::sleep(Duration::from_secs(seconds));
 }
 

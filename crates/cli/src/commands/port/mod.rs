@@ -25,7 +25,7 @@ use triquest_server::identity::Runtime;
 
 use crate::{
     admin::DataDir,
-    commands::doctor::VERIFIER_VARIABLE,
+    commands::{doctor::VERIFIER_VARIABLE, status::pause},
     failure::{Failure, exit},
     terminal::{Terminal, escape},
 };
@@ -225,9 +225,4 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
 /// The exit code: whether somebody should look.
 fn code(needs_a_look: bool) -> u8 {
     if needs_a_look { exit::FAILURE } else { exit::OK }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the period of --watch is what is waited for")]
-fn pause(seconds: u64) {
-    thread::sleep(Duration::from_secs(seconds));
 }

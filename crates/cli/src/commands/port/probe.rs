@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use serde::Serialize;
 use triquest_client::{
-    identity::{self, Proof, Udp},
+    identity::{self, Proof},
     pins::Noted,
 };
 use triquest_ports::{
@@ -15,7 +15,7 @@ use triquest_wire::limits::PORT;
 
 use super::Setting;
 use crate::commands::{
-    find::{Told, day_of, each_of, pin, short_instance},
+    find::{Told, each_of, pin, seen_before, short_instance},
     status::short_key,
 };
 
@@ -115,7 +115,7 @@ impl Probe {
 
 impl Identity {
     fn of(proof: &Proof, setting: &Setting) -> Self {
-        let Told { verdict, known_by, known_since, detail } = Told::of(&proof.verdict);
+        let Told { verdict, known_by, known_since, detail, udp } = Told::of(proof);
         let is_vouched_for = matches!(known_by, Some("license" | "name"));
         // What was known before the look counts even if nothing can be kept now.
         let mut changed = proof.changed.clone();
@@ -127,7 +127,7 @@ impl Identity {
                 Err(cause) => not_kept = Some(cause.to_string()),
             }
         }
-        let changed_from = changed.filter(|_| !is_vouched_for).map(|old| format!("{} since {}", old.server_key, day_of(old.first_seen_s)));
+        let changed_from = changed.filter(|_| !is_vouched_for).map(|old| seen_before(&old));
         let unlike_named = !setting.named.is_empty()
             && !is_vouched_for
             && proof.proved.as_ref().is_some_and(|proved| !setting.named.contains(&proved.server_key));
@@ -142,7 +142,7 @@ impl Identity {
             clone: proof.is_clone(),
             changed_from,
             unlike_named,
-            udp: udp_words(proof.udp),
+            udp,
             not_kept,
             detail,
         }
@@ -180,16 +180,6 @@ impl Identity {
             text.push_str(old);
         }
         text
-    }
-}
-
-fn udp_words(udp: Udp) -> &'static str {
-    match udp {
-        Udp::Agrees => "agrees",
-        Udp::OtherCertificate => "other_certificate",
-        Udp::OtherInstance => "other_instance",
-        Udp::OtherKey => "other_key",
-        Udp::Silent => "silent",
     }
 }
 
