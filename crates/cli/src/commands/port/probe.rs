@@ -349,6 +349,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_proof_and_the_banner_leave_the_same_ports_alone() {
+        assert_eq!(triquest_client::limits::PAPER_PORTS, banner::PAPER_PORTS);
+    }
+
+    #[test]
     fn a_greeting_confirms_or_contradicts_a_registered_name() {
         let ssh = Says::Greeting(Greeting { protocol: Some(Spoken::Ssh), text: "SSH-2.0-x".into() });
         assert_eq!(fits(&["ssh"], &ssh), Some(true));
