@@ -222,6 +222,7 @@ impl SignCommand {
             now,
             any_server: self.any_server,
             each_server_counts: self.each_server_counts,
+            words: triquest_license::Vocabulary::OURS,
         };
         let text = draft::prepare(&draft, &prepare).map_err(|cause| draft_failure(&self.draft, &cause))?;
         if self.prepare {
@@ -466,6 +467,7 @@ impl RenewCommand {
             // What the old license was signed for needs no second permission, as long as it stays the same.
             any_server: old.servers.is_any(),
             each_server_counts: matches!(&old.servers, Servers::Keys(keys) if keys.len() > 1),
+            words: triquest_license::Vocabulary::OURS,
         };
         let text = draft::prepare(&text, &prepare).map_err(|cause| draft_failure("the new license", &cause))?;
         let note = power.sign(&text, verifier.iter())?;
