@@ -155,6 +155,7 @@ impl Worker {
         let nonce = Bytes32(self.fresh("nonce"));
         let spread = self.made as usize / 2 + self.number as usize;
         let request = CheckoutRequest {
+            accepts: triquest_wire::WordList::default(),
             secret,
             attempt: 1,
             nonce,

@@ -611,6 +611,20 @@ impl Servers {
     }
 }
 
+/// `entitlement 2 (mesh, 7 seats) needs the word token-rate`.
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entitlement {}", u32::from(self.position) + 1)?;
+        match (&self.feature, self.seats) {
+            (Some(feature), Some(seats)) => write!(f, " ({feature}, {seats} {})", if seats == 1 { "seat" } else { "seats" })?,
+            (Some(feature), None) => write!(f, " ({feature})")?,
+            (None, _) => {}
+        }
+        let words: Vec<&str> = self.unknown.iter().map(Word::as_str).collect();
+        write!(f, " needs the {} {}", if words.len() == 1 { "word" } else { "words" }, words.join(", "))
+    }
+}
+
 impl Entitlement {
     fn from_section(
         section: &Section<'_>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes16, Bytes32, Position, Problem, Secret, trust::SignedGrant};
+use crate::{Bytes16, Bytes32, Position, Problem, Retry, Secret, WordList, codes::open_codes, trust::SignedGrant};
 
 /// One feature wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +68,9 @@ pub struct CheckoutRequest {
     /// All or none, 1 to 32, each feature once.
     #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 32))]
     pub items: Vec<Item>,
+    /// Words that the client knows: no seat comes from an entitlement that needs others. Unknown ones are no error.
+    #[serde(default, skip_serializing_if = "WordList::is_empty")]
+    pub accepts: WordList,
     /// Who asks.
     #[serde(default)]
     pub holder: HolderClaim,
@@ -103,6 +106,9 @@ pub enum CheckoutAnswer {
         position: Position,
         /// Such as `expired`, `reclaimed`, `released`.
         reason: EndReason,
+        /// `new_request` if a new lease may be asked for.
+        #[serde(default = "Retry::later")]
+        retry: Retry,
         /// The rest of the present promise, milliseconds.
         remaining_ms: u64,
     },
@@ -135,94 +141,67 @@ pub enum CheckoutAnswer {
     },
 }
 
-/// Why a lease is ending or has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum EndReason {
-    /// A new rule shuts the holder out.
-    Excluded,
-    /// No renewal came in time.
-    Expired,
-    /// Its license's last day is over.
-    LicenseEnded,
-    /// Its license was removed.
-    LicenseRemoved,
-    /// Its license was replaced by one that does not cover it.
-    LicenseReplaced,
-    /// The presence connection ended in order.
-    Presence,
-    /// An administrator took it back.
-    Reclaimed,
-    /// The holder gave it back.
-    Released,
-    /// A waiter did not come for its seat.
-    Unclaimed,
+open_codes! {
+    /// Why a lease is ending or has ended. `retry` says whether a new lease may be asked for: nobody took it away on purpose.
+    EndReason {
+        /// A new rule shuts the holder out.
+        Excluded, "excluded", Never;
+        /// No renewal came in time.
+        Expired, "expired", NewRequest;
+        /// Its license's last day is over.
+        LicenseEnded, "license_ended", Never;
+        /// Its license was removed.
+        LicenseRemoved, "license_removed", Never;
+        /// Its license was replaced by one that does not cover it.
+        LicenseReplaced, "license_replaced", Never;
+        /// The presence connection ended in order.
+        Presence, "presence", NewRequest;
+        /// An administrator took it back.
+        Reclaimed, "reclaimed", Never;
+        /// The holder gave it back.
+        Released, "released", Never;
+        /// A waiter did not come for its seat.
+        Unclaimed, "unclaimed", NewRequest;
+    }
 }
 
-/// Why seats were denied. Codes are stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum DenialCode {
-    /// Every entitlement that would cover it has ended.
-    Expired,
-    /// The id is of a lease that has ended.
-    LeaseEnded,
-    /// More seats than there are in all.
-    MoreThanPool,
-    /// All in use.
-    NoSeatFree,
-    /// The license begins later.
-    NotYetValid,
-    /// The line is full.
-    QueueFull,
-    /// After a restore only shown leases are taken over for a while.
-    Quarantine,
-    /// A limit of the server is reached.
-    ServerFull,
-    /// No license here has this feature.
-    UnknownFeature,
-    /// No license here is signed by any of these keys.
-    UnknownVendor,
-    /// Seats exist for older versions only.
-    VersionNotCovered,
-    /// The wait ended without a seat.
-    WaitOver,
+open_codes! {
+    /// Why seats were denied.
+    DenialCode {
+        /// Every entitlement that would cover it has ended.
+        Expired, "expired", Never;
+        /// The id is of a lease that has ended.
+        LeaseEnded, "lease_ended", NewRequest;
+        /// More seats than there are in all.
+        MoreThanPool, "more_than_pool", Never;
+        /// All in use.
+        NoSeatFree, "no_seat_free", Later;
+        /// The license begins later.
+        NotYetValid, "not_yet_valid", Later;
+        /// After a restore only shown leases are taken over for a while.
+        Quarantine, "quarantine", Later;
+        /// The line is full.
+        QueueFull, "queue_full", Later;
+        /// A limit of the server is reached.
+        ServerFull, "server_full", Later;
+        /// No license here has this feature.
+        UnknownFeature, "unknown_feature", Never;
+        /// No license here is signed by any of these keys.
+        UnknownVendor, "unknown_vendor", Never;
+        /// Seats exist for older versions only.
+        VersionNotCovered, "version_not_covered", Never;
+        /// The wait ended without a seat.
+        WaitOver, "wait_over", Later;
+        /// Every entitlement that would cover it needs words that the client does not accept.
+        WordsNotAccepted, "words_not_accepted", Never;
+    }
 }
 
 impl DenialCode {
     /// Whether asking later may help without a new license.
     #[must_use]
-    pub fn may_help_later(self) -> bool {
-        match self {
-            Self::NoSeatFree | Self::NotYetValid | Self::Quarantine | Self::QueueFull | Self::ServerFull | Self::WaitOver => true,
-            Self::Expired
-            | Self::LeaseEnded
-            | Self::MoreThanPool
-            | Self::UnknownFeature
-            | Self::UnknownVendor
-            | Self::VersionNotCovered => false,
-        }
-    }
-
-    /// The code as it stands in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::LeaseEnded => "lease_ended",
-            Self::MoreThanPool => "more_than_pool",
-            Self::NoSeatFree => "no_seat_free",
-            Self::NotYetValid => "not_yet_valid",
-            Self::QueueFull => "queue_full",
-            Self::Quarantine => "quarantine",
-            Self::ServerFull => "server_full",
-            Self::UnknownFeature => "unknown_feature",
-            Self::UnknownVendor => "unknown_vendor",
-            Self::VersionNotCovered => "version_not_covered",
-            Self::WaitOver => "wait_over",
-        }
+    pub fn may_help_later(&self) -> bool {
+        self.retry() == Retry::Later
     }
 }
 
@@ -252,6 +231,9 @@ pub struct PoolNumbers {
 pub struct Denial {
     /// Why.
     pub code: DenialCode,
+    /// Whether to ask again.
+    #[serde(default = "Retry::later")]
+    pub retry: Retry,
     /// The part that failed first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature: Option<String>,
@@ -305,6 +287,9 @@ pub enum RenewAnswer {
         position: Position,
         /// Why.
         reason: EndReason,
+        /// `new_request` if a new lease may be asked for.
+        #[serde(default = "Retry::later")]
+        retry: Retry,
         /// The rest of the present promise, milliseconds.
         remaining_ms: u64,
     },

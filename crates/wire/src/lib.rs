@@ -4,6 +4,7 @@
 //! changes state is read, and what a server answers may gain members that an older client ignores.
 
 pub mod bytes;
+pub mod codes;
 pub mod error;
 pub mod event;
 pub mod identity;
@@ -13,7 +14,9 @@ pub mod license;
 pub mod limits;
 pub mod status;
 pub mod trust;
+pub mod words;
 
 pub use bytes::{Blob, Bytes16, Bytes32, Bytes64};
 pub use error::{Effect, ErrorCode, Problem, Retry};
 pub use ids::{LeaseId, Lineage, Position, Secret};
+pub use words::WordList;

@@ -166,7 +166,7 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
     use ErrorCode as E;
     let mut codes = vec![E::BadRequest, E::ForeignOrigin, E::Internal];
     if endpoint.takes_body() {
-        codes.extend([E::BodyTooLarge, E::ContentType, E::Timeout]);
+        codes.extend([E::BodyTooLarge, E::ContentType, E::Timeout, E::UnknownMember]);
     }
     if endpoint.needs_admin() || endpoint.needs_viewer() {
         codes.push(E::Forbidden);
@@ -289,7 +289,7 @@ pub fn document() -> Value {
         let mut responses: Map<String, Value> = Map::new();
         responses.insert("200".to_owned(), json!({ "description": "Done.", "content": { kind: { "schema": schema } } }));
         let mut codes = errors(*endpoint);
-        codes.sort_by_key(|code| (code.status(), code.as_str()));
+        codes.sort_by(|a, b| (a.status(), a.as_str()).cmp(&(b.status(), b.as_str())));
         codes.dedup();
         for group in codes.chunk_by(|a, b| a.status() == b.status()) {
             let about = group.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect::<Vec<_>>().join("; ");
