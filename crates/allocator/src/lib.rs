@@ -23,7 +23,7 @@ mod store;
 mod views;
 mod work;
 
-pub use allocator::{Allocator, Batch, Rules};
+pub use allocator::{Allocator, Batch, Safeguards};
 pub use clock::{CivilClock, ClockReading, LeaseClock, Moment};
 pub use command::{Actor, CheckoutItem, Command, InstallLicense};
 pub use event::{Charge, DequeueReason, EndReason, Event, GrantedItem, ReleaseCause, RightEnd};
