@@ -218,7 +218,7 @@ impl Worker {
             }
             let request = RenewBatchRequest { renewals: held.iter().map(|held| renewal(held, &nonce)).collect() };
             let answer: RenewBatchAnswer = self.connection.json("POST", "/v1/renewals", &request).await?;
-            if let Some(other) = answer.answers.iter().find(|answer| !matches!(answer, RenewResult::Answer(RenewAnswer::Renewed { .. }))) {
+            if let Some(other) = answer.answers.iter().find(|answer| !matches!(answer, RenewResult::Renewed { .. })) {
                 bail!("a renewal in a batch was answered {other:?}");
             }
         }

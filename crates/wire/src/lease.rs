@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes16, Bytes32, Position, Problem, Retry, Secret, WordList, codes::open_codes, trust::SignedGrant};
+use crate::{Bytes16, Bytes32, Position, Problem, Retry, Secret, WordList, codes::open_codes, strict::present, trust::SignedGrant};
 
 /// One feature wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +12,7 @@ pub struct Item {
     /// Name of the feature, as in the license.
     pub feature: String,
     /// The application's version, such as `12.4`; none is covered by any entitlement.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// At least 1.
     #[cfg_attr(feature = "openapi", schema(minimum = 1))]
@@ -25,28 +25,28 @@ pub struct Item {
 #[serde(deny_unknown_fields)]
 pub struct HolderClaim {
     /// Account name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// Host name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Display, terminal or console.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub display: Option<String>,
     /// Session kind: `local`, `ssh`, `rdp`, `x11`, `wayland`, `batch`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// Container id or name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
     /// `pid` or `pid:name`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
     /// Batch job, such as `slurm:48213`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
     /// Project that the use is booked to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
 }
 
@@ -75,16 +75,16 @@ pub struct CheckoutRequest {
     #[serde(default)]
     pub holder: HolderClaim,
     /// Wished time to live in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
     /// Wait in line for at most so long from the first asking, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub wait_ms: Option<u64>,
     /// The highest position of this server that the client has seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub seen: Option<Position>,
     /// After a restore: the signed grant of this lease, so that the server can adopt it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub shown: Option<SignedGrant>,
 }
 
@@ -269,10 +269,10 @@ pub struct RenewRequest {
     /// Grows with each renewal.
     pub counter: u64,
     /// How long the application's user has been idle, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub idle_ms: Option<u64>,
     /// The highest position of this server that the client has seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub seen: Option<Position>,
 }
 
@@ -327,15 +327,50 @@ pub struct RenewBatchAnswer {
     pub answers: Vec<RenewResult>,
 }
 
-/// One result of a batch.
+/// One result of a batch: as for one renewal, or refused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(untagged)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum RenewResult {
-    /// Decided.
-    Answer(RenewAnswer),
-    /// Refused.
-    Problem(Problem),
+    /// No more renewals.
+    Ended {
+        /// Where in history.
+        position: Position,
+        /// Why.
+        reason: EndReason,
+        /// `new_request` if a new lease may be asked for.
+        #[serde(default = "Retry::later")]
+        retry: Retry,
+        /// The rest of the present promise, milliseconds.
+        remaining_ms: u64,
+    },
+    /// Refused, as the answer to one renewal would be.
+    Refused(Problem),
+    /// The deadline moved.
+    Renewed {
+        /// Where in history.
+        position: Position,
+        /// As asked, so that an old answer cannot pass for this one.
+        nonce: Bytes16,
+        /// As asked.
+        counter: u64,
+        /// What remains counted from when the request was sent, milliseconds.
+        remaining_ms: u64,
+        /// The charges changed: repeat the checkout (same attempt) for a fresh signed grant.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        regrant: bool,
+    },
+}
+
+impl From<RenewAnswer> for RenewResult {
+    fn from(answer: RenewAnswer) -> Self {
+        match answer {
+            RenewAnswer::Ended { position, reason, retry, remaining_ms } => Self::Ended { position, reason, retry, remaining_ms },
+            RenewAnswer::Renewed { position, nonce, counter, remaining_ms, regrant } => {
+                Self::Renewed { position, nonce, counter, remaining_ms, regrant }
+            }
+        }
+    }
 }
 
 /// A body that carries only the lease's secret: release and inspection.

@@ -13,6 +13,7 @@ pub mod lease;
 pub mod license;
 pub mod limits;
 pub mod status;
+mod strict;
 pub mod trust;
 pub mod words;
 
