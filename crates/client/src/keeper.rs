@@ -872,7 +872,7 @@ impl Keeper {
             }
             return;
         }
-        let by_time = matches!(reason, EndReason::Expired | EndReason::Unclaimed);
+        let by_time = remaining_ms == 0 && matches!(reason, EndReason::Expired | EndReason::Unclaimed);
         if by_time && !call.shows && !self.shown && self.promised(now) {
             // By our clock the promise still runs, so the server has lost it: show it.
             self.show();

@@ -863,6 +863,8 @@ proptest! {
                         match &answer {
                             _ if keeper.under_way() != Some(call) => {}
                             Answer::Granted(Terms { remaining_ms, .. }) | Answer::Renewed { remaining_ms, .. } => promise = Some((sent, *remaining_ms)),
+                            // A server that says *expired* inside a promise has lost it: the promise stands.
+                            Answer::Ended { reason: EndReason::Expired, remaining_ms: 0 } => {}
                             Answer::Ended { remaining_ms, .. } => promise = promise.map(|(at, _)| if *remaining_ms > 0 { (sent, *remaining_ms) } else { (at, 0) }),
                             _ => {}
                         }
