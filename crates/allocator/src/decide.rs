@@ -34,10 +34,10 @@ impl Allocator {
                 self.work_dates(sink);
                 Outcome::Done
             }
-            Command::Adopt { lease, holder, content, vendor_keys, items, ttl_ms } => {
+            Command::Adopt { lease, holder, content, vendor_keys, items, ttl_ms, network: _ } => {
                 self.adopt(*lease, holder, *content, vendor_keys, items, *ttl_ms, sink)
             }
-            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms } => {
+            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, network: _ } => {
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -61,7 +61,7 @@ impl Allocator {
             }
             Command::Reclaim { lease, now, actor } => self.reclaim(lease, *now, actor, sink),
             Command::Recover { epoch, lineage } => self.decide_recover(*epoch, *lineage, sink),
-            Command::Release { lease } => self.release(*lease, sink),
+            Command::Release { lease, network: _ } => self.release(*lease, sink),
             Command::Remove { license, actor } => self.remove_license(license, actor, sink),
             Command::Renew { lease, counter, nonce, idle_ms: _ } => self.renew(lease, *counter, nonce, sink),
             Command::StepClock { to_ms, believed } => {
