@@ -13,7 +13,7 @@ use std::{
 };
 
 use triquest_allocator::{
-    Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Rules,
+    Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Safeguards,
 };
 use triquest_journal::{Appended, Head, Journal, JournalError};
 use triquest_license::{Note, ServerKey, Signer, SigningKey, VerifiedLicense};
@@ -111,6 +111,7 @@ fn checkout(number: u32, vendor: [u8; 32]) -> anyhow::Result<Command> {
         items: vec![CheckoutItem { feature: format!("feature-{}", number % FEATURES).parse()?, version: Some("12.4".parse()?), seats: 1 }],
         ttl_ms: Some(3_600_000),
         wait_ms: None,
+        network: None,
     })
 }
 
@@ -148,7 +149,7 @@ async fn main() -> anyhow::Result<()> {
         signing_key: key,
         server_key,
         clock: Arc::new(MachineClock::default()),
-        rules: Rules::default(),
+        safeguards: Safeguards::default(),
         instance: [0; 32],
     })?;
     let license = license(leases)?;

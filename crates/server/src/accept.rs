@@ -26,7 +26,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
-use triquest_allocator::{Command, LeaseId};
+use triquest_allocator::{Command, LeaseId, Network};
 use triquest_wire::limits::{
     ADMIN_CONNECTIONS_MAX, HANDSHAKE_MS_MAX, HEADER_MS_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, IDLE_HTTP2_MS_MAX, IDLE_MS_MAX,
     STREAM_RESETS_MAX, STREAMS_MAX,
@@ -35,7 +35,7 @@ use triquest_wire::limits::{
 use crate::{
     http::App,
     limits::{HANDSHAKE_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES},
-    places::{Crowd, Network, Over, Places, Standing, Turns},
+    places::{Crowd, Over, Places, Standing, Turns},
     seldom::Kind,
 };
 
@@ -150,7 +150,7 @@ impl Conn {
     /// The peer's network, for limits. The Unix socket has none.
     #[must_use]
     pub fn network(&self) -> Option<Network> {
-        self.address().map(Network::of)
+        self.address().map(Network::from)
     }
 
     /// From now on the connection stands for these leases until its end, and no time-out ends it.
@@ -509,7 +509,7 @@ async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, mut stop: watch:
             }
         };
         let conn = Arc::new(Conn::new(Peer::Tcp(address), shared.app.gate().limits().answer_taken_ms));
-        let network = Network::of(address.ip());
+        let network = Network::from(address.ip());
         let Some(inhabitant) = shared.enter(&conn, network) else { continue };
         tokio::spawn(serve_tcp(Arc::clone(&shared), stream, conn, network, stop.clone(), inhabitant, alive.clone()));
     }
@@ -779,7 +779,7 @@ mod tests {
     #[tokio::test]
     async fn a_turn_that_nobody_waits_for_any_more_goes_to_the_next() {
         let handshakes = Arc::new(Handshakes::new(1));
-        let network = |last| Network::of(IpAddr::from([10, 0, 0, last]));
+        let network = |last| Network::from(IpAddr::from([10, 0, 0, last]));
         let turn = handshakes.turn(network(1)).await.unwrap();
         let mut gone = Box::pin(handshakes.turn(network(2)));
         let mut stays = Box::pin(handshakes.turn(network(3)));

@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::{sync::Semaphore, time::Instant};
+use triquest_allocator::Network;
 use triquest_wire::{ErrorCode, Problem, lease::PoolNumbers};
 
 use crate::{
     clock::Clock,
     limits::{Limits, RATE_SLOTS},
-    places::{Network, Over, Place, Places},
+    places::{Over, Place, Places},
     rates::{Limited, RateShare, Rates},
     seldom::{Kind, Said, Seldom},
 };
@@ -116,7 +117,7 @@ impl Gate {
     /// The networks that came up against a limit lately; or only this one, for whoever may not see others.
     #[must_use]
     pub fn limited(&self, only: Option<IpAddr>) -> Vec<triquest_wire::status::LimitedNetwork> {
-        self.seldom.limited(only.map(Network::of), self.now_ms())
+        self.seldom.limited(only.map(Network::from), self.now_ms())
     }
 
     /// Charges `count` of something to a network; whoever has none is not limited.

@@ -6,45 +6,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    fmt,
-    net::IpAddr,
     sync::Arc,
 };
 
 use parking_lot::Mutex;
-
-/// What one peer can be expected to hold: an IPv4 address, or the /64 of an IPv6 address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Network(IpAddr);
-
-impl Network {
-    /// The network of an address.
-    #[must_use]
-    pub fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
-        })
-    }
-
-    /// The one around it: the /24 of IPv4, the /48 of IPv6. It prints as its first address would.
-    #[must_use]
-    pub fn wider(self) -> Self {
-        Self(match self.0 {
-            IpAddr::V4(address) => IpAddr::V4((u32::from(address) & 0xffff_ff00).into()),
-            IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !((1 << 80) - 1)).into()),
-        })
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpAddr::V4(address) => write!(f, "{address}"),
-            IpAddr::V6(address) => write!(f, "{address}/64"),
-        }
-    }
-}
+use triquest_allocator::{Network, WideNetwork};
 
 /// What one network, and all of them together, may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +54,7 @@ pub struct Shares {
     share: Share,
     all: u64,
     networks: BTreeMap<Network, u64>,
-    wider: BTreeMap<Network, u64>,
+    wider: BTreeMap<WideNetwork, u64>,
 }
 
 impl Shares {
@@ -107,7 +73,7 @@ impl Shares {
             return Ok(());
         }
         let own = self.networks.get(&network).copied();
-        let around = self.wider.get(&network.wider()).copied().unwrap_or(0);
+        let around = self.wider.get(&network.wide()).copied().unwrap_or(0);
         let (all, present) = (self.all.saturating_add(amount), self.networks.len() as u64 + u64::from(own.is_none()));
         let mine = own.unwrap_or(0).saturating_add(amount);
         if mine > self.share.network {
@@ -124,22 +90,14 @@ impl Shares {
         }
         self.all = all;
         self.networks.insert(network, mine);
-        self.wider.insert(network.wider(), around + amount);
+        self.wider.insert(network.wide(), around + amount);
         Ok(())
     }
 
     /// Takes back what was given.
     pub fn give_back(&mut self, network: Network, amount: u64) {
-        let less = |counts: &mut BTreeMap<Network, u64>, key: Network| {
-            if let Some(count) = counts.get_mut(&key) {
-                *count = count.saturating_sub(amount);
-                if *count == 0 {
-                    counts.remove(&key);
-                }
-            }
-        };
-        less(&mut self.networks, network);
-        less(&mut self.wider, network.wider());
+        less(&mut self.networks, network, amount);
+        less(&mut self.wider, network.wide(), amount);
         self.all = self.all.saturating_sub(amount);
     }
 
@@ -147,6 +105,15 @@ impl Shares {
     #[must_use]
     pub fn all(&self) -> u64 {
         self.all
+    }
+}
+
+fn less<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K, amount: u64) {
+    if let Some(count) = counts.get_mut(&key) {
+        *count = count.saturating_sub(amount);
+        if *count == 0 {
+            counts.remove(&key);
+        }
     }
 }
 
@@ -225,7 +192,7 @@ pub struct Crowd {
     networks: BTreeMap<Network, BTreeSet<(Standing, u64)>>,
     /// By size, for everybody and within each wider network.
     sizes: BTreeSet<(usize, Network)>,
-    sizes_within: BTreeMap<Network, BTreeSet<(usize, Network)>>,
+    sizes_within: BTreeMap<WideNetwork, BTreeSet<(usize, Network)>>,
 }
 
 /// What became of a newcomer.
@@ -282,7 +249,7 @@ impl Crowd {
             reached.get_or_insert(over);
             let from = match over {
                 Over::Network | Over::EvenPart => Some(network),
-                Over::Wider => self.sizes_within.get(&network.wider()).and_then(|sizes| sizes.last()).map(|(_, network)| *network),
+                Over::Wider => self.sizes_within.get(&network.wide()).and_then(|sizes| sizes.last()).map(|(_, network)| *network),
                 Over::All => self.sizes.last().map(|(_, network)| *network),
             };
             // A newcomer takes no place of a lease or of work under way from its own network, which would gain nothing.
@@ -321,13 +288,13 @@ impl Crowd {
 
     fn resize(&mut self, network: Network, before: usize, after: usize) {
         self.sizes.remove(&(before, network));
-        let within = self.sizes_within.entry(network.wider()).or_default();
+        let within = self.sizes_within.entry(network.wide()).or_default();
         within.remove(&(before, network));
         if after > 0 {
             self.sizes.insert((after, network));
             within.insert((after, network));
         } else if within.is_empty() {
-            self.sizes_within.remove(&network.wider());
+            self.sizes_within.remove(&network.wide());
         }
     }
 
@@ -401,24 +368,14 @@ impl<T> Turns<T> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::collections::HashMap;
+    use std::{collections::HashMap, net::IpAddr};
 
     use proptest::prelude::*;
 
     use super::*;
 
     fn network(text: &str) -> Network {
-        Network::of(text.parse().unwrap())
-    }
-
-    #[test]
-    fn one_network_is_an_ipv4_address_or_the_half_of_an_ipv6_address() {
-        assert_eq!(network("10.1.2.3").to_string(), "10.1.2.3");
-        assert_eq!(network("::ffff:10.1.2.3").to_string(), "10.1.2.3");
-        assert_eq!(network("fd00:1:2:3:4:5:6:7").to_string(), "fd00:1:2:3::/64");
-        assert_eq!(network("10.1.2.3").wider(), network("10.1.2.0"));
-        assert_eq!(network("fd00:1:2:3::9").wider(), network("fd00:1:2::"));
-        assert_ne!(network("fd00:1:2:3::9").wider(), network("fd00:1:3:3::9").wider());
+        Network::from(text.parse().unwrap())
     }
 
     #[test]
@@ -434,7 +391,7 @@ mod tests {
 
     /// One network of few, so that they meet in wider ones.
     fn any_network() -> impl Strategy<Value = Network> {
-        (0u8..3, 0u8..6).prop_map(|(wider, host)| Network::of(IpAddr::from([10, 0, wider, host])))
+        (0u8..3, 0u8..6).prop_map(|(wider, host)| Network::from(IpAddr::from([10, 0, wider, host])))
     }
 
     /// The rule, written down once more as plainly as can be.
@@ -443,7 +400,7 @@ mod tests {
         let mut present: Vec<Network> = held.iter().map(|(who, _)| *who).chain([network]).collect();
         present.sort();
         present.dedup();
-        let (own, wider, all) = (sum(&|who| who == network), sum(&|who| who.wider() == network.wider()), sum(&|_| true));
+        let (own, wider, all) = (sum(&|who| who == network), sum(&|who| who.wide() == network.wide()), sum(&|_| true));
         if amount == 0 {
             Ok(())
         } else if own + amount > share.network {

@@ -10,7 +10,9 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use crate::places::{Network, Over};
+use triquest_allocator::{Network, WideNetwork};
+
+use crate::places::Over;
 
 /// So many per second, after a burst. What is kept of somebody is the time, in microseconds of the boot clock, at which all so far will have been
 /// paid for.
@@ -194,10 +196,9 @@ impl<S: BuildHasher> Rates<S> {
     }
 
     fn slots(&self, network: Network, what: &str) -> (usize, usize) {
-        let slot = |of: Network, table: &[u64]| {
-            usize::try_from(self.key.hash_one((of, what)) % table.len() as u64).expect("a place in a table is a number of memory")
-        };
-        (slot(network, &self.networks), slot(network.wider(), &self.wider))
+        let slot = |hash: u64, table: &[u64]| usize::try_from(hash % table.len() as u64).expect("a place in a table is a number of memory");
+        let wide: WideNetwork = network.wide();
+        (slot(self.key.hash_one((network, what)), &self.networks), slot(self.key.hash_one((wide, what)), &self.wider))
     }
 }
 
@@ -217,7 +218,7 @@ mod tests {
     const NOW_MS: u64 = 1_000_000;
 
     fn network(text: &str) -> Network {
-        Network::of(text.parse().unwrap())
+        Network::from(text.parse().unwrap())
     }
 
     #[test]
@@ -258,7 +259,7 @@ mod tests {
     fn a_hundred_thousand_sources_of_one_half_are_one_network() {
         let mut rates = Rates::new(1_024, RateShare { network: Rate::new(10, 1), all: None });
         let charged = (0..100_000u128)
-            .filter(|source| rates.charge(Network::of(IpAddr::V6((0xfd00_u128 << 112 | source).into())), 1, 5_000).is_ok())
+            .filter(|source| rates.charge(Network::from(IpAddr::V6((0xfd00_u128 << 112 | source).into())), 1, 5_000).is_ok())
             .count();
         assert_eq!(charged, 10);
         let bytes = rates.table_bytes();
@@ -281,7 +282,7 @@ mod tests {
     #[derive(Default)]
     struct Naive {
         networks: BTreeMap<Network, u64>,
-        wider: BTreeMap<Network, u64>,
+        wider: BTreeMap<WideNetwork, u64>,
         all_us: u64,
     }
 
@@ -292,7 +293,7 @@ mod tests {
             let fits = |paid: u64, rate: Rate| paid.saturating_sub(now_us) + cost(rate) <= rate.interval_us * rate.burst;
             let wide = Rate { interval_us: (share.network.interval_us / 4).max(1), burst: share.network.burst * 4 };
             let own = self.networks.get(&who).copied().unwrap_or(0);
-            let around = self.wider.get(&who.wider()).copied().unwrap_or(0);
+            let around = self.wider.get(&who.wide()).copied().unwrap_or(0);
             if !fits(own, share.network) {
                 return Err(Over::Network);
             }
@@ -312,14 +313,14 @@ mod tests {
                 self.all_us = self.all_us.max(now_us) + cost(all);
             }
             self.networks.insert(who, own.max(now_us) + cost(share.network));
-            self.wider.insert(who.wider(), around.max(now_us) + cost(wide));
+            self.wider.insert(who.wide(), around.max(now_us) + cost(wide));
             Ok(())
         }
 
         fn give_back(&mut self, share: RateShare, who: Network, count: u64) {
             let wide = (share.network.interval_us / 4).max(1);
             *self.networks.entry(who).or_default() -= share.network.interval_us * count;
-            *self.wider.entry(who.wider()).or_default() -= wide * count;
+            *self.wider.entry(who.wide()).or_default() -= wide * count;
             if let Some(all) = share.all {
                 self.all_us -= all.interval_us * count;
             }
@@ -341,7 +342,7 @@ mod tests {
             let mut now_ms = NOW_MS;
             for (wider, host, count, passes_ms, is_given_back) in steps {
                 now_ms += passes_ms;
-                let who = Network::of(IpAddr::from([10, 0, wider, host]));
+                let who = Network::from(IpAddr::from([10, 0, wider, host]));
                 let expected = naive.charge(share, who, count, now_ms);
                 let charged = rates.charge(who, count, now_ms);
                 prop_assert_eq!(charged.map_err(|limited| limited.by), expected);

@@ -3,9 +3,8 @@
 use std::{collections::BTreeMap, fmt};
 
 use parking_lot::Mutex;
+use triquest_allocator::Network;
 use triquest_wire::status::LimitedNetwork;
-
-use crate::places::Network;
 
 /// Between two lines of one kind.
 pub const SAID_AGAIN_MS: u64 = 60_000;
@@ -219,7 +218,7 @@ mod tests {
     use super::*;
 
     fn network(last: u8) -> Network {
-        Network::of(IpAddr::from([10, 0, 0, last]))
+        Network::from(IpAddr::from([10, 0, 0, last]))
     }
 
     #[test]
@@ -241,7 +240,7 @@ mod tests {
     fn a_million_networks_take_no_more_room_than_sixteen_and_the_busiest_stays() {
         let seldom = Seldom::default();
         for number in 0..100_000u32 {
-            seldom.note(Kind::Reads, Some(Network::of(IpAddr::from(number.to_be_bytes()))), 0);
+            seldom.note(Kind::Reads, Some(Network::from(IpAddr::from(number.to_be_bytes()))), 0);
             seldom.note(Kind::Reads, Some(network(1)), 0);
         }
         let limited = seldom.limited(None, 0);

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
+use triquest_allocator::Network;
 use triquest_wire::{
     identity::IdentityRequest,
     limits::{
@@ -14,10 +15,7 @@ use triquest_wire::{
 };
 
 use super::links::Link;
-use crate::{
-    places::Network,
-    rates::{Rate, RateShare, Rates},
-};
+use crate::rates::{Rate, RateShare, Rates};
 
 /// Where a datagram came from and went to, by the system's word.
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +130,7 @@ impl Responder {
                 (Some(link.address), self.delays.hash_one((source, request.nonce)) % (IDENTITY_DELAY_MS_MAX + 1))
             }
         };
-        let network = Network::of(source.ip());
+        let network = Network::from(source.ip());
         self.networks.charge(network, 1, now_ms).map_err(|_| Silence::TooOften)?;
         self.delayed_ms.retain(|due_ms| *due_ms > now_ms);
         let crowded = after_ms > 0 && self.delayed_ms.len() >= IDENTITY_DELAYED_MAX;

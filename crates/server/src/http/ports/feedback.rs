@@ -10,15 +10,13 @@ use std::{
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use triquest_allocator::Network;
 use triquest_wire::{
     limits::{FEEDBACK_BURST, FEEDBACK_FILE_BYTES_MAX, FEEDBACK_PER_MINUTE, SELDOM_TABLE_SLOTS},
     status::{FeedbackCounts, FeedbackList},
 };
 
-use crate::{
-    places::Network,
-    rates::{Rate, RateShare, Rates},
-};
+use crate::rates::{Rate, RateShare, Rates};
 
 /// The file of the counts.
 const FILE: &str = "feedback.json";
@@ -157,7 +155,7 @@ mod tests {
     fn one_network_cannot_stuff_the_box() {
         let folder = tempfile::tempdir().unwrap();
         let feedback = Feedback::open(folder.path());
-        let (one, other) = (Network::of("10.0.0.1".parse().unwrap()), Network::of("10.0.0.2".parse().unwrap()));
+        let (one, other) = (Network::from("10.0.0.1".parse().unwrap()), Network::from("10.0.0.2".parse().unwrap()));
         let taken = (0..100).filter(|_| feedback.wait_ms(one, 5).is_none()).count();
         assert_eq!(taken, usize::try_from(FEEDBACK_BURST).unwrap());
         assert!(feedback.wait_ms(other, 5).is_none());
