@@ -1,6 +1,12 @@
 //! Counts what each network takes, and refuses what is too much: with which limit, whose, and when to ask again.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use tokio::{sync::Semaphore, time::Instant};
@@ -33,6 +39,9 @@ pub struct Gate {
     searches: Mutex<Rates>,
     /// Seats of each feature that requests under way were let through for, because they are free.
     promised: Mutex<BTreeMap<String, u64>>,
+    /// Attempts that were denied lately, as secret hashes: what is asked once more is told once more.
+    denied: Mutex<Box<[u64]>>,
+    denied_key: RandomState,
     unsent: Places,
     unread: Places,
     event_streams: Places,
@@ -82,6 +91,8 @@ impl Gate {
             reading: rates(RateShare { network: reading, all: Some(reading) }),
             searches: rates(limits.searches.share()),
             promised: Mutex::default(),
+            denied: Mutex::new(vec![0; RATE_SLOTS].into_boxed_slice()),
+            denied_key: RandomState::new(),
             unsent: Places::new(limits.unsent_bytes),
             unread: Places::new(limits.unread_bytes),
             event_streams: Places::new(limits.event_streams),
@@ -208,6 +219,24 @@ impl Gate {
         }
         let problem = self.too_often(Kind::Denials, network, limited);
         Err(Problem { pool: pool(), ..problem }.hint("wait in line with `wait_ms` instead of asking again"))
+    }
+
+    /// Whether this attempt of this lease was denied lately: then the answer is known, and no new denial.
+    #[must_use]
+    pub fn was_denied(&self, lease: [u8; 16], attempt: u32) -> bool {
+        let (hash, slot) = self.denied_slot(lease, attempt);
+        self.denied.lock()[slot] == hash
+    }
+
+    /// This attempt of this lease was denied.
+    pub fn note_denied(&self, lease: [u8; 16], attempt: u32) {
+        let (hash, slot) = self.denied_slot(lease, attempt);
+        self.denied.lock()[slot] = hash;
+    }
+
+    fn denied_slot(&self, lease: [u8; 16], attempt: u32) -> (u64, usize) {
+        let hash = self.denied_key.hash_one((lease, attempt)) | 1;
+        (hash, usize::try_from((hash >> 1) % RATE_SLOTS as u64).expect("a place in a table is a number of memory"))
     }
 
     /// Lets a request through for seats that are free, and that no other request was let through for. What looks free and is denied all the same

@@ -375,7 +375,7 @@ mod tests {
     use super::*;
 
     fn network(text: &str) -> Network {
-        Network::from(text.parse().unwrap())
+        Network::from(text.parse::<IpAddr>().unwrap())
     }
 
     #[test]

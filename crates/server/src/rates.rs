@@ -218,7 +218,7 @@ mod tests {
     const NOW_MS: u64 = 1_000_000;
 
     fn network(text: &str) -> Network {
-        Network::from(text.parse().unwrap())
+        Network::from(text.parse::<IpAddr>().unwrap())
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::lease::PoolNumbers;
+
 /// Whether to ask again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -144,6 +146,9 @@ pub struct Problem {
     /// When to ask again at the earliest, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// The pool's numbers, where seats were asked for and too many such requests were denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolNumbers>,
 }
 
 impl Problem {
@@ -160,6 +165,7 @@ impl Problem {
             took_effect: code.took_effect(),
             hint: String::new(),
             retry_after_ms: None,
+            pool: None,
         }
     }
 

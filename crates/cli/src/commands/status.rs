@@ -123,6 +123,7 @@ impl StatusCommand {
                 terminal.table(&pool_table(&shown, unix_ms(&now)));
             }
             self.show_leases(terminal, status, leases, &now);
+            limited(terminal, status);
         }
         Ok(())
     }
@@ -185,6 +186,20 @@ impl StatusCommand {
             }
         }
     }
+}
+
+/// Networks that came up against limits of the server lately.
+fn limited(terminal: &Terminal, status: &Status) {
+    if status.limited.is_empty() {
+        return;
+    }
+    terminal.data("");
+    let mut table = Table::new(&[("LIMITED", Align::Left), ("LIMIT", Align::Left), ("TIMES", Align::Right), ("LAST", Align::Left)]);
+    for limited in &status.limited {
+        let last = format!("{} ago", duration_short(limited.last_ms));
+        table.row(vec![limited.network.clone(), limited.limit.replace('_', " "), limited.times.to_string(), last]);
+    }
+    terminal.table(&table);
 }
 
 /// Between two looks of `--watch`.
@@ -529,6 +544,7 @@ mod tests {
             quarantine_ms: None,
             leases: 3,
             pools: vec![pool],
+            limited: Vec::new(),
             next: None,
         };
         assert_eq!(headline(&status, "tqlic01"), "tqlic01  0.1.0, up 41 d, clock synchronized; tqs1:9f3c...e1");

@@ -180,6 +180,11 @@ impl App {
         !self.live.load().vouch_for.is_empty()
     }
 
+    /// Whether this caller sees the names of users, hosts and networks.
+    pub(crate) fn sees_names(&self, conn: &Conn) -> bool {
+        conn.is_admin() || self.live.load().names_open
+    }
+
     pub(crate) fn position(&self) -> Position {
         self.driver.view().position()
     }
@@ -421,7 +426,7 @@ fn gate(app: &App, conn: &Conn, request: &Request<Incoming>) -> Result<Found, Pr
         };
         return Err(Problem::new(ErrorCode::Forbidden, format!("{} needs an administrator", found.endpoint.title())).hint(hint));
     }
-    if found.endpoint.needs_viewer() && !conn.is_admin() && !app.live.load().names_open {
+    if found.endpoint.needs_viewer() && !app.sees_names(conn) {
         return Err(Problem::new(ErrorCode::Forbidden, format!("{} shows names, which is for viewers", found.endpoint.title()))
             .hint("run the command on the server's own machine, or ask its administrator to set `names_open = true`"));
     }

@@ -155,7 +155,7 @@ mod tests {
     fn one_network_cannot_stuff_the_box() {
         let folder = tempfile::tempdir().unwrap();
         let feedback = Feedback::open(folder.path());
-        let (one, other) = (Network::from("10.0.0.1".parse().unwrap()), Network::from("10.0.0.2".parse().unwrap()));
+        let (one, other) = (Network::V4([10, 0, 0, 1]), Network::V4([10, 0, 0, 2]));
         let taken = (0..100).filter(|_| feedback.wait_ms(one, 5).is_none()).count();
         assert_eq!(taken, usize::try_from(FEEDBACK_BURST).unwrap());
         assert!(feedback.wait_ms(other, 5).is_none());

@@ -92,11 +92,11 @@ pub(super) fn page(app: &App, found: &Found, request: &Request<Incoming>) -> Ans
     let registry = &app.registry().registry;
     let segment = super::unescape(&found.segment)?;
     match Asked::parse(&segment)? {
-        Asked::Port(port) => Ok(html(StatusCode::OK, &page::port(registry, port, thanks.is_some()))),
+        Asked::Port(port) => Ok(html(StatusCode::OK, page::port(registry, port, thanks.is_some()))),
         Asked::Name(name) => match of_name(registry, name) {
-            OfName::Nothing => Ok(html(StatusCode::NOT_FOUND, &page::unknown(registry, name))),
-            OfName::OnePort(port) => Ok(html(StatusCode::OK, &page::port(registry, port, thanks.is_some()))),
-            OfName::Several(entries) => Ok(html(StatusCode::OK, &page::name(registry, name, &entries))),
+            OfName::Nothing => Ok(html(StatusCode::NOT_FOUND, page::unknown(registry, name))),
+            OfName::OnePort(port) => Ok(html(StatusCode::OK, page::port(registry, port, thanks.is_some()))),
+            OfName::Several(entries) => Ok(html(StatusCode::OK, page::name(registry, name, &entries))),
         },
     }
 }
@@ -144,7 +144,7 @@ pub(super) async fn search(app: &Arc<App>, conn: &Conn, request: &Request<Incomi
         page::search(registry, &words, &registry.search(&words, PORT_SEARCH_HITS_MAX))
     });
     let page = page.await.map_err(|_| Problem::new(ErrorCode::Internal, "the search failed"))?;
-    Ok(html(StatusCode::OK, &page))
+    Ok(html(StatusCode::OK, page))
 }
 
 /// `POST /ports/{port}/feedback`: one of three faces, as a plain form sends it. It is recorded here and nowhere else.
@@ -189,8 +189,8 @@ fn see_other(place: &str) -> Response<Body> {
 }
 
 /// A page: no script, no frame, nothing from elsewhere; its own style is named by its hash.
-fn html(status: StatusCode, page: &str) -> Response<Body> {
-    let mut response = response(status, HTML, page.as_bytes().to_vec());
+fn html(status: StatusCode, page: String) -> Response<Body> {
+    let mut response = response(status, HTML, page.into_bytes());
     let policy =
         format!("default-src 'none'; style-src '{}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'", page::style_hash());
     if let Ok(policy) = HeaderValue::from_str(&policy) {
