@@ -10,8 +10,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use triquest_client::admin::AdminClient;
 use triquest_server::config::default_data_dir;
 use triquest_wire::{
-    license::LicenseList,
     ErrorCode, LeaseId, Problem, Retry,
+    license::LicenseList,
     status::{LeaseList, LeaseStatus, Status},
 };
 

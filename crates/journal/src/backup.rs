@@ -209,10 +209,12 @@ impl Target {
         File::from(file).sync_all().map_err(|error| io(&self.partial, "sync the backup", &error))?;
         let report = check(&self.partial)?;
         self.is_same()?;
-        rustix::fs::renameat_with(&self.dir, &self.partial_name, &self.dir, &self.name, RenameFlags::NOREPLACE).map_err(|errno| match errno {
-            Errno::EXIST => exists(&self.path),
-            errno => sys::fault(&self.path, "name the backup", errno),
-        })?;
+        rustix::fs::renameat_with(&self.dir, &self.partial_name, &self.dir, &self.name, RenameFlags::NOREPLACE).map_err(
+            |errno| match errno {
+                Errno::EXIST => exists(&self.path),
+                errno => sys::fault(&self.path, "name the backup", errno),
+            },
+        )?;
         self.dir.sync_all().map_err(|error| io(&self.path, "sync the directory", &error))?;
         Ok(Report { path: self.path.clone(), ..report })
     }

@@ -34,7 +34,7 @@ use triquest_wire::limits::{
 
 use crate::{
     http::App,
-    limits::{HANDSHAKE_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES},
+    limits::{HELLO_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES},
     places::{Crowd, Over, Places, Standing, Turns},
     seldom::Kind,
 };
@@ -268,7 +268,7 @@ impl Drop for UnderWay {
 struct Noting<S> {
     inner: S,
     conn: Arc<Conn>,
-    /// What may still come before the handshake is over; `None` after it.
+    /// How many bytes may still come before a whole ClientHello; `None` after it.
     allowance: Option<usize>,
 }
 
@@ -276,7 +276,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Noting<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let (before, room) = (buf.filled().len(), buf.remaining() > 0);
         if self.allowance == Some(0) {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "too many bytes before the end of the handshake")));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "too many bytes for a ClientHello")));
         }
         let result = std::task::ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
         if let Some(left) = &mut self.allowance {
@@ -362,7 +362,8 @@ impl Accepting {
         let (stop, stopping) = watch::channel(false);
         let (alive, drained) = mpsc::channel(1);
         let limits = app.gate().limits();
-        let inside = Inside { connections: Crowd::new(limits.connections), hellos: Crowd::new(limits.hellos), conns: BTreeMap::new(), next: 0 };
+        let inside =
+            Inside { connections: Crowd::new(limits.connections), hellos: Crowd::new(limits.hellos), conns: BTreeMap::new(), next: 0 };
         let shared = Arc::new(Shared {
             app: Arc::clone(app),
             tls,
@@ -537,8 +538,7 @@ async fn serve_tcp(
         tls = handshake => tls,
         () = conn.ending.notified() => None,
     };
-    let Some(mut tls) = tls else { return };
-    tls.get_mut().0.allowance = None;
+    let Some(tls) = tls else { return };
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
         conn.is_http2.store(true, Ordering::Release);
         let place = shared.http2.take(Some(network), 1).inspect_err(|_| shared.app.gate().note(Kind::Http2, Some(network)));
@@ -563,9 +563,12 @@ async fn client_hello(stream: TcpStream, conn: &Arc<Conn>) -> Option<StartHandsh
         refuse_plaintext(stream, first[0]).await;
         return None;
     }
-    let raw = Noting { inner: stream, conn: Arc::clone(conn), allowance: Some(HANDSHAKE_BYTES_MAX) };
+    let raw = Noting { inner: stream, conn: Arc::clone(conn), allowance: Some(HELLO_BYTES_MAX) };
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), raw).await;
-    hello.inspect_err(|cause| tracing::debug!(address = ?conn.address(), %cause, "no ClientHello")).ok()
+    let mut hello = hello.inspect_err(|cause| tracing::debug!(address = ?conn.address(), %cause, "no ClientHello")).ok()?;
+    // What follows is a few bytes for the handshake, and then requests, which have limits of their own.
+    hello.io.allowance = None;
+    Some(hello)
 }
 
 async fn handshake(shared: &Shared, hello: StartHandshake<Noting<TcpStream>>, network: Network) -> Option<TlsStream<Noting<TcpStream>>> {

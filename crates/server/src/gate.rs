@@ -177,7 +177,8 @@ impl Gate {
             Kind::Trust => Some(self.limits.trust),
             _ => None,
         };
-        let of = share.map_or_else(String::new, |share| format!(" ({} at once, then {} a second)", share.network.burst, share.network.per_second));
+        let of = share
+            .map_or_else(String::new, |share| format!(" ({} at once, then {} a second)", share.network.burst, share.network.per_second));
         let whose = match limited.by {
             Over::Network => format!("network {network} has reached its limit of {}{of}", kind.what()),
             Over::Wider => format!("the networks around {network} have reached their limit of {}", kind.what()),
@@ -251,7 +252,11 @@ impl Gate {
             *promised.entry((*feature).to_owned()).or_default() += wanted;
         }
         drop(promised);
-        Some(Promised { gate: self, network: Some(network), seats: free.iter().map(|(feature, wanted, _)| ((*feature).to_owned(), *wanted)).collect() })
+        Some(Promised {
+            gate: self,
+            network: Some(network),
+            seats: free.iter().map(|(feature, wanted, _)| ((*feature).to_owned(), *wanted)).collect(),
+        })
     }
 
     /// Room for the bytes of an answer, until it was taken.
@@ -283,7 +288,10 @@ impl Gate {
             let place = Arc::clone(&self.event_streams_viewers).try_acquire_owned();
             return place.map(|permit| StreamPlace { _permit: Some(permit), _place: None }).map_err(|_| {
                 self.note(Kind::EventStreams, None);
-                Problem { retry_after_ms: Some(5_000), ..Problem::new(ErrorCode::RateLimited, "too many event streams are open on this machine") }
+                Problem {
+                    retry_after_ms: Some(5_000),
+                    ..Problem::new(ErrorCode::RateLimited, "too many event streams are open on this machine")
+                }
             });
         };
         let place = self.event_streams.take(Some(network), 1);

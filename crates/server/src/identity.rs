@@ -172,9 +172,10 @@ pub fn read_trusted(path: &Path) -> Result<String, Fault> {
     let shown = path.display();
     let elsewhere = "name another file with `--config FILE`";
     let cannot = |cause: io::Error| match cause.raw_os_error() {
-        Some(libc::ELOOP) => {
-            Fault::new(format!("the configuration {shown} is a symbolic link; it is read from a plain file only"), "name the file itself with `--config FILE`")
-        }
+        Some(libc::ELOOP) => Fault::new(
+            format!("the configuration {shown} is a symbolic link; it is read from a plain file only"),
+            "name the file itself with `--config FILE`",
+        ),
         _ => Fault::new(format!("cannot read the configuration {shown}: {cause}"), elsewhere),
     };
     let file =

@@ -17,8 +17,8 @@ pub const HELLOS_PER_NETWORK_MAX: u64 = 512;
 pub const HELLOS_MAX: u64 = 4_096;
 /// A whole ClientHello must come within this.
 pub const HELLO_MS_MAX: u64 = 5_000;
-/// Bytes that a peer may send before its handshake is over: a ClientHello with post-quantum keys has about 2,000.
-pub const HANDSHAKE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes that a ClientHello may have: one with post-quantum keys has about 2,000.
+pub const HELLO_BYTES_MAX: usize = 16 * 1024;
 /// Most HTTP/2 connections at once from one network.
 pub const HTTP2_PER_NETWORK_MAX: u64 = 128;
 /// The same from all networks.

@@ -202,7 +202,8 @@ impl Row {
         let times = std::mem::take(&mut self.unsaid);
         let recent = |seen: &Seen| seen.unsaid > 0;
         let networks = self.networks.values().filter(|seen| recent(seen)).count();
-        let network = self.networks.iter().filter(|(_, seen)| recent(seen)).max_by_key(|(_, seen)| seen.unsaid).map(|(network, _)| *network);
+        let network =
+            self.networks.iter().filter(|(_, seen)| recent(seen)).max_by_key(|(_, seen)| seen.unsaid).map(|(network, _)| *network);
         for seen in self.networks.values_mut() {
             seen.unsaid = 0;
         }

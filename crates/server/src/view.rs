@@ -10,8 +10,8 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use triquest_allocator::{
-    CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, Timestamp, VendorId,
-    limits::STALL_MS,
+    CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, LeaseId as Id, Moment, PoolId, RightEnd,
+    StateRecord, Timestamp, VendorId, limits::STALL_MS,
 };
 use triquest_journal::record::Entry;
 use triquest_license::{LicenseHash, LicenseTerms, Note, Version};
@@ -402,7 +402,12 @@ impl View {
         if !asked || at.saturating_sub(row.heard_at()) >= within_ms {
             return None;
         }
-        let worst = inner.shapes.items(row.shape).iter().map(|item| (inner.place(item.pool, waiting.order), item.pool)).max_by_key(|(place, _)| *place);
+        let worst = inner
+            .shapes
+            .items(row.shape)
+            .iter()
+            .map(|item| (inner.place(item.pool, waiting.order), item.pool))
+            .max_by_key(|(place, _)| *place);
         let (place, pool) = worst?;
         Some(WaiterPlace {
             position: inner.position,

@@ -6,9 +6,7 @@ use std::{
 };
 
 use triquest_license::{LicenseHash, limits::INPUT_BYTES_MAX, read_any};
-use triquest_wire::license::{
-    InstallAnswer, InstallOutcome, InstallRequest, LicenseState, LicenseSummary, RemoveAnswer, RemoveRequest,
-};
+use triquest_wire::license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseState, LicenseSummary, RemoveAnswer, RemoveRequest};
 
 use crate::{
     admin::{Admin, DataDir},

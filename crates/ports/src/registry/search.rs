@@ -153,7 +153,22 @@ mod tests {
     #[test]
     fn the_index_finds_what_a_look_at_every_row_finds() {
         let registry = Registry::embedded();
-        for query in ["ssh", "license manager", "s", "X-Window", "(tcp", "ibm-", "-", "http alt", "s.a.", "3com", "no such thing", "é", "a b", "tcp/ip"] {
+        for query in [
+            "ssh",
+            "license manager",
+            "s",
+            "X-Window",
+            "(tcp",
+            "ibm-",
+            "-",
+            "http alt",
+            "s.a.",
+            "3com",
+            "no such thing",
+            "é",
+            "a b",
+            "tcp/ip",
+        ] {
             let found = registry.search(query, usize::MAX);
             let plain = plainly(registry, query);
             assert_eq!(found.total, plain.len(), "{query}");

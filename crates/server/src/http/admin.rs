@@ -239,7 +239,9 @@ fn backup_place(data_dir: &Path, listed: &[PathBuf], path: Option<&str>, usual: 
             && !name.starts_with('.')
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte));
         if !plain {
-            return Err(bad("path: the file needs a plain name of letters, digits and `.`, `_`, `-`, `+`, which does not begin with a dot"));
+            return Err(bad(
+                "path: the file needs a plain name of letters, digits and `.`, `_`, `-`, `+`, which does not begin with a dot",
+            ));
         }
         return Ok(dir.join(name));
     }

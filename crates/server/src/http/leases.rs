@@ -12,8 +12,8 @@ use triquest_license::{LicenseHash, PublicKey, merkle, statement};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Position, Problem, Secret,
     lease::{
-        CheckoutAnswer, CheckoutRequest, PresenceAnswer, PresenceRequest, ReleaseAnswer, ReleaseOutcome, RenewAnswer, RenewBatchAnswer, RenewBatchRequest,
-        RenewRequest, RenewResult, SecretRequest,
+        CheckoutAnswer, CheckoutRequest, PresenceAnswer, PresenceRequest, ReleaseAnswer, ReleaseOutcome, RenewAnswer, RenewBatchAnswer,
+        RenewBatchRequest, RenewRequest, RenewResult, SecretRequest,
     },
     limits::{
         ANSWER_MS_MAX, BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, LIST_ROWS_MAX, PRESENCE_LEASES_MAX, RENEWALS_PER_REQUEST_MAX, WAIT_HELD_MS_MAX,
@@ -84,24 +84,27 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     let network = conn.network();
     let is_known = known_or_charged(app, conn, lease)?;
     let waits = asked.wait_ms.is_some_and(|wait_ms| wait_ms > 0);
-    if waits && asked.shown.is_none() && let Some(answer) = asked_just_now(app, id, asked.attempt, content) {
+    if waits
+        && asked.shown.is_none()
+        && let Some(answer) = asked_just_now(app, id, asked.attempt, content)
+    {
         return json(&answer);
     }
-    // Whoever holds or waits is not denied here, and whoever asks once more what was denied adds nothing.
-    let mut denial = if is_known || app.gate.was_denied(lease.0, asked.attempt) {
+    if asked.shown.is_some() {
+        app.gate.charge(Rated::ShownGrants, network, 1)?;
+    }
+    let adopted = match asked.shown {
+        Some(shown) => lost_grant(app, lease, &asked.items, &shown)?,
+        None => None,
+    };
+    // Whoever holds, waits or comes back with a grant is not denied here, and whoever asks once more what was denied adds nothing.
+    let mut denial = if is_known || adopted.is_some() || app.gate.was_denied(lease.0, asked.attempt) {
         Some(Denial::default())
     } else {
         let view = app.driver.view();
         let first = items.first().map_or("", |item| item.feature.as_str());
-        Some(app.gate.may_be_denied(network, first, &view.free_seats(&vendor_keys, &items), || view.numbers(&vendor_keys, first))?)
-    };
-    let adopted = match asked.shown {
-        Some(_) if network.is_some() => {
-            app.gate.charge(Rated::ShownGrants, network, 1)?;
-            asked.shown.map(|shown| lost_grant(app, lease, &asked.items, &shown)).transpose()?.flatten()
-        }
-        Some(shown) => lost_grant(app, lease, &asked.items, &shown)?,
-        None => None,
+        let free = view.free_seats(&vendor_keys, &items);
+        Some(app.gate.may_be_denied(network, first, &free, || view.numbers(&vendor_keys, first))?)
     };
     let answer = if let Some(ttl_ms) = adopted {
         let command = Command::Adopt { lease: id, holder, content, vendor_keys: vendor_keys.clone(), items, ttl_ms, network };

@@ -389,7 +389,8 @@ async fn taken_off(response: &Response<Body>, mut request: Request<Incoming>) ->
     if request.body().is_end_stream() {
         return true;
     }
-    let given_up = matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::SERVICE_UNAVAILABLE);
+    let given_up =
+        matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::SERVICE_UNAVAILABLE);
     if given_up || request.body().size_hint().lower() > LEASE_BODY_BYTES_MAX as u64 {
         return false;
     }

@@ -178,13 +178,7 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
     match endpoint {
         Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => codes.extend(decided.into_iter().chain([E::NothingToDo])),
         Endpoint::Checkout => {
-            codes.extend(decided.into_iter().chain([
-                E::ClockHeld,
-                E::IdTaken,
-                E::LimitReached,
-                E::RateLimited,
-                E::StaleAttempt,
-            ]));
+            codes.extend(decided.into_iter().chain([E::ClockHeld, E::IdTaken, E::LimitReached, E::RateLimited, E::StaleAttempt]));
         }
         Endpoint::Events => codes.extend([E::CursorLost, E::Forbidden, E::RateLimited]),
         Endpoint::Inspect => codes.extend([E::UnknownLease, E::WrongSecret]),

@@ -423,7 +423,11 @@ async fn whoever_takes_no_answer_over_http2_is_closed_in_time_and_the_memory_com
         stream.write_all(&get(2 * number + 1, "/v1/status")).await.unwrap();
     }
     stream.flush().await.unwrap();
-    let waits = async { while world.running().gate().unsent_bytes() == 0 { tokio::task::yield_now().await } };
+    let waits = async {
+        while world.running().gate().unsent_bytes() == 0 {
+            tokio::task::yield_now().await
+        }
+    };
     tokio::time::timeout(Duration::from_secs(30), waits).await.expect("answers wait");
     tokio::time::pause();
     // A request each 20 s kept such a connection for ever.
@@ -434,7 +438,11 @@ async fn whoever_takes_no_answer_over_http2_is_closed_in_time_and_the_memory_com
         tokio::task::yield_now().await;
     }
     ended(&mut stream).await;
-    let freed = async { while world.running().gate().unsent_bytes() > 0 { tokio::task::yield_now().await } };
+    let freed = async {
+        while world.running().gate().unsent_bytes() > 0 {
+            tokio::task::yield_now().await
+        }
+    };
     tokio::time::timeout(Duration::from_secs(30), freed).await.expect("nothing is kept for it");
 }
 
@@ -459,7 +467,11 @@ async fn answers_that_nobody_takes_are_bounded_for_each_network() {
     assert!(world.running().gate().unsent_bytes() <= 20_000);
     assert!(limited(&world, "unsent_answers").await >= 7);
     drop(held);
-    let freed = async { while world.running().gate().unsent_bytes() > 0 { tokio::task::yield_now().await } };
+    let freed = async {
+        while world.running().gate().unsent_bytes() > 0 {
+            tokio::task::yield_now().await
+        }
+    };
     tokio::time::timeout(Duration::from_secs(30), freed).await.expect("the memory comes back");
     world.take(1, "sim").await;
 }
@@ -559,7 +571,10 @@ async fn denials_at_the_same_time_are_no_more_than_the_limit_and_hurt_nobody_who
             }
             (429, problem) => {
                 assert_eq!((problem["code"].as_str(), problem["pool"]["total"].as_u64()), (Some("rate_limited"), Some(2)), "{problem}");
-                assert!(problem["detail"].as_str().unwrap().contains("network 127.0.0.1 has reached its limit of denials (10 at once"), "{problem}");
+                assert!(
+                    problem["detail"].as_str().unwrap().contains("network 127.0.0.1 has reached its limit of denials (10 at once"),
+                    "{problem}"
+                );
                 // The debt is never more than may be had at once, so nobody waits longer than for one.
                 assert!((1..=1_000).contains(&problem["retry_after_ms"].as_u64().unwrap()), "{problem}");
             }
@@ -574,9 +589,11 @@ async fn denials_at_the_same_time_are_no_more_than_the_limit_and_hurt_nobody_who
     waits["wait_ms"] = json!(60_000);
     let mut client = world.connect().await;
     world.clock.advance_ms(1_000);
-    let answer = client.send("POST", "/v1/leases", &["Content-Type: application/json", "Prefer: wait=0"], waits.to_string().as_bytes()).await;
+    let answer =
+        client.send("POST", "/v1/leases", &["Content-Type: application/json", "Prefer: wait=0"], waits.to_string().as_bytes()).await;
     assert_eq!(answer.json()["outcome"], "waiting", "{}", answer.json());
-    let answer = client.send("POST", "/v1/leases", &["Content-Type: application/json", "Prefer: wait=0"], waits.to_string().as_bytes()).await;
+    let answer =
+        client.send("POST", "/v1/leases", &["Content-Type: application/json", "Prefer: wait=0"], waits.to_string().as_bytes()).await;
     assert_eq!(answer.json()["outcome"], "waiting");
     world.post(&format!("/v1/leases/{}/release", lease(301)), &json!({ "secret": secret(301) })).await;
     let (status, _) = world.post("/v1/leases", &world.checkout(302, "cad")).await;
@@ -676,14 +693,18 @@ async fn a_waiter_that_asks_again_at_once_is_told_its_place_and_nothing_is_decid
     for number in 10..13 {
         let mut body = world.checkout(number, "cad");
         body["wait_ms"] = json!(60_000);
-        let first = client.send("POST", "/v1/leases", &["Content-Type: application/json", "Prefer: wait=0"], body.to_string().as_bytes()).await;
+        let first =
+            client.send("POST", "/v1/leases", &["Content-Type: application/json", "Prefer: wait=0"], body.to_string().as_bytes()).await;
         assert_eq!(first.json()["place"], number - 9, "{}", first.json());
         asks.push(body);
     }
     for (place, body) in (1..).zip(&asks) {
         // Without `Prefer`, a decision would be held.
         let again = client.json("POST", "/v1/leases", body).await.json();
-        assert_eq!((again["outcome"].as_str(), again["place"].as_u64(), again["pool"]["queued"].as_u64()), (Some("waiting"), Some(place), Some(3)));
+        assert_eq!(
+            (again["outcome"].as_str(), again["place"].as_u64(), again["pool"]["queued"].as_u64()),
+            (Some("waiting"), Some(place), Some(3))
+        );
     }
     // Another attempt or other content is decided.
     let mut other = asks[0].clone();
