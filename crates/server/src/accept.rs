@@ -60,6 +60,8 @@ pub enum Peer {
 pub struct Conn {
     /// Who.
     pub peer: Peer,
+    /// Our own end; none on the Unix socket.
+    local: Option<SocketAddr>,
     /// The number of the state of licenses that this connection's last trust exchange showed.
     pub shown_licenses: AtomicU64,
     /// The last `Host` that was found good, so that the next request needs one comparison.
@@ -96,6 +98,7 @@ impl Conn {
     pub fn new(peer: Peer, answer_taken_ms: u64) -> Self {
         Self {
             peer,
+            local: None,
             shown_licenses: AtomicU64::new(0),
             good_host: Mutex::new(None),
             is_http2: AtomicBool::new(false),
@@ -120,6 +123,24 @@ impl Conn {
     /// When it began, by a clock that began at `base`.
     fn born_ms(&self, base: Instant) -> u64 {
         u64::try_from(self.born.saturating_duration_since(base).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// With our own end of it.
+    #[must_use]
+    pub fn with_local(mut self, local: Option<SocketAddr>) -> Self {
+        self.local = local;
+        self
+    }
+
+    /// Whether the client sees the same two ends as we do: then nothing stands between that could end the connection in its place.
+    #[must_use]
+    pub fn ends_agree(&self, client: SocketAddr, server: SocketAddr) -> bool {
+        let same =
+            |ours: SocketAddr, theirs: SocketAddr| (ours.ip().to_canonical(), ours.port()) == (theirs.ip().to_canonical(), theirs.port());
+        match (&self.peer, self.local) {
+            (Peer::Tcp(peer), Some(local)) => same(*peer, client) && same(local, server),
+            (Peer::Tcp(_) | Peer::Unix { .. }, _) => false,
+        }
     }
 
     fn age_ms(&self) -> u64 {
@@ -509,7 +530,8 @@ async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, mut stop: watch:
                 continue;
             }
         };
-        let conn = Arc::new(Conn::new(Peer::Tcp(address), shared.app.gate().limits().answer_taken_ms));
+        let conn = Conn::new(Peer::Tcp(address), shared.app.gate().limits().answer_taken_ms).with_local(stream.local_addr().ok());
+        let conn = Arc::new(conn);
         let network = Network::from(address.ip());
         let Some(inhabitant) = shared.enter(&conn, network) else { continue };
         tokio::spawn(serve_tcp(Arc::clone(&shared), stream, conn, network, stop.clone(), inhabitant, alive.clone()));
@@ -714,7 +736,7 @@ async fn tend<C: Future>(mut connection: Pin<&mut C>, shut_down: impl Fn(Pin<&mu
     }
 }
 
-/// A presence connection has ended. Only an orderly end by the peer frees seats, and never one that came through a proxy.
+/// A presence connection has ended. Only an orderly end by the peer may free seats; whether it does, the allocator decides.
 async fn presence_ended(app: &Arc<App>, conn: &Arc<Conn>) {
     if !conn.is_presence() {
         return;
@@ -723,7 +745,7 @@ async fn presence_ended(app: &Arc<App>, conn: &Arc<Conn>) {
     let ended_here = conn.broken.load(Ordering::Acquire) || conn.given_up.load(Ordering::Acquire);
     let in_order = conn.finished.load(Ordering::Acquire) && !ended_here;
     let leases = std::mem::take(&mut *conn.presence.lock());
-    if !in_order || app.vouches_for_proxies() {
+    if !in_order {
         return;
     }
     let closed = leases.into_iter().map(|(lease, generation)| Command::PresenceClosed { lease, generation }).collect();

@@ -9,12 +9,12 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::sync::Semaphore;
 use triquest_allocator::Network;
 use triquest_wire::{ErrorCode, Problem, lease::PoolNumbers};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, work_us},
     limits::{Limits, RATE_SLOTS},
     places::{Over, Place, Places},
     rates::{Limited, RateShare, Rates},
@@ -160,10 +160,10 @@ impl Gate {
         charged.map_err(|limited| self.too_often(what.kind(), network, limited))
     }
 
-    /// Work for a read or a trust exchange begins; what it costs is charged when the answer falls.
+    /// Work for a read or a trust exchange begins; what it cost is charged when the guard falls, in the same thread.
     #[must_use]
     pub fn reading(&self, network: Option<Network>) -> Reading<'_> {
-        Reading { gate: self, network, began: Instant::now() }
+        Reading { gate: self, network, began_us: work_us() }
     }
 
     fn too_often(&self, kind: Kind, network: Network, limited: Limited) -> Problem {
@@ -425,17 +425,17 @@ impl Unread<'_> {
     }
 }
 
-/// Work that is charged when it is done.
+/// Work that is charged when it is done. It begins and ends on one thread: nothing is awaited in between.
 pub struct Reading<'a> {
     gate: &'a Gate,
     network: Option<Network>,
-    began: Instant,
+    began_us: u64,
 }
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         if let Some(network) = self.network {
-            let us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX).max(1);
+            let us = work_us().saturating_sub(self.began_us).max(1);
             self.gate.reading.lock().owe(network, us, self.gate.now_ms());
         }
     }

@@ -87,6 +87,12 @@ impl Server {
         let files = sys::raise_open_files().saturating_sub(OTHER_FILES).max(16);
         let limits = settings.limits.clone().with(&config.limits, files);
         let (stop, stopping) = watch::channel(false);
+        if first_start {
+            tracing::info!(
+                data = %data_dir.display(), server_key = %ServerKey::new(*key.public()),
+                "a new server was made here: licenses must name this key"
+            );
+        }
         let driver = start_driver(&data_dir, first_start, Arc::clone(&key), Arc::clone(&clock), journal).await?;
         let parts = AppParts {
             driver,

@@ -17,7 +17,11 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use triquest_allocator::Lineage;
 use triquest_journal::memory::MemoryDisk;
 use triquest_license::{Note, Signer, SigningKey, VendorName, sha256};
-use triquest_server::{Config, Running, Server, Settings, clock::HandClock, limits::Limits};
+use triquest_server::{
+    Config, Running, Server, Settings,
+    clock::HandClock,
+    limits::{Frequency, Limits},
+};
 use triquest_wire::{Blob, Bytes16, Bytes32, LeaseId, Secret};
 
 /// 2026-11-23T12:00:00Z.
@@ -65,7 +69,10 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let disk = MemoryDisk::new(Lineage([7; 16]));
         let clock = HandClock::new(NOW_MS);
-        let mut limits = Limits::default();
+        // The clock stands still unless it is moved, so nothing that was charged is ever paid off: looking often is no part of most tests.
+        let often = Frequency { burst: 1_000_000_000, per_second: 1_000_000 };
+        let mut limits = Limits { reading_us: often, ..Limits::default() };
+        limits.reads.network = often;
         limit(&mut limits);
         let mut world = Self { running: None, clock, dir, vendor: vendor(1), disk, limits };
         world.running = Some(world.run(edit).await.unwrap());
