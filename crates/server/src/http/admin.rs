@@ -233,6 +233,17 @@ fn backup_place(data_dir: &Path, listed: &[PathBuf], path: Option<&str>, usual: 
         return Err(bad(format!("path: {} must be a directory, no link, that only root or the server's user may write", dir.display()))
             .hint("leave the path out to write into `backups` in the data directory"));
     }
+    // Whoever can exchange a folder above it could lead the server elsewhere; in a sticky one (/tmp) nobody can.
+    let exchangeable = dir.ancestors().skip(1).find(|above| {
+        fs::symlink_metadata(above).map_or(true, |meta| {
+            let open = meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0;
+            !meta.is_dir() || open || ![0, sys::user_id()].contains(&meta.uid())
+        })
+    });
+    if let Some(above) = exchangeable.filter(|_| dir != own) {
+        return Err(bad(format!("path: others could exchange {}, in which {} lies", above.display(), dir.display()))
+            .hint("leave the path out to write into `backups` in the data directory"));
+    }
     if let Some(name) = name {
         let plain = !name.is_empty()
             && name.len() <= BACKUP_NAME_BYTES_MAX
@@ -318,6 +329,13 @@ mod tests {
         ] {
             assert!(place(Some(&wrong)).is_err(), "{wrong:?}");
         }
+        let deep = listed.path().join("deep");
+        fs::create_dir(&deep).unwrap();
+        let deep_is_listed = |mode| {
+            fs::set_permissions(listed.path(), fs::Permissions::from_mode(mode)).unwrap();
+            backup_place(data.path(), std::slice::from_ref(&deep), Some(&inside(&deep, "b")), "x").is_ok()
+        };
+        assert!(deep_is_listed(0o755) && !deep_is_listed(0o777) && deep_is_listed(0o1777));
         fs::set_permissions(listed.path(), fs::Permissions::from_mode(0o777)).unwrap();
         assert!(place(Some(&inside(listed.path(), "b"))).is_err());
     }
