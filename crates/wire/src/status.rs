@@ -285,7 +285,7 @@ pub struct Accepted {
 pub struct BackupRequest {
     /// A plain name for a file in `backups` in the data directory; or an absolute path in one of the folders that `backups` of the server's
     /// configuration lists. Absent: a new name in `backups` in the data directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::strict::present", skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }
 

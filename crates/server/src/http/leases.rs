@@ -295,10 +295,10 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: &mut Reques
         .iter()
         .zip(refused)
         .map(|(asked, refused)| match refused {
-            Some(problem) => RenewResult::Problem(problem),
+            Some(problem) => RenewResult::Refused(problem),
             None => match answers.next() {
-                Some(answer) => renewed(app, conn, asked, answer).map_or_else(RenewResult::Problem, RenewResult::Answer),
-                None => RenewResult::Problem(Problem::new(ErrorCode::Internal, "a renewal was not answered")),
+                Some(answer) => renewed(app, conn, asked, answer).map_or_else(RenewResult::Refused, RenewResult::from),
+                None => RenewResult::Refused(Problem::new(ErrorCode::Internal, "a renewal was not answered")),
             },
         })
         .collect();
