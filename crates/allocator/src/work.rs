@@ -3,16 +3,18 @@
 use crate::{
     Allocator, DequeueReason, EndReason, EntitlementId, Event, PoolId, RightEnd, Timestamp,
     allocator::Sink,
-    limits::{FORGET_EVERY_MS, WHEEL_PER_BATCH_MAX},
+    limits::{CLAIM_MS, FORGET_EVERY_MS, WHEEL_PER_BATCH_MAX},
     store::{Phase, READY, Slot, bucket_of},
 };
+
+/// While lines stand still, claims whose time has come are looked at again so often.
+const STILL_LOOK_MS: u64 = 1_024;
 
 impl Allocator {
     /// Handles what is due, as much as fits.
     pub(crate) fn work(&mut self, sink: &mut Sink<'_>) {
-        if self.quarantine_until.is_some_and(|until| until <= self.now.at) {
-            self.emit(sink, Event::QuarantineEnded);
-        }
+        self.work_lineage(sink);
+        self.resume_lines(sink);
         self.work_dates(sink);
         self.work_stranded(sink);
         self.work_deadlines(sink);
@@ -23,8 +25,10 @@ impl Allocator {
 
     /// Something is to be done that no time has to pass for.
     pub(crate) fn has_backlog_now(&self) -> bool {
-        let dates = !self.clock_held && self.dates.first().is_some_and(|(due, _)| *due <= self.now.wall_ms);
-        dates || !self.stranded.is_empty() || !self.dirty.is_empty()
+        let dates = !self.clock_is_ahead() && self.dates.first().is_some_and(|(due, _)| *due <= self.now.wall_ms);
+        let lines = (!self.dirty.is_empty() && !self.lines_stand_still()) || self.resumes_lines;
+        let proof = self.proof.is_some() && !self.no_room;
+        dates || !self.stranded.is_empty() || lines || proof
     }
 
     /// Deadlines have come that were not handled yet.
@@ -36,7 +40,7 @@ impl Allocator {
 
     /// Begins and ends entitlements by date. While the wall clock is not believed nothing begins and nothing ends.
     pub(crate) fn work_dates(&mut self, sink: &mut Sink<'_>) {
-        if self.clock_held {
+        if self.clock_is_ahead() {
             return;
         }
         let wall_ms = self.now.wall_ms;
@@ -113,7 +117,7 @@ impl Allocator {
         for _ in 0..WHEEL_PER_BATCH_MAX {
             let Some((bucket, slot)) = self.wheel.take_come(at) else { break };
             let Some(lease) = self.leases.get(slot).filter(|lease| lease.bucket == bucket) else { continue };
-            if lease.deadline <= at && !sink.full() {
+            if self.may_end(slot) && lease.deadline <= at && !sink.full() {
                 self.leases.at_mut(slot).bucket = READY;
                 self.expire(slot, sink);
             } else {
@@ -126,7 +130,7 @@ impl Allocator {
         {
             self.wheel.unready(due, slot);
             let Some(lease) = self.leases.get(slot).filter(|lease| lease.bucket == READY) else { continue };
-            if lease.deadline > at {
+            if lease.deadline > at || !self.may_end(slot) {
                 self.stand_again(slot);
             } else {
                 self.expire(slot, sink);
@@ -136,7 +140,12 @@ impl Allocator {
 
     /// Puts a lease where its present deadline belongs.
     fn stand_again(&mut self, slot: Slot) {
-        let deadline = self.leases.at(slot).deadline;
+        let lease = self.leases.at(slot);
+        let deadline = match lease.phase {
+            Phase::Lingering => lease.deadline,
+            Phase::Claimable if self.lines_stand_still() => lease.deadline.max(self.now.at.after_ms(STILL_LOOK_MS)),
+            Phase::Claimable | Phase::Live => self.ends_no_earlier_than(lease.deadline),
+        };
         let bucket = if bucket_of(deadline) > bucket_of(self.now.at) {
             self.wheel.put(slot, deadline)
         } else {
@@ -144,6 +153,25 @@ impl Allocator {
             READY
         };
         self.leases.at_mut(slot).bucket = bucket;
+    }
+
+    /// Its deadline counts now: not of a lease or claim in a quarantine, and of no claim while lines stand still.
+    fn may_end(&self, slot: Slot) -> bool {
+        let lease = self.leases.at(slot);
+        let claim_waits = lease.phase == Phase::Claimable && self.lines_stand_still();
+        lease.phase == Phase::Lingering || self.ends_no_earlier_than(lease.deadline) <= self.now.at && !claim_waits
+    }
+
+    /// The disk has room again: who waits and who was granted a seat meanwhile begins anew.
+    fn resume_lines(&mut self, sink: &mut Sink<'_>) {
+        if !self.resumes_lines || self.no_room {
+            return;
+        }
+        self.resumes_lines = false;
+        let claims = || self.leases.slots().any(|slot| self.leases.at(slot).phase == Phase::Claimable);
+        if !self.line.is_empty() || claims() {
+            self.emit(sink, Event::LinesResumed { claim_due: self.now.at.after_ms(CLAIM_MS) });
+        }
     }
 
     fn expire(&mut self, slot: Slot, sink: &mut Sink<'_>) {
@@ -169,6 +197,9 @@ impl Allocator {
     }
 
     fn work_waiters(&mut self, sink: &mut Sink<'_>) {
+        if self.lines_stand_still() {
+            return;
+        }
         while let Some((due, order)) = self.waiters_due.first().copied()
             && due <= self.now.at
             && !sink.full()
@@ -192,7 +223,10 @@ impl Allocator {
 
     /// Looks at the lines of pools where something changed: the head of all its lines is served if it can be.
     pub(crate) fn work_lines(&mut self, sink: &mut Sink<'_>) {
-        if self.quarantine_until.is_some() {
+        if self.lines_stand_still() {
+            return;
+        }
+        if self.withholds() {
             self.dirty.clear();
             return;
         }
