@@ -5,6 +5,7 @@
 //! no I/O and no hash order here, so equal inputs give equal bytes. Rules and invariants are those of `docs/leases.md`.
 
 pub mod allocator;
+mod batch;
 pub mod clock;
 pub mod command;
 mod decide;
@@ -25,6 +26,7 @@ mod views;
 mod work;
 
 pub use allocator::{Allocator, Batch, Safeguards};
+pub use batch::Room;
 pub use clock::{CivilClock, ClockReading, LeaseClock, Moment};
 pub use command::{Actor, CheckoutItem, Command, InstallLicense, ShownGrant, ShownItem};
 pub use event::{Charge, DequeueReason, EndReason, Event, GrantedItem, ReleaseCause, RightEnd};
