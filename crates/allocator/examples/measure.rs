@@ -118,6 +118,7 @@ impl World {
             }],
             ttl_ms: None,
             wait_ms: None,
+            network: None,
         }
     }
 
@@ -190,7 +191,7 @@ fn main() {
             idle_ms: None,
         };
         world.time("renew", (0..some).map(renew).collect());
-        world.time("release", (leases..leases + some).map(|number| Command::Release { lease: World::id(number) }).collect());
+        world.time("release", (leases..leases + some).map(|number| Command::Release { lease: World::id(number), network: None }).collect());
         world.time(
             "denial",
             (0..some)

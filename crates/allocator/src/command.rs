@@ -2,7 +2,7 @@
 
 use triquest_license::{FeatureName, LicenseHash, VerifiedLicense, Version};
 
-use crate::{ContentDigest, Epoch, Holder, Index, Instance, LeaseId, Lineage};
+use crate::{ContentDigest, Epoch, Holder, Index, Instance, LeaseId, Lineage, Network};
 
 /// Who does an administrative act; every such act is an event with who and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,6 +93,8 @@ pub enum Command {
         ttl_ms: Option<u64>,
         /// As for a checkout.
         wait_ms: Option<u64>,
+        /// As for a checkout.
+        network: Option<Network>,
         /// What it shows.
         shown: Box<ShownGrant>,
         /// Random: names the new lineage if the grant proves a rollback.
@@ -123,6 +125,8 @@ pub enum Command {
         ttl_ms: Option<u64>,
         /// Wait in line for at most so many milliseconds from the first asking; none is no waiting.
         wait_ms: Option<u64>,
+        /// Where it came from; none is this machine's own socket. No part of the content.
+        network: Option<Network>,
     },
     /// End the quarantine of a new lineage now: grant again, although lost history may have promised the same seats.
     EndQuarantine {
@@ -175,6 +179,8 @@ pub enum Command {
     Release {
         /// Which.
         lease: LeaseId,
+        /// Where it came from; none is this machine's own socket.
+        network: Option<Network>,
     },
     /// Take a license off the server.
     Remove {

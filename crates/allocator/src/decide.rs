@@ -35,7 +35,7 @@ impl Allocator {
                 self.work_dates(sink);
                 Outcome::Done
             }
-            Command::Adopt { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, shown, next_lineage } => {
+            Command::Adopt { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, network: _, shown, next_lineage } => {
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -55,7 +55,7 @@ impl Allocator {
                 self.emit(sink, Event::PresenceAllowed { address: address.clone(), actor: actor.clone() });
                 Outcome::Done
             }
-            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms } => {
+            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, network: _ } => {
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -87,7 +87,7 @@ impl Allocator {
                 self.freed_by_presence.remove(lease);
                 Outcome::Done
             }
-            Command::Release { lease } => self.release(*lease, sink),
+            Command::Release { lease, network: _ } => self.release(*lease, sink),
             Command::Remove { license, actor } => self.remove_license(license, actor, sink),
             Command::Renew { lease, counter, nonce, idle_ms: _ } => self.renew(lease, *counter, nonce, sink),
             Command::StepClock { to_ms, believed } => {

@@ -18,6 +18,7 @@ mod licenses;
 mod lineage;
 pub mod limits;
 mod matching;
+pub mod network;
 pub mod outcome;
 mod snapshot;
 pub mod state;
@@ -33,6 +34,7 @@ pub use event::{Charge, DequeueReason, EndReason, Event, GrantedItem, ReleaseCau
 pub use holder::{Claim, Holder};
 pub use ids::{ContentDigest, EntitlementId, Epoch, Index, Instance, LeaseId, Lineage, PoolId, Timestamp, VendorId};
 pub use lineage::{EpochRecord, Judgement};
+pub use network::{Network, WideNetwork};
 pub use outcome::{Denial, DenialCode, Grant, GrantItem, Outcome, Overlap, PoolNumbers, Refusal};
 pub use state::StateRecord;
 pub use views::{EntitlementView, LeaseView, LicenseView, PoolView};

@@ -33,6 +33,7 @@ fn checkout(name: &str, seats: u32, attempt: u32, wait_ms: Option<u64>) -> Comma
         items: vec![item("cad", seats, None)],
         ttl_ms: None,
         wait_ms,
+        network: None,
     }
 }
 
@@ -50,7 +51,7 @@ fn run(install: &Command, steps: &[Step]) -> Result<(), String> {
         let command = match step {
             Step::AskAna => checkout("ana", 1, 1, None),
             Step::AskBo => checkout("bo", 1, 1, None),
-            Step::LeaveAna => Command::Release { lease: lease("ana") },
+            Step::LeaveAna => Command::Release { lease: lease("ana"), network: None },
             Step::Pass => {
                 at_ms += 300_000;
                 Command::Sweep

@@ -18,6 +18,7 @@ fn checkout(name: &str) -> Command {
         items: vec![item("cad", 1, None)],
         ttl_ms: None,
         wait_ms: None,
+        network: None,
     }
 }
 

@@ -111,6 +111,7 @@ fn checkout(number: u32, vendor: [u8; 32]) -> anyhow::Result<Command> {
         items: vec![CheckoutItem { feature: format!("feature-{}", number % FEATURES).parse()?, version: Some("12.4".parse()?), seats: 1 }],
         ttl_ms: Some(3_600_000),
         wait_ms: None,
+        network: None,
     })
 }
 

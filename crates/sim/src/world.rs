@@ -538,16 +538,22 @@ impl World {
                         vendor_keys: vendor_keys.clone(),
                         items: items.clone(),
                         ttl_ms: TTL_MS,
+                        network: None,
                     };
                     let delay = self.latency();
                     self.plan(delay, Step::Arrive(0, Box::new(adopt)));
                 }
-                let command = Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms: Some(TTL_MS), wait_ms };
+                let command =
+                    Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms: Some(TTL_MS), wait_ms, network: None };
                 self.send(client, Ticket { client, life: 0, call, lease, attempt: Some(attempt), renewal: None }, command);
             }
             Action::Release { call, id } => {
                 let lease = self.lease_id(client, id);
-                self.send(client, Ticket { client, life: 0, call, lease, attempt: None, renewal: None }, Command::Release { lease });
+                self.send(
+                    client,
+                    Ticket { client, life: 0, call, lease, attempt: None, renewal: None },
+                    Command::Release { lease, network: None },
+                );
             }
             Action::Renew { call, id, counter, nonce } => {
                 let lease = self.lease_id(client, id);

@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use triquest_allocator::{
-    Command, Denial, DequeueReason, EndReason, Event, LeaseId, Moment, Outcome, Overlap, PoolNumbers, Refusal, Safeguards, Timestamp,
-    invariants,
+    Command, Denial, DequeueReason, EndReason, Event, LeaseId, Moment, Network, Outcome, Overlap, PoolNumbers, Refusal, Safeguards,
+    Timestamp, invariants,
 };
 use triquest_license::LicenseHash;
 
@@ -78,6 +78,11 @@ fn span(text: &str) -> u64 {
 
 fn shown(ms: u64) -> String {
     if ms.is_multiple_of(1_000) { format!("{}s", ms / 1_000) } else { format!("{ms}ms") }
+}
+
+/// `from=10.0.0.1` says where a request comes from; none is this machine's own socket.
+fn network(options: &BTreeMap<&str, &str>) -> Option<Network> {
+    options.get("from").map(|address| address.parse::<std::net::IpAddr>().unwrap().into())
 }
 
 /// The name of an enum's variant, as scripts write it.
@@ -152,6 +157,7 @@ impl World {
                         vendor_keys,
                         items,
                         ttl_ms: ttl_ms.unwrap_or(300_000),
+                        network: network(&options),
                     }
                 } else {
                     Command::Checkout {
@@ -163,6 +169,7 @@ impl World {
                         items,
                         ttl_ms,
                         wait_ms: options.get("wait").map(|wait| span(wait)),
+                        network: network(&options),
                     }
                 };
                 self.server.decide(self.moment(at_ms), command)?
@@ -197,7 +204,7 @@ impl World {
             "release" => {
                 let name = plain.next().unwrap();
                 self.names.insert(lease(name), name.into());
-                self.server.decide(self.moment(at_ms), Command::Release { lease: lease(name) })?
+                self.server.decide(self.moment(at_ms), Command::Release { lease: lease(name), network: network(&options) })?
             }
             "remove" => {
                 let name = plain.next().unwrap();

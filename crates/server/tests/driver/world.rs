@@ -229,6 +229,7 @@ pub(crate) fn checkout_of(number: u32, attempt: u32, items: &[(&str, u32)], wait
             .collect(),
         ttl_ms: None,
         wait_ms,
+        network: None,
     }
 }
 
@@ -237,7 +238,7 @@ pub(crate) fn renew(number: u32, counter: u64) -> Command {
 }
 
 pub(crate) fn release(number: u32) -> Command {
-    Command::Release { lease: lease(number) }
+    Command::Release { lease: lease(number), network: None }
 }
 
 pub(crate) fn is_granted(answer: &Result<Answer, DriverError>) -> bool {
