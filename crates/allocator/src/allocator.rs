@@ -9,7 +9,7 @@ use triquest_license::{FeatureName, LicenseHash, LicenseId, VerifiedLicense, Ver
 
 use crate::{
     Actor, Charge, Command, ContentDigest, Denial, EndReason, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, Instance, LeaseId,
-    Lineage, Moment, Outcome, PoolId, PoolNumbers, RightEnd, Timestamp, VendorId,
+    Lineage, Moment, Outcome, PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
     limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, FORGET_EVERY_MS, MOVES_PER_CHECKOUT_MAX},
     lineage::Proof,
     store::{Features, Holders, LeaseTable, Rank, Slot, UNSEALED, Wheel, WishItem, Wishes},
@@ -651,11 +651,12 @@ impl Allocator {
 
     /// The driver says whether the disk has room for entries that grant (the reserve is none). While it has none, nobody is granted a seat,
     /// leaves the line or loses a claim, and no time to live is lowered.
-    pub fn set_room(&mut self, room: bool) {
-        if self.no_room && room {
+    pub fn set_room(&mut self, room: Room) {
+        let no_room = room != Room::Enough;
+        if self.no_room && !no_room {
             self.resumes_lines = self.safeguards.full_disk_stops_lines;
         }
-        self.no_room = !room;
+        self.no_room = no_room;
     }
 
     pub(crate) fn lines_stand_still(&self) -> bool {

@@ -170,7 +170,11 @@ mod tests {
     fn a_clock_that_was_set_back_stands_at_the_high_water_mark() {
         let mut clock = CivilClock::resume(100 * DAY_MS);
         assert_eq!(clock.advance(reading(0, 99 * DAY_MS, true)), (100 * DAY_MS, Some(99 * DAY_MS)), "and it is told");
-        assert_eq!(clock.advance(reading(5, 100 * DAY_MS - 1_000, true)), (100 * DAY_MS, Some(100 * DAY_MS - 1_000)), "until it has caught up");
+        assert_eq!(
+            clock.advance(reading(5, 100 * DAY_MS - 1_000, true)),
+            (100 * DAY_MS, Some(100 * DAY_MS - 1_000)),
+            "until it has caught up"
+        );
         assert_eq!(clock.advance(reading(10, 100 * DAY_MS + 5, true)), (100 * DAY_MS + 5, None));
         assert_eq!(clock.advance(reading(20, 100 * DAY_MS - 5, true)), (100 * DAY_MS + 5, None), "time services correct by as little");
     }

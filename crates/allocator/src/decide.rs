@@ -110,7 +110,8 @@ impl Allocator {
             Some(self.now.at.after_ms(length_ms))
         } else {
             let since = self.lineage_since;
-            let longer = |until: Timestamp| if self.safeguards.quarantine_from_lineage_start { until.max(since.after_ms(length_ms)) } else { until };
+            let longer =
+                |until: Timestamp| if self.safeguards.quarantine_from_lineage_start { until.max(since.after_ms(length_ms)) } else { until };
             self.quarantine_until.map(longer)
         };
         self.emit(sink, Event::Recovered { epoch, instance, lineage, quarantine_until });
@@ -723,5 +724,14 @@ pub(crate) fn well_formed(items: &[CheckoutItem], vendor_keys: &[[u8; 32]]) -> R
 
 /// A denial that no pool's numbers belong to.
 fn bare_denial(code: DenialCode) -> Denial {
-    Denial { code, feature: None, seats: 0, pool: PoolNumbers::default(), first_due_ms: None, newest_version: None, at_civil_ms: None, clock_ms: None }
+    Denial {
+        code,
+        feature: None,
+        seats: 0,
+        pool: PoolNumbers::default(),
+        first_due_ms: None,
+        newest_version: None,
+        at_civil_ms: None,
+        clock_ms: None,
+    }
 }

@@ -2,9 +2,7 @@
 
 use triquest_license::{FeatureName, LicenseHash, Version};
 
-use crate::{
-    Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, Index, Instance, LeaseId, Lineage, PoolId, Timestamp, VendorId,
-};
+use crate::{Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, Index, Instance, LeaseId, Lineage, PoolId, Timestamp, VendorId};
 
 /// Seats of one lease's part charged to one entitlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

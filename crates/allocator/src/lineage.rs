@@ -131,13 +131,7 @@ impl Allocator {
     }
 
     /// A checkout that shows a grant. `None` if it must wait until more of what is due was handled.
-    pub(crate) fn adopt(
-        &mut self,
-        asked: &Asked<'_>,
-        shown: &ShownGrant,
-        next_lineage: Lineage,
-        sink: &mut Sink<'_>,
-    ) -> Option<Outcome> {
+    pub(crate) fn adopt(&mut self, asked: &Asked<'_>, shown: &ShownGrant, next_lineage: Lineage, sink: &mut Sink<'_>) -> Option<Outcome> {
         if let Err(refusal) = well_formed(asked.items, asked.vendor_keys) {
             return Some(Outcome::Refused(refusal));
         }

@@ -204,11 +204,19 @@ impl SeatCore {
                         wait_ms,
                         seen: None,
                         shown: if show_grant { held.signed.clone() } else { None },
+                        regained: right_is_over(&held),
                     };
                     (call, self.check_out(&mut held, shared, asked, until))
                 }
                 Action::Renew { call, nonce, counter, .. } => {
-                    let request = RenewRequest { secret: held.secret, nonce: Bytes16(nonce), counter, idle_ms: self.idle_ms(), seen: None };
+                    let request = RenewRequest {
+                        secret: held.secret,
+                        nonce: Bytes16(nonce),
+                        counter,
+                        idle_ms: self.idle_ms(),
+                        seen: None,
+                        regained: right_is_over(&held),
+                    };
                     (call, self.renew(&mut held, shared, request, until))
                 }
                 Action::Release { call, .. } => (call, self.give_back(&mut held, shared, until)),
@@ -459,6 +467,11 @@ impl Held {
 }
 
 /// A panic of the application's callback must not end the renewals.
+/// The client's right has ended by its own clock: if it comes back now, an early freeing of its seats was no mistake.
+fn right_is_over(held: &Held) -> bool {
+    matches!(held.keeper.phase(), Phase::Grace | Phase::Regaining | Phase::Lost)
+}
+
 fn call<T>(callback: &Option<Callback<T>>, value: impl FnOnce() -> T) {
     if let Some(callback) = callback {
         let value = value();

@@ -520,7 +520,7 @@ impl World {
 
     fn act(&mut self, client: usize, action: Action) {
         match action {
-            Action::Checkout { call, id, attempt, wait_ms, show_grant, .. } => {
+            Action::Checkout { call, id, attempt, wait_ms, .. } => {
                 let lease = self.lease_id(client, id);
                 let items = self.clients[client].items.clone();
                 let vendor_keys = self.vendor_keys();
@@ -530,19 +530,6 @@ impl World {
                     address: Some(triquest_allocator::Claim { value: format!("10.0.0.{client}"), proved: true }),
                     ..Holder::default()
                 };
-                if show_grant && self.ledger.items(lease).is_none() {
-                    let adopt = Command::Adopt {
-                        lease,
-                        holder: holder.clone(),
-                        content,
-                        vendor_keys: vendor_keys.clone(),
-                        items: items.clone(),
-                        ttl_ms: TTL_MS,
-                        network: None,
-                    };
-                    let delay = self.latency();
-                    self.plan(delay, Step::Arrive(0, Box::new(adopt)));
-                }
                 let command =
                     Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms: Some(TTL_MS), wait_ms, network: None };
                 self.send(client, Ticket { client, life: 0, call, lease, attempt: Some(attempt), renewal: None }, command);
@@ -1087,6 +1074,7 @@ fn error_code(refusal: &Refusal) -> ErrorCode {
         Refusal::AlreadyInstalled(_)
         | Refusal::Expired(_)
         | Refusal::LicenseIdTaken { .. }
+        | Refusal::LicenseUnknown(_)
         | Refusal::LimitReached(_)
         | Refusal::Malformed(_)
         | Refusal::NothingToDo(_)

@@ -80,9 +80,13 @@ pub struct CheckoutRequest {
     /// The highest position of this server that the client has seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Position>,
-    /// After a restore: the signed grant of this lease, so that the server can adopt it.
+    /// The last signed grant of this lease, shown with every checkout inside its promise: a server that was restored or rolled back takes
+    /// the lease over. Where it cannot, the request is an ordinary checkout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<SignedGrant>,
+    /// The client's right had ended by its own clock before this request: an early freeing of its seats was right.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub regained: bool,
 }
 
 /// Answers a checkout. A denial is an outcome, not an error: status 200.
@@ -292,6 +296,9 @@ pub struct RenewRequest {
     /// The highest position of this server that the client has seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Position>,
+    /// The client's right had ended by its own clock before this request: an early freeing of its seats was right.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub regained: bool,
 }
 
 /// Answers a renewal.

@@ -243,14 +243,27 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> (&'static
         Event::PoolOpened { pool, feature, .. } => {
             ("pool_opened", json!({ "vendor": view.pool_name(*pool).map(|name| name.0), "feature": feature.as_str() }))
         }
-        Event::PresenceRegretted { lease, address } => {
-            ("presence_regretted", json!({ "lease": lease.to_string(), "address": address.as_ref().filter(|_| names) }))
+        Event::LineageBegan { lineage, quarantine_until, lease, epoch, index, .. } => (
+            "lineage_began",
+            json!({
+                "lineage": lineage.to_string(), "quarantine_until_ms": quarantine_until.0, "lease": lease.to_string(),
+                "shown_epoch": epoch.0, "shown_index": index.0,
+            }),
+        ),
+        Event::LinesResumed { claim_due } => ("lines_resumed", json!({ "claim_due_ms": claim_due.0 })),
+        Event::PresenceAllowed { address, actor } => {
+            ("presence_allowed", json!({ "address": Some(address).filter(|_| names), "actor": by(actor) }))
         }
+        Event::PresenceRegretted { lease, address, until } => (
+            "presence_regretted",
+            json!({ "lease": lease.to_string(), "address": address.as_ref().filter(|_| names), "until_ms": until.0 }),
+        ),
         Event::Queued { lease, attempt, holder, items, gives_up, .. } => (
             "queued",
             json!({ "lease": lease.to_string(), "attempt": attempt, "holder": who(holder), "items": parts(items), "gives_up_ms": gives_up.0 }),
         ),
-        Event::QuarantineEnded => ("quarantine_ended", json!({})),
+        Event::QuarantineEnded { actor } => ("quarantine_ended", json!({ "actor": by_some(actor) })),
+        Event::QuarantineLengthened { until } => ("quarantine_lengthened", json!({ "until_ms": until.0 })),
         Event::Recovered { epoch, quarantine_until, .. } => {
             ("recovered", json!({ "epoch": epoch.0, "quarantine_until_ms": quarantine_until.map(|until| until.0) }))
         }
@@ -259,10 +272,14 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> (&'static
             json!({ "lease": lease.to_string(), "cause": release(*cause), "linger_until_ms": linger_until.map(|until| until.0) }),
         ),
         Event::ReleasedUnknown { lease } => ("released_unknown", json!({ "lease": lease.to_string() })),
+        Event::TtlLowered { lease, ttl_ms, not_before } => {
+            ("ttl_lowered", json!({ "lease": lease.to_string(), "ttl_ms": ttl_ms, "not_before_ms": not_before.0 }))
+        }
         Event::VendorKeys { name, keys, .. } => {
             ("vendor_keys", json!({ "vendor": name, "keys": keys.iter().map(|key| triquest_wire::Bytes32(*key)).collect::<Vec<_>>() }))
         }
         Event::VendorsMerged { .. } => ("vendors_merged", json!({})),
+        Event::WaiterHeard { lease } => ("waiter_heard", json!({ "lease": lease.to_string() })),
     };
     let Value::Object(mut facts) = value else { return (kind, Map::new()) };
     facts.retain(|_, value| !value.is_null());
