@@ -240,7 +240,15 @@ impl Worker {
 fn renewal(held: &Held, nonce: &[u8; 32]) -> RenewRequest {
     let mut short = [0; 16];
     short.copy_from_slice(&nonce[..16]);
-    RenewRequest { secret: held.secret, nonce: Bytes16(short), counter: held.counter, idle_ms: None, seen: None, regained: false }
+    RenewRequest {
+        secret: held.secret,
+        nonce: Bytes16(short),
+        counter: held.counter,
+        idle_ms: None,
+        seen: None,
+        presence: None,
+        regained: false,
+    }
 }
 
 /// Opens so many connections, each a worker without leases.

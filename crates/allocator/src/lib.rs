@@ -26,8 +26,8 @@ mod store;
 mod views;
 mod work;
 
-pub use allocator::{Allocator, Batch, Safeguards};
-pub use batch::Room;
+pub use allocator::{Allocator, Safeguards};
+pub use batch::{Batch, Pass, PassPlan, Room, Standing, Tried};
 pub use clock::{CivilClock, ClockReading, LeaseClock, Moment};
 pub use command::{Actor, CheckoutItem, Command, InstallLicense, ShownGrant, ShownItem};
 pub use event::{Charge, DequeueReason, EndReason, Event, GrantedItem, ReleaseCause, RightEnd};

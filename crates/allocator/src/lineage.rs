@@ -112,7 +112,7 @@ impl Allocator {
 
     /// What must be said of histories before anything else is decided.
     pub(crate) fn work_lineage(&mut self, sink: &mut Sink<'_>) {
-        if !self.no_room
+        if self.has_room()
             && let Some(proof) = self.proof.take()
         {
             self.begin_lineage(proof, sink);
@@ -142,13 +142,13 @@ impl Allocator {
         let judgement = self.judge(shown);
         if judgement == Judgement::Proof && self.safeguards.rollback_is_proved {
             let proof = Proof { lease: asked.lease, shown: Box::new(shown.clone()), next_lineage };
-            if self.no_room {
+            if !self.has_room() {
                 self.proof.get_or_insert(proof);
             } else {
                 self.begin_lineage(proof, sink);
             }
         }
-        if !self.no_room && self.quarantine_until.is_some() {
+        if self.has_room() && self.quarantine_until.is_some() {
             if matches!(judgement, Judgement::Lost | Judgement::Proof | Judgement::UnknownLineage) {
                 self.lengthen_quarantine(shown.ttl_ms, sink);
             }

@@ -7,12 +7,12 @@ use crate::{
     store::{Phase, READY, Slot, bucket_of},
 };
 
-/// While lines stand still, claims whose time has come are looked at again so often.
-const STILL_LOOK_MS: u64 = 1_024;
-
 impl Allocator {
     /// Handles what is due, as much as fits.
     pub(crate) fn work(&mut self, sink: &mut Sink<'_>) {
+        if self.lines_stand() {
+            return;
+        }
         self.work_lineage(sink);
         self.resume_lines(sink);
         self.work_dates(sink);
@@ -26,14 +26,14 @@ impl Allocator {
     /// Something is to be done that no time has to pass for.
     pub(crate) fn has_backlog_now(&self) -> bool {
         let dates = !self.clock_is_ahead() && self.dates.first().is_some_and(|(due, _)| *due <= self.now.wall_ms);
-        let lines = (!self.dirty.is_empty() && !self.lines_stand_still()) || self.resumes_lines;
-        let proof = self.proof.is_some() && !self.no_room;
+        let lines = (!self.dirty.is_empty() && !self.lines_stand()) || self.resumes_lines;
+        let proof = self.proof.is_some() && self.has_room();
         dates || !self.stranded.is_empty() || lines || proof
     }
 
     /// Deadlines have come that were not handled yet.
     pub(crate) fn due_backlog(&self) -> bool {
-        let at = self.now.at;
+        let at = self.due_until;
         self.wheel.first_bucket().is_some_and(|bucket| bucket <= bucket_of(at))
             || self.wheel.first_ready().is_some_and(|(due, _)| due <= at)
     }
@@ -113,7 +113,7 @@ impl Allocator {
     }
 
     fn work_deadlines(&mut self, sink: &mut Sink<'_>) {
-        let at = self.now.at;
+        let at = self.due_until;
         for _ in 0..WHEEL_PER_BATCH_MAX {
             let Some((bucket, slot)) = self.wheel.take_come(at) else { break };
             let Some(lease) = self.leases.get(slot).filter(|lease| lease.bucket == bucket) else { continue };
@@ -143,7 +143,6 @@ impl Allocator {
         let lease = self.leases.at(slot);
         let deadline = match lease.phase {
             Phase::Lingering => lease.deadline,
-            Phase::Claimable if self.lines_stand_still() => lease.deadline.max(self.now.at.after_ms(STILL_LOOK_MS)),
             Phase::Claimable | Phase::Live => self.ends_no_earlier_than(lease.deadline),
         };
         let bucket = if bucket_of(deadline) > bucket_of(self.now.at) {
@@ -155,16 +154,15 @@ impl Allocator {
         self.leases.at_mut(slot).bucket = bucket;
     }
 
-    /// Its deadline counts now: not of a lease or claim in a quarantine, and of no claim while lines stand still.
+    /// Its deadline counts now: not that of a lease or claim in a quarantine.
     fn may_end(&self, slot: Slot) -> bool {
         let lease = self.leases.at(slot);
-        let claim_waits = lease.phase == Phase::Claimable && self.lines_stand_still();
-        lease.phase == Phase::Lingering || self.ends_no_earlier_than(lease.deadline) <= self.now.at && !claim_waits
+        lease.phase == Phase::Lingering || self.ends_no_earlier_than(lease.deadline) <= self.now.at
     }
 
     /// The disk has room again: who waits and who was granted a seat meanwhile begins anew.
     fn resume_lines(&mut self, sink: &mut Sink<'_>) {
-        if !self.resumes_lines || self.no_room {
+        if !self.resumes_lines {
             return;
         }
         self.resumes_lines = false;
@@ -197,18 +195,15 @@ impl Allocator {
     }
 
     fn work_waiters(&mut self, sink: &mut Sink<'_>) {
-        if self.lines_stand_still() {
-            return;
-        }
         while let Some((due, order)) = self.waiters_due.first().copied()
-            && due <= self.now.at
+            && due <= self.due_until
             && !sink.full()
         {
             let Some(waiter) = self.line.get_mut(&order) else {
                 self.waiters_due.pop_first();
                 continue;
             };
-            let over = waiter.gives_up <= self.now.at;
+            let over = waiter.gives_up <= self.due_until;
             if !over && !self.safeguards.silent_waiters_leave {
                 self.waiters_due.pop_first();
                 waiter.due = waiter.gives_up;
@@ -223,7 +218,7 @@ impl Allocator {
 
     /// Looks at the lines of pools where something changed: the head of all its lines is served if it can be.
     pub(crate) fn work_lines(&mut self, sink: &mut Sink<'_>) {
-        if self.lines_stand_still() {
+        if self.lines_stand() {
             return;
         }
         if self.withholds() {

@@ -186,7 +186,7 @@ impl SeatCore {
                     self.tell(&mut held, &notice);
                     continue;
                 }
-                Action::Checkout { call, id, attempt, nonce, wait_ms, show_grant } => {
+                Action::Checkout { call, id, attempt, nonce, wait_ms, show_grant, regained } => {
                     if id != held.id {
                         held.id = id;
                         held.secret = Secret(Bytes32(clock::random()));
@@ -204,18 +204,19 @@ impl SeatCore {
                         wait_ms,
                         seen: None,
                         shown: if show_grant { held.signed.clone() } else { None },
-                        regained: right_is_over(&held),
+                        regained,
                     };
                     (call, self.check_out(&mut held, shared, asked, until))
                 }
-                Action::Renew { call, nonce, counter, .. } => {
+                Action::Renew { call, nonce, counter, presence, regained, .. } => {
                     let request = RenewRequest {
                         secret: held.secret,
                         nonce: Bytes16(nonce),
                         counter,
                         idle_ms: self.idle_ms(),
+                        presence,
+                        regained,
                         seen: None,
-                        regained: right_is_over(&held),
                     };
                     (call, self.renew(&mut held, shared, request, until))
                 }
@@ -233,6 +234,14 @@ impl SeatCore {
     /// The thread was awake until now, though busy with other seats.
     pub(crate) fn was_awake(&self, now: Now) {
         lock(&self.held).keeper.was_awake(now);
+    }
+
+    /// Which presence connection stands for which leases, so that the next renewal says it.
+    pub(crate) fn stands(&self, now: Now, generation_of: impl Fn(&ServerKey, LeaseId) -> Option<u64>) {
+        let mut held = lock(&self.held);
+        let generation = held.server.and_then(|server| generation_of(&server, held.secret.lease_id()));
+        held.keeper.stands(now, generation);
+        self.show(&held);
     }
 
     /// What a caller's thread may see from now on.
@@ -467,11 +476,6 @@ impl Held {
 }
 
 /// A panic of the application's callback must not end the renewals.
-/// The client's right has ended by its own clock: if it comes back now, an early freeing of its seats was no mistake.
-fn right_is_over(held: &Held) -> bool {
-    matches!(held.keeper.phase(), Phase::Grace | Phase::Regaining | Phase::Lost)
-}
-
 fn call<T>(callback: &Option<Callback<T>>, value: impl FnOnce() -> T) {
     if let Some(callback) = callback {
         let value = value();

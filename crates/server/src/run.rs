@@ -80,6 +80,12 @@ impl Server {
         let key = Arc::new(identity::server_key(&data_dir)?);
         let certificate = Arc::new(Certificate::load(&config)?);
         let (stop, stopping) = watch::channel(false);
+        if first_start {
+            tracing::info!(
+                data = %data_dir.display(), server_key = %ServerKey::new(*key.public()),
+                "a new server was made here: licenses must name this key"
+            );
+        }
         let instance = identity::random();
         // A restored server waits as long as any license may have promised, also one that only lost history had installed.
         let folder_ttl_max_ms = licenses_folder::longest_ttl_max_ms(&config.licenses_dir()).await;

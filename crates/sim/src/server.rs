@@ -80,7 +80,6 @@ fn lease_of(command: &Command) -> Option<LeaseId> {
         | Command::AcceptClock { .. }
         | Command::AllowPresence { .. }
         | Command::EndQuarantine { .. }
-        | Command::Regained { .. }
         | Command::Install(_)
         | Command::Recover { .. }
         | Command::Remove { .. }

@@ -155,6 +155,7 @@ impl World {
                 let ttl_ms = options.get("ttl").map(|ttl| span(ttl));
                 let attempt = options.get("attempt").map_or(1, |attempt| attempt.parse().unwrap());
                 let wait_ms = options.get("wait").map(|wait| span(wait));
+                let regained = plain.any(|word| word == "regained");
                 let command = if verb == "adopt" {
                     Command::Adopt {
                         lease: lease(name),
@@ -168,6 +169,7 @@ impl World {
                         wait_ms,
                         network: network(&options),
                         next_lineage: self.server.next_lineage(),
+                        regained,
                     }
                 } else {
                     Command::Checkout {
@@ -179,6 +181,7 @@ impl World {
                         items,
                         ttl_ms,
                         wait_ms,
+                        regained,
                         network: network(&options),
                     }
                 };
@@ -216,8 +219,12 @@ impl World {
                 let lease = lease(plain.next().unwrap());
                 let open = plain.next() == Some("open");
                 let generation = plain.next().unwrap().parse().unwrap();
-                let command =
-                    if open { Command::PresenceOpened { lease, generation } } else { Command::PresenceClosed { lease, generation } };
+                let ends_agree = options.get("ends") != Some(&"differ");
+                let command = if open {
+                    Command::PresenceOpened { lease, generation, ends_agree }
+                } else {
+                    Command::PresenceClosed { lease, generation }
+                };
                 self.server.decide(self.moment(at_ms), command)?
             }
             "reclaim" => {
@@ -242,13 +249,12 @@ impl World {
                 let counter = options.get("counter").map_or(*next + 1, |counter| counter.parse().unwrap());
                 *next = counter.max(*next);
                 let nonce = lease(options.get("nonce").unwrap_or(&"nonce")).0;
-                self.server.decide(self.moment(at_ms), Command::Renew { lease: lease(name), counter, nonce, idle_ms: None })?
+                let presence = options.get("presence").map(|generation| generation.parse().unwrap());
+                let regained = plain.any(|word| word == "regained");
+                let renew = Command::Renew { lease: lease(name), counter, nonce, idle_ms: None, presence, regained };
+                self.server.decide(self.moment(at_ms), renew)?
             }
             "restart" => self.server.restart(self.moment(at_ms))?,
-            "regained" => {
-                let name = plain.next().unwrap();
-                self.server.decide(self.moment(at_ms), Command::Regained { lease: lease(name) })?
-            }
             "restore" => self.server.restore(self.backup.0, self.moment(at_ms))?,
             "rollback" => self.server.roll_back(self.backup.0, self.backup.1, self.moment(at_ms))?,
             "state" => {

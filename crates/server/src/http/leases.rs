@@ -89,18 +89,30 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
     let licenses_now = app.licenses.load(Ordering::Acquire);
 
     let network = conn.network();
-    regained(app, lease, asked.regained).await?;
-    let (attempt, ttl_ms, wait_ms) = (asked.attempt, asked.ttl_ms, asked.wait_ms);
+    let (attempt, ttl_ms, wait_ms, regained) = (asked.attempt, asked.ttl_ms, asked.wait_ms, asked.regained);
     let command = match &asked.shown {
         Some(shown) => {
             let shown = Box::new(shown_grant(app, lease, &asked.items, shown)?);
             let [next_lineage, _] = halves(crate::identity::random());
             let (next_lineage, vendor_keys) = (triquest_allocator::Lineage(next_lineage), vendor_keys.clone());
-            Command::Adopt { lease: id, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, network, shown, next_lineage }
+            Command::Adopt {
+                lease: id,
+                attempt,
+                content,
+                holder,
+                vendor_keys,
+                items,
+                ttl_ms,
+                wait_ms,
+                regained,
+                network,
+                shown,
+                next_lineage,
+            }
         }
         None => {
             let vendor_keys = vendor_keys.clone();
-            Command::Checkout { lease: id, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, network }
+            Command::Checkout { lease: id, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network }
         }
     };
     let answer = match wait_ms {
@@ -158,15 +170,6 @@ fn halves(bytes: [u8; 32]) -> [[u8; 16]; 2] {
     halves
 }
 
-/// What the client says of its own clock is decided before what it asks.
-async fn regained(app: &App, lease: LeaseId, regained: bool) -> Result<(), Problem> {
-    if regained && app.driver.view().lease_state(lease).is_none() {
-        let command = Command::Regained { lease: convert::to_core(lease) };
-        app.driver.decide(command, None).await.map_err(Refused::from)?;
-    }
-    Ok(())
-}
-
 /// Checks the signature and form of a grant that the client shows. What it says of our history is for the allocator to judge.
 fn shown_grant(app: &App, lease: LeaseId, items: &[triquest_wire::lease::Item], shown: &SignedGrant) -> Result<ShownGrant, Problem> {
     let no = |why: &str| bad(format!("shown: {why}"));
@@ -219,6 +222,8 @@ fn renewal(asked: &RenewRequest) -> Command {
         counter: asked.counter,
         nonce: asked.nonce.0,
         idle_ms: asked.idle_ms,
+        presence: asked.presence,
+        regained: asked.regained,
     }
 }
 
@@ -226,7 +231,6 @@ pub(super) async fn renew(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: 
     let asked: RenewRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
     note_seen(app, asked.seen.as_ref());
-    regained(app, lease, asked.regained).await?;
     let answer = app.driver.decide(renewal(&asked), None).await.map_err(Refused::from)?;
     json(&renewed(conn, &asked, answer)?)
 }
@@ -253,7 +257,6 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: Request<Inc
     }
     for renewal in &renewals {
         note_seen(app, renewal.seen.as_ref());
-        regained(app, renewal.secret.lease_id(), renewal.regained).await?;
     }
     let answers = app.driver.decide_many(renewals.iter().map(renewal).collect()).await.map_err(Refused::from)?;
     let answers = renewals
@@ -319,7 +322,9 @@ pub(super) async fn presence(app: &Arc<App>, conn: &Conn, request: Request<Incom
     leases.dedup();
     leases.retain(|lease| matches!(view.lease_state(*lease), Some(LeaseState::Live | LeaseState::Ending)));
     let generation = asked.generation;
-    let opened = leases.iter().map(|lease| Command::PresenceOpened { lease: convert::to_core(*lease), generation }).collect::<Vec<_>>();
+    let ends_agree = conn.ends_agree(asked.client, asked.server) && !app.vouches_for_proxies();
+    let opened = |lease: &LeaseId| Command::PresenceOpened { lease: convert::to_core(*lease), generation, ends_agree };
+    let opened = leases.iter().map(opened).collect::<Vec<_>>();
     let mut position = app.position();
     if !opened.is_empty() {
         let answers = app.driver.decide_many(opened).await.map_err(Refused::from)?;
@@ -327,7 +332,7 @@ pub(super) async fn presence(app: &Arc<App>, conn: &Conn, request: Request<Incom
     }
     let live = u32::try_from(leases.len()).unwrap_or(u32::MAX);
     conn.stand_for(leases.into_iter().map(|lease| (convert::to_core(lease), generation)).collect());
-    json(&PresenceAnswer { position, live })
+    json(&PresenceAnswer { position, live, ends_agree })
 }
 
 /// A page's size from the query: at least 1, at most the limit.
