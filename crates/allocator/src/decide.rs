@@ -3,7 +3,7 @@
 use crate::{
     Actor, Allocator, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event,
     Grant, GrantItem, GrantedItem, Holder, LeaseId, Lineage, Outcome, PoolId, PoolNumbers, Refusal, ReleaseCause, RightEnd, VendorId,
-    allocator::{Pool, Sink},
+    allocator::{Pool, Presence, Sink},
     limits::{
         CLAIM_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, PRESENCE_OFF_MAX, REMEMBERED_MAX, TTL_MAX_MS_DEFAULT,
         TTL_MS_MAX, TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS, WAITERS_MAX, WAITERS_PER_POOL_MAX,
@@ -22,6 +22,7 @@ struct Asked<'a> {
     items: &'a [CheckoutItem],
     ttl_ms: Option<u64>,
     wait_ms: Option<u64>,
+    regained: bool,
 }
 
 impl Allocator {
@@ -34,10 +35,10 @@ impl Allocator {
                 self.work_dates(sink);
                 Outcome::Done
             }
-            Command::Adopt { lease, holder, content, vendor_keys, items, ttl_ms } => {
+            Command::Adopt { lease, holder, content, vendor_keys, items, ttl_ms, network: _ } => {
                 self.adopt(*lease, holder, *content, vendor_keys, items, *ttl_ms, sink)
             }
-            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms } => {
+            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network: _ } => {
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -47,23 +48,26 @@ impl Allocator {
                     items,
                     ttl_ms: *ttl_ms,
                     wait_ms: *wait_ms,
+                    regained: *regained,
                 };
                 return self.checkout(&asked, sink);
             }
             Command::Install(install) => self.install_license(install, sink),
             Command::PresenceClosed { lease, generation } => self.presence_closed(lease, *generation, sink),
-            Command::PresenceOpened { lease, generation } => {
-                if self.leases.find(lease).is_some_and(|slot| self.leases.at(slot).phase == Phase::Live) {
-                    let newest = self.presence.entry(*lease).or_default();
-                    *newest = (*newest).max(*generation);
-                }
-                Outcome::Done
-            }
+            Command::PresenceOpened { lease, generation, ends_agree } => self.presence_opened(lease, *generation, *ends_agree),
             Command::Reclaim { lease, now, actor } => self.reclaim(lease, *now, actor, sink),
             Command::Recover { epoch, lineage } => self.decide_recover(*epoch, *lineage, sink),
-            Command::Release { lease } => self.release(*lease, sink),
+            Command::Release { lease, network: _ } => self.release(*lease, sink),
             Command::Remove { license, actor } => self.remove_license(license, actor, sink),
-            Command::Renew { lease, counter, nonce, idle_ms: _ } => self.renew(lease, *counter, nonce, sink),
+            Command::Renew { lease, counter, nonce, idle_ms: _, presence, regained } => {
+                let outcome = self.renew(lease, *counter, nonce, *regained, sink);
+                if matches!(outcome, Outcome::Renewed { .. })
+                    && let Some(newest) = self.presence.get_mut(lease)
+                {
+                    newest.confirmed = *presence == Some(newest.generation);
+                }
+                outcome
+            }
             Command::StepClock { to_ms, believed } => {
                 self.emit(sink, Event::ClockStepped { from_ms: self.now.wall_ms, to_ms: *to_ms, believed: *believed });
                 Outcome::Done
@@ -78,7 +82,7 @@ impl Allocator {
         if epoch.0 != self.epoch.0 + 1 || u32::try_from(epoch.0).is_err() {
             return Outcome::Refused(Refusal::Malformed("an epoch is one more than the last"));
         }
-        let restored = self.epoch.0 > 0 && lineage != self.lineage && self.rules.quarantine_after_restore;
+        let restored = self.epoch.0 > 0 && lineage != self.lineage && self.safeguards.quarantine_after_restore;
         let quarantine_until = if restored {
             // Lost history may have granted for as long as any license here permits.
             let rights = self.rights.iter().flatten().map(|right| right.ttl_max_ms);
@@ -166,10 +170,14 @@ impl Allocator {
         self.remembered.get(lease).and_then(|known| known.ended).or(lingering.map(|_| EndReason::Released))
     }
 
-    /// A client came back to a lease that its own presence connection had ended, with its right still running.
-    fn regret(&mut self, lease: &LeaseId, sink: &mut Sink<'_>) {
+    /// A client came back to a lease that its own presence connection had ended, with its right still running. One that had lost it by its own
+    /// clock before has nothing to regret.
+    fn regret(&mut self, lease: &LeaseId, regained: bool, sink: &mut Sink<'_>) {
+        if regained {
+            return;
+        }
         let Some(freed) = self.freed_by_presence.get(lease) else { return };
-        if self.rules.presence_regret && self.now.at < freed.right_until && self.presence_off.len() < PRESENCE_OFF_MAX {
+        if self.safeguards.presence_regret && self.now.at < freed.right_until && self.presence_off.len() < PRESENCE_OFF_MAX {
             let address = freed.address.clone();
             self.emit(sink, Event::PresenceRegretted { lease: *lease, address });
         }
@@ -188,7 +196,7 @@ impl Allocator {
             let wished = self.leases.at(slot).wish.items[item];
             let mut moves = Vec::new();
             let placed =
-                if self.rules.charges_move { self.place(wished.pool, wished.rank(), charge.seats.into(), &mut moves) } else { None };
+                if self.safeguards.charges_move { self.place(wished.pool, wished.rank(), charge.seats.into(), &mut moves) } else { None };
             let lease = self.leases.at(slot).id;
             let Some(charges) = placed else {
                 self.undo(moves);
@@ -223,7 +231,7 @@ impl Allocator {
     fn begin_ending(&mut self, slot: Slot, reason: EndReason, actor: Option<Actor>, sink: &mut Sink<'_>) {
         let lease = self.leases.at(slot);
         let (lease, due) = (lease.id, lease.deadline.max(self.now.at));
-        let event = if self.rules.ending_keeps_deadline {
+        let event = if self.safeguards.ending_keeps_deadline {
             Event::Ending { lease, due, reason, actor }
         } else {
             Event::Ended { lease, due, reason, linger_until: None, actor }
@@ -237,7 +245,7 @@ impl Allocator {
         let lease = self.leases.at(slot);
         if lease.heard != epoch || lease.phase == Phase::Claimable {
             let event = Event::Heard { lease: lease.id };
-            if self.rules.heard_is_durable {
+            if self.safeguards.heard_is_durable {
                 self.emit(sink, event);
             } else {
                 self.fold(&event).expect("a live lease can be heard");
@@ -263,7 +271,7 @@ impl Allocator {
     /// Settles a stranded lease first; the answer if it is ending.
     fn still_running(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Option<Outcome> {
         let id = self.leases.at(slot).id;
-        if self.rules.stranded_checked_at_renewal && !self.stranded.is_empty() && self.leases.at(slot).ending.is_none() {
+        if self.safeguards.stranded_checked_at_renewal && !self.stranded.is_empty() && self.leases.at(slot).ending.is_none() {
             self.settle(slot, sink);
         }
         let Some(lease) = self.leases.get(slot).filter(|lease| lease.id == id) else {
@@ -311,11 +319,11 @@ impl Allocator {
         }
     }
 
-    fn renew(&mut self, lease: &LeaseId, counter: u64, nonce: &[u8; 16], sink: &mut Sink<'_>) -> Outcome {
+    fn renew(&mut self, lease: &LeaseId, counter: u64, nonce: &[u8; 16], regained: bool, sink: &mut Sink<'_>) -> Outcome {
         let slot = match self.leases.find(lease) {
             Some(slot) if self.leases.at(slot).phase != Phase::Lingering => slot,
             _ => {
-                self.regret(lease, sink);
+                self.regret(lease, regained, sink);
                 return match self.ended(lease) {
                     Some(reason) => Outcome::Ended { reason, remaining_ms: 0 },
                     None => Outcome::Refused(Refusal::UnknownLease),
@@ -325,7 +333,7 @@ impl Allocator {
         // Four bytes of the nonce tell clones apart but for one renewal in four thousand million; the next renewal shows them.
         let nonce = u32::from_le_bytes([nonce[0], nonce[1], nonce[2], nonce[3]]);
         let last = self.leases.at(slot);
-        if self.rules.counters_detect_clones {
+        if self.safeguards.counters_detect_clones {
             if counter < last.counter {
                 return Outcome::Refused(Refusal::StaleCounter);
             }
@@ -370,7 +378,7 @@ impl Allocator {
         if self.ended(&lease).is_some() {
             return Outcome::Released { linger_ms: 0 };
         }
-        if self.rules.release_before_known {
+        if self.safeguards.release_before_known {
             if self.remembered.len() >= REMEMBERED_MAX && !self.remembered.contains_key(&lease) {
                 return Outcome::Refused(Refusal::LimitReached("remembered ids"));
             }
@@ -379,9 +387,36 @@ impl Allocator {
         Outcome::Released { linger_ms: 0 }
     }
 
+    fn presence_opened(&mut self, lease: &LeaseId, generation: u64, ends_agree: bool) -> Outcome {
+        if self.leases.find(lease).is_none_or(|slot| self.leases.at(slot).phase != Phase::Live) {
+            return Outcome::Done;
+        }
+        let opened = Presence { generation, ends_agree, confirmed: false };
+        let Some(newest) = self.presence.get_mut(lease) else {
+            self.presence.insert(*lease, opened);
+            return Outcome::Done;
+        };
+        match generation.cmp(&newest.generation) {
+            std::cmp::Ordering::Less => {}
+            // Two connections of one generation cannot be told apart, so the end of neither counts.
+            std::cmp::Ordering::Equal => newest.ends_agree = false,
+            std::cmp::Ordering::Greater => *newest = opened,
+        }
+        Outcome::Done
+    }
+
+    /// Whether the end of this connection is the end of the lease's client: the newest, confirmed by its client, with nothing between.
+    fn presence_counts(&self, lease: &LeaseId, generation: u64) -> bool {
+        let rules = &self.safeguards;
+        self.presence.get(lease).is_some_and(|newest| {
+            (newest.generation == generation || !rules.presence_generation)
+                && (newest.confirmed || !rules.presence_confirmed)
+                && (newest.ends_agree || !rules.presence_ends_agree)
+        })
+    }
+
     fn presence_closed(&mut self, lease: &LeaseId, generation: u64, sink: &mut Sink<'_>) -> Outcome {
-        let newest = self.presence.get(lease).copied();
-        if newest != Some(generation) && self.rules.presence_generation {
+        if !self.presence_counts(lease, generation) {
             return Outcome::Done;
         }
         let Some(slot) = self.leases.find(lease).filter(|slot| self.leases.at(*slot).phase == Phase::Live) else {
@@ -462,7 +497,7 @@ impl Allocator {
                     continue;
                 }
             };
-            if self.rules.due_before_decide && wished.iter().any(|item| self.unsettled(item.pool)) {
+            if self.safeguards.due_before_decide && wished.iter().any(|item| self.unsettled(item.pool)) {
                 return None;
             }
             if let Some(item) = wished.iter().find(|item| self.pool_is_full_of_leases(item.pool)) {
@@ -470,7 +505,7 @@ impl Allocator {
                 continue;
             }
             let behind =
-                self.rules.queue_strict && wished.iter().any(|item| self.pool(item.pool).is_some_and(|pool| !pool.line.is_empty()));
+                self.safeguards.queue_strict && wished.iter().any(|item| self.pool(item.pool).is_some_and(|pool| !pool.line.is_empty()));
             let placed = match wished.iter().find_map(|item| self.hopeless(item)) {
                 Some(denial) => Placed::Hopeless(denial),
                 None if behind => {
@@ -511,7 +546,7 @@ impl Allocator {
         }
         if let Some((vendor, wished, denial)) = no_seat {
             // Nobody is turned away over a seat whose time is up but not handled yet.
-            if self.rules.due_before_decide && self.due_backlog() {
+            if self.safeguards.due_before_decide && self.due_backlog() {
                 return None;
             }
             return Some(match asked.wait_ms {
@@ -527,8 +562,9 @@ impl Allocator {
 
     /// The answer for an id that was seen before; `None` if it is to be decided (anew).
     fn known(&mut self, asked: &Asked<'_>, sink: &mut Sink<'_>) -> Option<Outcome> {
-        let stale =
-            |last: u32| (asked.attempt < last && self.rules.attempts_ordered).then_some(Outcome::Refused(Refusal::StaleAttempt { last }));
+        let stale = |last: u32| {
+            (asked.attempt < last && self.safeguards.attempts_ordered).then_some(Outcome::Refused(Refusal::StaleAttempt { last }))
+        };
         if let Some(slot) = self.leases.find(&asked.lease)
             && self.leases.at(slot).phase != Phase::Lingering
         {
@@ -559,12 +595,12 @@ impl Allocator {
                 return Some(Outcome::Refused(Refusal::IdTaken));
             }
             if known.ended.is_none() {
-                let same = known.denial.as_ref().filter(|_| known.attempt == asked.attempt && self.rules.attempts_ordered);
+                let same = known.denial.as_ref().filter(|_| known.attempt == asked.attempt && self.safeguards.attempts_ordered);
                 return stale(known.attempt).or_else(|| same.map(|denial| Outcome::Denied((**denial).clone())));
             }
         }
         if self.ended(&asked.lease).is_some() {
-            self.regret(&asked.lease, sink);
+            self.regret(&asked.lease, asked.regained, sink);
             return Some(Outcome::Denied(bare_denial(DenialCode::LeaseEnded)));
         }
         None

@@ -4,7 +4,7 @@
 mod support;
 
 use support::{Right, Server, actor, content, holder, install, item, key, lease, license, moment};
-use triquest_allocator::{Command, DenialCode, Event, Outcome, Rules, limits};
+use triquest_allocator::{Command, DenialCode, Event, Outcome, Safeguards, limits};
 
 type Journal = Vec<(triquest_allocator::Moment, Vec<Event>)>;
 
@@ -18,11 +18,13 @@ fn checkout(name: &str) -> Command {
         items: vec![item("cad", 1, None)],
         ttl_ms: None,
         wait_ms: None,
+        regained: false,
+        network: None,
     }
 }
 
 fn server_with(leases: usize, licenses: &[(&str, u32)]) -> Server {
-    let mut server = Server::new(Rules::default());
+    let mut server = Server::new(Safeguards::default());
     server.checked = false;
     server.restart(moment(0)).unwrap();
     for (id, seats) in licenses {
@@ -54,7 +56,14 @@ fn a_license_with_thousands_of_leases_is_removed_in_portions_and_renewals_in_bet
 
     // A renewal before its turn: moved or ended, not renewed on a license that is gone.
     for number in [4_999, 2_500, 10] {
-        let renew = Command::Renew { lease: lease(&number.to_string()), counter: 1, nonce: [0; 16], idle_ms: None };
+        let renew = Command::Renew {
+            lease: lease(&number.to_string()),
+            counter: 1,
+            nonce: [0; 16],
+            idle_ms: None,
+            presence: None,
+            regained: false,
+        };
         let mut batch = server.live.decide_batch(moment(3), vec![((), renew)]);
         count(&batch.events);
         let view = server.live.lease_view(&lease(&number.to_string())).unwrap();
@@ -133,7 +142,7 @@ fn an_entry_never_outgrows_what_a_journal_takes() {
 #[test]
 fn in_a_batch_renewals_come_before_what_is_due_and_that_before_the_rest() {
     let mut server = server_with(2, &[("A", 2)]);
-    let renew = Command::Renew { lease: lease("0"), counter: 1, nonce: [0; 16], idle_ms: None };
+    let renew = Command::Renew { lease: lease("0"), counter: 1, nonce: [0; 16], idle_ms: None, presence: None, regained: false };
     let batch = server.live.decide_batch(moment(300_000), vec![("new", checkout("new")), ("late", checkout("late")), ("renew", renew)]);
     let of = |tag: &str| batch.outcomes.iter().find(|(found, _)| *found == tag).map(|(_, outcome)| outcome).unwrap();
     assert!(matches!(of("renew"), Outcome::Renewed { .. }));
@@ -169,7 +178,7 @@ fn a_journal_that_does_not_fit_is_refused_and_not_guessed_at() {
     let replay = |change: &dyn Fn(&mut Journal)| {
         let mut journal = server.journal.clone();
         change(&mut journal);
-        let mut state = triquest_allocator::Allocator::new(Rules::default());
+        let mut state = triquest_allocator::Allocator::new(Safeguards::default());
         let mut entries = journal.iter().zip(1..);
         entries.try_for_each(|((moment, events), index)| state.apply_entry(triquest_allocator::Index(index), *moment, events))
     };
@@ -196,15 +205,22 @@ fn a_journal_that_does_not_fit_is_refused_and_not_guessed_at() {
 }
 
 /// Whether a renewal between a license's removal and the lease's turn is told the truth.
-fn renewed_on_a_license_that_is_gone(rules: Rules) -> bool {
+fn renewed_on_a_license_that_is_gone(safeguards: Safeguards) -> bool {
     let mut server = server_with(2_000, &[("A", 2_000)]);
     let records: Vec<_> = server.live.snapshot().collect();
-    server.live = triquest_allocator::Allocator::load(rules, records).unwrap();
+    server.live = triquest_allocator::Allocator::load(safeguards, records).unwrap();
     let license = server.live.licenses().next().unwrap().license;
     server.live.decide_batch(moment(2), vec![((), Command::Remove { license, actor: actor() })]);
     // The last first: the first few hundred were marked in the entry that removed the license.
     (0..2_000).rev().any(|number| {
-        let renew = Command::Renew { lease: lease(&number.to_string()), counter: 1, nonce: [0; 16], idle_ms: None };
+        let renew = Command::Renew {
+            lease: lease(&number.to_string()),
+            counter: 1,
+            nonce: [0; 16],
+            idle_ms: None,
+            presence: None,
+            regained: false,
+        };
         let batch = server.live.decide_batch(moment(3), vec![((), renew)]);
         matches!(batch.outcomes[0].1, Outcome::Renewed { .. })
     })
@@ -212,6 +228,6 @@ fn renewed_on_a_license_that_is_gone(rules: Rules) -> bool {
 
 #[test]
 fn a_renewal_before_its_turn_knows_that_the_license_is_gone() {
-    assert!(!renewed_on_a_license_that_is_gone(Rules::default()));
-    assert!(renewed_on_a_license_that_is_gone(Rules { stranded_checked_at_renewal: false, ..Rules::default() }));
+    assert!(!renewed_on_a_license_that_is_gone(Safeguards::default()));
+    assert!(renewed_on_a_license_that_is_gone(Safeguards { stranded_checked_at_renewal: false, ..Safeguards::default() }));
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use triquest_allocator::{
-    Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Rules,
+    Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Safeguards,
 };
 use triquest_journal::{Appended, Head, Journal, JournalError};
 use triquest_license::{Note, ServerKey, Signer, SigningKey, VerifiedLicense};
@@ -111,6 +111,8 @@ fn checkout(number: u32, vendor: [u8; 32]) -> anyhow::Result<Command> {
         items: vec![CheckoutItem { feature: format!("feature-{}", number % FEATURES).parse()?, version: Some("12.4".parse()?), seats: 1 }],
         ttl_ms: Some(3_600_000),
         wait_ms: None,
+        regained: false,
+        network: None,
     })
 }
 
@@ -148,7 +150,7 @@ async fn main() -> anyhow::Result<()> {
         signing_key: key,
         server_key,
         clock: Arc::new(MachineClock::default()),
-        rules: Rules::default(),
+        safeguards: Safeguards::default(),
         instance: [0; 32],
     })?;
     let license = license(leases)?;
@@ -178,7 +180,19 @@ async fn main() -> anyhow::Result<()> {
                 let began = Instant::now();
                 let number = (count * 7_919) as u32 % leases;
                 count += 1;
-                driver.decide(Command::Renew { lease: lease(number), counter: count, nonce: [1; 16], idle_ms: None }, None).await?;
+                driver
+                    .decide(
+                        Command::Renew {
+                            lease: lease(number),
+                            counter: count,
+                            nonce: [1; 16],
+                            idle_ms: None,
+                            presence: None,
+                            regained: false,
+                        },
+                        None,
+                    )
+                    .await?;
                 slowest = slowest.max(began.elapsed());
             }
             anyhow::Ok((slowest, count))

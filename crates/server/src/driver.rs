@@ -27,7 +27,7 @@ use tokio::{
     time::Instant,
 };
 use triquest_allocator::{
-    Allocator, CivilClock, Command, Event, Index, LeaseClock, LeaseId, Lineage, Moment, Outcome, Rules, limits::BATCH_MAX,
+    Allocator, CivilClock, Command, Event, Index, LeaseClock, LeaseId, Lineage, Moment, Outcome, Safeguards, limits::BATCH_MAX,
 };
 use triquest_journal::{
     Journal, JournalError, JournalErrorKind,
@@ -116,7 +116,7 @@ pub struct Parts {
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// All on, in a server.
-    pub rules: Rules,
+    pub safeguards: Safeguards,
     /// Random for each start.
     pub instance: [u8; 32],
 }
@@ -169,12 +169,14 @@ struct Renewal {
     counter: u64,
     nonce: [u8; 16],
     idle_ms: Option<u64>,
+    presence: Option<u64>,
+    regained: bool,
 }
 
 impl From<Renewal> for Command {
     fn from(renewal: Renewal) -> Self {
-        let Renewal { lease, counter, nonce, idle_ms } = renewal;
-        Self::Renew { lease, counter, nonce, idle_ms }
+        let Renewal { lease, counter, nonce, idle_ms, presence, regained } = renewal;
+        Self::Renew { lease, counter, nonce, idle_ms, presence, regained }
     }
 }
 
@@ -183,8 +185,8 @@ impl From<Renewal> for Command {
 /// # Errors
 /// A [`JournalError`]: what is wrong with the journal, with a next step.
 pub fn start(parts: Parts) -> anyhow::Result<Driver> {
-    let Parts { data_dir, mut journal, signing_key, server_key, clock, rules, instance: _ } = parts;
-    let recovered = recovery::recover(&mut *journal, rules.clone(), &clock)?;
+    let Parts { data_dir, mut journal, signing_key, server_key, clock, safeguards, instance: _ } = parts;
+    let recovered = recovery::recover(&mut *journal, safeguards.clone(), &clock)?;
     let Recovered { allocator, lease_clock, civil_clock, clock_held, view, counts, entry } = recovered;
     let lineage = entry.lineage;
 
@@ -225,7 +227,7 @@ pub fn start(parts: Parts) -> anyhow::Result<Driver> {
         fault,
         state: Arc::clone(&state),
         view: Arc::clone(&view),
-        snapshots: Snapshots::new(rules, counts),
+        snapshots: Snapshots::new(safeguards, counts),
         lineage,
         committed: entry.index,
         waiting: VecDeque::new(),
@@ -251,7 +253,9 @@ impl Driver {
     pub async fn decide(&self, command: Command, nonce: Option<[u8; 32]>) -> Result<Answer, DriverError> {
         let (reply, answer) = oneshot::channel();
         self.send(match command {
-            Command::Renew { lease, counter, nonce, idle_ms } => Ask::Renew { renewal: Renewal { lease, counter, nonce, idle_ms }, reply },
+            Command::Renew { lease, counter, nonce, idle_ms, presence, regained } => {
+                Ask::Renew { renewal: Renewal { lease, counter, nonce, idle_ms, presence, regained }, reply }
+            }
             command => Ask::One { command: Box::new(command), nonce, waits: false, reply },
         })?;
         self.answer(answer).await
@@ -753,8 +757,8 @@ impl Task {
                     for (number, command) in commands.into_iter().enumerate() {
                         let reply = To::Part { group: Arc::clone(&group), number };
                         match command {
-                            Command::Renew { lease, counter, nonce, idle_ms } => {
-                                let renewal = Renewal { lease, counter, nonce, idle_ms };
+                            Command::Renew { lease, counter, nonce, idle_ms, presence, regained } => {
+                                let renewal = Renewal { lease, counter, nonce, idle_ms, presence, regained };
                                 renewals.push((Asker::renews(reply, &renewal), renewal));
                             }
                             command => {

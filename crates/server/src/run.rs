@@ -16,7 +16,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 use tokio_rustls::TlsAcceptor;
-use triquest_allocator::{Actor, Command, Outcome, Refusal, Rules};
+use triquest_allocator::{Actor, Command, Outcome, Refusal, Safeguards};
 use triquest_journal::{Journal, JournalError, OpenMode, SqliteJournal};
 use triquest_license::{ServerKey, SigningKey};
 use triquest_wire::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_MS_MAX};
@@ -80,6 +80,12 @@ impl Server {
         let key = Arc::new(identity::server_key(&data_dir)?);
         let certificate = Arc::new(Certificate::load(&config)?);
         let (stop, stopping) = watch::channel(false);
+        if first_start {
+            tracing::info!(
+                data = %data_dir.display(), server_key = %ServerKey::new(*key.public()),
+                "a new server was made here: licenses must name this key"
+            );
+        }
         let driver = start_driver(&data_dir, first_start, Arc::clone(&key), Arc::clone(&clock), journal).await?;
         let parts = AppParts {
             driver,
@@ -155,7 +161,7 @@ async fn start_driver(
             signing_key: key,
             server_key,
             clock,
-            rules: Rules::default(),
+            safeguards: Safeguards::default(),
             instance: identity::random(),
         };
         driver::start(parts).map_err(|cause| match cause.downcast::<JournalError>() {

@@ -7,7 +7,7 @@ use std::{
 
 use triquest_allocator::{
     Actor, CheckoutItem, ClockReading, Command, ContentDigest, EndReason, Event, Holder, InstallLicense, LeaseId, Lineage, Outcome, PoolId,
-    Refusal, Rules,
+    Refusal, Safeguards,
 };
 use triquest_client::keeper::{Action, Answer as Told, Fresh, Keeper, Notice, Now, Terms};
 use triquest_journal::{
@@ -326,25 +326,25 @@ impl World {
         }
     }
 
-    fn rules(&self) -> Rules {
-        let mut rules = Rules::default();
+    fn safeguards(&self) -> Safeguards {
+        let mut safeguards = Safeguards::default();
         match self.scenario.mutation {
-            Some(Mutation::AttemptsUnordered) => rules.attempts_ordered = false,
-            Some(Mutation::ChargesStay) => rules.charges_move = false,
-            Some(Mutation::ClockUnmarked) => rules.clock_is_marked = false,
-            Some(Mutation::NoExtensionAtRecovery) => rules.extend_on_recovery = false,
-            Some(Mutation::GrantPastTotal) => rules.grant_within_total = false,
-            Some(Mutation::HeardIsSoft) => rules.heard_is_durable = false,
-            Some(Mutation::EndingFreesAtOnce) => rules.ending_keeps_deadline = false,
-            Some(Mutation::NoQuarantine) => rules.quarantine_after_restore = false,
-            Some(Mutation::QueuePassed) => rules.queue_strict = false,
-            Some(Mutation::LateCheckoutGrants) => rules.release_before_known = false,
-            Some(Mutation::EndedIdGrants) => rules.remember_ended = false,
-            Some(Mutation::OldPresenceCounts) => rules.presence_generation = false,
+            Some(Mutation::AttemptsUnordered) => safeguards.attempts_ordered = false,
+            Some(Mutation::ChargesStay) => safeguards.charges_move = false,
+            Some(Mutation::ClockUnmarked) => safeguards.clock_is_marked = false,
+            Some(Mutation::NoExtensionAtRecovery) => safeguards.extend_on_recovery = false,
+            Some(Mutation::GrantPastTotal) => safeguards.grant_within_total = false,
+            Some(Mutation::HeardIsSoft) => safeguards.heard_is_durable = false,
+            Some(Mutation::EndingFreesAtOnce) => safeguards.ending_keeps_deadline = false,
+            Some(Mutation::NoQuarantine) => safeguards.quarantine_after_restore = false,
+            Some(Mutation::QueuePassed) => safeguards.queue_strict = false,
+            Some(Mutation::LateCheckoutGrants) => safeguards.release_before_known = false,
+            Some(Mutation::EndedIdGrants) => safeguards.remember_ended = false,
+            Some(Mutation::OldPresenceCounts) => safeguards.presence_generation = false,
             Some(Mutation::AnswerBeforeDurable | Mutation::NoDriftAllowance | Mutation::RightFromAnswer | Mutation::StallCounts) | None => {
             }
         }
-        rules
+        safeguards
     }
 
     fn mutated(&self, mutation: Mutation) -> bool {
@@ -495,12 +495,10 @@ impl World {
         let now = self.now(client);
         let fresh = Fresh { nonce: self.random.bytes(), jitter: u16::from_le_bytes(self.random.bytes()) };
         let Some(keeper) = &mut self.clients[client].keeper else { return };
-        let actions = act(keeper, now, fresh);
-        let wake = keeper.next_wake();
-        for action in actions {
+        for action in act(keeper, now, fresh) {
             self.act(client, action);
         }
-        if let Some(wake) = wake {
+        if let Some(wake) = self.clients[client].keeper.as_ref().and_then(Keeper::next_wake) {
             let boot = self.clients[client].clock.boot_ms(self.real_ms);
             // A look may be a little late, as threads are.
             let late = if self.random.chance(100) { self.random.between(1, 3_000) } else { 1 };
@@ -520,7 +518,7 @@ impl World {
 
     fn act(&mut self, client: usize, action: Action) {
         match action {
-            Action::Checkout { call, id, attempt, wait_ms, show_grant, .. } => {
+            Action::Checkout { call, id, attempt, wait_ms, show_grant, regained, .. } => {
                 let lease = self.lease_id(client, id);
                 let items = self.clients[client].items.clone();
                 let vendor_keys = self.vendor_keys();
@@ -538,21 +536,37 @@ impl World {
                         vendor_keys: vendor_keys.clone(),
                         items: items.clone(),
                         ttl_ms: TTL_MS,
+                        network: None,
                     };
                     let delay = self.latency();
                     self.plan(delay, Step::Arrive(0, Box::new(adopt)));
                 }
-                let command = Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms: Some(TTL_MS), wait_ms };
+                let command = Command::Checkout {
+                    lease,
+                    attempt,
+                    content,
+                    holder,
+                    vendor_keys,
+                    items,
+                    ttl_ms: Some(TTL_MS),
+                    wait_ms,
+                    regained,
+                    network: None,
+                };
                 self.send(client, Ticket { client, life: 0, call, lease, attempt: Some(attempt), renewal: None }, command);
             }
             Action::Release { call, id } => {
                 let lease = self.lease_id(client, id);
-                self.send(client, Ticket { client, life: 0, call, lease, attempt: None, renewal: None }, Command::Release { lease });
+                self.send(
+                    client,
+                    Ticket { client, life: 0, call, lease, attempt: None, renewal: None },
+                    Command::Release { lease, network: None },
+                );
             }
-            Action::Renew { call, id, counter, nonce } => {
+            Action::Renew { call, id, counter, nonce, presence, regained } => {
                 let lease = self.lease_id(client, id);
                 let ticket = Ticket { client, life: 0, call, lease, attempt: None, renewal: Some((counter, nonce)) };
-                self.send(client, ticket, Command::Renew { lease, counter, nonce, idle_ms: None });
+                self.send(client, ticket, Command::Renew { lease, counter, nonce, idle_ms: None, presence, regained });
             }
             Action::Tell(Notice::Granted | Notice::Regained { .. }) if self.clients[client].presence => {
                 let this = &mut self.clients[client];
@@ -560,12 +574,17 @@ impl World {
                 let (generation, leases) = (this.generation, this.ids.values().copied().collect::<Vec<_>>());
                 for lease in leases {
                     let delay = self.latency();
-                    self.plan(delay, Step::Arrive(0, Box::new(Command::PresenceOpened { lease, generation })));
+                    self.plan(delay, Step::Arrive(0, Box::new(Command::PresenceOpened { lease, generation, ends_agree: true })));
                     // A connection that was replaced ends after the new one stands; or its end comes late.
                     if generation > 1 {
                         let later = self.random.between(1, 20_000);
                         self.plan(delay + later, Step::Arrive(0, Box::new(Command::PresenceClosed { lease, generation: generation - 1 })));
                     }
+                }
+                let now = self.now(client);
+                // Its next renewal says that the connection stands.
+                if let Some(keeper) = &mut self.clients[client].keeper {
+                    keeper.stands(now, Some(generation));
                 }
             }
             Action::Tell(notice) => self.trace(format!("client {client} hears {notice:?}")),
@@ -658,7 +677,7 @@ impl World {
         if std::mem::take(&mut self.restoring) {
             self.restored = self.ledger.live().collect();
         }
-        let process = Process::start(self.rules(), &mut journal, self.lineage).map_err(|error| broken("apply_total", error))?;
+        let process = Process::start(self.safeguards(), &mut journal, self.lineage).map_err(|error| broken("apply_total", error))?;
         if self.installed == 0 {
             self.installed = 1;
         }
@@ -951,7 +970,7 @@ impl World {
             return Ok(());
         }
         server.allocator().check_invariants().map_err(|error| broken("seats_conserved", error))?;
-        let replayed = Process::start(Rules::default(), journal, self.lineage).map_err(|error| broken("apply_total", error))?;
+        let replayed = Process::start(Safeguards::default(), journal, self.lineage).map_err(|error| broken("apply_total", error))?;
         let live: Vec<_> = encode_snapshot(server.allocator().snapshot()).collect();
         let replay: Vec<_> = encode_snapshot(replayed.allocator().snapshot()).collect();
         if live != replay {
