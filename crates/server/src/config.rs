@@ -266,6 +266,8 @@ pub struct Settings {
     pub accept_borrow_loss: bool,
     /// What anonymous clients can take, before the configuration's own values; for tests and programs that embed the server.
     pub limits: crate::limits::Limits,
+    /// `--end-quarantine`: grant again now after a restore or rollback.
+    pub end_quarantine: bool,
 }
 
 impl Settings {

@@ -7,7 +7,7 @@ use std::{
 
 use http::Request;
 use hyper::body::Incoming;
-use triquest_allocator::{Command, Outcome};
+use triquest_allocator::{Command, Outcome, ShownGrant, ShownItem};
 use triquest_license::{LicenseHash, PublicKey, merkle, statement};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Position, Problem, Secret,
@@ -18,7 +18,7 @@ use triquest_wire::{
     limits::{
         ANSWER_MS_MAX, BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, LIST_ROWS_MAX, PRESENCE_LEASES_MAX, RENEWALS_PER_REQUEST_MAX, WAIT_HELD_MS_MAX,
     },
-    status::{LeaseList, LeaseState, Status},
+    status::{LeaseList, LeaseState, PresenceOff, Status},
     trust::{GrantPayload, GrantsStatement, SignedGrant},
 };
 
@@ -31,6 +31,9 @@ use crate::{
     seldom::Kind,
     view::{LeaseFilter, WaiterPlace},
 };
+
+/// Most addresses that a status names as without presence.
+const PRESENCE_OFF_SHOWN_MAX: usize = 100;
 
 /// The lease that the path names.
 pub(super) fn id_of(found: &Found) -> Result<LeaseId, Problem> {
@@ -93,12 +96,8 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     if asked.shown.is_some() {
         app.gate.charge(Rated::ShownGrants, network, 1)?;
     }
-    let adopted = match asked.shown {
-        Some(shown) => lost_grant(app, lease, &asked.items, &shown)?,
-        None => None,
-    };
     // Whoever holds, waits or comes back with a grant is not denied here, and whoever asks once more what was denied adds nothing.
-    let mut denial = if is_known || adopted.is_some() || app.gate.was_denied(lease.0, asked.attempt) {
+    let mut denial = if is_known || asked.shown.is_some() || app.gate.was_denied(lease.0, asked.attempt) {
         Some(Denial::default())
     } else {
         let view = app.driver.view();
@@ -106,43 +105,51 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
         let free = view.free_seats(&vendor_keys, &items);
         Some(app.gate.may_be_denied(network, first, &free, || view.numbers(&vendor_keys, first))?)
     };
-    let answer = if let Some(ttl_ms) = adopted {
-        let command = Command::Adopt { lease: id, holder, content, vendor_keys: vendor_keys.clone(), items, ttl_ms, network };
-        app.driver.decide(command, Some(nonce)).await
-    } else {
-        let (ttl_ms, wait_ms) = (asked.ttl_ms, asked.wait_ms);
-        let command = Command::Checkout {
-            lease: id,
-            attempt: asked.attempt,
-            content,
-            holder,
-            vendor_keys: vendor_keys.clone(),
-            items,
-            ttl_ms,
-            wait_ms,
-            regained: asked.regained,
-            network,
-        };
-        match wait_ms {
-            Some(1..) if !at_once => {
-                let mut stopping = app.stopping.clone();
-                let mut held = std::pin::pin!(app.driver.decide_waiting(command, nonce, held_ms(ttl_ms)));
-                loop {
-                    tokio::select! {
-                        answer = &mut held => break answer,
-                        // Whoever waits keeps the place and asks again.
-                        _ = stopping.wait_for(|stopping| *stopping) => break Err(driver::DriverError::Stopping),
-                        () = tokio::time::sleep(Duration::from_millis(HELD_LOOK_MS)), if denial.is_some() => {
-                            // It stands in line, so it was not denied: what was charged for that is given back while it waits.
-                            if app.driver.view().lease_state(lease) == Some(LeaseState::Waiting) {
-                                denial = None;
-                            }
+    let (attempt, ttl_ms, wait_ms, regained) = (asked.attempt, asked.ttl_ms, asked.wait_ms, asked.regained);
+    let command = match &asked.shown {
+        Some(shown) => {
+            let shown = Box::new(shown_grant(app, lease, &asked.items, shown)?);
+            let [next_lineage, _] = halves(crate::identity::random());
+            let (next_lineage, vendor_keys) = (triquest_allocator::Lineage(next_lineage), vendor_keys.clone());
+            Command::Adopt {
+                lease: id,
+                attempt,
+                content,
+                holder,
+                vendor_keys,
+                items,
+                ttl_ms,
+                wait_ms,
+                regained,
+                network,
+                shown,
+                next_lineage,
+            }
+        }
+        None => {
+            let vendor_keys = vendor_keys.clone();
+            Command::Checkout { lease: id, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network }
+        }
+    };
+    let answer = match wait_ms {
+        Some(1..) if !at_once => {
+            let mut stopping = app.stopping.clone();
+            let mut held = std::pin::pin!(app.driver.decide_waiting(command, nonce, held_ms(ttl_ms)));
+            loop {
+                tokio::select! {
+                    answer = &mut held => break answer,
+                    // Whoever waits keeps the place and asks again.
+                    _ = stopping.wait_for(|stopping| *stopping) => break Err(driver::DriverError::Stopping),
+                    () = tokio::time::sleep(Duration::from_millis(HELD_LOOK_MS)), if denial.is_some() => {
+                        // It stands in line, so it was not denied: what was charged for that is given back while it waits.
+                        if app.driver.view().lease_state(lease) == Some(LeaseState::Waiting) {
+                            denial = None;
                         }
                     }
                 }
             }
-            _ => app.driver.decide(command, Some(nonce)).await,
         }
+        _ => app.driver.decide(command, Some(nonce)).await,
     };
     let driver::Answer { outcome, position, signed } = answer.map_err(Refused::from)?;
     match &outcome {
@@ -154,6 +161,9 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
         }
         Outcome::Granted(_) | Outcome::Waiting { .. } => conn.serves_lease(),
         _ => {}
+    }
+    if let Outcome::Refused(triquest_allocator::Refusal::LicenseUnknown(license)) = &outcome {
+        app.shown.misses(*license);
     }
     let licenses = match &outcome {
         // A repeat may be charged elsewhere than when it was granted; a connection that has seen the present texts needs none.
@@ -200,9 +210,16 @@ fn texts(app: &App, grant: &triquest_allocator::Grant) -> Vec<String> {
     hashes.into_iter().filter_map(|hash| app.driver.view().license_file(hash)).collect()
 }
 
-/// Checks a grant that the client shows. If it is ours and of history that is lost, its time to live: then the lease may be adopted. `None` if
-/// it is of history that we still have.
-fn lost_grant(app: &App, lease: LeaseId, items: &[triquest_wire::lease::Item], shown: &SignedGrant) -> Result<Option<u64>, Problem> {
+/// Two halves of what is random.
+fn halves(bytes: [u8; 32]) -> [[u8; 16]; 2] {
+    let mut halves = [[0; 16]; 2];
+    halves[0].copy_from_slice(&bytes[..16]);
+    halves[1].copy_from_slice(&bytes[16..]);
+    halves
+}
+
+/// Checks the signature and form of a grant that the client shows. What it says of our history is for the allocator to judge.
+fn shown_grant(app: &App, lease: LeaseId, items: &[triquest_wire::lease::Item], shown: &SignedGrant) -> Result<ShownGrant, Problem> {
     let no = |why: &str| bad(format!("shown: {why}"));
     let key: &PublicKey = app.server_key.public();
     statement::verify(key, statement::StatementKind::Grants, &shown.statement.0, &shown.signature.0)
@@ -225,18 +242,25 @@ fn lost_grant(app: &App, lease: LeaseId, items: &[triquest_wire::lease::Item], s
     if !same {
         return Err(no("it grants other parts"));
     }
-    let here = app.position();
-    if root.lineage == here.lineage && root.index <= here.index {
-        return Ok(None);
-    }
-    if root.lineage == here.lineage {
+    if !app.driver.view().knows_lineage(root.lineage) && app.shown.is_foreign(app.boot_ms()) {
         tracing::error!(
-            shown = root.index,
-            here = here.index,
-            "our own signature over an entry that is not there: an old copy of the data directory was put back"
+            lineage = %root.lineage,
+            "grants of a history that this server's does not come from bear its key: another server runs on a copy of its data directory"
         );
     }
-    Ok(Some(grant.ttl_ms))
+    let part = |item: &triquest_wire::trust::GrantedItem| {
+        let feature = triquest_license::FeatureName::new(&item.feature).map_err(|_| no("no feature"))?;
+        let from = item.from.iter().map(|from| (LicenseHash::from_bytes(from.license.0), from.entitlement, from.seats));
+        Ok(ShownItem { feature, from: from.collect() })
+    };
+    Ok(ShownGrant {
+        lineage: triquest_allocator::Lineage(root.lineage.0),
+        epoch: triquest_allocator::Epoch(root.epoch),
+        instance: triquest_allocator::Instance(root.instance.0),
+        index: triquest_allocator::Index(root.index),
+        ttl_ms: grant.ttl_ms,
+        items: grant.items.iter().map(part).collect::<Result<_, Problem>>()?,
+    })
 }
 
 /// One renewal as a command.
@@ -404,6 +428,15 @@ pub(super) fn status(app: &App, conn: &Conn, request: &Request<Incoming>) -> Ans
         clock: app.driver.clock_state(),
         journal: app.driver.journal_state(),
         quarantine_ms: view.quarantine_ms(),
+        clock_says: view.clock_refused_ms().map(|ms| triquest_license::CivilMs(ms).to_string()),
+        presence_off: if super::sees_names(app, conn) {
+            let off = view.presence_off(PRESENCE_OFF_SHOWN_MAX).into_iter();
+            off.map(|(address, remaining_ms)| PresenceOff { address, remaining_ms }).collect()
+        } else {
+            Vec::new()
+        },
+        unknown_licenses: app.shown.unknown_licenses(),
+        foreign_grants: app.shown.foreign(),
         leases: view.live_leases(),
         pools: page.pools,
         next: page.next,

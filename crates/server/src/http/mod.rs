@@ -45,6 +45,7 @@ mod leases;
 pub mod openapi;
 mod ports;
 pub mod routes;
+mod shown;
 mod trust;
 
 pub(crate) use admin::install_bytes;
@@ -66,6 +67,7 @@ pub struct App {
     pub(crate) gate: Arc<Gate>,
     /// Folders beside `backups` in the data directory that backups may go to.
     pub(crate) backups: Vec<PathBuf>,
+    pub(crate) shown: shown::Shown,
     pub(crate) feedback: ports::Feedback,
     /// Decoded when it is first asked for.
     registry: OnceLock<Current>,
@@ -152,6 +154,7 @@ impl App {
             registry: OnceLock::new(),
             data_dir: parts.data_dir,
             live: ArcSwap::from_pointee(Live::of(config)),
+            shown: shown::Shown::default(),
             licenses: AtomicU64::new(1),
             stopping: parts.stopping,
             reload,
@@ -208,6 +211,7 @@ impl App {
 
     pub(crate) fn licenses_changed(&self) {
         self.licenses.fetch_add(1, Ordering::AcqRel);
+        self.shown.licenses_changed();
     }
 }
 
@@ -464,6 +468,11 @@ fn gate(app: &App, conn: &Conn, request: &Request<Incoming>) -> Result<Found, Pr
     Ok(found)
 }
 
+/// Names are for administrators, and for everybody where the configuration says so.
+pub(crate) fn sees_names(app: &App, conn: &Conn) -> bool {
+    conn.is_admin() || app.live.load().names_open
+}
+
 /// The name that was asked for must be one of this server's: a page of another site whose name was made to point here is kept out.
 fn host(app: &App, conn: &Conn, request: &Request<Incoming>) -> Result<(), Problem> {
     let refused = |name: &str| {
@@ -667,8 +676,10 @@ async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: &mut 
     match found.endpoint {
         Endpoint::AcceptBorrowLoss => admin::accept_borrow_loss(app, conn, request).await,
         Endpoint::AcceptClock => admin::accept_clock(app, conn, request).await,
+        Endpoint::AllowPresence => admin::allow_presence(app, conn, request).await,
         Endpoint::Backup => admin::backup(app, conn, request).await,
         Endpoint::Checkout => leases::checkout(app, conn, request).await,
+        Endpoint::EndQuarantine => admin::end_quarantine(app, conn, request).await,
         Endpoint::Events => events::stream(app, conn, request),
         Endpoint::Feedback => ports::counts(app),
         Endpoint::Health => Ok(text("ok\n")),

@@ -162,7 +162,7 @@ async fn many_renewals_are_answered_in_their_order_with_their_own_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_says_that_it_saw_more_history_than_there_is_changes_nothing() {
+async fn an_unsigned_claim_to_have_seen_more_history_changes_nothing() {
     let world = World::with_seats().await;
     let (_, id) = world.get("/v1/server/id").await;
     let mut seen = id["position"].clone();
