@@ -186,6 +186,7 @@ impl<T: Ticket> Engine<T> {
         let (wall_ms, refused_wall_ms) = civil_clock.advance(reading);
         let moment = Moment { at, wall_ms };
         let committed = allocator.index();
+        let held = allocator.clock_is_held();
         let command = Command::Recover { epoch: Epoch(allocator.epoch().0 + 1), lineage: start.lineage };
         let batch = allocator.decide_batch(moment, vec![((), command)]);
         match batch.outcomes.first() {
@@ -206,7 +207,8 @@ impl<T: Ticket> Engine<T> {
             again: VecDeque::new(),
             held: BTreeMap::new(),
             holds: BTreeSet::new(),
-            stepped: refused_wall_ms.map(|to_ms| Command::StepClock { to_ms, believed: false }),
+            stepped: (refused_wall_ms.is_some() != held)
+                .then_some(Command::StepClock { to_ms: refused_wall_ms.unwrap_or(wall_ms), believed: refused_wall_ms.is_none() }),
             writing: Writing::new(committed),
             effects: VecDeque::new(),
             retry_at_ms: None,

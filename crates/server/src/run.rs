@@ -24,7 +24,7 @@ use triquest_wire::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_
 use crate::{
     accept::{Accepting, Bounds},
     clock::{Clock, MachineClock},
-    config::{Config, Fault, Log, LogFormat, Settings},
+    config::{self, Config, Fault, Log, LogFormat, Settings},
     discovery::{Discovery, Found, UdpSockets},
     driver::{self, Driver},
     http::{App, AppParts, Live, Reload},
@@ -80,7 +80,14 @@ impl Server {
         let key = Arc::new(identity::server_key(&data_dir)?);
         let certificate = Arc::new(Certificate::load(&config)?);
         let (stop, stopping) = watch::channel(false);
-        let driver = start_driver(&data_dir, first_start, Arc::clone(&key), Arc::clone(&clock), journal).await?;
+        let journal = open_journal(&data_dir, first_start, journal).await?;
+        // The journal's lock is ours; now all else that can fail, and only then the first entry: a start that fails leaves no trace in history.
+        let unix = bind_admin(&data_dir, &config)?;
+        let tcp = tcp.into_iter().map(TcpListener::from_std).collect::<Result<Vec<_>, _>>()?;
+        let addresses = tcp.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        licenses_folder::files(&config.licenses_dir(), config.licenses.is_some())?;
+        let tls = TlsAcceptor::from(Arc::new(identity::tls_config(Arc::clone(&certificate))));
+        let driver = start_driver(&data_dir, Arc::clone(&key), Arc::clone(&clock), journal).await?;
         let parts = AppParts {
             driver,
             signing_key: key,
@@ -93,27 +100,20 @@ impl Server {
         let (app, reloads) = App::new(parts, &config);
         let accepted = accept_at_start(&app, &settings).await;
         let folder = licenses_folder::install(&app, &config.licenses_dir(), config.licenses.is_some()).await;
-        let tcp = tcp.into_iter().map(TcpListener::from_std).collect::<Result<Vec<_>, _>>();
-        let ready = || -> anyhow::Result<(Vec<TcpListener>, UnixListener)> {
+        let ready = || -> anyhow::Result<()> {
             accepted?;
             log_folder(&folder?);
-            Ok((tcp?, bind_admin(&data_dir, &config)?))
+            Ok(())
         };
-        let (tcp, unix) = match ready() {
-            Ok(ready) => ready,
-            Err(cause) => {
-                app.driver().clone().stop().await;
-                return Err(cause);
-            }
-        };
-        let addresses = tcp.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        if let Err(cause) = ready() {
+            app.driver().clone().stop().await;
+            return Err(cause);
+        }
         let files = sys::raise_open_files().saturating_sub(OTHER_FILES).max(16);
         let bounds = Bounds {
             connections: config.limits.connections.unwrap_or(CONNECTIONS_MAX).min(files),
             per_network: config.limits.connections_per_address.unwrap_or(CONNECTIONS_PER_ADDRESS_MAX),
         };
-        let tls = TlsAcceptor::from(Arc::new(identity::tls_config(Arc::clone(&certificate))));
-        let accepting = Accepting::start(&app, tls, tcp, unix, bounds);
         let discovery = Discovery::start(&app, udp, &addresses, &config);
         let runtime = Runtime {
             pid: std::process::id(),
@@ -123,34 +123,37 @@ impl Server {
             admin_socket: data_dir.join(identity::ADMIN_SOCKET_FILE),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
+        // Before anybody is accepted: whoever sees the file can connect, and whoever connects can see it.
         runtime.write(&data_dir)?;
+        let accepting = Accepting::start(&app, tls, tcp, unix, bounds);
         let reloader = Reloader { settings, certificate, config: ArcSwap::from_pointee(config) };
         tokio::spawn(serve_reloads(Arc::clone(&app), reloader, reloads));
         Ok(Running { app, accepting, discovery, stop, addresses, data_dir, first_start })
     }
 }
 
-async fn start_driver(
-    data_dir: &Path,
-    first_start: bool,
-    key: Arc<SigningKey>,
-    clock: Arc<dyn Clock>,
-    journal: Option<Box<dyn Journal>>,
-) -> anyhow::Result<Driver> {
-    let (dir, runtime) = (data_dir.to_owned(), tokio::runtime::Handle::current());
+/// Opens the journal, which locks the data directory for this server's life. Blocks no other task.
+async fn open_journal(data_dir: &Path, first_start: bool, journal: Option<Box<dyn Journal>>) -> anyhow::Result<Box<dyn Journal>> {
+    if let Some(journal) = journal {
+        return Ok(journal);
+    }
+    let dir = data_dir.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let mode = if first_start { OpenMode::InitIfMissing } else { OpenMode::Existing };
+        let journal: Box<dyn Journal> = Box::new(SqliteJournal::open(&dir, mode).map_err(journal_fault)?);
+        Ok(journal)
+    })
+    .await?
+}
+
+async fn start_driver(data_dir: &Path, key: Arc<SigningKey>, clock: Arc<dyn Clock>, journal: Box<dyn Journal>) -> anyhow::Result<Driver> {
+    let (data_dir, runtime) = (data_dir.to_owned(), tokio::runtime::Handle::current());
     // Reading a journal back takes seconds at a million leases.
     tokio::task::spawn_blocking(move || {
         let _entered = runtime.enter();
-        let journal = match journal {
-            Some(journal) => journal,
-            None => {
-                let mode = if first_start { OpenMode::InitIfMissing } else { OpenMode::Existing };
-                Box::new(SqliteJournal::open(&dir, mode).map_err(journal_fault)?)
-            }
-        };
         let server_key = ServerKey::new(*key.public());
         let parts = driver::Parts {
-            data_dir: dir,
+            data_dir,
             journal,
             signing_key: key,
             server_key,
@@ -337,7 +340,7 @@ async fn serve_reloads(app: Arc<App>, reloader: Reloader, mut reloads: mpsc::Rec
 
 impl Reloader {
     async fn reload(&self, app: &App) -> Result<Vec<String>, Fault> {
-        let environment = |name: &str| std::env::var(name).ok();
+        let environment = |name: &str| config::environment(name).and_then(|value| value.into_string().ok());
         let fresh = match &self.settings.file {
             Some(file) => Settings::load(Some(file), self.settings.overrides.clone(), &environment)?.config,
             None => self.settings.config.clone(),
@@ -476,6 +479,7 @@ impl Running {
     /// None at present.
     pub async fn shutdown(self) -> anyhow::Result<()> {
         let _ = self.stop.send(true);
+        self.app.driver().stop_holding().await;
         self.discovery.stop().await;
         self.accepting.drain(Duration::from_millis(DRAIN_MS_MAX)).await;
         self.app.driver().clone().stop().await;
@@ -495,7 +499,7 @@ pub fn start_log(log: &Log) {
     let _ = match log.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init().is_ok(),
         LogFormat::Text => builder
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none())
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && config::environment("NO_COLOR").is_none())
             .try_init()
             .is_ok(),
     };

@@ -48,8 +48,6 @@ pub const HEADERS_MAX: usize = 64;
 pub const STREAMS_MAX: u32 = 64;
 /// Most resets that an HTTP/2 peer may cause before the connection ends (rapid reset).
 pub const STREAM_RESETS_MAX: usize = 32;
-/// Most commands that wait for the driver; more are answered `overloaded`.
-pub const COMMANDS_WAITING_MAX: usize = 16_384;
 /// Most event streams at once.
 pub const EVENT_STREAMS_MAX: usize = 256;
 /// A reader of events that falls behind by so many entries is cut off and resumes by cursor.

@@ -4,7 +4,7 @@ use triquest_allocator::{
     Actor, Allocator, CheckoutItem, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, Moment, Outcome, Safeguards, Timestamp,
 };
 use triquest_journal::record::{Entry, encode_entry};
-use triquest_journal::{Appended, Journal, load};
+use triquest_journal::{Appended, History, Journal, load};
 use triquest_license::{FeatureName, Note, ServerKey, Signer, SigningKey, VendorName, VerifiedLicense};
 
 /// 2026-11-23, in milliseconds.
@@ -70,7 +70,7 @@ impl Server {
         let index = Index(head.index.0 + 1);
         self.allocator.sealed(index);
         let entry = Entry { lineage: head.lineage, epoch: self.epoch, index, moment, events: batch.events };
-        (self.journal.append(self.epoch, index, &encode_entry(&entry)).unwrap(), outcomes)
+        (self.journal.append(self.epoch, Index(index.0 - 1), &encode_entry(&entry)).unwrap(), outcomes)
     }
 
     pub fn install(&mut self, seats: u32) {

@@ -1,6 +1,9 @@
 //! Checkout, renewal, release, inspection, presence, and looking.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use http::Request;
 use hyper::body::Incoming;
@@ -20,7 +23,7 @@ use triquest_wire::{
 };
 
 use super::{Answer, App, Refused, bad, body, convert, holder, json, query, routes::Found, trust};
-use crate::{accept::Conn, driver, view::LeaseFilter};
+use crate::{accept::Conn, driver, ticket::origin, view::LeaseFilter};
 
 /// The lease that the path names.
 pub(super) fn id_of(found: &Found) -> Result<LeaseId, Problem> {
@@ -35,16 +38,25 @@ fn own(lease: LeaseId, secret: &Secret) -> Result<(), Problem> {
     Err(Problem::new(ErrorCode::WrongSecret, "the secret in the body does not belong to the lease in the path"))
 }
 
-/// A client that saw more of this history than there is proves nothing, but must not act on what comes now as if nothing had happened.
-fn not_behind(app: &App, seen: Option<&Position>) -> Result<(), Problem> {
-    let Some(seen) = seen else { return Ok(()) };
+/// When it was last said that a client claims to have seen too much, by the boot clock; 0 for never.
+static SEEN_SAID_MS: AtomicU64 = AtomicU64::new(0);
+/// How often that is said.
+const SEEN_EVERY_MS: u64 = 60_000;
+
+/// A client says that it saw more of this history than was ever handed to the journal. Anybody can say so, so it changes nothing; what proves it is a
+/// signed grant, which the client shows.
+fn note_seen(app: &App, seen: Option<&Position>) {
+    let Some(seen) = seen else { return };
     let here = app.position();
-    if seen.lineage != here.lineage || seen.index <= here.index {
-        return Ok(());
+    if seen.lineage != here.lineage || seen.index <= app.driver.handed_out() {
+        return;
     }
-    tracing::error!(seen = %seen, here = %here, "a client has seen more of this history than there is: was an old copy of the data directory put back?");
-    Err(Problem::new(ErrorCode::RolledBack, format!("entry {} of this history was seen before, but it ends at {}", seen.index, here.index))
-        .hint("restore with `triquest-lm journal restore`, which begins a new history and protects seats in use"))
+    let now_ms = app.boot_ms();
+    let said_ms = SEEN_SAID_MS.load(Ordering::Relaxed);
+    if said_ms == 0 || now_ms.saturating_sub(said_ms) >= SEEN_EVERY_MS {
+        SEEN_SAID_MS.store(now_ms.max(1), Ordering::Relaxed);
+        tracing::debug!(seen = %seen, here = %here, "a client says that it has seen more of this history than there is");
+    }
 }
 
 /// Refuses what would be denied again, before it costs a decision.
@@ -74,7 +86,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
     }
     let lease = asked.secret.lease_id();
     if asked.shown.is_none() {
-        not_behind(app, asked.seen.as_ref())?;
+        note_seen(app, asked.seen.as_ref());
     }
     not_too_often(app, conn, lease)?;
     let items = convert::items(&asked.items)?;
@@ -90,9 +102,10 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
         Some(shown) => lost_grant(app, lease, &asked.items, &shown)?,
         None => None,
     };
+    let asking = app.driver.from(origin(conn));
     let answer = if let Some(ttl_ms) = adopted {
         let command = Command::Adopt { lease: id, holder, content, vendor_keys: vendor_keys.clone(), items, ttl_ms };
-        app.driver.decide(command, Some(nonce)).await
+        asking.decide(command, Some(nonce)).await
     } else {
         let (ttl_ms, wait_ms) = (asked.ttl_ms, asked.wait_ms);
         let command = Command::Checkout {
@@ -107,14 +120,10 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
         };
         match wait_ms {
             Some(1..) if !at_once => {
-                let mut stopping = app.stopping.clone();
-                tokio::select! {
-                    answer = app.driver.decide_waiting(command, nonce, held_ms(ttl_ms)) => answer,
-                    // Whoever waits keeps the place and asks again.
-                    _ = stopping.wait_for(|stopping| *stopping) => Err(driver::DriverError::Stopping),
-                }
+                // A stop answers it with its place.
+                asking.decide_waiting(command, nonce, held_ms(ttl_ms)).await
             }
-            _ => app.driver.decide(command, Some(nonce)).await,
+            _ => asking.decide(command, Some(nonce)).await,
         }
     };
     let driver::Answer { outcome, position, signed } = answer.map_err(Refused::from)?;
@@ -202,8 +211,8 @@ fn renewal(asked: &RenewRequest) -> Command {
 pub(super) async fn renew(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: Request<Incoming>) -> Answer {
     let asked: RenewRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
-    not_behind(app, asked.seen.as_ref())?;
-    let answer = app.driver.decide(renewal(&asked), None).await.map_err(Refused::from)?;
+    note_seen(app, asked.seen.as_ref());
+    let answer = app.driver.from(origin(conn)).decide(renewal(&asked), None).await.map_err(Refused::from)?;
     json(&renewed(conn, &asked, answer)?)
 }
 
@@ -228,13 +237,16 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: Request<Inc
         ));
     }
     for renewal in &renewals {
-        not_behind(app, renewal.seen.as_ref())?;
+        note_seen(app, renewal.seen.as_ref());
     }
-    let answers = app.driver.decide_many(renewals.iter().map(renewal).collect()).await.map_err(Refused::from)?;
+    let answers = app.driver.from(origin(conn)).decide_many(renewals.iter().map(renewal).collect()).await.map_err(Refused::from)?;
     let answers = renewals
         .iter()
         .zip(answers)
-        .map(|(asked, answer)| renewed(conn, asked, answer).map_or_else(RenewResult::Problem, RenewResult::Answer))
+        .map(|(asked, answer)| {
+            let answer = answer.map_err(|error| Problem::from(Refused::from(error))).and_then(|answer| renewed(conn, asked, answer));
+            answer.map_or_else(RenewResult::Problem, RenewResult::Answer)
+        })
         .collect();
     json(&RenewBatchAnswer { answers })
 }
@@ -247,7 +259,8 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
     if !known {
         not_too_often(app, conn, lease)?;
     }
-    let answer = app.driver.decide(Command::Release { lease: convert::to_core(lease) }, None).await.map_err(Refused::from)?;
+    let answer =
+        app.driver.from(origin(conn)).decide(Command::Release { lease: convert::to_core(lease) }, None).await.map_err(Refused::from)?;
     if !known {
         charge(app, conn);
     }
@@ -296,8 +309,8 @@ pub(super) async fn presence(app: &Arc<App>, conn: &Conn, request: Request<Incom
     let opened = leases.iter().map(|lease| Command::PresenceOpened { lease: convert::to_core(*lease), generation }).collect::<Vec<_>>();
     let mut position = app.position();
     if !opened.is_empty() {
-        let answers = app.driver.decide_many(opened).await.map_err(Refused::from)?;
-        position = answers.last().map_or(position, |answer| answer.position);
+        let answers = app.driver.from(origin(conn)).decide_many(opened).await.map_err(Refused::from)?;
+        position = answers.iter().flatten().last().map_or(position, |answer| answer.position);
     }
     let live = u32::try_from(leases.len()).unwrap_or(u32::MAX);
     conn.stand_for(leases.into_iter().map(|lease| (convert::to_core(lease), generation)).collect());
