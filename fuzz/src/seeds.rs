@@ -111,7 +111,9 @@ pub fn records() -> Vec<Vec<u8>> {
 pub fn bodies() -> Vec<Vec<u8>> {
     let secret = Secret(Bytes32([5; 32]));
     let position = Position::default();
+    let accepts = triquest_wire::WordList::with_grease(&triquest_license::Vocabulary::OURS.all(), 7);
     let checkout = CheckoutRequest {
+        accepts: accepts.clone(),
         secret,
         attempt: 1,
         nonce: Bytes32([6; 32]),
@@ -122,8 +124,10 @@ pub fn bodies() -> Vec<Vec<u8>> {
         wait_ms: Some(600_000),
         seen: Some(position),
         shown: None,
+        regained: false,
     };
-    let renewal = RenewRequest { secret, nonce: Bytes16([8; 16]), counter: 3, idle_ms: Some(10), seen: None };
+    let renewal =
+        RenewRequest { secret, nonce: Bytes16([8; 16]), counter: 3, idle_ms: Some(10), seen: None, presence: Some(1), regained: true };
     let statement = trust::GrantsStatement {
         server_key: format!("tqs1:{}", "9f".repeat(32)),
         lineage: position.lineage,
@@ -133,6 +137,7 @@ pub fn bodies() -> Vec<Vec<u8>> {
         root: Bytes32([4; 32]),
     };
     let grant = trust::GrantPayload {
+        uses: triquest_wire::WordList::default(),
         lease: secret.lease_id(),
         nonce: Bytes32([6; 32]),
         server_key: statement.server_key.clone(),
@@ -151,8 +156,13 @@ pub fn bodies() -> Vec<Vec<u8>> {
         }],
         vendor_data: vec!["x".into()],
     };
-    let trust = trust::TrustRequest { vendor_keys: vec![Bytes32([7; 32])], nonce: Bytes32([6; 32]), tls_spki: Bytes32([2; 32]) };
-    let presence = PresenceRequest { leases: vec![SecretRequest { secret }], generation: 1 };
+    let trust = trust::TrustRequest { vendor_keys: vec![Bytes32([7; 32])], nonce: Bytes32([6; 32]), tls_spki: Bytes32([2; 32]), accepts };
+    let presence = PresenceRequest {
+        leases: vec![SecretRequest { secret }],
+        generation: 1,
+        client: ([192, 0, 2, 7], 40_112).into(),
+        server: ([192, 0, 2, 1], 1588).into(),
+    };
     vec![
         json(&checkout),
         json(&renewal),

@@ -46,6 +46,10 @@ pub struct Safeguards {
     pub held_waiters_are_told_at_stop: bool,
     /// While the disk is full nothing is granted, nothing ends, and nobody leaves a line; with room again claims and waits begin anew.
     pub lines_stand_while_full: bool,
+    /// The end of a presence connection counts only if the client has confirmed it by a renewal.
+    pub presence_confirmed: bool,
+    /// The end of a presence connection counts only if both ends see the same addresses and ports.
+    pub presence_ends_agree: bool,
     /// Only the newest presence connection of a lease counts.
     pub presence_generation: bool,
     /// A client that comes back after presence freed its seats turns early freeing off for its address.
@@ -87,6 +91,8 @@ impl Default for Safeguards {
             heard_is_durable: true,
             held_waiters_are_told_at_stop: true,
             lines_stand_while_full: true,
+            presence_confirmed: true,
+            presence_ends_agree: true,
             presence_generation: true,
             presence_regret: true,
             quarantine_after_restore: true,
@@ -158,7 +164,7 @@ pub struct Allocator {
     pub(crate) waiters_due: BTreeSet<(Timestamp, u64)>,
     /// Pools whose line must be looked at again.
     pub(crate) dirty: BTreeSet<PoolId>,
-    pub(crate) presence: BTreeMap<LeaseId, u64>,
+    pub(crate) presence: BTreeMap<LeaseId, Presence>,
     pub(crate) freed_by_presence: BTreeMap<LeaseId, FreedByPresence>,
     pub(crate) unsealed: Vec<Slot>,
     /// Lease time of the last fact: entries carry it across restarts.
@@ -318,6 +324,15 @@ pub(crate) struct Remembered {
     pub(crate) denial: Option<Box<Denial>>,
     pub(crate) ended: Option<EndReason>,
     pub(crate) forget: Timestamp,
+}
+
+/// The newest presence connection of a lease. Soft.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Presence {
+    pub(crate) generation: u64,
+    pub(crate) ends_agree: bool,
+    /// The last renewal said that this generation stands.
+    pub(crate) confirmed: bool,
 }
 
 /// What a client that comes back is asked about.

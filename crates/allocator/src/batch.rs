@@ -284,7 +284,7 @@ impl Allocator {
                     None => known.denial.is_some() && known.attempt == *attempt && self.safeguards.attempts_ordered,
                 }),
             },
-            Command::Release { lease } => match self.standing(lease) {
+            Command::Release { lease, .. } => match self.standing(lease) {
                 Standing::Live | Standing::Waiting | Standing::Unknown => false,
                 Standing::Remembered => {
                     self.leases.find(lease).is_some() || self.remembered.get(lease).is_some_and(|known| known.ended.is_some())

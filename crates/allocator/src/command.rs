@@ -2,7 +2,7 @@
 
 use triquest_license::{FeatureName, LicenseHash, VerifiedLicense, Version};
 
-use crate::{ContentDigest, Epoch, Holder, LeaseId, Lineage};
+use crate::{ContentDigest, Epoch, Holder, LeaseId, Lineage, Network};
 
 /// Who does an administrative act; every such act is an event with who and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +60,8 @@ pub enum Command {
         items: Vec<CheckoutItem>,
         /// The time to live that the shown grant states, in milliseconds.
         ttl_ms: u64,
+        /// Where it came from; none is this machine's own socket.
+        network: Option<Network>,
     },
     /// Take seats, or ask again with the same id.
     Checkout {
@@ -79,6 +81,10 @@ pub enum Command {
         ttl_ms: Option<u64>,
         /// Wait in line for at most so many milliseconds from the first asking; none is no waiting.
         wait_ms: Option<u64>,
+        /// Its client has lost the right of this id by its own clock and is back for it.
+        regained: bool,
+        /// Where it came from; none is this machine's own socket. No part of the content.
+        network: Option<Network>,
     },
     /// Put a verified license into force.
     Install(InstallLicense),
@@ -89,12 +95,14 @@ pub enum Command {
         /// Only the newest generation counts.
         generation: u64,
     },
-    /// A presence connection opened; soft state.
+    /// A presence connection opened; soft state. Its end frees nothing before a renewal has confirmed it.
     PresenceOpened {
         /// The lease that it stands for.
         lease: LeaseId,
         /// The client's counter of presence connections, growing.
         generation: u64,
+        /// Client and server see the same two addresses and ports, so that nothing between them ends the connection in a client's place.
+        ends_agree: bool,
     },
     /// Take a lease back.
     Reclaim {
@@ -116,6 +124,8 @@ pub enum Command {
     Release {
         /// Which.
         lease: LeaseId,
+        /// Where it came from; none is this machine's own socket.
+        network: Option<Network>,
     },
     /// Take a license off the server.
     Remove {
@@ -134,6 +144,10 @@ pub enum Command {
         nonce: [u8; 16],
         /// What the application says of its user's idleness, in milliseconds; soft, for status only.
         idle_ms: Option<u64>,
+        /// The generation of the presence connection that stands for the lease by its client's word; none if none does. The last renewal counts.
+        presence: Option<u64>,
+        /// Its client has lost the right by its own clock and is back for it.
+        regained: bool,
     },
     /// The wall clock made a step that [`crate::CivilClock`] did not follow, or one that it followed after all; reported, and while not
     /// believed no right begins or ends by date.

@@ -273,10 +273,15 @@ impl<T: Ticket> Engine<T> {
     /// To the lane if it names a lease that lives, else to the ordinary queue.
     fn push(&mut self, queued: Queued<T>, arrived_ms: u64) {
         let ask = match &*queued.command {
-            Command::Renew { lease, counter, nonce, idle_ms } => {
-                LaneAsk::Renew(crate::Renewal { lease: *lease, counter: *counter, nonce: *nonce, idle_ms: *idle_ms })
-            }
-            Command::Release { lease } => LaneAsk::Release(*lease),
+            Command::Renew { lease, counter, nonce, idle_ms, presence, regained } => LaneAsk::Renew(crate::Renewal {
+                lease: *lease,
+                counter: *counter,
+                nonce: *nonce,
+                idle_ms: *idle_ms,
+                presence: *presence,
+                regained: *regained,
+            }),
+            Command::Release { lease, network } => LaneAsk::Release(*lease, *network),
             _ => return self.queues.push(queued),
         };
         if self.allocator.standing(&ask.lease()) == Standing::Live {
@@ -540,7 +545,7 @@ impl<T: Ticket> Engine<T> {
             (Room::None, _) => true,
             (_, Command::Adopt { lease, .. } | Command::Checkout { lease, .. }) => known(lease) != Standing::Live,
             // An id that nobody knows could be made up, and the reserve is for those who hold.
-            (_, Command::Release { lease }) => known(lease) == Standing::Unknown,
+            (_, Command::Release { lease, .. }) => known(lease) == Standing::Unknown,
             (_, Command::Install(_)) => true,
             _ => false,
         }

@@ -234,7 +234,7 @@ impl Core {
     }
 
     fn released(&mut self, lease: u64) -> Entry {
-        self.decide(vec![Command::Release { lease: id(lease + self.head.0) }])
+        self.decide(vec![Command::Release { lease: id(lease + self.head.0), network: None }])
     }
 
     fn checkout(&mut self) -> Command {
@@ -258,6 +258,8 @@ impl Core {
             items: vec![CheckoutItem { feature: FeatureName::new("cad").unwrap(), version: "12.1".parse().ok(), seats: 1 }],
             ttl_ms: None,
             wait_ms: None,
+            regained: false,
+            network: None,
         }
     }
 }

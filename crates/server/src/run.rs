@@ -87,6 +87,12 @@ impl Server {
         let addresses = tcp.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         licenses_folder::files(&config.licenses_dir(), config.licenses.is_some())?;
         let tls = TlsAcceptor::from(Arc::new(identity::tls_config(Arc::clone(&certificate))));
+        if first_start {
+            tracing::info!(
+                data = %data_dir.display(), server_key = %ServerKey::new(*key.public()),
+                "a new server was made here: licenses must name this key"
+            );
+        }
         let driver = start_driver(&data_dir, Arc::clone(&key), Arc::clone(&clock), journal).await?;
         let parts = AppParts {
             driver,

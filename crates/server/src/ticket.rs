@@ -1,7 +1,7 @@
 //! Who waits for an answer, and how to tell.
 
 use tokio::sync::oneshot;
-use triquest_engine::{Network, Origin, Why};
+use triquest_engine::{Origin, Why};
 
 use crate::{
     accept::Conn,
@@ -42,5 +42,5 @@ impl Ticket {
 /// Where the requests of a connection come from.
 pub(crate) fn origin(conn: &Conn) -> Origin {
     // The place in memory is one connection's for its life.
-    Origin { network: conn.address().map(Network::of), connection: std::ptr::from_ref(conn) as usize as u64 }
+    Origin { network: conn.network(), connection: std::ptr::from_ref(conn) as usize as u64 }
 }

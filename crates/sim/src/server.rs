@@ -74,7 +74,7 @@ fn lease_of(command: &Command) -> Option<LeaseId> {
         | Command::PresenceClosed { lease, .. }
         | Command::PresenceOpened { lease, .. }
         | Command::Reclaim { lease, .. }
-        | Command::Release { lease }
+        | Command::Release { lease, .. }
         | Command::Renew { lease, .. } => Some(*lease),
         Command::AcceptBorrowLoss { .. }
         | Command::AcceptClock { .. }

@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use triquest_allocator::{
-    Command, Denial, DequeueReason, EndReason, Event, LeaseId, Moment, Outcome, Overlap, PoolNumbers, Refusal, Safeguards, Timestamp,
-    invariants,
+    Command, Denial, DequeueReason, EndReason, Event, LeaseId, Moment, Network, Outcome, Overlap, PoolNumbers, Refusal, Safeguards,
+    Timestamp, invariants,
 };
 use triquest_license::LicenseHash;
 
@@ -78,6 +78,11 @@ fn span(text: &str) -> u64 {
 
 fn shown(ms: u64) -> String {
     if ms.is_multiple_of(1_000) { format!("{}s", ms / 1_000) } else { format!("{ms}ms") }
+}
+
+/// `from=10.0.0.1` says where a request comes from; none is this machine's own socket.
+fn network(options: &BTreeMap<&str, &str>) -> Option<Network> {
+    options.get("from").map(|address| address.parse::<std::net::IpAddr>().unwrap().into())
 }
 
 /// The name of an enum's variant, as scripts write it.
@@ -152,6 +157,7 @@ impl World {
                         vendor_keys,
                         items,
                         ttl_ms: ttl_ms.unwrap_or(300_000),
+                        network: network(&options),
                     }
                 } else {
                     Command::Checkout {
@@ -163,6 +169,8 @@ impl World {
                         items,
                         ttl_ms,
                         wait_ms: options.get("wait").map(|wait| span(wait)),
+                        regained: plain.any(|word| word == "regained"),
+                        network: network(&options),
                     }
                 };
                 self.server.decide(self.moment(at_ms), command)?
@@ -185,8 +193,12 @@ impl World {
                 let lease = lease(plain.next().unwrap());
                 let open = plain.next() == Some("open");
                 let generation = plain.next().unwrap().parse().unwrap();
-                let command =
-                    if open { Command::PresenceOpened { lease, generation } } else { Command::PresenceClosed { lease, generation } };
+                let ends_agree = options.get("ends") != Some(&"differ");
+                let command = if open {
+                    Command::PresenceOpened { lease, generation, ends_agree }
+                } else {
+                    Command::PresenceClosed { lease, generation }
+                };
                 self.server.decide(self.moment(at_ms), command)?
             }
             "reclaim" => {
@@ -197,7 +209,7 @@ impl World {
             "release" => {
                 let name = plain.next().unwrap();
                 self.names.insert(lease(name), name.into());
-                self.server.decide(self.moment(at_ms), Command::Release { lease: lease(name) })?
+                self.server.decide(self.moment(at_ms), Command::Release { lease: lease(name), network: network(&options) })?
             }
             "remove" => {
                 let name = plain.next().unwrap();
@@ -211,7 +223,10 @@ impl World {
                 let counter = options.get("counter").map_or(*next + 1, |counter| counter.parse().unwrap());
                 *next = counter.max(*next);
                 let nonce = lease(options.get("nonce").unwrap_or(&"nonce")).0;
-                self.server.decide(self.moment(at_ms), Command::Renew { lease: lease(name), counter, nonce, idle_ms: None })?
+                let presence = options.get("presence").map(|generation| generation.parse().unwrap());
+                let regained = plain.any(|word| word == "regained");
+                let renew = Command::Renew { lease: lease(name), counter, nonce, idle_ms: None, presence, regained };
+                self.server.decide(self.moment(at_ms), renew)?
             }
             "restart" => self.server.restart(self.moment(at_ms))?,
             "restore" => self.server.restore(self.backup, self.moment(at_ms))?,

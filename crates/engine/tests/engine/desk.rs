@@ -277,15 +277,17 @@ pub fn checkout_of(number: u32, attempt: u32, wait_ms: Option<u64>) -> Command {
         items: vec![CheckoutItem { feature: "cad".parse().unwrap(), version: None, seats: 1 }],
         ttl_ms: None,
         wait_ms,
+        network: Some(Network::V4([10, 1, 0, 1])),
+        regained: false,
     }
 }
 
 pub fn renew(number: u32, counter: u64) -> Command {
-    Command::Renew { lease: lease(number), counter, nonce: [counter as u8; 16], idle_ms: None }
+    Command::Renew { lease: lease(number), counter, nonce: [counter as u8; 16], idle_ms: None, presence: None, regained: false }
 }
 
 pub fn release(number: u32) -> Command {
-    Command::Release { lease: lease(number) }
+    Command::Release { lease: lease(number), network: Some(Network::V4([10, 1, 0, 1])) }
 }
 
 pub fn is_granted(outcome: &Outcome) -> bool {

@@ -98,13 +98,14 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
     // Read before the decision: a grant that a newer license feeds brings its text.
     let licenses_now = app.licenses.load(Ordering::Acquire);
 
+    let network = conn.network();
     let adopted = match asked.shown {
         Some(shown) => lost_grant(app, lease, &asked.items, &shown)?,
         None => None,
     };
     let asking = app.driver.from(origin(conn));
     let answer = if let Some(ttl_ms) = adopted {
-        let command = Command::Adopt { lease: id, holder, content, vendor_keys: vendor_keys.clone(), items, ttl_ms };
+        let command = Command::Adopt { lease: id, holder, content, vendor_keys: vendor_keys.clone(), items, ttl_ms, network };
         asking.decide(command, Some(nonce)).await
     } else {
         let (ttl_ms, wait_ms) = (asked.ttl_ms, asked.wait_ms);
@@ -117,6 +118,8 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
             items,
             ttl_ms,
             wait_ms,
+            regained: asked.regained,
+            network,
         };
         match wait_ms {
             Some(1..) if !at_once => {
@@ -205,6 +208,8 @@ fn renewal(asked: &RenewRequest) -> Command {
         counter: asked.counter,
         nonce: asked.nonce.0,
         idle_ms: asked.idle_ms,
+        presence: asked.presence,
+        regained: asked.regained,
     }
 }
 
@@ -245,7 +250,7 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: Request<Inc
         .zip(answers)
         .map(|(asked, answer)| {
             let answer = answer.map_err(|error| Problem::from(Refused::from(error))).and_then(|answer| renewed(conn, asked, answer));
-            answer.map_or_else(RenewResult::Problem, RenewResult::Answer)
+            answer.map_or_else(RenewResult::Refused, RenewResult::from)
         })
         .collect();
     json(&RenewBatchAnswer { answers })
@@ -259,8 +264,8 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
     if !known {
         not_too_often(app, conn, lease)?;
     }
-    let answer =
-        app.driver.from(origin(conn)).decide(Command::Release { lease: convert::to_core(lease) }, None).await.map_err(Refused::from)?;
+    let command = Command::Release { lease: convert::to_core(lease), network: conn.network() };
+    let answer = app.driver.from(origin(conn)).decide(command, None).await.map_err(Refused::from)?;
     if !known {
         charge(app, conn);
     }
@@ -306,7 +311,9 @@ pub(super) async fn presence(app: &Arc<App>, conn: &Conn, request: Request<Incom
     leases.dedup();
     leases.retain(|lease| matches!(view.lease_state(*lease), Some(LeaseState::Live | LeaseState::Ending)));
     let generation = asked.generation;
-    let opened = leases.iter().map(|lease| Command::PresenceOpened { lease: convert::to_core(*lease), generation }).collect::<Vec<_>>();
+    let ends_agree = conn.ends_agree(asked.client, asked.server) && !app.vouches_for_proxies();
+    let opened = |lease: &LeaseId| Command::PresenceOpened { lease: convert::to_core(*lease), generation, ends_agree };
+    let opened = leases.iter().map(opened).collect::<Vec<_>>();
     let mut position = app.position();
     if !opened.is_empty() {
         let answers = app.driver.from(origin(conn)).decide_many(opened).await.map_err(Refused::from)?;
@@ -314,7 +321,7 @@ pub(super) async fn presence(app: &Arc<App>, conn: &Conn, request: Request<Incom
     }
     let live = u32::try_from(leases.len()).unwrap_or(u32::MAX);
     conn.stand_for(leases.into_iter().map(|lease| (convert::to_core(lease), generation)).collect());
-    json(&PresenceAnswer { position, live })
+    json(&PresenceAnswer { position, live, ends_agree })
 }
 
 /// A page's size from the query: at least 1, at most the limit.
