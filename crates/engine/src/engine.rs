@@ -776,6 +776,14 @@ impl<T: Ticket> Engine<T> {
         }
     }
 
+    /// The shell has waited for as long as [`Engine::wake_in_ms`] said, by a clock of its own: what is to be handed out again goes out now, whatever
+    /// the boot clock says, which may stand still.
+    pub fn waited(&mut self) {
+        if self.retry_at_ms.is_some() {
+            self.append_again();
+        }
+    }
+
     // Out.
 
     /// The next effect.

@@ -90,7 +90,7 @@ impl Appender {
         let leads_by_lock = journal.leads_by_lock();
         let retry = (room != Room::Enough).then(Instant::now);
         let worker =
-            Worker { journal, reports, appends: VecDeque::new(), works: VecDeque::new(), skips: false, room, retry, stopping: false };
+            Worker { journal, reports, appends: VecDeque::new(), works: VecDeque::new(), awaits: None, room, retry, stopping: false };
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || worker.run(&receiver))?;
         Ok(Self { jobs, leads_by_lock, thread: Some(thread) })
     }
@@ -131,8 +131,8 @@ struct Worker {
     /// In order.
     appends: VecDeque<Append>,
     works: VecDeque<Work>,
-    /// An append was not written: those behind it are dropped until the leader hands it out again, the first of all.
-    skips: bool,
+    /// The append behind this entry was not written: those behind it are dropped until the leader hands it out again, the first of all.
+    awaits: Option<Index>,
     room: Room,
     /// When to look for room for a reserve again.
     retry: Option<Instant>,
@@ -201,10 +201,10 @@ impl Worker {
     /// Appends what waits, in order, until nothing does or the journal refuses.
     fn append_all(&mut self) -> Result<(), Fault> {
         while let Some(Append { fence, expected_head, entry }) = self.appends.pop_front() {
-            if self.skips && expected_head != self.journal.head().index {
+            if self.awaits.is_some_and(|awaited| awaited != expected_head) {
                 continue;
             }
-            self.skips = false;
+            self.awaits = None;
             let bytes = encode_entry(&entry);
             let mut appended = self.journal.append(fence, expected_head, &bytes)?;
             if appended == Appended::Full && self.journal.release_reserve()? {
@@ -231,7 +231,7 @@ impl Worker {
                         self.room = Room::None;
                     }
                     self.retry = None;
-                    self.give_back();
+                    self.give_back(expected_head);
                     let _ = self.reports.send(Report::Full);
                 }
                 Appended::Unknown => {
@@ -239,7 +239,7 @@ impl Worker {
                         index = entry.index.0,
                         "the journal does not know whether an entry is durable; the same bytes follow again"
                     );
-                    self.give_back();
+                    self.give_back(expected_head);
                     let _ = self.reports.send(Report::Unknown(entry.index));
                 }
             }
@@ -248,9 +248,9 @@ impl Worker {
     }
 
     /// What lies behind an append that was not written comes again, after it.
-    fn give_back(&mut self) {
+    fn give_back(&mut self, expected_head: Index) {
         self.appends.clear();
-        self.skips = true;
+        self.awaits = Some(expected_head);
     }
 
     fn set_room(&mut self, room: Room) {

@@ -65,6 +65,7 @@ impl Leader {
             if sleep.deadline() > wake || sleep.is_elapsed() {
                 sleep.as_mut().reset(wake);
             }
+            let mut waited = false;
             tokio::select! {
                 biased;
                 report = self.reported.recv() => reports.push(report.unwrap_or_else(|| Report::Fault(Fault {
@@ -76,7 +77,7 @@ impl Leader {
                         messages.push(Message::Stop);
                     }
                 }
-                () = &mut sleep => {}
+                () = &mut sleep => waited = true,
             }
             while let Ok(report) = self.reported.try_recv() {
                 reports.push(report);
@@ -85,7 +86,7 @@ impl Leader {
                 let Ok(message) = self.asked.try_recv() else { break };
                 messages.push(message);
             }
-            let turn = std::panic::catch_unwind(AssertUnwindSafe(|| self.turn(&mut reports, &mut messages)));
+            let turn = std::panic::catch_unwind(AssertUnwindSafe(|| self.turn(&mut reports, &mut messages, waited)));
             if let Err(panic) = turn {
                 self.fail(Fault {
                     message: format!("a decision contradicts the state, so nothing more is decided: {}", panic_text(&*panic)),
@@ -97,10 +98,13 @@ impl Leader {
         self.end();
     }
 
-    fn turn(&mut self, reports: &mut Vec<Report>, messages: &mut Vec<Message>) {
+    fn turn(&mut self, reports: &mut Vec<Report>, messages: &mut Vec<Message>, waited: bool) {
         for report in reports.drain(..) {
             self.report(report);
             self.carry_out();
+        }
+        if waited {
+            self.engine.waited();
         }
         for message in messages.drain(..) {
             match message {

@@ -3,46 +3,46 @@
 use std::{collections::BTreeMap, collections::VecDeque, sync::Arc};
 
 use triquest_allocator::{
-    Actor, Allocator, CheckoutItem, Claim, ClockReading, Command, ContentDigest, Epoch, Event, Holder, Index, InstallLicense, LeaseId,
-    Lineage, Outcome, Safeguards,
+    Actor, Allocator, CheckoutItem, Claim, ClockReading, Command, ContentDigest, Epoch, Event, Holder, InstallLicense, LeaseId, Lineage,
+    Outcome, Safeguards,
 };
 use triquest_engine::{Answer, Answers, Asked, Effect, Engine, Input, Network, Origin, PassId, Request, Start, Ticket, Why};
 use triquest_journal::record::{Entry, encode_entry};
 use triquest_license::{Note, Signer, SigningKey, VerifiedLicense};
 
 /// 2026-06-15, unix milliseconds.
-pub const TODAY_MS: i64 = 1_781_524_800_000;
+pub(crate) const TODAY_MS: i64 = 1_781_524_800_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Name(pub u64);
+pub(crate) struct Name(pub(crate) u64);
 
 impl Ticket for Name {}
 
 /// What came back for a ticket.
-pub type Back = Result<Answers, Why>;
+pub(crate) type Back = Result<Answers, Why>;
 
-pub struct Desk {
-    pub engine: Engine<Name>,
-    pub boot_ms: u64,
+pub(crate) struct Desk {
+    pub(crate) engine: Engine<Name>,
+    pub(crate) boot_ms: u64,
     /// Entries that the journal holds.
-    pub journal: Vec<Arc<Entry>>,
+    pub(crate) journal: Vec<Arc<Entry>>,
     /// Appends that the journal has not answered.
-    pub waiting: VecDeque<Arc<Entry>>,
-    pub journal_held: bool,
-    pub confirm_held: bool,
-    pub confirming: Vec<PassId>,
-    pub back: BTreeMap<u64, Back>,
-    pub stopped: bool,
-    pub next: u64,
+    pub(crate) waiting: VecDeque<Arc<Entry>>,
+    pub(crate) journal_held: bool,
+    pub(crate) confirm_held: bool,
+    pub(crate) confirming: Vec<PassId>,
+    pub(crate) back: BTreeMap<u64, Back>,
+    pub(crate) stopped: bool,
+    pub(crate) next: u64,
     /// Every append, tried or not.
-    pub appends: usize,
-    pub events_max: usize,
-    pub bytes_max: usize,
+    pub(crate) appends: usize,
+    pub(crate) events_max: usize,
+    pub(crate) bytes_max: usize,
 }
 
 impl Desk {
     /// A new server with so many seats of `cad`.
-    pub fn with_seats(seats: u32) -> Self {
+    pub(crate) fn with_seats(seats: u32) -> Self {
         let mut desk = Self::on(Vec::new(), Safeguards::default());
         let installed = desk.now(install("A-1", &[("cad", seats)]));
         assert!(matches!(installed, Outcome::Installed { .. }), "{installed:?}");
@@ -50,7 +50,7 @@ impl Desk {
     }
 
     /// A start on what a journal holds.
-    pub fn on(journal: Vec<Arc<Entry>>, safeguards: Safeguards) -> Self {
+    pub(crate) fn on(journal: Vec<Arc<Entry>>, safeguards: Safeguards) -> Self {
         let mut allocator = Allocator::new(safeguards);
         for entry in &journal {
             allocator.apply_entry(entry.index, entry.moment, &entry.events).unwrap();
@@ -78,11 +78,11 @@ impl Desk {
     }
 
     /// The power fails; another start on what is durable.
-    pub fn crash(self) -> Self {
+    pub(crate) fn crash(self) -> Self {
         Self::on(self.journal, Safeguards::default())
     }
 
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         while let Some(effect) = self.engine.poll() {
             match effect {
                 Effect::Append { fence, expected_head, entry } => {
@@ -122,7 +122,7 @@ impl Desk {
     }
 
     /// The journal takes the first append that waits.
-    pub fn commit(&mut self) {
+    pub(crate) fn commit(&mut self) {
         let entry = self.waiting.pop_front().unwrap();
         assert_eq!(entry.index.0, self.journal.last().map_or(0, |last| last.index.0) + 1);
         let index = entry.index;
@@ -130,7 +130,7 @@ impl Desk {
         self.engine.handle(Input::Committed(index));
     }
 
-    pub fn commit_all(&mut self) {
+    pub(crate) fn commit_all(&mut self) {
         while !self.waiting.is_empty() {
             self.commit();
             self.drain();
@@ -138,19 +138,19 @@ impl Desk {
     }
 
     /// The journal says this of the first append that waits, and drops those behind it.
-    pub fn say(&mut self, input: Input) {
+    pub(crate) fn say(&mut self, input: Input) {
         self.waiting.clear();
         self.engine.handle(input);
         self.drain();
     }
 
-    pub fn pass(&mut self) {
+    pub(crate) fn pass(&mut self) {
         self.engine.pass(reading(self.boot_ms));
         self.drain();
     }
 
     /// Time passes, with a pass at least every half second.
-    pub fn wait_ms(&mut self, mut ms: u64) {
+    pub(crate) fn wait_ms(&mut self, mut ms: u64) {
         while ms > 0 {
             let step = ms.min(500);
             self.boot_ms += step;
@@ -160,7 +160,7 @@ impl Desk {
     }
 
     /// Passes until none is wanted at once.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..10_000 {
             self.pass();
             if self.engine.wake_in_ms() != Some(0) {
@@ -170,7 +170,7 @@ impl Desk {
         panic!("it never comes to rest");
     }
 
-    pub fn send(&mut self, origin: Origin, asked: impl Into<Asked>, hold_ms: u64) -> u64 {
+    pub(crate) fn send(&mut self, origin: Origin, asked: impl Into<Asked>, hold_ms: u64) -> u64 {
         let name = self.next;
         self.next += 1;
         let request = Request { ticket: Name(name), origin, arrived_ms: self.boot_ms, asked: asked.into(), hold_ms };
@@ -179,63 +179,59 @@ impl Desk {
         name
     }
 
-    pub fn ask(&mut self, command: Command) -> u64 {
+    pub(crate) fn ask(&mut self, command: Command) -> u64 {
         self.send(home(), command, 0)
     }
 
     /// Asks and decides.
-    pub fn now(&mut self, command: Command) -> Outcome {
+    pub(crate) fn now(&mut self, command: Command) -> Outcome {
         let name = self.ask(command);
         self.settle();
         self.outcome(name)
     }
 
-    pub fn outcome(&self, name: u64) -> Outcome {
+    pub(crate) fn outcome(&self, name: u64) -> Outcome {
         one(self.back.get(&name).unwrap_or_else(|| panic!("ticket {name} has not come back"))).outcome
     }
 
-    pub fn is_back(&self, name: u64) -> bool {
+    pub(crate) fn is_back(&self, name: u64) -> bool {
         self.back.contains_key(&name)
     }
 
-    pub fn why(&self, name: u64) -> Why {
+    pub(crate) fn why(&self, name: u64) -> Why {
         self.back[&name].clone().unwrap_err()
     }
 
-    pub fn events(&self) -> impl Iterator<Item = &Event> {
+    pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
         self.journal.iter().flat_map(|entry| &entry.events)
     }
 
-    pub fn epoch(&self) -> Epoch {
+    pub(crate) fn epoch(&self) -> Epoch {
         self.engine.allocator().epoch()
-    }
-
-    pub fn head(&self) -> Index {
-        self.journal.last().unwrap().index
     }
 }
 
-pub fn one(back: &Back) -> Answer {
+pub(crate) fn one(back: &Back) -> Answer {
     match back {
         Ok(Answers::One(answer)) => answer.clone(),
         other => panic!("not one answer: {other:?}"),
     }
 }
 
-pub fn reading(boot_ms: u64) -> ClockReading {
+pub(crate) fn reading(boot_ms: u64) -> ClockReading {
     ClockReading { boot_ms, wall_ms: TODAY_MS + boot_ms as i64, synchronized: true }
 }
 
-pub fn home() -> Origin {
+pub(crate) fn home() -> Origin {
     from(1)
 }
 
 /// One network, one connection.
-pub fn from(number: u8) -> Origin {
+pub(crate) fn from(number: u8) -> Origin {
     Origin { network: Some(Network::V4([10, number, 0, 1])), connection: 1 }
 }
 
-pub fn license(id: &str, entitlements: &[(&str, u32)]) -> VerifiedLicense {
+pub(crate) fn license(id: &str, entitlements: &[(&str, u32)]) -> VerifiedLicense {
     use std::fmt::Write as _;
     let vendor = Signer::new("acme.example".parse().unwrap(), SigningKey::from_seed([7; 32]));
     let mut text = format!(
@@ -248,25 +244,25 @@ pub fn license(id: &str, entitlements: &[(&str, u32)]) -> VerifiedLicense {
     VerifiedLicense::verify_named(&Note::sign(&text, &[vendor]).unwrap()).unwrap()
 }
 
-pub fn install(id: &str, entitlements: &[(&str, u32)]) -> Command {
+pub(crate) fn install(id: &str, entitlements: &[(&str, u32)]) -> Command {
     let actor = Actor { name: "test".to_owned(), reason: String::new() };
     Command::Install(InstallLicense { license: Box::new(license(id, entitlements)), actor })
 }
 
-pub fn lease(number: u32) -> LeaseId {
+pub(crate) fn lease(number: u32) -> LeaseId {
     let digest = triquest_license::sha256(&number.to_le_bytes());
     LeaseId(digest[..16].try_into().unwrap())
 }
 
-pub fn checkout(number: u32) -> Command {
+pub(crate) fn checkout(number: u32) -> Command {
     checkout_of(number, 1, None)
 }
 
-pub fn waits(number: u32) -> Command {
+pub(crate) fn waits(number: u32) -> Command {
     checkout_of(number, 1, Some(86_400_000))
 }
 
-pub fn checkout_of(number: u32, attempt: u32, wait_ms: Option<u64>) -> Command {
+pub(crate) fn checkout_of(number: u32, attempt: u32, wait_ms: Option<u64>) -> Command {
     let claim = |value: String| Some(Claim { value, proved: false });
     Command::Checkout {
         lease: lease(number),
@@ -282,18 +278,18 @@ pub fn checkout_of(number: u32, attempt: u32, wait_ms: Option<u64>) -> Command {
     }
 }
 
-pub fn renew(number: u32, counter: u64) -> Command {
+pub(crate) fn renew(number: u32, counter: u64) -> Command {
     Command::Renew { lease: lease(number), counter, nonce: [counter as u8; 16], idle_ms: None, presence: None, regained: false }
 }
 
-pub fn release(number: u32) -> Command {
+pub(crate) fn release(number: u32) -> Command {
     Command::Release { lease: lease(number), network: Some(Network::V4([10, 1, 0, 1])) }
 }
 
-pub fn is_granted(outcome: &Outcome) -> bool {
+pub(crate) fn is_granted(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Granted(_))
 }
 
-pub fn is_renewed(outcome: &Outcome) -> bool {
+pub(crate) fn is_renewed(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Renewed { .. })
 }

@@ -198,7 +198,7 @@ async fn large_bodies_and_large_batches_are_refused_before_they_cost_anything() 
     let (status, problem) = world.post("/v1/renewals", &json!({ "renewals": many })).await;
     assert_eq!((status, problem["code"].as_str()), (422, Some("limit_reached")), "{problem}");
     let many: Vec<_> = (0..=1_000u64).map(|number| json!({ "secret": secret(number) })).collect();
-    let (status, problem) = world.post("/v1/presence", &json!({ "leases": many, "generation": 1 })).await;
+    let (status, problem) = world.post("/v1/presence", &json!({ "leases": many, "generation": 1, "client": "127.0.0.1:1", "server": "127.0.0.1:2" })).await;
     assert!(matches!(status, 413 | 422), "{problem}");
 }
 
