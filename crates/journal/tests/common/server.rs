@@ -4,7 +4,7 @@ use triquest_allocator::{
     Actor, Allocator, CheckoutItem, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, Moment, Outcome, Safeguards, Timestamp,
 };
 use triquest_journal::record::{Entry, encode_entry};
-use triquest_journal::{Appended, History, Journal, load};
+use triquest_journal::{Appended, Journal, load};
 use triquest_license::{FeatureName, Note, ServerKey, Signer, SigningKey, VendorName, VerifiedLicense};
 
 /// 2026-11-23, in milliseconds.
