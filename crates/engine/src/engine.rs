@@ -186,8 +186,13 @@ impl<T: Ticket> Engine<T> {
         let (wall_ms, refused_wall_ms) = civil_clock.advance(reading);
         let moment = Moment { at, wall_ms };
         let committed = allocator.index();
-        let held = allocator.clock_is_held();
-        let command = Command::Recover { epoch: Epoch(allocator.epoch().0 + 1), lineage: start.lineage };
+        let held = allocator.clock_refused().is_some();
+        let command = Command::Recover {
+            epoch: Epoch(allocator.epoch().0 + 1),
+            instance: triquest_allocator::Instance(start.instance),
+            lineage: start.lineage,
+            folder_ttl_max_ms: start.folder_ttl_max_ms,
+        };
         let batch = allocator.decide_batch(moment, vec![((), command)]);
         match batch.outcomes.first() {
             Some(((), Outcome::Recovered)) => {}
@@ -209,7 +214,7 @@ impl<T: Ticket> Engine<T> {
             holds: BTreeSet::new(),
             stepped: (refused_wall_ms.is_some() != held)
                 .then_some(Command::StepClock { to_ms: refused_wall_ms.unwrap_or(wall_ms), believed: refused_wall_ms.is_none() }),
-            writing: Writing::new(committed),
+            writing: Writing::new(committed, start.lineage),
             effects: VecDeque::new(),
             retry_at_ms: None,
             room: Room::Enough,
@@ -497,8 +502,9 @@ impl<T: Ticket> Engine<T> {
         self.stamp(accepts);
 
         let mut decided = std::mem::take(&mut self.decided);
-        let lineage = self.allocator.lineage();
         let events = self.decide(writes, &mut taken, &mut decided);
+        // After the decision: an entry that begins a lineage is its first.
+        let lineage = self.allocator.lineage();
         for queued in taken.into_iter().rev() {
             self.queues.give_back(queued);
         }
@@ -527,6 +533,10 @@ impl<T: Ticket> Engine<T> {
                 self.fail(queued.asker, Why::Gone);
             } else if self.lacks_room(room, &queued.command) {
                 let effect = self.effect_of_command(&queued.command);
+                if let Command::Adopt { lease, shown, next_lineage, .. } = &*queued.command {
+                    // What it shows counts although nothing can be written: nothing is granted from a proof on.
+                    self.allocator.note_proof(*lease, shown, *next_lineage);
+                }
                 self.fail(queued.asker, Why::DiskFull(effect));
             } else {
                 taken.push(queued);
@@ -706,8 +716,7 @@ impl<T: Ticket> Engine<T> {
     }
 
     fn position(&self, index: Index) -> Position {
-        let lineage = self.writing.in_flight.front().map_or_else(|| self.allocator.lineage(), |first| first.entry.lineage);
-        Position { lineage, epoch: self.allocator.epoch(), index }
+        Position { lineage: self.writing.lineage_at(index), epoch: self.allocator.epoch(), index }
     }
 
     /// Events become an entry on its way to the disk.

@@ -22,7 +22,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
-use triquest_allocator::{Command, Outcome, Safeguards};
+use triquest_allocator::{Command, Instance, Outcome, Safeguards};
 use triquest_engine::{Asked, Origin, Request, TookEffect, Why};
 use triquest_journal::{History, Journal, JournalError, JournalErrorKind, snapshot::Remote};
 use triquest_license::{ServerKey, SigningKey};
@@ -127,6 +127,8 @@ pub struct Parts {
     pub safeguards: Safeguards,
     /// Random for each start.
     pub instance: [u8; 32],
+    /// The longest `ttl_max` among the licenses of the license folder, milliseconds: lost history may have granted by them.
+    pub folder_ttl_max_ms: u64,
 }
 
 /// Sends commands to the driver and waits for durable answers. Clones are the same driver.
@@ -167,8 +169,11 @@ pub(crate) struct State {
 /// # Errors
 /// A [`JournalError`]: what is wrong with the journal, with a next step.
 pub fn start(parts: Parts) -> anyhow::Result<Driver> {
-    let Parts { data_dir, mut journal, signing_key, server_key, clock, safeguards, instance } = parts;
-    let recovered = recovery::recover(&mut *journal, safeguards.clone(), &clock, instance)?;
+    let Parts { data_dir, mut journal, signing_key, server_key, clock, safeguards, instance, folder_ttl_max_ms } = parts;
+    let mut short = [0; 16];
+    short.copy_from_slice(&instance[..16]);
+    let instance = Instance(short);
+    let recovered = recovery::recover(&mut *journal, safeguards.clone(), &clock, instance, folder_ttl_max_ms)?;
     let Recovered { engine, view, counts, entry, room } = recovered;
     let lineage = entry.lineage;
 
@@ -193,7 +198,7 @@ pub fn start(parts: Parts) -> anyhow::Result<Driver> {
     let publisher = Publisher {
         view: Arc::clone(&view),
         feed: Arc::clone(&feed),
-        signer: GrantSigner::new(signing_key, &server_key),
+        signer: GrantSigner::new(signing_key, &server_key, instance),
         fault: Arc::clone(&fault),
     };
     let publisher = tokio::spawn(publisher.run(published));

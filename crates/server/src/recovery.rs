@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use triquest_allocator::Safeguards;
+use triquest_allocator::{Instance, Safeguards};
 use triquest_engine::{Effect, Engine, Input, Room, Start};
 use triquest_journal::{
     Appended, Counts, Journal, JournalError, JournalErrorKind, load_counted,
@@ -31,7 +31,8 @@ pub(crate) fn recover(
     journal: &mut dyn Journal,
     safeguards: Safeguards,
     clock: &Arc<dyn Clock>,
-    instance: [u8; 32],
+    instance: Instance,
+    folder_ttl_max_ms: u64,
 ) -> Result<Recovered, JournalError> {
     let began = std::time::Instant::now();
     let head = journal.head();
@@ -39,8 +40,7 @@ pub(crate) fn recover(
     let loaded = began.elapsed();
 
     let reading = clock.read();
-    let [first @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = instance;
-    let start = Start { lineage: head.lineage, instance: first, folder_ttl_max_ms: 0 };
+    let start = Start { lineage: head.lineage, instance: instance.0, folder_ttl_max_ms };
     let mut engine = Engine::start(allocator, reading, start).map_err(|error| {
         JournalError::new(JournalErrorKind::System, error.message, "this is a defect of triquest-lm, please report it with the log")
     })?;
