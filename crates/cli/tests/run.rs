@@ -210,6 +210,54 @@ fn if_run_itself_is_killed_the_seat_comes_back_at_once() {
     signal("KILL", program);
 }
 
+#[test]
+fn a_program_whose_presence_connection_hears_nothing_keeps_its_seat() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    // Passes everything up and holds back what the server says on every connection but the first.
+    let (ended, end) = std::sync::mpsc::channel();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (relay, port) = (format!("{}@127.0.0.1", listener.local_addr().unwrap().port()), server.port());
+    std::thread::spawn(move || {
+        for (number, client) in listener.incoming().enumerate() {
+            let (mut client, mut up) = (client.unwrap(), std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
+            let (mut back, mut down, ended) = (client.try_clone().unwrap(), up.try_clone().unwrap(), ended.clone());
+            // The server's part of the handshake passes, and what it answers after the client's second flight does not.
+            let withheld = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let withhold = withheld.clone();
+            std::thread::spawn(move || {
+                let mut chunk = [0; 16_384];
+                while let Ok(read @ 1..) = std::io::Read::read(&mut down, &mut chunk) {
+                    if !withheld.load(std::sync::atomic::Ordering::SeqCst) {
+                        let _ = std::io::Write::write_all(&mut back, &chunk[..read]);
+                    }
+                }
+                let _ = ended.send(number);
+            });
+            std::thread::spawn(move || {
+                let mut chunk = [0; 16_384];
+                let mut flights = 0;
+                while let Ok(read @ 1..) = std::io::Read::read(&mut client, &mut chunk) {
+                    flights += 1;
+                    withhold.store(number > 0 && flights > 1, std::sync::atomic::Ordering::SeqCst);
+                    let _ = std::io::Write::write_all(&mut up, &chunk[..read]);
+                }
+                // However the client left, the server sees an end in order.
+                let _ = up.shutdown(std::net::Shutdown::Write);
+            });
+        }
+    });
+    let mut child =
+        triquest(&folder, ["run", "--feature", "cad", "--server", &relay, "--verifier-key", &key, "--", "sh", "-c", "echo held; cat"])
+            .start();
+    assert_eq!(first_line_of(&mut child), "held");
+    while end.recv_timeout(support::STEP).unwrap() == 0 {}
+    assert_eq!(used(&folder), 1, "{}", server.log());
+    assert_eq!(at(&folder, &server, &key, ["run", "--feature", "cad", "--", "true"]).run().code, 75);
+    assert_eq!(let_go(child), Some(0));
+    assert_eq!(used(&folder), 0);
+}
+
 fn sockets(open: fs::ReadDir) -> usize {
     open.flatten().filter(|entry| fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))).count()
 }
