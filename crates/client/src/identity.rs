@@ -21,13 +21,16 @@ use triquest_wire::{
     Bytes32, ErrorCode, Lineage,
     identity::{GROUP_IPV4, GROUP_IPV6, IdentityReply, IdentityRequest},
     limits::IDENTITY_BYTES,
+    text,
 };
 
 use crate::{
     address::ServerAddress,
     clock, dial,
+    error::says,
     limits::{
-        INSTANCES_ASKED_MAX, PAPER_PORTS, PROVE_LOOPBACK_MS_MAX, PROVE_MS_MAX, UDP_AFTER_TCP_MS, UDP_DATAGRAMS_MAX, UDP_QUESTIONS_MAX,
+        INSTANCES_ASKED_MAX, PAPER_PORTS, PROVE_LOOPBACK_MS_MAX, PROVE_MS_MAX, SAID_BYTES_MAX, UDP_AFTER_TCP_MS, UDP_DATAGRAMS_MAX,
+        UDP_QUESTIONS_MAX,
     },
     pins::{Pin, Pins},
     transport::{CallError, Unspoken, explain, speak},
@@ -587,11 +590,13 @@ fn over_tcp(address: SocketAddr, known: &Known<'_>, within: Duration) -> Result<
             }
             _ => NoProof::Other(format!("it speaks no TLS 1.3: {}", explain(&error))),
         },
-        Unspoken::Http(CallError::BadAnswer(reason)) => NoProof::Other(format!("it speaks TLS and not as a TriQuest LM server: {reason}")),
+        Unspoken::Http(CallError::BadAnswer(reason)) => {
+            NoProof::Other(format!("it speaks TLS and not as a TriQuest LM server: {}", text::tidy(&reason, SAID_BYTES_MAX)))
+        }
         Unspoken::Http(CallError::Problem(problem)) if problem.code == ErrorCode::Misdirected => {
             NoProof::Other("it passes questions on to a TriQuest LM server that does not vouch for it".into())
         }
-        Unspoken::Http(CallError::Problem(problem)) => NoProof::Other(format!("it proves nothing: {}", problem.detail)),
+        Unspoken::Http(CallError::Problem(problem)) => NoProof::Other(format!("it proves nothing; {}", says(address, &problem.detail))),
         Unspoken::Http(CallError::Unreachable(reason)) => NoProof::Other(format!("it speaks TLS and proves nothing: {reason}")),
     })?;
     let (server_key, payload) = verify::identity(&spoken.answer, &vendor_keys, spoken.nonce, spoken.tls_spki)

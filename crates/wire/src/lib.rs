@@ -12,6 +12,7 @@ pub mod lease;
 pub mod license;
 pub mod limits;
 pub mod status;
+pub mod text;
 pub mod trust;
 
 pub use bytes::{Blob, Bytes16, Bytes32, Bytes64};

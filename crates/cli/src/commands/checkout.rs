@@ -264,8 +264,10 @@ impl CheckoutCommand {
             return Ok(std::path::absolute(path)?);
         }
         let uid = rustix::process::geteuid().as_raw();
-        let folder = match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
-            Some(folder) => PathBuf::from(folder).join("triquest-lm"),
+        // A batch job inherits the variable from a login on another machine, where its folder is: what is not there is as if it were not set.
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_absolute() && folder.is_dir());
+        let folder = match runtime {
+            Some(folder) => folder.join("triquest-lm"),
             None => std::env::temp_dir().join(format!("triquest-lm-{uid}")),
         };
         let created = fs::DirBuilder::new().mode(0o700).create(&folder);
