@@ -2,7 +2,7 @@
 
 use triquest_license::{FeatureName, LicenseHash, VerifiedLicense, Version};
 
-use crate::{ContentDigest, Epoch, Holder, LeaseId, Lineage};
+use crate::{ContentDigest, Epoch, Holder, LeaseId, Lineage, Network};
 
 /// Who does an administrative act; every such act is an event with who and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +60,8 @@ pub enum Command {
         items: Vec<CheckoutItem>,
         /// The time to live that the shown grant states, in milliseconds.
         ttl_ms: u64,
+        /// Where it came from; none is this machine's own socket.
+        network: Option<Network>,
     },
     /// Take seats, or ask again with the same id.
     Checkout {
@@ -81,6 +83,8 @@ pub enum Command {
         wait_ms: Option<u64>,
         /// Its client has lost the right of this id by its own clock and is back for it.
         regained: bool,
+        /// Where it came from; none is this machine's own socket. No part of the content.
+        network: Option<Network>,
     },
     /// Put a verified license into force.
     Install(InstallLicense),
@@ -120,6 +124,8 @@ pub enum Command {
     Release {
         /// Which.
         lease: LeaseId,
+        /// Where it came from; none is this machine's own socket.
+        network: Option<Network>,
     },
     /// Take a license off the server.
     Remove {

@@ -5,6 +5,7 @@
 //! no I/O and no hash order here, so equal inputs give equal bytes. Rules and invariants are those of `docs/leases.md`.
 
 pub mod allocator;
+mod batch;
 pub mod clock;
 pub mod command;
 mod decide;
@@ -16,6 +17,7 @@ pub mod invariants;
 mod licenses;
 pub mod limits;
 mod matching;
+pub mod network;
 pub mod outcome;
 mod snapshot;
 pub mod state;
@@ -23,12 +25,14 @@ mod store;
 mod views;
 mod work;
 
-pub use allocator::{Allocator, Batch, Rules};
+pub use allocator::{Allocator, Safeguards};
+pub use batch::{Batch, Pass, PassPlan, Room, Standing, Tried};
 pub use clock::{CivilClock, ClockReading, LeaseClock, Moment};
 pub use command::{Actor, CheckoutItem, Command, InstallLicense};
 pub use event::{Charge, DequeueReason, EndReason, Event, GrantedItem, ReleaseCause, RightEnd};
 pub use holder::{Claim, Holder};
 pub use ids::{ContentDigest, EntitlementId, Epoch, Index, LeaseId, Lineage, PoolId, Timestamp, VendorId};
+pub use network::{Network, WideNetwork};
 pub use outcome::{Denial, DenialCode, Grant, GrantItem, Outcome, Overlap, PoolNumbers, Refusal};
 pub use state::StateRecord;
 pub use views::{EntitlementView, LeaseView, LicenseView, PoolView};

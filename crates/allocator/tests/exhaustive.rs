@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use support::{Right, Server, actor, content, holder, install, item, key, lease, license, moment};
-use triquest_allocator::{Command, Event, LeaseId, Rules, invariants};
+use triquest_allocator::{Command, Event, LeaseId, Safeguards, invariants};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
@@ -34,11 +34,12 @@ fn checkout(name: &str, seats: u32, attempt: u32, wait_ms: Option<u64>) -> Comma
         ttl_ms: None,
         wait_ms,
         regained: false,
+        network: None,
     }
 }
 
 fn run(install: &Command, steps: &[Step]) -> Result<(), String> {
-    let mut server = Server::new(Rules::default());
+    let mut server = Server::new(Safeguards::default());
     server.checked = false;
     let mut at_ms = 0;
     let mut over: BTreeSet<LeaseId> = BTreeSet::new();
@@ -51,7 +52,7 @@ fn run(install: &Command, steps: &[Step]) -> Result<(), String> {
         let command = match step {
             Step::AskAna => checkout("ana", 1, 1, None),
             Step::AskBo => checkout("bo", 1, 1, None),
-            Step::LeaveAna => Command::Release { lease: lease("ana") },
+            Step::LeaveAna => Command::Release { lease: lease("ana"), network: None },
             Step::Pass => {
                 at_ms += 300_000;
                 Command::Sweep

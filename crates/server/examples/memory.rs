@@ -13,7 +13,7 @@ use std::{
 };
 
 use triquest_allocator::{
-    Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Rules,
+    Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Safeguards,
 };
 use triquest_journal::{Appended, Head, Journal, JournalError};
 use triquest_license::{Note, ServerKey, Signer, SigningKey, VerifiedLicense};
@@ -112,6 +112,7 @@ fn checkout(number: u32, vendor: [u8; 32]) -> anyhow::Result<Command> {
         ttl_ms: Some(3_600_000),
         wait_ms: None,
         regained: false,
+        network: None,
     })
 }
 
@@ -149,7 +150,7 @@ async fn main() -> anyhow::Result<()> {
         signing_key: key,
         server_key,
         clock: Arc::new(MachineClock::default()),
-        rules: Rules::default(),
+        safeguards: Safeguards::default(),
         instance: [0; 32],
     })?;
     let license = license(leases)?;

@@ -149,6 +149,12 @@ impl Conn {
         }
     }
 
+    /// The network that its requests are counted for; none for the Unix socket.
+    #[must_use]
+    pub fn network(&self) -> Option<triquest_allocator::Network> {
+        self.address().map(triquest_allocator::Network::from)
+    }
+
     /// From now on the connection stands for these leases until its end, and no time-out ends it.
     pub fn stand_for(&self, leases: Vec<(LeaseId, u64)>) {
         *self.presence.lock() = leases;

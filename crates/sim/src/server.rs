@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use triquest_allocator::{
-    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, LeaseClock, LeaseId, Lineage, Moment, Outcome, Rules,
+    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, LeaseClock, LeaseId, Lineage, Moment, Outcome, Safeguards,
 };
 use triquest_journal::{
     Appended, Journal,
@@ -74,7 +74,7 @@ fn lease_of(command: &Command) -> Option<LeaseId> {
         | Command::PresenceClosed { lease, .. }
         | Command::PresenceOpened { lease, .. }
         | Command::Reclaim { lease, .. }
-        | Command::Release { lease }
+        | Command::Release { lease, .. }
         | Command::Renew { lease, .. } => Some(*lease),
         Command::AcceptBorrowLoss { .. }
         | Command::AcceptClock { .. }
@@ -88,9 +88,9 @@ fn lease_of(command: &Command) -> Option<LeaseId> {
 
 impl Process {
     /// Loads what is durable and puts `Recover` first in line; nothing is answered before that is durable.
-    pub fn start(rules: Rules, journal: &mut dyn Journal, lineage: Lineage) -> Result<Self, String> {
+    pub fn start(safeguards: Safeguards, journal: &mut dyn Journal, lineage: Lineage) -> Result<Self, String> {
         let mut moment = Moment { at: triquest_allocator::Timestamp(0), wall_ms: 0 };
-        let mut allocator = Allocator::new(rules);
+        let mut allocator = Allocator::new(safeguards);
         let mut from = Index(1);
         loop {
             let entries = journal.read(from, 1 << 20).map_err(|error| error.to_string())?;

@@ -7,7 +7,7 @@ use std::{
 
 use triquest_allocator::{
     Actor, CheckoutItem, ClockReading, Command, ContentDigest, EndReason, Event, Holder, InstallLicense, LeaseId, Lineage, Outcome, PoolId,
-    Refusal, Rules,
+    Refusal, Safeguards,
 };
 use triquest_client::keeper::{Action, Answer as Told, Fresh, Keeper, Notice, Now, Terms};
 use triquest_journal::{
@@ -326,25 +326,25 @@ impl World {
         }
     }
 
-    fn rules(&self) -> Rules {
-        let mut rules = Rules::default();
+    fn safeguards(&self) -> Safeguards {
+        let mut safeguards = Safeguards::default();
         match self.scenario.mutation {
-            Some(Mutation::AttemptsUnordered) => rules.attempts_ordered = false,
-            Some(Mutation::ChargesStay) => rules.charges_move = false,
-            Some(Mutation::ClockUnmarked) => rules.clock_is_marked = false,
-            Some(Mutation::NoExtensionAtRecovery) => rules.extend_on_recovery = false,
-            Some(Mutation::GrantPastTotal) => rules.grant_within_total = false,
-            Some(Mutation::HeardIsSoft) => rules.heard_is_durable = false,
-            Some(Mutation::EndingFreesAtOnce) => rules.ending_keeps_deadline = false,
-            Some(Mutation::NoQuarantine) => rules.quarantine_after_restore = false,
-            Some(Mutation::QueuePassed) => rules.queue_strict = false,
-            Some(Mutation::LateCheckoutGrants) => rules.release_before_known = false,
-            Some(Mutation::EndedIdGrants) => rules.remember_ended = false,
-            Some(Mutation::OldPresenceCounts) => rules.presence_generation = false,
+            Some(Mutation::AttemptsUnordered) => safeguards.attempts_ordered = false,
+            Some(Mutation::ChargesStay) => safeguards.charges_move = false,
+            Some(Mutation::ClockUnmarked) => safeguards.clock_is_marked = false,
+            Some(Mutation::NoExtensionAtRecovery) => safeguards.extend_on_recovery = false,
+            Some(Mutation::GrantPastTotal) => safeguards.grant_within_total = false,
+            Some(Mutation::HeardIsSoft) => safeguards.heard_is_durable = false,
+            Some(Mutation::EndingFreesAtOnce) => safeguards.ending_keeps_deadline = false,
+            Some(Mutation::NoQuarantine) => safeguards.quarantine_after_restore = false,
+            Some(Mutation::QueuePassed) => safeguards.queue_strict = false,
+            Some(Mutation::LateCheckoutGrants) => safeguards.release_before_known = false,
+            Some(Mutation::EndedIdGrants) => safeguards.remember_ended = false,
+            Some(Mutation::OldPresenceCounts) => safeguards.presence_generation = false,
             Some(Mutation::AnswerBeforeDurable | Mutation::NoDriftAllowance | Mutation::RightFromAnswer | Mutation::StallCounts) | None => {
             }
         }
-        rules
+        safeguards
     }
 
     fn mutated(&self, mutation: Mutation) -> bool {
@@ -536,17 +536,32 @@ impl World {
                         vendor_keys: vendor_keys.clone(),
                         items: items.clone(),
                         ttl_ms: TTL_MS,
+                        network: None,
                     };
                     let delay = self.latency();
                     self.plan(delay, Step::Arrive(0, Box::new(adopt)));
                 }
-                let command =
-                    Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms: Some(TTL_MS), wait_ms, regained };
+                let command = Command::Checkout {
+                    lease,
+                    attempt,
+                    content,
+                    holder,
+                    vendor_keys,
+                    items,
+                    ttl_ms: Some(TTL_MS),
+                    wait_ms,
+                    regained,
+                    network: None,
+                };
                 self.send(client, Ticket { client, life: 0, call, lease, attempt: Some(attempt), renewal: None }, command);
             }
             Action::Release { call, id } => {
                 let lease = self.lease_id(client, id);
-                self.send(client, Ticket { client, life: 0, call, lease, attempt: None, renewal: None }, Command::Release { lease });
+                self.send(
+                    client,
+                    Ticket { client, life: 0, call, lease, attempt: None, renewal: None },
+                    Command::Release { lease, network: None },
+                );
             }
             Action::Renew { call, id, counter, nonce, presence, regained } => {
                 let lease = self.lease_id(client, id);
@@ -662,7 +677,7 @@ impl World {
         if std::mem::take(&mut self.restoring) {
             self.restored = self.ledger.live().collect();
         }
-        let process = Process::start(self.rules(), &mut journal, self.lineage).map_err(|error| broken("apply_total", error))?;
+        let process = Process::start(self.safeguards(), &mut journal, self.lineage).map_err(|error| broken("apply_total", error))?;
         if self.installed == 0 {
             self.installed = 1;
         }
@@ -955,7 +970,7 @@ impl World {
             return Ok(());
         }
         server.allocator().check_invariants().map_err(|error| broken("seats_conserved", error))?;
-        let replayed = Process::start(Rules::default(), journal, self.lineage).map_err(|error| broken("apply_total", error))?;
+        let replayed = Process::start(Safeguards::default(), journal, self.lineage).map_err(|error| broken("apply_total", error))?;
         let live: Vec<_> = encode_snapshot(server.allocator().snapshot()).collect();
         let replay: Vec<_> = encode_snapshot(replayed.allocator().snapshot()).collect();
         if live != replay {

@@ -86,12 +86,13 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
     // Read before the decision: a grant that a newer license feeds brings its text.
     let licenses_now = app.licenses.load(Ordering::Acquire);
 
+    let network = conn.network();
     let adopted = match asked.shown {
         Some(shown) => lost_grant(app, lease, &asked.items, &shown)?,
         None => None,
     };
     let answer = if let Some(ttl_ms) = adopted {
-        let command = Command::Adopt { lease: id, holder, content, vendor_keys: vendor_keys.clone(), items, ttl_ms };
+        let command = Command::Adopt { lease: id, holder, content, vendor_keys: vendor_keys.clone(), items, ttl_ms, network };
         app.driver.decide(command, Some(nonce)).await
     } else {
         let (ttl_ms, wait_ms) = (asked.ttl_ms, asked.wait_ms);
@@ -105,6 +106,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
             ttl_ms,
             wait_ms,
             regained: asked.regained,
+            network,
         };
         match wait_ms {
             Some(1..) if !at_once => {
@@ -250,7 +252,8 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
     if !known {
         not_too_often(app, conn, lease)?;
     }
-    let answer = app.driver.decide(Command::Release { lease: convert::to_core(lease) }, None).await.map_err(Refused::from)?;
+    let command = Command::Release { lease: convert::to_core(lease), network: conn.network() };
+    let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;
     if !known {
         charge(app, conn);
     }

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::watch;
 use triquest_allocator::{
-    Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Rules,
+    Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Safeguards,
 };
 use triquest_journal::{
     Appended, Head, Journal, JournalError,
@@ -132,7 +132,7 @@ impl World {
             signing_key: key,
             server_key,
             clock: Arc::new(clock.clone()),
-            rules: Rules::default(),
+            safeguards: Safeguards::default(),
             instance: [0; 32],
         })
         .unwrap();
@@ -230,6 +230,7 @@ pub(crate) fn checkout_of(number: u32, attempt: u32, items: &[(&str, u32)], wait
         ttl_ms: None,
         wait_ms,
         regained: false,
+        network: None,
     }
 }
 
@@ -238,7 +239,7 @@ pub(crate) fn renew(number: u32, counter: u64) -> Command {
 }
 
 pub(crate) fn release(number: u32) -> Command {
-    Command::Release { lease: lease(number) }
+    Command::Release { lease: lease(number), network: None }
 }
 
 pub(crate) fn is_granted(answer: &Result<Answer, DriverError>) -> bool {
