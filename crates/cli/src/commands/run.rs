@@ -585,13 +585,10 @@ fn stop_with(pid: Pid, wanted: &mut Option<Instant>) {
         return;
     }
     *wanted = None;
-    match watcher(pid) {
-        Ok(mut watcher) => {
-            kill_self(Signal::STOP);
-            drop(thread::Builder::new().name("watcher".into()).spawn(move || watcher.wait()));
-        }
-        // Better not stopped than stopped for good beside a program that works.
-        Err(_) => {}
+    // Without a watcher it is better not to stop than to stop for good beside a program that works.
+    if let Ok(mut watcher) = watcher(pid) {
+        kill_self(Signal::STOP);
+        drop(thread::Builder::new().name("watcher".into()).spawn(move || watcher.wait()));
     }
 }
 
@@ -626,6 +623,10 @@ pub(crate) struct RunWatcherCommand {
 
 impl RunWatcherCommand {
     /// Until the two are not both stopped any more.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the kernel tells nobody but the parent that a process goes on, so this looks now and then"
+    )]
     pub(crate) fn run(self) -> Result<u8, Failure> {
         crate::sys::end_with_parent();
         let (Some(run), Some(program)) = (rustix::process::getppid(), Pid::from_raw(self.program)) else { return Ok(exit::FAILURE) };
