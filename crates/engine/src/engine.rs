@@ -727,8 +727,7 @@ impl<T: Ticket> Engine<T> {
         if self.retry_at_ms.is_none() {
             self.effects.push_back(append(&entry));
         }
-        let held = &self.held;
-        self.writing.begin(entry, self.pass, answers, |lease| held.contains_key(lease));
+        self.writing.begin(entry, self.pass, answers);
     }
 
     // The end.
