@@ -801,7 +801,7 @@ impl Task {
             }
             return asker.tell(Err(DriverError::DiskFull));
         }
-        if let Command::Checkout { lease, .. } = &*command {
+        if let Command::Adopt { lease, .. } | Command::Checkout { lease, .. } = &*command {
             asker.lease = Some(*lease);
         }
         self.waiting.push_back((asker, command));
