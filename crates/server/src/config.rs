@@ -116,6 +116,10 @@ table! {
         new_ids_burst: Option<u32>,
         /// New leases per second that one address may ask for for long. Default: 300. Needs a restart.
         new_ids_per_second: Option<u32>,
+        /// Reads (the status, lists, pages) that one address may make at once. Default: 2000. Needs a restart.
+        reads_burst: Option<u32>,
+        /// Reads per second that one address may make for long. Default: 200. Needs a restart.
+        reads_per_second: Option<u32>,
     }
 }
 
@@ -409,6 +413,8 @@ impl Config {
         at_most("limits.denials_per_second", self.limits.denials_per_second.map(|n| n as usize), 100_000)?;
         at_most("limits.new_ids_burst", self.limits.new_ids_burst.map(|n| n as usize), 10_000_000)?;
         at_most("limits.new_ids_per_second", self.limits.new_ids_per_second.map(|n| n as usize), 100_000)?;
+        at_most("limits.reads_burst", self.limits.reads_burst.map(|n| n as usize), 10_000_000)?;
+        at_most("limits.reads_per_second", self.limits.reads_per_second.map(|n| n as usize), 100_000)?;
         if let Some(folder) = self.backups.iter().find(|folder| !folder.is_absolute()) {
             return Err(Fault::new(format!("backups: {} is no whole path", folder.display()), "begin it with `/`"));
         }
@@ -715,6 +721,8 @@ mod tests {
                 denials_per_second: Some(1),
                 new_ids_burst: Some(1),
                 new_ids_per_second: Some(1),
+                reads_burst: Some(1),
+                reads_per_second: Some(1),
             },
             tls: Tls { certificate: Some(PathBuf::new()), key: Some(PathBuf::new()) },
             ..Config::default()
