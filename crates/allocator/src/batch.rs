@@ -250,7 +250,9 @@ impl Allocator {
     pub fn is_repeat(&self, command: &Command) -> bool {
         match command {
             Command::Renew { .. } => true,
-            Command::Checkout { lease, .. } => self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease),
+            Command::Adopt { lease, .. } | Command::Checkout { lease, .. } => {
+                self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease)
+            }
             _ => false,
         }
     }

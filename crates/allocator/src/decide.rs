@@ -64,7 +64,7 @@ impl Allocator {
                 return self.adopt(&asked, shown, *next_lineage, sink);
             }
             Command::AllowPresence { address, actor } => {
-                if !self.presence_off.get(address).is_some_and(|until| *until > self.now.at) {
+                if self.presence_off.get(address).is_none_or(|until| *until <= self.now.at) {
                     return Some(Outcome::Refused(Refusal::NothingToDo("presence frees seats early for this address already")));
                 }
                 self.emit(sink, Event::PresenceAllowed { address: address.clone(), actor: actor.clone() });
@@ -498,7 +498,7 @@ impl Allocator {
             let wished = match self.wished(vendor, asked.items) {
                 Ok(wished) => wished,
                 Err(denial) => {
-                    other.get_or_insert((vendor, denial));
+                    other.get_or_insert((vendor, *denial));
                     continue;
                 }
             };
@@ -724,7 +724,7 @@ impl Allocator {
         vendors
     }
 
-    fn wished(&self, vendor: VendorId, items: &[CheckoutItem]) -> Result<Vec<WishItem>, Denial> {
+    fn wished(&self, vendor: VendorId, items: &[CheckoutItem]) -> Result<Vec<WishItem>, Box<Denial>> {
         let features = self.vendor(vendor).map(|vendor| &vendor.features);
         items
             .iter()
@@ -732,7 +732,7 @@ impl Allocator {
                 Some(pool) => Ok(WishItem { pool: self.resolve(pool), version: item.version, seats: item.seats }),
                 None => {
                     let feature = Some(item.feature.clone());
-                    Err(Denial { feature, seats: item.seats, ..bare_denial(DenialCode::UnknownFeature) })
+                    Err(Box::new(Denial { feature, seats: item.seats, ..bare_denial(DenialCode::UnknownFeature) }))
                 }
             })
             .collect()

@@ -1375,6 +1375,49 @@ fn a_dead_head_does_not_hold_its_line_for_ever_on_a_server_that_restarts_often()
     );
 }
 
+// Early freeing.
+
+#[test]
+fn a_regret_turns_early_freeing_off_for_a_day_and_an_administrator_ends_it_sooner() {
+    check(
+        "
+        00:00 install A cad=9                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:01 renew L1 presence=1                 => renewed
+        00:02 presence L1 close 1                 => done released=L1:presence
+        00:03 renew L1                            => ended presence regretted=L1
+        00:04 checkout L2 cad ana@ws1             => grant presence=false
+        00:05 allow-presence ip-of-ws1            => done presence_allowed
+        00:06 checkout L3 cad ana@ws1             => grant presence=true
+        00:07 allow-presence ip-of-ws1            => refused nothing_to_do
+        00:08 presence L3 open 1                  => done
+        00:08 renew L3 presence=1                 => renewed
+        00:09 presence L3 close 1                 => done released=L3:presence
+        00:10 renew L3                            => ended presence regretted=L3
+        1440:09 checkout L4 cad ana@ws1           => grant presence=false
+        1440:10 checkout L5 cad ana@ws1           => grant presence=true
+        1440:11 restart                           => recovered
+        1440:12 checkout L6 cad ana@ws1           => grant presence=true
+    ",
+    );
+}
+
+#[test]
+fn a_client_that_lost_its_seat_by_its_own_clock_and_says_so_is_no_regret() {
+    check(
+        "
+        00:00 install A cad=9                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:01 renew L1 presence=1                 => renewed
+        00:02 presence L1 close 1                 => done released=L1:presence
+        00:03 renew L1 regained                   => ended presence !regretted=L1
+        00:04 checkout L2 cad ana@ws1             => grant presence=true
+    ",
+    );
+}
+
 // Histories.
 
 #[test]
@@ -1446,7 +1489,7 @@ fn what_is_older_than_memory_and_what_a_test_copy_signed_start_nothing() {
 #[test]
 fn a_proof_stops_all_granting_although_the_disk_is_full() {
     needs(
-        |safeguards| safeguards.rollback_is_proved = false,
+        |safeguards| safeguards.proof_stops_at_once = false,
         "
         00:00 install A cad=2                     => installed
         00:00 backup                              => done

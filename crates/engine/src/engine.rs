@@ -529,7 +529,9 @@ impl<T: Ticket> Engine<T> {
         while taken.len() < COMMANDS_PER_PASS_MAX
             && let Some(queued) = self.again.pop_front().or_else(|| self.queues.pop())
         {
-            if matches!(*queued.command, Command::Checkout { .. } | Command::Renew { .. }) && self.batches.is_gone(&queued.asker) {
+            if matches!(*queued.command, Command::Adopt { .. } | Command::Checkout { .. } | Command::Renew { .. })
+                && self.batches.is_gone(&queued.asker)
+            {
                 self.fail(queued.asker, Why::Gone);
             } else if self.lacks_room(room, &queued.command) {
                 let effect = self.effect_of_command(&queued.command);
@@ -868,7 +870,7 @@ impl<T> Decided<T> {
     fn of(queued: Queued<T>, outcome: Outcome, holding: bool) -> Self {
         let Queued { asker, command, origin, hold_until_ms } = queued;
         let (lease, idle_ms) = match &*command {
-            Command::Checkout { lease, .. } => (Some(*lease), None),
+            Command::Adopt { lease, .. } | Command::Checkout { lease, .. } => (Some(*lease), None),
             Command::Renew { lease, idle_ms, .. } => (Some(*lease), *idle_ms),
             _ => (None, None),
         };

@@ -814,7 +814,12 @@ impl Inner {
             }
             Event::VendorsMerged { from, into, pools } => self.merge(*from, *into, pools),
             Event::BorrowLossAccepted { .. } | Event::QuarantineEnded { .. } => self.quarantine_until = None,
-            Event::LineageBegan { lineage, quarantine_until, .. } => {
+            Event::LineageBegan { lineage, quarantine_until, lease, epoch, index, .. } => {
+                tracing::error!(
+                    %lease, epoch = epoch.0, index = index.0, ms = quarantine_until.since_ms(moment.at),
+                    "a signed grant shows that entries of this history are lost: was an old copy of the data directory put back? A new history begins; for so \
+                     long nothing new is granted, and seats in use are taken over; `triquest-lm quarantine end` ends it sooner"
+                );
                 self.quarantine_until = Some(*quarantine_until);
                 self.lineages.insert(lineage.0);
             }

@@ -135,7 +135,7 @@ impl World {
             server_key,
             clock: Arc::new(clock.clone()),
             safeguards: Safeguards::default(),
-            instance: [0; 32],
+            instance: next_instance(),
             folder_ttl_max_ms: 0,
         })
         .unwrap();
@@ -177,6 +177,14 @@ impl World {
     pub(crate) async fn tick(&self) {
         self.decide(Command::Sweep).await.unwrap();
     }
+}
+
+/// No two starts have the same.
+fn next_instance() -> [u8; 32] {
+    static STARTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    let mut instance = [0; 32];
+    instance[..8].copy_from_slice(&STARTS.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_be_bytes());
+    instance
 }
 
 pub(crate) fn vendor() -> Signer {
