@@ -560,13 +560,18 @@ fn hint(message: &str) -> String {
     }
 }
 
+/// A variable of the environment, if it is set. The server reads it nowhere else.
+pub(crate) fn environment(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
+}
+
 /// The data directory where none is named: `/var/lib/triquest-lm` for root, otherwise `triquest-lm` in the user's state folder.
 #[must_use]
 pub fn default_data_dir() -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/var/lib/triquest-lm");
     }
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
     // Without a home there is no better place; the checks of the directory's owner and mode still hold.
     state.unwrap_or_else(|| PathBuf::from("/var/tmp")).join("triquest-lm")

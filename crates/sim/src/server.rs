@@ -228,7 +228,7 @@ impl Process {
     /// The disk takes the oldest batch. `Ok(None)`: nothing was in flight, or there is no room or no word yet and the same bytes will be tried again.
     pub fn append(&mut self, journal: &mut dyn Journal) -> Result<Option<Committed>, String> {
         let Some(flight) = self.flights.front() else { return Ok(None) };
-        match journal.append(self.epoch, flight.index, &flight.bytes).map_err(|error| error.to_string())? {
+        match journal.append(self.epoch, Index(flight.index.0 - 1), &flight.bytes).map_err(|error| error.to_string())? {
             Appended::Committed => {}
             Appended::Fenced => return Err("fenced".to_owned()),
             Appended::Full | Appended::Unknown => return Ok(None),

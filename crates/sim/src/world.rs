@@ -11,7 +11,7 @@ use triquest_allocator::{
 };
 use triquest_client::keeper::{Action, Answer as Told, Fresh, Keeper, Notice, Now, Terms};
 use triquest_journal::{
-    Journal,
+    History,
     memory::{Fault, MemoryDisk, MemoryJournal},
     record::{decode_entry, encode_snapshot},
 };
