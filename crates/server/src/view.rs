@@ -919,10 +919,10 @@ impl Inner {
         let Some(Waiting { order, .. }) = self.waiting.remove(lease) else { return };
         let Some(row) = self.remove(lease) else { return };
         for item in self.shapes.items(row.shape) {
-            if let Some(pool) = self.pools.get_mut(&item.pool) {
-                if let Ok(place) = pool.line.binary_search(&order) {
-                    pool.line.remove(place);
-                }
+            if let Some(pool) = self.pools.get_mut(&item.pool)
+                && let Ok(place) = pool.line.binary_search(&order)
+            {
+                pool.line.remove(place);
             }
         }
         self.forget(row);
