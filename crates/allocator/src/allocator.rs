@@ -8,9 +8,15 @@ use std::{
 use triquest_license::{FeatureName, LicenseHash, LicenseId, VerifiedLicense, Version};
 
 use crate::{
-    Actor, Command, ContentDigest, Denial, EndReason, EntitlementId, Epoch, Event, Holder, Index, LeaseId, Lineage, Moment, Outcome,
-    PoolId, PoolNumbers, RightEnd, Timestamp, VendorId,
-    limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, FORGET_EVERY_MS, MOVES_PER_CHECKOUT_MAX},
+    Actor, Command, ContentDigest, EntitlementId, Epoch, Event, Holder, Index, LeaseId, Lineage, Moment, Network, Outcome, PoolId,
+    PoolNumbers, RightEnd, Timestamp, VendorId,
+    crowd::Crowd,
+    limits::{
+        CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTITLEMENTS_PER_LICENSE_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, FORGET_EVERY_MS,
+        MOVES_PER_CHECKOUT_MAX,
+    },
+    memory::Memory,
+    rank::Ranks,
     store::{Features, Holders, LeaseTable, Rank, Slot, UNSEALED, Wheel, WishItem, Wishes},
 };
 
@@ -19,6 +25,8 @@ use crate::{
 pub struct Safeguards {
     /// A lower attempt than the last is refused, and the same attempt gets the same answer.
     pub attempts_ordered: bool,
+    /// At one instant rights begin before others end.
+    pub begin_before_end: bool,
     /// Charges go to another entitlement when theirs ends or when that makes room.
     pub charges_move: bool,
     /// A seat granted to a waiter is taken back if it does not come for it.
@@ -37,6 +45,8 @@ pub struct Safeguards {
     pub grant_within_total: bool,
     /// The first renewal in an epoch is an event.
     pub heard_is_durable: bool,
+    /// Seats that linger are given up before a live lease loses its license.
+    pub linger_gives_way: bool,
     /// Only the newest presence connection of a lease counts.
     pub presence_generation: bool,
     /// A client that comes back after presence freed its seats turns early freeing off for its address.
@@ -45,20 +55,27 @@ pub struct Safeguards {
     pub quarantine_after_restore: bool,
     /// Nobody passes an earlier waiter that shares a pool.
     pub queue_strict: bool,
+    /// A license replaces only what was installed before it.
+    pub reissue_order: bool,
     /// An id that was released before it was known never grants.
     pub release_before_known: bool,
+    /// Nobody takes more than a share of what everybody may make the server keep.
+    pub shares_by_network: bool,
     /// An id that ended never grants again.
     pub remember_ended: bool,
     /// A waiter that does not ask again leaves the line.
     pub silent_waiters_leave: bool,
     /// A lease that lost its entitlement is not renewed as if nothing had happened before its turn came.
     pub stranded_checked_at_renewal: bool,
+    /// When licenses change, waiters are looked at wherever they stand, not only at the head of a line.
+    pub waiters_looked_at: bool,
 }
 
 impl Default for Safeguards {
     fn default() -> Self {
         Self {
             attempts_ordered: true,
+            begin_before_end: true,
             charges_move: true,
             claims_end: true,
             clock_is_marked: true,
@@ -68,14 +85,18 @@ impl Default for Safeguards {
             extend_on_recovery: true,
             grant_within_total: true,
             heard_is_durable: true,
+            linger_gives_way: true,
             presence_generation: true,
             presence_regret: true,
             quarantine_after_restore: true,
             queue_strict: true,
+            reissue_order: true,
             release_before_known: true,
+            shares_by_network: true,
             remember_ended: true,
             silent_waiters_leave: true,
             stranded_checked_at_renewal: true,
+            waiters_looked_at: true,
         }
     }
 }
@@ -113,7 +134,7 @@ pub struct Allocator {
     pub(crate) licenses: BTreeMap<EntitlementId, InstalledLicense>,
     pub(crate) leases: LeaseTable,
     pub(crate) line: BTreeMap<u64, Waiter>,
-    pub(crate) remembered: BTreeMap<LeaseId, Remembered>,
+    pub(crate) remembered: Memory,
     pub(crate) presence_off: BTreeSet<String>,
 
     // Derived from the hard state.
@@ -128,9 +149,16 @@ pub struct Allocator {
     pub(crate) successors: BTreeMap<(VendorId, LicenseId), BTreeSet<EntitlementId>>,
     pub(crate) waiting_ids: BTreeMap<LeaseId, u64>,
     pub(crate) next_order: u64,
-    pub(crate) forget: BTreeSet<(Timestamp, LeaseId)>,
-    /// The next change by date of each entitlement that has one.
-    pub(crate) dates: BTreeSet<(i64, EntitlementId)>,
+    /// Who waits, by network.
+    pub(crate) waiting_crowd: Crowd,
+    /// When each entitlement that is not in force begins by date.
+    pub(crate) begins: BTreeSet<(i64, EntitlementId)>,
+    /// When each entitlement that is in force ends by date.
+    pub(crate) ends: BTreeSet<(i64, EntitlementId)>,
+    /// Licenses that began to take the place of others, whose rights have not all ended yet.
+    pub(crate) replacing: BTreeSet<EntitlementId>,
+    /// Vendors that became part of another and have pools that have not followed yet.
+    pub(crate) merging: BTreeMap<VendorId, VendorId>,
     /// Ended entitlements whose leases have not all been moved or marked yet.
     pub(crate) stranded: BTreeSet<(PoolId, EntitlementId)>,
     pub(crate) live: usize,
@@ -143,6 +171,8 @@ pub struct Allocator {
     pub(crate) waiters_due: BTreeSet<(Timestamp, u64)>,
     /// Pools whose line must be looked at again.
     pub(crate) dirty: BTreeSet<PoolId>,
+    /// Pools whose licenses changed, with the place in line from which on waiters have not been looked at since.
+    pub(crate) recheck: BTreeMap<PoolId, u64>,
     pub(crate) presence: BTreeMap<LeaseId, u64>,
     pub(crate) freed_by_presence: BTreeMap<LeaseId, FreedByPresence>,
     pub(crate) unsealed: Vec<Slot>,
@@ -173,7 +203,11 @@ pub(crate) struct Pool {
     /// What the entitlements say is charged; must be `used + lingering`.
     pub(crate) charged: u64,
     /// Who waits here, in order.
-    pub(crate) line: BTreeSet<u64>,
+    pub(crate) line: Ranks,
+    /// The same by network; none if nobody waits.
+    pub(crate) crowd: Option<Box<Crowd>>,
+    /// Whose seats linger here, soonest free first.
+    pub(crate) lingerers: BTreeSet<(Timestamp, Slot)>,
 }
 
 impl Pool {
@@ -190,15 +224,14 @@ impl Pool {
     }
 
     pub(crate) fn numbers(&self) -> PoolNumbers {
-        let narrow = |seats: u64| u32::try_from(seats).unwrap_or(u32::MAX);
         PoolNumbers {
-            total: narrow(self.total),
-            used: narrow(self.used),
-            lingering: narrow(self.lingering),
+            total: self.total,
+            used: self.used,
+            lingering: self.lingering,
             reserved_idle: 0,
-            free: narrow(self.free()),
-            over: narrow(self.over()),
-            queued: narrow(self.line.len() as u64),
+            free: self.free(),
+            over: self.over(),
+            queued: self.line.len() as u64,
         }
     }
 }
@@ -215,7 +248,8 @@ pub(crate) struct Right {
     pub(crate) version: Option<Version>,
     pub(crate) starts: Option<i64>,
     pub(crate) expires: Option<i64>,
-    pub(crate) began: bool,
+    /// When it came into force, in civil time.
+    pub(crate) began: Option<i64>,
     pub(crate) ended: Option<RightEnd>,
     pub(crate) ttl_ms: Option<u64>,
     pub(crate) ttl_max_ms: u64,
@@ -230,7 +264,7 @@ pub(crate) struct Right {
 
 impl Right {
     pub(crate) fn in_force(&self) -> bool {
-        self.began && self.ended.is_none()
+        self.began.is_some() && self.ended.is_none()
     }
 
     pub(crate) fn rank(&self) -> Rank {
@@ -246,17 +280,26 @@ impl Right {
         self.starts.is_none_or(|starts| starts <= wall_ms) && self.expires.is_none_or(|expires| wall_ms < expires)
     }
 
-    /// When its dates change what it is; the beginning of time if they already have.
-    pub(crate) fn next_change(&self, wall_ms: i64) -> Option<i64> {
-        let due = match (self.in_force(), self.ended) {
-            (_, Some(RightEnd::Removed | RightEnd::Replaced)) => return None,
-            (true, _) if self.starts.is_some_and(|starts| starts > wall_ms) => Some(i64::MIN),
-            (true, _) => self.expires,
-            // Ended by a date that has been taken back.
-            (false, Some(RightEnd::Expired)) if self.expires.is_some_and(|expires| expires <= wall_ms) => return None,
-            (false, _) => Some(self.starts.unwrap_or(i64::MIN)),
+    /// When it begins by date, the beginning of time if that has come; none if it is in force or will never begin.
+    pub(crate) fn begins_at(&self, wall_ms: i64) -> Option<i64> {
+        let gone = match self.ended {
+            Some(RightEnd::Removed | RightEnd::Replaced) => true,
+            // Unless it was ended by a date that has been taken back.
+            Some(RightEnd::Expired) => self.expires.is_some_and(|expires| expires <= wall_ms),
+            None => false,
         };
-        due.map(|due| if due <= wall_ms { i64::MIN } else { due })
+        let due = self.starts.unwrap_or(i64::MIN);
+        (!gone && !self.in_force()).then_some(if due <= wall_ms { i64::MIN } else { due })
+    }
+
+    /// When it ends by date, the beginning of time if that has come; none if it is not in force or ends by no date.
+    pub(crate) fn ends_at(&self, wall_ms: i64) -> Option<i64> {
+        if !self.in_force() {
+            return None;
+        }
+        // Its beginning was taken back.
+        let due = if self.starts.is_some_and(|starts| starts > wall_ms) { i64::MIN } else { self.expires? };
+        Some(if due <= wall_ms { i64::MIN } else { due })
     }
 }
 
@@ -268,6 +311,8 @@ pub(crate) struct InstalledLicense {
     pub(crate) vendor: VendorId,
     pub(crate) note: Box<[u8]>,
     pub(crate) replaces: Box<[LicenseId]>,
+    /// When it was issued, in civil time.
+    pub(crate) issued_ms: i64,
     pub(crate) entitlements: u32,
     pub(crate) actor: Actor,
     /// Taken off, but leases that are ending still name it.
@@ -275,7 +320,7 @@ pub(crate) struct InstalledLicense {
 }
 
 impl InstalledLicense {
-    pub(crate) fn rights(&self, first: EntitlementId) -> impl Iterator<Item = EntitlementId> + use<> {
+    pub(crate) fn rights(&self, first: EntitlementId) -> impl Iterator<Item = EntitlementId> + Clone + use<> {
         (first.0..first.0 + self.entitlements).map(EntitlementId)
     }
 }
@@ -293,16 +338,7 @@ pub(crate) struct Waiter {
     pub(crate) gives_up: Timestamp,
     /// Soft: when it leaves if it does not ask again.
     pub(crate) due: Timestamp,
-}
-
-/// An id that is not live but not forgotten either.
-#[derive(Debug)]
-pub(crate) struct Remembered {
-    pub(crate) attempt: u32,
-    pub(crate) content: Option<ContentDigest>,
-    pub(crate) denial: Option<Box<Denial>>,
-    pub(crate) ended: Option<EndReason>,
-    pub(crate) forget: Timestamp,
+    pub(crate) network: Option<Network>,
 }
 
 /// What a client that comes back is asked about.
@@ -354,7 +390,7 @@ impl Allocator {
             licenses: BTreeMap::new(),
             leases: LeaseTable::default(),
             line: BTreeMap::new(),
-            remembered: BTreeMap::new(),
+            remembered: Memory::default(),
             presence_off: BTreeSet::new(),
             holders: Holders::default(),
             wishes: Wishes::default(),
@@ -365,8 +401,11 @@ impl Allocator {
             successors: BTreeMap::new(),
             waiting_ids: BTreeMap::new(),
             next_order: 0,
-            forget: BTreeSet::new(),
-            dates: BTreeSet::new(),
+            waiting_crowd: Crowd::default(),
+            begins: BTreeSet::new(),
+            ends: BTreeSet::new(),
+            replacing: BTreeSet::new(),
+            merging: BTreeMap::new(),
             stranded: BTreeSet::new(),
             live: 0,
             restless: 0,
@@ -374,6 +413,7 @@ impl Allocator {
             wheel: Wheel::default(),
             waiters_due: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            recheck: BTreeMap::new(),
             presence: BTreeMap::new(),
             freed_by_presence: BTreeMap::new(),
             unsealed: Vec::new(),
@@ -532,7 +572,7 @@ impl Allocator {
         let bucket = self.wheel.first_bucket().map(|bucket| Timestamp(u64::from(bucket) << 10));
         let ready = self.wheel.first_ready().map(|(due, _)| due);
         let waiter = self.waiters_due.first().map(|(due, _)| *due);
-        let forget = self.forget.first().map(|(due, _)| due.after_ms(FORGET_EVERY_MS));
+        let forget = self.remembered.first_due().map(|due| due.after_ms(FORGET_EVERY_MS));
         [bucket, ready, waiter, forget, self.quarantine_until, self.clock_mark_due()].into_iter().flatten().min()
     }
 
@@ -542,7 +582,8 @@ impl Allocator {
         if self.clock_held {
             return None;
         }
-        self.dates.first().map(|(due, _)| (*due).max(self.now.wall_ms))
+        let first = [self.begins.first(), self.ends.first()].into_iter().flatten().map(|(due, _)| *due).min();
+        first.map(|due| due.max(self.now.wall_ms))
     }
 
     /// The state's lineage.
@@ -608,8 +649,8 @@ impl Allocator {
 /// The most events and bytes that a command may add to an entry.
 fn most_that_may_come_of(command: &Command) -> (usize, usize) {
     match command {
-        Command::Install(install) => (2 * crate::limits::ENDS_PER_INSTALL_MAX, 2 * install.license.note().text().len() + 65_536),
-        Command::Remove { .. } => (crate::limits::ENDS_PER_INSTALL_MAX, 65_536),
+        Command::Install(install) => (ENTITLEMENTS_PER_LICENSE_MAX + 64, 2 * install.license.note().text().len() + 65_536),
+        Command::Remove { .. } => (ENTITLEMENTS_PER_LICENSE_MAX + 1, 65_536),
         _ => (2 * MOVES_PER_CHECKOUT_MAX, 16_384),
     }
 }

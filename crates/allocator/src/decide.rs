@@ -2,11 +2,14 @@
 
 use crate::{
     Actor, Allocator, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event,
-    Grant, GrantItem, GrantedItem, Holder, LeaseId, Lineage, Outcome, PoolId, PoolNumbers, Refusal, ReleaseCause, RightEnd, VendorId,
-    allocator::{Pool, Sink},
+    Grant, GrantItem, GrantedItem, Holder, LeaseId, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal, ReleaseCause, RightEnd,
+    VendorId,
+    allocator::{Pool, Right, Sink},
+    crowd::Share,
     limits::{
-        CLAIM_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, PRESENCE_OFF_MAX, REMEMBERED_MAX, TTL_MAX_MS_DEFAULT,
-        TTL_MS_MAX, TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS, WAITERS_MAX, WAITERS_PER_POOL_MAX,
+        CLAIM_MS, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, PRESENCE_OFF_MAX, REMEMBERED_MAX,
+        REMEMBERED_PER_NETWORK_MAX, TTL_MAX_MS_DEFAULT, TTL_MS_MAX, TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS, WAITERS_MAX,
+        WAITERS_PER_NETWORK_MAX, WAITERS_PER_POOL_MAX,
     },
     matching::Placed,
     store::{Phase, Slot, UNSEALED, WishItem},
@@ -22,6 +25,7 @@ struct Asked<'a> {
     items: &'a [CheckoutItem],
     ttl_ms: Option<u64>,
     wait_ms: Option<u64>,
+    network: Option<Network>,
 }
 
 impl Allocator {
@@ -34,10 +38,10 @@ impl Allocator {
                 self.work_dates(sink);
                 Outcome::Done
             }
-            Command::Adopt { lease, holder, content, vendor_keys, items, ttl_ms, network: _ } => {
-                self.adopt(*lease, holder, *content, vendor_keys, items, *ttl_ms, sink)
+            Command::Adopt { lease, holder, content, vendor_keys, items, ttl_ms, network } => {
+                return self.adopt(*lease, holder, *content, vendor_keys, items, *ttl_ms, *network, sink);
             }
-            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, network: _ } => {
+            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, network } => {
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -47,6 +51,7 @@ impl Allocator {
                     items,
                     ttl_ms: *ttl_ms,
                     wait_ms: *wait_ms,
+                    network: *network,
                 };
                 return self.checkout(&asked, sink);
             }
@@ -61,9 +66,9 @@ impl Allocator {
             }
             Command::Reclaim { lease, now, actor } => self.reclaim(lease, *now, actor, sink),
             Command::Recover { epoch, lineage } => self.decide_recover(*epoch, *lineage, sink),
-            Command::Release { lease, network: _ } => self.release(*lease, sink),
+            Command::Release { lease, network } => self.release(*lease, *network, sink),
             Command::Remove { license, actor } => self.remove_license(license, actor, sink),
-            Command::Renew { lease, counter, nonce, idle_ms: _ } => self.renew(lease, *counter, nonce, sink),
+            Command::Renew { lease, counter, nonce, idle_ms: _ } => return self.renew(lease, *counter, nonce, sink),
             Command::StepClock { to_ms, believed } => {
                 self.emit(sink, Event::ClockStepped { from_ms: self.now.wall_ms, to_ms: *to_ms, believed: *believed });
                 Outcome::Done
@@ -107,21 +112,22 @@ impl Allocator {
         vendor_keys: &[[u8; 32]],
         items: &[CheckoutItem],
         ttl_ms: u64,
+        network: Option<Network>,
         sink: &mut Sink<'_>,
-    ) -> Outcome {
+    ) -> Option<Outcome> {
         if let Some(slot) = self.leases.find(&lease)
             && self.leases.at(slot).phase != Phase::Lingering
         {
-            return if self.leases.at(slot).content == content { self.live(slot, sink) } else { Outcome::Refused(Refusal::IdTaken) };
+            return if self.leases.at(slot).content == content { self.live(slot, sink) } else { Some(Outcome::Refused(Refusal::IdTaken)) };
         }
         if self.quarantine_until.is_none() {
-            return Outcome::Refused(Refusal::NothingToDo("nothing is adopted but after a restore"));
+            return Some(Outcome::Refused(Refusal::NothingToDo("nothing is adopted but after a restore")));
         }
         if let Some(ended) = self.ended(&lease) {
-            return Outcome::Ended { reason: ended, remaining_ms: 0 };
+            return Some(Outcome::Ended { reason: ended, remaining_ms: 0 });
         }
         if let Err(refusal) = well_formed(items, vendor_keys) {
-            return Outcome::Refused(refusal);
+            return Some(Outcome::Refused(refusal));
         }
         let mut last = None;
         for vendor in self.vendors_of(vendor_keys) {
@@ -151,11 +157,11 @@ impl Allocator {
             // The promise that was shown stands, whatever is permitted now.
             let (_, linger_ms) = self.terms_of(&granted, None);
             let ttl_ms = ttl_ms.clamp(TTL_MS_MIN, TTL_MS_MAX);
-            self.emit(sink, Event::Adopted { lease, content, holder: holder.clone(), items: granted, ttl_ms, linger_ms });
+            self.emit(sink, Event::Adopted { lease, content, holder: holder.clone(), items: granted, ttl_ms, linger_ms, network });
             let slot = self.leases.find(&lease).expect("just adopted");
-            return Outcome::Granted(Box::new(self.grant(slot)));
+            return Some(Outcome::Granted(Box::new(self.grant(slot))));
         }
-        Outcome::Denied(last.unwrap_or_else(|| bare_denial(DenialCode::UnknownVendor)))
+        Some(Outcome::Denied(last.unwrap_or_else(|| bare_denial(DenialCode::UnknownVendor))))
     }
 
     // One lease.
@@ -163,7 +169,7 @@ impl Allocator {
     /// Why an id has ended, if it has.
     fn ended(&self, lease: &LeaseId) -> Option<EndReason> {
         let lingering = self.leases.find(lease).filter(|slot| self.leases.at(*slot).phase == Phase::Lingering);
-        self.remembered.get(lease).and_then(|known| known.ended).or(lingering.map(|_| EndReason::Released))
+        self.remembered.ended(lease).or(lingering.map(|_| EndReason::Released))
     }
 
     /// A client came back to a lease that its own presence connection had ended, with its right still running.
@@ -175,8 +181,8 @@ impl Allocator {
         }
     }
 
-    /// Moves a lease's charges off ended entitlements, or marks it as ending if they fit nowhere.
-    pub(crate) fn settle(&mut self, slot: Slot, sink: &mut Sink<'_>) {
+    /// Moves a lease's charges off ended entitlements, or marks it as ending if they fit nowhere. False if that is left for the next entry.
+    pub(crate) fn settle(&mut self, slot: Slot, sink: &mut Sink<'_>) -> bool {
         loop {
             let mut stranded = None;
             self.leases.each_charge(slot, |item, charge| {
@@ -184,7 +190,7 @@ impl Allocator {
                     stranded = Some((item, charge));
                 }
             });
-            let Some((item, charge)) = stranded else { return };
+            let Some((item, charge)) = stranded else { return true };
             let wished = self.leases.at(slot).wish.items[item];
             let mut moves = Vec::new();
             let placed =
@@ -199,10 +205,16 @@ impl Allocator {
                 };
                 if self.leases.at(slot).phase == Phase::Lingering {
                     self.emit(sink, Event::LingerEnded { lease });
+                } else if let Some(lingering) = self.linger_that_gives_way(wished.pool, charge.seats) {
+                    if sink.full() {
+                        return false;
+                    }
+                    self.emit(sink, Event::LingerEnded { lease: lingering });
+                    continue;
                 } else {
                     self.begin_ending(slot, reason, None, sink);
                 }
-                return;
+                return true;
             };
             self.hand_out(moves, sink);
             for target in charges {
@@ -211,6 +223,15 @@ impl Allocator {
                 self.emit(sink, moved);
             }
         }
+    }
+
+    /// Whose lingering seats in a pool are to be given up next, those first that are free soonest, where that may keep a live lease.
+    fn linger_that_gives_way(&self, pool: PoolId, seats: u32) -> Option<LeaseId> {
+        let found = self.pool(pool).filter(|_| self.safeguards.linger_gives_way)?;
+        let in_force = found.rights.iter().filter_map(|right| self.right(*right)).filter(|right| right.in_force());
+        let free: u64 = in_force.map(Right::free).sum();
+        let (_, slot) = found.lingerers.first().filter(|_| free + found.lingering >= seats.into())?;
+        Some(self.leases.at(*slot).id)
     }
 
     /// Hands out moves that are folded in already.
@@ -250,26 +271,31 @@ impl Allocator {
     }
 
     /// The answer about a lease that is not lingering, to one who may have it.
-    fn live(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Outcome {
-        if let Some(ended) = self.still_running(slot, sink) {
-            return ended;
+    fn live(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Option<Outcome> {
+        if let Some(ended) = self.still_running(slot, sink)? {
+            return Some(ended);
         }
         self.hear(slot, sink);
         let grant = self.grant(slot);
         self.leases.at_mut(slot).regrant = false;
-        Outcome::Granted(Box::new(grant))
+        Some(Outcome::Granted(Box::new(grant)))
     }
 
-    /// Settles a stranded lease first; the answer if it is ending.
-    fn still_running(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Option<Outcome> {
+    /// Settles a stranded lease first; the answer if it is ending. None if that has to wait for the next entry.
+    fn still_running(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Option<Option<Outcome>> {
         let id = self.leases.at(slot).id;
         if self.safeguards.stranded_checked_at_renewal && !self.stranded.is_empty() && self.leases.at(slot).ending.is_none() {
-            self.settle(slot, sink);
+            if self.safeguards.begin_before_end {
+                self.work_begins(sink);
+            }
+            if !self.settle(slot, sink) {
+                return None;
+            }
         }
         let Some(lease) = self.leases.get(slot).filter(|lease| lease.id == id) else {
-            return Some(Outcome::Ended { reason: self.ended(&id).unwrap_or(EndReason::LicenseEnded), remaining_ms: 0 });
+            return Some(Some(Outcome::Ended { reason: self.ended(&id).unwrap_or(EndReason::LicenseEnded), remaining_ms: 0 }));
         };
-        lease.ending.map(|reason| Outcome::Ended { reason, remaining_ms: lease.deadline.since_ms(self.now.at) })
+        Some(lease.ending.map(|reason| Outcome::Ended { reason, remaining_ms: lease.deadline.since_ms(self.now.at) }))
     }
 
     pub(crate) fn grant(&self, slot: Slot) -> Grant {
@@ -311,15 +337,15 @@ impl Allocator {
         }
     }
 
-    fn renew(&mut self, lease: &LeaseId, counter: u64, nonce: &[u8; 16], sink: &mut Sink<'_>) -> Outcome {
+    fn renew(&mut self, lease: &LeaseId, counter: u64, nonce: &[u8; 16], sink: &mut Sink<'_>) -> Option<Outcome> {
         let slot = match self.leases.find(lease) {
             Some(slot) if self.leases.at(slot).phase != Phase::Lingering => slot,
             _ => {
                 self.regret(lease, sink);
-                return match self.ended(lease) {
+                return Some(match self.ended(lease) {
                     Some(reason) => Outcome::Ended { reason, remaining_ms: 0 },
                     None => Outcome::Refused(Refusal::UnknownLease),
-                };
+                });
             }
         };
         // Four bytes of the nonce tell clones apart but for one renewal in four thousand million; the next renewal shows them.
@@ -327,21 +353,21 @@ impl Allocator {
         let last = self.leases.at(slot);
         if self.safeguards.counters_detect_clones {
             if counter < last.counter {
-                return Outcome::Refused(Refusal::StaleCounter);
+                return Some(Outcome::Refused(Refusal::StaleCounter));
             }
             if counter == last.counter && counter != 0 && nonce != last.nonce {
-                return Outcome::Refused(Refusal::ClonedClient);
+                return Some(Outcome::Refused(Refusal::ClonedClient));
             }
         }
-        if let Some(ended) = self.still_running(slot, sink) {
-            return ended;
+        if let Some(ended) = self.still_running(slot, sink)? {
+            return Some(ended);
         }
         self.hear(slot, sink);
         let (at, ttl_ms) = (self.now.at, self.ttl_of(slot));
         let lease = self.leases.at_mut(slot);
         lease.counter = counter;
         lease.nonce = nonce;
-        Outcome::Renewed { remaining_ms: lease.deadline.since_ms(at).min(ttl_ms), regrant: lease.regrant }
+        Some(Outcome::Renewed { remaining_ms: lease.deadline.since_ms(at).min(ttl_ms), regrant: lease.regrant })
     }
 
     /// When the seats are free after a release now, if they linger. An ending lease does not: its seats are awaited.
@@ -351,7 +377,7 @@ impl Allocator {
         (until > self.now.at && lease.ending.is_none()).then_some(until)
     }
 
-    fn release(&mut self, lease: LeaseId, sink: &mut Sink<'_>) -> Outcome {
+    fn release(&mut self, lease: LeaseId, network: Option<Network>, sink: &mut Sink<'_>) -> Outcome {
         if let Some(slot) = self.leases.find(&lease) {
             let found = self.leases.at(slot);
             if found.phase == Phase::Lingering {
@@ -362,8 +388,8 @@ impl Allocator {
             self.work_lines(sink);
             return Outcome::Released { linger_ms: linger_until.map_or(0, |until| until.since_ms(self.now.at)) };
         }
-        if self.waiting_ids.contains_key(&lease) {
-            self.emit(sink, Event::Dequeued { lease, reason: DequeueReason::Released });
+        if let Some(order) = self.waiting_ids.get(&lease).copied() {
+            self.dequeue_with(order, DequeueReason::Released, sink);
             self.work_lines(sink);
             return Outcome::Released { linger_ms: 0 };
         }
@@ -371,12 +397,23 @@ impl Allocator {
             return Outcome::Released { linger_ms: 0 };
         }
         if self.safeguards.release_before_known {
-            if self.remembered.len() >= REMEMBERED_MAX && !self.remembered.contains_key(&lease) {
-                return Outcome::Refused(Refusal::LimitReached("remembered ids"));
+            if let Some(refusal) = self.too_many_ids(&lease, network) {
+                return Outcome::Refused(refusal);
             }
-            self.emit(sink, Event::ReleasedUnknown { lease });
+            self.emit(sink, Event::ReleasedUnknown { lease, network });
         }
         Outcome::Released { linger_ms: 0 }
+    }
+
+    /// Whether one more id of this network may be remembered; an id that is known is none more.
+    fn too_many_ids(&self, lease: &LeaseId, network: Option<Network>) -> Option<Refusal> {
+        const SHARE: Share = Share { network: REMEMBERED_PER_NETWORK_MAX, all: REMEMBERED_MAX };
+        let crowd = &self.remembered.crowd;
+        if !self.safeguards.shares_by_network || self.remembered.contains(lease) || crowd.admits(network, SHARE, None) {
+            return None;
+        }
+        let first = self.remembered.first_due().unwrap_or(self.now.at).after_ms(FORGET_EVERY_MS);
+        Some(Refusal::TooManyIds { retry_after_ms: first.since_ms(self.now.at).max(FORGET_EVERY_MS) })
     }
 
     fn presence_closed(&mut self, lease: &LeaseId, generation: u64, sink: &mut Sink<'_>) -> Outcome {
@@ -440,14 +477,14 @@ impl Allocator {
             return Some(Outcome::Refused(refusal));
         }
         if let Some(outcome) = self.known(asked, sink) {
-            return Some(outcome);
+            return outcome;
         }
         if let Some(until) = self.quarantine_until {
             let denial = Denial { first_due_ms: Some(until.since_ms(self.now.at)), ..bare_denial(DenialCode::Quarantine) };
             return Some(self.deny(asked, None, denial, sink));
         }
-        if self.remembered.len() >= REMEMBERED_MAX {
-            return Some(Outcome::Refused(Refusal::LimitReached("remembered ids")));
+        if let Some(refusal) = self.too_many_ids(&asked.lease, asked.network) {
+            return Some(Outcome::Refused(refusal));
         }
         if self.leases.len() >= LEASES_MAX {
             return Some(self.deny(asked, None, bare_denial(DenialCode::ServerFull), sink));
@@ -494,6 +531,7 @@ impl Allocator {
                             ttl_ms,
                             linger_ms,
                             claim_due: None,
+                            network: asked.network,
                         },
                     );
                     let slot = self.leases.find(&asked.lease).expect("just granted");
@@ -525,8 +563,8 @@ impl Allocator {
         })
     }
 
-    /// The answer for an id that was seen before; `None` if it is to be decided (anew).
-    fn known(&mut self, asked: &Asked<'_>, sink: &mut Sink<'_>) -> Option<Outcome> {
+    /// The answer for an id that was seen before, in itself none if it has to wait for the next entry; `None` if it is to be decided (anew).
+    fn known(&mut self, asked: &Asked<'_>, sink: &mut Sink<'_>) -> Option<Option<Outcome>> {
         let stale = |last: u32| {
             (asked.attempt < last && self.safeguards.attempts_ordered).then_some(Outcome::Refused(Refusal::StaleAttempt { last }))
         };
@@ -535,17 +573,17 @@ impl Allocator {
         {
             let lease = self.leases.at(slot);
             if lease.content != asked.content {
-                return Some(Outcome::Refused(Refusal::IdTaken));
+                return Some(Some(Outcome::Refused(Refusal::IdTaken)));
             }
-            return Some(stale(lease.attempt).unwrap_or_else(|| self.live(slot, sink)));
+            return Some(stale(lease.attempt).or_else(|| self.live(slot, sink)));
         }
         if let Some(order) = self.waiting_ids.get(&asked.lease).copied() {
             let waiter = &self.line[&order];
             if waiter.content != asked.content {
-                return Some(Outcome::Refused(Refusal::IdTaken));
+                return Some(Some(Outcome::Refused(Refusal::IdTaken)));
             }
             let (stale, due) = (stale(waiter.attempt), waiter.due);
-            return Some(stale.unwrap_or_else(|| {
+            return Some(Some(stale.unwrap_or_else(|| {
                 let asks_by = self.now.at.after_ms(WAIT_TTL_MS);
                 self.waiters_due.remove(&(due, order));
                 if let Some(waiter) = self.line.get_mut(&order) {
@@ -553,20 +591,20 @@ impl Allocator {
                     self.waiters_due.insert((waiter.due, order));
                 }
                 self.place_in_line(order)
-            }));
+            })));
         }
         if let Some(known) = self.remembered.get(&asked.lease) {
-            if known.content.is_some_and(|content| content != asked.content) {
-                return Some(Outcome::Refused(Refusal::IdTaken));
+            if !known.may_be(asked.content) {
+                return Some(Some(Outcome::Refused(Refusal::IdTaken)));
             }
             if known.ended.is_none() {
                 let same = known.denial.as_ref().filter(|_| known.attempt == asked.attempt && self.safeguards.attempts_ordered);
-                return stale(known.attempt).or_else(|| same.map(|denial| Outcome::Denied((**denial).clone())));
+                return stale(known.attempt).or_else(|| same.map(|denial| Outcome::Denied((**denial).clone()))).map(Some);
             }
         }
         if self.ended(&asked.lease).is_some() {
             self.regret(&asked.lease, sink);
-            return Some(Outcome::Denied(bare_denial(DenialCode::LeaseEnded)));
+            return Some(Some(Outcome::Denied(bare_denial(DenialCode::LeaseEnded))));
         }
         None
     }
@@ -581,6 +619,7 @@ impl Allocator {
                 holder: asked.holder.clone(),
                 vendor,
                 denial: denial.clone(),
+                network: asked.network,
             },
         );
         Outcome::Denied(denial)
@@ -595,8 +634,7 @@ impl Allocator {
         denial: Denial,
         sink: &mut Sink<'_>,
     ) -> Outcome {
-        let full = |pool: PoolId| self.pool(pool).is_some_and(|pool| pool.line.len() >= WAITERS_PER_POOL_MAX);
-        if self.line.len() >= WAITERS_MAX || wished.iter().any(|item| full(item.pool)) {
+        if wished.iter().any(|item| !self.has_place(item.pool, asked.network)) {
             return self.deny(asked, Some(vendor), Denial { code: DenialCode::QueueFull, ..denial }, sink);
         }
         let items =
@@ -615,15 +653,29 @@ impl Allocator {
                 ttl_ms,
                 linger_ms: 0,
                 gives_up: self.now.at.after_ms(wait_ms),
+                network: asked.network,
             },
         );
         self.place_in_line(self.waiting_ids[&asked.lease])
     }
 
+    /// Whether a line has a place for this network.
+    fn has_place(&self, pool: PoolId, network: Option<Network>) -> bool {
+        const ALL: Share = Share { network: WAITERS_PER_NETWORK_MAX, all: WAITERS_MAX };
+        const LINE: Share = Share { network: WAITERS_PER_POOL_MAX / 2, all: WAITERS_PER_POOL_MAX };
+        let Some(pool) = self.pool(pool) else { return false };
+        if self.waiting_crowd.total() >= WAITERS_MAX || pool.line.len() as u64 >= WAITERS_PER_POOL_MAX {
+            return false;
+        }
+        let hundredth = (pool.line.len() as u64).div_ceil(100);
+        let in_line = || pool.crowd.as_ref().is_none_or(|crowd| crowd.admits(network, LINE, Some(hundredth)));
+        !self.safeguards.shares_by_network || self.waiting_crowd.admits(network, ALL, None) && in_line()
+    }
+
     /// The answer to somebody in line.
     fn place_in_line(&self, order: u64) -> Outcome {
         let waiter = &self.line[&order];
-        let ahead = |pool: PoolId| self.pool(pool).map_or(0, |pool| pool.line.range(..order).count());
+        let ahead = |pool: PoolId| self.pool(pool).map_or(0, |pool| pool.line.before(order));
         let worst = waiter.items.iter().max_by_key(|item| ahead(item.pool)).copied();
         let pool = worst.and_then(|item| self.pool(item.pool));
         Outcome::Waiting {
@@ -652,14 +704,14 @@ impl Allocator {
                     ttl_ms,
                     linger_ms,
                     claim_due: Some(self.now.at.after_ms(CLAIM_MS)),
+                    network: waiter.network,
                 };
                 self.emit(sink, granted);
                 true
             }
             Placed::NoSeatFree(_) => false,
             Placed::Hopeless(_) => {
-                let lease = self.line[&order].lease;
-                self.emit(sink, Event::Dequeued { lease, reason: DequeueReason::Hopeless });
+                self.dequeue_with(order, DequeueReason::Hopeless, sink);
                 true
             }
         }
@@ -681,11 +733,10 @@ impl Allocator {
     }
 
     fn wished(&self, vendor: VendorId, items: &[CheckoutItem]) -> Result<Vec<WishItem>, Denial> {
-        let features = self.vendor(vendor).map(|vendor| &vendor.features);
         items
             .iter()
-            .map(|item| match features.and_then(|features| features.get(&item.feature)) {
-                Some(pool) => Ok(WishItem { pool: self.resolve(pool), version: item.version, seats: item.seats }),
+            .map(|item| match self.pool_of_feature(vendor, &item.feature) {
+                Some(pool) => Ok(WishItem { pool, version: item.version, seats: item.seats }),
                 None => {
                     let feature = Some(item.feature.clone());
                     Err(Denial { feature, seats: item.seats, ..bare_denial(DenialCode::UnknownFeature) })
@@ -697,7 +748,10 @@ impl Allocator {
     /// Something in this pool comes before a newcomer: leases without their entitlement, or a line that was not looked at since seats came.
     fn unsettled(&self, pool: PoolId) -> bool {
         let pool = self.resolve(pool);
-        self.dirty.contains(&pool) || self.stranded.range((pool, EntitlementId(0))..=(pool, EntitlementId(u32::MAX))).next().is_some()
+        let waiters = self.dirty.contains(&pool) || self.recheck.contains_key(&pool);
+        waiters
+            || self.licenses_change_in(pool)
+            || self.stranded.range((pool, EntitlementId(0))..=(pool, EntitlementId(u32::MAX))).next().is_some()
     }
 
     fn pool_is_full_of_leases(&self, pool: PoolId) -> bool {

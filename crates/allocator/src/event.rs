@@ -2,7 +2,7 @@
 
 use triquest_license::{FeatureName, LicenseHash, Version};
 
-use crate::{Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, LeaseId, Lineage, PoolId, Timestamp, VendorId};
+use crate::{Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, LeaseId, Lineage, Network, PoolId, Timestamp, VendorId};
 
 /// Seats of one lease's part charged to one entitlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +87,16 @@ pub enum RightEnd {
 #[allow(missing_docs, reason = "the fields are named after what they are; types and variants say the rest")]
 pub enum Event {
     /// A lease of lost history was taken over; may raise `over`.
-    Adopted { lease: LeaseId, content: ContentDigest, holder: Holder, items: Vec<GrantedItem>, ttl_ms: u64, linger_ms: u64 },
+    Adopted {
+        lease: LeaseId,
+        content: ContentDigest,
+        holder: Holder,
+        items: Vec<GrantedItem>,
+        ttl_ms: u64,
+        linger_ms: u64,
+        /// Its id is counted for this network when it has ended.
+        network: Option<Network>,
+    },
     /// The risk of seats granted or borrowed in lost history was accepted.
     BorrowLossAccepted { actor: Actor },
     /// A lease's charge went from one entitlement to another.
@@ -99,9 +108,18 @@ pub enum Event {
     /// The wall clock made a step that is not followed by itself.
     ClockStepped { from_ms: i64, to_ms: i64, believed: bool },
     /// Seats denied. Remembered for the id until `forget`.
-    Denied { lease: LeaseId, attempt: u32, content: ContentDigest, holder: Holder, vendor: Option<VendorId>, denial: Denial },
-    /// A waiter left the line.
-    Dequeued { lease: LeaseId, reason: DequeueReason },
+    Denied {
+        lease: LeaseId,
+        attempt: u32,
+        content: ContentDigest,
+        holder: Holder,
+        vendor: Option<VendorId>,
+        denial: Denial,
+        /// The remembered id is counted for this network.
+        network: Option<Network>,
+    },
+    /// A waiter left the line. What it is told when it asks again is here too; nothing if it released its id.
+    Dequeued { lease: LeaseId, reason: DequeueReason, denial: Option<Box<Denial>> },
     /// A lease will not be renewed and ends at `due`.
     Ending { lease: LeaseId, due: Timestamp, reason: EndReason, actor: Option<Actor> },
     /// A lease ended and its seats are free (or linger until `linger_until`).
@@ -123,6 +141,8 @@ pub enum Event {
         linger_ms: u64,
         /// Set for a waiter: it must ask by then.
         claim_due: Option<Timestamp>,
+        /// Its id is counted for this network when it has ended.
+        network: Option<Network>,
     },
     /// The first renewal (or repeat) of a lease in this epoch.
     Heard { lease: LeaseId },
@@ -141,6 +161,9 @@ pub enum Event {
     LingerEnded { lease: LeaseId },
     /// A pool appeared.
     PoolOpened { pool: PoolId, vendor: VendorId, feature: FeatureName },
+    /// Pools of a vendor that became part of another, in portions: each with the pool that it is part of now, itself if the other vendor has
+    /// none for its feature.
+    PoolsMerged { from: VendorId, into: VendorId, pools: Vec<(PoolId, PoolId)> },
     /// A client came back with its right running after its seats were freed by presence; turns early freeing off for its address.
     PresenceRegretted { lease: LeaseId, address: Option<String> },
     /// A waiter got its place in line; order is the order of these events.
@@ -153,6 +176,8 @@ pub enum Event {
         ttl_ms: u64,
         linger_ms: u64,
         gives_up: Timestamp,
+        /// The place is counted for this network.
+        network: Option<Network>,
     },
     /// The quarantine after a restore ended by itself.
     QuarantineEnded,
@@ -161,11 +186,15 @@ pub enum Event {
     /// The holder gave seats back (or the kernel did for a dead process).
     Released { lease: LeaseId, cause: ReleaseCause, linger_until: Option<Timestamp> },
     /// An id was released before it was known; it never grants.
-    ReleasedUnknown { lease: LeaseId },
+    ReleasedUnknown {
+        lease: LeaseId,
+        /// The remembered id is counted for this network.
+        network: Option<Network>,
+    },
     /// A vendor appeared, or more keys became known as its own.
     VendorKeys { vendor: VendorId, name: String, keys: Vec<[u8; 32]> },
-    /// Keys of two vendors co-signed one text: `from` and all its pools are `into` now.
-    VendorsMerged { from: VendorId, into: VendorId, pools: Vec<(PoolId, PoolId)> },
+    /// Keys of two vendors co-signed one text: keys and licenses of `from` are of `into` now; its pools follow in [`Event::PoolsMerged`].
+    VendorsMerged { from: VendorId, into: VendorId },
 }
 
 impl Event {
@@ -208,11 +237,11 @@ impl Event {
                 Self::PoolOpened { feature, .. } => feature.as_str().len(),
                 Self::PresenceRegretted { address, .. } => address.as_ref().map_or(0, String::len),
                 Self::VendorKeys { name, keys, .. } => name.len() + 36 * keys.len(),
-                Self::VendorsMerged { pools, .. } => 12 * pools.len(),
+                Self::Dequeued { denial, .. } => denial.as_ref().map_or(0, |_| 256),
+                Self::PoolsMerged { pools, .. } => 12 * pools.len(),
                 Self::ChargeMoved { .. }
                 | Self::ClockMarked
                 | Self::ClockStepped { .. }
-                | Self::Dequeued { .. }
                 | Self::EntitlementBegan { .. }
                 | Self::EntitlementEnded { .. }
                 | Self::Forgot { .. }
@@ -221,7 +250,8 @@ impl Event {
                 | Self::QuarantineEnded
                 | Self::Recovered { .. }
                 | Self::Released { .. }
-                | Self::ReleasedUnknown { .. } => 0,
+                | Self::ReleasedUnknown { .. }
+                | Self::VendorsMerged { .. } => 0,
             }
     }
 }

@@ -7,6 +7,7 @@
 pub mod allocator;
 pub mod clock;
 pub mod command;
+mod crowd;
 mod decide;
 pub mod event;
 mod fold;
@@ -16,8 +17,10 @@ pub mod invariants;
 mod licenses;
 pub mod limits;
 mod matching;
+mod memory;
 pub mod network;
 pub mod outcome;
+mod rank;
 mod snapshot;
 pub mod state;
 mod store;

@@ -3,7 +3,7 @@
 use triquest_license::{FeatureName, LicenseHash};
 
 use crate::{
-    Actor, ContentDigest, Denial, EndReason, EntitlementId, Epoch, GrantedItem, Holder, Index, LeaseId, Lineage, PoolId, RightEnd,
+    Actor, ContentDigest, Denial, EndReason, EntitlementId, Epoch, GrantedItem, Holder, Index, LeaseId, Lineage, Network, PoolId, RightEnd,
     Timestamp, VendorId,
 };
 
@@ -27,7 +27,13 @@ pub enum StateRecord {
         forgotten_until: Timestamp,
     },
     /// A vendor and its keys.
-    Vendor { vendor: VendorId, name: String, keys: Vec<[u8; 32]> },
+    Vendor {
+        vendor: VendorId,
+        name: String,
+        keys: Vec<[u8; 32]>,
+        /// It became part of this one, and some of its pools have not followed yet.
+        into: Option<VendorId>,
+    },
     /// A pool.
     Pool { pool: PoolId, vendor: VendorId, feature: FeatureName },
     /// An installed license.
@@ -43,7 +49,12 @@ pub enum StateRecord {
         removed: Option<RightEnd>,
     },
     /// What is so of an entitlement beyond its text.
-    Entitlement { entitlement: EntitlementId, began: bool, ended: Option<RightEnd> },
+    Entitlement {
+        entitlement: EntitlementId,
+        /// When it came into force, in civil time (unix ms).
+        began: Option<i64>,
+        ended: Option<RightEnd>,
+    },
     /// A live lease. Its deadline is soft but for `ending` and `unheard_deadline`.
     Lease {
         lease: LeaseId,
@@ -62,6 +73,8 @@ pub enum StateRecord {
         /// For a lease not heard in this epoch: the deadline set at the last recovery (or at the grant).
         unheard_deadline: Timestamp,
         ending: Option<(Timestamp, EndReason)>,
+        /// Its id is counted for this network when it has ended.
+        network: Option<Network>,
     },
     /// A released lease whose seats linger.
     Lingering { lease: LeaseId, items: Vec<GrantedItem>, until: Timestamp },
@@ -76,15 +89,20 @@ pub enum StateRecord {
         linger_ms: u64,
         gives_up: Timestamp,
         order: u64,
+        /// The place is counted for this network.
+        network: Option<Network>,
     },
     /// An id that is not live but must not grant again, or a denial that must be repeated the same.
     Remembered {
         lease: LeaseId,
         attempt: u32,
-        content: Option<ContentDigest>,
+        /// The first four bytes of the content's digest; none if it was only released.
+        content: Option<[u8; 4]>,
         denial: Option<Box<Denial>>,
         ended: Option<EndReason>,
         forget: Timestamp,
+        /// It is counted for this network.
+        network: Option<Network>,
     },
     /// An address for which presence frees nothing early.
     PresenceOff { address: String },

@@ -6,8 +6,8 @@ use triquest_allocator::{Denial, EntitlementId, Epoch, Index, Lineage, PoolId, S
 
 use super::event::{content, keys, lease, license, plain_keys};
 use super::parts::{
-    ActorRecord, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, end_reason, feature, granted_items, is_false, is_zero, items,
-    right_end,
+    ActorRecord, Bytes4, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, NetworkRecord, end_reason, feature, granted_items,
+    is_false, is_zero, items, right_end,
 };
 
 /// A fixed end of a lease.
@@ -57,6 +57,9 @@ pub(super) enum SnapshotRecord<'a> {
         name: &'a str,
         #[n(2)]
         keys: Vec<Bytes32>,
+        /// Absent: it is a vendor of its own.
+        #[n(3)]
+        into: Option<u32>,
     },
     #[n(3)]
     Pool {
@@ -89,8 +92,9 @@ pub(super) enum SnapshotRecord<'a> {
     Entitlement {
         #[n(0)]
         entitlement: u32,
+        /// Absent: it has not begun.
         #[n(1)]
-        began: bool,
+        began: Option<i64>,
         /// Absent: it has not ended.
         #[n(2)]
         ended: Option<u8>,
@@ -128,6 +132,9 @@ pub(super) enum SnapshotRecord<'a> {
         /// Absent: it goes on.
         #[n(13)]
         ending: Option<EndingRecord>,
+        /// Absent: this machine's own socket.
+        #[n(14)]
+        network: Option<NetworkRecord>,
     },
     #[n(7)]
     Lingering {
@@ -159,6 +166,9 @@ pub(super) enum SnapshotRecord<'a> {
         /// Absent: 0.
         #[cbor(n(8), skip_if = "is_zero")]
         linger_ms: u64,
+        /// Absent: this machine's own socket.
+        #[n(9)]
+        network: Option<NetworkRecord>,
     },
     #[n(9)]
     Remembered {
@@ -170,13 +180,16 @@ pub(super) enum SnapshotRecord<'a> {
         forget: u64,
         /// Absent: never asked for, only released.
         #[n(3)]
-        content: Option<Bytes16>,
+        content: Option<Bytes4>,
         /// Absent: not a denial.
         #[b(4)]
         denial: Option<DenialRecord<'a>>,
         /// Absent: not an ended lease.
         #[n(5)]
         ended: Option<u8>,
+        /// Absent: this machine's own socket.
+        #[n(6)]
+        network: Option<NetworkRecord>,
     },
     #[n(10)]
     PresenceOff {
@@ -213,7 +226,9 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 quarantine_until: quarantine_until.map(|until| until.0),
                 clock_held: *clock_held,
             },
-            StateRecord::Vendor { vendor, name, keys: bytes } => Self::Vendor { vendor: vendor.0, name, keys: keys(bytes) },
+            StateRecord::Vendor { vendor, name, keys: bytes, into } => {
+                Self::Vendor { vendor: vendor.0, name, keys: keys(bytes), into: into.map(|into| into.0) }
+            }
             StateRecord::Pool { pool, vendor, feature } => Self::Pool { pool: pool.0, vendor: vendor.0, feature: feature.as_str() },
             StateRecord::License { license, note, vendor, first_entitlement, pools, actor, removed } => Self::License {
                 license: (*license.as_bytes()).into(),
@@ -242,6 +257,7 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 heard,
                 unheard_deadline,
                 ending,
+                network,
             } => Self::Lease {
                 lease: lease.0.into(),
                 attempt: *attempt,
@@ -257,28 +273,33 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 linger_ms: *linger_ms,
                 claim_due: claim_due.map(|due| due.0),
                 ending: ending.map(|(due, reason)| EndingRecord { due: due.0, reason: end_reason::code(reason) }),
+                network: network.map(NetworkRecord),
             },
             StateRecord::Lingering { lease, items: parts, until } => {
                 Self::Lingering { lease: lease.0.into(), items: items(parts), until: until.0 }
             }
-            StateRecord::Waiter { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, gives_up, order } => Self::Waiter {
-                lease: lease.0.into(),
-                attempt: *attempt,
-                content: content.0.into(),
-                holder: holder.into(),
-                items: items(parts),
-                ttl_ms: *ttl_ms,
-                gives_up: gives_up.0,
-                order: *order,
-                linger_ms: *linger_ms,
-            },
-            StateRecord::Remembered { lease, attempt, content, denial, ended, forget } => Self::Remembered {
+            StateRecord::Waiter { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, gives_up, order, network } => {
+                Self::Waiter {
+                    lease: lease.0.into(),
+                    attempt: *attempt,
+                    content: content.0.into(),
+                    holder: holder.into(),
+                    items: items(parts),
+                    ttl_ms: *ttl_ms,
+                    gives_up: gives_up.0,
+                    order: *order,
+                    linger_ms: *linger_ms,
+                    network: network.map(NetworkRecord),
+                }
+            }
+            StateRecord::Remembered { lease, attempt, content, denial, ended, forget, network } => Self::Remembered {
                 lease: lease.0.into(),
                 attempt: *attempt,
                 forget: forget.0,
-                content: content.map(|content| content.0.into()),
+                content: content.map(Bytes4::from),
                 denial: denial.as_deref().map(DenialRecord::from),
                 ended: ended.map(end_reason::code),
+                network: network.map(NetworkRecord),
             },
             StateRecord::PresenceOff { address } => Self::PresenceOff { address },
         }
@@ -315,8 +336,8 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 clock_held,
                 forgotten_until: Timestamp(forgotten_until),
             },
-            SnapshotRecord::Vendor { vendor, name, keys } => {
-                Self::Vendor { vendor: VendorId(vendor), name: name.to_owned(), keys: plain_keys(keys) }
+            SnapshotRecord::Vendor { vendor, name, keys, into } => {
+                Self::Vendor { vendor: VendorId(vendor), name: name.to_owned(), keys: plain_keys(keys), into: into.map(VendorId) }
             }
             SnapshotRecord::Pool { pool, vendor, feature: name } => {
                 Self::Pool { pool: PoolId(pool), vendor: VendorId(vendor), feature: feature(name)? }
@@ -348,6 +369,7 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 linger_ms,
                 claim_due,
                 ending,
+                network,
             } => Self::Lease {
                 lease: lease(id),
                 attempt,
@@ -365,11 +387,12 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 ending: ending
                     .map(|EndingRecord { due, reason }| Ok::<_, String>((Timestamp(due), end_reason::kind(reason)?)))
                     .transpose()?,
+                network: network.map(|network| network.0),
             },
             SnapshotRecord::Lingering { lease: id, items, until } => {
                 Self::Lingering { lease: lease(id), items: granted_items(items), until: Timestamp(until) }
             }
-            SnapshotRecord::Waiter { lease: id, attempt, content: digest, holder, items, ttl_ms, gives_up, order, linger_ms } => {
+            SnapshotRecord::Waiter { lease: id, attempt, content: digest, holder, items, ttl_ms, gives_up, order, linger_ms, network } => {
                 Self::Waiter {
                     lease: lease(id),
                     attempt,
@@ -380,15 +403,17 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                     linger_ms,
                     gives_up: Timestamp(gives_up),
                     order,
+                    network: network.map(|network| network.0),
                 }
             }
-            SnapshotRecord::Remembered { lease: id, attempt, forget, content: digest, denial, ended } => Self::Remembered {
+            SnapshotRecord::Remembered { lease: id, attempt, forget, content, denial, ended, network } => Self::Remembered {
                 lease: lease(id),
                 attempt,
-                content: digest.map(content),
+                content: content.map(<[u8; 4]>::from),
                 denial: denial.map(|denial| Denial::try_from(denial).map(Box::new)).transpose()?,
                 ended: ended.map(end_reason::kind).transpose()?,
                 forget: Timestamp(forget),
+                network: network.map(|network| network.0),
             },
             SnapshotRecord::PresenceOff { address } => Self::PresenceOff { address: address.to_owned() },
         })

@@ -202,7 +202,7 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> (&'static
             "denied",
             json!({ "lease": lease.to_string(), "attempt": attempt, "holder": who(holder), "denial": convert::denial(denial, 1) }),
         ),
-        Event::Dequeued { lease, reason } => ("dequeued", json!({ "lease": lease.to_string(), "reason": dequeued(*reason) })),
+        Event::Dequeued { lease, reason, denial: _ } => ("dequeued", json!({ "lease": lease.to_string(), "reason": dequeued(*reason) })),
         Event::Ending { lease, due, reason, actor } => {
             ("ending", json!({ "lease": lease.to_string(), "due_ms": due.0, "reason": ended(*reason), "actor": by_some(actor) }))
         }
@@ -258,10 +258,11 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> (&'static
             "released",
             json!({ "lease": lease.to_string(), "cause": release(*cause), "linger_until_ms": linger_until.map(|until| until.0) }),
         ),
-        Event::ReleasedUnknown { lease } => ("released_unknown", json!({ "lease": lease.to_string() })),
+        Event::ReleasedUnknown { lease, network: _ } => ("released_unknown", json!({ "lease": lease.to_string() })),
         Event::VendorKeys { name, keys, .. } => {
             ("vendor_keys", json!({ "vendor": name, "keys": keys.iter().map(|key| triquest_wire::Bytes32(*key)).collect::<Vec<_>>() }))
         }
+        Event::PoolsMerged { pools, .. } => ("pools_merged", json!({ "pools": pools.len() })),
         Event::VendorsMerged { .. } => ("vendors_merged", json!({})),
     };
     let Value::Object(mut facts) = value else { return (kind, Map::new()) };
