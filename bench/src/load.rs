@@ -170,6 +170,7 @@ impl Worker {
             wait_ms: None,
             seen: None,
             shown: None,
+            regained: false,
         };
         let body = serde_json::to_vec(&request)?;
         let status = self.connection.call("POST", "/v1/leases", &body).await?;
@@ -239,7 +240,15 @@ impl Worker {
 fn renewal(held: &Held, nonce: &[u8; 32]) -> RenewRequest {
     let mut short = [0; 16];
     short.copy_from_slice(&nonce[..16]);
-    RenewRequest { secret: held.secret, nonce: Bytes16(short), counter: held.counter, idle_ms: None, seen: None }
+    RenewRequest {
+        secret: held.secret,
+        nonce: Bytes16(short),
+        counter: held.counter,
+        idle_ms: None,
+        seen: None,
+        presence: None,
+        regained: false,
+    }
 }
 
 /// Opens so many connections, each a worker without leases.

@@ -165,6 +165,7 @@ impl Replay {
             wait_ms: None,
             seen: None,
             shown: None,
+            regained: false,
         };
         self.connection.json("POST", "/v1/leases", &request).await
     }

@@ -123,8 +123,10 @@ pub fn bodies() -> Vec<Vec<u8>> {
         wait_ms: Some(600_000),
         seen: Some(position),
         shown: None,
+        regained: false,
     };
-    let renewal = RenewRequest { secret, nonce: Bytes16([8; 16]), counter: 3, idle_ms: Some(10), seen: None };
+    let renewal =
+        RenewRequest { secret, nonce: Bytes16([8; 16]), counter: 3, idle_ms: Some(10), seen: None, presence: Some(1), regained: true };
     let statement = trust::GrantsStatement {
         server_key: format!("tqs1:{}", "9f".repeat(32)),
         lineage: position.lineage,
@@ -153,7 +155,12 @@ pub fn bodies() -> Vec<Vec<u8>> {
         vendor_data: vec!["x".into()],
     };
     let trust = trust::TrustRequest { vendor_keys: vec![Bytes32([7; 32])], nonce: Bytes32([6; 32]), tls_spki: Bytes32([2; 32]) };
-    let presence = PresenceRequest { leases: vec![SecretRequest { secret }], generation: 1 };
+    let presence = PresenceRequest {
+        leases: vec![SecretRequest { secret }],
+        generation: 1,
+        client: ([192, 0, 2, 7], 40_112).into(),
+        server: ([192, 0, 2, 1], 1588).into(),
+    };
     vec![
         json(&checkout),
         json(&renewal),

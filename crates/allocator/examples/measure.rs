@@ -118,6 +118,7 @@ impl World {
             }],
             ttl_ms: None,
             wait_ms: None,
+            regained: false,
             network: None,
         }
     }
@@ -189,6 +190,8 @@ fn main() {
             counter: number as u64 + 1,
             nonce: [1; 16],
             idle_ms: None,
+            presence: None,
+            regained: false,
         };
         world.time("renew", (0..some).map(renew).collect());
         world.time("release", (leases..leases + some).map(|number| Command::Release { lease: World::id(number), network: None }).collect());

@@ -81,6 +81,8 @@ pub enum Command {
         ttl_ms: Option<u64>,
         /// Wait in line for at most so many milliseconds from the first asking; none is no waiting.
         wait_ms: Option<u64>,
+        /// Its client has lost the right of this id by its own clock and is back for it.
+        regained: bool,
         /// Where it came from; none is this machine's own socket. No part of the content.
         network: Option<Network>,
     },
@@ -93,12 +95,14 @@ pub enum Command {
         /// Only the newest generation counts.
         generation: u64,
     },
-    /// A presence connection opened; soft state.
+    /// A presence connection opened; soft state. Its end frees nothing before a renewal has confirmed it.
     PresenceOpened {
         /// The lease that it stands for.
         lease: LeaseId,
         /// The client's counter of presence connections, growing.
         generation: u64,
+        /// Client and server see the same two addresses and ports, so that nothing between them ends the connection in a client's place.
+        ends_agree: bool,
     },
     /// Take a lease back.
     Reclaim {
@@ -140,6 +144,10 @@ pub enum Command {
         nonce: [u8; 16],
         /// What the application says of its user's idleness, in milliseconds; soft, for status only.
         idle_ms: Option<u64>,
+        /// The generation of the presence connection that stands for the lease by its client's word; none if none does. The last renewal counts.
+        presence: Option<u64>,
+        /// Its client has lost the right by its own clock and is back for it.
+        regained: bool,
     },
     /// The wall clock made a step that [`crate::CivilClock`] did not follow, or one that it followed after all; reported, and while not
     /// believed no right begins or ends by date.

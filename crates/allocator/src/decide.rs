@@ -4,7 +4,7 @@ use crate::{
     Actor, Allocator, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event,
     Grant, GrantItem, GrantedItem, Holder, LeaseId, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal, ReleaseCause, RightEnd,
     VendorId,
-    allocator::{Pool, Right, Sink},
+    allocator::{Pool, Presence, Right, Sink},
     crowd::Share,
     limits::{
         CLAIM_MS, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, PRESENCE_OFF_MAX, REMEMBERED_MAX,
@@ -26,6 +26,7 @@ struct Asked<'a> {
     ttl_ms: Option<u64>,
     wait_ms: Option<u64>,
     network: Option<Network>,
+    regained: bool,
 }
 
 impl Allocator {
@@ -41,7 +42,7 @@ impl Allocator {
             Command::Adopt { lease, holder, content, vendor_keys, items, ttl_ms, network } => {
                 return self.adopt(*lease, holder, *content, vendor_keys, items, *ttl_ms, *network, sink);
             }
-            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, network } => {
+            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network } => {
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -52,23 +53,26 @@ impl Allocator {
                     ttl_ms: *ttl_ms,
                     wait_ms: *wait_ms,
                     network: *network,
+                    regained: *regained,
                 };
                 return self.checkout(&asked, sink);
             }
             Command::Install(install) => self.install_license(install, sink),
             Command::PresenceClosed { lease, generation } => self.presence_closed(lease, *generation, sink),
-            Command::PresenceOpened { lease, generation } => {
-                if self.leases.find(lease).is_some_and(|slot| self.leases.at(slot).phase == Phase::Live) {
-                    let newest = self.presence.entry(*lease).or_default();
-                    *newest = (*newest).max(*generation);
-                }
-                Outcome::Done
-            }
+            Command::PresenceOpened { lease, generation, ends_agree } => self.presence_opened(lease, *generation, *ends_agree),
             Command::Reclaim { lease, now, actor } => self.reclaim(lease, *now, actor, sink),
             Command::Recover { epoch, lineage } => self.decide_recover(*epoch, *lineage, sink),
             Command::Release { lease, network } => self.release(*lease, *network, sink),
             Command::Remove { license, actor } => self.remove_license(license, actor, sink),
-            Command::Renew { lease, counter, nonce, idle_ms: _ } => return self.renew(lease, *counter, nonce, sink),
+            Command::Renew { lease, counter, nonce, idle_ms: _, presence, regained } => {
+                let outcome = self.renew(lease, *counter, nonce, *regained, sink)?;
+                if matches!(outcome, Outcome::Renewed { .. })
+                    && let Some(newest) = self.presence.get_mut(lease)
+                {
+                    newest.confirmed = *presence == Some(newest.generation);
+                }
+                outcome
+            }
             Command::StepClock { to_ms, believed } => {
                 self.emit(sink, Event::ClockStepped { from_ms: self.now.wall_ms, to_ms: *to_ms, believed: *believed });
                 Outcome::Done
@@ -172,8 +176,12 @@ impl Allocator {
         self.remembered.ended(lease).or(lingering.map(|_| EndReason::Released))
     }
 
-    /// A client came back to a lease that its own presence connection had ended, with its right still running.
-    fn regret(&mut self, lease: &LeaseId, sink: &mut Sink<'_>) {
+    /// A client came back to a lease that its own presence connection had ended, with its right still running. One that had lost it by its own
+    /// clock before has nothing to regret.
+    fn regret(&mut self, lease: &LeaseId, regained: bool, sink: &mut Sink<'_>) {
+        if regained {
+            return;
+        }
         let Some(freed) = self.freed_by_presence.get(lease) else { return };
         if self.safeguards.presence_regret && self.now.at < freed.right_until && self.presence_off.len() < PRESENCE_OFF_MAX {
             let address = freed.address.clone();
@@ -337,11 +345,11 @@ impl Allocator {
         }
     }
 
-    fn renew(&mut self, lease: &LeaseId, counter: u64, nonce: &[u8; 16], sink: &mut Sink<'_>) -> Option<Outcome> {
+    fn renew(&mut self, lease: &LeaseId, counter: u64, nonce: &[u8; 16], regained: bool, sink: &mut Sink<'_>) -> Option<Outcome> {
         let slot = match self.leases.find(lease) {
             Some(slot) if self.leases.at(slot).phase != Phase::Lingering => slot,
             _ => {
-                self.regret(lease, sink);
+                self.regret(lease, regained, sink);
                 return Some(match self.ended(lease) {
                     Some(reason) => Outcome::Ended { reason, remaining_ms: 0 },
                     None => Outcome::Refused(Refusal::UnknownLease),
@@ -416,9 +424,36 @@ impl Allocator {
         Some(Refusal::TooManyIds { retry_after_ms: first.since_ms(self.now.at).max(FORGET_EVERY_MS) })
     }
 
+    fn presence_opened(&mut self, lease: &LeaseId, generation: u64, ends_agree: bool) -> Outcome {
+        if self.leases.find(lease).is_none_or(|slot| self.leases.at(slot).phase != Phase::Live) {
+            return Outcome::Done;
+        }
+        let opened = Presence { generation, ends_agree, confirmed: false };
+        let Some(newest) = self.presence.get_mut(lease) else {
+            self.presence.insert(*lease, opened);
+            return Outcome::Done;
+        };
+        match generation.cmp(&newest.generation) {
+            std::cmp::Ordering::Less => {}
+            // Two connections of one generation cannot be told apart, so the end of neither counts.
+            std::cmp::Ordering::Equal => newest.ends_agree = false,
+            std::cmp::Ordering::Greater => *newest = opened,
+        }
+        Outcome::Done
+    }
+
+    /// Whether the end of this connection is the end of the lease's client: the newest, confirmed by its client, with nothing between.
+    fn presence_counts(&self, lease: &LeaseId, generation: u64) -> bool {
+        let rules = &self.safeguards;
+        self.presence.get(lease).is_some_and(|newest| {
+            (newest.generation == generation || !rules.presence_generation)
+                && (newest.confirmed || !rules.presence_confirmed)
+                && (newest.ends_agree || !rules.presence_ends_agree)
+        })
+    }
+
     fn presence_closed(&mut self, lease: &LeaseId, generation: u64, sink: &mut Sink<'_>) -> Outcome {
-        let newest = self.presence.get(lease).copied();
-        if newest != Some(generation) && self.safeguards.presence_generation {
+        if !self.presence_counts(lease, generation) {
             return Outcome::Done;
         }
         let Some(slot) = self.leases.find(lease).filter(|slot| self.leases.at(*slot).phase == Phase::Live) else {
@@ -603,7 +638,7 @@ impl Allocator {
             }
         }
         if self.ended(&asked.lease).is_some() {
-            self.regret(&asked.lease, sink);
+            self.regret(&asked.lease, asked.regained, sink);
             return Some(Some(Outcome::Denied(bare_denial(DenialCode::LeaseEnded))));
         }
         None

@@ -33,6 +33,7 @@ fn checkout(name: &str, seats: u32, attempt: u32, wait_ms: Option<u64>) -> Comma
         items: vec![item("cad", seats, None)],
         ttl_ms: None,
         wait_ms,
+        regained: false,
         network: None,
     }
 }
@@ -57,7 +58,9 @@ fn run(install: &Command, steps: &[Step]) -> Result<(), String> {
                 Command::Sweep
             }
             Step::Reclaim => Command::Reclaim { lease: lease("bo"), now: false, actor: actor() },
-            Step::Renew => Command::Renew { lease: lease("ana"), counter: at_ms, nonce: [1; 16], idle_ms: None },
+            Step::Renew => {
+                Command::Renew { lease: lease("ana"), counter: at_ms, nonce: [1; 16], idle_ms: None, presence: None, regained: false }
+            }
             Step::Restart => Command::Sweep,
             Step::WaitForTwo => checkout("cy", 2, 1, Some(3_600_000)),
         };

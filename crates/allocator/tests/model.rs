@@ -344,7 +344,14 @@ impl Run {
             Act::Renew { id } => {
                 let id = lease(&id.to_string());
                 self.counter += 1;
-                let (outcome, events) = self.decide(Command::Renew { lease: id, counter: self.counter, nonce: [7; 16], idle_ms: None });
+                let (outcome, events) = self.decide(Command::Renew {
+                    lease: id,
+                    counter: self.counter,
+                    nonce: [7; 16],
+                    idle_ms: None,
+                    presence: None,
+                    regained: false,
+                });
                 self.model.follow(&events, self.now);
                 match self.model.ids.get(&id) {
                     Some(Known::Live { .. }) => {
@@ -417,6 +424,7 @@ impl Run {
             items: asked.collect(),
             ttl_ms: ttl_s.map(|ttl| ttl * 1_000),
             wait_ms: wait_s.map(|wait| wait * 1_000),
+            regained: false,
             network: None,
         };
         let fits = self.model.fits(&self.server, items);
@@ -552,7 +560,6 @@ fn the_naive_list_notices_when_a_rule_is_off() {
     assert!(noticed(|safeguards| safeguards.grant_within_total = false), "grant_within_total");
     assert!(noticed(|safeguards| safeguards.queue_strict = false), "queue_strict");
     assert!(noticed(|safeguards| safeguards.remember_ended = false), "remember_ended");
-    assert!(noticed(|safeguards| safeguards.waiters_looked_at = false), "waiters_looked_at");
 }
 
 /// So many random scripts, in some seconds; more if `PROPTEST_CASES` says so.

@@ -495,10 +495,73 @@ fn a_dead_process_frees_its_seat_by_the_end_of_its_newest_presence_connection() 
         00:00 checkout L1 cad ana@ws1             => grant
         00:01 presence L1 open 1                  => done
         00:02 presence L1 open 2                  => done
+        00:02 renew L1 presence=2                 => renewed
         00:03 presence L1 close 1                 => done facts=0
         00:04 checkout L2 cad bo@ws2              => deny no_seat_free
         00:05 presence L1 close 2                 => done released=L1:presence
         00:06 checkout L2 cad bo@ws2 attempt=2    => grant
+    ",
+    );
+}
+
+#[test]
+fn a_presence_connection_whose_opening_the_client_never_confirmed_frees_nothing() {
+    needs(
+        |rules| rules.presence_confirmed = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:02 renew L1                            => renewed
+        00:11 presence L1 close 1                 => done facts=0
+        00:12 checkout L2 cad bo@ws2              => deny no_seat_free
+        00:13 renew L1                            => renewed
+    ",
+    );
+}
+
+#[test]
+fn a_client_stands_down_from_a_presence_connection_by_its_next_renewal() {
+    needs(
+        |rules| rules.presence_confirmed = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:02 renew L1 presence=1                 => renewed
+        00:03 renew L1                            => renewed
+        00:04 presence L1 close 1                 => done facts=0
+    ",
+    );
+}
+
+#[test]
+fn behind_an_address_translation_the_end_of_a_presence_connection_frees_nothing() {
+    needs(
+        |rules| rules.presence_ends_agree = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1 ends=differ      => done
+        00:02 renew L1 presence=1                 => renewed
+        00:03 presence L1 close 1                 => done facts=0
+        00:04 presence L1 open 2                  => done
+        00:05 renew L1 presence=2                 => renewed
+        00:06 presence L1 close 2                 => done released=L1:presence
+    ",
+    );
+}
+
+#[test]
+fn two_presence_connections_of_one_generation_free_nothing() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:02 renew L1 presence=1                 => renewed
+        00:03 presence L1 open 1                  => done
+        00:04 presence L1 close 1                 => done facts=0
     ",
     );
 }
@@ -510,6 +573,7 @@ fn a_vendor_may_forbid_early_freeing() {
         00:00 install A cad=1 presence=false      => installed
         00:00 checkout L1 cad ana@ws1             => grant presence=false
         00:01 presence L1 open 1                  => done
+        00:01 renew L1 presence=1                 => renewed
         00:02 presence L1 close 1                 => done facts=0
         00:03 renew L1                            => renewed
     ",
@@ -524,20 +588,40 @@ fn a_client_that_comes_back_turns_early_freeing_off_for_its_address() {
         00:00 install A cad=3                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
         00:01 presence L1 open 1                  => done
+        00:01 renew L1 presence=1                 => renewed
         00:02 presence L1 close 1                 => done released=L1:presence
         00:03 renew L1                            => ended presence regretted=L1
         00:04 renew L1                            => ended presence facts=0
         00:05 checkout L2 cad ana@ws1             => grant presence=false
         00:05 presence L2 open 1                  => done
+        00:05 renew L2 presence=1                 => renewed
         00:06 presence L2 close 1                 => done facts=0
         00:07 checkout L3 cad bo@ws2              => grant
         00:07 presence L3 open 1                  => done
+        00:07 renew L3 presence=1                 => renewed
         00:08 presence L3 close 1                 => done released=L3:presence
         09:00 renew L3                            => ended presence !regretted=L3
         09:01 restart                             => recovered
         09:02 checkout L4 cad ana@ws1             => grant
         09:02 presence L4 open 1                  => done
+        09:02 renew L4 presence=1                 => renewed
         09:03 presence L4 close 1                 => done facts=0
+    ",
+    );
+}
+
+#[test]
+fn a_client_that_lost_its_seat_by_its_own_clock_and_regains_it_is_held_against_nobody() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:01 renew L1 presence=1                 => renewed
+        00:02 presence L1 close 1                 => done released=L1:presence
+        00:03 renew L1 regained                   => ended presence !regretted=L1
+        00:04 checkout L1 cad ana@ws1 regained    => deny lease_ended !regretted=L1
+        00:05 checkout L2 cad ana@ws1             => grant presence=true
     ",
     );
 }
@@ -549,6 +633,7 @@ fn presence_connections_of_an_earlier_run_free_nothing() {
         00:00 install A cad=1                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
         00:01 presence L1 open 1                  => done
+        00:01 renew L1 presence=1                 => renewed
         00:02 restart                             => recovered
         00:03 presence L1 close 1                 => done facts=0
     ",

@@ -21,6 +21,7 @@ fn checkout(name: &str) -> Command {
         items: vec![item("cad", 1, None)],
         ttl_ms: None,
         wait_ms: None,
+        regained: false,
         network: None,
     }
 }
@@ -58,7 +59,14 @@ fn a_license_with_thousands_of_leases_is_removed_in_portions_and_renewals_in_bet
 
     // A renewal before its turn: moved or ended, not renewed on a license that is gone.
     for number in [4_999, 2_500, 10] {
-        let renew = Command::Renew { lease: lease(&number.to_string()), counter: 1, nonce: [0; 16], idle_ms: None };
+        let renew = Command::Renew {
+            lease: lease(&number.to_string()),
+            counter: 1,
+            nonce: [0; 16],
+            idle_ms: None,
+            presence: None,
+            regained: false,
+        };
         let mut batch = server.live.decide_batch(moment(3), vec![((), renew)]);
         count(&batch.events);
         let view = server.live.lease_view(&lease(&number.to_string())).unwrap();
@@ -137,7 +145,7 @@ fn an_entry_never_outgrows_what_a_journal_takes() {
 #[test]
 fn in_a_batch_renewals_come_before_what_is_due_and_that_before_the_rest() {
     let mut server = server_with(2, &[("A", 2)]);
-    let renew = Command::Renew { lease: lease("0"), counter: 1, nonce: [0; 16], idle_ms: None };
+    let renew = Command::Renew { lease: lease("0"), counter: 1, nonce: [0; 16], idle_ms: None, presence: None, regained: false };
     let batch = server.live.decide_batch(moment(300_000), vec![("new", checkout("new")), ("late", checkout("late")), ("renew", renew)]);
     let of = |tag: &str| batch.outcomes.iter().find(|(found, _)| *found == tag).map(|(_, outcome)| outcome).unwrap();
     assert!(matches!(of("renew"), Outcome::Renewed { .. }));
@@ -208,7 +216,14 @@ fn renewed_on_a_license_that_is_gone(safeguards: Safeguards) -> bool {
     server.live.decide_batch(moment(2), vec![((), Command::Remove { license, actor: actor() })]);
     // The last first: the first few hundred were marked in the entry that removed the license.
     (0..2_000).rev().any(|number| {
-        let renew = Command::Renew { lease: lease(&number.to_string()), counter: 1, nonce: [0; 16], idle_ms: None };
+        let renew = Command::Renew {
+            lease: lease(&number.to_string()),
+            counter: 1,
+            nonce: [0; 16],
+            idle_ms: None,
+            presence: None,
+            regained: false,
+        };
         let batch = server.live.decide_batch(moment(3), vec![((), renew)]);
         matches!(batch.outcomes[0].1, Outcome::Renewed { .. })
     })
@@ -276,13 +291,14 @@ fn a_renewal_between_portions_ends(safeguards: Safeguards, replaces: bool) -> bo
         items: features.iter().map(|number| item(&format!("feature-{number}"), 1, None)).collect(),
         ttl_ms: None,
         wait_ms: None,
+        regained: false,
         network: None,
     };
     let (outcome, _) = server.decide(moment(1), leased).unwrap();
     assert!(matches!(outcome, Outcome::Granted(_)), "{outcome:?}");
     let at = |ms: u64| Moment { at: Timestamp(ms), wall_ms: support::civil("2026-08-01") + ms as i64 };
     for pass in 2..40 {
-        let renew = Command::Renew { lease: lease("ana"), counter: pass, nonce: [0; 16], idle_ms: None };
+        let renew = Command::Renew { lease: lease("ana"), counter: pass, nonce: [0; 16], idle_ms: None, presence: None, regained: false };
         let batch = bounded(&mut server, at(pass), vec![((), renew), ((), Command::Sweep)]);
         if batch.events.iter().any(|event| matches!(event, Event::Ending { .. })) {
             return true;
@@ -312,6 +328,7 @@ fn from(network: Option<Network>, name: &str, feature: &str, wait_ms: Option<u64
         items: vec![item(feature, 1, None)],
         ttl_ms: None,
         wait_ms,
+        regained: false,
         network,
     }
 }
@@ -544,7 +561,7 @@ fn a_network_has_a_budget_of_remembered_ids_that_stops_new_ids_only() {
     let Command::Checkout { attempt, .. } = &mut again else { unreachable!() };
     *attempt = 2;
     assert!(matches!(decide(again), Outcome::Denied(_)));
-    let renew = Command::Renew { lease: lease("live"), counter: 1, nonce: [0; 16], idle_ms: None };
+    let renew = Command::Renew { lease: lease("live"), counter: 1, nonce: [0; 16], idle_ms: None, presence: None, regained: false };
     assert!(matches!(decide(renew), Outcome::Renewed { .. }));
     assert!(matches!(decide(Command::Release { lease: lease("live"), network: hostile }), Outcome::Released { .. }));
     // When they are forgotten there is room again.

@@ -186,7 +186,7 @@ impl SeatCore {
                     self.tell(&mut held, &notice);
                     continue;
                 }
-                Action::Checkout { call, id, attempt, nonce, wait_ms, show_grant } => {
+                Action::Checkout { call, id, attempt, nonce, wait_ms, show_grant, regained } => {
                     if id != held.id {
                         held.id = id;
                         held.secret = Secret(Bytes32(clock::random()));
@@ -204,11 +204,20 @@ impl SeatCore {
                         wait_ms,
                         seen: None,
                         shown: if show_grant { held.signed.clone() } else { None },
+                        regained,
                     };
                     (call, self.check_out(&mut held, shared, asked, until))
                 }
-                Action::Renew { call, nonce, counter, .. } => {
-                    let request = RenewRequest { secret: held.secret, nonce: Bytes16(nonce), counter, idle_ms: self.idle_ms(), seen: None };
+                Action::Renew { call, nonce, counter, presence, regained, .. } => {
+                    let request = RenewRequest {
+                        secret: held.secret,
+                        nonce: Bytes16(nonce),
+                        counter,
+                        idle_ms: self.idle_ms(),
+                        presence,
+                        regained,
+                        seen: None,
+                    };
                     (call, self.renew(&mut held, shared, request, until))
                 }
                 Action::Release { call, .. } => (call, self.give_back(&mut held, shared, until)),
@@ -225,6 +234,14 @@ impl SeatCore {
     /// The thread was awake until now, though busy with other seats.
     pub(crate) fn was_awake(&self, now: Now) {
         lock(&self.held).keeper.was_awake(now);
+    }
+
+    /// Which presence connection stands for which leases, so that the next renewal says it.
+    pub(crate) fn stands(&self, now: Now, generation_of: impl Fn(&ServerKey, LeaseId) -> Option<u64>) {
+        let mut held = lock(&self.held);
+        let generation = held.server.and_then(|server| generation_of(&server, held.secret.lease_id()));
+        held.keeper.stands(now, generation);
+        self.show(&held);
     }
 
     /// What a caller's thread may see from now on.

@@ -208,6 +208,7 @@ fn question() -> CheckoutRequest {
         wait_ms: None,
         seen: None,
         shown: None,
+        regained: false,
     }
 }
 

@@ -258,6 +258,7 @@ impl Core {
             items: vec![CheckoutItem { feature: FeatureName::new("cad").unwrap(), version: "12.1".parse().ok(), seats: 1 }],
             ttl_ms: None,
             wait_ms: None,
+            regained: false,
             network: None,
         }
     }

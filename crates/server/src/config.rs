@@ -251,7 +251,7 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// The command line's part, put above the file again at reload.
     pub overrides: Overrides,
-    /// `--init`: a named data directory may be empty, and becomes a new server.
+    /// `--init`: a named data directory without a journal becomes a new server.
     pub init: bool,
     /// `--accept-clock`: believe the wall clock as it stands now.
     pub accept_clock: bool,

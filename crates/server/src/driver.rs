@@ -169,12 +169,14 @@ struct Renewal {
     counter: u64,
     nonce: [u8; 16],
     idle_ms: Option<u64>,
+    presence: Option<u64>,
+    regained: bool,
 }
 
 impl From<Renewal> for Command {
     fn from(renewal: Renewal) -> Self {
-        let Renewal { lease, counter, nonce, idle_ms } = renewal;
-        Self::Renew { lease, counter, nonce, idle_ms }
+        let Renewal { lease, counter, nonce, idle_ms, presence, regained } = renewal;
+        Self::Renew { lease, counter, nonce, idle_ms, presence, regained }
     }
 }
 
@@ -251,7 +253,9 @@ impl Driver {
     pub async fn decide(&self, command: Command, nonce: Option<[u8; 32]>) -> Result<Answer, DriverError> {
         let (reply, answer) = oneshot::channel();
         self.send(match command {
-            Command::Renew { lease, counter, nonce, idle_ms } => Ask::Renew { renewal: Renewal { lease, counter, nonce, idle_ms }, reply },
+            Command::Renew { lease, counter, nonce, idle_ms, presence, regained } => {
+                Ask::Renew { renewal: Renewal { lease, counter, nonce, idle_ms, presence, regained }, reply }
+            }
             command => Ask::One { command: Box::new(command), nonce, waits: false, reply },
         })?;
         self.answer(answer).await
@@ -753,8 +757,8 @@ impl Task {
                     for (number, command) in commands.into_iter().enumerate() {
                         let reply = To::Part { group: Arc::clone(&group), number };
                         match command {
-                            Command::Renew { lease, counter, nonce, idle_ms } => {
-                                let renewal = Renewal { lease, counter, nonce, idle_ms };
+                            Command::Renew { lease, counter, nonce, idle_ms, presence, regained } => {
+                                let renewal = Renewal { lease, counter, nonce, idle_ms, presence, regained };
                                 renewals.push((Asker::renews(reply, &renewal), renewal));
                             }
                             command => {

@@ -80,6 +80,12 @@ impl Server {
         let key = Arc::new(identity::server_key(&data_dir)?);
         let certificate = Arc::new(Certificate::load(&config)?);
         let (stop, stopping) = watch::channel(false);
+        if first_start {
+            tracing::info!(
+                data = %data_dir.display(), server_key = %ServerKey::new(*key.public()),
+                "a new server was made here: licenses must name this key"
+            );
+        }
         let driver = start_driver(&data_dir, first_start, Arc::clone(&key), Arc::clone(&clock), journal).await?;
         let parts = AppParts {
             driver,

@@ -495,12 +495,10 @@ impl World {
         let now = self.now(client);
         let fresh = Fresh { nonce: self.random.bytes(), jitter: u16::from_le_bytes(self.random.bytes()) };
         let Some(keeper) = &mut self.clients[client].keeper else { return };
-        let actions = act(keeper, now, fresh);
-        let wake = keeper.next_wake();
-        for action in actions {
+        for action in act(keeper, now, fresh) {
             self.act(client, action);
         }
-        if let Some(wake) = wake {
+        if let Some(wake) = self.clients[client].keeper.as_ref().and_then(Keeper::next_wake) {
             let boot = self.clients[client].clock.boot_ms(self.real_ms);
             // A look may be a little late, as threads are.
             let late = if self.random.chance(100) { self.random.between(1, 3_000) } else { 1 };
@@ -520,7 +518,7 @@ impl World {
 
     fn act(&mut self, client: usize, action: Action) {
         match action {
-            Action::Checkout { call, id, attempt, wait_ms, show_grant, .. } => {
+            Action::Checkout { call, id, attempt, wait_ms, show_grant, regained, .. } => {
                 let lease = self.lease_id(client, id);
                 let items = self.clients[client].items.clone();
                 let vendor_keys = self.vendor_keys();
@@ -543,8 +541,18 @@ impl World {
                     let delay = self.latency();
                     self.plan(delay, Step::Arrive(0, Box::new(adopt)));
                 }
-                let command =
-                    Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms: Some(TTL_MS), wait_ms, network: None };
+                let command = Command::Checkout {
+                    lease,
+                    attempt,
+                    content,
+                    holder,
+                    vendor_keys,
+                    items,
+                    ttl_ms: Some(TTL_MS),
+                    wait_ms,
+                    regained,
+                    network: None,
+                };
                 self.send(client, Ticket { client, life: 0, call, lease, attempt: Some(attempt), renewal: None }, command);
             }
             Action::Release { call, id } => {
@@ -555,10 +563,10 @@ impl World {
                     Command::Release { lease, network: None },
                 );
             }
-            Action::Renew { call, id, counter, nonce } => {
+            Action::Renew { call, id, counter, nonce, presence, regained } => {
                 let lease = self.lease_id(client, id);
                 let ticket = Ticket { client, life: 0, call, lease, attempt: None, renewal: Some((counter, nonce)) };
-                self.send(client, ticket, Command::Renew { lease, counter, nonce, idle_ms: None });
+                self.send(client, ticket, Command::Renew { lease, counter, nonce, idle_ms: None, presence, regained });
             }
             Action::Tell(Notice::Granted | Notice::Regained { .. }) if self.clients[client].presence => {
                 let this = &mut self.clients[client];
@@ -566,12 +574,17 @@ impl World {
                 let (generation, leases) = (this.generation, this.ids.values().copied().collect::<Vec<_>>());
                 for lease in leases {
                     let delay = self.latency();
-                    self.plan(delay, Step::Arrive(0, Box::new(Command::PresenceOpened { lease, generation })));
+                    self.plan(delay, Step::Arrive(0, Box::new(Command::PresenceOpened { lease, generation, ends_agree: true })));
                     // A connection that was replaced ends after the new one stands; or its end comes late.
                     if generation > 1 {
                         let later = self.random.between(1, 20_000);
                         self.plan(delay + later, Step::Arrive(0, Box::new(Command::PresenceClosed { lease, generation: generation - 1 })));
                     }
+                }
+                let now = self.now(client);
+                // Its next renewal says that the connection stands.
+                if let Some(keeper) = &mut self.clients[client].keeper {
+                    keeper.stands(now, Some(generation));
                 }
             }
             Action::Tell(notice) => self.trace(format!("client {client} hears {notice:?}")),

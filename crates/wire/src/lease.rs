@@ -1,5 +1,7 @@
 //! Checkout, renewal, release, inspection, presence.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Bytes16, Bytes32, Position, Problem, Secret, trust::SignedGrant};
@@ -83,6 +85,9 @@ pub struct CheckoutRequest {
     /// After a restore: the signed grant of this lease, so that the server can adopt it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<SignedGrant>,
+    /// The right of this lease had ended by the client's own clock, and it is back for the seat.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub regained: bool,
 }
 
 /// Answers a checkout. A denial is an outcome, not an error: status 200.
@@ -289,6 +294,13 @@ pub struct RenewRequest {
     /// How long the application's user has been idle, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_ms: Option<u64>,
+    /// The generation of the presence connection that stands for the lease now; absent if none does. Only by this word does the end of a
+    /// presence connection free seats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence: Option<u64>,
+    /// The right had ended by the client's own clock, and it is back for the seat.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub regained: bool,
     /// The highest position of this server that the client has seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Position>,
@@ -391,8 +403,14 @@ pub struct PresenceRequest {
     /// 1 to [`crate::limits::PRESENCE_LEASES_MAX`].
     #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 1000))]
     pub leases: Vec<SecretRequest>,
-    /// Counts the client's presence connections, growing; only the newest generation frees seats.
+    /// Counts the client's presence connections, growing; only the newest generation frees seats, after a renewal that names it.
     pub generation: u64,
+    /// The client's end of this connection as the client sees it, `address:port`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub client: SocketAddr,
+    /// The server's end of this connection as the client sees it, `address:port`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub server: SocketAddr,
 }
 
 /// Answers a presence request, once; afterwards the server sends nothing.
@@ -403,4 +421,6 @@ pub struct PresenceAnswer {
     pub position: Position,
     /// How many of the leases are live.
     pub live: u32,
+    /// Whether the server sees the same two ends. Elsewhere (address translation, a proxy) the connection's end frees nothing early.
+    pub ends_agree: bool,
 }

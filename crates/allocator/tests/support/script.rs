@@ -169,6 +169,7 @@ impl World {
                         items,
                         ttl_ms,
                         wait_ms: options.get("wait").map(|wait| span(wait)),
+                        regained: plain.any(|word| word == "regained"),
                         network: network(&options),
                     }
                 };
@@ -192,8 +193,12 @@ impl World {
                 let lease = lease(plain.next().unwrap());
                 let open = plain.next() == Some("open");
                 let generation = plain.next().unwrap().parse().unwrap();
-                let command =
-                    if open { Command::PresenceOpened { lease, generation } } else { Command::PresenceClosed { lease, generation } };
+                let ends_agree = options.get("ends") != Some(&"differ");
+                let command = if open {
+                    Command::PresenceOpened { lease, generation, ends_agree }
+                } else {
+                    Command::PresenceClosed { lease, generation }
+                };
                 self.server.decide(self.moment(at_ms), command)?
             }
             "reclaim" => {
@@ -218,7 +223,10 @@ impl World {
                 let counter = options.get("counter").map_or(*next + 1, |counter| counter.parse().unwrap());
                 *next = counter.max(*next);
                 let nonce = lease(options.get("nonce").unwrap_or(&"nonce")).0;
-                self.server.decide(self.moment(at_ms), Command::Renew { lease: lease(name), counter, nonce, idle_ms: None })?
+                let presence = options.get("presence").map(|generation| generation.parse().unwrap());
+                let regained = plain.any(|word| word == "regained");
+                let renew = Command::Renew { lease: lease(name), counter, nonce, idle_ms: None, presence, regained };
+                self.server.decide(self.moment(at_ms), renew)?
             }
             "restart" => self.server.restart(self.moment(at_ms))?,
             "restore" => self.server.restore(self.backup, self.moment(at_ms))?,

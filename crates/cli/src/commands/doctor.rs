@@ -242,7 +242,7 @@ fn second_opinion(address: SocketAddr, text: &str, trusted: Option<&ServerKey>, 
         Udp::Agrees | Udp::Silent => {}
     }
     let heard = if proof.udp == Udp::Agrees { "same key over UDP, one history".to_owned() } else { format!("UDP {port} is silent") };
-    let changed = proof.proved.as_ref().and_then(|proved| match pin(address, proved, is_trusted) {
+    let changed = proof.proved.as_ref().and_then(|proved| match pin(address, proved, is_trusted, false) {
         Ok(Noted::Changed(old) | Noted::Replaced(old)) => {
             Some(format!("its key changed: {} since {}", short_key(&old.server_key.to_string()), day_of(old.first_seen_s)))
         }

@@ -25,7 +25,7 @@ pub(crate) struct ServeCommand {
     /// Where to listen, any number of times [default: port 1588 on every address; env: TRIQUEST_LM_LISTEN]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Vec<String>,
-    /// Let a named data directory that is empty become a new server
+    /// Let a named data directory without a journal become a new server, with a new key
     #[arg(long)]
     init: bool,
     /// Check the configuration, say what is wrong, and exit
@@ -100,6 +100,9 @@ fn check(settings: &Settings) -> Result<(), Failure> {
 fn announce(terminal: &Terminal, running: &Running) {
     let data = escape(&running.data_dir().to_string_lossy()).into_owned();
     let addresses = running.addresses().iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
+    if running.is_first_start() {
+        terminal.verb("Made", format_args!("a new server with a new key in {data}: licenses must name this key"));
+    }
     terminal.verb("Serving", format_args!("{addresses}, data in {data}"));
     terminal.verb("Key", running.server_key());
     terminal.verb("Discovery", escape(&running.discovery().to_string()));

@@ -226,7 +226,7 @@ impl World {
                     licenses: vec![],
                 })
             }
-            "/v1/presence" => Reply::json(&json!({"position": self.position(), "live": 1})),
+            "/v1/presence" => Reply::json(&json!({"position": self.position(), "live": 1, "ends_agree": true})),
             path if path.ends_with("/renew") => {
                 let asked: Value = serde_json::from_slice(&ask.body).unwrap();
                 Reply::json(&json!({

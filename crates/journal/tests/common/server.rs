@@ -94,6 +94,7 @@ impl Server {
             items: vec![CheckoutItem { feature: FeatureName::new("cad").unwrap(), version: "12.1".parse().ok(), seats: 1 }],
             ttl_ms: None,
             wait_ms: None,
+            regained: false,
             network: None,
         }
     }

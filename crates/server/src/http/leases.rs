@@ -105,6 +105,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
             items,
             ttl_ms,
             wait_ms,
+            regained: asked.regained,
             network,
         };
         match wait_ms {
@@ -198,6 +199,8 @@ fn renewal(asked: &RenewRequest) -> Command {
         counter: asked.counter,
         nonce: asked.nonce.0,
         idle_ms: asked.idle_ms,
+        presence: asked.presence,
+        regained: asked.regained,
     }
 }
 
@@ -296,7 +299,9 @@ pub(super) async fn presence(app: &Arc<App>, conn: &Conn, request: Request<Incom
     leases.dedup();
     leases.retain(|lease| matches!(view.lease_state(*lease), Some(LeaseState::Live | LeaseState::Ending)));
     let generation = asked.generation;
-    let opened = leases.iter().map(|lease| Command::PresenceOpened { lease: convert::to_core(*lease), generation }).collect::<Vec<_>>();
+    let ends_agree = conn.ends_agree(asked.client, asked.server) && !app.vouches_for_proxies();
+    let opened = |lease: &LeaseId| Command::PresenceOpened { lease: convert::to_core(*lease), generation, ends_agree };
+    let opened = leases.iter().map(opened).collect::<Vec<_>>();
     let mut position = app.position();
     if !opened.is_empty() {
         let answers = app.driver.decide_many(opened).await.map_err(Refused::from)?;
@@ -304,7 +309,7 @@ pub(super) async fn presence(app: &Arc<App>, conn: &Conn, request: Request<Incom
     }
     let live = u32::try_from(leases.len()).unwrap_or(u32::MAX);
     conn.stand_for(leases.into_iter().map(|lease| (convert::to_core(lease), generation)).collect());
-    json(&PresenceAnswer { position, live })
+    json(&PresenceAnswer { position, live, ends_agree })
 }
 
 /// A page's size from the query: at least 1, at most the limit.

@@ -102,7 +102,9 @@ fn example(endpoint: Endpoint) -> Option<Value> {
         }),
         Endpoint::Inspect | Endpoint::Release => json!({ "secret": bytes32 }),
         Endpoint::Install => json!({ "license": "tql1.", "reason": "renewal" }),
-        Endpoint::Presence => json!({ "leases": [{ "secret": bytes32 }], "generation": 1 }),
+        Endpoint::Presence => json!({
+            "leases": [{ "secret": bytes32 }], "generation": 1, "client": "192.0.2.7:40112", "server": "192.0.2.1:1588",
+        }),
         Endpoint::Reclaim => json!({ "reason": "needed elsewhere" }),
         Endpoint::Remove => json!({ "reason": "returned to the vendor" }),
         Endpoint::Renew => json!({ "secret": bytes32, "nonce": bytes16, "counter": 1 }),
