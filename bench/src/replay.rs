@@ -155,6 +155,7 @@ impl Replay {
         let secret = Secret(bytes("secret"));
         self.secrets.insert(event.line, secret);
         let request = CheckoutRequest {
+            accepts: triquest_wire::WordList::default(),
             secret,
             attempt: 1,
             nonce: bytes("nonce"),

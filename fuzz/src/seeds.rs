@@ -112,7 +112,9 @@ pub fn records() -> Vec<Vec<u8>> {
 pub fn bodies() -> Vec<Vec<u8>> {
     let secret = Secret(Bytes32([5; 32]));
     let position = Position::default();
+    let accepts = triquest_wire::WordList::with_grease(&triquest_license::Vocabulary::OURS.all(), 7);
     let checkout = CheckoutRequest {
+        accepts: accepts.clone(),
         secret,
         attempt: 1,
         nonce: Bytes32([6; 32]),
@@ -136,6 +138,7 @@ pub fn bodies() -> Vec<Vec<u8>> {
         root: Bytes32([4; 32]),
     };
     let grant = trust::GrantPayload {
+        uses: triquest_wire::WordList::default(),
         lease: secret.lease_id(),
         nonce: Bytes32([6; 32]),
         server_key: statement.server_key.clone(),
@@ -154,7 +157,7 @@ pub fn bodies() -> Vec<Vec<u8>> {
         }],
         vendor_data: vec!["x".into()],
     };
-    let trust = trust::TrustRequest { vendor_keys: vec![Bytes32([7; 32])], nonce: Bytes32([6; 32]), tls_spki: Bytes32([2; 32]) };
+    let trust = trust::TrustRequest { vendor_keys: vec![Bytes32([7; 32])], nonce: Bytes32([6; 32]), tls_spki: Bytes32([2; 32]), accepts };
     let presence = PresenceRequest {
         leases: vec![SecretRequest { secret }],
         generation: 1,

@@ -529,7 +529,7 @@ impl Keeper {
         self.look(now);
         if self.phase == Phase::Refused {
             match self.cause {
-                Failure::Denied(code) if code != DenialCode::LeaseEnded => self.attempt += 1,
+                Failure::Denied(code) if code.retry() != Retry::NewRequest => self.attempt += 1,
                 _ => self.take_new_id(),
             }
             self.phase = Phase::Asking;
@@ -753,9 +753,9 @@ impl Keeper {
             (_, Answer::Unreachable) => self.retry(now, jitter, None, Failure::NoAnswer),
             (Kind::Release, Answer::Released | Answer::Ended { .. } | Answer::Denied { .. }) => self.released(true, actions),
             (Kind::Release, Answer::Refused { code, retry_after_ms }) => match code.retry() {
-                Retry::SameId => self.retry(now, jitter, retry_after_ms, Failure::Refused(code)),
                 // Nothing is held under this id, or nothing that we could give back.
                 Retry::Never | Retry::NewRequest => self.released(code == ErrorCode::UnknownLease, actions),
+                _ => self.retry(now, jitter, retry_after_ms, Failure::Refused(code)),
             },
             (Kind::Checkout, Answer::Granted(terms)) => {
                 self.terms = terms;
@@ -778,7 +778,7 @@ impl Keeper {
                     self.refuse(Failure::Denied(code), actions);
                     return;
                 }
-                if code == DenialCode::LeaseEnded || (call.shows && code != DenialCode::Quarantine) {
+                if code.retry() == Retry::NewRequest || (call.shows && code != DenialCode::Quarantine) {
                     // What was shown is not taken over here: ask as a new client.
                     self.take_new_id();
                 } else {
@@ -966,6 +966,8 @@ impl Keeper {
                 self.retry(now, jitter, retry_after_ms, Failure::Refused(code));
             }
             _ if !self.ever_held => self.refuse(Failure::Refused(code), actions),
+            // Some time later: the seat runs on as long as it may meanwhile.
+            _ if code.retry() == Retry::Later => self.retry(now, jitter, retry_after_ms, Failure::Refused(code)),
             _ if self.phase == Phase::Lost || self.promised(now) => self.retry(now, jitter, retry_after_ms, Failure::Refused(code)),
             _ => self.lose(now, Failure::Refused(code), actions),
         }
@@ -1036,13 +1038,5 @@ impl Keeper {
 
 /// Whether a new lease may be asked for after such an end: nobody took it away on purpose.
 fn comes_back(reason: EndReason) -> bool {
-    match reason {
-        EndReason::Expired | EndReason::Presence | EndReason::Unclaimed => true,
-        EndReason::Excluded
-        | EndReason::LicenseEnded
-        | EndReason::LicenseRemoved
-        | EndReason::LicenseReplaced
-        | EndReason::Reclaimed
-        | EndReason::Released => false,
-    }
+    reason.retry() == Retry::NewRequest
 }

@@ -11,9 +11,9 @@ use std::{
     time::Duration,
 };
 
-use triquest_license::{CivilMs, ServerKey};
+use triquest_license::{CivilMs, ServerKey, Vocabulary};
 use triquest_wire::{
-    Bytes16, Bytes32, ErrorCode, LeaseId, Problem, Secret,
+    Bytes16, Bytes32, ErrorCode, LeaseId, Problem, Secret, WordList,
     lease::{
         CheckoutAnswer, CheckoutRequest, Denial, HolderClaim, Item, PoolNumbers, ReleaseAnswer, RenewAnswer, RenewRequest, SecretRequest,
     },
@@ -199,6 +199,7 @@ impl SeatCore {
                         nonce: Bytes32(nonce),
                         vendor_keys: verify::vendor_keys(shared.keys()),
                         items: self.wish.items.clone(),
+                        accepts: WordList::with_grease(&Vocabulary::OURS.all(), clock::grease()),
                         holder: self.wish.holder.clone(),
                         ttl_ms: self.wish.ttl_ms,
                         wait_ms,
@@ -274,13 +275,13 @@ impl SeatCore {
         match answer {
             CheckoutAnswer::Denied { position, denial } => {
                 session.saw(position);
-                let code = denial.code;
+                let code = denial.code.beside(denial.retry);
                 held.denial = Some(denial);
                 Answer::Denied { code }
             }
-            CheckoutAnswer::Ended { position, reason, remaining_ms } => {
+            CheckoutAnswer::Ended { position, reason, retry, remaining_ms } => {
                 session.saw(position);
-                Answer::Ended { reason, remaining_ms }
+                Answer::Ended { reason: reason.beside(retry), remaining_ms }
             }
             CheckoutAnswer::Waiting { position, place, pool, gives_up_in_ms, first_due_ms } => {
                 session.saw(position);
@@ -361,9 +362,9 @@ impl SeatCore {
                 let ttl = lock(&self.view).grant.as_ref().map_or(0, |grant| grant.ttl_ms);
                 Answer::Renewed { counter, nonce: nonce.0, remaining_ms: remaining_ms.min(ttl), regrant }
             }
-            Ok(RenewAnswer::Ended { position, reason, remaining_ms }) => {
+            Ok(RenewAnswer::Ended { position, reason, retry, remaining_ms }) => {
                 session.saw(position);
-                Answer::Ended { reason, remaining_ms }
+                Answer::Ended { reason: reason.beside(retry), remaining_ms }
             }
             Err(error) => self.failed(held, shared, &session, error),
         }

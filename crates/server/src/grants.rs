@@ -33,6 +33,7 @@ pub struct Place {
 /// [`triquest_wire::trust::GrantPayload`] without copies of its texts: this is written for every grant.
 #[derive(Serialize)]
 struct Payload<'a> {
+    uses: &'static [&'static str],
     lease: LeaseId,
     nonce: Bytes32,
     server_key: &'a str,
@@ -76,6 +77,7 @@ impl GrantSigner {
     #[must_use]
     pub fn payload(&self, grant: &Grant, nonce: [u8; 32], granted: Place) -> Vec<u8> {
         let payload = Payload {
+            uses: &[],
             lease: LeaseId(grant.lease.0),
             nonce: Bytes32(nonce),
             server_key: &self.server_key,

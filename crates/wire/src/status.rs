@@ -267,7 +267,7 @@ pub struct Accepted {
 pub struct BackupRequest {
     /// Absolute path on the server's machine, in a directory that only the server's user or root may write. Absent: a new file in `backups` in
     /// the data directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::strict::present", skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }
 

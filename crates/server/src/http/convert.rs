@@ -85,7 +85,10 @@ pub(super) fn checkout_answer(
 ) -> Result<CheckoutAnswer, Problem> {
     match outcome {
         Outcome::Denied(told) => Ok(CheckoutAnswer::Denied { position, denial: denial(&told, vendor_keys) }),
-        Outcome::Ended { reason, remaining_ms } => Ok(CheckoutAnswer::Ended { position, reason: wire_end_reason(reason), remaining_ms }),
+        Outcome::Ended { reason, remaining_ms } => {
+            let reason = wire_end_reason(reason);
+            Ok(CheckoutAnswer::Ended { position, reason, retry: reason.retry(), remaining_ms })
+        }
         Outcome::Granted(grant) => {
             let signed = signed.ok_or_else(|| Problem::new(ErrorCode::Internal, "the grant has no signature"))?;
             Ok(CheckoutAnswer::Granted { position, grant: signed, remaining_ms: grant.remaining_ms, licenses })
@@ -101,7 +104,10 @@ pub(super) fn checkout_answer(
 /// What a renewal became.
 pub(super) fn renew_answer(outcome: Outcome, position: Position, nonce: Bytes16, counter: u64) -> Result<RenewAnswer, Problem> {
     match outcome {
-        Outcome::Ended { reason, remaining_ms } => Ok(RenewAnswer::Ended { position, reason: wire_end_reason(reason), remaining_ms }),
+        Outcome::Ended { reason, remaining_ms } => {
+            let reason = wire_end_reason(reason);
+            Ok(RenewAnswer::Ended { position, reason, retry: reason.retry(), remaining_ms })
+        }
         Outcome::Renewed { remaining_ms, regrant } => Ok(RenewAnswer::Renewed { position, nonce, counter, remaining_ms, regrant }),
         Outcome::Refused(refusal) => Err(refused(&refusal)),
         other => Err(unexpected(&other)),
@@ -245,6 +251,7 @@ pub(super) fn denial(denial: &Denial, vendor_keys: usize) -> WireDenial {
     };
     WireDenial {
         code: code(denial.code),
+        retry: code(denial.code).retry(),
         feature,
         seats: denial.seats,
         pool: numbers(denial.pool),

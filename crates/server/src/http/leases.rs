@@ -239,7 +239,7 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: Request<Inc
     let answers = renewals
         .iter()
         .zip(answers)
-        .map(|(asked, answer)| renewed(conn, asked, answer).map_or_else(RenewResult::Problem, RenewResult::Answer))
+        .map(|(asked, answer)| renewed(conn, asked, answer).map_or_else(RenewResult::Refused, RenewResult::from))
         .collect();
     json(&RenewBatchAnswer { answers })
 }
