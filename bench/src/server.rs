@@ -125,8 +125,7 @@ impl Place {
         }?;
         let folder = temporary.path().to_owned();
         // What measures is one address, and is denied often: neither limit is what is measured.
-        let config =
-            "[limits]\nconnections_per_address = 20000\ndenials_burst = 100000\ndenials_per_second = 100000\n[log]\nlevel = \"warn\"\n";
+        let config = "[limits]\nconnections_per_address = 20000\ndenials_burst = 100000\ndenials_per_second = 100000\nnew_ids_burst = 10000000\nnew_ids_per_second = 100000\n[log]\nlevel = \"warn\"\n";
         std::fs::write(folder.join("config.toml"), config)?;
         Ok(Self { program, folder, _temporary: Some(temporary) })
     }

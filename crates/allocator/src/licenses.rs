@@ -44,6 +44,8 @@ impl Allocator {
         let actor = install.actor.clone();
         self.emit(sink, Event::LicenseInstalled { license: hash, note, vendor, first_entitlement: first, pools, actor });
 
+        let longest = terms.entitlements.iter().map(|right| right.ttl_max.ms()).max().unwrap_or(0);
+        self.lengthen_quarantine(longest, sink);
         let (waiting, replaced) = self.effect_of(first);
         self.work_licenses(sink);
         self.work_lines(sink);
@@ -53,7 +55,7 @@ impl Allocator {
     /// Whether a license that was just installed waits for its day, and otherwise what it replaces at once, however many entries that takes.
     fn effect_of(&self, first: EntitlementId) -> (bool, Vec<LicenseHash>) {
         let rights = |license: EntitlementId| self.licenses.get(&license).into_iter().flat_map(move |found| found.rights(license));
-        let begins = |right: &Right| right.in_force() || !self.clock_held && right.runs_at(self.now.wall_ms);
+        let begins = |right: &Right| right.in_force() || !self.clock_is_ahead() && right.runs_at(self.now.wall_ms);
         let mine: Vec<&Right> = rights(first).filter_map(|right| self.right(right)).collect();
         let now: BTreeSet<PoolId> = mine.iter().filter(|right| begins(right)).map(|right| self.resolve(right.pool)).collect();
         let later: BTreeSet<PoolId> = mine.iter().map(|right| self.resolve(right.pool)).filter(|pool| !now.contains(pool)).collect();

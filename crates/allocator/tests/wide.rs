@@ -156,7 +156,12 @@ fn in_a_batch_renewals_come_before_what_is_due_and_that_before_the_rest() {
 #[test]
 fn a_start_is_alone_in_its_entry() {
     let mut server = server_with(1, &[("A", 1)]);
-    let recover = Command::Recover { epoch: triquest_allocator::Epoch(2), lineage: server.live.lineage() };
+    let recover = Command::Recover {
+        epoch: triquest_allocator::Epoch(2),
+        instance: triquest_allocator::Instance([2; 16]),
+        lineage: server.live.lineage(),
+        folder_ttl_max_ms: 0,
+    };
     let batch = server.live.decide_batch(moment(1), vec![(1, checkout("0")), (2, recover), (3, Command::Sweep)]);
     assert_eq!(batch.events.len(), 1);
     assert_eq!(batch.outcomes.len(), 1);
@@ -465,6 +470,8 @@ fn waiter(number: u32, network: Option<Network>) -> StateRecord {
         linger_ms: 0,
         gives_up: Timestamp(100_000_000),
         order: number.into(),
+        heard: triquest_allocator::Epoch(1),
+        unheard_due: Timestamp(0),
         network,
     }
 }
@@ -509,12 +516,12 @@ fn a_network_has_no_more_waiters_in_all_lines_than_its_share() {
     let mut server = server_with(1, &[("A", 1)]);
     let rights: Vec<_> = (0..3).map(|number| Right::new(&format!("feature-{number}"), 1)).collect();
     server.decide(moment(1), install(license(&["acme"], "More", &[], &rights))).unwrap();
-    let record = |number: u32| match waiter(number, network(1, 1)) {
-        StateRecord::Waiter { lease, attempt, content, holder, mut items, ttl_ms, linger_ms, gives_up, order, network } => {
+    let record = |number: u32| {
+        let mut record = waiter(number, network(1, 1));
+        if let StateRecord::Waiter { items, .. } = &mut record {
             items[0].pool = PoolId(number % 4);
-            StateRecord::Waiter { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, order, network }
         }
-        other => other,
+        record
     };
     let mut live = with_records(&server, (0..limits::WAITERS_PER_NETWORK_MAX as u32).map(record));
     let ask = |live: &mut Allocator, name: &str, network| {

@@ -135,7 +135,8 @@ fn a_full_entry_of_checkouts_fits() {
 fn chunks_know_their_place_and_their_limit() {
     let head = sample(&state_kinds()[0], 0);
     let StateRecord::Head { index, .. } = head else { panic!("the first kind is the head") };
-    let leases = (0..5_000u64).map(|number| StateRecord::PresenceOff { address: format!("10.0.0.{number} {}", "x".repeat(200)) });
+    let leases = (0..5_000u64)
+        .map(|number| StateRecord::PresenceOff { address: format!("10.0.0.{number} {}", "x".repeat(200)), until: Timestamp(number) });
     let chunks: Vec<_> = encode_snapshot(std::iter::once(head).chain(leases)).collect();
     assert!(chunks.len() > 2);
     let mut records = 0;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::lease::PoolNumbers;
+
 /// Declares words of which an unknown one counts as a certain known one.
 macro_rules! lenient {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident, $text:literal;)* } else $fallback:ident) => {
@@ -146,6 +148,8 @@ error_codes! {
     Internal, "internal", 500, SameId, Unknown, "the server failed; its log says why";
     /// Another text has this license id.
     LicenseIdTaken, "license_id_taken", 409, Never, No, "another text is installed under this license id";
+    /// The shown grant is charged to a license that is not installed here: ask again when it is.
+    LicenseUnknown, "license_unknown", 409, SameId, No, "the license of the shown grant is not installed here";
     /// A named limit.
     LimitReached, "limit_reached", 422, Never, No, "a limit is exceeded";
     /// The URL exists, the method does not.
@@ -210,6 +214,9 @@ pub struct Problem {
     /// When to ask again at the earliest, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// The pool's numbers, where seats were asked for and too many such requests were denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolNumbers>,
 }
 
 impl Problem {
@@ -227,6 +234,7 @@ impl Problem {
             member: None,
             hint: String::new(),
             retry_after_ms: None,
+            pool: None,
         }
     }
 

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bytes32, LeaseId, Position,
+    Bytes32, LeaseId, Lineage, Position,
     lease::{Denial, EndReason},
     status::HolderStatus,
 };
@@ -301,6 +301,24 @@ pub enum EventFacts {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         problem: Option<String>,
     },
+    /// A shown grant proved that entries of this history are lost: a new history begins, and nothing is granted for a while.
+    LineageBegan {
+        /// The new history.
+        lineage: Lineage,
+        /// Until when nothing is granted.
+        quarantine_until_ms: u64,
+        /// The lease whose grant was shown.
+        lease: LeaseId,
+        /// The epoch that the grant names.
+        shown_epoch: u64,
+        /// The entry that the grant names.
+        shown_index: u64,
+    },
+    /// The disk has room again, and lines go on.
+    LinesResumed {
+        /// Seats that were granted to waiters wait to be claimed at least until then.
+        claim_due_ms: u64,
+    },
     /// Seats that lingered are free.
     LingerEnded {
         /// The lease.
@@ -322,16 +340,36 @@ pub enum EventFacts {
         /// How many.
         pools: u64,
     },
-    /// A holder whose seats were freed early was alive after all.
+    /// An administrator lets presence free seats early again for an address.
+    PresenceAllowed {
+        /// The address; only for viewers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
+        /// Who and why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<EventActor>,
+    },
+    /// A holder whose seats were freed early was alive after all: nothing is freed early for its address for a while.
     PresenceRegretted {
         /// The lease.
         lease: LeaseId,
         /// Its address; only for viewers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         address: Option<String>,
+        /// Until when.
+        until_ms: u64,
     },
-    /// The time after a restore in which nothing is granted is over.
-    QuarantineEnded {},
+    /// The time after a restore or rollback in which nothing is granted is over.
+    QuarantineEnded {
+        /// Who ended it and why; absent: it was over by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<EventActor>,
+    },
+    /// Lost history may have granted for longer than was known: nothing is granted until then.
+    QuarantineLengthened {
+        /// When.
+        until_ms: u64,
+    },
     /// Somebody waits in line.
     Queued {
         /// The lease asked for.
@@ -372,6 +410,15 @@ pub enum EventFacts {
         /// The lease.
         lease: LeaseId,
     },
+    /// A renewal told the client of a shorter time to live.
+    TtlLowered {
+        /// The lease.
+        lease: LeaseId,
+        /// Time to live from now on, milliseconds.
+        ttl_ms: u64,
+        /// Nothing of the lease ends before.
+        not_before_ms: u64,
+    },
     /// A vendor's keys became known.
     VendorKeys {
         /// The vendor's name.
@@ -381,4 +428,9 @@ pub enum EventFacts {
     },
     /// Two vendors turned out to be one.
     VendorsMerged {},
+    /// Somebody in line asked for the first time since a start.
+    WaiterHeard {
+        /// The lease asked for.
+        lease: LeaseId,
+    },
 }

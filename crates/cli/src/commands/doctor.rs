@@ -161,6 +161,7 @@ impl DoctorCommand {
         match client.status(feature) {
             Ok(status) => {
                 let given = self.verifier_key.as_deref().and_then(|keys| keys.parse::<VerifierKeys>().ok());
+                limits(&status, report);
                 seats(&status, given.as_ref(), feature, report);
             }
             Err(error) => report.fail("seats", escape(error.explanation())),
@@ -436,8 +437,25 @@ fn licenses(licenses: &[VerifiedLicense], feature: Option<&FeatureName>, report:
     }
 }
 
+/// Whether this computer's network came up against a limit of the server lately.
+fn limits(status: &Status, report: &mut Report<'_>) {
+    for limited in &status.limited {
+        let (network, limit) = (escape(&limited.network), limited.limit.replace('_', " "));
+        let when = format!("{} times, {} ago", limited.times, duration(limited.last_ms));
+        let what = "every program behind that address shares it; what asks in a loop should wait in line instead";
+        report.warn("limits", format_args!("network {network} came up against the server's limit of {} ({when}): {what}", escape(&limit)));
+    }
+}
+
 /// The pools of the vendor whose keys were given; those of others are not for this user.
 fn seats(status: &Status, keys: Option<&VerifierKeys>, feature: Option<&FeatureName>, report: &mut Report<'_>) {
+    if let Some(says) = &status.clock_says {
+        let how = "if the clock is right: triquest-lm clock accept --reason TEXT on the server";
+        report.warn("clock", format_args!("the server's clock says {} and is not followed; {how}", escape(says)));
+    }
+    for notice in super::status::notices(status) {
+        report.warn("server", notice);
+    }
     let is_of_vendor = |pool: &&PoolStatus| {
         let is_known = |key: &Bytes32| keys.is_none_or(|keys| keys.public_keys().any(|known| *known.as_bytes() == key.0));
         is_known(&pool.vendor_key) || pool.vendor_keys.iter().any(is_known)
@@ -463,8 +481,9 @@ fn seats(status: &Status, keys: Option<&VerifierKeys>, feature: Option<&FeatureN
         format!("{} of {} free for `{}`{waiting}", numbers.free, numbers.total, escape(&pool.feature))
     };
     if let Some(ms) = status.quarantine_ms {
-        let what = "the server was restored from a backup, and seats granted before may still be in use";
-        report.fail("seats", format_args!("{what}: no new seats for {}", duration(ms)));
+        let what = "the server's history was restored or rolled back, and seats granted before may still be in use";
+        let how = "to end it sooner: triquest-lm quarantine end";
+        report.fail("seats", format_args!("{what}: no new seats for {}; {how}", duration(ms)));
         return;
     }
     for pool in running {

@@ -2,12 +2,12 @@
 
 use minicbor::bytes::ByteSlice;
 use minicbor::{Decode, Encode};
-use triquest_allocator::{Denial, EntitlementId, Epoch, Index, Lineage, PoolId, StateRecord, Timestamp, VendorId};
+use triquest_allocator::{Denial, EntitlementId, Epoch, EpochRecord, Index, Instance, Lineage, PoolId, StateRecord, Timestamp, VendorId};
 
 use super::event::{content, keys, lease, license, plain_keys};
 use super::parts::{
-    ActorRecord, Bytes4, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, NetworkRecord, end_reason, feature, granted_items,
-    is_false, is_zero, items, right_end,
+    ActorRecord, Bytes4, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, NetworkRecord, PairRecord, TimesRecord, charge_pairs,
+    end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges, right_end,
 };
 
 /// A fixed end of a lease.
@@ -45,9 +45,15 @@ pub(super) enum SnapshotRecord<'a> {
         /// Absent: no quarantine.
         #[n(9)]
         quarantine_until: Option<u64>,
-        /// Absent: the clock is believed.
-        #[cbor(n(10), skip_if = "is_false")]
-        clock_held: bool,
+        /// Absent: the clock is followed. What was believed, and what the clock said.
+        #[n(10)]
+        clock_refused: Option<TimesRecord>,
+        #[n(11)]
+        instance: Bytes16,
+        #[n(12)]
+        lineage_since: u64,
+        #[n(13)]
+        ttl_max_seen_ms: u64,
     },
     #[n(2)]
     Vendor {
@@ -132,8 +138,16 @@ pub(super) enum SnapshotRecord<'a> {
         /// Absent: it goes on.
         #[n(13)]
         ending: Option<EndingRecord>,
-        /// Absent: this machine's own socket.
         #[n(14)]
+        granted_wall_ms: i64,
+        /// Absent: its time to live was never lowered.
+        #[n(15)]
+        not_before: Option<u64>,
+        /// Absent: it was granted, not taken over.
+        #[cbor(n(16), skip_if = "is_empty")]
+        adopted: Vec<PairRecord>,
+        /// Absent: this machine's own socket.
+        #[n(17)]
         network: Option<NetworkRecord>,
     },
     #[n(7)]
@@ -166,8 +180,12 @@ pub(super) enum SnapshotRecord<'a> {
         /// Absent: 0.
         #[cbor(n(8), skip_if = "is_zero")]
         linger_ms: u64,
-        /// Absent: this machine's own socket.
         #[n(9)]
+        heard: u64,
+        #[n(10)]
+        unheard_due: u64,
+        /// Absent: this machine's own socket.
+        #[n(11)]
         network: Option<NetworkRecord>,
     },
     #[n(9)]
@@ -195,6 +213,19 @@ pub(super) enum SnapshotRecord<'a> {
     PresenceOff {
         #[b(0)]
         address: &'a str,
+        #[n(1)]
+        until: u64,
+    },
+    #[n(11)]
+    Epoch {
+        #[n(0)]
+        lineage: Bytes16,
+        #[n(1)]
+        epoch: u64,
+        #[n(2)]
+        instance: Bytes16,
+        #[n(3)]
+        last: u64,
     },
 }
 
@@ -211,8 +242,11 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 next_vendor,
                 next_pool,
                 next_entitlement,
-                clock_held,
+                clock_refused,
                 forgotten_until,
+                instance,
+                lineage_since,
+                ttl_max_seen_ms,
             } => Self::Head {
                 lineage: lineage.0.into(),
                 epoch: epoch.0,
@@ -224,8 +258,14 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 next_entitlement: *next_entitlement,
                 forgotten_until: forgotten_until.0,
                 quarantine_until: quarantine_until.map(|until| until.0),
-                clock_held: *clock_held,
+                clock_refused: clock_refused.map(|(first, second)| TimesRecord { first, second }),
+                instance: instance.0.into(),
+                lineage_since: lineage_since.0,
+                ttl_max_seen_ms: *ttl_max_seen_ms,
             },
+            StateRecord::Epoch(EpochRecord { lineage, epoch, instance, last }) => {
+                Self::Epoch { lineage: lineage.0.into(), epoch: epoch.0, instance: instance.0.into(), last: last.0 }
+            }
             StateRecord::Vendor { vendor, name, keys: bytes, into } => {
                 Self::Vendor { vendor: vendor.0, name, keys: keys(bytes), into: into.map(|into| into.0) }
             }
@@ -249,6 +289,7 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 holder,
                 items: parts,
                 granted_at,
+                granted_wall_ms,
                 granted_epoch,
                 granted_index,
                 ttl_ms,
@@ -257,6 +298,8 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 heard,
                 unheard_deadline,
                 ending,
+                not_before,
+                adopted,
                 network,
             } => Self::Lease {
                 lease: lease.0.into(),
@@ -273,25 +316,41 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 linger_ms: *linger_ms,
                 claim_due: claim_due.map(|due| due.0),
                 ending: ending.map(|(due, reason)| EndingRecord { due: due.0, reason: end_reason::code(reason) }),
+                granted_wall_ms: *granted_wall_ms,
+                not_before: not_before.map(|time| time.0),
+                adopted: charge_pairs(adopted),
                 network: network.map(NetworkRecord),
             },
             StateRecord::Lingering { lease, items: parts, until } => {
                 Self::Lingering { lease: lease.0.into(), items: items(parts), until: until.0 }
             }
-            StateRecord::Waiter { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, gives_up, order, network } => {
-                Self::Waiter {
-                    lease: lease.0.into(),
-                    attempt: *attempt,
-                    content: content.0.into(),
-                    holder: holder.into(),
-                    items: items(parts),
-                    ttl_ms: *ttl_ms,
-                    gives_up: gives_up.0,
-                    order: *order,
-                    linger_ms: *linger_ms,
-                    network: network.map(NetworkRecord),
-                }
-            }
+            StateRecord::Waiter {
+                lease,
+                attempt,
+                content,
+                holder,
+                items: parts,
+                ttl_ms,
+                linger_ms,
+                gives_up,
+                order,
+                heard,
+                unheard_due,
+                network,
+            } => Self::Waiter {
+                heard: heard.0,
+                unheard_due: unheard_due.0,
+                network: network.map(NetworkRecord),
+                lease: lease.0.into(),
+                attempt: *attempt,
+                content: content.0.into(),
+                holder: holder.into(),
+                items: items(parts),
+                ttl_ms: *ttl_ms,
+                gives_up: gives_up.0,
+                order: *order,
+                linger_ms: *linger_ms,
+            },
             StateRecord::Remembered { lease, attempt, content, denial, ended, forget, network } => Self::Remembered {
                 lease: lease.0.into(),
                 attempt: *attempt,
@@ -301,7 +360,7 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 ended: ended.map(end_reason::code),
                 network: network.map(NetworkRecord),
             },
-            StateRecord::PresenceOff { address } => Self::PresenceOff { address },
+            StateRecord::PresenceOff { address, until } => Self::PresenceOff { address, until: until.0 },
         }
     }
 }
@@ -322,7 +381,10 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 next_entitlement,
                 forgotten_until,
                 quarantine_until,
-                clock_held,
+                clock_refused,
+                instance,
+                lineage_since,
+                ttl_max_seen_ms,
             } => Self::Head {
                 lineage: Lineage(lineage.into()),
                 epoch: Epoch(epoch),
@@ -333,9 +395,18 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 next_vendor,
                 next_pool,
                 next_entitlement,
-                clock_held,
+                clock_refused: clock_refused.map(|times| (times.first, times.second)),
                 forgotten_until: Timestamp(forgotten_until),
+                instance: Instance(instance.into()),
+                lineage_since: Timestamp(lineage_since),
+                ttl_max_seen_ms,
             },
+            SnapshotRecord::Epoch { lineage, epoch, instance, last } => Self::Epoch(EpochRecord {
+                lineage: Lineage(lineage.into()),
+                epoch: Epoch(epoch),
+                instance: Instance(instance.into()),
+                last: Index(last),
+            }),
             SnapshotRecord::Vendor { vendor, name, keys, into } => {
                 Self::Vendor { vendor: VendorId(vendor), name: name.to_owned(), keys: plain_keys(keys), into: into.map(VendorId) }
             }
@@ -369,8 +440,14 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 linger_ms,
                 claim_due,
                 ending,
+                granted_wall_ms,
+                not_before,
+                adopted,
                 network,
             } => Self::Lease {
+                granted_wall_ms,
+                not_before: not_before.map(Timestamp),
+                adopted: plain_charges(adopted),
                 lease: lease(id),
                 attempt,
                 content: content(digest),
@@ -392,20 +469,33 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
             SnapshotRecord::Lingering { lease: id, items, until } => {
                 Self::Lingering { lease: lease(id), items: granted_items(items), until: Timestamp(until) }
             }
-            SnapshotRecord::Waiter { lease: id, attempt, content: digest, holder, items, ttl_ms, gives_up, order, linger_ms, network } => {
-                Self::Waiter {
-                    lease: lease(id),
-                    attempt,
-                    content: content(digest),
-                    holder: holder.into(),
-                    items: granted_items(items),
-                    ttl_ms,
-                    linger_ms,
-                    gives_up: Timestamp(gives_up),
-                    order,
-                    network: network.map(|network| network.0),
-                }
-            }
+            SnapshotRecord::Waiter {
+                lease: id,
+                attempt,
+                content: digest,
+                holder,
+                items,
+                ttl_ms,
+                gives_up,
+                order,
+                linger_ms,
+                heard,
+                unheard_due,
+                network,
+            } => Self::Waiter {
+                heard: Epoch(heard),
+                unheard_due: Timestamp(unheard_due),
+                network: network.map(|network| network.0),
+                lease: lease(id),
+                attempt,
+                content: content(digest),
+                holder: holder.into(),
+                items: granted_items(items),
+                ttl_ms,
+                linger_ms,
+                gives_up: Timestamp(gives_up),
+                order,
+            },
             SnapshotRecord::Remembered { lease: id, attempt, forget, content, denial, ended, network } => Self::Remembered {
                 lease: lease(id),
                 attempt,
@@ -415,7 +505,7 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 forget: Timestamp(forget),
                 network: network.map(|network| network.0),
             },
-            SnapshotRecord::PresenceOff { address } => Self::PresenceOff { address: address.to_owned() },
+            SnapshotRecord::PresenceOff { address, until } => Self::PresenceOff { address: address.to_owned(), until: Timestamp(until) },
         })
     }
 }

@@ -9,7 +9,7 @@ use triquest_wire::{
 };
 use utoipa::ToSchema;
 
-use super::routes::{Endpoint, TABLE};
+use super::routes::{Class, Endpoint, TABLE};
 
 /// What `GET /openapi.json` answers.
 pub const TEXT: &str = include_str!("../../openapi.json");
@@ -61,7 +61,8 @@ fn say_unsigned(schema: &mut Value) {
 /// The body that an endpoint takes.
 fn request(endpoint: Endpoint, schemas: &mut Schemas) -> Option<Value> {
     Some(match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => schemas.of::<status::AcceptRequest>(),
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::EndQuarantine => schemas.of::<status::AcceptRequest>(),
+        Endpoint::AllowPresence => schemas.of::<status::AllowPresenceRequest>(),
         Endpoint::Backup => schemas.of::<status::BackupRequest>(),
         Endpoint::Checkout => schemas.of::<lease::CheckoutRequest>(),
         Endpoint::Inspect | Endpoint::Release => schemas.of::<lease::SecretRequest>(),
@@ -93,7 +94,8 @@ fn request(endpoint: Endpoint, schemas: &mut Schemas) -> Option<Value> {
 fn example(endpoint: Endpoint) -> Option<Value> {
     let (bytes16, bytes32) = ("A".repeat(22), "A".repeat(43));
     Some(match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => json!({ "reason": "checked by hand" }),
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::EndQuarantine => json!({ "reason": "checked by hand" }),
+        Endpoint::AllowPresence => json!({ "address": "10.0.0.7", "reason": "the client was repaired" }),
         Endpoint::Backup | Endpoint::Reload => json!({}),
         Endpoint::Checkout => json!({
             "secret": bytes32, "attempt": 1, "nonce": bytes32, "vendor_keys": [bytes32],
@@ -117,7 +119,9 @@ fn example(endpoint: Endpoint) -> Option<Value> {
 /// What a 200 carries: content type and schema.
 fn answer(endpoint: Endpoint, schemas: &mut Schemas) -> (&'static str, Value) {
     let schema = match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => schemas.of::<status::Accepted>(),
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::AllowPresence | Endpoint::EndQuarantine => {
+            schemas.of::<status::Accepted>()
+        }
         Endpoint::Backup => schemas.of::<status::BackupAnswer>(),
         Endpoint::Checkout => schemas.of::<lease::CheckoutAnswer>(),
         Endpoint::Events => {
@@ -168,26 +172,31 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
     use ErrorCode as E;
     let mut codes = vec![E::BadRequest, E::ForeignOrigin, E::Internal];
     if endpoint.takes_body() {
-        codes.extend([E::BodyTooLarge, E::ContentType, E::Timeout, E::UnknownMember]);
+        codes.extend([E::BodyTooLarge, E::ContentType, E::Overloaded, E::Timeout, E::UnknownMember]);
+    }
+    if endpoint.class() != Class::Free {
+        codes.push(E::RateLimited);
     }
     if endpoint.needs_admin() || endpoint.needs_viewer() {
         codes.push(E::Forbidden);
     }
     let decided = [E::DiskFull, E::OutcomeUnknown, E::Overloaded];
     match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => codes.extend(decided.into_iter().chain([E::NothingToDo])),
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::AllowPresence | Endpoint::EndQuarantine => {
+            codes.extend(decided.into_iter().chain([E::NothingToDo]));
+        }
         Endpoint::Checkout => {
             codes.extend(decided.into_iter().chain([
                 E::ClockHeld,
                 E::IdTaken,
+                E::LicenseUnknown,
                 E::LimitReached,
                 E::RateLimited,
-                E::RolledBack,
                 E::StaleAttempt,
                 E::TooManyIds,
             ]));
         }
-        Endpoint::Events => codes.extend([E::CursorLost, E::Overloaded]),
+        Endpoint::Events => codes.extend([E::CursorLost, E::Forbidden, E::RateLimited]),
         Endpoint::Inspect => codes.extend([E::UnknownLease, E::WrongSecret]),
         Endpoint::Install => codes.extend(decided.into_iter().chain([E::BadLicense, E::ClockHeld, E::LicenseIdTaken, E::LimitReached])),
         Endpoint::Presence => codes.extend(decided.into_iter().chain([E::LimitReached])),
@@ -197,11 +206,14 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
         Endpoint::Backup | Endpoint::Reload => codes.push(E::Overloaded),
         Endpoint::Remove => codes.extend(decided.into_iter().chain([E::NotFound])),
         Endpoint::Renew => {
-            codes.extend(decided.into_iter().chain([E::ClonedClient, E::RolledBack, E::StaleCounter, E::UnknownLease, E::WrongSecret]));
+            codes.extend(decided.into_iter().chain([E::ClonedClient, E::RateLimited, E::StaleCounter, E::UnknownLease, E::WrongSecret]));
         }
-        Endpoint::RenewMany => codes.extend(decided.into_iter().chain([E::LimitReached, E::RolledBack])),
+        Endpoint::RenewMany => codes.extend(decided.into_iter().chain([E::LimitReached])),
         Endpoint::Port => codes.push(E::NotFound),
-        Endpoint::PortAnswer => codes.extend([E::BodyTooLarge, E::ContentType, E::DiskFull, E::NotFound, E::RateLimited, E::Timeout]),
+        Endpoint::PortAnswer => {
+            codes.extend([E::BodyTooLarge, E::ContentType, E::DiskFull, E::NotFound, E::Overloaded, E::RateLimited, E::Timeout]);
+        }
+        Endpoint::PortSearch => codes.push(E::RateLimited),
         Endpoint::Trust => codes.extend([E::LimitReached, E::Misdirected]),
         Endpoint::Feedback
         | Endpoint::Health
@@ -209,7 +221,6 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
         | Endpoint::Licenses
         | Endpoint::OpenApi
         | Endpoint::PortPage
-        | Endpoint::PortSearch
         | Endpoint::ServerId
         | Endpoint::Status => {}
     }
@@ -269,6 +280,11 @@ fn parameters(endpoint: Endpoint, path: &str) -> Vec<Value> {
             found.push(query("vendor", text(), "Only leases with a part of this vendor."));
             found.push(query("state", json!({ "$ref": "#/components/schemas/LeaseState" }), "Only in this state."));
             found.push(query("after", id(), "Only after this lease: `next` of the page before."));
+            found.push(rows());
+        }
+        Endpoint::Licenses => {
+            let after = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
+            found.push(query("after", after, "Only after this license: `next` of the page before."));
             found.push(rows());
         }
         Endpoint::Status => {

@@ -9,8 +9,10 @@ use triquest_wire::{ErrorCode, Problem};
 pub enum Endpoint {
     AcceptBorrowLoss,
     AcceptClock,
+    AllowPresence,
     Backup,
     Checkout,
+    EndQuarantine,
     Events,
     Feedback,
     Health,
@@ -36,6 +38,17 @@ pub enum Endpoint {
     Trust,
 }
 
+/// How a path is limited where nothing else limits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// By what it does, or because it costs nothing.
+    Free,
+    /// As a read.
+    Read,
+    /// As a trust exchange.
+    Trust,
+}
+
 /// The table. `{...}` is one segment.
 pub const TABLE: &[(Method, &str, Endpoint)] = &[
     (Method::POST, "/v1/leases/{lease}/renew", Endpoint::Renew),
@@ -54,6 +67,8 @@ pub const TABLE: &[(Method, &str, Endpoint)] = &[
     (Method::GET, "/v1/events", Endpoint::Events),
     (Method::POST, "/v1/clock/accept", Endpoint::AcceptClock),
     (Method::POST, "/v1/borrow-loss/accept", Endpoint::AcceptBorrowLoss),
+    (Method::POST, "/v1/quarantine/end", Endpoint::EndQuarantine),
+    (Method::POST, "/v1/presence/allow", Endpoint::AllowPresence),
     (Method::POST, "/v1/backup", Endpoint::Backup),
     (Method::POST, "/v1/reload", Endpoint::Reload),
     (Method::GET, "/v1/server/id", Endpoint::ServerId),
@@ -74,8 +89,10 @@ impl Endpoint {
         match self {
             Self::AcceptBorrowLoss => "accepting the loss of history",
             Self::AcceptClock => "accepting the wall clock",
+            Self::AllowPresence => "allowing early freeing for an address",
             Self::Backup => "a backup",
             Self::Checkout => "a checkout",
+            Self::EndQuarantine => "ending the quarantine",
             Self::Events => "the stream of events",
             Self::Feedback => "the counts of answers to the port pages",
             Self::Health => "the health check",
@@ -109,7 +126,9 @@ impl Endpoint {
             self,
             Self::AcceptBorrowLoss
                 | Self::AcceptClock
+                | Self::AllowPresence
                 | Self::Backup
+                | Self::EndQuarantine
                 | Self::Feedback
                 | Self::Install
                 | Self::Reclaim
@@ -121,7 +140,19 @@ impl Endpoint {
     /// Viewers and administrators only, unless names are open.
     #[must_use]
     pub fn needs_viewer(self) -> bool {
-        matches!(self, Self::Leases)
+        matches!(self, Self::Leases | Self::Licenses)
+    }
+
+    /// How it is limited. Renewals and releases never are, and what asks whether the server lives must not depend on others who ask.
+    #[must_use]
+    pub fn class(self) -> Class {
+        match self {
+            Self::Inspect | Self::Leases | Self::Licenses | Self::OpenApi | Self::Port | Self::PortPage | Self::ServerId | Self::Status => {
+                Class::Read
+            }
+            Self::Trust => Class::Trust,
+            _ => Class::Free,
+        }
     }
 
     /// Carries a body, which must be `application/json`. (A page's form cannot: it has its own check.)
