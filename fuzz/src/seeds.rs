@@ -91,6 +91,7 @@ pub fn records() -> Vec<Vec<u8>> {
             ttl_ms: 300_000,
             linger_ms: 0,
             claim_due: None,
+            network: None,
         },
         Event::Heard { lease },
         Event::ClockMarked,

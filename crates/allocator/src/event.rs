@@ -2,7 +2,9 @@
 
 use triquest_license::{FeatureName, LicenseHash, Version};
 
-use crate::{Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, Index, Instance, LeaseId, Lineage, PoolId, Timestamp, VendorId};
+use crate::{
+    Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, Index, Instance, LeaseId, Lineage, Network, PoolId, Timestamp, VendorId,
+};
 
 /// Seats of one lease's part charged to one entitlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +99,8 @@ pub enum Event {
         ttl_ms: u64,
         linger_ms: u64,
         shown: Vec<Charge>,
+        /// Its id is counted for this network when it has ended.
+        network: Option<Network>,
     },
     /// The risk of seats granted or borrowed in lost history was accepted.
     BorrowLossAccepted { actor: Actor },
@@ -109,9 +113,18 @@ pub enum Event {
     /// The wall clock made a step that is not followed by itself (ahead of or behind the time that is believed), or came back from one.
     ClockStepped { from_ms: i64, to_ms: i64, believed: bool },
     /// Seats denied. Remembered for the id until `forget`.
-    Denied { lease: LeaseId, attempt: u32, content: ContentDigest, holder: Holder, vendor: Option<VendorId>, denial: Denial },
-    /// A waiter left the line.
-    Dequeued { lease: LeaseId, reason: DequeueReason },
+    Denied {
+        lease: LeaseId,
+        attempt: u32,
+        content: ContentDigest,
+        holder: Holder,
+        vendor: Option<VendorId>,
+        denial: Denial,
+        /// The remembered id is counted for this network.
+        network: Option<Network>,
+    },
+    /// A waiter left the line. What it is told when it asks again is here too; nothing if it released its id.
+    Dequeued { lease: LeaseId, reason: DequeueReason, denial: Option<Box<Denial>> },
     /// A lease will not be renewed and ends at `due`.
     Ending { lease: LeaseId, due: Timestamp, reason: EndReason, actor: Option<Actor> },
     /// A lease ended and its seats are free (or linger until `linger_until`).
@@ -133,6 +146,8 @@ pub enum Event {
         linger_ms: u64,
         /// Set for a waiter: it must ask by then.
         claim_due: Option<Timestamp>,
+        /// Its id is counted for this network when it has ended.
+        network: Option<Network>,
     },
     /// The first renewal (or repeat) of a lease in this epoch.
     Heard { lease: LeaseId },
@@ -157,6 +172,9 @@ pub enum Event {
     LingerEnded { lease: LeaseId },
     /// A pool appeared.
     PoolOpened { pool: PoolId, vendor: VendorId, feature: FeatureName },
+    /// Pools of a vendor that became part of another, in portions: each with the pool that it is part of now, itself if the other vendor has
+    /// none for its feature.
+    PoolsMerged { from: VendorId, into: VendorId, pools: Vec<(PoolId, PoolId)> },
     /// An administrator lets presence free seats early again for an address.
     PresenceAllowed { address: String, actor: Actor },
     /// A client came back with its right running after its seats were freed by presence; turns early freeing off for its address until
@@ -172,6 +190,8 @@ pub enum Event {
         ttl_ms: u64,
         linger_ms: u64,
         gives_up: Timestamp,
+        /// The place is counted for this network.
+        network: Option<Network>,
     },
     /// The quarantine of a new lineage ended: by itself, or because an administrator said so.
     QuarantineEnded { actor: Option<Actor> },
@@ -182,14 +202,18 @@ pub enum Event {
     /// The holder gave seats back (or the kernel did for a dead process).
     Released { lease: LeaseId, cause: ReleaseCause, linger_until: Option<Timestamp> },
     /// An id was released before it was known; it never grants.
-    ReleasedUnknown { lease: LeaseId },
+    ReleasedUnknown {
+        lease: LeaseId,
+        /// The remembered id is counted for this network.
+        network: Option<Network>,
+    },
     /// A renewal told the client of a shorter time to live, which counts from here. No recovery, expiry or ending of the lease falls
     /// before `not_before`: until then an older, longer promise may still run.
     TtlLowered { lease: LeaseId, ttl_ms: u64, not_before: Timestamp },
     /// A vendor appeared, or more keys became known as its own.
     VendorKeys { vendor: VendorId, name: String, keys: Vec<[u8; 32]> },
-    /// Keys of two vendors co-signed one text: `from` and all its pools are `into` now.
-    VendorsMerged { from: VendorId, into: VendorId, pools: Vec<(PoolId, PoolId)> },
+    /// Keys of two vendors co-signed one text: keys and licenses of `from` are of `into` now; its pools follow in [`Event::PoolsMerged`].
+    VendorsMerged { from: VendorId, into: VendorId },
     /// The first asking of a waiter in this epoch.
     WaiterHeard { lease: LeaseId },
 }
@@ -238,11 +262,11 @@ impl Event {
                 Self::PoolOpened { feature, .. } => feature.as_str().len(),
                 Self::PresenceRegretted { address, .. } => address.as_ref().map_or(0, String::len),
                 Self::VendorKeys { name, keys, .. } => name.len() + 36 * keys.len(),
-                Self::VendorsMerged { pools, .. } => 12 * pools.len(),
+                Self::Dequeued { denial, .. } => denial.as_ref().map_or(0, |_| 256),
+                Self::PoolsMerged { pools, .. } => 12 * pools.len(),
                 Self::ChargeMoved { .. }
                 | Self::ClockMarked
                 | Self::ClockStepped { .. }
-                | Self::Dequeued { .. }
                 | Self::EntitlementBegan { .. }
                 | Self::EntitlementEnded { .. }
                 | Self::Forgot { .. }
@@ -253,6 +277,7 @@ impl Event {
                 | Self::Released { .. }
                 | Self::ReleasedUnknown { .. }
                 | Self::TtlLowered { .. }
+                | Self::VendorsMerged { .. }
                 | Self::WaiterHeard { .. } => 0,
             }
     }

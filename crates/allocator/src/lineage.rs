@@ -168,7 +168,7 @@ impl Allocator {
             return false;
         }
         let known = self.remembered.get(&asked.lease);
-        if known.is_some_and(|known| known.content.is_some_and(|content| content != asked.content)) {
+        if known.as_ref().is_some_and(|known| !known.may_be(asked.content)) {
             return false;
         }
         let ended = known.and_then(|known| known.ended);
@@ -252,6 +252,7 @@ impl Allocator {
             ttl_ms: shown.ttl_ms.clamp(TTL_MS_MIN, TTL_MS_MAX),
             linger_ms,
             shown: charged.collect(),
+            network: asked.network,
         };
         self.emit(sink, adopted);
         let slot = self.leases.find(&asked.lease).expect("just adopted");

@@ -3,8 +3,9 @@
 use crate::{
     Allocator, Claim, ContentDigest, EntitlementId, Epoch, GrantedItem, Holder, Index, Moment, PoolId, Safeguards, StateRecord, Timestamp,
     VendorId,
-    allocator::{Pool, Remembered, Vendor, Waiter},
+    allocator::{Pool, Vendor, Waiter},
     limits::WAIT_TTL_MS,
+    memory::Remembered,
     store::{Features, Lease, Phase, SPREAD, Slot, UNSEALED},
 };
 
@@ -30,7 +31,9 @@ impl Allocator {
         let epochs = self.epochs.iter().map(|epoch| StateRecord::Epoch(*epoch));
         let vendors = self.vendors.iter().zip(0..).filter_map(|(vendor, id)| {
             let vendor = vendor.as_ref()?;
-            Some(StateRecord::Vendor { vendor: VendorId(id), name: vendor.name.clone(), keys: vendor.keys.clone() })
+            let vendor_id = VendorId(id);
+            let into = self.merging.get(&vendor_id).copied();
+            Some(StateRecord::Vendor { vendor: vendor_id, name: vendor.name.clone(), keys: vendor.keys.clone(), into })
         });
         let pools = self.pools.iter().zip(0..).filter_map(|(pool, id)| {
             let pool = pool.as_ref()?;
@@ -71,14 +74,16 @@ impl Allocator {
             heard: Epoch(waiter.heard.into()),
             // Moved by asking, so nothing that replay could know.
             unheard_due: if waiter.heard == self.epoch_narrow() { Timestamp(0) } else { waiter.due },
+            network: waiter.network,
         });
         let remembered = self.remembered.iter().map(|(lease, known)| StateRecord::Remembered {
-            lease: *lease,
+            lease,
             attempt: known.attempt,
             content: known.content,
-            denial: known.denial.clone(),
+            denial: known.denial,
             ended: known.ended,
             forget: known.forget,
+            network: known.network,
         });
         let presence_off =
             self.presence_off.iter().map(|(address, until)| StateRecord::PresenceOff { address: address.clone(), until: *until });
@@ -131,6 +136,7 @@ impl Allocator {
             ending: lease.ending.map(|reason| (lease.deadline, reason)),
             not_before: self.floors.get(&lease.id).copied(),
             adopted: self.adopted.get(&lease.id).map_or(Vec::new(), |charges| charges.to_vec()),
+            network: lease.holder.network(),
         }
     }
 
@@ -198,6 +204,8 @@ impl Allocator {
                 state.stranded.insert((state.resolve(pool), id));
             }
         }
+        let firsts: Vec<_> = state.licenses.keys().copied().collect();
+        firsts.into_iter().for_each(|first| state.note_replacing_if_begun(first));
         state.all_lines_dirty();
         state.check_invariants()?;
         Ok(state)
@@ -210,12 +218,13 @@ impl Allocator {
                 self.epochs.push_back(epoch);
                 Ok(())
             }
-            StateRecord::Vendor { vendor, name, keys } => {
+            StateRecord::Vendor { vendor, name, keys, into } => {
                 if (vendor.0 as usize) < self.vendors.len() {
                     return Err(format!("{vendor:?} is out of order"));
                 }
                 self.vendors.resize_with(vendor.0 as usize, || None);
                 self.vendors.push(Some(Vendor { name: name.clone(), keys: Vec::new(), features: Features::default() }));
+                self.merging.extend(into.map(|into| (vendor, into)));
                 self.add_keys(vendor, &name, &keys)
             }
             StateRecord::Pool { pool, vendor, feature } => {
@@ -265,6 +274,7 @@ impl Allocator {
                 ending,
                 not_before,
                 adopted,
+                network,
             } => {
                 let at_most = |epoch: Epoch| u32::try_from(epoch.0).map_err(|_| format!("{lease} is of epoch {}", epoch.0));
                 let deadline = match (ending, claim_due) {
@@ -280,7 +290,7 @@ impl Allocator {
                 let lease = Lease {
                     id: lease,
                     content,
-                    holder: self.holders.intern(&holder),
+                    holder: self.holders.intern(&holder, network),
                     charged_to: SPREAD,
                     wish,
                     granted_at,
@@ -304,7 +314,7 @@ impl Allocator {
                 let lease = Lease {
                     id: lease,
                     content: ContentDigest([0; 16]),
-                    holder: self.holders.intern(&Holder::default()),
+                    holder: self.holders.intern(&Holder::default(), None),
                     charged_to: SPREAD,
                     wish,
                     granted_at: Timestamp(0),
@@ -323,14 +333,28 @@ impl Allocator {
                 };
                 self.load_lease(&items, lease)
             }
-            StateRecord::Waiter { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, order: _, heard, unheard_due } => {
+            StateRecord::Waiter {
+                lease,
+                attempt,
+                content,
+                holder,
+                items,
+                ttl_ms,
+                linger_ms,
+                gives_up,
+                order: _,
+                heard,
+                unheard_due,
+                network,
+            } => {
                 let items = items.iter().map(|item| crate::store::WishItem { pool: item.pool, version: item.version, seats: item.seats });
                 let due = if heard == self.epoch { gives_up.min(self.now.at.after_ms(WAIT_TTL_MS)) } else { unheard_due };
                 let heard = u32::try_from(heard.0).map_err(|_| format!("{lease} asked in epoch {}", heard.0))?;
-                self.add_waiter(Waiter { lease, attempt, content, holder, items: items.collect(), ttl_ms, linger_ms, gives_up, heard, due })
+                let items = items.collect();
+                self.add_waiter(Waiter { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, heard, due, network })
             }
-            StateRecord::Remembered { lease, attempt, content, denial, ended, forget } => {
-                self.remember(lease, Remembered { attempt, content, denial, ended, forget });
+            StateRecord::Remembered { lease, attempt, content, denial, ended, forget, network } => {
+                self.remember(lease, Remembered { attempt, content, denial, ended, forget, network });
                 Ok(())
             }
             StateRecord::PresenceOff { address, until } => {

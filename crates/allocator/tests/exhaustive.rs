@@ -74,7 +74,7 @@ fn run(install: &Command, steps: &[Step]) -> Result<(), String> {
             order.watch(event)?;
             match event {
                 Event::Granted { lease, .. } if over.contains(lease) => return Err(format!("{lease} was granted after it had ended")),
-                Event::Released { lease, .. } | Event::ReleasedUnknown { lease } | Event::Ended { lease, .. } => {
+                Event::Released { lease, .. } | Event::ReleasedUnknown { lease, .. } | Event::Ended { lease, .. } => {
                     over.insert(*lease);
                 }
                 _ => {}

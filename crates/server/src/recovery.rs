@@ -77,9 +77,9 @@ pub(crate) fn recover(
             "run `triquest-lm journal check`",
         )
     })?;
-    if let Some(until) = allocator.quarantine_until() {
+    if let Some(until) = engine.allocator().quarantine_until() {
         tracing::warn!(
-            ms = until.since_ms(moment.at),
+            ms = until.since_ms(engine.moment().at),
             "this history was restored or rolled back: for so long nothing new is granted, because seats granted in lost history may still be in use; \
              `triquest-lm quarantine end` ends it sooner"
         );

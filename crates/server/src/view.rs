@@ -537,15 +537,14 @@ struct Pool {
 impl Pool {
     fn numbers(&self) -> PoolNumbers {
         let taken = self.used + self.lingering;
-        let narrow = |seats: u64| u32::try_from(seats).unwrap_or(u32::MAX);
         PoolNumbers {
-            total: narrow(self.total),
-            used: narrow(self.used),
-            lingering: narrow(self.lingering),
+            total: self.total,
+            used: self.used,
+            lingering: self.lingering,
             reserved_idle: 0,
-            free: narrow(self.total.saturating_sub(taken)),
-            over: narrow(taken.saturating_sub(self.total)),
-            queued: narrow(self.line.len() as u64),
+            free: self.total.saturating_sub(taken),
+            over: taken.saturating_sub(self.total),
+            queued: self.line.len() as u64,
         }
     }
 
@@ -688,7 +687,7 @@ impl Inner {
                 self.presence_off.insert(address, until);
             }
             StateRecord::Remembered { .. } => {}
-            StateRecord::Vendor { vendor, name, keys } => {
+            StateRecord::Vendor { vendor, name, keys, into: _ } => {
                 self.vendors.insert(vendor, Vendor { name: name.into(), keys });
             }
             StateRecord::Pool { pool, vendor, feature } => self.open_pool(pool, vendor, feature.as_str()),
@@ -698,10 +697,10 @@ impl Inner {
                 self.install(license, &note, vendor, first_entitlement, &pools)?;
             }
             StateRecord::Entitlement { entitlement, began, ended } => {
-                if began && ended.is_none() {
+                if began.is_some() && ended.is_none() {
                     self.begin(entitlement);
                 } else if let Some(right) = self.rights.get_mut(&entitlement) {
-                    (right.began, right.ended) = (began, ended);
+                    (right.began, right.ended) = (began.is_some(), ended);
                 }
             }
             StateRecord::Lease { lease, holder, items, granted_wall_ms, unheard_deadline, ending, .. } => {
@@ -812,7 +811,8 @@ impl Inner {
                     }
                 }
             }
-            Event::VendorsMerged { from, into, pools } => self.merge(*from, *into, pools),
+            Event::PoolsMerged { from, into, pools } => self.take_over_pools(*from, *into, pools),
+            Event::VendorsMerged { from, into } => self.merge(*from, *into),
             Event::BorrowLossAccepted { .. } | Event::QuarantineEnded { .. } => self.quarantine_until = None,
             Event::LineageBegan { lineage, quarantine_until, lease, epoch, index, .. } => {
                 tracing::error!(
@@ -1014,25 +1014,33 @@ impl Inner {
         }
     }
 
-    fn merge(&mut self, from: VendorId, into: VendorId, pools: &[(PoolId, PoolId)]) {
-        let mut name = Box::default();
-        if let Some(gone) = self.vendors.remove(&from) {
-            name = gone.name;
-            if let Some(vendor) = self.vendors.get_mut(&into) {
-                for key in gone.keys {
-                    if !vendor.keys.contains(&key) {
-                        vendor.keys.push(key);
-                    }
+    /// Keys and licenses of a vendor are another's now; its pools follow.
+    fn merge(&mut self, from: VendorId, into: VendorId) {
+        let keys = self.vendors.get_mut(&from).map(|gone| std::mem::take(&mut gone.keys)).unwrap_or_default();
+        if let Some(vendor) = self.vendors.get_mut(&into) {
+            for key in keys {
+                if !vendor.keys.contains(&key) {
+                    vendor.keys.push(key);
                 }
             }
         }
         for license in self.licenses.values_mut().filter(|license| license.vendor == from) {
             license.vendor = into;
         }
+    }
+
+    /// Pools of a vendor that became part of another, each with the pool that it is part of now.
+    fn take_over_pools(&mut self, from: VendorId, into: VendorId, pools: &[(PoolId, PoolId)]) {
+        let name = self.vendors.get(&from).map(|vendor| vendor.name.clone()).unwrap_or_default();
         for (old, new) in pools {
-            let Some(pool) = self.pools.remove(old) else { continue };
+            let Some(mut pool) = self.pools.remove(old) else { continue };
             self.order.remove(&PoolKey { vendor: name.clone(), feature: pool.feature.clone(), number: old.0 });
             self.open_pool(*new, into, &pool.feature);
+            if old == new {
+                pool.vendor = into;
+                self.pools.insert(*new, pool);
+                continue;
+            }
             for right in &pool.rights {
                 if let Some(right) = self.rights.get_mut(right) {
                     right.pool = *new;
@@ -1047,7 +1055,11 @@ impl Inner {
                 there.rights.extend(pool.rights);
             }
         }
-        self.shapes.rename(pools);
+        let renamed: BTreeMap<PoolId, PoolId> = pools.iter().filter(|(old, new)| old != new).copied().collect();
+        self.shapes.rename(&renamed);
+        if !self.pools.values().any(|pool| pool.vendor == from) {
+            self.vendors.remove(&from);
+        }
     }
 
     fn pools_wanted(&self, filter: &LeaseFilter) -> Option<Vec<PoolId>> {
@@ -1272,16 +1284,16 @@ impl Shapes {
     }
 
     /// Pools became part of others.
-    fn rename(&mut self, pools: &[(PoolId, PoolId)]) {
+    fn rename(&mut self, pools: &BTreeMap<PoolId, PoolId>) {
         for slot in 0..self.slots.len() {
             let items = &self.slots[slot].0;
-            if !items.iter().any(|item| pools.iter().any(|(old, _)| *old == item.pool)) {
+            if !items.iter().any(|item| pools.contains_key(&item.pool)) {
                 continue;
             }
             let renamed: Vec<_> = items
                 .iter()
                 .map(|item| {
-                    let pool = pools.iter().find(|(old, _)| *old == item.pool).map_or(item.pool, |(_, new)| *new);
+                    let pool = pools.get(&item.pool).copied().unwrap_or(item.pool);
                     ShapeItem { pool, ..*item }
                 })
                 .collect();

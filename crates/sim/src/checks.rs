@@ -220,7 +220,7 @@ impl Ledger {
             }
             Event::Queued { lease, items, .. } => self.line.push((*lease, items.clone())),
             Event::Released { lease, linger_until, .. } => self.frees(*lease, *linger_until)?,
-            Event::ReleasedUnknown { lease } => {
+            Event::ReleasedUnknown { lease, .. } => {
                 self.ended.insert(*lease);
             }
             Event::BorrowLossAccepted { .. }
@@ -243,6 +243,7 @@ impl Ledger {
             | Event::TtlLowered { .. }
             | Event::WaiterHeard { .. }
             | Event::VendorKeys { .. }
+            | Event::PoolsMerged { .. }
             | Event::VendorsMerged { .. } => {}
         }
         Ok(())

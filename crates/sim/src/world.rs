@@ -1083,6 +1083,7 @@ fn error_code(refusal: &Refusal) -> ErrorCode {
         Refusal::IdTaken => ErrorCode::IdTaken,
         Refusal::StaleAttempt { .. } => ErrorCode::StaleAttempt,
         Refusal::StaleCounter => ErrorCode::StaleCounter,
+        Refusal::TooManyIds { .. } => ErrorCode::TooManyIds,
         Refusal::UnknownLease => ErrorCode::UnknownLease,
         Refusal::AlreadyInstalled(_)
         | Refusal::Expired(_)
@@ -1091,6 +1092,7 @@ fn error_code(refusal: &Refusal) -> ErrorCode {
         | Refusal::LimitReached(_)
         | Refusal::Malformed(_)
         | Refusal::NothingToDo(_)
+        | Refusal::Replaced { .. }
         | Refusal::UnknownLicense
         | Refusal::WallClockHeld => ErrorCode::BadRequest,
     }

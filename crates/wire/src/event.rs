@@ -335,6 +335,11 @@ pub enum EventFacts {
         /// The feature.
         feature: String,
     },
+    /// Pools of a vendor whose keys signed one text with another's are the other's from now on.
+    PoolsMerged {
+        /// How many.
+        pools: u64,
+    },
     /// An administrator lets presence free seats early again for an address.
     PresenceAllowed {
         /// The address; only for viewers.

@@ -3,7 +3,7 @@
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use triquest_allocator::{
-    Actor, Charge, Claim, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, GrantedItem, Holder, PoolId, PoolNumbers,
+    Actor, Charge, Claim, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, GrantedItem, Holder, Network, PoolId, PoolNumbers,
     ReleaseCause, RightEnd,
 };
 use triquest_license::{FeatureName, Version};
@@ -40,6 +40,7 @@ frozen! { denial_code: super::DenialCode, "code of a denial" {
     9 = QueueFull, 10 = Quarantine, 11 = ServerFull, 12 = WaitOver,
 } }
 
+pub(super) type Bytes4 = ByteArray<4>;
 pub(super) type Bytes16 = ByteArray<16>;
 pub(super) type Bytes32 = ByteArray<32>;
 
@@ -239,19 +240,19 @@ pub(super) fn granted_items(records: Vec<ItemRecord>) -> Vec<GrantedItem> {
 #[derive(Encode, Decode)]
 struct PoolNumbersRecord {
     #[n(0)]
-    total: u32,
+    total: u64,
     #[n(1)]
-    used: u32,
+    used: u64,
     #[n(2)]
-    lingering: u32,
+    lingering: u64,
     #[n(3)]
-    reserved_idle: u32,
+    reserved_idle: u64,
     #[n(4)]
-    free: u32,
+    free: u64,
     #[n(5)]
-    over: u32,
+    over: u64,
     #[n(6)]
-    queued: u32,
+    queued: u64,
 }
 
 /// A denial with its numbers.
@@ -324,6 +325,30 @@ impl TryFrom<DenialRecord<'_>> for Denial {
 
 pub(super) fn feature(name: &str) -> Result<FeatureName, String> {
     FeatureName::new(name).map_err(|error| error.to_string())
+}
+
+/// A network: the 4 bytes of an IPv4 address, or the first 8 of an IPv6 address.
+pub(super) struct NetworkRecord(pub(super) Network);
+
+impl<C> Encode<C> for NetworkRecord {
+    fn encode<W: minicbor::encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), minicbor::encode::Error<W::Error>> {
+        match &self.0 {
+            Network::V4(network) => e.bytes(network)?,
+            Network::V6(network) => e.bytes(network)?,
+        };
+        Ok(())
+    }
+}
+
+impl<'b, C> Decode<'b, C> for NetworkRecord {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let bytes = d.bytes()?;
+        match (bytes.try_into(), bytes.try_into()) {
+            (Ok(network), _) => Ok(Self(Network::V4(network))),
+            (_, Ok(network)) => Ok(Self(Network::V6(network))),
+            _ => Err(minicbor::decode::Error::message("a network has 4 or 8 bytes")),
+        }
+    }
 }
 
 /// Charges as pairs of an entitlement and its seats.

@@ -14,7 +14,7 @@ use triquest_allocator::{Actor, Command, InstallLicense, Outcome, Overlap, Refus
 use triquest_license::{CivilDate, CivilMs, LicenseHash, VerifiedLicense, Written, read_any};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Problem,
-    license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseList, RemoveAnswer, RemoveRequest},
+    license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseList, RemoveAnswer, RemoveRequest, Successor},
     limits::{BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, REASON_BYTES_MAX},
     status::{
         AcceptRequest, Accepted, AllowPresenceRequest, BackupAnswer, BackupRequest, ReclaimAnswer, ReclaimRequest, ReloadAnswer,
@@ -80,6 +80,7 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
         hash: Bytes32(*hash.as_bytes()),
         license: id.clone(),
         replaced,
+        successor: None,
         notices,
     };
     match &answer.outcome {
@@ -90,6 +91,10 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
             Ok(made(outcome, replaced, overlaps.iter().map(|overlap| notice(overlap, &named)).collect()))
         }
         Outcome::Refused(Refusal::AlreadyInstalled(_)) => Ok(made(InstallOutcome::AlreadyInstalled, Vec::new(), Vec::new())),
+        Outcome::Refused(Refusal::Replaced { by, license, since_ms }) => Ok(InstallAnswer {
+            successor: Some(Successor { license: by.to_string(), hash: Bytes32(*license.as_bytes()), since_ms: *since_ms }),
+            ..made(InstallOutcome::Replaced, Vec::new(), Vec::new())
+        }),
         Outcome::Refused(refusal @ Refusal::Expired(_)) => {
             let day = last_day.map_or_else(String::new, |day| format!(": its last day was {day}"));
             let problem = Problem { detail: format!("license {id} has ended{day}"), ..convert::refused(refusal) };

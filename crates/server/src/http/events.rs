@@ -221,7 +221,7 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
         Event::Denied { lease, attempt, holder, denial, .. } => {
             EventFacts::Denied { lease: of(lease), attempt: *attempt, holder: who(holder), denial: convert::denial(denial, 1) }
         }
-        Event::Dequeued { lease, reason } => EventFacts::Dequeued { lease: of(lease), reason: dequeued(*reason).to_owned() },
+        Event::Dequeued { lease, reason, denial: _ } => EventFacts::Dequeued { lease: of(lease), reason: dequeued(*reason).to_owned() },
         Event::Ending { lease, due, reason, actor } => {
             EventFacts::Ending { lease: of(lease), due_ms: due.0, reason: wire_end_reason(*reason), actor: by_some(actor) }
         }
@@ -288,13 +288,14 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
             items: Vec::new(),
             linger_until_ms: until(linger_until),
         },
-        Event::ReleasedUnknown { lease } => EventFacts::ReleasedUnknown { lease: of(lease) },
+        Event::ReleasedUnknown { lease, network: _ } => EventFacts::ReleasedUnknown { lease: of(lease) },
         Event::TtlLowered { lease, ttl_ms, not_before } => {
             EventFacts::TtlLowered { lease: of(lease), ttl_ms: *ttl_ms, not_before_ms: not_before.0 }
         }
         Event::VendorKeys { name, keys, .. } => {
             EventFacts::VendorKeys { vendor: name.clone(), keys: keys.iter().map(|key| triquest_wire::Bytes32(*key)).collect() }
         }
+        Event::PoolsMerged { pools, .. } => EventFacts::PoolsMerged { pools: pools.len() as u64 },
         Event::VendorsMerged { .. } => EventFacts::VendorsMerged {},
         Event::WaiterHeard { lease } => EventFacts::WaiterHeard { lease: of(lease) },
     }
