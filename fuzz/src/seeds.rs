@@ -65,7 +65,12 @@ pub fn records() -> Vec<Vec<u8>> {
     let item = GrantedItem { pool: PoolId(0), version: None, seats: 2, charges: vec![Charge { entitlement: EntitlementId(0), seats: 2 }] };
     let actor = Actor { name: "unix:root".into(), reason: "left the building".into() };
     let events = vec![
-        Event::Recovered { epoch: Epoch(1), lineage: Lineage([3; 16]), quarantine_until: None },
+        Event::Recovered {
+            instance: triquest_allocator::Instance([7; 16]),
+            epoch: Epoch(1),
+            lineage: Lineage([3; 16]),
+            quarantine_until: None,
+        },
         Event::VendorKeys { vendor: VendorId(0), name: "acme.example".into(), keys: vec![[7; 32]] },
         Event::PoolOpened { pool: PoolId(0), vendor: VendorId(0), feature: FeatureName::new("cad-pro").expect("a good name") },
         Event::LicenseInstalled {
@@ -132,6 +137,7 @@ pub fn bodies() -> Vec<Vec<u8>> {
         server_key: format!("tqs1:{}", "9f".repeat(32)),
         lineage: position.lineage,
         epoch: 1,
+        instance: Bytes16([6; 16]),
         index: 2,
         size: 1,
         root: Bytes32([4; 32]),

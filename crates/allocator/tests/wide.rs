@@ -153,7 +153,12 @@ fn in_a_batch_renewals_come_before_what_is_due_and_that_before_the_rest() {
 #[test]
 fn a_start_is_alone_in_its_entry() {
     let mut server = server_with(1, &[("A", 1)]);
-    let recover = Command::Recover { epoch: triquest_allocator::Epoch(2), lineage: server.live.lineage() };
+    let recover = Command::Recover {
+        epoch: triquest_allocator::Epoch(2),
+        instance: triquest_allocator::Instance([2; 16]),
+        lineage: server.live.lineage(),
+        folder_ttl_max_ms: 0,
+    };
     let batch = server.live.decide_batch(moment(1), vec![(1, checkout("0")), (2, recover), (3, Command::Sweep)]);
     assert_eq!(batch.events.len(), 1);
     assert_eq!(batch.outcomes.len(), 1);

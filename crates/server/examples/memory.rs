@@ -152,6 +152,7 @@ async fn main() -> anyhow::Result<()> {
         clock: Arc::new(MachineClock::default()),
         safeguards: Safeguards::default(),
         instance: [0; 32],
+        folder_ttl_max_ms: 0,
     })?;
     let license = license(leases)?;
     let vendor = *license.vendor_keys()[0].as_bytes();

@@ -257,6 +257,8 @@ pub struct Settings {
     pub accept_clock: bool,
     /// `--accept-borrow-loss`: end the quarantine after a restore.
     pub accept_borrow_loss: bool,
+    /// `--end-quarantine`: grant again now after a restore or rollback.
+    pub end_quarantine: bool,
 }
 
 impl Settings {

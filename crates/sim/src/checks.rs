@@ -234,8 +234,14 @@ impl Ledger {
             | Event::LicenseRemoved { .. }
             | Event::PoolOpened { .. }
             | Event::PresenceRegretted { .. }
-            | Event::QuarantineEnded
+            | Event::LineageBegan { .. }
+            | Event::LinesResumed { .. }
+            | Event::PresenceAllowed { .. }
+            | Event::QuarantineEnded { .. }
+            | Event::QuarantineLengthened { .. }
             | Event::Recovered { .. }
+            | Event::TtlLowered { .. }
+            | Event::WaiterHeard { .. }
             | Event::VendorKeys { .. }
             | Event::VendorsMerged { .. } => {}
         }

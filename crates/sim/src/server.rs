@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use triquest_allocator::{
-    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, LeaseClock, LeaseId, Lineage, Moment, Outcome, Safeguards,
+    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, Instance, LeaseClock, LeaseId, Lineage, Moment, Outcome, Safeguards,
 };
 use triquest_journal::{
     Appended, Journal,
@@ -78,12 +78,19 @@ fn lease_of(command: &Command) -> Option<LeaseId> {
         | Command::Renew { lease, .. } => Some(*lease),
         Command::AcceptBorrowLoss { .. }
         | Command::AcceptClock { .. }
+        | Command::AllowPresence { .. }
+        | Command::EndQuarantine { .. }
         | Command::Install(_)
         | Command::Recover { .. }
         | Command::Remove { .. }
         | Command::StepClock { .. }
         | Command::Sweep => None,
     }
+}
+
+/// No two starts of a world have the same.
+fn instance_of(epoch: Epoch) -> [u8; 16] {
+    u128::from(epoch.0).to_be_bytes()
 }
 
 impl Process {
@@ -111,7 +118,7 @@ impl Process {
             epoch,
             next_index: from,
             moment,
-            inbox: vec![(None, Command::Recover { epoch, lineage })],
+            inbox: vec![(None, Command::Recover { epoch, instance: Instance(instance_of(epoch)), lineage, folder_ttl_max_ms: 0 })],
             flights: VecDeque::new(),
             last_boot_ms: None,
             clock_held: false,

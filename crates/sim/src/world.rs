@@ -518,7 +518,7 @@ impl World {
 
     fn act(&mut self, client: usize, action: Action) {
         match action {
-            Action::Checkout { call, id, attempt, wait_ms, show_grant, regained, .. } => {
+            Action::Checkout { call, id, attempt, wait_ms, regained, .. } => {
                 let lease = self.lease_id(client, id);
                 let items = self.clients[client].items.clone();
                 let vendor_keys = self.vendor_keys();
@@ -528,19 +528,6 @@ impl World {
                     address: Some(triquest_allocator::Claim { value: format!("10.0.0.{client}"), proved: true }),
                     ..Holder::default()
                 };
-                if show_grant && self.ledger.items(lease).is_none() {
-                    let adopt = Command::Adopt {
-                        lease,
-                        holder: holder.clone(),
-                        content,
-                        vendor_keys: vendor_keys.clone(),
-                        items: items.clone(),
-                        ttl_ms: TTL_MS,
-                        network: None,
-                    };
-                    let delay = self.latency();
-                    self.plan(delay, Step::Arrive(0, Box::new(adopt)));
-                }
                 let command = Command::Checkout {
                     lease,
                     attempt,
@@ -1100,6 +1087,7 @@ fn error_code(refusal: &Refusal) -> ErrorCode {
         Refusal::AlreadyInstalled(_)
         | Refusal::Expired(_)
         | Refusal::LicenseIdTaken { .. }
+        | Refusal::LicenseUnknown(_)
         | Refusal::LimitReached(_)
         | Refusal::Malformed(_)
         | Refusal::NothingToDo(_)

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bytes32, LeaseId, Position,
+    Bytes32, LeaseId, Lineage, Position,
     lease::{Denial, EndReason},
     status::HolderStatus,
 };
@@ -301,6 +301,24 @@ pub enum EventFacts {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         problem: Option<String>,
     },
+    /// A signed grant proved that history was lost: a new one begins.
+    LineageBegan {
+        /// The new history.
+        lineage: Lineage,
+        /// Until when nothing is granted.
+        quarantine_until_ms: u64,
+        /// The lease whose grant was the proof.
+        lease: LeaseId,
+        /// The epoch of that grant.
+        shown_epoch: u64,
+        /// Its entry.
+        shown_index: u64,
+    },
+    /// There is room on the disk again: lines move on.
+    LinesResumed {
+        /// Until when seats that wait for their holders wait.
+        claim_due_ms: u64,
+    },
     /// Seats that lingered are free.
     LingerEnded {
         /// The lease.
@@ -317,16 +335,36 @@ pub enum EventFacts {
         /// The feature.
         feature: String,
     },
+    /// An administrator lets presence free seats early again.
+    PresenceAllowed {
+        /// For which address; only for viewers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
+        /// Who and why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<EventActor>,
+    },
     /// A holder whose seats were freed early was alive after all.
     PresenceRegretted {
         /// The lease.
         lease: LeaseId,
-        /// Its address; only for viewers.
+        /// Its address, for which nothing is freed early; only for viewers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         address: Option<String>,
+        /// Until when.
+        until_ms: u64,
     },
     /// The time after a restore in which nothing is granted is over.
-    QuarantineEnded {},
+    QuarantineEnded {
+        /// Who ended it and why, if it did not end by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<EventActor>,
+    },
+    /// That time is longer than was known.
+    QuarantineLengthened {
+        /// Until when it lasts.
+        until_ms: u64,
+    },
     /// Somebody waits in line.
     Queued {
         /// The lease asked for.
@@ -367,6 +405,15 @@ pub enum EventFacts {
         /// The lease.
         lease: LeaseId,
     },
+    /// A lease lives for a shorter time from now on.
+    TtlLowered {
+        /// The lease.
+        lease: LeaseId,
+        /// Time to live, milliseconds.
+        ttl_ms: u64,
+        /// Before when it cannot end but by its holder.
+        not_before_ms: u64,
+    },
     /// A vendor's keys became known.
     VendorKeys {
         /// The vendor's name.
@@ -376,4 +423,9 @@ pub enum EventFacts {
     },
     /// Two vendors turned out to be one.
     VendorsMerged {},
+    /// A waiter was heard for the first time since a start.
+    WaiterHeard {
+        /// The lease asked for.
+        lease: LeaseId,
+    },
 }

@@ -85,7 +85,8 @@ pub struct CheckoutRequest {
     /// The highest position of this server that the client has seen.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub seen: Option<Position>,
-    /// After a restore: the signed grant of this lease, so that the server can adopt it.
+    /// The last signed grant of this lease, shown with every checkout inside its promise: a server that was restored or rolled back takes
+    /// the lease over. Where it cannot, the request is an ordinary checkout.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub shown: Option<SignedGrant>,
     /// The right of this lease had ended by the client's own clock, and it is back for the seat.

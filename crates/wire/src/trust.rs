@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Blob, Bytes32, Bytes64, LeaseId, Lineage, WordList};
+use crate::{Blob, Bytes16, Bytes32, Bytes64, LeaseId, Lineage, WordList};
 
 /// Asks the server to prove itself. Says nothing about the user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -73,6 +73,8 @@ pub struct GrantsStatement {
     pub lineage: Lineage,
     /// Of the entry, or of the answer that repeats an older grant.
     pub epoch: u64,
+    /// Random for the start that signs: the same epoch and index of another start is another history.
+    pub instance: Bytes16,
     /// Of the entry, or the head when an older grant is repeated.
     pub index: u64,
     /// Number of leaves.

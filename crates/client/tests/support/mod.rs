@@ -21,7 +21,7 @@ use rustls::{
 use serde_json::{Value, json};
 use triquest_license::{LicenseHash, Note, ServerKey, Signer, SigningKey, VendorName, Vocabulary, merkle, sha256, statement};
 use triquest_wire::{
-    Blob, Bytes32, Bytes64, Lineage, Position, Retry, WordList,
+    Blob, Bytes16, Bytes32, Bytes64, Lineage, Position, Retry, WordList,
     identity::{IdentityReply, IdentityRequest},
     lease::{CheckoutAnswer, CheckoutRequest, Denial, DenialCode, PoolNumbers},
     trust::{GrantPayload, GrantedItem, GrantsStatement, SignedGrant, TrustAnswer, TrustPayload, TrustRequest},
@@ -165,6 +165,7 @@ impl World {
             server_key: ServerKey::new(*key.public()).to_string(),
             lineage: LINEAGE,
             epoch: 1,
+            instance: Bytes16([6; 16]),
             index: 5,
             size: 3,
             root: Bytes32(merkle::root(&leaves)),

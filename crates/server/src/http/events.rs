@@ -245,8 +245,19 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
         Event::PoolOpened { pool, feature, .. } => {
             EventFacts::PoolOpened { vendor: view.pool_name(*pool).map(|name| name.0), feature: feature.to_string() }
         }
-        Event::PresenceRegretted { lease, address } => {
-            EventFacts::PresenceRegretted { lease: of(lease), address: address.clone().filter(|_| names) }
+        Event::LineageBegan { lineage, quarantine_until, lease, epoch, index, .. } => EventFacts::LineageBegan {
+            lineage: Lineage(lineage.0),
+            quarantine_until_ms: quarantine_until.0,
+            lease: of(lease),
+            shown_epoch: epoch.0,
+            shown_index: index.0,
+        },
+        Event::LinesResumed { claim_due } => EventFacts::LinesResumed { claim_due_ms: claim_due.0 },
+        Event::PresenceAllowed { address, actor } => {
+            EventFacts::PresenceAllowed { address: names.then(|| address.clone()), actor: by(actor) }
+        }
+        Event::PresenceRegretted { lease, address, until } => {
+            EventFacts::PresenceRegretted { lease: of(lease), address: address.clone().filter(|_| names), until_ms: until.0 }
         }
         Event::Queued { lease, attempt, holder, items, gives_up, .. } => EventFacts::Queued {
             lease: of(lease),
@@ -255,7 +266,8 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
             items: parts(items),
             gives_up_ms: gives_up.0,
         },
-        Event::QuarantineEnded => EventFacts::QuarantineEnded {},
+        Event::QuarantineEnded { actor } => EventFacts::QuarantineEnded { actor: by_some(actor) },
+        Event::QuarantineLengthened { until } => EventFacts::QuarantineLengthened { until_ms: until.0 },
         Event::Recovered { epoch, quarantine_until, .. } => {
             EventFacts::Recovered { epoch: epoch.0, quarantine_until_ms: until(quarantine_until) }
         }
@@ -266,10 +278,14 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
             linger_until_ms: until(linger_until),
         },
         Event::ReleasedUnknown { lease } => EventFacts::ReleasedUnknown { lease: of(lease) },
+        Event::TtlLowered { lease, ttl_ms, not_before } => {
+            EventFacts::TtlLowered { lease: of(lease), ttl_ms: *ttl_ms, not_before_ms: not_before.0 }
+        }
         Event::VendorKeys { name, keys, .. } => {
             EventFacts::VendorKeys { vendor: name.clone(), keys: keys.iter().map(|key| triquest_wire::Bytes32(*key)).collect() }
         }
         Event::VendorsMerged { .. } => EventFacts::VendorsMerged {},
+        Event::WaiterHeard { lease } => EventFacts::WaiterHeard { lease: of(lease) },
     }
 }
 

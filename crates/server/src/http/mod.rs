@@ -43,6 +43,7 @@ mod leases;
 pub mod openapi;
 mod ports;
 pub mod routes;
+mod shown;
 mod trust;
 
 pub(crate) use admin::install_bytes;
@@ -63,6 +64,7 @@ pub struct App {
     pub(crate) data_dir: PathBuf,
     pub(crate) live: ArcSwap<Live>,
     pub(crate) denials: Denials,
+    pub(crate) shown: shown::Shown,
     pub(crate) feedback: ports::Feedback,
     /// Decoded when it is first asked for.
     registry: OnceLock<Current>,
@@ -147,6 +149,7 @@ impl App {
             data_dir: parts.data_dir,
             live: ArcSwap::from_pointee(Live::of(config)),
             denials: Denials::new(config.limits.denials_burst, config.limits.denials_per_second),
+            shown: shown::Shown::default(),
             licenses: AtomicU64::new(1),
             streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             stopping: parts.stopping,
@@ -193,6 +196,7 @@ impl App {
 
     pub(crate) fn licenses_changed(&self) {
         self.licenses.fetch_add(1, Ordering::AcqRel);
+        self.shown.licenses_changed();
     }
 }
 
@@ -371,7 +375,7 @@ fn gate(app: &App, conn: &Conn, request: &Request<Incoming>) -> Result<Found, Pr
         };
         return Err(Problem::new(ErrorCode::Forbidden, format!("{} needs an administrator", found.endpoint.title())).hint(hint));
     }
-    if found.endpoint.needs_viewer() && !conn.is_admin() && !app.live.load().names_open {
+    if found.endpoint.needs_viewer() && !sees_names(app, conn) {
         return Err(Problem::new(ErrorCode::Forbidden, format!("{} shows names, which is for viewers", found.endpoint.title()))
             .hint("run the command on the server's own machine, or ask its administrator to set `names_open = true`"));
     }
@@ -379,6 +383,11 @@ fn gate(app: &App, conn: &Conn, request: &Request<Incoming>) -> Result<Found, Pr
         is_json(headers)?;
     }
     Ok(found)
+}
+
+/// Names are for administrators, and for everybody where the configuration says so.
+pub(crate) fn sees_names(app: &App, conn: &Conn) -> bool {
+    conn.is_admin() || app.live.load().names_open
 }
 
 /// The name that was asked for must be one of this server's: a page of another site whose name was made to point here is kept out.
@@ -569,8 +578,10 @@ async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: Reque
     match found.endpoint {
         Endpoint::AcceptBorrowLoss => admin::accept_borrow_loss(app, conn, request).await,
         Endpoint::AcceptClock => admin::accept_clock(app, conn, request).await,
+        Endpoint::AllowPresence => admin::allow_presence(app, conn, request).await,
         Endpoint::Backup => admin::backup(app, request).await,
         Endpoint::Checkout => leases::checkout(app, conn, request).await,
+        Endpoint::EndQuarantine => admin::end_quarantine(app, conn, request).await,
         Endpoint::Events => events::stream(app, conn, &request),
         Endpoint::Feedback => ports::counts(app),
         Endpoint::Health => Ok(text("ok\n")),
@@ -592,7 +603,7 @@ async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: Reque
         Endpoint::Renew => leases::renew(app, conn, lease()?, request).await,
         Endpoint::RenewMany => leases::renew_many(app, conn, request).await,
         Endpoint::ServerId => trust::server_id(app),
-        Endpoint::Status => leases::status(app, &request),
+        Endpoint::Status => leases::status(app, conn, &request),
         Endpoint::Trust => trust::trust(app, conn, request).await,
     }
 }

@@ -61,7 +61,8 @@ fn say_unsigned(schema: &mut Value) {
 /// The body that an endpoint takes.
 fn request(endpoint: Endpoint, schemas: &mut Schemas) -> Option<Value> {
     Some(match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => schemas.of::<status::AcceptRequest>(),
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::EndQuarantine => schemas.of::<status::AcceptRequest>(),
+        Endpoint::AllowPresence => schemas.of::<status::AllowPresenceRequest>(),
         Endpoint::Backup => schemas.of::<status::BackupRequest>(),
         Endpoint::Checkout => schemas.of::<lease::CheckoutRequest>(),
         Endpoint::Inspect | Endpoint::Release => schemas.of::<lease::SecretRequest>(),
@@ -93,7 +94,8 @@ fn request(endpoint: Endpoint, schemas: &mut Schemas) -> Option<Value> {
 fn example(endpoint: Endpoint) -> Option<Value> {
     let (bytes16, bytes32) = ("A".repeat(22), "A".repeat(43));
     Some(match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => json!({ "reason": "checked by hand" }),
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::EndQuarantine => json!({ "reason": "checked by hand" }),
+        Endpoint::AllowPresence => json!({ "address": "10.0.0.7", "reason": "the client was repaired" }),
         Endpoint::Backup | Endpoint::Reload => json!({}),
         Endpoint::Checkout => json!({
             "secret": bytes32, "attempt": 1, "nonce": bytes32, "vendor_keys": [bytes32],
@@ -117,7 +119,9 @@ fn example(endpoint: Endpoint) -> Option<Value> {
 /// What a 200 carries: content type and schema.
 fn answer(endpoint: Endpoint, schemas: &mut Schemas) -> (&'static str, Value) {
     let schema = match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => schemas.of::<status::Accepted>(),
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::AllowPresence | Endpoint::EndQuarantine => {
+            schemas.of::<status::Accepted>()
+        }
         Endpoint::Backup => schemas.of::<status::BackupAnswer>(),
         Endpoint::Checkout => schemas.of::<lease::CheckoutAnswer>(),
         Endpoint::Events => {
@@ -175,14 +179,16 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
     }
     let decided = [E::DiskFull, E::OutcomeUnknown, E::Overloaded];
     match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => codes.extend(decided.into_iter().chain([E::NothingToDo])),
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::AllowPresence | Endpoint::EndQuarantine => {
+            codes.extend(decided.into_iter().chain([E::NothingToDo]));
+        }
         Endpoint::Checkout => {
             codes.extend(decided.into_iter().chain([
                 E::ClockHeld,
                 E::IdTaken,
+                E::LicenseUnknown,
                 E::LimitReached,
                 E::RateLimited,
-                E::RolledBack,
                 E::StaleAttempt,
             ]));
         }
@@ -196,9 +202,9 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
         Endpoint::Backup | Endpoint::Reload => codes.push(E::Overloaded),
         Endpoint::Remove => codes.extend(decided.into_iter().chain([E::NotFound])),
         Endpoint::Renew => {
-            codes.extend(decided.into_iter().chain([E::ClonedClient, E::RolledBack, E::StaleCounter, E::UnknownLease, E::WrongSecret]));
+            codes.extend(decided.into_iter().chain([E::ClonedClient, E::StaleCounter, E::UnknownLease, E::WrongSecret]));
         }
-        Endpoint::RenewMany => codes.extend(decided.into_iter().chain([E::LimitReached, E::RolledBack])),
+        Endpoint::RenewMany => codes.extend(decided.into_iter().chain([E::LimitReached])),
         Endpoint::Port => codes.push(E::NotFound),
         Endpoint::PortAnswer => codes.extend([E::BodyTooLarge, E::ContentType, E::DiskFull, E::NotFound, E::RateLimited, E::Timeout]),
         Endpoint::Trust => codes.extend([E::LimitReached, E::Misdirected]),

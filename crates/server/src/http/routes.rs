@@ -9,8 +9,10 @@ use triquest_wire::{ErrorCode, Problem};
 pub enum Endpoint {
     AcceptBorrowLoss,
     AcceptClock,
+    AllowPresence,
     Backup,
     Checkout,
+    EndQuarantine,
     Events,
     Feedback,
     Health,
@@ -54,6 +56,8 @@ pub const TABLE: &[(Method, &str, Endpoint)] = &[
     (Method::GET, "/v1/events", Endpoint::Events),
     (Method::POST, "/v1/clock/accept", Endpoint::AcceptClock),
     (Method::POST, "/v1/borrow-loss/accept", Endpoint::AcceptBorrowLoss),
+    (Method::POST, "/v1/quarantine/end", Endpoint::EndQuarantine),
+    (Method::POST, "/v1/presence/allow", Endpoint::AllowPresence),
     (Method::POST, "/v1/backup", Endpoint::Backup),
     (Method::POST, "/v1/reload", Endpoint::Reload),
     (Method::GET, "/v1/server/id", Endpoint::ServerId),
@@ -74,8 +78,10 @@ impl Endpoint {
         match self {
             Self::AcceptBorrowLoss => "accepting the loss of history",
             Self::AcceptClock => "accepting the wall clock",
+            Self::AllowPresence => "allowing early freeing for an address",
             Self::Backup => "a backup",
             Self::Checkout => "a checkout",
+            Self::EndQuarantine => "ending the quarantine",
             Self::Events => "the stream of events",
             Self::Feedback => "the counts of answers to the port pages",
             Self::Health => "the health check",
@@ -109,7 +115,9 @@ impl Endpoint {
             self,
             Self::AcceptBorrowLoss
                 | Self::AcceptClock
+                | Self::AllowPresence
                 | Self::Backup
+                | Self::EndQuarantine
                 | Self::Feedback
                 | Self::Install
                 | Self::Reclaim

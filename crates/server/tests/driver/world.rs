@@ -134,6 +134,7 @@ impl World {
             clock: Arc::new(clock.clone()),
             safeguards: Safeguards::default(),
             instance: [0; 32],
+            folder_ttl_max_ms: 0,
         })
         .unwrap();
         Self { disk, gate, clock, driver, server_key }
