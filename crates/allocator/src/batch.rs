@@ -343,6 +343,9 @@ impl Allocator {
 fn most_that_may_come_of(command: &Command) -> Weight {
     match command {
         Command::Install(install) => Weight { events: 2 * ENDS_PER_INSTALL_MAX, bytes: 2 * install.license.note().text().len() + 65_536 },
+        Command::Reread { read: Ok(license), .. } => {
+            Weight { events: 2 * ENDS_PER_INSTALL_MAX, bytes: 2 * license.note().text().len() + 65_536 }
+        }
         Command::Remove { .. } => Weight { events: ENDS_PER_INSTALL_MAX, bytes: 65_536 },
         Command::Renew { .. } => Weight { events: MOVES_PER_CHECKOUT_MAX, bytes: 8_192 },
         _ => CHECKOUT,

@@ -49,7 +49,9 @@ impl Allocator {
                 network: _,
                 shown,
                 next_lineage,
+                accepts,
             } => {
+                self.accepting = accepts.clone();
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -70,7 +72,8 @@ impl Allocator {
                 self.emit(sink, Event::PresenceAllowed { address: address.clone(), actor: actor.clone() });
                 Outcome::Done
             }
-            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network: _ } => {
+            Command::Checkout { lease, attempt, content, accepts, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network: _ } => {
+                self.accepting = accepts.clone();
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -94,6 +97,7 @@ impl Allocator {
                 self.decide_recover(*epoch, *instance, *lineage, sink)
             }
             Command::Release { lease, network: _ } => self.release(*lease, sink),
+            Command::Reread { license, read } => self.reread_license(license, read, sink),
             Command::Remove { license, actor } => self.remove_license(license, actor, sink),
             Command::Renew { lease, counter, nonce, idle_ms: _, presence, regained } => {
                 let outcome = self.renew(lease, *counter, nonce, *regained, sink);
@@ -164,6 +168,7 @@ impl Allocator {
 
     /// Moves a lease's charges off ended entitlements, or marks it as ending if they fit nowhere.
     pub(crate) fn settle(&mut self, slot: Slot, sink: &mut Sink<'_>) {
+        self.accepting = self.accepted_by(&self.leases.at(slot).id);
         loop {
             let mut stranded = None;
             self.leases.each_charge(slot, |item, charge| {
@@ -523,6 +528,7 @@ impl Allocator {
                 Placed::Fits { items, moves } => {
                     self.hand_out(moves, sink);
                     let (ttl_ms, linger_ms) = self.terms_of(&items, asked.ttl_ms);
+                    self.keep_accepted(asked.lease, sink);
                     self.emit(
                         sink,
                         Event::Granted {
@@ -648,6 +654,7 @@ impl Allocator {
         let items: Vec<_> = items.collect();
         // What is asked for is kept; at the grant it is bounded by the terms of what the lease is charged to then.
         let ttl_ms = asked.ttl_ms.map_or(0, |ttl_ms| ttl_ms.clamp(TTL_MS_MIN, TTL_MS_MAX));
+        self.keep_accepted(asked.lease, sink);
         self.emit(
             sink,
             Event::Queued {
@@ -680,6 +687,7 @@ impl Allocator {
 
     /// Grants, to the head of a line, what fits now; it must come for it.
     pub(crate) fn serve(&mut self, order: u64, sink: &mut Sink<'_>) -> bool {
+        self.accepting = self.accepted_by(&self.line[&order].lease);
         let items = self.line[&order].items.clone();
         match self.place_all(&items) {
             Placed::Fits { items, moves } => {

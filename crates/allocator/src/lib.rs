@@ -23,6 +23,7 @@ pub mod outcome;
 mod snapshot;
 pub mod state;
 mod store;
+mod terms;
 mod views;
 mod work;
 
@@ -37,4 +38,5 @@ pub use lineage::{EpochRecord, Judgement};
 pub use network::{Network, WideNetwork};
 pub use outcome::{Denial, DenialCode, Grant, GrantItem, Outcome, Overlap, PoolNumbers, Refusal};
 pub use state::StateRecord;
+pub use terms::{InstalledEntitlement, InstalledLeftOut, InstalledTerms};
 pub use views::{EntitlementView, LeaseView, LicenseView, PoolView};

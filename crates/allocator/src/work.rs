@@ -69,13 +69,15 @@ impl Allocator {
             return;
         }
         let actor = license.actor.clone();
+        let understood = license.terms.left_out.is_empty();
         let pools: Vec<_> = license.rights(first).filter_map(|right| Some(self.resolve(self.right(right)?.pool))).collect();
         for old in self.replaced_by(first) {
             let rights: Vec<_> = self.licenses[&old].rights(old).collect();
             for right in &rights {
                 let Some(found) = self.right(*right) else { continue };
                 let its_pool = self.resolve(found.pool);
-                let corresponds = its_pool == pool || !pools.contains(&its_pool);
+                // A license replaces only as far as it is understood: what it leaves out may be meant for that pool.
+                let corresponds = its_pool == pool || understood && !pools.contains(&its_pool);
                 if found.ended.is_none() && corresponds {
                     self.emit(sink, Event::EntitlementEnded { entitlement: *right, reason: RightEnd::Replaced });
                 }

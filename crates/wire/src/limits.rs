@@ -1,5 +1,7 @@
 //! Every limit of protocol and server, unit last. The core's own are in `allocator/limits.rs`, those of signed text in `license/limits.rs`.
 
+/// Sentences about installed licenses in one answer to a status.
+pub const LICENSE_WARNINGS_MAX: usize = 20;
 /// The port that IANA has registered as `triquest-lm`.
 pub const PORT: u16 = 1588;
 /// Largest request body.

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use http::Request;
 use hyper::body::Incoming;
 use triquest_allocator::{Command, Outcome, ShownGrant, ShownItem};
-use triquest_license::{LicenseHash, PublicKey, merkle, statement};
+use triquest_license::{LicenseHash, PublicKey, merkle, statement, Vocabulary};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Position, Problem, Secret,
     lease::{
@@ -88,6 +88,8 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
     // Read before the decision: a grant that a newer license feeds brings its text.
     let licenses_now = app.licenses.load(Ordering::Acquire);
 
+    // What no license can need is not kept: a list of made-up words is none.
+    let accepts = Vocabulary::OURS.needable(&asked.accepts.0);
     let network = conn.network();
     let (attempt, ttl_ms, wait_ms, regained) = (asked.attempt, asked.ttl_ms, asked.wait_ms, asked.regained);
     let command = match &asked.shown {
@@ -99,6 +101,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
                 lease: id,
                 attempt,
                 content,
+                accepts,
                 holder,
                 vendor_keys,
                 items,
@@ -112,7 +115,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
         }
         None => {
             let vendor_keys = vendor_keys.clone();
-            Command::Checkout { lease: id, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network }
+            Command::Checkout { lease: id, attempt, content, accepts, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network }
         }
     };
     let answer = match wait_ms {
@@ -378,6 +381,7 @@ pub(super) fn status(app: &App, conn: &Conn, request: &Request<Incoming>) -> Ans
         },
         unknown_licenses: app.shown.unknown_licenses(),
         foreign_grants: app.shown.foreign(),
+        license_warnings: view.license_warnings(),
         leases: view.live_leases(),
         pools: page.pools,
         next: page.next,
