@@ -8,9 +8,8 @@ use std::{
 use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words};
 
 use crate::{
-    InstalledTerms,
-    Actor, Charge, Command, ContentDigest, Denial, EndReason, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, Instance, LeaseId,
-    Lineage, Moment, Outcome, PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
+    Actor, Charge, Command, ContentDigest, Denial, EndReason, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms,
+    Instance, LeaseId, Lineage, Moment, Outcome, PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
     limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS},
     lineage::Proof,
     store::{Features, Holders, LeaseTable, Rank, Slot, UNSEALED, Wheel, WishItem, Wishes},

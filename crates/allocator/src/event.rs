@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use triquest_license::{FeatureName, LicenseHash, Version, Words};
 
-use crate::{Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, Index, Instance, LeaseId, Lineage, PoolId, Timestamp, VendorId, InstalledEntitlement, InstalledLeftOut, InstalledTerms};
+use crate::{
+    Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, Index, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Instance,
+    LeaseId, Lineage, PoolId, Timestamp, VendorId,
+};
 
 /// Seats of one lease's part charged to one entitlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

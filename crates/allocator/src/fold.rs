@@ -8,9 +8,9 @@ use std::{
 use triquest_license::{LicenseHash, LicenseId, Vocabulary, Word, Words};
 
 use crate::{
-    InstalledEntitlement, InstalledLeftOut, InstalledTerms,
     Actor, Allocator, Charge, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem,
-    Holder, Instance, LeaseId, Lineage, PoolId, ReleaseCause, RightEnd, Timestamp, VendorId,
+    Holder, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, PoolId, ReleaseCause, RightEnd, Timestamp,
+    VendorId,
     allocator::{FreedByPresence, InstalledLicense, Pool, Remembered, Right, Vendor, Waiter},
     limits::{REMEMBER_MS, WAIT_TTL_MS},
     store::{Features, Lease, Phase, READY, SPREAD, Slot, UNSEALED, Wish, WishItem},
@@ -138,9 +138,7 @@ impl Allocator {
             Event::EntitlementsUnderstood { license, entitlements, left_out, pools } => {
                 self.understand(license, entitlements, left_out, pools)
             }
-            Event::FormatRaised { words, .. } => {
-                self.raise_format(words)
-            }
+            Event::FormatRaised { words, .. } => self.raise_format(words),
             Event::LicenseChecked { license, problem } => {
                 let first = *missing(self.by_hash.get(license), "license", license)?;
                 missing(self.licenses.get_mut(&first), "license", first)?.problem.clone_from(problem);

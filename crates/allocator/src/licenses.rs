@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use triquest_license::{FeatureName, LicenseHash, VerifiedLicense};
 
 use crate::{
-    InstalledEntitlement, InstalledLeftOut, InstalledTerms,
-    Actor, Allocator, EndReason, EntitlementId, Event, InstallLicense, Outcome, Overlap, PoolId, Refusal, RightEnd, VendorId,
+    Actor, Allocator, EndReason, EntitlementId, Event, InstallLicense, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Outcome,
+    Overlap, PoolId, Refusal, RightEnd, VendorId,
     allocator::{Right, Sink},
-    limits::{ENDS_PER_INSTALL_MAX, PROBLEM_CHARS_MAX, LICENSES_MAX, POOL_SEATS_MAX, POOLS_MAX},
+    limits::{ENDS_PER_INSTALL_MAX, LICENSES_MAX, POOL_SEATS_MAX, POOLS_MAX, PROBLEM_CHARS_MAX},
 };
 
 impl Allocator {
@@ -93,7 +93,8 @@ impl Allocator {
         // Its seats are counted as those of an installation.
         let fits = |right: &InstalledEntitlement| {
             let pool = self.vendor(vendor).and_then(|vendor| self.pool(vendor.features.get(&right.feature)?));
-            let there: u64 = pool.into_iter().flat_map(|pool| &pool.rights).filter_map(|right| self.right(*right)).map(|right| right.seats).sum();
+            let there: u64 =
+                pool.into_iter().flat_map(|pool| &pool.rights).filter_map(|right| self.right(*right)).map(|right| right.seats).sum();
             let all: u64 = new.iter().filter(|other| other.feature == right.feature).map(|other| u64::from(other.seats)).sum();
             there + all <= POOL_SEATS_MAX
         };

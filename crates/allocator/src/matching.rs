@@ -88,7 +88,9 @@ impl Allocator {
         let in_force = |id: &EntitlementId| self.right(*id).filter(|right| right.in_force());
         // Others are moved only to where nothing must have been accepted, so that the chain needs to know of no lease what its client accepts.
         for id in &found.rights {
-            if in_force(id).is_some_and(|right| right.free() > 0 && right.needs.is_empty() && (right.rank() < rank || !self.is_accepted(right))) {
+            if in_force(id)
+                .is_some_and(|right| right.free() > 0 && right.needs.is_empty() && (right.rank() < rank || !self.is_accepted(right)))
+            {
                 came.insert(*id, None);
                 frontier.push_back(*id);
             }
@@ -158,7 +160,8 @@ impl Allocator {
 
     /// Where an adopted lease is charged that fits nowhere: the first entitlement that covers it goes over.
     pub(crate) fn pile_on(&self, pool: PoolId, rank: Rank, seats: u32) -> Option<Charge> {
-        let covers = |id: &&EntitlementId| self.right(**id).is_some_and(|right| right.in_force() && right.rank() >= rank && self.is_accepted(right));
+        let covers =
+            |id: &&EntitlementId| self.right(**id).is_some_and(|right| right.in_force() && right.rank() >= rank && self.is_accepted(right));
         let entitlement = *self.pool(pool)?.rights.iter().find(covers)?;
         Some(Charge { entitlement, seats })
     }

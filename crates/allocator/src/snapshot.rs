@@ -85,8 +85,7 @@ impl Allocator {
             forget: known.forget,
         });
         let format = (!self.format.is_empty()).then(|| StateRecord::Format { words: self.format.clone() });
-        let accepted =
-            self.accepted.iter().map(|(lease, words)| StateRecord::WordsAccepted { lease: *lease, words: words.clone() });
+        let accepted = self.accepted.iter().map(|(lease, words)| StateRecord::WordsAccepted { lease: *lease, words: words.clone() });
         let presence_off =
             self.presence_off.iter().map(|(address, until)| StateRecord::PresenceOff { address: address.clone(), until: *until });
         Box::new(

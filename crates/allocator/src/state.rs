@@ -5,9 +5,8 @@ use std::sync::Arc;
 use triquest_license::{FeatureName, LicenseHash, Words};
 
 use crate::{
-    InstalledTerms,
-    Actor, Charge, ContentDigest, Denial, EndReason, EntitlementId, Epoch, EpochRecord, GrantedItem, Holder, Index, Instance, LeaseId,
-    Lineage, PoolId, RightEnd, Timestamp, VendorId,
+    Actor, Charge, ContentDigest, Denial, EndReason, EntitlementId, Epoch, EpochRecord, GrantedItem, Holder, Index, InstalledTerms,
+    Instance, LeaseId, Lineage, PoolId, RightEnd, Timestamp, VendorId,
 };
 
 /// One record of the hard state. [`crate::Allocator::snapshot`] yields them in one canonical order (kind, then id), [`crate::Allocator::load`] takes them in that order.

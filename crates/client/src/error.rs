@@ -110,7 +110,8 @@ impl Error {
     }
 
     pub(crate) fn denied(denial: Denial) -> Self {
-        let mut error = Self::new(ErrorKind::Denied, denial.code.as_str(), denial.message.clone(), denial.code.beside(denial.retry).may_help_later());
+        let mut error =
+            Self::new(ErrorKind::Denied, denial.code.as_str(), denial.message.clone(), denial.code.beside(denial.retry).may_help_later());
         error.0.hint.clone_from(&denial.hint);
         error.0.denial = Some(denial);
         error

@@ -414,7 +414,8 @@ impl Session {
     fn ask<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize, limit: Duration, prefer: Option<&str>) -> Result<T, CallError> {
         let url = format!("https://{}{path}", self.authority);
         let bytes = serde_json::to_vec(body).map_err(|error| CallError::BadAnswer(error.to_string()))?;
-        let call = |bytes: &[u8]| read_answer(run_preferring(&self.agent, "POST", &url, Some(bytes), Some(limit), prefer).map_err(unreachable)?);
+        let call =
+            |bytes: &[u8]| read_answer(run_preferring(&self.agent, "POST", &url, Some(bytes), Some(limit), prefer).map_err(unreachable)?);
         let answer = call(&bytes);
         let Err(CallError::Problem(problem)) = &answer else { return answer };
         let Some(without) = problem.member.as_ref().filter(|_| problem.code == ErrorCode::UnknownMember).and_then(|member| {
@@ -493,12 +494,7 @@ fn problem(body: &[u8]) -> Option<Problem> {
     }
     let loose: Loose = serde_json::from_slice(body).ok()?;
     let problem = Problem::new(loose.code.beside(loose.retry), if loose.detail.is_empty() { loose.title } else { loose.detail });
-    Some(Problem {
-        took_effect: loose.took_effect,
-        member: loose.member,
-        retry_after_ms: loose.retry_after_ms,
-        ..problem.hint(loose.hint)
-    })
+    Some(Problem { took_effect: loose.took_effect, member: loose.member, retry_after_ms: loose.retry_after_ms, ..problem.hint(loose.hint) })
 }
 
 fn unreachable(error: ureq::Error) -> CallError {

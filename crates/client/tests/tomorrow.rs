@@ -69,7 +69,10 @@ fn a_grant_that_uses_a_word_is_refused_by_its_name() {
     });
     let error = client(&world, &double).checkout("cad").take().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotTrusted);
-    assert_eq!((error.code(), error.explanation()), ("words", "the grant needs `tokens`, which this version of the software does not know"));
+    assert_eq!(
+        (error.code(), error.explanation()),
+        ("words", "the grant needs `tokens`, which this version of the software does not know")
+    );
 }
 
 #[test]

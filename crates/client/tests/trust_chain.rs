@@ -22,7 +22,12 @@ fn keys(world: &World) -> Vec<VerifierKey> {
 }
 
 fn asked(keys: &[VerifierKey]) -> TrustRequest {
-    TrustRequest { vendor_keys: verify::vendor_keys(keys), nonce: Bytes32(NONCE), tls_spki: Bytes32(SPKI), accepts: triquest_wire::WordList::default() }
+    TrustRequest {
+        vendor_keys: verify::vendor_keys(keys),
+        nonce: Bytes32(NONCE),
+        tls_spki: Bytes32(SPKI),
+        accepts: triquest_wire::WordList::default(),
+    }
 }
 
 fn answer(world: &World, bend: impl FnOnce(&mut TrustPayload)) -> TrustAnswer {

@@ -225,12 +225,7 @@ impl LicenseTerms {
     }
 
     /// From a parsed text; `fill` stands in for what a draft leaves out.
-    pub(crate) fn from_document(
-        text: &str,
-        document: &Document,
-        reader: Reader,
-        fill: Option<&Fill<'_>>,
-    ) -> Result<Self, TextError> {
+    pub(crate) fn from_document(text: &str, document: &Document, reader: Reader, fill: Option<&Fill<'_>>) -> Result<Self, TextError> {
         let top = Section { table: &document.top, known: TOP_KEYS, name: "license" };
         // All keys first: of a key in the wrong place it is more useful to hear than of its absence in the right one.
         // Who signs names by itself the words of the keys that it knows; who reads goes by what was named.
@@ -329,9 +324,23 @@ impl Fill<'_> {
 }
 
 pub(crate) const FORMAT: &str = "triquest-lm/v1/license";
-pub(crate) const TOP_KEYS: &[&str] = &["format", "license", "vendor", "verifier", "licensee", "issued", "starts", "servers", "replaces", "needs"];
-pub(crate) const ENTITLEMENT_KEYS: &[&str] =
-    &["feature", "version", "seats", "starts", "expires", "ttl", "ttl_max", "linger", "grace", "borrow", "presence", "vendor_data", "needs"];
+pub(crate) const TOP_KEYS: &[&str] =
+    &["format", "license", "vendor", "verifier", "licensee", "issued", "starts", "servers", "replaces", "needs"];
+pub(crate) const ENTITLEMENT_KEYS: &[&str] = &[
+    "feature",
+    "version",
+    "seats",
+    "starts",
+    "expires",
+    "ttl",
+    "ttl_max",
+    "linger",
+    "grace",
+    "borrow",
+    "presence",
+    "vendor_data",
+    "needs",
+];
 
 fn check_first_line(text: &str) -> Result<(), TextError> {
     let first = text.split('\n').next().unwrap_or_default();
@@ -380,9 +389,7 @@ impl<'a> Section<'a> {
     fn check_keys(&self, document: &Document, needs: &[&[Need]]) -> Result<(), TextError> {
         for entry in &self.table.entries {
             let key = entry.key.as_str();
-            let named = || {
-                Word::of_key(key).is_some_and(|word| needs.iter().flat_map(|needs| needs.iter()).any(|need| need.word == word))
-            };
+            let named = || Word::of_key(key).is_some_and(|word| needs.iter().flat_map(|needs| needs.iter()).any(|need| need.word == word));
             if self.known.contains(&key) || named() {
                 continue;
             }

@@ -80,10 +80,7 @@ pub(crate) fn parse(text: &str) -> Result<Document, TextError> {
             let table = Table { place, entries: Vec::new(), end: parser.at };
             if in_info {
                 if let Some(first) = info.replace(table) {
-                    return Err(TextError::new(
-                        place,
-                        format!("a second {INFO} section; the first one is in line {}", first.place.line),
-                    ));
+                    return Err(TextError::new(place, format!("a second {INFO} section; the first one is in line {}", first.place.line)));
                 }
             } else if entitlements.len() == ENTITLEMENTS_MAX {
                 return Err(TextError::new(place, format!("more than {ENTITLEMENTS_MAX} entitlements in one license"))

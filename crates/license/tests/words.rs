@@ -6,7 +6,7 @@ mod support;
 use support::{acme, text};
 use triquest_license::words::{Binds, Registered};
 use triquest_license::{
-    LicenseError, LicenseTerms, Note, Reader, Role, VerifiedLicense, Vocabulary, VerifierKeys, Word,
+    LicenseError, LicenseTerms, Note, Reader, Role, VerifiedLicense, VerifierKeys, Vocabulary, Word,
     draft::{self, Prepare},
 };
 
@@ -15,7 +15,14 @@ const TOMORROW: &[Registered] = &[
     Registered { word: "1.0", since: "1.0", binds: Binds::Everyone, includes: &[], key: None, what: "version 1" },
     Registered { word: "token-rate", since: "1.1", binds: Binds::Everyone, includes: &[], key: Some("token_rate"), what: "tokens" },
     Registered { word: "weekly-cap", since: "1.1", binds: Binds::Servers, includes: &[], key: Some("weekly_cap"), what: "a cap" },
-    Registered { word: "1.1", since: "1.1", binds: Binds::Everyone, includes: &["1.0", "token-rate", "weekly-cap"], key: None, what: "1.1" },
+    Registered {
+        word: "1.1",
+        since: "1.1",
+        binds: Binds::Everyone,
+        includes: &["1.0", "token-rate", "weekly-cap"],
+        key: None,
+        what: "1.1",
+    },
 ];
 
 /// Three entitlements: one that everybody understands, one that needs a new word of everybody, one that needs one of servers only.
@@ -28,11 +35,7 @@ fn next_version() -> String {
 
 fn note(text: &str) -> Note {
     // Not by our own signing, which would refuse what a next version signs.
-    Note::assemble(
-        text,
-        vec![triquest_license::NoteSignature::ed25519(acme().verifier_key(), acme().key().sign(text.as_bytes()))],
-    )
-    .unwrap()
+    Note::assemble(text, vec![triquest_license::NoteSignature::ed25519(acme().verifier_key(), acme().key().sign(text.as_bytes()))]).unwrap()
 }
 
 fn as_server(text: &str) -> Result<VerifiedLicense, LicenseError> {

@@ -983,7 +983,8 @@ impl Task {
 fn room_for(room: Room, command: &Command) -> bool {
     match (room, command) {
         (Room::Enough, _) | (Room::Reserve | Room::None, Command::Renew { .. }) => true,
-        (Room::None, _) | (Room::Reserve, Command::Adopt { .. } | Command::Checkout { .. } | Command::Install(_) | Command::Reread { .. }) => false,
+        (Room::None, _)
+        | (Room::Reserve, Command::Adopt { .. } | Command::Checkout { .. } | Command::Install(_) | Command::Reread { .. }) => false,
         (Room::Reserve, _) => true,
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use triquest_allocator::{Actor, Command, Outcome, Refusal, Safeguards};
 use triquest_journal::{Journal, JournalError, OpenMode, SqliteJournal};
-use triquest_license::{LicenseError, Note, VerifiedLicense, ServerKey, SigningKey};
+use triquest_license::{LicenseError, Note, ServerKey, SigningKey, VerifiedLicense};
 use triquest_wire::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_MS_MAX};
 
 use crate::{

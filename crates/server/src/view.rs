@@ -10,9 +10,8 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use triquest_allocator::{
-    InstalledEntitlement, InstalledLeftOut, InstalledTerms,
-    ClockReading, EndReason, EntitlementId, Event, GrantedItem, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, Timestamp, VendorId,
-    limits::STALL_MS,
+    ClockReading, EndReason, EntitlementId, Event, GrantedItem, InstalledEntitlement, InstalledLeftOut, InstalledTerms, LeaseId as Id,
+    Moment, PoolId, RightEnd, StateRecord, Timestamp, VendorId, limits::STALL_MS,
 };
 use triquest_journal::record::Entry;
 use triquest_license::{LicenseHash, Version};
@@ -312,7 +311,9 @@ impl View {
         let mut said = Vec::new();
         for license in inner.licenses.values() {
             let id = &license.terms.license;
-            said.extend(license.problem.iter().map(|why| format!("license {id}: its signatures are not good by this version's rules: {why}")));
+            said.extend(
+                license.problem.iter().map(|why| format!("license {id}: its signatures are not good by this version's rules: {why}")),
+            );
             for out in &license.terms.left_out {
                 let feature = out.feature.as_ref().map(|feature| format!(" ({feature})")).unwrap_or_default();
                 let words: Vec<&str> = out.unknown.iter().map(triquest_license::Word::as_str).collect();
@@ -921,13 +922,7 @@ impl Inner {
         }
     }
 
-    fn understand(
-        &mut self,
-        hash: &LicenseHash,
-        entitlements: &[InstalledEntitlement],
-        left_out: &[InstalledLeftOut],
-        pools: &[PoolId],
-    ) {
+    fn understand(&mut self, hash: &LicenseHash, entitlements: &[InstalledEntitlement], left_out: &[InstalledLeftOut], pools: &[PoolId]) {
         let firsts: Vec<_> = self.licenses.iter().filter(|(_, there)| there.hash == *hash).map(|(first, _)| *first).collect();
         for first in firsts {
             if let Some(installed) = self.licenses.get_mut(&first) {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use triquest_allocator::{InstalledTerms, DenialCode, EndReason, EntitlementId, Event, GrantedItem, Index, LeaseId, Moment, Outcome, PoolId, Timestamp};
+use triquest_allocator::{
+    DenialCode, EndReason, EntitlementId, Event, GrantedItem, Index, InstalledTerms, LeaseId, Moment, Outcome, PoolId, Timestamp,
+};
 use triquest_license::{Note, VerifiedLicense};
 
 /// A broken invariant: its name (leases.md, *Invariants*) and what was seen.

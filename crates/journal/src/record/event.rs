@@ -8,9 +8,9 @@ use triquest_allocator::{
 use triquest_license::LicenseHash;
 
 use super::parts::{
-    EntitlementRecord, LeftOutRecord, TermsRecord, word_texts, words,
-    ActorRecord, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, PairRecord, charge_pairs, dequeue_reason, end_reason, feature,
-    granted_items, is_empty, is_zero, items, plain_charges, release_cause, right_end,
+    ActorRecord, Bytes16, Bytes32, DenialRecord, EntitlementRecord, HolderRecord, ItemRecord, LeftOutRecord, PairRecord, TermsRecord,
+    charge_pairs, dequeue_reason, end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges, release_cause, right_end,
+    word_texts, words,
 };
 
 /// One event, in the order of invention.
@@ -564,15 +564,17 @@ impl TryFrom<EventRecord<'_>> for Event {
                 Self::LicenseChecked { license: license(hash), problem: problem.map(str::to_owned) }
             }
             EventRecord::WordsAccepted { lease: id, words: texts } => Self::WordsAccepted { lease: lease(id), words: words(&texts)? },
-            EventRecord::LicenseInstalled { license: hash, note, vendor, first_entitlement, pools, actor, terms } => Self::LicenseInstalled {
-                terms: std::sync::Arc::new(terms.try_into()?),
-                license: license(hash),
-                note: note.to_vec(),
-                vendor: VendorId(vendor),
-                first_entitlement: EntitlementId(first_entitlement),
-                pools: pools.into_iter().map(PoolId).collect(),
-                actor: actor.into(),
-            },
+            EventRecord::LicenseInstalled { license: hash, note, vendor, first_entitlement, pools, actor, terms } => {
+                Self::LicenseInstalled {
+                    terms: std::sync::Arc::new(terms.try_into()?),
+                    license: license(hash),
+                    note: note.to_vec(),
+                    vendor: VendorId(vendor),
+                    first_entitlement: EntitlementId(first_entitlement),
+                    pools: pools.into_iter().map(PoolId).collect(),
+                    actor: actor.into(),
+                }
+            }
             EventRecord::LicenseRemoved { license: hash, reason, actor } => {
                 Self::LicenseRemoved { license: license(hash), reason: right_end::kind(reason)?, actor: actor.into() }
             }

@@ -3,9 +3,8 @@
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use triquest_allocator::{
-    InstalledEntitlement, InstalledLeftOut, InstalledTerms,
-    Actor, Charge, Claim, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, GrantedItem, Holder, PoolId, PoolNumbers,
-    ReleaseCause, RightEnd,
+    Actor, Charge, Claim, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, GrantedItem, Holder, InstalledEntitlement,
+    InstalledLeftOut, InstalledTerms, PoolId, PoolNumbers, ReleaseCause, RightEnd,
 };
 use triquest_license::{FeatureName, LicenseId, Version, Word, Words};
 

@@ -6,9 +6,8 @@ use triquest_allocator::{Denial, EntitlementId, Epoch, EpochRecord, Index, Insta
 
 use super::event::{content, keys, lease, license, plain_keys};
 use super::parts::{
-    TermsRecord, word_texts, words,
-    ActorRecord, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, PairRecord, TimesRecord, charge_pairs, end_reason, feature,
-    granted_items, is_empty, is_zero, items, plain_charges, right_end,
+    ActorRecord, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, PairRecord, TermsRecord, TimesRecord, charge_pairs, end_reason,
+    feature, granted_items, is_empty, is_zero, items, plain_charges, right_end, word_texts, words,
 };
 
 /// A fixed end of a lease.
@@ -417,17 +416,19 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
             }
             SnapshotRecord::Format { words: texts } => Self::Format { words: words(&texts)? },
             SnapshotRecord::WordsAccepted { lease: id, words: texts } => Self::WordsAccepted { lease: lease(id), words: words(&texts)? },
-            SnapshotRecord::License { license: hash, note, terms, problem, vendor, first_entitlement, pools, actor, removed } => Self::License {
-                terms: std::sync::Arc::new(terms.try_into()?),
-                problem: problem.map(str::to_owned),
-                license: license(hash),
-                note: note.to_vec(),
-                vendor: VendorId(vendor),
-                first_entitlement: EntitlementId(first_entitlement),
-                pools: pools.into_iter().map(PoolId).collect(),
-                actor: actor.into(),
-                removed: removed.map(right_end::kind).transpose()?,
-            },
+            SnapshotRecord::License { license: hash, note, terms, problem, vendor, first_entitlement, pools, actor, removed } => {
+                Self::License {
+                    terms: std::sync::Arc::new(terms.try_into()?),
+                    problem: problem.map(str::to_owned),
+                    license: license(hash),
+                    note: note.to_vec(),
+                    vendor: VendorId(vendor),
+                    first_entitlement: EntitlementId(first_entitlement),
+                    pools: pools.into_iter().map(PoolId).collect(),
+                    actor: actor.into(),
+                    removed: removed.map(right_end::kind).transpose()?,
+                }
+            }
             SnapshotRecord::Entitlement { entitlement, began, ended } => {
                 Self::Entitlement { entitlement: EntitlementId(entitlement), began, ended: ended.map(right_end::kind).transpose()? }
             }

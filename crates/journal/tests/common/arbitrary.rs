@@ -4,8 +4,9 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use triquest_allocator::{
-    InstalledEntitlement, InstalledLeftOut, InstalledTerms, Actor, Charge, Claim, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, EpochRecord, Event,
-    GrantedItem, Holder, Index, Instance, LeaseId, Lineage, PoolId, PoolNumbers, ReleaseCause, RightEnd, StateRecord, Timestamp, VendorId,
+    Actor, Charge, Claim, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, EpochRecord, Event,
+    GrantedItem, Holder, Index, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, PoolId, PoolNumbers,
+    ReleaseCause, RightEnd, StateRecord, Timestamp, VendorId,
 };
 use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words};
 

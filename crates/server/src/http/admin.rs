@@ -66,8 +66,12 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
     }
     let (hash, id) = (license.hash(), license.terms().license.to_string());
     let last_day = license.terms().entitlements.iter().filter_map(|right| right.expires_written).max_by_key(|day| day.ends());
-    let left_out: Vec<String> =
-        license.terms().left_out.iter().map(|out| format!("{out}, which this server does not know: it is left out until a version knows it")).collect();
+    let left_out: Vec<String> = license
+        .terms()
+        .left_out
+        .iter()
+        .map(|out| format!("{out}, which this server does not know: it is left out until a version knows it"))
+        .collect();
     let installed_before = app.driver.view().licenses();
     let command = Command::Install(InstallLicense { license: Box::new(license), actor });
     let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::{Bytes, Incoming};
 use tokio::sync::mpsc;
-use triquest_allocator::{InstalledLeftOut, Actor, Claim, DequeueReason, Event, GrantedItem, Holder, PoolId, ReleaseCause, RightEnd};
+use triquest_allocator::{Actor, Claim, DequeueReason, Event, GrantedItem, Holder, InstalledLeftOut, PoolId, ReleaseCause, RightEnd};
 use triquest_journal::record::Entry;
 use triquest_license::{CivilMs, LicenseHash, Word};
 use triquest_wire::{
@@ -268,13 +268,9 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
         Event::PresenceRegretted { lease, address, until } => {
             EventFacts::PresenceRegretted { lease: of(lease), address: address.clone().filter(|_| names), until_ms: until.0 }
         }
-        Event::Queued { lease, attempt, holder, items, gives_up, .. } => EventFacts::Queued {
-            lease: of(lease),
-            attempt: *attempt,
-            holder: who(holder),
-            items: parts(items),
-            gives_up_ms: gives_up.0,
-        },
+        Event::Queued { lease, attempt, holder, items, gives_up, .. } => {
+            EventFacts::Queued { lease: of(lease), attempt: *attempt, holder: who(holder), items: parts(items), gives_up_ms: gives_up.0 }
+        }
         Event::QuarantineEnded { actor } => EventFacts::QuarantineEnded { actor: by_some(actor) },
         Event::QuarantineLengthened { until } => EventFacts::QuarantineLengthened { until_ms: until.0 },
         Event::Recovered { epoch, quarantine_until, .. } => {

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use http::Request;
 use hyper::body::Incoming;
 use triquest_allocator::{Command, Outcome, ShownGrant, ShownItem};
-use triquest_license::{LicenseHash, PublicKey, merkle, statement, Vocabulary};
+use triquest_license::{LicenseHash, PublicKey, Vocabulary, merkle, statement};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Position, Problem, Secret,
     lease::{

@@ -403,7 +403,10 @@ fn flat(derived: Map<String, Value>) -> Map<String, Value> {
             all.insert(format!("{name}{own}"), variant);
         }
         let about = schema.get("description").cloned().unwrap_or_default();
-        all.insert(name, json!({ "description": about, "oneOf": references, "discriminator": { "propertyName": tag, "mapping": mapping } }));
+        all.insert(
+            name,
+            json!({ "description": about, "oneOf": references, "discriminator": { "propertyName": tag, "mapping": mapping } }),
+        );
     }
     all
 }

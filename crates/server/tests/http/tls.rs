@@ -265,7 +265,11 @@ async fn head_is_answered_as_get_without_the_body_and_405_says_what_is_allowed()
         [("PUT", "/v1/leases", "POST, GET, HEAD"), ("HEAD", "/v1/trust", "POST"), ("POST", "/healthz", "GET, HEAD")]
     {
         let mut client = world.connect().await;
-        client.stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").as_bytes()).await.unwrap();
+        client
+            .stream
+            .write_all(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         client.stream.flush().await.unwrap();
         let head = String::from_utf8(client.read_until(b"\r\n\r\n").await.unwrap()).unwrap();
         let answer = crate::world::Answer { status: head.split(' ').nth(1).unwrap().parse().unwrap(), head, body: Vec::new() };
