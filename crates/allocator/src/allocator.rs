@@ -612,12 +612,16 @@ impl Allocator {
     /// does nothing but look again.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
+        if self.lines_stand() {
+            // With room again there will be.
+            return None;
+        }
         if self.has_backlog_now() {
             return Some(self.now.at);
         }
         let bucket = self.wheel.first_bucket().map(|bucket| Timestamp(u64::from(bucket) << 10));
         let ready = self.wheel.first_ready().map(|(due, _)| due);
-        let waiter = self.waiters_due.first().map(|(due, _)| *due).filter(|_| !self.lines_stand());
+        let waiter = self.waiters_due.first().map(|(due, _)| *due);
         let forget = self.forget.first().map(|(due, _)| due.after_ms(FORGET_EVERY_MS));
         [bucket, ready, waiter, forget, self.quarantine_until, self.clock_mark_due()].into_iter().flatten().min()
     }

@@ -26,7 +26,7 @@ impl Allocator {
     /// Something is to be done that no time has to pass for.
     pub(crate) fn has_backlog_now(&self) -> bool {
         let dates = !self.clock_is_ahead() && self.dates.first().is_some_and(|(due, _)| *due <= self.now.wall_ms);
-        let lines = (!self.dirty.is_empty() && !self.lines_stand()) || self.resumes_lines;
+        let lines = !self.dirty.is_empty() || self.resumes_lines;
         let proof = self.proof.is_some() && self.has_room();
         dates || !self.stranded.is_empty() || lines || proof
     }

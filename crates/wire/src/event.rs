@@ -301,22 +301,22 @@ pub enum EventFacts {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         problem: Option<String>,
     },
-    /// A signed grant proved that history was lost: a new one begins.
+    /// A shown grant proved that entries of this history are lost: a new history begins, and nothing is granted for a while.
     LineageBegan {
         /// The new history.
         lineage: Lineage,
         /// Until when nothing is granted.
         quarantine_until_ms: u64,
-        /// The lease whose grant was the proof.
+        /// The lease whose grant was shown.
         lease: LeaseId,
-        /// The epoch of that grant.
+        /// The epoch that the grant names.
         shown_epoch: u64,
-        /// Its entry.
+        /// The entry that the grant names.
         shown_index: u64,
     },
-    /// There is room on the disk again: lines move on.
+    /// The disk has room again, and lines go on.
     LinesResumed {
-        /// Until when seats that wait for their holders wait.
+        /// Seats that were granted to waiters wait to be claimed at least until then.
         claim_due_ms: u64,
     },
     /// Seats that lingered are free.
@@ -335,16 +335,16 @@ pub enum EventFacts {
         /// The feature.
         feature: String,
     },
-    /// An administrator lets presence free seats early again.
+    /// An administrator lets presence free seats early again for an address.
     PresenceAllowed {
-        /// For which address; only for viewers.
+        /// The address; only for viewers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         address: Option<String>,
         /// Who and why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         actor: Option<EventActor>,
     },
-    /// A holder whose seats were freed early was alive after all.
+    /// A holder whose seats were freed early was alive after all: nothing is freed early for its address for a while.
     PresenceRegretted {
         /// The lease.
         lease: LeaseId,
@@ -354,15 +354,15 @@ pub enum EventFacts {
         /// Until when.
         until_ms: u64,
     },
-    /// The time after a restore in which nothing is granted is over.
+    /// The time after a restore or rollback in which nothing is granted is over.
     QuarantineEnded {
-        /// Who ended it and why, if it did not end by itself.
+        /// Who ended it and why; absent: it was over by itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         actor: Option<EventActor>,
     },
-    /// That time is longer than was known.
+    /// Lost history may have granted for longer than was known: nothing is granted until then.
     QuarantineLengthened {
-        /// Until when it lasts.
+        /// When.
         until_ms: u64,
     },
     /// Somebody waits in line.
@@ -405,13 +405,13 @@ pub enum EventFacts {
         /// The lease.
         lease: LeaseId,
     },
-    /// A lease lives for a shorter time from now on.
+    /// A renewal told the client of a shorter time to live.
     TtlLowered {
         /// The lease.
         lease: LeaseId,
-        /// Time to live, milliseconds.
+        /// Time to live from now on, milliseconds.
         ttl_ms: u64,
-        /// Before when it cannot end but by its holder.
+        /// Nothing of the lease ends before.
         not_before_ms: u64,
     },
     /// A vendor's keys became known.
@@ -423,7 +423,7 @@ pub enum EventFacts {
     },
     /// Two vendors turned out to be one.
     VendorsMerged {},
-    /// A waiter was heard for the first time since a start.
+    /// Somebody in line asked for the first time since a start.
     WaiterHeard {
         /// The lease asked for.
         lease: LeaseId,
