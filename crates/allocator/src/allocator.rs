@@ -1,12 +1,15 @@
 //! The state and its public face.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
-use triquest_license::{FeatureName, LicenseHash, LicenseId, VerifiedLicense, Version};
+use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words};
 
 use crate::{
-    Actor, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, Instance, LeaseId, Lineage, Moment,
-    Network, Outcome, PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
+    Actor, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance, LeaseId,
+    Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
     crowd::Crowd,
     limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS},
     lineage::Proof,
@@ -100,6 +103,8 @@ pub struct Safeguards {
     pub silent_waiters_leave: bool,
     /// A lease that lost its entitlement is not renewed as if nothing had happened before its turn came.
     pub stranded_checked_at_renewal: bool,
+    /// No seat comes from an entitlement whose words its client did not accept.
+    pub words_are_accepted: bool,
     /// The first asking of a waiter in an epoch is an event, and who was not heard keeps the deadline of the recovery before.
     pub waiter_heard: bool,
     /// When licenses change, waiters are looked at wherever they stand, not only at the head of a line.
@@ -150,6 +155,7 @@ impl Default for Safeguards {
             shown_before_granted: true,
             silent_waiters_leave: true,
             stranded_checked_at_renewal: true,
+            words_are_accepted: true,
             waiter_heard: true,
             waiters_looked_at: true,
         }
@@ -188,6 +194,10 @@ pub struct Allocator {
     pub(crate) line: BTreeMap<u64, Waiter>,
     pub(crate) remembered: Memory,
     /// Addresses for which presence frees nothing early, and until when.
+    /// What clients of leases and waiters accept, where that is anything.
+    pub(crate) accepted: BTreeMap<LeaseId, Words>,
+    /// The words of kinds of records that the journal may hold.
+    pub(crate) format: Words,
     pub(crate) presence_off: BTreeMap<String, Timestamp>,
     /// Leases that were taken over, with what their shown grants were charged to.
     pub(crate) adopted: BTreeMap<LeaseId, Box<[Charge]>>,
@@ -251,8 +261,8 @@ pub struct Allocator {
     pub(crate) proof: Option<Proof>,
     /// The longest `ttl_max` in the license folder, as the start found it.
     pub(crate) folder_ttl_max_ms: u64,
-    /// The license that a decision is installing, so that it is not verified twice.
-    pub(crate) verified: Option<Box<VerifiedLicense>>,
+    /// The words that the client whose lease is being placed knows.
+    pub(crate) accepting: Words,
 }
 
 /// A vendor on this server.
@@ -330,9 +340,31 @@ pub(crate) struct Right {
     pub(crate) grace_ms: u64,
     pub(crate) presence: bool,
     pub(crate) vendor_data: Option<Box<str>>,
+    /// The words that a client must have accepted for a seat of it.
+    pub(crate) needs: Words,
     pub(crate) charged: u64,
     /// Who is charged to it and may be moved, by version.
     pub(crate) held: BTreeMap<Rank, BTreeSet<Slot>>,
+}
+
+impl Allocator {
+    /// The words that the client of a lease or waiter accepted.
+    pub(crate) fn accepted_by(&self, lease: &LeaseId) -> Words {
+        self.accepted.get(lease).cloned().unwrap_or_default()
+    }
+
+    /// Before a lease, a place or an adoption becomes a fact: what its client accepts, if that is anything.
+    pub(crate) fn keep_accepted(&mut self, lease: LeaseId, sink: &mut Sink<'_>) {
+        let words = self.accepting.clone();
+        if self.accepted.get(&lease).map_or(!words.is_empty(), |kept| *kept != words) {
+            self.emit(sink, Event::WordsAccepted { lease, words });
+        }
+    }
+
+    /// Whether the client whose lease is being placed knows all words that a seat of this entitlement needs.
+    pub(crate) fn is_accepted(&self, right: &Right) -> bool {
+        !self.safeguards.words_are_accepted || right.needs.iter().all(|word| self.accepting.contains(word))
+    }
 }
 
 impl Right {
@@ -383,9 +415,11 @@ pub(crate) struct InstalledLicense {
     pub(crate) id: LicenseId,
     pub(crate) vendor: VendorId,
     pub(crate) note: Box<[u8]>,
+    pub(crate) terms: Arc<InstalledTerms>,
+    /// What was wrong with its signatures at the last start, if anything.
+    pub(crate) problem: Option<String>,
     pub(crate) replaces: Box<[LicenseId]>,
-    /// When it was issued, in civil time.
-    pub(crate) issued_ms: i64,
+    /// As many as the text has: one that is left out keeps its number.
     pub(crate) entitlements: u32,
     pub(crate) actor: Actor,
     /// Taken off, but leases that are ending still name it.
@@ -518,7 +552,9 @@ impl Allocator {
             resumes_lines: false,
             proof: None,
             folder_ttl_max_ms: 0,
-            verified: None,
+            accepting: Words::default(),
+            accepted: BTreeMap::new(),
+            format: Words::default(),
         }
     }
 
@@ -563,6 +599,10 @@ impl Allocator {
 
     /// Folds a fact in and hands it out. A fact that does not fit here would stop every later start, so it stops this server now.
     pub(crate) fn emit(&mut self, sink: &mut Sink<'_>, event: Event) {
+        if let Some(word) = event.word().and_then(|word| Word::new(word).ok()).filter(|word| !self.format.contains(word)) {
+            let words = Words::new([word]).unwrap_or_default();
+            self.emit(sink, Event::FormatRaised { words, backup: None });
+        }
         if let Err(why) = self.fold(&event) {
             panic!("decided what does not apply ({why}): {event:?}");
         }

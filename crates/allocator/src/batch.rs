@@ -347,6 +347,9 @@ fn most_that_may_come_of(command: &Command) -> Weight {
         Command::Install(install) => {
             Weight { events: ENTITLEMENTS_PER_LICENSE_MAX + 64, bytes: 2 * install.license.note().text().len() + 65_536 }
         }
+        Command::Reread { read: Ok(license), .. } => {
+            Weight { events: ENTITLEMENTS_PER_LICENSE_MAX + 64, bytes: 2 * license.note().text().len() + 65_536 }
+        }
         Command::Remove { .. } => Weight { events: ENTITLEMENTS_PER_LICENSE_MAX + 1, bytes: 65_536 },
         Command::Renew { .. } => Weight { events: MOVES_PER_CHECKOUT_MAX, bytes: 8_192 },
         _ => CHECKOUT,

@@ -52,7 +52,9 @@ impl Allocator {
                 network,
                 shown,
                 next_lineage,
+                accepts,
             } => {
+                self.accepting = accepts.clone();
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -74,7 +76,8 @@ impl Allocator {
                 self.emit(sink, Event::PresenceAllowed { address: address.clone(), actor: actor.clone() });
                 Outcome::Done
             }
-            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network } => {
+            Command::Checkout { lease, attempt, content, accepts, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network } => {
+                self.accepting = accepts.clone();
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -99,6 +102,7 @@ impl Allocator {
                 self.decide_recover(*epoch, *instance, *lineage, sink)
             }
             Command::Release { lease, network } => self.release(*lease, *network, sink),
+            Command::Reread { license, read } => self.reread_license(license, read, sink),
             Command::Remove { license, actor } => self.remove_license(license, actor, sink),
             Command::Renew { lease, counter, nonce, idle_ms: _, presence, regained } => {
                 let outcome = self.renew(lease, *counter, nonce, *regained, sink)?;
@@ -169,6 +173,7 @@ impl Allocator {
 
     /// Moves a lease's charges off ended entitlements, or marks it as ending if they fit nowhere. False if that is left for the next entry.
     pub(crate) fn settle(&mut self, slot: Slot, sink: &mut Sink<'_>) -> bool {
+        self.accepting = self.accepted_by(&self.leases.at(slot).id);
         loop {
             let mut stranded = None;
             self.leases.each_charge(slot, |item, charge| {
@@ -559,6 +564,7 @@ impl Allocator {
                 Placed::Fits { items, moves } => {
                     self.hand_out(moves, sink);
                     let (ttl_ms, linger_ms) = self.terms_of(&items, asked.ttl_ms);
+                    self.keep_accepted(asked.lease, sink);
                     self.emit(
                         sink,
                         Event::Granted {
@@ -685,6 +691,7 @@ impl Allocator {
         let items: Vec<_> = items.collect();
         // What is asked for is kept; at the grant it is bounded by the terms of what the lease is charged to then.
         let ttl_ms = asked.ttl_ms.map_or(0, |ttl_ms| ttl_ms.clamp(TTL_MS_MIN, TTL_MS_MAX));
+        self.keep_accepted(asked.lease, sink);
         self.emit(
             sink,
             Event::Queued {
@@ -731,6 +738,7 @@ impl Allocator {
 
     /// Grants, to the head of a line, what fits now; it must come for it.
     pub(crate) fn serve(&mut self, order: u64, sink: &mut Sink<'_>) -> bool {
+        self.accepting = self.accepted_by(&self.line[&order].lease);
         let items = self.line[&order].items.clone();
         match self.place_all(&items) {
             Placed::Fits { items, moves } => {

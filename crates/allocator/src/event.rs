@@ -1,9 +1,12 @@
 //! Past-tense facts. What is kept is these, never the commands.
 
-use triquest_license::{FeatureName, LicenseHash, Version};
+use std::sync::Arc;
+
+use triquest_license::{FeatureName, LicenseHash, Version, Words};
 
 use crate::{
-    Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, Index, Instance, LeaseId, Lineage, Network, PoolId, Timestamp, VendorId,
+    Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, Index, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Instance,
+    LeaseId, Lineage, Network, PoolId, Timestamp, VendorId,
 };
 
 /// Seats of one lease's part charged to one entitlement.
@@ -129,6 +132,16 @@ pub enum Event {
     Ending { lease: LeaseId, due: Timestamp, reason: EndReason, actor: Option<Actor> },
     /// A lease ended and its seats are free (or linger until `linger_until`).
     Ended { lease: LeaseId, due: Timestamp, reason: EndReason, linger_until: Option<Timestamp>, actor: Option<Actor> },
+    /// Entitlements of an installed license that were left out are understood by this version: one pool for each. They count from
+    /// `EntitlementBegan` on.
+    EntitlementsUnderstood {
+        license: LicenseHash,
+        entitlements: Vec<InstalledEntitlement>,
+        left_out: Vec<InstalledLeftOut>,
+        pools: Vec<PoolId>,
+    },
+    /// From here on there may be kinds of records that only versions which know these words can read. `backup` was made before.
+    FormatRaised { words: Words, backup: Option<String> },
     /// An entitlement came into force.
     EntitlementBegan { entitlement: EntitlementId },
     /// An entitlement stopped counting.
@@ -151,10 +164,14 @@ pub enum Event {
     },
     /// The first renewal (or repeat) of a lease in this epoch.
     Heard { lease: LeaseId },
-    /// A license was installed; its entitlements count from `EntitlementBegan` on. The note's own bytes, to be verified again when read back.
+    /// The signatures of an installed license, checked at a start by that version's rules, have another verdict than before.
+    LicenseChecked { license: LicenseHash, problem: Option<String> },
+    /// A license was installed; its entitlements count from `EntitlementBegan` on. The note's own bytes are for those who verify it; what it
+    /// says was parsed once, and is in `terms`.
     LicenseInstalled {
         license: LicenseHash,
         note: Vec<u8>,
+        terms: Arc<InstalledTerms>,
         vendor: VendorId,
         first_entitlement: EntitlementId,
         pools: Vec<PoolId>,
@@ -214,11 +231,21 @@ pub enum Event {
     VendorKeys { vendor: VendorId, name: String, keys: Vec<[u8; 32]> },
     /// Keys of two vendors co-signed one text: keys and licenses of `from` are of `into` now; its pools follow in [`Event::PoolsMerged`].
     VendorsMerged { from: VendorId, into: VendorId },
+    /// The client of this lease knows these words. Precedes its grant, place in line or adoption.
+    WordsAccepted { lease: LeaseId, words: Words },
     /// The first asking of a waiter in this epoch.
     WaiterHeard { lease: LeaseId },
 }
 
 impl Event {
+    /// The word under which this kind of record came after version 1; none for those of version 1. The first record of such a kind follows
+    /// [`Event::FormatRaised`] with its word, so that an older version that meets it can say what it lacks.
+    #[must_use]
+    pub const fn word(&self) -> Option<&'static str> {
+        // No kind was added since version 1.
+        None
+    }
+
     /// Bytes that the event may take in an entry, estimated from above: entries are closed by it.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -242,6 +269,9 @@ impl Event {
         fn actor(actor: &Actor) -> usize {
             actor.name.len() + actor.reason.len() + 12
         }
+        fn words_bytes(words: &Words) -> usize {
+            words.iter().map(|word| word.as_str().len() + 2).sum()
+        }
         const PLAIN: usize = 64;
         PLAIN
             + match self {
@@ -257,7 +287,18 @@ impl Event {
                     who.as_ref().map_or(0, actor)
                 }
                 Self::PresenceAllowed { address, actor: who } => address.len() + actor(who),
-                Self::LicenseInstalled { note, pools, actor: who, .. } => note.len() + 6 * pools.len() + actor(who) + 64,
+                Self::EntitlementsUnderstood { entitlements, left_out, pools, .. } => {
+                    entitlements.iter().map(InstalledEntitlement::weight).sum::<usize>()
+                        + left_out.iter().map(InstalledLeftOut::weight).sum::<usize>()
+                        + 6 * pools.len()
+                        + 64
+                }
+                Self::FormatRaised { words, backup } => words_bytes(words) + backup.as_ref().map_or(0, String::len),
+                Self::LicenseChecked { problem, .. } => problem.as_ref().map_or(0, String::len) + 40,
+                Self::LicenseInstalled { note, terms, pools, actor: who, .. } => {
+                    note.len() + terms.weight() + 6 * pools.len() + actor(who) + 64
+                }
+                Self::WordsAccepted { words, .. } => words_bytes(words),
                 Self::LineageBegan { .. } | Self::Recovered { .. } => 64,
                 Self::PoolOpened { feature, .. } => feature.as_str().len(),
                 Self::PresenceRegretted { address, .. } => address.as_ref().map_or(0, String::len),

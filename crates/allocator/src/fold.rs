@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use triquest_license::{LicenseHash, LicenseId, VerifiedLicense, read_any};
+use triquest_license::{LicenseHash, LicenseId, Vocabulary, Word, Words};
 
 use crate::{
-    Actor, Allocator, Charge, ContentDigest, Denial, EndReason, EntitlementId, Epoch, Event, GrantedItem, Holder, Instance, LeaseId,
-    Lineage, Network, PoolId, ReleaseCause, RightEnd, Timestamp, VendorId,
+    Actor, Allocator, Charge, ContentDigest, Denial, EndReason, EntitlementId, Epoch, Event, GrantedItem, Holder, InstalledEntitlement,
+    InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, Network, PoolId, ReleaseCause, RightEnd, Timestamp, VendorId,
     allocator::{FreedByPresence, InstalledLicense, Pool, Right, Vendor, Waiter},
     crowd::Crowd,
     limits::{REMEMBER_MS, WAIT_TTL_MS},
@@ -142,8 +142,17 @@ impl Allocator {
                 });
                 Ok(())
             }
-            Event::LicenseInstalled { license, note, vendor, first_entitlement, pools, actor } => {
-                self.install(license, note, *vendor, *first_entitlement, pools, actor, None)
+            Event::EntitlementsUnderstood { license, entitlements, left_out, pools } => {
+                self.understand(license, entitlements, left_out, pools)
+            }
+            Event::FormatRaised { words, .. } => self.raise_format(words),
+            Event::LicenseChecked { license, problem } => {
+                let first = *missing(self.by_hash.get(license), "license", license)?;
+                missing(self.licenses.get_mut(&first), "license", first)?.problem.clone_from(problem);
+                Ok(())
+            }
+            Event::LicenseInstalled { license, note, terms, vendor, first_entitlement, pools, actor } => {
+                self.install(license, note, terms, *vendor, *first_entitlement, pools, actor, None)
             }
             Event::LicenseRemoved { license, reason, .. } => {
                 let first = missing(self.by_hash.remove(license), "license", license)?;
@@ -268,6 +277,14 @@ impl Allocator {
                 Ok(())
             }
             Event::TtlLowered { lease, ttl_ms, not_before } => self.lower(lease, *ttl_ms, *not_before),
+            Event::WordsAccepted { lease, words } => {
+                if words.is_empty() {
+                    self.accepted.remove(lease);
+                } else {
+                    self.accepted.insert(*lease, words.clone());
+                }
+                Ok(())
+            }
             Event::VendorKeys { vendor, name, keys } => self.add_keys(*vendor, name, keys),
             Event::PoolsMerged { from, into, pools } => self.take_over_pools(*from, *into, pools),
             Event::VendorsMerged { from, into } => self.merge_vendors(*from, *into),
@@ -509,6 +526,10 @@ impl Allocator {
         let slot = missing(self.leases.find(&lease), "lease", lease)?;
         let wished = *missing(self.leases.at(slot).wish.items.get(item), "part", item)?;
         let target = missing(self.right(to), "entitlement", to)?;
+        let accepted = self.accepted.get(&lease);
+        if self.safeguards.words_are_accepted && !target.needs.iter().all(|word| accepted.is_some_and(|words| words.contains(word))) {
+            return Err(format!("{to:?} needs words that the client of {lease} did not accept"));
+        }
         if !target.in_force() || self.resolve(target.pool) != self.resolve(wished.pool) || target.rank() < wished.rank() {
             return Err(format!("{to:?} cannot take over a charge of {lease}"));
         }
@@ -635,6 +656,7 @@ impl Allocator {
         self.leases.each_charge(slot, |item, charge| charges.push((item, charge)));
         let restless = self.is_restless(self.leases.at(slot));
         let lease = missing(self.leases.remove(slot), "slot", slot)?;
+        self.accepted.remove(&lease.id);
         self.restless -= usize::from(restless);
         let live = lease.phase != Phase::Lingering;
         self.live -= usize::from(live);
@@ -757,6 +779,7 @@ impl Allocator {
 
     fn dequeue(&mut self, lease: &LeaseId, denial: Option<Box<Denial>>) -> Result<(), String> {
         let waiter = missing(self.leave_line(lease), "waiter", lease)?;
+        self.accepted.remove(lease);
         let ended = denial.is_none().then_some(EndReason::Released);
         let (attempt, content, forget, network) = (waiter.attempt, Some(mark(waiter.content)), self.forget_at(), waiter.network);
         self.remember(*lease, Remembered { attempt, content, denial, ended, forget, network });
@@ -765,81 +788,50 @@ impl Allocator {
 
     // Licenses.
 
+    /// Kinds of records with these words may follow.
+    pub(crate) fn raise_format(&mut self, words: &Words) -> Result<(), String> {
+        let unknown: Vec<_> = words.iter().filter(|word| !Vocabulary::OURS.knows(word)).map(Word::as_str).collect();
+        if !unknown.is_empty() {
+            return Err(format!("it needs the words {}, which this version does not know", unknown.join(", ")));
+        }
+        self.format = Words::new(self.format.iter().chain(words.iter()).cloned()).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
     /// Puts an installed license in; its entitlements wait for their beginning.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn install(
         &mut self,
         license: &LicenseHash,
         note: &[u8],
+        terms: &Arc<InstalledTerms>,
         vendor: VendorId,
         first: EntitlementId,
         pools: &[PoolId],
         actor: &Actor,
         removed: Option<RightEnd>,
     ) -> Result<(), String> {
-        let verified = match self.verified.take() {
-            Some(verified) if verified.hash() == *license => verified,
-            _ => {
-                let note = read_any(note).map_err(|error| format!("license {license}: {error}"))?;
-                Box::new(VerifiedLicense::verify_named(&note).map_err(|error| format!("license {license}: {error}"))?)
-            }
-        };
-        let terms = verified.terms();
-        if verified.hash() != *license || terms.entitlements.len() != pools.len() || first.0 as usize != self.rights.len() {
+        let in_text = terms.entitlements_in_text();
+        let in_order = terms.entitlements.windows(2).all(|pair| pair[0].position < pair[1].position);
+        let in_range = terms.entitlements.last().is_none_or(|last| usize::from(last.position) < in_text);
+        if !in_order || !in_range || first.0 as usize != self.rights.len() {
             return Err(format!("license {license} is not what the entry says"));
         }
-        let owner = missing(self.vendor(vendor), "vendor", vendor)?;
-        if !verified.vendor_keys().iter().all(|key| owner.keys.contains(key.as_bytes())) {
-            return Err(format!("license {license} is signed by keys of another vendor"));
-        }
+        missing(self.vendor(vendor), "vendor", vendor)?;
         if removed.is_none() && self.by_hash.contains_key(license) {
             return Err(format!("license {license} is installed already"));
         }
-        for (position, (entitlement, pool)) in terms.entitlements.iter().zip(pools).enumerate() {
-            let id = EntitlementId(first.0 + position as u32);
-            let pool = self.resolve(*pool);
-            let found = missing(self.pool(pool), "pool", pool)?;
-            let owner = self.merging.get(&found.vendor).copied().unwrap_or(found.vendor);
-            if owner != vendor || found.feature != entitlement.feature {
-                return Err(format!("{pool:?} is not of {}", entitlement.feature));
-            }
-            let right = Right {
-                license: first,
-                hash: *license,
-                position: position as u16,
-                pool,
-                seats: entitlement.seats.into(),
-                version: entitlement.version,
-                starts: entitlement.starts.map(|instant| instant.0),
-                expires: entitlement.expires.map(|instant| instant.0),
-                began: None,
-                ended: None,
-                ttl_ms: entitlement.ttl.map(triquest_license::Span::ms),
-                ttl_max_ms: entitlement.ttl_max.ms(),
-                linger_ms: entitlement.linger.map_or(0, triquest_license::Span::ms).min(u32::MAX.into()),
-                grace_ms: entitlement.grace.ms(),
-                presence: entitlement.presence,
-                vendor_data: entitlement.vendor_data.as_deref().map(Into::into),
-                charged: 0,
-                held: BTreeMap::new(),
-            };
-            let key = |right: &Right, id: EntitlementId| (right.expires.unwrap_or(i64::MAX), right.rank(), id);
-            let place = key(&right, id);
-            let at = found.rights.partition_point(|other| self.right(*other).is_some_and(|right| key(right, *other) < place));
-            self.ttl_max_seen_ms = self.ttl_max_seen_ms.max(right.ttl_max_ms);
-            self.rights.push(Some(right));
-            if let Some(pool) = self.pool_mut(pool) {
-                pool.rights.insert(at, id);
-            }
-        }
+        // One that is left out keeps its number, for the day on which it is understood.
+        self.rights.resize_with(self.rights.len() + in_text, || None);
         let installed = InstalledLicense {
             hash: *license,
             id: terms.license.clone(),
             vendor,
             note: note.into(),
+            terms: Arc::clone(terms),
+            problem: None,
             replaces: terms.replaces.as_slice().into(),
-            issued_ms: terms.issued.begins().0,
-            entitlements: pools.len() as u32,
+            entitlements: u32::try_from(in_text).unwrap_or(u32::MAX),
             actor: actor.clone(),
             removed,
         };
@@ -852,8 +844,91 @@ impl Allocator {
             }
         }
         self.licenses.insert(first, installed);
+        self.put_rights(license, first, vendor, &terms.entitlements, pools)?;
         for right in rights {
             self.schedule(right);
+        }
+        Ok(())
+    }
+
+    /// Puts entitlements of an installed license into their pools.
+    fn put_rights(
+        &mut self,
+        license: &LicenseHash,
+        first: EntitlementId,
+        vendor: VendorId,
+        entitlements: &[InstalledEntitlement],
+        pools: &[PoolId],
+    ) -> Result<(), String> {
+        if entitlements.len() != pools.len() {
+            return Err(format!("license {license} has {} entitlements and {} pools", entitlements.len(), pools.len()));
+        }
+        for (entitlement, pool) in entitlements.iter().zip(pools) {
+            let id = EntitlementId(first.0 + u32::from(entitlement.position));
+            let pool = self.resolve(*pool);
+            let found = missing(self.pool(pool), "pool", pool)?;
+            let owner = self.merging.get(&found.vendor).copied().unwrap_or(found.vendor);
+            if owner != vendor || found.feature != entitlement.feature {
+                return Err(format!("{pool:?} is not of {}", entitlement.feature));
+            }
+            let right = Right {
+                license: first,
+                hash: *license,
+                position: entitlement.position,
+                pool,
+                seats: entitlement.seats.into(),
+                version: entitlement.version,
+                starts: entitlement.starts,
+                expires: entitlement.expires,
+                began: None,
+                ended: None,
+                ttl_ms: entitlement.ttl_ms,
+                ttl_max_ms: entitlement.ttl_max_ms,
+                linger_ms: entitlement.linger_ms,
+                grace_ms: entitlement.grace_ms,
+                presence: entitlement.presence,
+                vendor_data: entitlement.vendor_data.as_deref().map(Into::into),
+                needs: entitlement.needs.clone(),
+                charged: 0,
+                held: BTreeMap::new(),
+            };
+            let key = |right: &Right, id: EntitlementId| (right.expires.unwrap_or(i64::MAX), right.rank(), id);
+            let place = key(&right, id);
+            let at = found.rights.partition_point(|other| self.right(*other).is_some_and(|right| key(right, *other) < place));
+            self.ttl_max_seen_ms = self.ttl_max_seen_ms.max(right.ttl_max_ms);
+            match self.rights.get_mut(id.0 as usize) {
+                Some(slot @ None) => *slot = Some(right),
+                _ => return Err(format!("{id:?} of license {license} is there already, or is none of its own")),
+            }
+            if let Some(pool) = self.pool_mut(pool) {
+                pool.rights.insert(at, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was left out of an installed license becomes a right.
+    fn understand(
+        &mut self,
+        license: &LicenseHash,
+        entitlements: &[InstalledEntitlement],
+        left_out: &[InstalledLeftOut],
+        pools: &[PoolId],
+    ) -> Result<(), String> {
+        let first = *missing(self.by_hash.get(license), "license", license)?;
+        let installed = missing(self.licenses.get_mut(&first), "license", first)?;
+        let terms = Arc::make_mut(&mut installed.terms);
+        let before = terms.entitlements_in_text();
+        terms.entitlements.extend(entitlements.iter().cloned());
+        terms.entitlements.sort_by_key(|entitlement| entitlement.position);
+        terms.left_out = left_out.to_vec();
+        if terms.entitlements_in_text() != before {
+            return Err(format!("license {license} does not have so many entitlements"));
+        }
+        let vendor = installed.vendor;
+        self.put_rights(license, first, vendor, entitlements, pools)?;
+        for entitlement in entitlements {
+            self.schedule(EntitlementId(first.0 + u32::from(entitlement.position)));
         }
         Ok(())
     }

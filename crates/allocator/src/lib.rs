@@ -26,6 +26,7 @@ mod rank;
 mod snapshot;
 pub mod state;
 mod store;
+mod terms;
 mod views;
 mod work;
 
@@ -40,4 +41,5 @@ pub use lineage::{EpochRecord, Judgement};
 pub use network::{Network, WideNetwork};
 pub use outcome::{Denial, DenialCode, Grant, GrantItem, Outcome, Overlap, PoolNumbers, Refusal};
 pub use state::StateRecord;
+pub use terms::{InstalledEntitlement, InstalledLeftOut, InstalledTerms};
 pub use views::{EntitlementView, LeaseView, LicenseView, PoolView};

@@ -1,13 +1,14 @@
 //! Installing and removing licenses.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use triquest_license::{FeatureName, LicenseHash};
+use triquest_license::{FeatureName, LicenseHash, VerifiedLicense};
 
 use crate::{
-    Actor, Allocator, EndReason, EntitlementId, Event, InstallLicense, Outcome, Overlap, PoolId, Refusal, RightEnd, VendorId,
+    Actor, Allocator, EndReason, EntitlementId, Event, InstallLicense, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Outcome,
+    Overlap, PoolId, Refusal, RightEnd, VendorId,
     allocator::{InstalledLicense, Right, Sink},
-    limits::{ENTITLEMENTS_PER_LICENSE_MAX, LICENSES_MAX, POOL_SEATS_MAX, POOLS_MAX},
+    limits::{ENTITLEMENTS_PER_LICENSE_MAX, LICENSES_MAX, POOL_SEATS_MAX, POOLS_MAX, PROBLEM_CHARS_MAX},
 };
 
 impl Allocator {
@@ -19,7 +20,7 @@ impl Allocator {
             return Outcome::Refused(Refusal::AlreadyInstalled(hash));
         }
         let wall_ms = self.now.wall_ms;
-        if terms.entitlements.iter().all(|right| right.expires.is_some_and(|expires| expires.0 <= wall_ms)) {
+        if terms.left_out.is_empty() && terms.entitlements.iter().all(|right| right.expires.is_some_and(|expires| expires.0 <= wall_ms)) {
             return Outcome::Refused(Refusal::Expired(hash));
         }
         let keys: Vec<[u8; 32]> = license.vendor_keys().iter().map(|key| *key.as_bytes()).collect();
@@ -39,17 +40,62 @@ impl Allocator {
         self.merge_features(vendor, terms.entitlements.iter().map(|right| &right.feature), sink);
         let pools: Vec<PoolId> = terms.entitlements.iter().map(|right| self.pool_for(vendor, &right.feature, sink)).collect();
         let first = EntitlementId(self.rights.len() as u32);
-        self.verified = Some(license.clone());
         let note = license.note().to_file_bytes();
         let actor = install.actor.clone();
-        self.emit(sink, Event::LicenseInstalled { license: hash, note, vendor, first_entitlement: first, pools, actor });
-
         let longest = terms.entitlements.iter().map(|right| right.ttl_max.ms()).max().unwrap_or(0);
+        let terms = Arc::new(InstalledTerms::of(terms));
+        self.emit(sink, Event::LicenseInstalled { license: hash, note, terms, vendor, first_entitlement: first, pools, actor });
+
         self.lengthen_quarantine(longest, sink);
         let (waiting, replaced) = self.effect_of(first);
         self.work_licenses(sink);
         self.work_lines(sink);
         Outcome::Installed { license: hash, waiting, replaced, overlaps: self.overlaps(first) }
+    }
+
+    /// What a start reads in an installed license: another verdict on its signatures than before is a fact, and so is what is understood of it
+    /// by now. Neither is ever taken back by reading less: what was installed stays what it was.
+    pub(crate) fn reread_license(
+        &mut self,
+        license: &LicenseHash,
+        read: &Result<Box<VerifiedLicense>, String>,
+        sink: &mut Sink<'_>,
+    ) -> Outcome {
+        let Some(first) = self.by_hash.get(license).copied() else { return Outcome::Refused(Refusal::UnknownLicense) };
+        let installed = &self.licenses[&first];
+        let problem = read.as_ref().err().map(|why| why.chars().take(PROBLEM_CHARS_MAX).collect::<String>());
+        let (vendor, known) = (installed.vendor, Arc::clone(&installed.terms));
+        let changed = installed.problem != problem;
+        if changed {
+            self.emit(sink, Event::LicenseChecked { license: *license, problem });
+        }
+        let fresh = read.as_ref().ok().map(|read| InstalledTerms::of(read.terms()));
+        let (new, left_out) = fresh.map_or_else(Default::default, |fresh| {
+            let new = |right: &InstalledEntitlement| known.left_out.iter().any(|out| out.position == right.position);
+            let (new, _): (Vec<_>, Vec<_>) = fresh.entitlements.into_iter().partition(new);
+            let still = known.left_out.iter().filter(|out| !new.iter().any(|right| right.position == out.position));
+            let still: Vec<InstalledLeftOut> = still.cloned().collect();
+            (new, still)
+        });
+        // Its seats are counted as those of an installation.
+        let fits = |right: &InstalledEntitlement| {
+            let there = self.seats_in(&self.pools_of_feature(&[vendor], &right.feature));
+            let all: u64 = new.iter().filter(|other| other.feature == right.feature).map(|other| u64::from(other.seats)).sum();
+            there + all <= POOL_SEATS_MAX
+        };
+        if self.pools.len() + new.len() > POOLS_MAX || !new.iter().all(fits) {
+            return Outcome::Refused(Refusal::LimitReached("seats of one feature, or pools"));
+        }
+        if new.is_empty() {
+            return if changed { Outcome::Done } else { Outcome::Refused(Refusal::NothingToDo("it is read as before")) };
+        }
+        let pools: Vec<PoolId> = new.iter().map(|right| self.pool_for(vendor, &right.feature, sink)).collect();
+        let longest = new.iter().map(|right| right.ttl_max_ms).max().unwrap_or(0);
+        self.emit(sink, Event::EntitlementsUnderstood { license: *license, entitlements: new, left_out, pools });
+        self.lengthen_quarantine(longest, sink);
+        self.work_licenses(sink);
+        self.work_lines(sink);
+        Outcome::Done
     }
 
     /// Whether a license that was just installed waits for its day, and otherwise what it replaces at once, however many entries that takes.
@@ -62,7 +108,11 @@ impl Allocator {
         if now.is_empty() {
             return (true, Vec::new());
         }
-        let stays = |right: &Right| right.ended.is_none() && later.contains(&self.resolve(right.pool));
+        let understood = self.licenses.get(&first).is_none_or(|license| license.terms.left_out.is_empty());
+        let stays = |right: &Right| {
+            let pool = self.resolve(right.pool);
+            right.ended.is_none() && (later.contains(&pool) || !understood && !now.contains(&pool))
+        };
         let replaced = self.replaced_by(first).into_iter();
         let replaced = replaced.filter(|old| !rights(*old).filter_map(|right| self.right(right)).any(stays));
         (false, replaced.map(|old| self.licenses[&old].hash).collect())
@@ -170,7 +220,7 @@ impl Allocator {
     fn replaced(&self, install: &InstallLicense, by: EntitlementId) -> Option<Refusal> {
         let other = self.licenses.get(&by)?;
         let terms = install.license.terms();
-        let earlier = other.id != terms.license || terms.issued.begins().0 < other.issued_ms;
+        let earlier = other.id != terms.license || terms.issued.begins().0 < other.terms.issued_ms;
         if !earlier || !other.replaces.contains(&terms.license) {
             return None;
         }

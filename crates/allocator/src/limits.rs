@@ -1,5 +1,7 @@
 //! Every limit of the core, unit last.
 
+/// Characters that are kept of what is wrong with the signatures of an installed license.
+pub const PROBLEM_CHARS_MAX: usize = 500;
 /// Most events in one entry; an entry stays under etcd's 1.5 MiB request.
 pub const EVENTS_MAX: usize = 2_048;
 /// Most bytes that the events of one entry may weigh by [`crate::Event::weight`], which is generous: under etcd's 1.5 MiB with room for the envelope.

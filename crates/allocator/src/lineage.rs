@@ -243,6 +243,7 @@ impl Allocator {
         // The promise that was shown stands, whatever is permitted now.
         let (_, linger_ms) = self.terms_of(&granted, None);
         let charged = sums.into_iter().map(|(entitlement, seats)| Charge { entitlement, seats: u32::try_from(seats).unwrap_or(u32::MAX) });
+        self.keep_accepted(asked.lease, sink);
         let adopted = Event::Adopted {
             lease: asked.lease,
             attempt: asked.attempt,

@@ -86,6 +86,8 @@ pub enum DenialCode {
     VersionNotCovered,
     /// The wait ended without a seat.
     WaitOver,
+    /// Every entitlement that would cover it needs words that the client does not accept.
+    WordsNotAccepted,
 }
 
 /// A denial with its numbers. An outcome, not an error.

@@ -1,5 +1,7 @@
 //! The hard state as records, out and in.
 
+use std::sync::Arc;
+
 use crate::{
     Allocator, Claim, ContentDigest, EntitlementId, Epoch, GrantedItem, Holder, Index, Moment, PoolId, Safeguards, StateRecord, Timestamp,
     VendorId,
@@ -42,6 +44,8 @@ impl Allocator {
         let licenses = self.licenses.iter().map(|(first, license)| StateRecord::License {
             license: license.hash,
             note: license.note.to_vec(),
+            terms: Arc::clone(&license.terms),
+            problem: license.problem.clone(),
             vendor: license.vendor,
             first_entitlement: *first,
             pools: license.rights(*first).filter_map(|right| Some(self.resolve(self.right(right)?.pool))).collect(),
@@ -85,6 +89,8 @@ impl Allocator {
             forget: known.forget,
             network: known.network,
         });
+        let format = (!self.format.is_empty()).then(|| StateRecord::Format { words: self.format.clone() });
+        let accepted = self.accepted.iter().map(|(lease, words)| StateRecord::WordsAccepted { lease: *lease, words: words.clone() });
         let presence_off =
             self.presence_off.iter().map(|(address, until)| StateRecord::PresenceOff { address: address.clone(), until: *until });
         Box::new(
@@ -98,7 +104,9 @@ impl Allocator {
                 .chain(lingering)
                 .chain(line)
                 .chain(remembered)
-                .chain(presence_off),
+                .chain(presence_off)
+                .chain(format)
+                .chain(accepted),
         )
     }
 
@@ -239,12 +247,16 @@ impl Allocator {
                 self.pools.push(Some(Pool::new(vendor, feature)));
                 Ok(())
             }
-            StateRecord::License { license, note, vendor, first_entitlement, pools, actor, removed } => {
+            StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, actor, removed } => {
                 if (first_entitlement.0 as usize) < self.rights.len() {
                     return Err(format!("license {license} is out of order"));
                 }
                 self.rights.resize_with(first_entitlement.0 as usize, || None);
-                self.install(&license, &note, vendor, first_entitlement, &pools, &actor, removed)
+                self.install(&license, &note, &terms, vendor, first_entitlement, &pools, &actor, removed)?;
+                if let Some(installed) = self.licenses.get_mut(&first_entitlement) {
+                    installed.problem = problem;
+                }
+                Ok(())
             }
             StateRecord::Entitlement { entitlement, began, ended } => {
                 let right = self.right_mut(entitlement).ok_or_else(|| format!("no {entitlement:?}"))?;
@@ -355,6 +367,11 @@ impl Allocator {
             }
             StateRecord::Remembered { lease, attempt, content, denial, ended, forget, network } => {
                 self.remember(lease, Remembered { attempt, content, denial, ended, forget, network });
+                Ok(())
+            }
+            StateRecord::Format { words } => self.raise_format(&words),
+            StateRecord::WordsAccepted { lease, words } => {
+                self.accepted.insert(lease, words);
                 Ok(())
             }
             StateRecord::PresenceOff { address, until } => {

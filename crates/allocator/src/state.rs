@@ -1,10 +1,12 @@
 //! The hard state as a list of records: what a snapshot holds, and what replay, snapshots and standbys agree on byte for byte.
 
-use triquest_license::{FeatureName, LicenseHash};
+use std::sync::Arc;
+
+use triquest_license::{FeatureName, LicenseHash, Words};
 
 use crate::{
-    Actor, Charge, ContentDigest, Denial, EndReason, EntitlementId, Epoch, EpochRecord, GrantedItem, Holder, Index, Instance, LeaseId,
-    Lineage, Network, PoolId, RightEnd, Timestamp, VendorId,
+    Actor, Charge, ContentDigest, Denial, EndReason, EntitlementId, Epoch, EpochRecord, GrantedItem, Holder, Index, InstalledTerms,
+    Instance, LeaseId, Lineage, Network, PoolId, RightEnd, Timestamp, VendorId,
 };
 
 /// One record of the hard state. [`crate::Allocator::snapshot`] yields them in one canonical order (kind, then id), [`crate::Allocator::load`] takes them in that order.
@@ -49,8 +51,11 @@ pub enum StateRecord {
     License {
         license: LicenseHash,
         note: Vec<u8>,
+        terms: Arc<InstalledTerms>,
+        /// What was wrong with its signatures at the last start.
+        problem: Option<String>,
         vendor: VendorId,
-        /// One pool for each of its entitlements, which are numbered from here.
+        /// One pool for each of its entitlements that is understood. They are numbered from here by their position in the text.
         first_entitlement: EntitlementId,
         pools: Vec<PoolId>,
         actor: Actor,
@@ -125,4 +130,8 @@ pub enum StateRecord {
     },
     /// An address for which presence frees nothing early, and until when.
     PresenceOff { address: String, until: Timestamp },
+    /// The words of kinds of records that the journal may hold, if any.
+    Format { words: Words },
+    /// The words that the client of a lease or waiter accepts.
+    WordsAccepted { lease: LeaseId, words: Words },
 }

@@ -172,7 +172,12 @@ impl Allocator {
         let rights =
             || self.licenses.get(&first).into_iter().flat_map(|license| license.rights(first)).filter_map(|right| self.right(right));
         let in_pool = |right: &&Right| self.resolve(right.pool) == pool;
-        if rights().any(|right| in_pool(&right)) { rights().filter(in_pool).any(Right::in_force) } else { rights().any(Right::in_force) }
+        if rights().any(|right| in_pool(&right)) {
+            return rights().filter(in_pool).any(Right::in_force);
+        }
+        // A license replaces only as far as it is understood: what it leaves out may be meant for that pool.
+        let understood = self.licenses.get(&first).is_some_and(|license| license.terms.left_out.is_empty());
+        understood && rights().any(Right::in_force)
     }
 
     /// The licenses, still installed, that this one replaces: those that it names and that were installed before it.

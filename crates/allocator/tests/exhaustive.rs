@@ -25,6 +25,7 @@ const STEPS: [Step; 8] =
 
 fn checkout(name: &str, seats: u32, attempt: u32, wait_ms: Option<u64>) -> Command {
     Command::Checkout {
+        accepts: Default::default(),
         lease: lease(name),
         attempt,
         content: content(name),

@@ -416,6 +416,7 @@ impl Run {
             item(FEATURES[*feature], *seats, version.as_deref())
         });
         let command = Command::Checkout {
+            accepts: Default::default(),
             lease: id,
             attempt,
             content: content(&text),

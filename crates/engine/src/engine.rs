@@ -558,7 +558,7 @@ impl<T: Ticket> Engine<T> {
             (_, Command::Adopt { lease, .. } | Command::Checkout { lease, .. }) => known(lease) != Standing::Live,
             // An id that nobody knows could be made up, and the reserve is for those who hold.
             (_, Command::Release { lease, .. }) => known(lease) == Standing::Unknown,
-            (_, Command::Install(_)) => true,
+            (_, Command::Install(_) | Command::Reread { .. }) => true,
             _ => false,
         }
     }

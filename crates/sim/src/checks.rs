@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use triquest_allocator::{DenialCode, EndReason, EntitlementId, Event, GrantedItem, Index, LeaseId, Moment, Outcome, PoolId, Timestamp};
+use triquest_allocator::{
+    DenialCode, EndReason, EntitlementId, Event, GrantedItem, Index, InstalledTerms, LeaseId, Moment, Outcome, PoolId, Timestamp,
+};
 use triquest_license::{Note, VerifiedLicense};
 
 /// A broken invariant: its name (leases.md, *Invariants*) and what was seen.
@@ -207,11 +209,14 @@ impl Ledger {
                     }
                 }
             }
-            Event::LicenseInstalled { note, first_entitlement, pools, .. } => {
+            Event::LicenseInstalled { note, terms, first_entitlement, pools, .. } => {
                 let license = Note::parse(note).ok().and_then(|note| VerifiedLicense::verify_named(&note).ok());
                 let license = license.ok_or_else(|| broken("apply_total", "a journalled license does not verify"))?;
-                for (number, (entitlement, pool)) in license.terms().entitlements.iter().zip(pools).enumerate() {
-                    let id = EntitlementId(first_entitlement.0 + u32::try_from(number).expect("a license has few entitlements"));
+                if InstalledTerms::of(license.terms()) != **terms {
+                    return Err(broken("apply_total", "a journalled license says something else than its fact"));
+                }
+                for (entitlement, pool) in terms.entitlements.iter().zip(pools) {
+                    let id = EntitlementId(first_entitlement.0 + u32::from(entitlement.position));
                     self.entitlements.insert(id, (*pool, entitlement.seats, false));
                 }
             }
@@ -241,6 +246,10 @@ impl Ledger {
             | Event::QuarantineLengthened { .. }
             | Event::Recovered { .. }
             | Event::TtlLowered { .. }
+            | Event::EntitlementsUnderstood { .. }
+            | Event::FormatRaised { .. }
+            | Event::LicenseChecked { .. }
+            | Event::WordsAccepted { .. }
             | Event::WaiterHeard { .. }
             | Event::VendorKeys { .. }
             | Event::PoolsMerged { .. }

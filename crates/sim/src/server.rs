@@ -83,6 +83,7 @@ fn lease_of(command: &Command) -> Option<LeaseId> {
         | Command::Install(_)
         | Command::Recover { .. }
         | Command::Remove { .. }
+        | Command::Reread { .. }
         | Command::StepClock { .. }
         | Command::Sweep => None,
     }

@@ -529,6 +529,7 @@ impl World {
                     ..Holder::default()
                 };
                 let command = Command::Checkout {
+                    accepts: Default::default(),
                     lease,
                     attempt,
                     content,
@@ -1059,6 +1060,7 @@ fn denial_code(code: triquest_allocator::DenialCode) -> DenialCode {
         Core::UnknownVendor => DenialCode::UnknownVendor,
         Core::VersionNotCovered => DenialCode::VersionNotCovered,
         Core::WaitOver => DenialCode::WaitOver,
+        Core::WordsNotAccepted => DenialCode::WordsNotAccepted,
     }
 }
 

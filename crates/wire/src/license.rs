@@ -111,8 +111,27 @@ pub struct LicenseSummary {
     pub licensee: String,
     /// `in_force`, `waiting`, `expired`.
     pub state: LicenseState,
-    /// Its entitlements.
+    /// Its entitlements that the server understands.
     pub entitlements: Vec<EntitlementSummary>,
+    /// Those that it leaves out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOutSummary>,
+    /// What is wrong with its signatures by the rules of this version of the server, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// An entitlement that the server leaves out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LeftOutSummary {
+    /// Its position in the license, from 0.
+    pub entitlement: u16,
+    /// The feature, if it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature: Option<String>,
+    /// The words that the server would have to know.
+    pub unknown_words: Vec<String>,
 }
 
 /// Where a license stands.

@@ -158,6 +158,7 @@ impl World {
                 let regained = plain.any(|word| word == "regained");
                 let command = if verb == "adopt" {
                     Command::Adopt {
+                        accepts: Default::default(),
                         lease: lease(name),
                         attempt,
                         holder: holder(user, host),
@@ -173,6 +174,7 @@ impl World {
                     }
                 } else {
                     Command::Checkout {
+                        accepts: Default::default(),
                         lease: lease(name),
                         attempt,
                         content,
@@ -500,6 +502,10 @@ impl World {
                     format!("quarantine_until={:02}:{:02}", until.0 / 60_000, until.0 / 1_000 % 60)
                 }
                 Event::TtlLowered { lease, ttl_ms, .. } => format!("lowered={}:{}", self.name(lease), shown(*ttl_ms)),
+                Event::EntitlementsUnderstood { entitlements, .. } => format!("understood={}", entitlements.len()),
+                Event::FormatRaised { words, .. } => format!("raised={words}"),
+                Event::LicenseChecked { problem, .. } => format!("checked={}", problem.as_deref().unwrap_or("good")),
+                Event::WordsAccepted { lease, words } => format!("accepts={}:{words}", self.name(lease)),
                 Event::WaiterHeard { lease } => format!("asked={}", self.name(lease)),
                 Event::LingerEnded { lease } => format!("freed={}", self.name(lease)),
                 Event::PresenceRegretted { lease, .. } => format!("regretted={}", self.name(lease)),

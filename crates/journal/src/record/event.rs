@@ -8,8 +8,9 @@ use triquest_allocator::{
 use triquest_license::LicenseHash;
 
 use super::parts::{
-    ActorRecord, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, NetworkRecord, PairRecord, charge_pairs, dequeue_reason,
-    end_reason, feature, granted_items, is_zero, items, plain_charges, release_cause, right_end,
+    ActorRecord, Bytes16, Bytes32, DenialRecord, EntitlementRecord, HolderRecord, ItemRecord, LeftOutRecord, NetworkRecord, PairRecord,
+    TermsRecord, charge_pairs, dequeue_reason, end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges, release_cause,
+    right_end, word_texts, words,
 };
 
 /// One event, in the order of invention.
@@ -95,6 +96,8 @@ pub(super) enum EventRecord<'a> {
         pools: Vec<u32>,
         #[b(5)]
         actor: ActorRecord<'a>,
+        #[n(6)]
+        terms: TermsRecord,
     },
     #[n(11)]
     LicenseRemoved {
@@ -354,6 +357,41 @@ pub(super) enum EventRecord<'a> {
         #[n(2)]
         pools: Vec<PairRecord>,
     },
+    #[n(35)]
+    EntitlementsUnderstood {
+        #[n(0)]
+        license: Bytes32,
+        #[n(1)]
+        entitlements: Vec<EntitlementRecord>,
+        #[cbor(n(2), skip_if = "is_empty")]
+        left_out: Vec<LeftOutRecord>,
+        #[n(3)]
+        pools: Vec<u32>,
+    },
+    /// Kept readable by every version for ever: it is how a version learns what it lacks.
+    #[n(36)]
+    FormatRaised {
+        #[n(0)]
+        words: Vec<String>,
+        /// Absent: there is none.
+        #[b(1)]
+        backup: Option<&'a str>,
+    },
+    #[n(37)]
+    LicenseChecked {
+        #[n(0)]
+        license: Bytes32,
+        /// Absent: all is well.
+        #[b(1)]
+        problem: Option<&'a str>,
+    },
+    #[n(38)]
+    WordsAccepted {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        words: Vec<String>,
+    },
 }
 
 fn actor(actor: &Option<Actor>) -> Option<ActorRecord<'_>> {
@@ -430,7 +468,19 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
                 network: network.map(NetworkRecord),
             },
             Event::Heard { lease } => Self::Heard { lease: lease.0.into() },
-            Event::LicenseInstalled { license, note, vendor, first_entitlement, pools, actor } => Self::LicenseInstalled {
+            Event::EntitlementsUnderstood { license, entitlements, left_out, pools } => Self::EntitlementsUnderstood {
+                license: (*license.as_bytes()).into(),
+                entitlements: entitlements.iter().map(Into::into).collect(),
+                left_out: left_out.iter().map(Into::into).collect(),
+                pools: pools.iter().map(|pool| pool.0).collect(),
+            },
+            Event::FormatRaised { words, backup } => Self::FormatRaised { words: word_texts(words), backup: backup.as_deref() },
+            Event::LicenseChecked { license, problem } => {
+                Self::LicenseChecked { license: (*license.as_bytes()).into(), problem: problem.as_deref() }
+            }
+            Event::WordsAccepted { lease, words } => Self::WordsAccepted { lease: lease.0.into(), words: word_texts(words) },
+            Event::LicenseInstalled { license, note, terms, vendor, first_entitlement, pools, actor } => Self::LicenseInstalled {
+                terms: (&**terms).into(),
                 license: (*license.as_bytes()).into(),
                 note: note.as_slice().into(),
                 vendor: vendor.0,
@@ -538,14 +588,30 @@ impl TryFrom<EventRecord<'_>> for Event {
             EventRecord::PoolOpened { pool, vendor, feature: name } => {
                 Self::PoolOpened { pool: PoolId(pool), vendor: VendorId(vendor), feature: feature(name)? }
             }
-            EventRecord::LicenseInstalled { license: hash, note, vendor, first_entitlement, pools, actor } => Self::LicenseInstalled {
+            EventRecord::EntitlementsUnderstood { license: hash, entitlements, left_out, pools } => Self::EntitlementsUnderstood {
                 license: license(hash),
-                note: note.to_vec(),
-                vendor: VendorId(vendor),
-                first_entitlement: EntitlementId(first_entitlement),
+                entitlements: entitlements.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+                left_out: left_out.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
                 pools: pools.into_iter().map(PoolId).collect(),
-                actor: actor.into(),
             },
+            EventRecord::FormatRaised { words: texts, backup } => {
+                Self::FormatRaised { words: words(&texts)?, backup: backup.map(str::to_owned) }
+            }
+            EventRecord::LicenseChecked { license: hash, problem } => {
+                Self::LicenseChecked { license: license(hash), problem: problem.map(str::to_owned) }
+            }
+            EventRecord::WordsAccepted { lease: id, words: texts } => Self::WordsAccepted { lease: lease(id), words: words(&texts)? },
+            EventRecord::LicenseInstalled { license: hash, note, vendor, first_entitlement, pools, actor, terms } => {
+                Self::LicenseInstalled {
+                    terms: std::sync::Arc::new(terms.try_into()?),
+                    license: license(hash),
+                    note: note.to_vec(),
+                    vendor: VendorId(vendor),
+                    first_entitlement: EntitlementId(first_entitlement),
+                    pools: pools.into_iter().map(PoolId).collect(),
+                    actor: actor.into(),
+                }
+            }
             EventRecord::LicenseRemoved { license: hash, reason, actor } => {
                 Self::LicenseRemoved { license: license(hash), reason: right_end::kind(reason)?, actor: actor.into() }
             }

@@ -6,8 +6,8 @@ use triquest_allocator::{Denial, EntitlementId, Epoch, EpochRecord, Index, Insta
 
 use super::event::{content, keys, lease, license, plain_keys};
 use super::parts::{
-    ActorRecord, Bytes4, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, NetworkRecord, PairRecord, TimesRecord, charge_pairs,
-    end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges, right_end,
+    ActorRecord, Bytes4, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, NetworkRecord, PairRecord, TermsRecord, TimesRecord,
+    charge_pairs, end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges, right_end, word_texts, words,
 };
 
 /// A fixed end of a lease.
@@ -90,6 +90,11 @@ pub(super) enum SnapshotRecord<'a> {
         pools: Vec<u32>,
         #[b(5)]
         actor: ActorRecord<'a>,
+        #[n(7)]
+        terms: TermsRecord,
+        /// Absent: its signatures are good.
+        #[b(8)]
+        problem: Option<&'a str>,
         /// Absent: it is installed.
         #[n(6)]
         removed: Option<u8>,
@@ -227,6 +232,18 @@ pub(super) enum SnapshotRecord<'a> {
         #[n(3)]
         last: u64,
     },
+    #[n(12)]
+    Format {
+        #[n(0)]
+        words: Vec<String>,
+    },
+    #[n(13)]
+    WordsAccepted {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        words: Vec<String>,
+    },
 }
 
 impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
@@ -270,7 +287,11 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 Self::Vendor { vendor: vendor.0, name, keys: keys(bytes), into: into.map(|into| into.0) }
             }
             StateRecord::Pool { pool, vendor, feature } => Self::Pool { pool: pool.0, vendor: vendor.0, feature: feature.as_str() },
-            StateRecord::License { license, note, vendor, first_entitlement, pools, actor, removed } => Self::License {
+            StateRecord::Format { words } => Self::Format { words: word_texts(words) },
+            StateRecord::WordsAccepted { lease, words } => Self::WordsAccepted { lease: lease.0.into(), words: word_texts(words) },
+            StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, actor, removed } => Self::License {
+                terms: (&**terms).into(),
+                problem: problem.as_deref(),
                 license: (*license.as_bytes()).into(),
                 note: note.as_slice().into(),
                 vendor: vendor.0,
@@ -413,15 +434,21 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
             SnapshotRecord::Pool { pool, vendor, feature: name } => {
                 Self::Pool { pool: PoolId(pool), vendor: VendorId(vendor), feature: feature(name)? }
             }
-            SnapshotRecord::License { license: hash, note, vendor, first_entitlement, pools, actor, removed } => Self::License {
-                license: license(hash),
-                note: note.to_vec(),
-                vendor: VendorId(vendor),
-                first_entitlement: EntitlementId(first_entitlement),
-                pools: pools.into_iter().map(PoolId).collect(),
-                actor: actor.into(),
-                removed: removed.map(right_end::kind).transpose()?,
-            },
+            SnapshotRecord::Format { words: texts } => Self::Format { words: words(&texts)? },
+            SnapshotRecord::WordsAccepted { lease: id, words: texts } => Self::WordsAccepted { lease: lease(id), words: words(&texts)? },
+            SnapshotRecord::License { license: hash, note, terms, problem, vendor, first_entitlement, pools, actor, removed } => {
+                Self::License {
+                    terms: std::sync::Arc::new(terms.try_into()?),
+                    problem: problem.map(str::to_owned),
+                    license: license(hash),
+                    note: note.to_vec(),
+                    vendor: VendorId(vendor),
+                    first_entitlement: EntitlementId(first_entitlement),
+                    pools: pools.into_iter().map(PoolId).collect(),
+                    actor: actor.into(),
+                    removed: removed.map(right_end::kind).transpose()?,
+                }
+            }
             SnapshotRecord::Entitlement { entitlement, began, ended } => {
                 Self::Entitlement { entitlement: EntitlementId(entitlement), began, ended: ended.map(right_end::kind).transpose()? }
             }

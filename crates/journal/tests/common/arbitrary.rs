@@ -5,10 +5,61 @@ use proptest::option::of;
 use proptest::prelude::*;
 use triquest_allocator::{
     Actor, Charge, Claim, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, EpochRecord, Event,
-    GrantedItem, Holder, Index, Instance, LeaseId, Lineage, Network, PoolId, PoolNumbers, ReleaseCause, RightEnd, StateRecord, Timestamp,
-    VendorId,
+    GrantedItem, Holder, Index, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, Network, PoolId,
+    PoolNumbers, ReleaseCause, RightEnd, StateRecord, Timestamp, VendorId,
 };
-use triquest_license::{FeatureName, LicenseHash, Version};
+use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words};
+
+fn words() -> Words {
+    Words::parse(["share", "token-rate"]).unwrap()
+}
+
+/// One right with everything, one with as little as there can be, and one that is left out.
+fn terms() -> std::sync::Arc<InstalledTerms> {
+    let feature = |name: &str| FeatureName::new(name).unwrap();
+    let least = InstalledEntitlement {
+        position: 0,
+        feature: feature("cad"),
+        version: None,
+        seats: 1,
+        starts: None,
+        starts_written: None,
+        expires: None,
+        expires_written: None,
+        ttl_ms: None,
+        ttl_max_ms: 3_600_000,
+        linger_ms: 0,
+        grace_ms: 0,
+        presence: false,
+        vendor_data: None,
+        needs: Words::default(),
+    };
+    let most = InstalledEntitlement {
+        position: 2,
+        version: Some("12.4".parse().unwrap()),
+        starts: Some(-1),
+        starts_written: Some("2026-11-23".to_owned()),
+        expires: Some(i64::MAX),
+        expires_written: Some("2099-12-31".to_owned()),
+        ttl_ms: Some(300_000),
+        linger_ms: 60_000,
+        grace_ms: 900_000,
+        presence: true,
+        vendor_data: Some("x=1".to_owned()),
+        needs: words(),
+        ..least.clone()
+    };
+    let left_out = InstalledLeftOut { position: 1, feature: Some(feature("mesh")), unknown: vec![Word::new("tomorrow").unwrap()] };
+    std::sync::Arc::new(InstalledTerms {
+        license: LicenseId::new("ACME-2").unwrap(),
+        vendor: "acme.example".to_owned(),
+        licensee: "Initech".to_owned(),
+        issued_ms: 1_790_000_000_000,
+        replaces: vec![LicenseId::new("ACME-1").unwrap()],
+        entitlements: vec![least, most],
+        left_out: vec![left_out],
+    })
+}
 
 const END_REASONS: [EndReason; 9] = [
     EndReason::Excluded,
@@ -21,7 +72,7 @@ const END_REASONS: [EndReason; 9] = [
     EndReason::Released,
     EndReason::Unclaimed,
 ];
-const DENIALS: [DenialCode; 12] = [
+const DENIALS: [DenialCode; 13] = [
     DenialCode::Expired,
     DenialCode::LeaseEnded,
     DenialCode::MoreThanPool,
@@ -34,6 +85,7 @@ const DENIALS: [DenialCode; 12] = [
     DenialCode::UnknownVendor,
     DenialCode::VersionNotCovered,
     DenialCode::WaitOver,
+    DenialCode::WordsNotAccepted,
 ];
 const DEQUEUES: [DequeueReason; 4] = [DequeueReason::Hopeless, DequeueReason::Released, DequeueReason::Silent, DequeueReason::WaitOver];
 const RIGHT_ENDS: [RightEnd; 3] = [RightEnd::Expired, RightEnd::Removed, RightEnd::Replaced];
@@ -208,6 +260,7 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
             .prop_map(|(license, note, vendor, first, pools, actor)| Event::LicenseInstalled {
                 license,
                 note,
+                terms: terms(),
                 vendor: VendorId(vendor),
                 first_entitlement: EntitlementId(first),
                 pools,
@@ -266,6 +319,17 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
         (ids(), ids(), vec((ids().prop_map(PoolId), ids().prop_map(PoolId)), 0..3))
             .prop_map(|(from, into, pools)| Event::PoolsMerged { from: VendorId(from), into: VendorId(into), pools })
             .boxed(),
+        hash()
+            .prop_map(|license| Event::EntitlementsUnderstood {
+                license,
+                entitlements: terms().entitlements.clone(),
+                left_out: terms().left_out.clone(),
+                pools: vec![PoolId(3)],
+            })
+            .boxed(),
+        of(".{0,40}").prop_map(|backup| Event::FormatRaised { words: words(), backup }).boxed(),
+        (hash(), of(".{0,40}")).prop_map(|(license, problem)| Event::LicenseChecked { license, problem }).boxed(),
+        lease().prop_map(|lease| Event::WordsAccepted { lease, words: words() }).boxed(),
     ]
 }
 
@@ -306,11 +370,15 @@ pub fn event_kind(event: &Event) -> usize {
         Event::TtlLowered { .. } => 31,
         Event::WaiterHeard { .. } => 32,
         Event::PoolsMerged { .. } => 33,
+        Event::EntitlementsUnderstood { .. } => 34,
+        Event::FormatRaised { .. } => 35,
+        Event::LicenseChecked { .. } => 36,
+        Event::WordsAccepted { .. } => 37,
     }
 }
 
 /// Kinds of events.
-pub const EVENT_KINDS: usize = 34;
+pub const EVENT_KINDS: usize = 38;
 
 /// One strategy for each kind of record.
 pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
@@ -356,6 +424,8 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
             .prop_map(|(license, note, vendor, first, pools, actor, removed)| StateRecord::License {
                 license,
                 note,
+                terms: terms(),
+                problem: Some("bad".to_owned()),
                 vendor: VendorId(vendor),
                 first_entitlement: EntitlementId(first),
                 pools,
@@ -447,6 +517,8 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
                 StateRecord::Epoch(EpochRecord { lineage, epoch: Epoch(epoch), instance, last: Index(last) })
             })
             .boxed(),
+        Just(StateRecord::Format { words: words() }).boxed(),
+        lease().prop_map(|lease| StateRecord::WordsAccepted { lease, words: words() }).boxed(),
     ]
 }
 
@@ -464,11 +536,13 @@ pub fn state_kind(record: &StateRecord) -> usize {
         StateRecord::Remembered { .. } => 8,
         StateRecord::PresenceOff { .. } => 9,
         StateRecord::Epoch(_) => 10,
+        StateRecord::Format { .. } => 11,
+        StateRecord::WordsAccepted { .. } => 12,
     }
 }
 
 /// Kinds of records.
-pub const STATE_KINDS: usize = 11;
+pub const STATE_KINDS: usize = 13;
 
 pub fn events() -> impl Strategy<Value = Event> {
     proptest::strategy::Union::new(event_kinds())

@@ -67,6 +67,12 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
     }
     let (hash, id) = (license.hash(), license.terms().license.to_string());
     let last_day = license.terms().entitlements.iter().filter_map(|right| right.expires_written).max_by_key(|day| day.ends());
+    let left_out: Vec<String> = license
+        .terms()
+        .left_out
+        .iter()
+        .map(|out| format!("{out}, which this server does not know: it is left out until a version knows it"))
+        .collect();
     let installed_before = app.driver.view().licenses();
     let command = Command::Install(InstallLicense { license: Box::new(license), actor });
     let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;
@@ -88,7 +94,7 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
             app.licenses_changed();
             let outcome = if *waiting { InstallOutcome::Waiting } else { InstallOutcome::Installed };
             let replaced: Vec<String> = replaced.iter().map(named).collect();
-            Ok(made(outcome, replaced, overlaps.iter().map(|overlap| notice(overlap, &named)).collect()))
+            Ok(made(outcome, replaced, left_out.into_iter().chain(overlaps.iter().map(|overlap| notice(overlap, &named))).collect()))
         }
         Outcome::Refused(Refusal::AlreadyInstalled(_)) => Ok(made(InstallOutcome::AlreadyInstalled, Vec::new(), Vec::new())),
         Outcome::Refused(Refusal::Replaced { by, license, since_ms }) => Ok(InstallAnswer {

@@ -188,6 +188,7 @@ pub(super) fn code(code: DenialCode) -> WireCode {
         DenialCode::UnknownVendor => WireCode::UnknownVendor,
         DenialCode::VersionNotCovered => WireCode::VersionNotCovered,
         DenialCode::WaitOver => WireCode::WaitOver,
+        DenialCode::WordsNotAccepted => WireCode::WordsNotAccepted,
     }
 }
 
@@ -251,6 +252,9 @@ pub(super) fn denial(denial: &Denial, vendor_keys: usize) -> WireDenial {
             format!("the licenses for `{named}` cover versions up to {}", newest.as_deref().unwrap_or("an older one")),
             "use that version, or ask the vendor for an upgrade".to_owned(),
         ),
+        DenialCode::WordsNotAccepted => {
+            (format!("the license for `{named}` is for newer versions of this application"), "update the application".to_owned())
+        }
         DenialCode::WaitOver => {
             (format!("the wait for `{named}` ended without a seat ({in_use}{due})"), "wait longer with `--wait`".to_owned())
         }

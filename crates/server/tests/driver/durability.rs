@@ -328,6 +328,7 @@ fn shown(number: u32, answer: &triquest_server::driver::Answer) -> Command {
     Command::Adopt {
         lease,
         attempt: 1,
+        accepts: Default::default(),
         content,
         holder,
         vendor_keys,

@@ -224,6 +224,7 @@ pub(crate) fn checkout(number: u32) -> Command {
 pub(crate) fn checkout_of(number: u32, attempt: u32, items: &[(&str, u32)], wait_ms: Option<u64>) -> Command {
     let claim = |value: String| Some(Claim { value, proved: false });
     Command::Checkout {
+        accepts: Default::default(),
         lease: lease(number),
         attempt,
         content: ContentDigest([number as u8; 16]),
