@@ -52,6 +52,12 @@ _triquest__lm() {
             triquest__lm,port)
                 cmd="triquest__lm__subcmd__port"
                 ;;
+            triquest__lm,presence)
+                cmd="triquest__lm__subcmd__presence"
+                ;;
+            triquest__lm,quarantine)
+                cmd="triquest__lm__subcmd__quarantine"
+                ;;
             triquest__lm,quickstart)
                 cmd="triquest__lm__subcmd__quickstart"
                 ;;
@@ -136,6 +142,12 @@ _triquest__lm() {
             triquest__lm__subcmd__help,port)
                 cmd="triquest__lm__subcmd__help__subcmd__port"
                 ;;
+            triquest__lm__subcmd__help,presence)
+                cmd="triquest__lm__subcmd__help__subcmd__presence"
+                ;;
+            triquest__lm__subcmd__help,quarantine)
+                cmd="triquest__lm__subcmd__help__subcmd__quarantine"
+                ;;
             triquest__lm__subcmd__help,quickstart)
                 cmd="triquest__lm__subcmd__help__subcmd__quickstart"
                 ;;
@@ -213,6 +225,12 @@ _triquest__lm() {
                 ;;
             triquest__lm__subcmd__help__subcmd__license,verify)
                 cmd="triquest__lm__subcmd__help__subcmd__license__subcmd__verify"
+                ;;
+            triquest__lm__subcmd__help__subcmd__presence,allow)
+                cmd="triquest__lm__subcmd__help__subcmd__presence__subcmd__allow"
+                ;;
+            triquest__lm__subcmd__help__subcmd__quarantine,end)
+                cmd="triquest__lm__subcmd__help__subcmd__quarantine__subcmd__end"
                 ;;
             triquest__lm__subcmd__help__subcmd__server,avahi-service)
                 cmd="triquest__lm__subcmd__help__subcmd__server__subcmd__avahi__subcmd__service"
@@ -322,6 +340,30 @@ _triquest__lm() {
             triquest__lm__subcmd__license__subcmd__help,verify)
                 cmd="triquest__lm__subcmd__license__subcmd__help__subcmd__verify"
                 ;;
+            triquest__lm__subcmd__presence,allow)
+                cmd="triquest__lm__subcmd__presence__subcmd__allow"
+                ;;
+            triquest__lm__subcmd__presence,help)
+                cmd="triquest__lm__subcmd__presence__subcmd__help"
+                ;;
+            triquest__lm__subcmd__presence__subcmd__help,allow)
+                cmd="triquest__lm__subcmd__presence__subcmd__help__subcmd__allow"
+                ;;
+            triquest__lm__subcmd__presence__subcmd__help,help)
+                cmd="triquest__lm__subcmd__presence__subcmd__help__subcmd__help"
+                ;;
+            triquest__lm__subcmd__quarantine,end)
+                cmd="triquest__lm__subcmd__quarantine__subcmd__end"
+                ;;
+            triquest__lm__subcmd__quarantine,help)
+                cmd="triquest__lm__subcmd__quarantine__subcmd__help"
+                ;;
+            triquest__lm__subcmd__quarantine__subcmd__help,end)
+                cmd="triquest__lm__subcmd__quarantine__subcmd__help__subcmd__end"
+                ;;
+            triquest__lm__subcmd__quarantine__subcmd__help,help)
+                cmd="triquest__lm__subcmd__quarantine__subcmd__help__subcmd__help"
+                ;;
             triquest__lm__subcmd__server,avahi-service)
                 cmd="triquest__lm__subcmd__server__subcmd__avahi__subcmd__service"
                 ;;
@@ -377,7 +419,7 @@ _triquest__lm() {
 
     case "${cmd}" in
         triquest__lm)
-            opts="-h -V --color --help --version backup checkout clock completions doctor events find journal license man port quickstart quickstart-client reclaim release restore run run-watcher seat serve server status vendor help"
+            opts="-h -V --color --help --version backup checkout clock completions doctor events find journal license man port presence quarantine quickstart quickstart-client reclaim release restore run run-watcher seat serve server status vendor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -685,7 +727,7 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__help)
-            opts="backup checkout clock completions doctor events find journal license man port quickstart quickstart-client reclaim release restore run run-watcher seat serve server status vendor help"
+            opts="backup checkout clock completions doctor events find journal license man port presence quarantine quickstart quickstart-client reclaim release restore run run-watcher seat serve server status vendor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1051,6 +1093,62 @@ _triquest__lm() {
         triquest__subcmd__lm__subcmd__help__subcmd__port)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__help__subcmd__presence)
+            opts="allow"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__help__subcmd__presence__subcmd__allow)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__help__subcmd__quarantine)
+            opts="end"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__help__subcmd__quarantine__subcmd__end)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -2058,6 +2156,178 @@ _triquest__lm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        triquest__subcmd__lm__subcmd__presence)
+            opts="-h --color --help allow help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "always auto never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__presence__subcmd__allow)
+            opts="-h --reason --data --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --data)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "always auto never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__presence__subcmd__help)
+            opts="allow help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__presence__subcmd__help__subcmd__allow)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__presence__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__quarantine)
+            opts="-h --color --help end help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "always auto never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__quarantine__subcmd__end)
+            opts="-h --reason --data --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --data)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "always auto never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__quarantine__subcmd__help)
+            opts="end help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__quarantine__subcmd__help__subcmd__end)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__quarantine__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         triquest__subcmd__lm__subcmd__quickstart)
             opts="-h --once --listen --dir --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -2267,7 +2537,7 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__serve)
-            opts="-h --config --data --listen --init --check --accept-clock --accept-borrow-loss --log-format --log-level --color --help"
+            opts="-h --config --data --listen --init --check --accept-clock --accept-borrow-loss --end-quarantine --log-format --log-level --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

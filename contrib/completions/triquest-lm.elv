@@ -34,6 +34,8 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand license 'Make, check, install and list licenses'
             cand man 'Write the manual pages into a folder'
             cand port 'Tell what is on a port: registered for, listening here, genuine, what to do'
+            cand presence 'Judge the early freeing of seats'
+            cand quarantine 'Judge the quarantine of a restored server'
             cand quickstart 'Show the whole job on this machine: vendor, license, server, three clients'
             cand quickstart-client '`quickstart-client`: one of the three programs that want a seat. Obeys lines on its standard input, reports in JSON on its standard output'
             cand reclaim 'Take a lease back from its holder'
@@ -350,6 +352,50 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
+        &'triquest-lm;presence'= {
+            cand --color 'When to colour the output'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand allow 'Let presence free seats early again for an address, before its day is over'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'triquest-lm;presence;allow'= {
+            cand --reason 'Why, for the record'
+            cand --data 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]'
+            cand --color 'When to colour the output'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'triquest-lm;presence;help'= {
+            cand allow 'Let presence free seats early again for an address, before its day is over'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'triquest-lm;presence;help;allow'= {
+        }
+        &'triquest-lm;presence;help;help'= {
+        }
+        &'triquest-lm;quarantine'= {
+            cand --color 'When to colour the output'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand end 'Grant seats again now, although seats that were granted in lost history may still be in use'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'triquest-lm;quarantine;end'= {
+            cand --reason 'Why, for the record'
+            cand --data 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]'
+            cand --color 'When to colour the output'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'triquest-lm;quarantine;help'= {
+            cand end 'Grant seats again now, although seats that were granted in lost history may still be in use'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'triquest-lm;quarantine;help;end'= {
+        }
+        &'triquest-lm;quarantine;help;help'= {
+        }
         &'triquest-lm;quickstart'= {
             cand --listen 'Where to listen; port 0 takes any free one'
             cand --dir 'The folder for everything it makes'
@@ -421,6 +467,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --check 'Check the configuration, say what is wrong, and exit'
             cand --accept-clock 'Believe the wall clock as it stands now, even if it jumped'
             cand --accept-borrow-loss 'After a restore: grant again at once, accepting that lent seats may be in use twice'
+            cand --end-quarantine 'After a restore or rollback: grant again at once, although seats granted in lost history may still be in use'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
@@ -533,6 +580,8 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand license 'Make, check, install and list licenses'
             cand man 'Write the manual pages into a folder'
             cand port 'Tell what is on a port: registered for, listening here, genuine, what to do'
+            cand presence 'Judge the early freeing of seats'
+            cand quarantine 'Judge the quarantine of a restored server'
             cand quickstart 'Show the whole job on this machine: vendor, license, server, three clients'
             cand quickstart-client '`quickstart-client`: one of the three programs that want a seat. Obeys lines on its standard input, reports in JSON on its standard output'
             cand reclaim 'Take a lease back from its holder'
@@ -610,6 +659,16 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
         &'triquest-lm;help;man'= {
         }
         &'triquest-lm;help;port'= {
+        }
+        &'triquest-lm;help;presence'= {
+            cand allow 'Let presence free seats early again for an address, before its day is over'
+        }
+        &'triquest-lm;help;presence;allow'= {
+        }
+        &'triquest-lm;help;quarantine'= {
+            cand end 'Grant seats again now, although seats that were granted in lost history may still be in use'
+        }
+        &'triquest-lm;help;quarantine;end'= {
         }
         &'triquest-lm;help;quickstart'= {
         }

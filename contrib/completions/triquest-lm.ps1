@@ -37,6 +37,8 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('license', 'license', [CompletionResultType]::ParameterValue, 'Make, check, install and list licenses')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Write the manual pages into a folder')
             [CompletionResult]::new('port', 'port', [CompletionResultType]::ParameterValue, 'Tell what is on a port: registered for, listening here, genuine, what to do')
+            [CompletionResult]::new('presence', 'presence', [CompletionResultType]::ParameterValue, 'Judge the early freeing of seats')
+            [CompletionResult]::new('quarantine', 'quarantine', [CompletionResultType]::ParameterValue, 'Judge the quarantine of a restored server')
             [CompletionResult]::new('quickstart', 'quickstart', [CompletionResultType]::ParameterValue, 'Show the whole job on this machine: vendor, license, server, three clients')
             [CompletionResult]::new('quickstart-client', 'quickstart-client', [CompletionResultType]::ParameterValue, '`quickstart-client`: one of the three programs that want a seat. Obeys lines on its standard input, reports in JSON on its standard output')
             [CompletionResult]::new('reclaim', 'reclaim', [CompletionResultType]::ParameterValue, 'Take a lease back from its holder')
@@ -399,6 +401,60 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
+        'triquest-lm;presence' {
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('allow', 'allow', [CompletionResultType]::ParameterValue, 'Let presence free seats early again for an address, before its day is over')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'triquest-lm;presence;allow' {
+            [CompletionResult]::new('--reason', '--reason', [CompletionResultType]::ParameterName, 'Why, for the record')
+            [CompletionResult]::new('--data', '--data', [CompletionResultType]::ParameterName, 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'triquest-lm;presence;help' {
+            [CompletionResult]::new('allow', 'allow', [CompletionResultType]::ParameterValue, 'Let presence free seats early again for an address, before its day is over')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'triquest-lm;presence;help;allow' {
+            break
+        }
+        'triquest-lm;presence;help;help' {
+            break
+        }
+        'triquest-lm;quarantine' {
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('end', 'end', [CompletionResultType]::ParameterValue, 'Grant seats again now, although seats that were granted in lost history may still be in use')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'triquest-lm;quarantine;end' {
+            [CompletionResult]::new('--reason', '--reason', [CompletionResultType]::ParameterName, 'Why, for the record')
+            [CompletionResult]::new('--data', '--data', [CompletionResultType]::ParameterName, 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'triquest-lm;quarantine;help' {
+            [CompletionResult]::new('end', 'end', [CompletionResultType]::ParameterValue, 'Grant seats again now, although seats that were granted in lost history may still be in use')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'triquest-lm;quarantine;help;end' {
+            break
+        }
+        'triquest-lm;quarantine;help;help' {
+            break
+        }
         'triquest-lm;quickstart' {
             [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Where to listen; port 0 takes any free one')
             [CompletionResult]::new('--dir', '--dir', [CompletionResultType]::ParameterName, 'The folder for everything it makes')
@@ -478,6 +534,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--check', '--check', [CompletionResultType]::ParameterName, 'Check the configuration, say what is wrong, and exit')
             [CompletionResult]::new('--accept-clock', '--accept-clock', [CompletionResultType]::ParameterName, 'Believe the wall clock as it stands now, even if it jumped')
             [CompletionResult]::new('--accept-borrow-loss', '--accept-borrow-loss', [CompletionResultType]::ParameterName, 'After a restore: grant again at once, accepting that lent seats may be in use twice')
+            [CompletionResult]::new('--end-quarantine', '--end-quarantine', [CompletionResultType]::ParameterName, 'After a restore or rollback: grant again at once, although seats granted in lost history may still be in use')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
@@ -610,6 +667,8 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('license', 'license', [CompletionResultType]::ParameterValue, 'Make, check, install and list licenses')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Write the manual pages into a folder')
             [CompletionResult]::new('port', 'port', [CompletionResultType]::ParameterValue, 'Tell what is on a port: registered for, listening here, genuine, what to do')
+            [CompletionResult]::new('presence', 'presence', [CompletionResultType]::ParameterValue, 'Judge the early freeing of seats')
+            [CompletionResult]::new('quarantine', 'quarantine', [CompletionResultType]::ParameterValue, 'Judge the quarantine of a restored server')
             [CompletionResult]::new('quickstart', 'quickstart', [CompletionResultType]::ParameterValue, 'Show the whole job on this machine: vendor, license, server, three clients')
             [CompletionResult]::new('quickstart-client', 'quickstart-client', [CompletionResultType]::ParameterValue, '`quickstart-client`: one of the three programs that want a seat. Obeys lines on its standard input, reports in JSON on its standard output')
             [CompletionResult]::new('reclaim', 'reclaim', [CompletionResultType]::ParameterValue, 'Take a lease back from its holder')
@@ -712,6 +771,20 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             break
         }
         'triquest-lm;help;port' {
+            break
+        }
+        'triquest-lm;help;presence' {
+            [CompletionResult]::new('allow', 'allow', [CompletionResultType]::ParameterValue, 'Let presence free seats early again for an address, before its day is over')
+            break
+        }
+        'triquest-lm;help;presence;allow' {
+            break
+        }
+        'triquest-lm;help;quarantine' {
+            [CompletionResult]::new('end', 'end', [CompletionResultType]::ParameterValue, 'Grant seats again now, although seats that were granted in lost history may still be in use')
+            break
+        }
+        'triquest-lm;help;quarantine;end' {
             break
         }
         'triquest-lm;help;quickstart' {

@@ -15,7 +15,7 @@ use triquest_wire::{Bytes16, Bytes32, Position, Secret, trust};
 pub fn license_text(signer: &Signer) -> String {
     let server = ServerKey::from(*SigningKey::from_seed([9; 32]).public());
     format!(
-        r#"format   = "triquest-lm/v1/license"
+        r#"format = "triquest-lm/v1/license"
 license  = "ACME-2026-00017"
 vendor   = "acme.example"
 verifier = ["{}"]

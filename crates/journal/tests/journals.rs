@@ -82,10 +82,10 @@ fn an_entry_that_begins_a_lineage_makes_the_journal_one_of_it_and_no_other_entry
     let next = Lineage([9; 16]);
     let check = |journal: &mut dyn Journal, lineage: Lineage| {
         append(journal, lineage, 1);
-        assert!(journal.append(Epoch(1), Index(2), &begins(next, lineage, 2)).is_err());
-        assert_eq!(journal.append(Epoch(1), Index(2), &begins(next, next, 2)).unwrap(), Appended::Committed);
+        assert!(journal.append(Epoch(1), Index(1), &begins(next, lineage, 2)).is_err());
+        assert_eq!(journal.append(Epoch(1), Index(1), &begins(next, next, 2)).unwrap(), Appended::Committed);
         assert_eq!((journal.head().lineage, journal.head().index), (next, Index(2)));
-        assert!(journal.append(Epoch(1), Index(3), &entry(lineage, 1, 3)).is_err());
+        assert!(journal.append(Epoch(1), Index(2), &entry(lineage, 1, 3)).is_err());
         append(journal, next, 3);
     };
     check(&mut MemoryJournal::new(LINEAGE), LINEAGE);
