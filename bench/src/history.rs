@@ -26,7 +26,7 @@ use crate::experiments::Setting;
 use crate::server::{Place, Process};
 use check::{Counts, Violation};
 use clients::{Client, Random, Recorder, Shared};
-use record::{Asked, Fault, Heard, License, Micros, Reading, Recording, Sending, Spell, Terms};
+use record::{Asked, Fault, Heard, LicenseTerms, Micros, Reading, Recording, Sending, Spell, Terms};
 
 /// What each run of `./test` tries.
 pub(crate) const SEEDS: [u64; 2] = [1588, 32];
@@ -208,7 +208,7 @@ fn draft(feature: &str, seats: u64, ttl_max_ms: u64) -> Draft {
 struct Licenses {
     signers: Vec<Signer>,
     server_key: ServerKey,
-    all: Vec<License>,
+    all: Vec<LicenseTerms>,
     notes: Vec<Note>,
     /// The main license of the first vendor: its number in its line of successors.
     main: u32,
@@ -240,7 +240,7 @@ impl Licenses {
         let note = Note::sign(&text, std::slice::from_ref(signer))?;
         let hash = VerifiedLicense::verify_named(&note).map_err(|error| anyhow::anyhow!("{error}")).context("a license made here")?.hash();
         let entitlements = drafts.iter().map(|draft| draft.terms.clone()).collect();
-        self.all.push(License { id: id.to_owned(), hash: hash.to_string(), vendor: signer.name().to_string(), entitlements });
+        self.all.push(LicenseTerms { id: id.to_owned(), hash: hash.to_string(), vendor: signer.name().to_string(), entitlements });
         self.notes.push(note);
         Ok(self.all.len() - 1)
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::json::{Json, base64url};
-use super::record::{Asked, Fault, License, Micros, Part, Recording, seconds};
+use super::record::{Asked, Fault, LicenseTerms, Micros, Part, Recording, seconds};
 
 /// A waiter that has not asked for so long may be sent away, and a seat that was granted to it goes on.
 const WAIT_TTL_MS: u64 = 120_000;
@@ -515,7 +515,7 @@ impl<'a> Checker<'a> {
 
     fn fold(&mut self) {
         let recording = self.recording;
-        let licenses: BTreeMap<&str, &License> = recording.licenses.iter().map(|license| (license.hash.as_str(), license)).collect();
+        let licenses: BTreeMap<&str, &LicenseTerms> = recording.licenses.iter().map(|license| (license.hash.as_str(), license)).collect();
         // All pools first, so that the numbers after each entry have one length.
         for license in &recording.licenses {
             for terms in &license.entitlements {

@@ -98,7 +98,7 @@ pub(crate) struct Terms {
 
 /// A license that may have been installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct License {
+pub(crate) struct LicenseTerms {
     pub(crate) id: String,
     pub(crate) hash: String,
     pub(crate) vendor: String,
@@ -115,7 +115,7 @@ pub(crate) struct Reading {
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recording {
-    pub(crate) licenses: Vec<License>,
+    pub(crate) licenses: Vec<LicenseTerms>,
     pub(crate) sendings: Vec<Sending>,
     pub(crate) spells: Vec<Spell>,
     /// Facts in the order of the journal, gathered in pieces while the server ran.

@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use crate::Retry;
-
-/// Bytes of a code that are kept of one that is not known.
-const CODE_BYTES_MAX: usize = 40;
+use crate::{Retry, limits::CODE_BYTES_MAX};
 
 /// A code that this version does not know: its text, and what the member beside it says about asking again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -102,3 +102,6 @@ pub const FEEDBACK_PER_MINUTE: u32 = 6;
 pub const FEEDBACK_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Slots of a table of networks for what is seldom.
 pub const SELDOM_TABLE_SLOTS: usize = 4_096;
+
+/// Bytes that are kept of a code that is not known.
+pub const CODE_BYTES_MAX: usize = 40;

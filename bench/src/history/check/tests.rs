@@ -32,7 +32,7 @@ impl Story {
     fn new() -> Self {
         let terms = |feature: &str, seats| Terms { feature: feature.to_owned(), version: None, seats, linger_ms: 0 };
         let license =
-            License { id: "L".into(), hash: "aa".into(), vendor: VENDOR.into(), entitlements: vec![terms("cad", 1), terms("cam", 2)] };
+            LicenseTerms { id: "L".into(), hash: "aa".into(), vendor: VENDOR.into(), entitlements: vec![terms("cad", 1), terms("cam", 2)] };
         let mut story =
             Self { recording: Recording { licenses: vec![license], ..Recording::default() }, index: 0, epoch: 1, lines: Vec::new() };
         story.entry(0, &[r#""kind":"recovered","epoch":1"#]);
