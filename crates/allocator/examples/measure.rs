@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use triquest_allocator::{
     Actor, Allocator, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Moment, Outcome,
-    Rules, Timestamp,
+    Safeguards, Timestamp,
 };
 use triquest_license::{Note, Signer, SigningKey, VendorName, VerifiedLicense, sha256};
 
@@ -50,7 +50,7 @@ impl World {
     fn new() -> Self {
         let signer = Signer::new(VendorName::new("acme.example").unwrap(), SigningKey::from_seed([7; 32]));
         let key = *signer.verifier_key().public().as_bytes();
-        let mut world = Self { state: Allocator::new(Rules::default()), index: 0, at: 0, key, signer, worst_us: 0 };
+        let mut world = Self { state: Allocator::new(Safeguards::default()), index: 0, at: 0, key, signer, worst_us: 0 };
         world.batch(vec![Command::Recover { epoch: Epoch(1), lineage: Lineage([1; 16]) }]);
         world
     }
@@ -210,7 +210,7 @@ fn main() {
             let records: Vec<_> = world.state.snapshot().collect();
             println!("  snapshot   {} ms for {} records", start.elapsed().as_millis(), records.len());
             let start = Instant::now();
-            let mut loaded = Allocator::load(Rules::default(), records).unwrap();
+            let mut loaded = Allocator::load(Safeguards::default(), records).unwrap();
             println!("  load       {} ms with a recount of everything", start.elapsed().as_millis());
             let start = Instant::now();
             let moment = Moment { at: Timestamp(world.at), wall_ms: 1_800_000_000_000 };

@@ -16,7 +16,7 @@ use crate::{
 
 /// Switches for the simulation: each rule of leases.md can be turned off to show that it is needed. All on in a server.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct Safeguards {
     /// A lower attempt than the last is refused, and the same attempt gets the same answer.
     pub attempts_ordered: bool,
     /// Charges go to another entitlement when theirs ends or when that makes room.
@@ -55,7 +55,7 @@ pub struct Rules {
     pub stranded_checked_at_renewal: bool,
 }
 
-impl Default for Rules {
+impl Default for Safeguards {
     fn default() -> Self {
         Self {
             attempts_ordered: true,
@@ -95,7 +95,7 @@ pub struct Batch<T, C = Command> {
 /// The state, and the only code that changes it.
 #[derive(Debug)]
 pub struct Allocator {
-    pub(crate) rules: Rules,
+    pub(crate) safeguards: Safeguards,
 
     // Hard: what events say.
     pub(crate) lineage: Lineage,
@@ -337,10 +337,10 @@ impl<'a> Sink<'a> {
 impl Allocator {
     /// An empty state, before the first entry.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(safeguards: Safeguards) -> Self {
         let start = Moment { at: Timestamp(0), wall_ms: 0 };
         Self {
-            rules,
+            safeguards,
             lineage: Lineage::default(),
             epoch: Epoch(0),
             index: Index(0),
@@ -409,7 +409,7 @@ impl Allocator {
             return batch;
         }
         sink.follow_ups_until = sink.events.len() + DUE_PER_BATCH_MAX;
-        if self.rules.due_before_decide || rest.iter().any(|(_, command)| matches!(command.borrow(), Command::Sweep)) {
+        if self.safeguards.due_before_decide || rest.iter().any(|(_, command)| matches!(command.borrow(), Command::Sweep)) {
             self.work(&mut sink);
         }
         let mut rest = rest.into_iter();
@@ -443,7 +443,7 @@ impl Allocator {
         if immediate && let Some(outcome) = self.try_decide(&command, &mut sink) {
             return outcome;
         }
-        let works = self.rules.due_before_decide || matches!(command, Command::Sweep);
+        let works = self.safeguards.due_before_decide || matches!(command, Command::Sweep);
         loop {
             sink.follow_ups_until = sink.events.len() + DUE_PER_BATCH_MAX;
             sink.bytes = 0;
@@ -477,7 +477,7 @@ impl Allocator {
     }
 
     pub(crate) fn clock_mark_due(&self) -> Option<Timestamp> {
-        (self.restless > 0 && self.rules.clock_is_marked).then(|| self.fact_at.after_ms(CLOCK_ENTRY_MS))
+        (self.restless > 0 && self.safeguards.clock_is_marked).then(|| self.fact_at.after_ms(CLOCK_ENTRY_MS))
     }
 
     /// Folds a fact in and hands it out. A fact that does not fit here would stop every later start, so it stops this server now.

@@ -78,7 +78,7 @@ impl Allocator {
         if epoch.0 != self.epoch.0 + 1 || u32::try_from(epoch.0).is_err() {
             return Outcome::Refused(Refusal::Malformed("an epoch is one more than the last"));
         }
-        let restored = self.epoch.0 > 0 && lineage != self.lineage && self.rules.quarantine_after_restore;
+        let restored = self.epoch.0 > 0 && lineage != self.lineage && self.safeguards.quarantine_after_restore;
         let quarantine_until = if restored {
             // Lost history may have granted for as long as any license here permits.
             let rights = self.rights.iter().flatten().map(|right| right.ttl_max_ms);
@@ -169,7 +169,7 @@ impl Allocator {
     /// A client came back to a lease that its own presence connection had ended, with its right still running.
     fn regret(&mut self, lease: &LeaseId, sink: &mut Sink<'_>) {
         let Some(freed) = self.freed_by_presence.get(lease) else { return };
-        if self.rules.presence_regret && self.now.at < freed.right_until && self.presence_off.len() < PRESENCE_OFF_MAX {
+        if self.safeguards.presence_regret && self.now.at < freed.right_until && self.presence_off.len() < PRESENCE_OFF_MAX {
             let address = freed.address.clone();
             self.emit(sink, Event::PresenceRegretted { lease: *lease, address });
         }
@@ -188,7 +188,7 @@ impl Allocator {
             let wished = self.leases.at(slot).wish.items[item];
             let mut moves = Vec::new();
             let placed =
-                if self.rules.charges_move { self.place(wished.pool, wished.rank(), charge.seats.into(), &mut moves) } else { None };
+                if self.safeguards.charges_move { self.place(wished.pool, wished.rank(), charge.seats.into(), &mut moves) } else { None };
             let lease = self.leases.at(slot).id;
             let Some(charges) = placed else {
                 self.undo(moves);
@@ -223,7 +223,7 @@ impl Allocator {
     fn begin_ending(&mut self, slot: Slot, reason: EndReason, actor: Option<Actor>, sink: &mut Sink<'_>) {
         let lease = self.leases.at(slot);
         let (lease, due) = (lease.id, lease.deadline.max(self.now.at));
-        let event = if self.rules.ending_keeps_deadline {
+        let event = if self.safeguards.ending_keeps_deadline {
             Event::Ending { lease, due, reason, actor }
         } else {
             Event::Ended { lease, due, reason, linger_until: None, actor }
@@ -237,7 +237,7 @@ impl Allocator {
         let lease = self.leases.at(slot);
         if lease.heard != epoch || lease.phase == Phase::Claimable {
             let event = Event::Heard { lease: lease.id };
-            if self.rules.heard_is_durable {
+            if self.safeguards.heard_is_durable {
                 self.emit(sink, event);
             } else {
                 self.fold(&event).expect("a live lease can be heard");
@@ -263,7 +263,7 @@ impl Allocator {
     /// Settles a stranded lease first; the answer if it is ending.
     fn still_running(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Option<Outcome> {
         let id = self.leases.at(slot).id;
-        if self.rules.stranded_checked_at_renewal && !self.stranded.is_empty() && self.leases.at(slot).ending.is_none() {
+        if self.safeguards.stranded_checked_at_renewal && !self.stranded.is_empty() && self.leases.at(slot).ending.is_none() {
             self.settle(slot, sink);
         }
         let Some(lease) = self.leases.get(slot).filter(|lease| lease.id == id) else {
@@ -325,7 +325,7 @@ impl Allocator {
         // Four bytes of the nonce tell clones apart but for one renewal in four thousand million; the next renewal shows them.
         let nonce = u32::from_le_bytes([nonce[0], nonce[1], nonce[2], nonce[3]]);
         let last = self.leases.at(slot);
-        if self.rules.counters_detect_clones {
+        if self.safeguards.counters_detect_clones {
             if counter < last.counter {
                 return Outcome::Refused(Refusal::StaleCounter);
             }
@@ -370,7 +370,7 @@ impl Allocator {
         if self.ended(&lease).is_some() {
             return Outcome::Released { linger_ms: 0 };
         }
-        if self.rules.release_before_known {
+        if self.safeguards.release_before_known {
             if self.remembered.len() >= REMEMBERED_MAX && !self.remembered.contains_key(&lease) {
                 return Outcome::Refused(Refusal::LimitReached("remembered ids"));
             }
@@ -381,7 +381,7 @@ impl Allocator {
 
     fn presence_closed(&mut self, lease: &LeaseId, generation: u64, sink: &mut Sink<'_>) -> Outcome {
         let newest = self.presence.get(lease).copied();
-        if newest != Some(generation) && self.rules.presence_generation {
+        if newest != Some(generation) && self.safeguards.presence_generation {
             return Outcome::Done;
         }
         let Some(slot) = self.leases.find(lease).filter(|slot| self.leases.at(*slot).phase == Phase::Live) else {
@@ -462,7 +462,7 @@ impl Allocator {
                     continue;
                 }
             };
-            if self.rules.due_before_decide && wished.iter().any(|item| self.unsettled(item.pool)) {
+            if self.safeguards.due_before_decide && wished.iter().any(|item| self.unsettled(item.pool)) {
                 return None;
             }
             if let Some(item) = wished.iter().find(|item| self.pool_is_full_of_leases(item.pool)) {
@@ -470,7 +470,7 @@ impl Allocator {
                 continue;
             }
             let behind =
-                self.rules.queue_strict && wished.iter().any(|item| self.pool(item.pool).is_some_and(|pool| !pool.line.is_empty()));
+                self.safeguards.queue_strict && wished.iter().any(|item| self.pool(item.pool).is_some_and(|pool| !pool.line.is_empty()));
             let placed = match wished.iter().find_map(|item| self.hopeless(item)) {
                 Some(denial) => Placed::Hopeless(denial),
                 None if behind => {
@@ -511,7 +511,7 @@ impl Allocator {
         }
         if let Some((vendor, wished, denial)) = no_seat {
             // Nobody is turned away over a seat whose time is up but not handled yet.
-            if self.rules.due_before_decide && self.due_backlog() {
+            if self.safeguards.due_before_decide && self.due_backlog() {
                 return None;
             }
             return Some(match asked.wait_ms {
@@ -527,8 +527,9 @@ impl Allocator {
 
     /// The answer for an id that was seen before; `None` if it is to be decided (anew).
     fn known(&mut self, asked: &Asked<'_>, sink: &mut Sink<'_>) -> Option<Outcome> {
-        let stale =
-            |last: u32| (asked.attempt < last && self.rules.attempts_ordered).then_some(Outcome::Refused(Refusal::StaleAttempt { last }));
+        let stale = |last: u32| {
+            (asked.attempt < last && self.safeguards.attempts_ordered).then_some(Outcome::Refused(Refusal::StaleAttempt { last }))
+        };
         if let Some(slot) = self.leases.find(&asked.lease)
             && self.leases.at(slot).phase != Phase::Lingering
         {
@@ -559,7 +560,7 @@ impl Allocator {
                 return Some(Outcome::Refused(Refusal::IdTaken));
             }
             if known.ended.is_none() {
-                let same = known.denial.as_ref().filter(|_| known.attempt == asked.attempt && self.rules.attempts_ordered);
+                let same = known.denial.as_ref().filter(|_| known.attempt == asked.attempt && self.safeguards.attempts_ordered);
                 return stale(known.attempt).or_else(|| same.map(|denial| Outcome::Denied((**denial).clone())));
             }
         }

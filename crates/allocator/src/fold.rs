@@ -112,7 +112,7 @@ impl Allocator {
                 ttl_ms: *ttl_ms,
                 linger_ms: *linger_ms,
                 claim_due: *claim_due,
-                may_go_over: !self.rules.grant_within_total,
+                may_go_over: !self.safeguards.grant_within_total,
             }),
             Event::Heard { lease } => {
                 let slot = missing(self.leases.find(lease), "lease", lease)?;
@@ -488,7 +488,7 @@ impl Allocator {
             None => self.drop_lease(slot)?,
             Some(until) => self.linger(slot, until)?,
         }
-        if self.rules.remember_ended {
+        if self.safeguards.remember_ended {
             let forget = self.forget_at().max(linger_until.unwrap_or_default());
             self.remember(*lease, Remembered { attempt, content: Some(content), denial: None, ended: Some(reason), forget });
         }
@@ -566,7 +566,7 @@ impl Allocator {
         self.restless = 0;
         let slots: Vec<_> = self.leases.slots().collect();
         for slot in slots {
-            let extend = self.rules.extend_on_recovery;
+            let extend = self.safeguards.extend_on_recovery;
             let now = self.now.at;
             let ttl_ms = self.ttl_of(slot);
             let lease = self.leases.at_mut(slot);

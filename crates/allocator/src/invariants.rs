@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Allocator, Command, EntitlementId, Event, Index, LeaseId, Moment, PoolId, Rules, StateRecord, limits::ITEMS_PER_CHECKOUT_MAX,
+    Allocator, Command, EntitlementId, Event, Index, LeaseId, Moment, PoolId, Safeguards, StateRecord, limits::ITEMS_PER_CHECKOUT_MAX,
     store::Phase,
 };
 
@@ -166,9 +166,9 @@ pub fn atomic_checkout(command: &Command, events: &[Event]) -> Result<(), String
 /// # Errors
 /// Why it does not.
 pub fn apply_total(before: &[StateRecord], index: Index, moment: Moment, events: &[Event]) -> Result<Allocator, String> {
-    let mut state = Allocator::load(Rules::default(), before.iter().cloned()).map_err(|why| format!("apply_total: {why}"))?;
+    let mut state = Allocator::load(Safeguards::default(), before.iter().cloned()).map_err(|why| format!("apply_total: {why}"))?;
     state.apply_entry(index, moment, events).map_err(|why| format!("apply_total: {why}"))?;
-    let again = Allocator::load(Rules::default(), state.snapshot()).map_err(|why| format!("apply_total: {why}"))?;
+    let again = Allocator::load(Safeguards::default(), state.snapshot()).map_err(|why| format!("apply_total: {why}"))?;
     hard_state_equal(&state, &again)?;
     Ok(state)
 }

@@ -5,6 +5,7 @@
 //! no I/O and no hash order here, so equal inputs give equal bytes. Rules and invariants are those of `docs/leases.md`.
 
 pub mod allocator;
+mod batch;
 pub mod clock;
 pub mod command;
 mod decide;
@@ -23,7 +24,8 @@ mod store;
 mod views;
 mod work;
 
-pub use allocator::{Allocator, Batch, Rules};
+pub use allocator::{Allocator, Batch, Safeguards};
+pub use batch::Room;
 pub use clock::{CivilClock, ClockReading, LeaseClock, Moment};
 pub use command::{Actor, CheckoutItem, Command, InstallLicense};
 pub use event::{Charge, DequeueReason, EndReason, Event, GrantedItem, ReleaseCause, RightEnd};

@@ -32,7 +32,7 @@ impl Allocator {
         }
         let short = items.iter().find(|item| {
             let free = self.pool(item.pool).map_or(0, Pool::free);
-            free < item.seats.into() && self.rules.grant_within_total
+            free < item.seats.into() && self.safeguards.grant_within_total
         });
         if let Some(item) = short {
             return Placed::NoSeatFree(self.no_seat_free(item));
@@ -43,7 +43,7 @@ impl Allocator {
             let pool = self.resolve(item.pool);
             let charges = match self.place(pool, item.rank(), item.seats.into(), &mut moves) {
                 Some(charges) => charges,
-                None if !self.rules.grant_within_total => match self.pile_on(pool, item.rank(), item.seats) {
+                None if !self.safeguards.grant_within_total => match self.pile_on(pool, item.rank(), item.seats) {
                     Some(charge) => vec![charge],
                     None => return Placed::NoSeatFree(self.no_seat_free(item)),
                 },
@@ -74,7 +74,7 @@ impl Allocator {
                     }
                 }
             }
-            if !self.rules.charges_move || !self.make_room(pool, rank, need, moves) {
+            if !self.safeguards.charges_move || !self.make_room(pool, rank, need, moves) {
                 return None;
             }
         }

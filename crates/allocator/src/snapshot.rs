@@ -1,7 +1,7 @@
 //! The hard state as records, out and in.
 
 use crate::{
-    Allocator, Claim, ContentDigest, EntitlementId, Epoch, GrantedItem, Holder, Index, Moment, PoolId, Rules, StateRecord, Timestamp,
+    Allocator, Claim, ContentDigest, EntitlementId, Epoch, GrantedItem, Holder, Index, Moment, PoolId, Safeguards, StateRecord, Timestamp,
     VendorId,
     allocator::{Pool, Remembered, Vendor, Waiter},
     limits::WAIT_TTL_MS,
@@ -126,9 +126,9 @@ impl Allocator {
     ///
     /// # Errors
     /// What is wrong with the records; the server must not start on them.
-    pub fn load(rules: Rules, records: impl IntoIterator<Item = StateRecord>) -> Result<Self, String> {
+    pub fn load(safeguards: Safeguards, records: impl IntoIterator<Item = StateRecord>) -> Result<Self, String> {
         let mut records = records.into_iter();
-        let mut state = Self::new(rules);
+        let mut state = Self::new(safeguards);
         let Some(StateRecord::Head {
             lineage,
             epoch,

@@ -156,7 +156,7 @@ impl Allocator {
                 return;
             }
             (_, Some(reason)) => (reason, None),
-            (Phase::Claimable, None) if self.rules.claims_end => (EndReason::Unclaimed, None),
+            (Phase::Claimable, None) if self.safeguards.claims_end => (EndReason::Unclaimed, None),
             (Phase::Claimable, None) => {
                 let at = self.now.at;
                 self.leases.at_mut(slot).deadline = at.after_ms(crate::limits::TTL_MS_DEFAULT);
@@ -178,7 +178,7 @@ impl Allocator {
                 continue;
             };
             let over = waiter.gives_up <= self.now.at;
-            if !over && !self.rules.silent_waiters_leave {
+            if !over && !self.safeguards.silent_waiters_leave {
                 self.waiters_due.pop_first();
                 waiter.due = waiter.gives_up;
                 self.waiters_due.insert((waiter.due, order));
@@ -219,9 +219,9 @@ impl Allocator {
             }
             let is_head = |pool: PoolId| self.pool(pool).is_some_and(|pool| pool.line.first() == Some(&order));
             let first_everywhere = self.line[&order].items.iter().all(|item| is_head(item.pool));
-            let served = (first_everywhere || !self.rules.queue_strict) && self.serve(order, sink);
+            let served = (first_everywhere || !self.safeguards.queue_strict) && self.serve(order, sink);
             if !served {
-                if self.rules.queue_strict {
+                if self.safeguards.queue_strict {
                     return;
                 }
                 after = order + 1;

@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use support::{Right, Server, actor, content, holder, install, item, key, lease, license, moment};
-use triquest_allocator::{Command, Event, LeaseId, Rules, invariants};
+use triquest_allocator::{Command, Event, LeaseId, Safeguards, invariants};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
@@ -37,7 +37,7 @@ fn checkout(name: &str, seats: u32, attempt: u32, wait_ms: Option<u64>) -> Comma
 }
 
 fn run(install: &Command, steps: &[Step]) -> Result<(), String> {
-    let mut server = Server::new(Rules::default());
+    let mut server = Server::new(Safeguards::default());
     server.checked = false;
     let mut at_ms = 0;
     let mut over: BTreeSet<LeaseId> = BTreeSet::new();

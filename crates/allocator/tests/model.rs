@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use support::{Right, Server, actor, content, holder, install, item, key, lease, license, moment};
-use triquest_allocator::{Command, DenialCode, Event, LeaseId, Moment, Outcome, Refusal, Rules, limits};
+use triquest_allocator::{Command, DenialCode, Event, LeaseId, Moment, Outcome, Refusal, Safeguards, limits};
 use triquest_license::LicenseHash;
 
 const FEATURES: [&str; 2] = ["cad", "cam"];
@@ -519,8 +519,8 @@ impl Run {
     }
 }
 
-fn run_all(rules: Rules, acts: &[Act]) {
-    let mut run = Run { server: Server::new(rules), model: Model::default(), now: 0, licenses: Vec::new(), counter: 0 };
+fn run_all(safeguards: Safeguards, acts: &[Act]) {
+    let mut run = Run { server: Server::new(safeguards), model: Model::default(), now: 0, licenses: Vec::new(), counter: 0 };
     run.server.load_every = 5;
     run.server.restart(run.moment()).unwrap();
     run.act(&Act::Install { feature: 0, seats: 2, version: 2 });
@@ -531,23 +531,23 @@ fn run_all(rules: Rules, acts: &[Act]) {
 }
 
 /// The same random commands, until one run shows that a rule is off.
-fn noticed(rule: impl FnOnce(&mut Rules)) -> bool {
-    let mut rules = Rules::default();
-    rule(&mut rules);
+fn noticed(rule: impl FnOnce(&mut Safeguards)) -> bool {
+    let mut safeguards = Safeguards::default();
+    rule(&mut safeguards);
     let mut runner = TestRunner::deterministic();
     (0..200).any(|_| {
         let acts = acts().new_tree(&mut runner).unwrap().current();
-        std::panic::catch_unwind(|| run_all(rules.clone(), &acts)).is_err()
+        std::panic::catch_unwind(|| run_all(safeguards.clone(), &acts)).is_err()
     })
 }
 
 #[test]
 fn the_naive_list_notices_when_a_rule_is_off() {
-    assert!(noticed(|rules| rules.charges_move = false), "charges_move");
-    assert!(noticed(|rules| rules.extend_on_recovery = false), "extend_on_recovery");
-    assert!(noticed(|rules| rules.grant_within_total = false), "grant_within_total");
-    assert!(noticed(|rules| rules.queue_strict = false), "queue_strict");
-    assert!(noticed(|rules| rules.remember_ended = false), "remember_ended");
+    assert!(noticed(|safeguards| safeguards.charges_move = false), "charges_move");
+    assert!(noticed(|safeguards| safeguards.extend_on_recovery = false), "extend_on_recovery");
+    assert!(noticed(|safeguards| safeguards.grant_within_total = false), "grant_within_total");
+    assert!(noticed(|safeguards| safeguards.queue_strict = false), "queue_strict");
+    assert!(noticed(|safeguards| safeguards.remember_ended = false), "remember_ended");
 }
 
 proptest! {
@@ -555,6 +555,6 @@ proptest! {
 
     #[test]
     fn whatever_is_asked_in_whatever_order_the_answer_is_that_of_a_naive_list(acts in acts()) {
-        run_all(Rules::default(), &acts);
+        run_all(Safeguards::default(), &acts);
     }
 }

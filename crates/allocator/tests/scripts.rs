@@ -38,7 +38,7 @@ fn a_seat_comes_back_after_linger_and_not_before() {
 #[test]
 fn a_denial_over_a_lapsed_linger_does_not_happen() {
     needs(
-        |rules| rules.due_before_decide = false,
+        |safeguards| safeguards.due_before_decide = false,
         "
         00:00 install A cad=1 linger=10s          => installed
         00:00 checkout L1 cad ana@ws1             => grant
@@ -91,7 +91,7 @@ fn a_denial_is_repeated_for_its_attempt_and_decided_anew_for_the_next() {
 #[test]
 fn a_late_lower_attempt_is_stale() {
     needs(
-        |rules| rules.attempts_ordered = false,
+        |safeguards| safeguards.attempts_ordered = false,
         "
         00:00 install A cad=1                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
@@ -121,7 +121,7 @@ fn an_id_with_other_content_is_taken() {
 #[test]
 fn an_id_that_ended_never_grants_again() {
     needs(
-        |rules| rules.remember_ended = false,
+        |safeguards| safeguards.remember_ended = false,
         "
         00:00 install A cad=1                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
@@ -138,7 +138,7 @@ fn an_id_that_ended_never_grants_again() {
 #[test]
 fn an_id_released_before_it_was_known_never_grants() {
     needs(
-        |rules| rules.release_before_known = false,
+        |safeguards| safeguards.release_before_known = false,
         "
         00:00 install A cad=1                     => installed
         00:00 release L1                          => released released_unknown
@@ -327,7 +327,7 @@ fn a_renewal_that_arrives_late_but_before_the_sweep_still_counts() {
 #[test]
 fn the_same_counter_with_another_nonce_is_a_clone() {
     needs(
-        |rules| rules.counters_detect_clones = false,
+        |safeguards| safeguards.counters_detect_clones = false,
         "
         00:00 install A cad=1                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
@@ -345,7 +345,7 @@ fn the_same_counter_with_another_nonce_is_a_clone() {
 #[test]
 fn a_promise_outlives_a_crash() {
     needs(
-        |rules| rules.extend_on_recovery = false,
+        |safeguards| safeguards.extend_on_recovery = false,
         "
         00:00 install A cad=1                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
@@ -375,7 +375,7 @@ fn a_dead_client_costs_one_more_time_to_live_and_not_one_for_every_restart() {
 #[test]
 fn the_first_renewal_in_an_epoch_is_durable_and_later_ones_are_not() {
     needs(
-        |rules| rules.heard_is_durable = false,
+        |safeguards| safeguards.heard_is_durable = false,
         "
         00:00 install A cad=1                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
@@ -392,7 +392,7 @@ fn the_first_renewal_in_an_epoch_is_durable_and_later_ones_are_not() {
 #[test]
 fn lease_time_is_marked_while_a_lease_is_unheard_and_not_in_quiet_hours() {
     needs(
-        |rules| rules.clock_is_marked = false,
+        |safeguards| safeguards.clock_is_marked = false,
         "
         00:00 install A cad=1                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
@@ -439,7 +439,7 @@ fn an_ending_lease_is_not_prolonged_by_a_restart() {
 #[test]
 fn a_reclaimed_lease_ends_at_its_present_deadline() {
     needs(
-        |rules| rules.ending_keeps_deadline = false,
+        |safeguards| safeguards.ending_keeps_deadline = false,
         "
         00:00 install A cad=1                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
@@ -489,7 +489,7 @@ fn reclaim_now_frees_at_once_and_takes_lingering_seats_too() {
 #[test]
 fn a_dead_process_frees_its_seat_by_the_end_of_its_newest_presence_connection() {
     needs(
-        |rules| rules.presence_generation = false,
+        |safeguards| safeguards.presence_generation = false,
         "
         00:00 install A cad=1                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
@@ -519,7 +519,7 @@ fn a_vendor_may_forbid_early_freeing() {
 #[test]
 fn a_client_that_comes_back_turns_early_freeing_off_for_its_address() {
     needs(
-        |rules| rules.presence_regret = false,
+        |safeguards| safeguards.presence_regret = false,
         "
         00:00 install A cad=3                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
@@ -589,7 +589,7 @@ fn a_newer_version_needs_a_right_to_it() {
 #[test]
 fn an_old_version_never_blocks_a_new_one_while_an_old_seat_is_free() {
     needs(
-        |rules| rules.charges_move = false,
+        |safeguards| safeguards.charges_move = false,
         "
         00:00 install A cad=1@12 expires=2026-12-31 => installed
         00:00 install B cad=1@11 expires=2027-12-31 => installed
@@ -683,7 +683,7 @@ fn a_license_that_ends_lets_its_leases_run_to_their_deadline_and_no_further() {
 #[test]
 fn a_lease_walks_across_new_year_from_the_old_license_to_the_new() {
     needs(
-        |rules| rules.charges_move = false,
+        |safeguards| safeguards.charges_move = false,
         "
         00:00 install A cad=25 expires=2026-12-31 => installed
         00:00 checkout L1 cad ana@ws1             => grant cad=A:1
@@ -916,7 +916,7 @@ fn one_start_with_a_wrong_battery_clock_does_not_kill_every_license() {
 #[test]
 fn waiters_are_served_in_the_order_in_which_they_came() {
     needs(
-        |rules| rules.queue_strict = false,
+        |safeguards| safeguards.queue_strict = false,
         "
         00:00 install A cad=4                     => installed
         00:00 checkout L1 cad:2 ana@ws1           => grant
@@ -950,7 +950,7 @@ fn a_waiter_sees_its_place_and_its_wait_ends() {
 #[test]
 fn a_waiter_that_does_not_ask_again_leaves_the_line() {
     needs(
-        |rules| rules.silent_waiters_leave = false,
+        |safeguards| safeguards.silent_waiters_leave = false,
         "
         00:00 install A cad=1                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
@@ -967,7 +967,7 @@ fn a_waiter_that_does_not_ask_again_leaves_the_line() {
 #[test]
 fn a_seat_granted_to_a_waiter_goes_on_if_it_does_not_come() {
     needs(
-        |rules| rules.claims_end = false,
+        |safeguards| safeguards.claims_end = false,
         "
         00:00 install A cad=1                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
@@ -1064,7 +1064,7 @@ fn a_waiter_that_releases_leaves_and_its_id_never_grants() {
 #[test]
 fn after_a_restore_nothing_is_granted_until_lost_grants_must_have_ended() {
     needs(
-        |rules| rules.quarantine_after_restore = false,
+        |safeguards| safeguards.quarantine_after_restore = false,
         "
         00:00 install A cad=2                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
@@ -1145,7 +1145,7 @@ fn the_next_deadline_is_never_after_what_is_due() {
 #[test]
 fn no_grant_goes_beyond_what_licenses_allow() {
     needs(
-        |rules| rules.grant_within_total = false,
+        |safeguards| safeguards.grant_within_total = false,
         "
         00:00 install A cad=1                     => installed
         00:00 checkout L1 cad ana@ws1             => grant

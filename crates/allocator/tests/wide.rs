@@ -4,7 +4,7 @@
 mod support;
 
 use support::{Right, Server, actor, content, holder, install, item, key, lease, license, moment};
-use triquest_allocator::{Command, DenialCode, Event, Outcome, Rules, limits};
+use triquest_allocator::{Command, DenialCode, Event, Outcome, Safeguards, limits};
 
 type Journal = Vec<(triquest_allocator::Moment, Vec<Event>)>;
 
@@ -22,7 +22,7 @@ fn checkout(name: &str) -> Command {
 }
 
 fn server_with(leases: usize, licenses: &[(&str, u32)]) -> Server {
-    let mut server = Server::new(Rules::default());
+    let mut server = Server::new(Safeguards::default());
     server.checked = false;
     server.restart(moment(0)).unwrap();
     for (id, seats) in licenses {
@@ -169,7 +169,7 @@ fn a_journal_that_does_not_fit_is_refused_and_not_guessed_at() {
     let replay = |change: &dyn Fn(&mut Journal)| {
         let mut journal = server.journal.clone();
         change(&mut journal);
-        let mut state = triquest_allocator::Allocator::new(Rules::default());
+        let mut state = triquest_allocator::Allocator::new(Safeguards::default());
         let mut entries = journal.iter().zip(1..);
         entries.try_for_each(|((moment, events), index)| state.apply_entry(triquest_allocator::Index(index), *moment, events))
     };
@@ -196,10 +196,10 @@ fn a_journal_that_does_not_fit_is_refused_and_not_guessed_at() {
 }
 
 /// Whether a renewal between a license's removal and the lease's turn is told the truth.
-fn renewed_on_a_license_that_is_gone(rules: Rules) -> bool {
+fn renewed_on_a_license_that_is_gone(safeguards: Safeguards) -> bool {
     let mut server = server_with(2_000, &[("A", 2_000)]);
     let records: Vec<_> = server.live.snapshot().collect();
-    server.live = triquest_allocator::Allocator::load(rules, records).unwrap();
+    server.live = triquest_allocator::Allocator::load(safeguards, records).unwrap();
     let license = server.live.licenses().next().unwrap().license;
     server.live.decide_batch(moment(2), vec![((), Command::Remove { license, actor: actor() })]);
     // The last first: the first few hundred were marked in the entry that removed the license.
@@ -212,6 +212,6 @@ fn renewed_on_a_license_that_is_gone(rules: Rules) -> bool {
 
 #[test]
 fn a_renewal_before_its_turn_knows_that_the_license_is_gone() {
-    assert!(!renewed_on_a_license_that_is_gone(Rules::default()));
-    assert!(renewed_on_a_license_that_is_gone(Rules { stranded_checked_at_renewal: false, ..Rules::default() }));
+    assert!(!renewed_on_a_license_that_is_gone(Safeguards::default()));
+    assert!(renewed_on_a_license_that_is_gone(Safeguards { stranded_checked_at_renewal: false, ..Safeguards::default() }));
 }

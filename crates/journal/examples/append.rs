@@ -16,8 +16,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use triquest_allocator::{
-    Actor, Allocator, CheckoutItem, Claim, Command, ContentDigest, Epoch, Event, Holder, Index, InstallLicense, LeaseId, Moment, Rules,
-    Timestamp,
+    Actor, Allocator, CheckoutItem, Claim, Command, ContentDigest, Epoch, Event, Holder, Index, InstallLicense, LeaseId, Moment,
+    Safeguards, Timestamp,
 };
 use triquest_journal::record::{Entry, decode_chunk, decode_entry, encode_entry};
 use triquest_journal::snapshot::{Remote, Work, make};
@@ -105,7 +105,7 @@ fn restart(dir: &Path, leases: u64) {
         assert_eq!(journal.append(Epoch(1), entry.index, &encode_entry(&entry)).unwrap(), Appended::Committed);
     }
     println!("\n{leases} checkouts decided and journalled in {:.2?}, {} MiB resident", began.elapsed(), resident_mib());
-    let tail = time("load from entries alone", || load_counted(&mut journal, Rules::default()).unwrap());
+    let tail = time("load from entries alone", || load_counted(&mut journal, Safeguards::default()).unwrap());
     println!("  {:?}", tail.1);
     drop(tail);
 
@@ -114,7 +114,7 @@ fn restart(dir: &Path, leases: u64) {
     let began = Instant::now();
     let maker = std::thread::spawn(move || {
         let mut remote = Remote::new(move |work| send.send(work).is_ok()).unwrap();
-        make(&mut remote, Rules::default(), 0).unwrap().unwrap()
+        make(&mut remote, Safeguards::default(), 0).unwrap().unwrap()
     });
     let (mut works_took, mut appends_took) = (Vec::new(), Vec::new());
     let lease = core.next;
@@ -142,7 +142,7 @@ fn restart(dir: &Path, leases: u64) {
         let (index, chunks) = journal.snapshot().unwrap().unwrap();
         (0..chunks).map(|number| decode_chunk(&journal.snapshot_chunk(index, number).unwrap()).unwrap().records.len()).sum::<usize>()
     });
-    let (allocator, counts) = time("load from the snapshot", || load_counted(&mut journal, Rules::default()).unwrap());
+    let (allocator, counts) = time("load from the snapshot", || load_counted(&mut journal, Safeguards::default()).unwrap());
     println!("restart with {} leases in {:.2?}, {} MiB resident\n  {counts:?}", allocator.leases(), began.elapsed(), resident_mib());
 }
 
@@ -197,7 +197,7 @@ struct Core {
 impl Core {
     fn new(journal: &mut SqliteJournal, seats: u64) -> Self {
         let mut core = Self {
-            allocator: Allocator::new(Rules::default()),
+            allocator: Allocator::new(Safeguards::default()),
             head: Index(0),
             lineage: journal.head().lineage,
             next: 0,

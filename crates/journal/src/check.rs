@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use triquest_allocator::{Allocator, Epoch, Index, Lineage, Rules, StateRecord};
+use triquest_allocator::{Allocator, Epoch, Index, Lineage, Safeguards, StateRecord};
 
 use crate::load::{Order, PORTION_BYTES, SnapshotRecords, damaged};
 use crate::sqlite::{JOURNAL_FILE, after_damage, careful, corrupt, fault, find_head, find_snapshot, identify, read_chunk, read_entries};
@@ -207,21 +207,21 @@ fn verify(journal: &mut Reader) -> Result<Report, JournalError> {
 }
 
 fn verify_all(journal: &mut Reader) -> Result<Report, JournalError> {
-    let rules = Rules::default();
+    let safeguards = Safeguards::default();
     let path = journal.path.clone();
     let first = journal.first()?;
     let head = journal.head();
     let snapshot = journal.snapshot()?;
     let mut order = Order::default();
     let mut events = 0;
-    let mut replay = (first.0 == 1).then(|| Allocator::new(rules.clone()));
+    let mut replay = (first.0 == 1).then(|| Allocator::new(safeguards.clone()));
     let mut found = None;
     let mut next = first;
     // Whole history: replay it, and compare on the way. Cut history: the entries before the snapshot can only be read.
     let mut state = None;
     if let Some((index, chunks)) = snapshot {
         let mut records = SnapshotRecords::new(journal, index, chunks);
-        let loaded = Allocator::load(rules, &mut records);
+        let loaded = Allocator::load(safeguards, &mut records);
         if let Some(error) = records.error {
             return Err(error);
         }

@@ -4,7 +4,7 @@
 //! and writes it. So the driver does nothing and stops for nothing; a thread does the work, and reaches the journal through [`Remote`], which
 //! hands each small access to the one thread that appends. What that thread does for a snapshot is bounded: a read of a megabyte, a write of one chunk.
 
-use triquest_allocator::{Epoch, Index, Rules};
+use triquest_allocator::{Epoch, Index, Safeguards};
 
 use crate::load::{Counts, load_counted};
 use crate::record::encode_snapshot;
@@ -36,8 +36,8 @@ pub struct Made {
 ///
 /// # Errors
 /// As [`crate::load`]; [`JournalErrorKind::Full`] if there is no room, with the older snapshot still in force.
-pub fn make(journal: &mut dyn Journal, rules: Rules, keep_entries: u64) -> Result<Option<Made>, JournalError> {
-    let (allocator, counts) = load_counted(journal, rules)?;
+pub fn make(journal: &mut dyn Journal, safeguards: Safeguards, keep_entries: u64) -> Result<Option<Made>, JournalError> {
+    let (allocator, counts) = load_counted(journal, safeguards)?;
     let Counts { snapshot, tail_entries, .. } = counts;
     if tail_entries == 0 {
         return Ok(None);

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use server::Server;
-use triquest_allocator::{Allocator, Command, Index, Outcome, Rules};
+use triquest_allocator::{Allocator, Command, Index, Outcome, Safeguards};
 use triquest_journal::backup::{backup, backup_offline, restore};
 use triquest_journal::check::check;
 use triquest_journal::memory::MemoryJournal;
@@ -38,8 +38,10 @@ fn used(folder: &Path) -> PathBuf {
 }
 
 fn refused(dir: &Path) -> JournalError {
-    let error =
-        SqliteJournal::open(dir, OpenMode::Existing).and_then(|mut journal| load(&mut journal, Rules::default())).map(|_| ()).unwrap_err();
+    let error = SqliteJournal::open(dir, OpenMode::Existing)
+        .and_then(|mut journal| load(&mut journal, Safeguards::default()))
+        .map(|_| ())
+        .unwrap_err();
     assert!(!error.hint.is_empty(), "{error}");
     error
 }
@@ -48,20 +50,20 @@ fn refused(dir: &Path) -> JournalError {
 fn a_state_loads_the_same_from_entries_from_a_snapshot_and_from_both() {
     let folder = tempfile::tempdir().unwrap();
     for mut journal in [Box::new(MemoryJournal::new(common::LINEAGE)) as Box<dyn Journal>, Box::new(open(&folder.path().join("data")))] {
-        assert_eq!(load(&mut *journal, Rules::default()).unwrap().leases(), 0, "an empty journal is an empty state");
+        assert_eq!(load(&mut *journal, Safeguards::default()).unwrap().leases(), 0, "an empty journal is an empty state");
         let mut server = Server::start(journal);
         server.install(500);
         server.grant(0..100, 7);
-        let replayed = load(&mut *server.journal, Rules::default()).unwrap();
+        let replayed = load(&mut *server.journal, Safeguards::default()).unwrap();
         assert_eq!(state(&replayed), state(&server.allocator));
-        let made = make(&mut *server.journal, Rules::default(), 0).unwrap().unwrap();
+        let made = make(&mut *server.journal, Safeguards::default(), 0).unwrap().unwrap();
         assert_eq!(made.index, server.journal.head().index);
-        assert_eq!(make(&mut *server.journal, Rules::default(), 0).unwrap(), None, "nothing has happened since");
-        assert_eq!(state(&load(&mut *server.journal, Rules::default()).unwrap()), state(&server.allocator));
+        assert_eq!(make(&mut *server.journal, Safeguards::default(), 0).unwrap(), None, "nothing has happened since");
+        assert_eq!(state(&load(&mut *server.journal, Safeguards::default()).unwrap()), state(&server.allocator));
         server.at += 1000;
         server.grant(100..130, 3);
         server.decide(vec![Command::Release { lease: lease(5) }]);
-        assert_eq!(state(&load(&mut *server.journal, Rules::default()).unwrap()), state(&server.allocator));
+        assert_eq!(state(&load(&mut *server.journal, Safeguards::default()).unwrap()), state(&server.allocator));
         assert_eq!(server.allocator.leases(), 129);
     }
 }
@@ -71,7 +73,7 @@ fn a_journal_goes_on_after_a_snapshot_that_dropped_every_entry() {
     let folder = tempfile::tempdir().unwrap();
     let dir = used(folder.path());
     let mut journal = open(&dir);
-    let made = make(&mut journal, Rules::default(), 0).unwrap().unwrap();
+    let made = make(&mut journal, Safeguards::default(), 0).unwrap().unwrap();
     drop(journal);
     let journal = open(&dir);
     assert_eq!(journal.head().index, made.index);
@@ -88,7 +90,7 @@ fn a_snapshot_is_made_on_another_thread_while_entries_are_appended() {
     let (send, works) = std::sync::mpsc::channel::<Work>();
     let maker = std::thread::spawn(move || {
         let mut remote = Remote::new(|work| send.send(work).is_ok()).unwrap();
-        make(&mut remote, Rules::default(), 10).unwrap().unwrap()
+        make(&mut remote, Safeguards::default(), 10).unwrap().unwrap()
     });
     let mut next = 40;
     for work in works {
@@ -100,7 +102,7 @@ fn a_snapshot_is_made_on_another_thread_while_entries_are_appended() {
     }
     let made = maker.join().unwrap();
     assert!(made.index < server.journal.head().index, "entries went on");
-    assert_eq!(state(&load(&mut *server.journal, Rules::default()).unwrap()), state(&server.allocator));
+    assert_eq!(state(&load(&mut *server.journal, Safeguards::default()).unwrap()), state(&server.allocator));
     assert!(server.journal.read(Index(made.index.0 - 9), 1).is_ok(), "the last ten are kept");
     drop(server);
     let report = check(&dir).unwrap();
@@ -112,7 +114,7 @@ fn a_check_reads_everything_changes_nothing_and_says_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let dir = used(folder.path());
     let mut journal = open(&dir);
-    make(&mut journal, Rules::default(), u64::MAX).unwrap().unwrap();
+    make(&mut journal, Safeguards::default(), u64::MAX).unwrap().unwrap();
     Server::start(Box::new(journal)).grant(40..45, 1);
     let before = fs::read(dir.join("journal.sqlite")).unwrap();
     let report = check(&dir).unwrap();
@@ -172,7 +174,7 @@ fn a_backup_goes_on_while_entries_are_appended_and_holds_what_was_there_when_it_
     let folder = tempfile::tempdir().unwrap();
     let dir = used(folder.path());
     let mut server = Server::start(Box::new(open(&dir)));
-    make(&mut *server.journal, Rules::default(), 5).unwrap();
+    make(&mut *server.journal, Safeguards::default(), 5).unwrap();
     let began = server.journal.head().index;
     let (send, works) = std::sync::mpsc::channel::<Work>();
     let file = folder.path().join("online.backup");
@@ -259,14 +261,14 @@ fn damage_anywhere_in_the_file_never_gives_another_state() {
     let dir = used(folder.path());
     let path = dir.join("journal.sqlite");
     let whole = fs::read(&path).unwrap();
-    let good = state(&load(&mut open(&dir), Rules::default()).unwrap());
+    let good = state(&load(&mut open(&dir), Safeguards::default()).unwrap());
     let whole = if whole == fs::read(&path).unwrap() { whole } else { fs::read(&path).unwrap() };
     let (mut found, mut harmless) = (0, 0);
     for at in (0..whole.len()).step_by(509) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x55;
         fs::write(&path, bytes).unwrap();
-        match SqliteJournal::open(&dir, OpenMode::Existing).and_then(|mut journal| load(&mut journal, Rules::default())) {
+        match SqliteJournal::open(&dir, OpenMode::Existing).and_then(|mut journal| load(&mut journal, Safeguards::default())) {
             Ok(loaded) => {
                 assert_eq!(state(&loaded), good, "byte {at}");
                 harmless += 1;

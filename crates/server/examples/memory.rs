@@ -13,7 +13,7 @@ use std::{
 };
 
 use triquest_allocator::{
-    Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Rules,
+    Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Safeguards,
 };
 use triquest_journal::{Appended, Head, Journal, JournalError};
 use triquest_license::{Note, ServerKey, Signer, SigningKey, VerifiedLicense};
@@ -148,7 +148,7 @@ async fn main() -> anyhow::Result<()> {
         signing_key: key,
         server_key,
         clock: Arc::new(MachineClock::default()),
-        rules: Rules::default(),
+        safeguards: Safeguards::default(),
         instance: [0; 32],
     })?;
     let license = license(leases)?;

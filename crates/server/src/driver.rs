@@ -27,7 +27,7 @@ use tokio::{
     time::Instant,
 };
 use triquest_allocator::{
-    Allocator, CivilClock, Command, Event, Index, LeaseClock, LeaseId, Lineage, Moment, Outcome, Rules, limits::BATCH_MAX,
+    Allocator, CivilClock, Command, Event, Index, LeaseClock, LeaseId, Lineage, Moment, Outcome, Safeguards, limits::BATCH_MAX,
 };
 use triquest_journal::{
     Journal, JournalError, JournalErrorKind,
@@ -116,7 +116,7 @@ pub struct Parts {
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// All on, in a server.
-    pub rules: Rules,
+    pub safeguards: Safeguards,
     /// Random for each start.
     pub instance: [u8; 32],
 }
@@ -183,8 +183,8 @@ impl From<Renewal> for Command {
 /// # Errors
 /// A [`JournalError`]: what is wrong with the journal, with a next step.
 pub fn start(parts: Parts) -> anyhow::Result<Driver> {
-    let Parts { data_dir, mut journal, signing_key, server_key, clock, rules, instance: _ } = parts;
-    let recovered = recovery::recover(&mut *journal, rules.clone(), &clock)?;
+    let Parts { data_dir, mut journal, signing_key, server_key, clock, safeguards, instance: _ } = parts;
+    let recovered = recovery::recover(&mut *journal, safeguards.clone(), &clock)?;
     let Recovered { allocator, lease_clock, civil_clock, clock_held, view, counts, entry } = recovered;
     let lineage = entry.lineage;
 
@@ -225,7 +225,7 @@ pub fn start(parts: Parts) -> anyhow::Result<Driver> {
         fault,
         state: Arc::clone(&state),
         view: Arc::clone(&view),
-        snapshots: Snapshots::new(rules, counts),
+        snapshots: Snapshots::new(safeguards, counts),
         lineage,
         committed: entry.index,
         waiting: VecDeque::new(),

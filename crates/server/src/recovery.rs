@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use triquest_allocator::{Allocator, CivilClock, Command, Epoch, Index, LeaseClock, Moment, Outcome, Rules, StateRecord};
+use triquest_allocator::{Allocator, CivilClock, Command, Epoch, Index, LeaseClock, Moment, Outcome, Safeguards, StateRecord};
 use triquest_journal::{
     Appended, Counts, Journal, JournalError, JournalErrorKind, load_counted,
     record::{Entry, encode_entry},
@@ -28,10 +28,10 @@ pub(crate) struct Recovered {
 }
 
 /// Loads, decides `Recover`, appends it.
-pub(crate) fn recover(journal: &mut dyn Journal, rules: Rules, clock: &Arc<dyn Clock>) -> Result<Recovered, JournalError> {
+pub(crate) fn recover(journal: &mut dyn Journal, safeguards: Safeguards, clock: &Arc<dyn Clock>) -> Result<Recovered, JournalError> {
     let began = std::time::Instant::now();
     let head = journal.head();
-    let (mut allocator, mut counts) = load_counted(journal, rules)?;
+    let (mut allocator, mut counts) = load_counted(journal, safeguards)?;
     let loaded = began.elapsed();
 
     let reading = clock.read();

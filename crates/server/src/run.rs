@@ -16,7 +16,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 use tokio_rustls::TlsAcceptor;
-use triquest_allocator::{Actor, Command, Outcome, Refusal, Rules};
+use triquest_allocator::{Actor, Command, Outcome, Refusal, Safeguards};
 use triquest_journal::{Journal, JournalError, OpenMode, SqliteJournal};
 use triquest_license::{ServerKey, SigningKey};
 use triquest_wire::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_MS_MAX};
@@ -155,7 +155,7 @@ async fn start_driver(
             signing_key: key,
             server_key,
             clock,
-            rules: Rules::default(),
+            safeguards: Safeguards::default(),
             instance: identity::random(),
         };
         driver::start(parts).map_err(|cause| match cause.downcast::<JournalError>() {

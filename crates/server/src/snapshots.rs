@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use triquest_allocator::Rules;
+use triquest_allocator::Safeguards;
 use triquest_journal::{
     Counts, JournalErrorKind,
     snapshot::{self, Remote, Work},
@@ -17,7 +17,7 @@ const KEEP_ENTRIES: u64 = SNAPSHOT_ENTRIES;
 
 /// Counts what was appended since the last snapshot and starts the next.
 pub(crate) struct Snapshots {
-    rules: Rules,
+    safeguards: Safeguards,
     tail: Arc<Tail>,
 }
 
@@ -29,14 +29,14 @@ struct Tail {
 }
 
 impl Snapshots {
-    pub(crate) fn new(rules: Rules, counts: Counts) -> Self {
+    pub(crate) fn new(safeguards: Safeguards, counts: Counts) -> Self {
         let tail = Tail {
             entries: AtomicU64::new(counts.tail_entries),
             bytes: AtomicU64::new(counts.tail_bytes),
             snapshot_bytes: AtomicU64::new(counts.snapshot_bytes),
             running: AtomicBool::new(false),
         };
-        Self { rules, tail: Arc::new(tail) }
+        Self { safeguards, tail: Arc::new(tail) }
     }
 
     /// Notes an appended entry of so many bytes; starts a thread if a snapshot is due and none is being made.
@@ -52,11 +52,11 @@ impl Snapshots {
     }
 
     fn make(&self, send: Box<dyn FnMut(Work) -> bool + Send>) {
-        let (tail, rules) = (Arc::clone(&self.tail), self.rules.clone());
+        let (tail, safeguards) = (Arc::clone(&self.tail), self.safeguards.clone());
         let (entries, bytes) = (tail.entries.load(Ordering::Relaxed), tail.bytes.load(Ordering::Relaxed));
         let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
             let began = std::time::Instant::now();
-            let made = Remote::new(send).and_then(|mut journal| snapshot::make(&mut journal, rules, KEEP_ENTRIES));
+            let made = Remote::new(send).and_then(|mut journal| snapshot::make(&mut journal, safeguards, KEEP_ENTRIES));
             match made {
                 Ok(Some(made)) => {
                     tracing::info!(index = made.index.0, bytes = made.bytes, ms = began.elapsed().as_millis(), "made a snapshot");

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use triquest_allocator::{
     Actor, Allocator, CheckoutItem, Command, ContentDigest, Epoch, Event, Holder, Index, InstallLicense, LeaseId, Lineage, Moment, Outcome,
-    Rules, Timestamp, invariants,
+    Safeguards, Timestamp, invariants,
 };
 use triquest_license::{CivilDate, Note, Signer, SigningKey, VendorName, VerifiedLicense, sha256};
 
@@ -106,7 +106,7 @@ pub fn civil(date: &str) -> i64 {
 
 /// A server that is its journal: each command is decided, becomes an entry, and is folded in by a standby that must stay equal.
 pub struct Server {
-    pub rules: Rules,
+    pub safeguards: Safeguards,
     pub live: Allocator,
     standby: Allocator,
     pub journal: Vec<(Moment, Vec<Event>)>,
@@ -119,10 +119,10 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new(rules: Rules) -> Self {
-        let (live, standby) = (Allocator::new(rules.clone()), Allocator::new(rules.clone()));
+    pub fn new(safeguards: Safeguards) -> Self {
+        let (live, standby) = (Allocator::new(safeguards.clone()), Allocator::new(safeguards.clone()));
         Self {
-            rules,
+            safeguards,
             live,
             standby,
             journal: Vec::new(),
@@ -202,13 +202,13 @@ impl Server {
         if !self.journal.len().is_multiple_of(self.load_every) {
             return Ok(());
         }
-        let loaded = Allocator::load(self.rules.clone(), self.live.snapshot())?;
+        let loaded = Allocator::load(self.safeguards.clone(), self.live.snapshot())?;
         invariants::hard_state_equal(&self.live, &loaded)
     }
 
     /// Replay and a snapshot give the same hard state as living through it.
     pub fn replayed(&self) -> Result<(), String> {
-        let mut state = Allocator::new(self.rules.clone());
+        let mut state = Allocator::new(self.safeguards.clone());
         for (position, (moment, events)) in self.journal.iter().enumerate() {
             state.apply_entry(Index(position as u64 + 1), *moment, events)?;
         }
@@ -216,18 +216,18 @@ impl Server {
         if !self.checked {
             return Ok(());
         }
-        let loaded = Allocator::load(self.rules.clone(), state.snapshot())?;
+        let loaded = Allocator::load(self.safeguards.clone(), state.snapshot())?;
         invariants::hard_state_equal(&state, &loaded)
     }
 
     /// A crash: everything soft is lost. Replays the journal, in the second half from a snapshot, and recovers.
     pub fn restart(&mut self, moment: Moment) -> Result<(Outcome, Vec<Event>), String> {
         let middle = self.journal.len() / 2;
-        let mut state = Allocator::new(self.rules.clone());
+        let mut state = Allocator::new(self.safeguards.clone());
         for (position, (moment, events)) in self.journal.iter().enumerate() {
             state.apply_entry(Index(position as u64 + 1), *moment, events)?;
             if position == middle && self.checked {
-                state = Allocator::load(self.rules.clone(), state.snapshot())?;
+                state = Allocator::load(self.safeguards.clone(), state.snapshot())?;
             }
         }
         if self.checked {
@@ -244,7 +244,7 @@ impl Server {
         self.lineage += 1;
         self.order = invariants::QueueOrder::default();
         self.granted.clear();
-        self.standby = Allocator::new(self.rules.clone());
+        self.standby = Allocator::new(self.safeguards.clone());
         for (position, (moment, events)) in self.journal.iter().enumerate() {
             self.standby.apply_entry(Index(position as u64 + 1), *moment, events)?;
             for event in events {
@@ -252,7 +252,7 @@ impl Server {
             }
         }
         let checked = std::mem::replace(&mut self.checked, false);
-        let state = Allocator::load(self.rules.clone(), self.standby.snapshot())?;
+        let state = Allocator::load(self.safeguards.clone(), self.standby.snapshot())?;
         self.live = state;
         self.checked = checked;
         let epoch = Epoch(self.live.epoch().0 + 1);

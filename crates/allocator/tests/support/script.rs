@@ -9,27 +9,28 @@
 use std::collections::BTreeMap;
 
 use triquest_allocator::{
-    Command, Denial, DequeueReason, EndReason, Event, LeaseId, Moment, Outcome, Overlap, PoolNumbers, Refusal, Rules, Timestamp, invariants,
+    Command, Denial, DequeueReason, EndReason, Event, LeaseId, Moment, Outcome, Overlap, PoolNumbers, Refusal, Safeguards, Timestamp,
+    invariants,
 };
 use triquest_license::LicenseHash;
 
 use super::{CIVIL_START_MS, Right, Server, actor, civil, content, holder, install, item, key, lease, license};
 
-/// Runs a script with all rules on.
+/// Runs a script with all safeguards on.
 #[track_caller]
 pub fn check(script: &str) {
-    if let Err(why) = run(&Rules::default(), script) {
+    if let Err(why) = run(&Safeguards::default(), script) {
         panic!("{why}");
     }
 }
 
-/// The script holds with all rules on, and breaks without this one.
+/// The script holds with all safeguards on, and breaks without this one.
 #[track_caller]
-pub fn needs(rule: impl FnOnce(&mut Rules), script: &str) {
+pub fn needs(rule: impl FnOnce(&mut Safeguards), script: &str) {
     check(script);
-    let mut rules = Rules::default();
-    rule(&mut rules);
-    let broken = std::panic::catch_unwind(|| run(&rules, script));
+    let mut safeguards = Safeguards::default();
+    rule(&mut safeguards);
+    let broken = std::panic::catch_unwind(|| run(&safeguards, script));
     assert!(!matches!(broken, Ok(Ok(()))), "the script holds without the rule too:\n{script}");
 }
 
@@ -44,9 +45,9 @@ struct World {
     counters: BTreeMap<String, u64>,
 }
 
-pub fn run(rules: &Rules, script: &str) -> Result<(), String> {
+pub fn run(safeguards: &Safeguards, script: &str) -> Result<(), String> {
     let mut world = World {
-        server: Server::new(rules.clone()),
+        server: Server::new(safeguards.clone()),
         names: BTreeMap::new(),
         licenses: BTreeMap::new(),
         rights: BTreeMap::new(),

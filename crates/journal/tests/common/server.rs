@@ -1,7 +1,7 @@
 //! A server without a network: an allocator and a journal.
 
 use triquest_allocator::{
-    Actor, Allocator, CheckoutItem, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, Moment, Outcome, Rules, Timestamp,
+    Actor, Allocator, CheckoutItem, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, Moment, Outcome, Safeguards, Timestamp,
 };
 use triquest_journal::record::{Entry, encode_entry};
 use triquest_journal::{Appended, Journal, load};
@@ -43,7 +43,7 @@ pub struct Server {
 impl Server {
     /// Starts on a journal, as a real server does: load, then `Recover`.
     pub fn start(mut journal: Box<dyn Journal>) -> Self {
-        let allocator = load(&mut *journal, Rules::default()).unwrap();
+        let allocator = load(&mut *journal, Safeguards::default()).unwrap();
         let head = journal.head();
         let epoch = Epoch(head.epoch.0 + 1);
         let at = journal.read(head.index, usize::MAX).ok().and_then(|entries| entries.last().map(|(_, bytes)| bytes.clone()));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use triquest_allocator::Rules;
+use triquest_allocator::Safeguards;
 use triquest_journal::{OpenMode, SqliteJournal, backup};
 use triquest_license::{ServerKey, SigningKey};
 use triquest_server::{
@@ -21,7 +21,7 @@ fn start(directory: &std::path::Path) -> Driver {
         signing_key: key,
         server_key,
         clock: Arc::new(HandClock::new(TODAY_MS)),
-        rules: Rules::default(),
+        safeguards: Safeguards::default(),
         instance: [0; 32],
     })
     .unwrap()
@@ -36,7 +36,7 @@ async fn leases_outlive_a_stop_a_snapshot_and_a_backup_on_disk() {
     for number in 0..30 {
         assert!(is_granted(&driver.decide(checkout(number), None).await));
     }
-    driver.with_journal(|journal| triquest_journal::snapshot::make(journal, Rules::default(), 0).unwrap()).await.unwrap().unwrap();
+    driver.with_journal(|journal| triquest_journal::snapshot::make(journal, Safeguards::default(), 0).unwrap()).await.unwrap().unwrap();
     for number in 0..10 {
         driver.decide(release(number), None).await.unwrap();
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use triquest_allocator::{Allocator, Command, Rules, StateRecord};
+use triquest_allocator::{Allocator, Command, Safeguards, StateRecord};
 use triquest_server::view::LeaseFilter;
 use triquest_wire::status::LeaseState;
 
@@ -23,7 +23,7 @@ impl Random {
 
 async fn compare(world: &World, step: u64) {
     let mut journal = world.disk.copy().open();
-    let state: Allocator = triquest_journal::load(&mut journal, Rules::default()).unwrap();
+    let state: Allocator = triquest_journal::load(&mut journal, Safeguards::default()).unwrap();
     let mut leases = BTreeMap::new();
     let mut used: BTreeMap<u32, (u64, u64, u64)> = BTreeMap::new();
     let mut features = BTreeMap::new();

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::watch;
 use triquest_allocator::{
-    Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Rules,
+    Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Safeguards,
 };
 use triquest_journal::{
     Appended, Head, Journal, JournalError,
@@ -132,7 +132,7 @@ impl World {
             signing_key: key,
             server_key,
             clock: Arc::new(clock.clone()),
-            rules: Rules::default(),
+            safeguards: Safeguards::default(),
             instance: [0; 32],
         })
         .unwrap();

@@ -1,0 +1,1 @@
+//! Turns between networks, pure.

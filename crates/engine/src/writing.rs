@@ -1,0 +1,1 @@
+//! What was decided and waits to be durable.
