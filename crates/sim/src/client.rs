@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use triquest_allocator::{Epoch, Index, LeaseId, Lineage};
+use triquest_allocator::{Claim, ContentDigest, Epoch, Holder, Index, LeaseId, Lineage};
 use triquest_client::keeper::{Keeper, Now};
 
 use crate::{clock::MachineClock, plan::ClientPlan};
@@ -36,6 +36,12 @@ pub struct Shown {
 pub struct Client {
     /// What it wants.
     pub plan: ClientPlan,
+    /// The vendor keys that its application embeds.
+    pub vendor_keys: Vec<[u8; 32]>,
+    /// Who it is.
+    pub holder: Holder,
+    /// Digest of who it is and what it wants.
+    pub content: ContentDigest,
     /// Its clocks.
     pub machine: MachineClock,
     /// The keeper of its present process, if one runs.
@@ -69,10 +75,21 @@ pub struct Client {
 impl Client {
     /// A machine on which nothing runs yet.
     #[must_use]
-    pub fn new(plan: ClientPlan, wall_ms: i64) -> Self {
+    pub fn new(number: u32, plan: ClientPlan, vendor_keys: Vec<[u8; 32]>, wall_ms: i64) -> Self {
         let machine = MachineClock::new(plan.drift_per_million, wall_ms);
+        let mut content = [7; 16];
+        content[..4].copy_from_slice(&number.to_be_bytes());
+        let [.., high, low] = number.to_be_bytes();
+        let holder = Holder {
+            user: Some(Claim { value: format!("user{number}"), proved: false }),
+            address: Some(Claim { value: format!("10.0.{high}.{low}"), proved: true }),
+            ..Holder::default()
+        };
         Self {
             plan,
+            vendor_keys,
+            holder,
+            content: ContentDigest(content),
             machine,
             keeper: None,
             life: 0,
@@ -118,6 +135,17 @@ impl Client {
     pub fn lease_id(&mut self, id: u32, make: impl FnOnce(u32) -> LeaseId) -> LeaseId {
         let life = self.life;
         *self.ids.entry(id).or_insert_with(|| make(life))
+    }
+
+    /// The ids of the present life, for a copy of this process.
+    #[must_use]
+    pub fn copy_ids(&self) -> BTreeMap<u32, LeaseId> {
+        self.ids.clone()
+    }
+
+    /// Goes on with another process's ids.
+    pub fn take_ids(&mut self, ids: BTreeMap<u32, LeaseId>) {
+        self.ids = ids;
     }
 
     /// The ids of the present life.

@@ -190,6 +190,10 @@ pub struct Judge {
     finals: BTreeMap<(LeaseId, u32), bool>,
     released: BTreeSet<LeaseId>,
     reclaimed: BTreeSet<LeaseId>,
+    /// Clients whose presence was ended in order by something between, and whether they have come back since.
+    false_ends: BTreeMap<usize, bool>,
+    /// Up-time and starts when each waiter was last told its place.
+    asked: BTreeMap<LeaseId, UpTime>,
     /// Renewals that have arrived and are not answered.
     waiting: BTreeMap<LeaseId, Vec<Timestamp>>,
     /// The last entry: real time of its decision and its lease time.
@@ -224,6 +228,8 @@ impl Judge {
             finals: BTreeMap::new(),
             released: BTreeSet::new(),
             reclaimed: BTreeSet::new(),
+            false_ends: BTreeMap::new(),
+            asked: BTreeMap::new(),
             waiting: BTreeMap::new(),
             decided: None,
         }
@@ -264,6 +270,11 @@ impl Judge {
         if now {
             self.excused.insert(lease);
         }
+    }
+
+    /// What stands between ended a living client's presence connection: its seat may be freed so, once.
+    pub fn false_end(&mut self, client: usize) {
+        self.false_ends.entry(client).or_insert(false);
     }
 
     /// A renewal lay before the server at a pass at this lease time.
@@ -403,7 +414,7 @@ impl Judge {
                     self.broken(Invariant::OnlyTheOwnerOrAnAdministrator, || format!("{lease} is taken back by nobody"));
                 }
                 self.runs_until(scene, *lease, due.since_ms(at), Invariant::PromiseOnlyGrows);
-                if matches!(reason, EndReason::LicenseEnded | EndReason::LicenseReplaced) {
+                if matches!(reason, EndReason::LicenseEnded | EndReason::LicenseRemoved | EndReason::LicenseReplaced) {
                     self.fits_nowhere(*lease, entry.moment.wall_ms);
                 }
             }
@@ -428,7 +439,12 @@ impl Judge {
                     }
                 }
                 ReleaseCause::Presence => {
-                    if scene.clients.get(client_of(*lease)).is_some_and(|client| client.lives(*lease)) {
+                    let client = client_of(*lease);
+                    if self.false_ends.get(&client) == Some(&false) {
+                        // The server could not know, and must learn it from the client's coming back.
+                        self.false_ends.insert(client, true);
+                        self.excused.insert(*lease);
+                    } else if scene.clients.get(client).is_some_and(|client| client.lives(*lease)) {
                         self.broken(Invariant::OnlyDeathFrees, || format!("{lease} was freed by presence and its process lives"));
                     }
                     self.frees(scene, *lease, EndReason::Presence);
@@ -541,11 +557,17 @@ impl Judge {
             let stranded = |charge: &&triquest_allocator::Charge| self.ledger.rights.get(&charge.entitlement).is_some_and(|right| !right.in_force());
             let seats: u64 = item.charges.iter().filter(stranded).map(|charge| u64::from(charge.seats)).sum();
             let pool = self.ledger.resolve(item.pool);
-            let counts_now = |right: &&crate::ledger::Right| {
+            let counts_now = |right: &crate::ledger::Right| {
                 let runs = right.starts.is_none_or(|starts| starts <= wall_ms) && right.expires.is_none_or(|expires| wall_ms < expires);
                 right.ended.is_none() && runs && self.ledger.resolve(right.pool) == pool && right.covers(item.version.as_ref())
             };
-            let free: u64 = self.ledger.rights.values().filter(counts_now).map(|right| right.seats.saturating_sub(right.charged)).sum();
+            // What lingers gives way to what lives.
+            let free = |(id, right): (&triquest_allocator::EntitlementId, &crate::ledger::Right)| {
+                let lingering = self.ledger.lingering.values().flatten().flat_map(|item| &item.charges);
+                let lingering: u64 = lingering.filter(|charge| charge.entitlement == *id).map(|charge| u64::from(charge.seats)).sum();
+                (right.seats + lingering).saturating_sub(right.charged)
+            };
+            let free: u64 = self.ledger.rights.iter().filter(|(_, right)| counts_now(right)).map(free).sum();
             seats <= free
         });
         if fits {
@@ -579,8 +601,7 @@ impl Judge {
         // What clients of lost history still believe in, where the present one knows nothing of it.
         for client in scene.clients {
             let Some(theirs) = client.promised(scene.real_ms).filter(|theirs| !self.ledger.leases.contains_key(theirs)) else { continue };
-            let keys: Vec<[u8; 32]> = client.plan.keys.iter().map(|key| crate::plan::public_key(*key)).collect();
-            let Some(held) = self.ledger.wished(&keys, &client.plan.items) else { continue };
+            let Some(held) = self.ledger.wished(&client.vendor_keys, &client.plan.items) else { continue };
             let over = held.iter().any(|item| {
                 let counts = self.ledger.counts(item.pool);
                 let wanted: u64 = items.iter().filter(|other| self.ledger.resolve(other.pool) == item.pool).map(|other| u64::from(other.seats)).sum();
@@ -600,8 +621,7 @@ impl Judge {
         if !self.looks_at(Invariant::QueueMoves) || self.ledger.quarantine_until.is_some() {
             return;
         }
-        let keys: Vec<[u8; 32]> = client.plan.keys.iter().map(|key| crate::plan::public_key(*key)).collect();
-        let Some(wished) = self.ledger.wished(&keys, &client.plan.items) else { return };
+        let Some(wished) = self.ledger.wished(&client.vendor_keys, &client.plan.items) else { return };
         let ledger = &self.ledger;
         let behind = ledger.line.iter().any(|waiter| ledger.meet(&waiter.items, &wished) && ledger.satisfiable(&waiter.items));
         if !behind && ledger.fits(&wished) {
@@ -678,6 +698,18 @@ impl Judge {
         };
         if !derived {
             self.broken(Invariant::AnsweredImpliesDurable, || format!("{lease}: {outcome:?} is in no entry"));
+        }
+        if matches!(outcome, Outcome::Waiting { .. }) {
+            self.asked.insert(lease, self.up);
+        }
+        if let Outcome::Renewed { .. } = outcome
+            && !self.ledger.clock_held
+            && let Some(held) = self.ledger.leases.get(&lease)
+        {
+            let mut charges = held.items.iter().flat_map(|item| &item.charges);
+            if charges.any(|charge| self.ledger.rights.get(&charge.entitlement).is_some_and(|right| !right.in_force())) {
+                self.broken(Invariant::NoGrantPastEntitlement, || format!("{lease} was renewed although its entitlement has ended"));
+            }
         }
         let decided = match (outcome, sending.asks) {
             (Outcome::Granted(_), Asks::Checkout(attempt)) => Some((attempt, true)),
@@ -831,6 +863,12 @@ impl Judge {
             };
             if satisfiable {
                 ahead.push(&waiter.items);
+            }
+            // Whoever does not ask leaves the line.
+            let asked = self.asked.get(&waiter.lease).copied().unwrap_or_default();
+            let limit = (WAIT_TTL_MS + 10_000) * (1 + self.up.starts - asked.starts);
+            if asked.ms > 0 && self.up.ms.saturating_sub(asked.ms) > limit + limit / 32 {
+                late = Some(format!("{} has not asked for {} ms and stands in line", waiter.lease, self.up.ms - asked.ms));
             }
             let Some(state) = state else { continue };
             let since = self.ripe.get(&waiter.lease).filter(|(before, _)| *before == state).map_or(self.up.ms, |(_, since)| *since);

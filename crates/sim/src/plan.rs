@@ -176,6 +176,8 @@ pub enum Act {
     AcceptClock,
     /// A copy of the disk is put aside.
     Backup,
+    /// The second client goes on with a copy of the first one's process.
+    Clone(u32, u32),
     /// Nothing reaches a client, nor leaves it, for so long.
     CutOff(u32, u64),
     /// A client's process dies; it comes back after so long.
@@ -186,6 +188,8 @@ pub enum Act {
     Begin(u32),
     /// A client gives back what it holds.
     Done(u32),
+    /// What stands between ends a living client's presence connection in order.
+    FalseFin(u32),
     /// The next append meets this.
     Fault(triquest_journal::memory::Fault),
     /// The license with this number is installed.
@@ -216,8 +220,8 @@ pub enum Act {
     StepServer(i64, bool),
     /// A client's wall clock is set by so much.
     StepClient(u32, i64),
-    /// The server stops in order and starts after so long.
-    Stop(u64),
+    /// The server stops in order, and is started again.
+    Stop,
     /// Another server takes over the journal; the old one does not know it yet.
     TakeOver,
 }

@@ -1,0 +1,104 @@
+//! What is broken on purpose: every safeguard of the core can be switched off, and a few things outside of it can be done wrong. Each must be found by
+//! the invariant that it breaks.
+
+use triquest_allocator::Safeguards;
+
+use crate::judge::Invariant;
+
+/// What is done wrong outside of the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// Nothing.
+    Nothing,
+    /// The server answers before anything is durable.
+    AnswersBeforeDurable,
+    /// The server answers without making sure that it still leads.
+    ConfirmsBlindly,
+    /// A client whose presence connection could not be opened closes it in order.
+    PresenceClosesInOrder,
+    /// A client counts its right from the answer, not from its request.
+    RightFromAnswer,
+    /// A client makes no allowance for the drift of clocks.
+    RightWithoutDrift,
+    /// Lease time counts a stall.
+    StallCounts,
+}
+
+/// One thing that is broken on purpose.
+#[derive(Clone, Copy, Debug)]
+pub struct Mutation {
+    /// The safeguard's name, or what is done wrong.
+    pub name: &'static str,
+    /// The invariant that must find it.
+    pub invariant: Invariant,
+    /// Switches the safeguard off.
+    pub off: fn(&mut Safeguards),
+    /// Or what is done wrong.
+    pub wrong: Wrong,
+}
+
+const fn off(name: &'static str, invariant: Invariant, off: fn(&mut Safeguards)) -> Mutation {
+    Mutation { name, invariant, off, wrong: Wrong::Nothing }
+}
+
+const fn wrong(name: &'static str, invariant: Invariant, wrong: Wrong) -> Mutation {
+    Mutation { name, invariant, off: |_| {}, wrong }
+}
+
+/// Declares the safeguards that have a mutation.
+macro_rules! safeguards {
+    ($($name:ident => $invariant:ident,)*) => {
+        &[$(off(stringify!($name), Invariant::$invariant, |safeguards| safeguards.$name = false),)*]
+    };
+}
+
+/// One mutation for each safeguard.
+pub const SAFEGUARDS: &[Mutation] = safeguards! {
+    attempts_ordered => LeaseHistoryLinearizable,
+    charges_move => BeginBeforeEnd,
+    claims_end => DeadSeatReturns,
+    clock_is_marked => DeadSeatReturns,
+    counters_detect_clones => OneHolderPerSeat,
+    due_before_decide => QueueOrder,
+    ending_keeps_deadline => KeeperStopsBeforeServerFrees,
+    extend_on_recovery => PromiseSurvivesRecovery,
+    grant_within_total => NoGrantPastEntitlement,
+    heard_is_durable => PromiseSurvivesRecovery,
+    presence_generation => OnlyDeathFrees,
+    presence_regret => OnlyDeathFrees,
+    quarantine_after_restore => RestoredWaits,
+    queue_strict => QueueOrder,
+    release_before_known => LeaseHistoryLinearizable,
+    remember_ended => OneGrantPerId,
+    silent_waiters_leave => QueueMoves,
+    stranded_checked_at_renewal => RenewingNeverExpires,
+};
+
+/// What can be done wrong outside of the core.
+pub const WRONGS: &[Mutation] = &[
+    wrong("answers_before_durable", Invariant::AnsweredImpliesDurable, Wrong::AnswersBeforeDurable),
+    wrong("confirms_blindly", Invariant::AnsweredImpliesDurable, Wrong::ConfirmsBlindly),
+    wrong("presence_closes_in_order", Invariant::OnlyDeathFrees, Wrong::PresenceClosesInOrder),
+    wrong("right_from_answer", Invariant::KeeperStopsBeforeServerFrees, Wrong::RightFromAnswer),
+    wrong("right_without_drift", Invariant::KeeperStopsBeforeServerFrees, Wrong::RightWithoutDrift),
+    wrong("stall_counts", Invariant::RenewingNeverExpires, Wrong::StallCounts),
+];
+
+/// All mutations.
+pub fn all() -> impl Iterator<Item = &'static Mutation> {
+    SAFEGUARDS.iter().chain(WRONGS)
+}
+
+#[cfg(test)]
+mod tests {
+    use triquest_allocator::Safeguards;
+
+    #[test]
+    fn every_safeguard_has_a_mutation() {
+        let text = format!("{:?}", Safeguards::default());
+        let fields = text.trim_start_matches("Safeguards {").trim_end_matches('}').split(',');
+        let names: Vec<&str> = fields.filter_map(|field| field.split(':').next()).map(str::trim).filter(|name| !name.is_empty()).collect();
+        let missing: Vec<_> = names.iter().filter(|name| !super::SAFEGUARDS.iter().any(|mutation| mutation.name == **name)).collect();
+        assert!(missing.is_empty(), "safeguards without a mutation: {missing:?}");
+    }
+}

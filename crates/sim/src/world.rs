@@ -1,0 +1,1384 @@
+//! The world: machines, wire, faults, and the order in which things happen, all from one seed. It jumps from one event to the next.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BinaryHeap, VecDeque},
+    sync::Arc,
+};
+
+use triquest_allocator::{
+    Actor, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Index, InstallLicense, Lineage, Outcome, Refusal, Safeguards,
+};
+use triquest_client::keeper::{Action, Answer as Told, Failure, Fresh, Keeper, Notice, Phase, Terms};
+use triquest_engine::{Answer, Answers, Asked, Input, Network, Origin, Renewal, Request, Start, TookEffect, Why};
+use triquest_journal::{Appended, load, memory::Fault as DiskFault, memory::MemoryDisk, record::encode_snapshot};
+use triquest_license::LicenseHash;
+use triquest_wire::{
+    ErrorCode,
+    lease::{DenialCode, EndReason},
+};
+
+use crate::{
+    client::{Client, Seen, Shown, lease_id},
+    clock::MachineClock,
+    history::Place,
+    judge::{Asks, Broken, Invariant, Judge, Scene, Sending},
+    ledger::Ledger,
+    mutation::{Mutation, Wrong},
+    node::{Durable, Node, Out, Ticket},
+    plan::{self, Act, Fault, Issued, Plan, WALL_START_MS},
+    random::Random,
+    wire_bytes,
+};
+
+/// Lines of the trace that are kept.
+const TRACE_LINES: usize = 600;
+/// Each so-many-eth message goes through its bytes, and each so-many-eth entry is followed by a look at the whole state.
+const EACH: u64 = 64;
+/// How long a waiting request is held at most.
+const HOLD_MS: u64 = 25_000;
+/// A presence connection that does not open in this time is given up.
+const PRESENCE_OPENING_MS: u64 = 10_000;
+
+/// How a world is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Something to break.
+    pub mutation: Option<&'static Mutation>,
+    /// Keep the last steps for people.
+    pub trace: bool,
+}
+
+/// What a run saw.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Steps taken.
+    pub steps: u64,
+    /// Requests that clients sent, each part of a batch counted.
+    pub operations: u64,
+    /// Committed entries.
+    pub entries: u64,
+    /// Grants committed.
+    pub grants: u64,
+    /// Starts of servers.
+    pub starts: u64,
+    /// Histories lost.
+    pub losses: u64,
+    /// FNV-1a over every committed entry's checksum and every answer: the same seed gives the same.
+    pub fingerprint: u64,
+    /// The first broken invariant with the real time at which it broke.
+    pub broken: Option<(u64, Broken)>,
+    /// The last steps before the end, for people.
+    pub trace: VecDeque<String>,
+}
+
+enum Step {
+    Act(Act),
+    /// The disk of a server takes an entry.
+    Append(usize),
+    Arrive(Box<Arrival>),
+    /// A client is done with its seats.
+    Done(u32, u32),
+    Confirm(usize),
+    /// Renewals of one host leave together.
+    Flush(u32),
+    /// A client's process begins, if none runs.
+    Life(u32),
+    /// A client looks at its clocks.
+    Look(u32, u64),
+    Pass(usize, u64),
+    Reach(Box<Reach>),
+    RoomAgain,
+    Start,
+    Tick,
+    Trouble,
+}
+
+struct Planned {
+    at_ms: u64,
+    sequence: u64,
+    step: Step,
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Planned {}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Planned {
+    /// The soonest is the greatest, for the heap.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at_ms, other.sequence).cmp(&(self.at_ms, self.sequence))
+    }
+}
+
+/// A request on its way to a server.
+struct Arrival {
+    sendings: Vec<Sending>,
+    asked: Asked,
+    hold_ms: u64,
+    from: Option<u32>,
+}
+
+/// An answer on its way to a client.
+struct Reach {
+    client: u32,
+    life: u32,
+    call: u64,
+    told: Told,
+    /// What it is about, if it is a decision.
+    about: Option<(Sending, Option<Seen>, Option<Shown>)>,
+}
+
+/// One server process.
+struct Slot {
+    node: Node,
+    pass_at_ms: Option<u64>,
+    pass_token: u64,
+    append_planned: bool,
+    confirm_planned: bool,
+    last_pass_ms: u64,
+    instance: [u8; 16],
+}
+
+struct Backup {
+    disk: MemoryDisk,
+    ledger: Ledger,
+}
+
+/// A world.
+pub struct World {
+    plan: Plan,
+    options: Options,
+    random: Random,
+    real_ms: u64,
+    sequence: u64,
+    heap: BinaryHeap<Planned>,
+    disk: MemoryDisk,
+    backup: Option<Backup>,
+    /// Servers by the number of their start; at most the newest leads.
+    slots: BTreeMap<usize, Slot>,
+    front: usize,
+    starting: bool,
+    machine: MachineClock,
+    stalled_until_ms: u64,
+    full_until_ms: u64,
+    kill_at_durable: Option<(u64, u32)>,
+    tickets: BTreeMap<u64, (usize, Vec<Sending>)>,
+    /// Renewals that a server has taken and not answered.
+    last_ticket: u64,
+    clients: Vec<Client>,
+    outboxes: BTreeMap<u32, Vec<Sending>>,
+    issued: BTreeMap<LicenseHash, Arc<Issued>>,
+    judge: Judge,
+    next_look: u64,
+    report: Report,
+}
+
+/// Runs one world to its end or to the first broken invariant.
+#[must_use]
+pub fn simulate(plan: Plan, options: Options) -> Report {
+    let mut world = World::new(plan, options);
+    world.run();
+    if let Some(broken) = world.judge.found.take() {
+        world.report.broken = Some((world.real_ms, broken));
+    }
+    world.report
+}
+
+impl World {
+    fn new(plan: Plan, options: Options) -> Self {
+        let mut random = Random::new(plan.seed ^ 0x7369_6d75_6c61_7465);
+        let lineage = Lineage(random.bytes());
+        let mut keys: BTreeMap<u8, [u8; 32]> = BTreeMap::new();
+        let clients = (0u32..).zip(&plan.clients).map(|(number, client)| {
+            let vendor_keys = client.keys.iter().map(|key| *keys.entry(*key).or_insert_with(|| plan::public_key(*key))).collect();
+            Client::new(number, client.clone(), vendor_keys, WALL_START_MS)
+        });
+        let clients = clients.collect();
+        let issued: BTreeMap<_, _> = plan.licenses.iter().map(|issued| (issued.license.hash(), Arc::clone(issued))).collect();
+        let ledger = Ledger::new(plan.licenses.iter().cloned());
+        let only = options.mutation.map(|mutation| mutation.invariant);
+        Self {
+            options,
+            random,
+            real_ms: 0,
+            sequence: 0,
+            heap: BinaryHeap::new(),
+            disk: MemoryDisk::new(lineage),
+            backup: None,
+            slots: BTreeMap::new(),
+            front: 0,
+            starting: false,
+            machine: MachineClock::new(plan.drift_per_million, WALL_START_MS),
+            stalled_until_ms: 0,
+            full_until_ms: 0,
+            kill_at_durable: None,
+            tickets: BTreeMap::new(),
+            last_ticket: 0,
+            clients,
+            outboxes: BTreeMap::new(),
+            issued,
+            judge: Judge::new(only, ledger),
+            next_look: EACH,
+            report: Report { fingerprint: 0xcbf2_9ce4_8422_2325, ..Report::default() },
+            plan,
+        }
+    }
+
+    fn wrong(&self, wrong: Wrong) -> bool {
+        self.options.mutation.is_some_and(|mutation| mutation.wrong == wrong)
+    }
+
+    fn safeguards(&self) -> Safeguards {
+        let mut safeguards = Safeguards::default();
+        if let Some(mutation) = self.options.mutation {
+            (mutation.off)(&mut safeguards);
+        }
+        safeguards
+    }
+
+    fn trace(&mut self, line: impl FnOnce(&Self) -> String) {
+        if self.options.trace {
+            let line = format!("{:>9} {}", self.real_ms, line(self));
+            if self.report.trace.len() >= TRACE_LINES {
+                self.report.trace.pop_front();
+            }
+            self.report.trace.push_back(line);
+        }
+    }
+
+    fn fingerprint(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.report.fingerprint = (self.report.fingerprint ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn plan(&mut self, in_ms: u64, step: Step) {
+        self.sequence += 1;
+        self.heap.push(Planned { at_ms: self.real_ms + in_ms, sequence: self.sequence, step });
+    }
+
+    fn run(&mut self) {
+        self.plan(0, Step::Start);
+        for (at_ms, act) in std::mem::take(&mut self.plan.acts) {
+            self.plan(at_ms, Step::Act(act));
+        }
+        for client in 0..self.clients.len() {
+            if let Some(begins_ms) = self.clients[client].plan.begins_ms {
+                self.plan(begins_ms, Step::Life(u32::try_from(client).expect("few clients")));
+            }
+        }
+        if !self.plan.weights.is_empty() {
+            let first = self.random.between(self.plan.fault_every_ms.0, self.plan.fault_every_ms.1);
+            self.plan(first, Step::Trouble);
+        }
+        self.plan(1_000, Step::Tick);
+        while let Some(Planned { at_ms, step, .. }) = self.heap.pop() {
+            if at_ms > self.plan.duration_ms {
+                break;
+            }
+            self.real_ms = at_ms;
+            self.report.steps += 1;
+            self.step(step);
+            if self.judge.found.is_some() {
+                return;
+            }
+        }
+        self.judge.finish();
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Act(act) => self.act(act),
+            Step::Append(slot) => self.append(slot),
+            Step::Arrive(arrival) => self.arrive(arrival),
+            Step::Confirm(slot) => self.confirm(slot),
+            Step::Done(client, life) => self.done(client, life),
+            Step::Flush(host) => self.flush(host),
+            Step::Life(client) => self.live(client),
+            Step::Look(client, wake) => self.look(client, wake),
+            Step::Pass(slot, token) => self.pass(slot, token),
+            Step::Reach(reach) => self.reach(*reach),
+            Step::RoomAgain => self.room_again(),
+            Step::Start => self.start(),
+            Step::Tick => self.tick(),
+            Step::Trouble => self.trouble(),
+        }
+    }
+
+    // ---- clients
+
+    fn live(&mut self, client: u32) {
+        let now = self.clients[client as usize].now(self.real_ms);
+        let again = self.random.between(self.plan.ttl_ms / 4, self.plan.ttl_ms);
+        let this = &mut self.clients[client as usize];
+        match this.keeper.as_ref().map(Keeper::phase) {
+            None | Some(Phase::Released) => {}
+            Some(Phase::Refused | Phase::Lost) if self.random.chance(500) => {}
+            Some(Phase::Refused) => {
+                self.drive(client, Keeper::ask_again);
+                self.plan(again, Step::Life(client));
+                return;
+            }
+            Some(_) => return self.plan(again, Step::Life(client)),
+        }
+        if let Some(keeper) = &this.keeper
+            && keeper.phase() == Phase::Lost
+        {
+            // A process that has lost its seat ends, and says so to nobody.
+            self.die(client);
+        }
+        let this = &mut self.clients[client as usize];
+        this.begin(Keeper::new(now, this.plan.wait_ms));
+        let life = this.life;
+        let uses_ms = this.plan.uses_ms;
+        self.drive(client, Keeper::on_time);
+        if let Some((least, most)) = uses_ms {
+            let use_ms = self.random.between(least, most);
+            self.plan(use_ms, Step::Done(client, life));
+        }
+        self.plan(again, Step::Life(client));
+    }
+
+    fn done(&mut self, client: u32, life: u32) {
+        if self.clients[client as usize].life == life {
+            if self.real_ms < self.clients[client as usize].asleep_until_ms {
+                let rest = self.clients[client as usize].asleep_until_ms - self.real_ms;
+                return self.plan(rest, Step::Done(client, life));
+            }
+            self.drive(client, Keeper::release);
+        }
+    }
+
+    fn look(&mut self, client: u32, wake: u64) {
+        let this = &self.clients[client as usize];
+        if this.wake != wake {
+            return;
+        }
+        if self.real_ms < this.asleep_until_ms {
+            let rest = this.asleep_until_ms - self.real_ms;
+            return self.plan(rest, Step::Look(client, wake));
+        }
+        self.drive(client, Keeper::on_time);
+    }
+
+    fn drive(&mut self, client: u32, act: impl FnOnce(&mut Keeper, triquest_client::keeper::Now, Fresh) -> Vec<Action>) {
+        let number = client as usize;
+        let now = self.clients[number].now(self.real_ms);
+        let fresh = Fresh { nonce: self.random.bytes(), jitter: u16::from_le_bytes(self.random.bytes()) };
+        let Some(keeper) = &mut self.clients[number].keeper else { return };
+        let actions = act(keeper, now, fresh);
+        let wake = keeper.next_wake();
+        for action in actions {
+            self.does(client, action);
+        }
+        let this = &mut self.clients[number];
+        this.wake += 1;
+        let (token, machine) = (this.wake, &this.machine);
+        if let Some(wake) = wake {
+            // A look may be a little late, as threads are.
+            let exact = machine.real_until(wake.saturating_sub(now.boot_ms));
+            let late = if self.random.chance(50) { self.random.between(1, 3_000) } else { 0 };
+            self.plan(exact + late, Step::Look(client, token));
+        }
+    }
+
+    fn does(&mut self, client: u32, action: Action) {
+        let number = client as usize;
+        let life = self.clients[number].life;
+        let random = u32::from_le_bytes(self.random.bytes());
+        let sent_ms = self.real_ms;
+        let sending = |lease, call, asks| Sending { client, life, call, lease, asks, sent_ms, passed_at: None };
+        match action {
+            Action::Checkout { call, id, attempt, wait_ms, show_grant, .. } => {
+                let this = &mut self.clients[number];
+                let lease = this.lease_id(id, |life| lease_id(client, life, id, random));
+                this.attempts.insert(id, attempt);
+                let (holder, content, vendor_keys, items) = (this.holder.clone(), this.content, this.vendor_keys.clone(), this.plan.items.clone());
+                let shown = this.shown.filter(|shown| show_grant && shown.lease == lease);
+                if let Some(shown) = shown {
+                    let adopt = Command::Adopt { lease, holder, content, vendor_keys, items, ttl_ms: shown.ttl_ms };
+                    return self.send(vec![sending(lease, call, Asks::Adopt)], adopt.into(), 0, client);
+                }
+                let ttl_ms = this.plan.ttl_ms;
+                let checkout = Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms };
+                let hold_ms = wait_ms.map_or(0, |_| HOLD_MS.min(self.plan.ttl_ms / 3));
+                self.send(vec![sending(lease, call, Asks::Checkout(attempt))], checkout.into(), hold_ms, client);
+            }
+            Action::Release { call, id } => {
+                let lease = self.clients[number].lease_id(id, |life| lease_id(client, life, id, random));
+                self.send(vec![sending(lease, call, Asks::Release)], Command::Release { lease }.into(), 0, client);
+            }
+            Action::Renew { call, id, counter, nonce } => {
+                let lease = self.clients[number].lease_id(id, |life| lease_id(client, life, id, random));
+                let sending = sending(lease, call, Asks::Renew(counter, nonce));
+                if let Some(host) = self.clients[number].plan.batch {
+                    let outbox = self.outboxes.entry(host).or_default();
+                    outbox.push(sending);
+                    if outbox.len() == 1 {
+                        let pause = self.random.between(1, 400);
+                        self.plan(pause, Step::Flush(host));
+                    }
+                    return;
+                }
+                let renewal = Renewal { lease, counter, nonce, idle_ms: None };
+                self.send(vec![sending], Asked::Renew(renewal), 0, client);
+            }
+            Action::Tell(notice) => self.hears(client, &notice),
+        }
+    }
+
+    fn flush(&mut self, host: u32) {
+        let Some(sendings) = self.outboxes.remove(&host) else { return };
+        let renews = |sending: &Sending| match sending.asks {
+            Asks::Renew(counter, nonce) => Some(Command::Renew { lease: sending.lease, counter, nonce, idle_ms: None }),
+            _ => None,
+        };
+        let commands: Vec<Command> = sendings.iter().filter_map(renews).collect();
+        let Some(client) = sendings.first().map(|sending| sending.client) else { return };
+        self.send(sendings, Asked::Many(commands), 0, client);
+    }
+
+    fn hears(&mut self, client: u32, notice: &Notice) {
+        self.trace(|_| format!("client {client} hears {notice:?}"));
+        match notice {
+            Notice::Granted | Notice::Regained { .. } if self.clients[client as usize].plan.presence => self.opens_presence(client),
+            Notice::Lost(Failure::Refused(code)) | Notice::Failed(Failure::Refused(code)) => {
+                let code = *code;
+                let this = &self.clients[client as usize];
+                let ledger = &self.judge.ledger;
+                let wished = ledger.wished(&this.vendor_keys, &this.plan.items);
+                let free = wished.is_some_and(|items| ledger.fits(&items) && !ledger.line.iter().any(|waiter| ledger.meet(&waiter.items, &items)));
+                if free && ledger.quarantine_until.is_none() && !code.is_about_clones() {
+                    self.judge.broken(Invariant::NobodySentAway, || format!("client {client} is sent away with {code:?} and seats are free"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A presence connection opens; one that it takes the place of is left by a reset, which says nothing.
+    fn opens_presence(&mut self, client: u32) {
+        let this = &mut self.clients[client as usize];
+        this.generation += 1;
+        let generation = this.generation;
+        let before: Vec<u64> = std::mem::take(&mut this.standing);
+        this.standing.push(generation);
+        let unseen = std::mem::take(&mut this.opening_unseen);
+        let leases: Vec<_> = this.ids().collect();
+        let delay = self.latency();
+        for lease in &leases {
+            self.local(delay, Command::PresenceOpened { lease: *lease, generation }, Some(client));
+        }
+        // What stands between may end an old connection in order, long after.
+        for generation in before {
+            if self.random.chance(300) {
+                let later = delay + self.random.between(1, 20_000);
+                for lease in &leases {
+                    self.local(later, Command::PresenceClosed { lease: *lease, generation }, Some(client));
+                }
+            }
+        }
+        if unseen && self.wrong(Wrong::PresenceClosesInOrder) {
+            for lease in leases {
+                self.local(delay + PRESENCE_OPENING_MS, Command::PresenceClosed { lease, generation }, Some(client));
+            }
+        }
+    }
+
+    /// A process ends without a word: the kernel closes its connections in order, if the wire lets that through.
+    fn die(&mut self, client: u32) {
+        let cut_off = self.real_ms < self.clients[client as usize].cut_off_until_ms;
+        let this = &mut self.clients[client as usize];
+        let leases: Vec<_> = this.ids().collect();
+        let standing = std::mem::take(&mut this.standing);
+        this.end();
+        self.judge.died(leases.iter().copied());
+        self.trace(|_| format!("client {client} dies"));
+        if !cut_off && self.random.chance(700) {
+            for generation in standing {
+                for lease in &leases {
+                    let delay = self.latency();
+                    self.local(delay, Command::PresenceClosed { lease: *lease, generation }, Some(client));
+                }
+            }
+        }
+    }
+
+    // ---- the wire
+
+    fn latency(&mut self) -> u64 {
+        let wire = self.plan.wire;
+        if wire.slow > 0 && self.random.chance(wire.slow) { self.random.between(20, wire.slow_ms_max) } else { self.random.between(1, 15) }
+    }
+
+    /// A command that no keeper waits for.
+    fn local(&mut self, in_ms: u64, command: Command, from: Option<u32>) {
+        self.plan(in_ms, Step::Arrive(Box::new(Arrival { sendings: Vec::new(), asked: command.into(), hold_ms: 0, from })));
+    }
+
+    fn send(&mut self, sendings: Vec<Sending>, asked: Asked, hold_ms: u64, client: u32) {
+        self.report.operations += sendings.len() as u64;
+        if self.report.operations.is_multiple_of(EACH)
+            && let Err(what) = wire_bytes::request(&asked)
+        {
+            self.judge.broken(Invariant::ApplyTotal, || what);
+        }
+        let wire = self.plan.wire;
+        let cut_off = self.real_ms < self.clients[client as usize].cut_off_until_ms;
+        if cut_off || wire.lost > 0 && self.random.chance(wire.lost) {
+            if self.random.chance(500) {
+                self.unreachable(&sendings);
+            }
+            return;
+        }
+        let delay = self.latency();
+        if wire.twice > 0 && self.random.chance(wire.twice) {
+            // Sent before the connection broke, delivered long after.
+            let late = delay + self.random.between(10, 3 * self.plan.ttl_ms);
+            sendings.iter().for_each(|sending| self.judge.sent(sending));
+            self.plan(late, Step::Arrive(Box::new(Arrival { sendings: sendings.clone(), asked: asked.clone(), hold_ms: 0, from: Some(client) })));
+        }
+        if wire.lost > 0 && self.random.chance(wire.lost) {
+            // A reset: the client learns nothing, the server may have it.
+            self.unreachable(&sendings);
+        }
+        sendings.iter().for_each(|sending| self.judge.sent(sending));
+        self.plan(delay, Step::Arrive(Box::new(Arrival { sendings, asked, hold_ms, from: Some(client) })));
+    }
+
+    fn unreachable(&mut self, sendings: &[Sending]) {
+        for sending in sendings {
+            let delay = self.latency();
+            let Sending { client, life, call, .. } = *sending;
+            self.plan(delay, Step::Reach(Box::new(Reach { client, life, call, told: Told::Unreachable, about: None })));
+        }
+    }
+
+    fn arrive(&mut self, arrival: Box<Arrival>) {
+        if self.real_ms < self.stalled_until_ms && !self.slots.is_empty() {
+            let rest = self.stalled_until_ms - self.real_ms;
+            return self.plan(rest, Step::Arrive(arrival));
+        }
+        // Some still talk to a server that another has taken over from.
+        let old = self.slots.keys().next().copied().filter(|slot| *slot != self.front);
+        let number = match old {
+            Some(old) if self.random.chance(400) => old,
+            _ => self.front,
+        };
+        let boot_ms = self.reading().boot_ms;
+        let Some(slot) = self.slots.get_mut(&number) else {
+            return self.unreachable(&arrival.sendings);
+        };
+        let Arrival { sendings, asked, hold_ms, from } = *arrival;
+        self.last_ticket += 1;
+        let ticket = self.last_ticket;
+        let origin = match from {
+            None => Origin::SERVER,
+            Some(client) => {
+                let [_, b, c, d] = client.to_be_bytes();
+                Origin { network: Some(Network::V4([10, b, c, d / 4])), connection: client.into() }
+            }
+        };
+        if !sendings.is_empty() {
+            self.tickets.insert(ticket, (number, sendings));
+        }
+        slot.node.submit(Request { ticket: Ticket(ticket), origin, arrived_ms: boot_ms, asked, hold_ms });
+        self.plan_pass(number, 0);
+        self.settle(number);
+    }
+
+    fn reach(&mut self, reach: Reach) {
+        let number = reach.client as usize;
+        let this = &self.clients[number];
+        if this.life != reach.life {
+            return;
+        }
+        if self.real_ms < this.asleep_until_ms {
+            let rest = this.asleep_until_ms - self.real_ms;
+            return self.plan(rest, Step::Reach(Box::new(reach)));
+        }
+        let Reach { client, call, mut told, about, .. } = reach;
+        if this.keeper.as_ref().and_then(Keeper::under_way) != Some(call) {
+            return;
+        }
+        let mut believes = false;
+        if let Some((sending, seen, shown)) = about {
+            let this = &mut self.clients[number];
+            this.seen = this.seen.max(seen);
+            if matches!(told, Told::Granted(_) | Told::Renewed { .. }) {
+                this.right_of = Some(sending.lease);
+                believes = true;
+            }
+            if shown.is_some() {
+                this.shown = shown;
+            }
+            if self.wrong(Wrong::RightFromAnswer) || self.wrong(Wrong::RightWithoutDrift) {
+                let took_ms = if self.wrong(Wrong::RightFromAnswer) { self.real_ms - sending.sent_ms } else { 0 };
+                if let Told::Granted(Terms { remaining_ms, .. }) | Told::Renewed { remaining_ms, .. } = &mut told {
+                    if self.wrong(Wrong::RightWithoutDrift) {
+                        *remaining_ms += *remaining_ms / 63 + 1;
+                    }
+                    *remaining_ms += took_ms + took_ms / 63 + 1;
+                }
+            }
+        }
+        self.drive(client, |keeper, now, fresh| keeper.on_answer(now, call, told, fresh));
+        if believes {
+            self.judge.believes(Scene { clients: &self.clients, real_ms: self.real_ms }, number);
+        }
+    }
+
+    // ---- servers
+
+    fn reading(&self) -> ClockReading {
+        ClockReading {
+            boot_ms: self.machine.boot_ms(self.real_ms),
+            wall_ms: self.machine.wall_ms(self.real_ms),
+            synchronized: self.machine.synchronized,
+        }
+    }
+
+    fn start(&mut self) {
+        self.starting = false;
+        self.machine.reboot(self.real_ms);
+        let instance = self.random.bytes();
+        let start = Start { lineage: Lineage::default(), instance, folder_ttl_max_ms: self.plan.ttl_max_ms };
+        let node = Node::start(&self.disk, self.safeguards(), self.reading(), start, self.plan.reserve, self.real_ms);
+        let mut node = match node {
+            Ok(node) => node,
+            Err(what) => return self.judge.broken(Invariant::ApplyTotal, || format!("the journal does not load: {what}")),
+        };
+        if self.wrong(Wrong::AnswersBeforeDurable) {
+            node.be_hasty();
+        }
+        self.report.starts += 1;
+        self.front += 1;
+        let slot = Slot {
+            node,
+            pass_at_ms: None,
+            pass_token: 0,
+            append_planned: false,
+            confirm_planned: false,
+            last_pass_ms: self.real_ms,
+            instance,
+        };
+        self.slots.insert(self.front, slot);
+        self.trace(|world| format!("server {} starts", world.front));
+        self.plan_pass(self.front, 0);
+        self.settle(self.front);
+    }
+
+    fn plan_pass(&mut self, number: usize, in_ms: u64) {
+        let at_ms = (self.real_ms + in_ms).max(self.stalled_until_ms);
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        if slot.pass_at_ms.is_some_and(|planned| planned <= at_ms) {
+            return;
+        }
+        slot.pass_at_ms = Some(at_ms);
+        slot.pass_token += 1;
+        let token = slot.pass_token;
+        self.plan(at_ms - self.real_ms, Step::Pass(number, token));
+    }
+
+    fn pass(&mut self, number: usize, token: u64) {
+        if self.real_ms < self.stalled_until_ms {
+            let rest = self.stalled_until_ms - self.real_ms;
+            return self.plan(rest, Step::Pass(number, token));
+        }
+        let reading = self.reading();
+        let stall_counts = self.wrong(Wrong::StallCounts);
+        let (machine, real_ms, front) = (self.machine.clone(), self.real_ms, self.front);
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        if slot.pass_token != token {
+            return;
+        }
+        slot.pass_at_ms = None;
+        if stall_counts {
+            while slot.last_pass_ms + triquest_allocator::limits::STALL_MS < real_ms {
+                slot.last_pass_ms += triquest_allocator::limits::STALL_MS - 100;
+                let at = slot.last_pass_ms;
+                slot.node.pass(ClockReading { boot_ms: machine.boot_ms(at), ..reading }, at);
+            }
+        }
+        let passed_ms = (real_ms - slot.last_pass_ms).min(triquest_allocator::limits::STALL_MS);
+        slot.last_pass_ms = real_ms;
+        slot.node.pass(reading, real_ms);
+        if number == front && !slot.node.is_full() {
+            self.judge.up.ms += passed_ms;
+        }
+        let at = slot.node.at();
+        for (of, sendings) in self.tickets.values_mut().rev() {
+            if *of != number {
+                continue;
+            }
+            if sendings.iter().all(|sending| sending.passed_at.is_some()) {
+                break;
+            }
+            for sending in sendings.iter_mut().filter(|sending| sending.passed_at.is_none()) {
+                sending.passed_at = Some(at);
+                if matches!(sending.asks, Asks::Renew(..)) {
+                    self.judge.lies_before_the_server(sending.lease, at);
+                }
+            }
+        }
+        self.settle(number);
+    }
+
+    fn append(&mut self, number: usize) {
+        if self.real_ms < self.stalled_until_ms {
+            let rest = self.stalled_until_ms - self.real_ms;
+            return self.plan(rest, Step::Append(number));
+        }
+        let hasty = self.wrong(Wrong::AnswersBeforeDurable);
+        let kills = self.kill_at_durable.is_some() && number == self.front;
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        slot.append_planned = false;
+        let Some(index) = slot.node.next_write() else { return };
+        let appended = slot.node.append();
+        if kills && matches!(appended, Some(Appended::Committed | Appended::Unknown)) {
+            // Durable, and nobody will ever be told.
+            let out = slot.node.take();
+            for out in out {
+                if let Out::Durable(durable) = out {
+                    self.durable(number, &durable);
+                    self.fall_silent(&durable);
+                }
+            }
+            if let Some((back_ms, _)) = self.kill_at_durable.take() {
+                self.kill(back_ms);
+            }
+            return;
+        }
+        let mut out = slot.node.take();
+        if let Some(appended) = appended
+            && !hasty
+        {
+            // What is durable is judged before anybody hears of it.
+            for done in out.drain(..) {
+                self.done_by(number, done);
+            }
+            if let Some(slot) = self.slots.get_mut(&number) {
+                slot.node.tell(appended, index);
+            }
+        }
+        for done in out {
+            self.done_by(number, done);
+        }
+        self.plan_pass(number, 0);
+        self.settle(number);
+    }
+
+    fn confirm(&mut self, number: usize) {
+        let leads = number == self.front || self.wrong(Wrong::ConfirmsBlindly);
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        slot.confirm_planned = false;
+        slot.node.confirm(leads);
+        self.plan_pass(number, 0);
+        self.settle(number);
+    }
+
+    /// Carries out what a server has done, and plans what it waits for.
+    fn settle(&mut self, number: usize) {
+        loop {
+            let Some(slot) = self.slots.get_mut(&number) else { return };
+            let out = slot.node.take();
+            if out.is_empty() {
+                break;
+            }
+            for done in out {
+                self.done_by(number, done);
+            }
+        }
+        let (append_ms, random) = (self.plan.append_ms, &mut self.random);
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        let wake = slot.node.wake_in_ms();
+        let mut steps = [None, None];
+        if slot.node.writes() && !slot.append_planned {
+            slot.append_planned = true;
+            steps[0] = Some((random.between(append_ms.0, append_ms.1), Step::Append(number)));
+        }
+        if slot.node.confirms() && !slot.confirm_planned {
+            slot.confirm_planned = true;
+            steps[1] = Some((random.below(2), Step::Confirm(number)));
+        }
+        for (in_ms, step) in steps.into_iter().flatten() {
+            self.plan(in_ms, step);
+        }
+        if let Some(wake) = wake {
+            let in_ms = self.machine.real_until(wake);
+            self.plan_pass(number, in_ms);
+        }
+    }
+
+    fn done_by(&mut self, number: usize, out: Out) {
+        match out {
+            Out::Broken(what) => {
+                self.trace(|_| format!("server {number} breaks: {what}"));
+                self.judge.broken(Invariant::ApplyTotal, || what);
+                self.end_server(number);
+                if number == self.front && !self.starting {
+                    self.plan_start(1_000);
+                }
+            }
+            Out::Durable(durable) => self.durable(number, &durable),
+            Out::Ended => {
+                self.trace(|_| format!("server {number} ends"));
+                let leads = number == self.front;
+                self.end_server(number);
+                if leads && !self.starting {
+                    let back = self.random.between(100, 5_000);
+                    self.plan_start(back);
+                }
+            }
+            Out::Fail(ticket, why) => self.fails(ticket, why),
+            Out::Publish(heard, answers) => {
+                for heard in heard {
+                    if heard.remaining_ms > 0 {
+                        self.judge.hears(heard.lease, heard.at);
+                    }
+                }
+                for (ticket, answers) in answers {
+                    let Some((_, sendings)) = self.tickets.remove(&ticket.0) else { continue };
+                    match answers {
+                        Answers::One(answer) => {
+                            if let Some(sending) = sendings.first() {
+                                self.answer(number, sending, Ok(answer));
+                            }
+                        }
+                        Answers::Many(answers) => {
+                            for (sending, answer) in sendings.iter().zip(answers) {
+                                self.answer(number, sending, answer);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn fails(&mut self, ticket: Ticket, why: Why) {
+        let Some((number, sendings)) = self.tickets.remove(&ticket.0) else { return };
+        for sending in &sendings {
+            self.answer(number, sending, Err(why));
+        }
+    }
+
+    fn durable(&mut self, number: usize, durable: &Durable) {
+        let Durable { entry, bytes, checksum, decided_ms, full } = durable;
+        self.report.entries += 1;
+        self.report.grants += entry.events.iter().filter(|event| matches!(event, Event::Granted { .. })).count() as u64;
+        self.fingerprint(checksum);
+        self.trace(|_| format!("server {number}: entry {} at {}: {}", entry.index.0, entry.moment.at.0, facts(&entry.events)));
+        let scene = Scene { clients: &self.clients, real_ms: self.real_ms };
+        self.judge.entry(scene, entry, *bytes, *decided_ms, *full);
+        let Some(slot) = self.slots.get(&number) else { return };
+        let recovered = entry.events.iter().any(|event| matches!(event, Event::Recovered { .. }));
+        let moved = entry.events.iter().any(|event| {
+            matches!(event, Event::ChargeMoved { .. } | Event::EntitlementBegan { .. } | Event::EntitlementEnded { .. } | Event::LicenseInstalled { .. })
+        });
+        if recovered {
+            self.judge.deadlines(scene, slot.node.allocator(), entry.moment.at, Invariant::PromiseSurvivesRecovery);
+        } else if moved {
+            self.judge.deadlines(scene, slot.node.allocator(), entry.moment.at, Invariant::PromiseOnlyGrows);
+        }
+    }
+
+    /// Now and then the whole state is looked at.
+    fn look_at_all(&mut self) {
+        if self.report.entries < self.next_look {
+            return;
+        }
+        let Some(slot) = self.slots.get(&self.front) else { return };
+        if !slot.node.is_idle() {
+            return;
+        }
+        self.next_look = self.report.entries + EACH.max(self.report.entries / 2);
+        if self.judge.looks_at(Invariant::SeatsConserved) {
+            self.judge.numbers(slot.node.allocator());
+        }
+        if !self.judge.looks_at(Invariant::HardStateEqual) && !self.judge.looks_at(Invariant::ApplyTotal) {
+            return;
+        }
+        let live: Vec<_> = encode_snapshot(slot.node.allocator().snapshot()).collect();
+        match load(&mut self.disk.copy().open(), self.safeguards()) {
+            Err(error) => self.judge.broken(Invariant::ApplyTotal, || error.to_string()),
+            Ok(replayed) => {
+                if live != encode_snapshot(replayed.snapshot()).collect::<Vec<_>>() {
+                    let found = triquest_allocator::invariants::hard_state_equal(slot.node.allocator(), &replayed);
+                    self.judge.broken(Invariant::HardStateEqual, || found.err().unwrap_or_default());
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, number: usize, sending: &Sending, answer: Result<Answer, Why>) {
+        if let (Some(at), Asks::Renew(..)) = (sending.passed_at, sending.asks) {
+            self.judge.lies_no_more(sending.lease, at);
+        }
+        let delay = self.latency();
+        let cut_off = self.real_ms < self.clients[sending.client as usize].cut_off_until_ms;
+        let lost = cut_off || self.plan.wire.lost > 0 && self.random.chance(self.plan.wire.lost);
+        let (told, seen, shown) = match answer {
+            Err(why) => {
+                self.judge.refused(sending, why.took_effect() == TookEffect::No);
+                self.trace(|_| format!("{} ({:?}): {why:?}", sending.lease, sending.asks));
+                self.fingerprint(&[0xff]);
+                (Told::Refused { code: refusal_of(why), retry_after_ms: None }, None, None)
+            }
+            Ok(Answer { outcome, position, pass, moment: _ }) => {
+                let seen = Seen { lineage: position.lineage, epoch: position.epoch, index: position.index };
+                self.trace(|_| format!("{} ({:?}) at {}, pass {}: {}", sending.lease, sending.asks, seen.index.0, pass.0, brief(&outcome)));
+                self.fingerprint(&pass.0.to_le_bytes());
+                self.judge.answer(sending, &outcome, seen);
+                let place = Place { lineage: 0, epoch: seen.epoch.0, pass: pass.0, index: seen.index.0, turn: 0 };
+                self.judge.reaches(sending, &outcome, place, self.real_ms);
+                if sending.asks == Asks::Adopt {
+                    self.judge.proved();
+                }
+                if self.report.operations.is_multiple_of(EACH)
+                    && let Err(what) = wire_bytes::answer(&outcome)
+                {
+                    self.judge.broken(Invariant::ApplyTotal, || what);
+                }
+                let shown = match &outcome {
+                    Outcome::Granted(grant) => Some(Shown {
+                        lease: sending.lease,
+                        ttl_ms: grant.ttl_ms,
+                        granted: grant.granted_in.map_or(seen, |(epoch, index)| Seen { lineage: seen.lineage, epoch, index }),
+                        instance: self.slots.get(&number).map_or([0; 16], |slot| slot.instance),
+                    }),
+                    _ => None,
+                };
+                let Some(told) = self.told(sending, outcome) else { return };
+                (told, Some(seen), shown)
+            }
+        };
+        if !lost {
+            let Sending { client, life, call, .. } = *sending;
+            self.plan(delay, Step::Reach(Box::new(Reach { client, life, call, told, about: Some((*sending, seen, shown)) })));
+        }
+    }
+
+    fn told(&self, sending: &Sending, outcome: Outcome) -> Option<Told> {
+        Some(match outcome {
+            Outcome::Denied(denial) => Told::Denied { code: denial_code(denial.code) },
+            Outcome::Ended { reason, remaining_ms } => Told::Ended { reason: end_reason(reason), remaining_ms },
+            Outcome::Granted(grant) => {
+                let rights = grant.items.iter().flat_map(|item| &item.from).filter_map(|(license, position, _)| {
+                    self.issued.get(license)?.license.terms().entitlements.get(usize::from(*position))?.expires
+                });
+                Told::Granted(Terms {
+                    remaining_ms: grant.remaining_ms,
+                    ttl_ms: grant.ttl_ms,
+                    grace_ms: grant.grace_ms,
+                    entitled_until_ms: rights.map(|expires| expires.0).min(),
+                })
+            }
+            Outcome::Refused(refusal) => Told::Refused { code: error_code(&refusal), retry_after_ms: None },
+            Outcome::Released { .. } => Told::Released,
+            Outcome::Renewed { remaining_ms, regrant } => {
+                let Asks::Renew(counter, nonce) = sending.asks else { return None };
+                Told::Renewed { counter, nonce, remaining_ms, regrant }
+            }
+            Outcome::Waiting { place, .. } => Told::Waiting { place },
+            _ => return None,
+        })
+    }
+
+    // ---- what happens from outside
+
+    fn trouble(&mut self) {
+        let pause = self.random.between(self.plan.fault_every_ms.0, self.plan.fault_every_ms.1);
+        self.plan(pause, Step::Trouble);
+        let sum: u64 = self.plan.weights.iter().map(|(_, weight)| weight).sum();
+        let mut at = self.random.below(sum);
+        let fault = self.plan.weights.iter().find(|(_, weight)| {
+            let here = at < *weight;
+            at = at.saturating_sub(*weight);
+            here
+        });
+        if let Some((fault, _)) = fault
+            && let Some(act) = self.draw(*fault)
+        {
+            self.act(act);
+        }
+    }
+
+    fn draw(&mut self, fault: Fault) -> Option<Act> {
+        let ttl_ms = self.plan.ttl_ms;
+        let random = &mut self.random;
+        let client = u32::try_from(random.below(self.clients.len() as u64)).expect("few clients");
+        let back = random.between(50, ttl_ms / 2);
+        Some(match fault {
+            Fault::AcceptBorrowLoss => Act::AcceptBorrowLoss,
+            Fault::AcceptClock => Act::AcceptClock,
+            Fault::Backup => Act::Backup,
+            Fault::ClientClock => {
+                let span = 2 * ttl_ms;
+                Act::StepClient(client, i64::try_from(random.below(2 * span)).expect("short") - i64::try_from(span).expect("short"))
+            }
+            Fault::CutOff => Act::CutOff(client, random.between(1_000, 3 * ttl_ms)),
+            Fault::Die => Act::Die(client, random.chance(700).then(|| random.between(100, 3 * ttl_ms))),
+            Fault::DiskFull => Act::DiskFull(random.between(1_000, 4 * ttl_ms)),
+            Fault::Fenced => Act::Fault(DiskFault::Fenced),
+            Fault::Install => Act::Install(usize::try_from(random.below(self.plan.licenses.len() as u64)).expect("few")),
+            Fault::Kill => Act::Kill(back),
+            Fault::KillDurable => Act::KillDurable(back, u32::try_from(random.below(4)).expect("few")),
+            Fault::Pause => Act::Pause(client, random.between(1_000, 4 * ttl_ms)),
+            Fault::PresenceUnseen => Act::PresenceUnseen(client),
+            Fault::Reclaim => Act::Reclaim(client, random.chance(300)),
+            Fault::Remove => Act::Remove(usize::try_from(random.below(self.plan.licenses.len() as u64)).expect("few")),
+            Fault::Restore => Act::Restore,
+            Fault::Rollback => Act::Rollback,
+            Fault::ServerClock => {
+                let span = match random.below(3) {
+                    0 => 5 * 365 * 86_400_000,
+                    1 => 86_400_000,
+                    _ => 600_000,
+                };
+                let by = i64::try_from(random.below(2 * span)).expect("short") - i64::try_from(span).expect("short");
+                Act::StepServer(by, random.chance(300))
+            }
+            Fault::Sleep => Act::Sleep(client, random.between(1_000, 4 * ttl_ms)),
+            Fault::Snapshot => Act::Snapshot,
+            Fault::Stall => Act::Stall(random.between(100, 3 * ttl_ms), random.chance(600)),
+            Fault::Stop => Act::Stop,
+            Fault::TakeOver => Act::TakeOver,
+            Fault::UnknownCommitted => Act::Fault(DiskFault::UnknownCommitted),
+            Fault::UnknownLost => Act::Fault(DiskFault::UnknownLost),
+        })
+    }
+
+    fn act(&mut self, act: Act) {
+        self.trace(|_| format!("--- {act:?}"));
+        match act {
+            Act::AcceptBorrowLoss => self.local(0, Command::AcceptBorrowLoss { actor: administrator() }, None),
+            Act::AcceptClock => self.local(0, Command::AcceptClock { actor: administrator() }, None),
+            Act::Backup => {
+                // A backup is made by a server that has begun, so there is a history to be lost.
+                if self.judge.ledger.index > Index(1) {
+                    self.backup = Some(Backup { disk: self.disk.copy(), ledger: self.judge.ledger.clone() });
+                }
+            }
+            Act::Begin(client) => self.live(client),
+            Act::Clone(of, client) => self.clone_client(of as usize, client as usize),
+            Act::CutOff(client, ms) => self.clients[client as usize].cut_off_until_ms = self.real_ms + ms,
+            Act::Die(client, back_ms) => {
+                self.die(client);
+                if let Some(back_ms) = back_ms {
+                    self.plan(back_ms, Step::Life(client));
+                }
+            }
+            Act::DiskFull(ms) => {
+                self.disk.set_room_bytes(Some(0));
+                self.full_until_ms = self.real_ms + ms;
+                self.plan(ms, Step::RoomAgain);
+            }
+            Act::Done(client) => {
+                let life = self.clients[client as usize].life;
+                self.done(client, life);
+            }
+            Act::FalseFin(client) => {
+                let this = &self.clients[client as usize];
+                let (generation, leases) = (this.generation, this.ids().collect::<Vec<_>>());
+                if generation > 0 {
+                    self.judge.false_end(client as usize);
+                    for lease in leases {
+                        self.local(1, Command::PresenceClosed { lease, generation }, Some(client));
+                    }
+                }
+            }
+            Act::Fault(fault) => {
+                if let Some(slot) = self.slots.get_mut(&self.front) {
+                    slot.node.inject(fault);
+                }
+            }
+            Act::Install(number) => {
+                let license = Box::new(self.plan.licenses[number].license.clone());
+                self.local(0, Command::Install(InstallLicense { license, actor: administrator() }), None);
+            }
+            Act::Kill(back_ms) => self.kill(back_ms),
+            Act::KillDurable(back_ms, silent) => self.kill_at_durable = Some((back_ms, silent)),
+            Act::Pause(client, ms) => {
+                let this = &mut self.clients[client as usize];
+                if this.plan.virtual_machine && self.real_ms >= this.asleep_until_ms {
+                    this.asleep_until_ms = self.real_ms + ms;
+                    this.machine.lose_boot(ms);
+                }
+            }
+            Act::PresenceUnseen(client) => self.clients[client as usize].opening_unseen = true,
+            Act::Reclaim(client, now) => {
+                let this = &self.clients[client as usize];
+                if let Some(lease) = this.ids().filter(|lease| self.judge.ledger.leases.contains_key(lease)).last() {
+                    self.judge.reclaims(lease, now);
+                    self.local(0, Command::Reclaim { lease, now, actor: administrator() }, None);
+                }
+            }
+            Act::Remove(number) => {
+                let license = self.plan.licenses[number].license.hash();
+                self.local(0, Command::Remove { license, actor: administrator() }, None);
+            }
+            Act::Restore => self.loses_history(true),
+            Act::Rollback => self.loses_history(false),
+            Act::Sleep(client, ms) => self.clients[client as usize].asleep_until_ms = self.real_ms + ms,
+            Act::Snapshot => {
+                let (safeguards, keep) = (self.safeguards(), self.random.below(20));
+                if let Some(slot) = self.slots.get_mut(&self.front)
+                    && let Err(what) = slot.node.snapshot(safeguards, keep)
+                {
+                    self.judge.broken(Invariant::ApplyTotal, || what);
+                }
+            }
+            Act::Stall(ms, counts) => {
+                if self.real_ms >= self.stalled_until_ms {
+                    self.stalled_until_ms = self.real_ms + ms;
+                    if !counts {
+                        self.machine.lose_boot(ms);
+                    }
+                }
+            }
+            Act::StepClient(client, by_ms) => {
+                let this = &mut self.clients[client as usize];
+                if !this.plan.virtual_machine {
+                    this.machine.step_wall(by_ms);
+                }
+            }
+            Act::StepServer(by_ms, synchronized) => {
+                self.machine.step_wall(by_ms);
+                self.machine.synchronized = synchronized;
+            }
+            Act::Stop => {
+                if let Some(slot) = self.slots.get_mut(&self.front) {
+                    slot.node.report(Input::Stop);
+                    self.plan_pass(self.front, 0);
+                    self.settle(self.front);
+                }
+            }
+            Act::TakeOver => {
+                if self.slots.contains_key(&self.front) && self.slots.len() < 3 && self.real_ms >= self.stalled_until_ms {
+                    self.start();
+                }
+            }
+        }
+    }
+
+    /// A copied machine: two processes go on with one lease. Only what each is told from now on counts.
+    fn clone_client(&mut self, of: usize, client: usize) {
+        let original = &mut self.clients[of];
+        let Some(keeper) = original.keeper.clone().filter(|keeper| keeper.under_way().is_none()) else { return };
+        original.right_of = None;
+        let (machine, copy) = (original.machine.clone(), original.copy_ids());
+        let this = &mut self.clients[client];
+        this.machine = machine;
+        this.begin(keeper);
+        this.take_ids(copy);
+        let client = u32::try_from(client).expect("few clients");
+        self.drive(client, Keeper::on_time);
+    }
+
+    fn plan_start(&mut self, in_ms: u64) {
+        self.starting = true;
+        self.plan(in_ms, Step::Start);
+    }
+
+    fn end_server(&mut self, number: usize) {
+        if self.slots.remove(&number).is_none() {
+            return;
+        }
+        let gone: Vec<u64> = self.tickets.iter().filter(|(_, (of, _))| *of == number).map(|(ticket, _)| *ticket).collect();
+        for ticket in gone {
+            if let Some((_, sendings)) = self.tickets.remove(&ticket)
+                && self.random.chance(500)
+            {
+                self.unreachable(&sendings);
+            }
+        }
+        if number == self.front {
+            self.judge.server_ended();
+        }
+    }
+
+    fn kill(&mut self, back_ms: u64) {
+        let numbers: Vec<usize> = self.slots.keys().copied().collect();
+        for number in numbers {
+            self.end_server(number);
+        }
+        self.stalled_until_ms = 0;
+        self.kill_at_durable = None;
+        if !self.starting {
+            self.plan_start(back_ms);
+        }
+    }
+
+    /// Whoever an entry speaks of is not heard for a long time.
+    fn fall_silent(&mut self, durable: &Durable) {
+        let Some((_, silent)) = self.kill_at_durable else { return };
+        let ms = 4 * self.plan.ttl_ms;
+        let of = |event: &Event| match event {
+            Event::Granted { lease, .. } | Event::Heard { lease, .. } | Event::Queued { lease, .. } => Some(crate::client::client_of(*lease)),
+            _ => None,
+        };
+        let clients: Vec<usize> = durable.entry.events.iter().filter_map(of).take(silent as usize).collect();
+        for client in clients {
+            if let Some(client) = self.clients.get_mut(client) {
+                client.cut_off_until_ms = self.real_ms + ms;
+            }
+        }
+    }
+
+    fn loses_history(&mut self, known: bool) {
+        let Some(backup) = &self.backup else { return };
+        let (disk, ledger) = (backup.disk.copy(), backup.ledger.clone());
+        self.kill(1_000);
+        self.report.losses += 1;
+        if known {
+            disk.begin_lineage(Lineage(self.random.bytes()));
+        }
+        self.disk = disk;
+        let until_ms = self.real_ms + self.plan.ttl_max_ms + self.plan.ttl_max_ms / 32 + 1_000;
+        self.judge.loses_history(ledger, until_ms, known, Scene { clients: &self.clients, real_ms: self.real_ms });
+        if let Some(accepts_ms) = self.plan.accepts_after_ms {
+            self.plan(accepts_ms, Step::Act(Act::AcceptBorrowLoss));
+        }
+    }
+
+    fn room_again(&mut self) {
+        if self.real_ms < self.full_until_ms {
+            return;
+        }
+        self.disk.set_room_bytes(None);
+        let numbers: Vec<usize> = self.slots.keys().copied().collect();
+        for number in numbers {
+            if let Some(slot) = self.slots.get_mut(&number) {
+                slot.node.room_again();
+            }
+            self.plan_pass(number, 0);
+            self.settle(number);
+        }
+    }
+
+    fn tick(&mut self) {
+        let pause = (self.plan.ttl_ms / 4).clamp(2_000, 20_000);
+        self.plan(pause, Step::Tick);
+        self.look_at_all();
+        let up = self.slots.get(&self.front).is_some_and(|slot| !slot.node.is_full());
+        if up {
+            self.judge.tick(Scene { clients: &self.clients, real_ms: self.real_ms });
+        }
+    }
+}
+
+fn administrator() -> Actor {
+    Actor { name: "unix:root".to_owned(), reason: "simulated".to_owned() }
+}
+
+fn facts(events: &[Event]) -> String {
+    let mut text: Vec<String> = events.iter().take(12).map(|event| {
+        let mut fact = format!("{event:?}");
+        if let Some(cut) = fact.char_indices().nth(220).map(|(at, _)| at) {
+            fact.truncate(cut);
+        }
+        fact
+    }).collect();
+    if events.len() > 12 {
+        text.push(format!("and {} more", events.len() - 12));
+    }
+    text.join("; ")
+}
+
+fn brief(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Granted(grant) => format!("granted, {} of {} ms", grant.remaining_ms, grant.ttl_ms),
+        Outcome::Denied(denial) => format!("denied, {:?}", denial.code),
+        other => format!("{other:?}"),
+    }
+}
+
+fn refusal_of(why: Why) -> ErrorCode {
+    match why {
+        Why::DiskFull(TookEffect::No) => ErrorCode::DiskFull,
+        Why::Overloaded(TookEffect::No) | Why::Stopping(TookEffect::No) | Why::Gone => ErrorCode::Overloaded,
+        Why::DiskFull(TookEffect::Unknown) | Why::Overloaded(TookEffect::Unknown) | Why::Stopping(TookEffect::Unknown) | Why::Unknown => {
+            ErrorCode::OutcomeUnknown
+        }
+    }
+}
+
+/// Whether a refusal speaks of two programs with one lease.
+trait AboutClones {
+    fn is_about_clones(self) -> bool;
+}
+
+impl AboutClones for ErrorCode {
+    fn is_about_clones(self) -> bool {
+        matches!(self, Self::ClonedClient | Self::StaleCounter | Self::IdTaken)
+    }
+}
+
+/// The wire's word for a code of the core, by its name: both lists are kept the same by the server's own tests.
+fn by_name<T: serde_json_name::FromName>(name: impl std::fmt::Debug) -> T {
+    T::from_name(&format!("{name:?}"))
+}
+
+mod serde_json_name {
+    use triquest_wire::lease::{DenialCode, EndReason};
+
+    pub(super) trait FromName {
+        fn from_name(name: &str) -> Self;
+    }
+
+    fn snake(name: &str) -> String {
+        let mut text = String::from("\"");
+        for (at, letter) in name.char_indices() {
+            if letter.is_ascii_uppercase() && at > 0 {
+                text.push('_');
+            }
+            text.push(letter.to_ascii_lowercase());
+        }
+        text + "\""
+    }
+
+    impl FromName for DenialCode {
+        fn from_name(name: &str) -> Self {
+            serde_json::from_str(&snake(name)).expect("the wire has every code of the core")
+        }
+    }
+
+    impl FromName for EndReason {
+        fn from_name(name: &str) -> Self {
+            serde_json::from_str(&snake(name)).expect("the wire has every reason of the core")
+        }
+    }
+}
+
+fn denial_code(code: CoreDenial) -> DenialCode {
+    by_name(code)
+}
+
+fn end_reason(reason: CoreEnd) -> EndReason {
+    by_name(reason)
+}
+
+fn error_code(refusal: &Refusal) -> ErrorCode {
+    match refusal {
+        Refusal::ClonedClient => ErrorCode::ClonedClient,
+        Refusal::IdTaken => ErrorCode::IdTaken,
+        Refusal::StaleAttempt { .. } => ErrorCode::StaleAttempt,
+        Refusal::StaleCounter => ErrorCode::StaleCounter,
+        Refusal::UnknownLease => ErrorCode::UnknownLease,
+        Refusal::NothingToDo(_) => ErrorCode::NothingToDo,
+        Refusal::LimitReached(_) => ErrorCode::LimitReached,
+        _ => ErrorCode::BadRequest,
+    }
+}
