@@ -138,7 +138,8 @@ impl Lease {
                 ));
             }
             asked_before_ms = asked_before_ms.max(operation.asked_ms);
-            state = state.next(operation).ok_or_else(|| format!("{:?} (attempt {:?}) after {state:?}", operation.said, operation.attempt))?;
+            state =
+                state.next(operation).ok_or_else(|| format!("{:?} (attempt {:?}) after {state:?}", operation.said, operation.attempt))?;
         }
         if fold == self.operations.len() {
             (self.state, self.asked_before_ms) = (state, asked_before_ms);

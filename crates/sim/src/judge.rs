@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use triquest_allocator::{
-    Allocator, CheckoutItem, DenialCode, DequeueReason, EndReason, Event, GrantedItem, LeaseId, Outcome, PoolId, ReleaseCause, RightEnd, Timestamp,
+    Allocator, CheckoutItem, DenialCode, DequeueReason, EndReason, Event, GrantedItem, LeaseId, Outcome, PoolId, ReleaseCause, RightEnd,
+    Timestamp,
     limits::{EVENTS_MAX, WAIT_TTL_MS},
 };
 use triquest_journal::{ENTRY_BYTES_MAX, record::Entry};
@@ -419,7 +420,8 @@ impl Judge {
                 }
             }
             Event::EntitlementEnded { entitlement, reason: RightEnd::Replaced, .. } => {
-                let license = self.ledger.rights.get(entitlement).and_then(|right| self.ledger.installed.get(usize::try_from(right.installed).ok()?));
+                let license =
+                    self.ledger.rights.get(entitlement).and_then(|right| self.ledger.installed.get(usize::try_from(right.installed).ok()?));
                 if let Some(license) = license
                     && self.ledger.later_successors(license).next().is_none()
                 {
@@ -495,7 +497,9 @@ impl Judge {
         }
         let left_ms = scene.clients.get(client_of(lease)).and_then(|client| client.left_ms(lease, scene.real_ms));
         if let Some(left_ms) = left_ms {
-            self.broken(Invariant::KeeperStopsBeforeServerFrees, || format!("{lease} was freed as {reason:?} with {left_ms} ms of its right left"));
+            self.broken(Invariant::KeeperStopsBeforeServerFrees, || {
+                format!("{lease} was freed as {reason:?} with {left_ms} ms of its right left")
+            });
         }
     }
 
@@ -507,7 +511,9 @@ impl Judge {
             && due.0 < heard.0 + ttl_ms
             && held.claim_due.is_none()
         {
-            self.broken(Invariant::RenewingNeverExpires, || format!("{lease} was heard at {} and expired at {}, ttl {ttl_ms}", heard.0, due.0));
+            self.broken(Invariant::RenewingNeverExpires, || {
+                format!("{lease} was heard at {} and expired at {}, ttl {ttl_ms}", heard.0, due.0)
+            });
         }
         if let Some(at) = self.waiting.get(&lease).and_then(|waiting| waiting.iter().min().copied())
             && at <= due
@@ -542,7 +548,9 @@ impl Judge {
                 && let Some(view) = allocator.lease_view(&lease)
                 && !view.lingering
             {
-                self.runs_until(scene, lease, view.deadline.since_ms(at), invariant);
+                // In the quarantine of a new history nothing ends, whatever an old deadline says.
+                let until = view.deadline.max(self.ledger.quarantine_until.unwrap_or_default());
+                self.runs_until(scene, lease, until.since_ms(at), invariant);
             }
         }
     }
@@ -554,7 +562,8 @@ impl Judge {
             return;
         }
         let fits = held.items.iter().all(|item| {
-            let stranded = |charge: &&triquest_allocator::Charge| self.ledger.rights.get(&charge.entitlement).is_some_and(|right| !right.in_force());
+            let stranded =
+                |charge: &&triquest_allocator::Charge| self.ledger.rights.get(&charge.entitlement).is_some_and(|right| !right.in_force());
             let seats: u64 = item.charges.iter().filter(stranded).map(|charge| u64::from(charge.seats)).sum();
             let pool = self.ledger.resolve(item.pool);
             let counts_now = |right: &crate::ledger::Right| {
@@ -604,7 +613,8 @@ impl Judge {
             let Some(held) = self.ledger.wished(&client.vendor_keys, &client.plan.items) else { continue };
             let over = held.iter().any(|item| {
                 let counts = self.ledger.counts(item.pool);
-                let wanted: u64 = items.iter().filter(|other| self.ledger.resolve(other.pool) == item.pool).map(|other| u64::from(other.seats)).sum();
+                let wanted: u64 =
+                    items.iter().filter(|other| self.ledger.resolve(other.pool) == item.pool).map(|other| u64::from(other.seats)).sum();
                 wanted > 0 && counts.taken() + wanted + u64::from(item.seats) > counts.total
             });
             if over {
@@ -633,7 +643,8 @@ impl Judge {
     fn is_whole(&mut self, scene: Scene<'_>, lease: LeaseId, items: &[GrantedItem]) {
         let Some(client) = scene.clients.get(client_of(lease)) else { return };
         let asked: &[CheckoutItem] = &client.plan.items;
-        let whole = items.len() == asked.len() && items.iter().zip(asked).all(|(item, wish)| (item.seats, item.version) == (wish.seats, wish.version));
+        let whole = items.len() == asked.len()
+            && items.iter().zip(asked).all(|(item, wish)| (item.seats, item.version) == (wish.seats, wish.version));
         if !whole {
             self.broken(Invariant::AtomicCheckout, || format!("{lease} was granted {items:?} and asked for {asked:?}"));
         }
@@ -690,8 +701,12 @@ impl Judge {
         let ended = ledger.ended.contains_key(&lease) || ledger.lingering.contains_key(&lease);
         let derived = match (outcome, sending.asks) {
             (Outcome::Granted(_) | Outcome::Renewed { .. }, _) => held || ended,
-            (Outcome::Denied(denial), Asks::Checkout(attempt)) => denial.code == DenialCode::LeaseEnded || ledger.denied.contains_key(&(lease, attempt)),
-            (Outcome::Waiting { .. }, _) => held || ended || ledger.dequeued.contains_key(&lease) || ledger.line.iter().any(|waiter| waiter.lease == lease),
+            (Outcome::Denied(denial), Asks::Checkout(attempt)) => {
+                denial.code == DenialCode::LeaseEnded || ledger.denied.contains_key(&(lease, attempt))
+            }
+            (Outcome::Waiting { .. }, _) => {
+                held || ended || ledger.dequeued.contains_key(&lease) || ledger.line.iter().any(|waiter| waiter.lease == lease)
+            }
             (Outcome::Released { .. }, _) => ended || ledger.dequeued.contains_key(&lease),
             (Outcome::Ended { .. }, _) => ended || ledger.leases.get(&lease).is_some_and(|held| held.ending.is_some()),
             _ => true,
@@ -707,7 +722,8 @@ impl Judge {
             && let Some(held) = self.ledger.leases.get(&lease)
         {
             let mut charges = held.items.iter().flat_map(|item| &item.charges);
-            if charges.any(|charge| self.ledger.rights.get(&charge.entitlement).is_some_and(|right| !right.in_force())) {
+            let over = |right: &crate::ledger::Right| right.ended.is_some() && right.ended_by < seen.index;
+            if charges.any(|charge| self.ledger.rights.get(&charge.entitlement).is_some_and(over)) {
                 self.broken(Invariant::NoGrantPastEntitlement, || format!("{lease} was renewed although its entitlement has ended"));
             }
         }
@@ -791,7 +807,8 @@ impl Judge {
         holders.retain(|client| {
             let Some(lease) = scene.clients[*client].promised(scene.real_ms) else { return false };
             let Some(held) = self.ledger.leases.get(&lease) else { return !self.excused.contains(&lease) };
-            let here = held.items.iter().filter(|item| self.ledger.resolve(item.pool) == pool).map(|item| u64::from(item.seats)).sum::<u64>();
+            let here =
+                held.items.iter().filter(|item| self.ledger.resolve(item.pool) == pool).map(|item| u64::from(item.seats)).sum::<u64>();
             if !self.excused.contains(&lease) {
                 seats += here;
             }

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use triquest_allocator::{
-    CheckoutItem, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem, Index, LeaseId, Lineage, Moment, PoolId, RightEnd, Timestamp, VendorId,
+    CheckoutItem, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem, Index, LeaseId, Lineage, Moment, PoolId, RightEnd,
+    Timestamp, VendorId,
 };
 use triquest_license::{FeatureName, LicenseHash, Version};
 
@@ -51,6 +52,8 @@ pub struct Right {
     pub began: bool,
     /// It has ended, and why.
     pub ended: Option<RightEnd>,
+    /// The entry by which it ended.
+    pub ended_by: Index,
     /// Seats of leases that are charged to it.
     pub charged: u64,
 }
@@ -388,7 +391,13 @@ impl Ledger {
                 right.began = true;
                 right.ended = None;
             }),
-            Event::EntitlementEnded { entitlement, reason, .. } => self.counts_now(*entitlement, |right| right.ended = Some(*reason)),
+            Event::EntitlementEnded { entitlement, reason, .. } => {
+                let index = self.index;
+                self.counts_now(*entitlement, |right| {
+                    right.ended = Some(*reason);
+                    right.ended_by = index;
+                });
+            }
             Event::Granted { lease, attempt, items, ttl_ms, linger_ms, claim_due, .. } => {
                 let held = Held {
                     items: items.clone(),
@@ -406,7 +415,9 @@ impl Ledger {
                     held.claim_due = None;
                 }
             }
-            Event::LicenseInstalled { license, vendor, first_entitlement, pools, .. } => self.install(*license, *vendor, *first_entitlement, pools),
+            Event::LicenseInstalled { license, vendor, first_entitlement, pools, .. } => {
+                self.install(*license, *vendor, *first_entitlement, pools)
+            }
             Event::LingerEnded { lease, .. } => self.end_linger(*lease),
             Event::QuarantineEnded => self.quarantine_until = None,
             Event::Queued { lease, attempt, items, .. } => {
@@ -426,7 +437,12 @@ impl Ledger {
             Event::VendorKeys { vendor, keys, .. } => self.keys.extend(keys.iter().map(|key| (*key, *vendor))),
             Event::VendorsMerged { from, into, pools, .. } => {
                 self.merged.insert(*from, *into);
-                let moved: Vec<_> = self.features.iter().filter(|((vendor, _), _)| vendor == from).map(|((_, feature), pool)| (feature.clone(), *pool)).collect();
+                let moved: Vec<_> = self
+                    .features
+                    .iter()
+                    .filter(|((vendor, _), _)| vendor == from)
+                    .map(|((_, feature), pool)| (feature.clone(), *pool))
+                    .collect();
                 for (feature, pool) in moved {
                     self.features.entry((*into, feature)).or_insert(pool);
                 }
@@ -462,6 +478,7 @@ impl Ledger {
                 expires: right.expires.map(|expires| expires.0),
                 began: false,
                 ended: None,
+                ended_by: Index(0),
                 charged: 0,
             };
             self.rights.insert(id, right);

@@ -9,7 +9,7 @@ use std::{
 use triquest_sim::{
     Options, Report, measured_world,
     mutation::{self, Mutation},
-    simulate, world,
+    node, simulate, world,
 };
 
 const USAGE: &str = "\
@@ -214,8 +214,7 @@ fn range(text: &str) -> Option<(u64, u64)> {
 }
 
 fn main() -> ExitCode {
-    // A server that is broken on purpose stops by a panic, which its world notes.
-    std::panic::set_hook(Box::new(|_| {}));
+    node::quiet_panics();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let word = |place: usize| arguments.get(place).map(String::as_str);
     let good = match (word(0), word(1)) {

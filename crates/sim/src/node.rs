@@ -1,12 +1,14 @@
 //! A server without sockets and threads: the engine that the real one runs, a journal in memory, and the few lines of shell between them.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 use triquest_allocator::{Allocator, ClockReading, Epoch, Index, Safeguards};
+
 use triquest_engine::{Answers, Effect, Engine, Heard, Input, PassId, Position, Request, Room, Start, Ticket as EngineTicket, Why};
 use triquest_journal::{
     Appended, Journal, load,
@@ -54,6 +56,20 @@ pub struct Durable {
     pub full: bool,
 }
 
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A server that is broken on purpose stops by a panic, which its world notes: nothing is printed of it. Call once, at the start of a program.
+pub fn quiet_panics() {
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !GUARDED.get() {
+            loud(panic);
+        }
+    }));
+}
+
 struct Write {
     fence: Epoch,
     index: Index,
@@ -83,7 +99,14 @@ impl Node {
     ///
     /// # Errors
     /// What cannot be loaded.
-    pub fn start(disk: &MemoryDisk, safeguards: Safeguards, reading: ClockReading, start: Start, reserve: bool, real_ms: u64) -> Result<Self, String> {
+    pub fn start(
+        disk: &MemoryDisk,
+        safeguards: Safeguards,
+        reading: ClockReading,
+        start: Start,
+        reserve: bool,
+        real_ms: u64,
+    ) -> Result<Self, String> {
         let mut journal = disk.open();
         let allocator = load(&mut journal, safeguards).map_err(|error| error.to_string())?;
         let durable = journal.head().index;
@@ -204,7 +227,9 @@ impl Node {
             let checksum = bytes.last_chunk().copied().unwrap_or_default();
             let durable = Durable { entry: Arc::clone(&write.entry), bytes: bytes.len(), checksum, decided_ms, full };
             self.out.push(Out::Durable(Box::new(durable)));
-            if self.full && let Some(left) = &mut self.reserve {
+            if self.full
+                && let Some(left) = &mut self.reserve
+            {
                 *left = left.saturating_sub(1);
                 if *left == 0 {
                     self.journal.disk().set_room_bytes(Some(0));
@@ -270,10 +295,12 @@ impl Node {
     }
 
     fn guard(&mut self, act: impl FnOnce(&mut Self)) {
+        GUARDED.set(true);
         let done = catch_unwind(AssertUnwindSafe(|| {
             act(self);
             self.drain();
         }));
+        GUARDED.set(false);
         if let Err(panic) = done {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
             self.out.push(Out::Broken(text.unwrap_or_default()));

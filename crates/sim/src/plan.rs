@@ -39,18 +39,7 @@ impl Draft {
     /// An entitlement without dates.
     #[must_use]
     pub fn new(feature: &'static str, seats: u32, ttl_s: u64, ttl_max_s: u64) -> Self {
-        Self {
-            feature,
-            seats,
-            version: None,
-            starts_ms: None,
-            expires_ms: None,
-            ttl_s,
-            ttl_max_s,
-            linger_s: 0,
-            grace_s: 0,
-            presence: true,
-        }
+        Self { feature, seats, version: None, starts_ms: None, expires_ms: None, ttl_s, ttl_max_s, linger_s: 0, grace_s: 0, presence: true }
     }
 
     /// The same, of a version.
@@ -115,15 +104,12 @@ pub fn public_key(number: u8) -> [u8; 32] {
 /// If the text is not well formed: a fault of the simulation.
 #[must_use]
 pub fn issue(keys: &[u8], id: &str, replaces: &[&str], rights: &[Draft]) -> Arc<Issued> {
-    let signers: Vec<Signer> = keys
-        .iter()
-        .map(|number| Signer::new(format!("vendor{number}.example").parse().expect("a good name"), key(*number)))
-        .collect();
+    let signers: Vec<Signer> =
+        keys.iter().map(|number| Signer::new("vendor.example".parse().expect("a good name"), key(*number))).collect();
     let verifier: Vec<String> = signers.iter().map(|signer| format!("\"{}\"", signer.verifier_key())).collect();
     let mut text = format!(
-        "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"vendor{}.example\"\nverifier = [{}]\n\
+        "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"vendor.example\"\nverifier = [{}]\n\
          licensee = \"Simulated\"\nissued = 2026-11-01\nservers = \"any\"\n",
-        keys[0],
         verifier.join(", ")
     );
     if !replaces.is_empty() {
@@ -153,7 +139,8 @@ pub fn issue(keys: &[u8], id: &str, replaces: &[&str], rights: &[Draft]) -> Arc<
         }
     }
     let note = Note::sign(&text, &signers).unwrap_or_else(|error| panic!("the simulation's license is not well formed: {error}\n{text}"));
-    let license = VerifiedLicense::verify_named(&note).unwrap_or_else(|error| panic!("the simulation's license does not verify: {error}\n{text}"));
+    let license =
+        VerifiedLicense::verify_named(&note).unwrap_or_else(|error| panic!("the simulation's license does not verify: {error}\n{text}"));
     Arc::new(Issued { id: id.to_owned(), replaces: replaces.iter().map(|id| (*id).to_owned()).collect(), keys: keys.to_vec(), license })
 }
 

@@ -451,12 +451,7 @@ fn features_that_change_at_one_instant(plan: &mut Plan, random: &mut Random) {
 }
 
 fn lingering_seats_give_way(plan: &mut Plan, random: &mut Random) {
-    plan.licenses.push(issue(
-        &[0],
-        "A",
-        &[],
-        &[Draft::new("cad", 1, 30, 120).linger(600), Draft::new("cam", 2, 30, 120).linger(600)],
-    ));
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 1, 30, 120).linger(600), Draft::new("cam", 2, 30, 120).linger(600)]));
     plan.licenses.push(issue(&[0], "B", &[], &[Draft::new("cam", 2, 30, 120).linger(600)]));
     let both = ClientPlan { items: vec![item("cad", None, 1), item("cam", None, 1)], ..user(random, "cad") };
     let large = ClientPlan { items: vec![item("cam", None, 2)], ..user(random, "cam") };
@@ -499,7 +494,9 @@ fn lines_on_a_full_disk(plan: &mut Plan, random: &mut Random) {
 
 fn many_ask_for_one_seat(plan: &mut Plan, random: &mut Random) {
     cad(plan, 1);
-    plan.clients = (0..6).map(|_| ClientPlan { begins_ms: Some(random.between(50, 3_000)), uses_ms: Some((5_000, 40_000)), ..user(random, "cad") }).collect();
+    plan.clients = (0..6)
+        .map(|_| ClientPlan { begins_ms: Some(random.between(50, 3_000)), uses_ms: Some((5_000, 40_000)), ..user(random, "cad") })
+        .collect();
     for client in plan.clients.iter_mut().skip(3) {
         client.wait_ms = Some(random.between(10_000, 200_000));
     }

@@ -46,10 +46,15 @@ pub fn request(asked: &Asked) -> Result<(), String> {
             });
             let batch = RenewBatchRequest { renewals: renewals.collect() };
             let back = through(&batch)?;
-            same(back.renewals.iter().zip(&batch.renewals).all(|(one, other)| (one.secret, one.counter) == (other.secret, other.counter)), "a batch")
+            same(
+                back.renewals.iter().zip(&batch.renewals).all(|(one, other)| (one.secret, one.counter) == (other.secret, other.counter)),
+                "a batch",
+            )
         }
         Asked::One(command) => match &**command {
-            Command::Checkout { lease, attempt, vendor_keys, items, ttl_ms, wait_ms, .. } => checkout(*lease, *attempt, vendor_keys, items, *ttl_ms, *wait_ms),
+            Command::Checkout { lease, attempt, vendor_keys, items, ttl_ms, wait_ms, .. } => {
+                checkout(*lease, *attempt, vendor_keys, items, *ttl_ms, *wait_ms)
+            }
             Command::Release { lease } => same(through(&SecretRequest { secret: secret(*lease) })?.secret == secret(*lease), "a release"),
             _ => Ok(()),
         },

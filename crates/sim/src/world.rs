@@ -7,14 +7,15 @@ use std::{
 };
 
 use triquest_allocator::{
-    Actor, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Index, InstallLicense, Lineage, Outcome, Refusal, Safeguards,
+    Actor, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Index, InstallLicense, Lineage, Outcome, Refusal,
+    Safeguards,
 };
 use triquest_client::keeper::{Action, Answer as Told, Failure, Fresh, Keeper, Notice, Phase, Terms};
 use triquest_engine::{Answer, Answers, Asked, Input, Network, Origin, Renewal, Request, Start, TookEffect, Why};
 use triquest_journal::{Appended, load, memory::Fault as DiskFault, memory::MemoryDisk, record::encode_snapshot};
 use triquest_license::LicenseHash;
 use triquest_wire::{
-    ErrorCode,
+    ErrorCode, Retry,
     lease::{DenialCode, EndReason},
 };
 
@@ -404,7 +405,8 @@ impl World {
                 let this = &mut self.clients[number];
                 let lease = this.lease_id(id, |life| lease_id(client, life, id, random));
                 this.attempts.insert(id, attempt);
-                let (holder, content, vendor_keys, items) = (this.holder.clone(), this.content, this.vendor_keys.clone(), this.plan.items.clone());
+                let (holder, content, vendor_keys, items) =
+                    (this.holder.clone(), this.content, this.vendor_keys.clone(), this.plan.items.clone());
                 let shown = this.shown.filter(|shown| show_grant && shown.lease == lease);
                 if let Some(shown) = shown {
                     let adopt = Command::Adopt { lease, holder, content, vendor_keys, items, ttl_ms: shown.ttl_ms };
@@ -458,9 +460,11 @@ impl World {
                 let this = &self.clients[client as usize];
                 let ledger = &self.judge.ledger;
                 let wished = ledger.wished(&this.vendor_keys, &this.plan.items);
-                let free = wished.is_some_and(|items| ledger.fits(&items) && !ledger.line.iter().any(|waiter| ledger.meet(&waiter.items, &items)));
-                if free && ledger.quarantine_until.is_none() && !code.is_about_clones() {
-                    self.judge.broken(Invariant::NobodySentAway, || format!("client {client} is sent away with {code:?} and seats are free"));
+                let free =
+                    wished.is_some_and(|items| ledger.fits(&items) && !ledger.line.iter().any(|waiter| ledger.meet(&waiter.items, &items)));
+                if free && ledger.quarantine_until.is_none() && code.retry() != Retry::SameId && !code.is_about_clones() {
+                    self.judge
+                        .broken(Invariant::NobodySentAway, || format!("client {client} is sent away with {code:?} and seats are free"));
                 }
             }
             _ => {}
@@ -547,7 +551,10 @@ impl World {
             // Sent before the connection broke, delivered long after.
             let late = delay + self.random.between(10, 3 * self.plan.ttl_ms);
             sendings.iter().for_each(|sending| self.judge.sent(sending));
-            self.plan(late, Step::Arrive(Box::new(Arrival { sendings: sendings.clone(), asked: asked.clone(), hold_ms: 0, from: Some(client) })));
+            self.plan(
+                late,
+                Step::Arrive(Box::new(Arrival { sendings: sendings.clone(), asked: asked.clone(), hold_ms: 0, from: Some(client) })),
+            );
         }
         if wire.lost > 0 && self.random.chance(wire.lost) {
             // A reset: the client learns nothing, the server may have it.
@@ -885,7 +892,13 @@ impl World {
         let Some(slot) = self.slots.get(&number) else { return };
         let recovered = entry.events.iter().any(|event| matches!(event, Event::Recovered { .. }));
         let moved = entry.events.iter().any(|event| {
-            matches!(event, Event::ChargeMoved { .. } | Event::EntitlementBegan { .. } | Event::EntitlementEnded { .. } | Event::LicenseInstalled { .. })
+            matches!(
+                event,
+                Event::ChargeMoved { .. }
+                    | Event::EntitlementBegan { .. }
+                    | Event::EntitlementEnded { .. }
+                    | Event::LicenseInstalled { .. }
+            )
         });
         if recovered {
             self.judge.deadlines(scene, slot.node.allocator(), entry.moment.at, Invariant::PromiseSurvivesRecovery);
@@ -1226,7 +1239,9 @@ impl World {
         let Some((_, silent)) = self.kill_at_durable else { return };
         let ms = 4 * self.plan.ttl_ms;
         let of = |event: &Event| match event {
-            Event::Granted { lease, .. } | Event::Heard { lease, .. } | Event::Queued { lease, .. } => Some(crate::client::client_of(*lease)),
+            Event::Granted { lease, .. } | Event::Heard { lease, .. } | Event::Queued { lease, .. } => {
+                Some(crate::client::client_of(*lease))
+            }
             _ => None,
         };
         let clients: Vec<usize> = durable.entry.events.iter().filter_map(of).take(silent as usize).collect();
@@ -1284,13 +1299,17 @@ fn administrator() -> Actor {
 }
 
 fn facts(events: &[Event]) -> String {
-    let mut text: Vec<String> = events.iter().take(12).map(|event| {
-        let mut fact = format!("{event:?}");
-        if let Some(cut) = fact.char_indices().nth(220).map(|(at, _)| at) {
-            fact.truncate(cut);
-        }
-        fact
-    }).collect();
+    let mut text: Vec<String> = events
+        .iter()
+        .take(12)
+        .map(|event| {
+            let mut fact = format!("{event:?}");
+            if let Some(cut) = fact.char_indices().nth(220).map(|(at, _)| at) {
+                fact.truncate(cut);
+            }
+            fact
+        })
+        .collect();
     if events.len() > 12 {
         text.push(format!("and {} more", events.len() - 12));
     }
