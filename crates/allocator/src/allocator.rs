@@ -1,22 +1,23 @@
-//! The state, its public face, and the order within a batch.
+//! The state and its public face.
 
-use std::{
-    borrow::Borrow,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use triquest_license::{FeatureName, LicenseHash, LicenseId, VerifiedLicense, Version};
 
 use crate::{
     Actor, Command, ContentDigest, Denial, EndReason, EntitlementId, Epoch, Event, Holder, Index, LeaseId, Lineage, Moment, Outcome,
-    PoolId, PoolNumbers, RightEnd, Timestamp, VendorId,
-    limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, FORGET_EVERY_MS, MOVES_PER_CHECKOUT_MAX},
+    PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
+    limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS},
     store::{Features, Holders, LeaseTable, Rank, Slot, UNSEALED, Wheel, WishItem, Wishes},
 };
 
 /// Switches for the simulation: each rule of leases.md can be turned off to show that it is needed. All on in a server.
 #[derive(Clone, Debug)]
 pub struct Safeguards {
+    /// An answer that needs no entry leaves only after it was confirmed, by something that began later, that this server still leads.
+    pub answers_wait_for_confirm: bool,
+    /// An answer waits for every entry in flight that its lease or entitlement stands in.
+    pub answers_wait_for_entries: bool,
     /// A lower attempt than the last is refused, and the same attempt gets the same answer.
     pub attempts_ordered: bool,
     /// Charges go to another entitlement when theirs ends or when that makes room.
@@ -29,14 +30,22 @@ pub struct Safeguards {
     pub counters_detect_clones: bool,
     /// What is due is freed before anything is decided, not only by a sweep.
     pub due_before_decide: bool,
+    /// Nothing is due past the arrival of the oldest renewal that still waits.
+    pub due_not_past_the_lane: bool,
     /// An ending lease keeps its seats until the end of its promise.
     pub ending_keeps_deadline: bool,
+    /// What does not fit an entry waits for the next pass, renewals and parts of batches too.
+    pub entries_are_bounded: bool,
     /// Recovery gives every heard lease its full time to live.
     pub extend_on_recovery: bool,
     /// No grant takes more seats than the pool has.
     pub grant_within_total: bool,
     /// The first renewal in an epoch is an event.
     pub heard_is_durable: bool,
+    /// A waiter whose answer is held hears its place when the server stops.
+    pub held_waiters_are_told_at_stop: bool,
+    /// While the disk is full nothing is granted, nothing ends, and nobody leaves a line; with room again claims and waits begin anew.
+    pub lines_stand_while_full: bool,
     /// Only the newest presence connection of a lease counts.
     pub presence_generation: bool,
     /// A client that comes back after presence freed its seats turns early freeing off for its address.
@@ -45,10 +54,14 @@ pub struct Safeguards {
     pub quarantine_after_restore: bool,
     /// Nobody passes an earlier waiter that shares a pool.
     pub queue_strict: bool,
+    /// A refusal of a known id does not say that nothing happened.
+    pub refusals_know_their_id: bool,
     /// An id that was released before it was known never grants.
     pub release_before_known: bool,
     /// An id that ended never grants again.
     pub remember_ended: bool,
+    /// What shows a grant of lost history is decided before anything is granted in the same pass.
+    pub shown_before_granted: bool,
     /// A waiter that does not ask again leaves the line.
     pub silent_waiters_leave: bool,
     /// A lease that lost its entitlement is not renewed as if nothing had happened before its turn came.
@@ -58,38 +71,34 @@ pub struct Safeguards {
 impl Default for Safeguards {
     fn default() -> Self {
         Self {
+            answers_wait_for_confirm: true,
+            answers_wait_for_entries: true,
             attempts_ordered: true,
             charges_move: true,
             claims_end: true,
             clock_is_marked: true,
             counters_detect_clones: true,
             due_before_decide: true,
+            due_not_past_the_lane: true,
             ending_keeps_deadline: true,
+            entries_are_bounded: true,
             extend_on_recovery: true,
             grant_within_total: true,
             heard_is_durable: true,
+            held_waiters_are_told_at_stop: true,
+            lines_stand_while_full: true,
             presence_generation: true,
             presence_regret: true,
             quarantine_after_restore: true,
             queue_strict: true,
+            refusals_know_their_id: true,
             release_before_known: true,
             remember_ended: true,
+            shown_before_granted: true,
             silent_waiters_leave: true,
             stranded_checked_at_renewal: true,
         }
     }
-}
-
-/// What a batch became: events for one entry, an outcome for each command taken, and the commands that did not fit.
-#[derive(Debug)]
-pub struct Batch<T, C = Command> {
-    /// In order; empty if nothing hard happened, then nothing is appended.
-    pub events: Vec<Event>,
-    /// Each command's tag with its outcome.
-    pub outcomes: Vec<(T, Outcome)>,
-    /// Commands for the next batch: the entry closed at [`crate::limits::EVENTS_MAX`] or
-    /// [`crate::limits::ENTRY_BYTES_MAX`], or they must wait until all that is due was handled.
-    pub left: Vec<(T, C)>,
 }
 
 /// The state, and the only code that changes it.
@@ -139,6 +148,12 @@ pub struct Allocator {
 
     // Soft: lost in a crash, in no snapshot.
     pub(crate) now: Moment,
+    /// Deadlines and silent waiters are due up to here: no further than the arrival of a renewal that still waits.
+    pub(crate) due_until: Timestamp,
+    /// How much room there is for entries.
+    pub(crate) room: Room,
+    /// Since when there is room again; claims begin anew then.
+    pub(crate) claims_from: Option<Timestamp>,
     pub(crate) wheel: Wheel,
     pub(crate) waiters_due: BTreeSet<(Timestamp, u64)>,
     /// Pools whose line must be looked at again.
@@ -319,18 +334,20 @@ pub(crate) struct Sink<'a> {
     pub(crate) bytes: usize,
     /// Follow-ups stop here.
     pub(crate) follow_ups_until: usize,
+    /// And here, in bytes.
+    pub(crate) follow_up_bytes_until: usize,
 }
 
 impl<'a> Sink<'a> {
     pub(crate) fn new(events: &'a mut Vec<Event>) -> Self {
         let bytes = events.iter().map(Event::weight).sum();
         let follow_ups_until = events.len() + DUE_PER_BATCH_MAX;
-        Self { events, bytes, follow_ups_until }
+        Self { events, bytes, follow_ups_until, follow_up_bytes_until: ENTRY_BYTES_MAX / 2 }
     }
 
     /// No more follow-ups fit this entry; the rest is for the next.
     pub(crate) fn full(&self) -> bool {
-        self.events.len() >= self.follow_ups_until || self.bytes >= ENTRY_BYTES_MAX / 2
+        self.events.len() >= self.follow_ups_until || self.bytes >= self.follow_up_bytes_until
     }
 }
 
@@ -371,6 +388,9 @@ impl Allocator {
             live: 0,
             restless: 0,
             now: start,
+            due_until: start.at,
+            room: Room::Enough,
+            claims_from: None,
             wheel: Wheel::default(),
             waiters_due: BTreeSet::new(),
             dirty: BTreeSet::new(),
@@ -380,57 +400,6 @@ impl Allocator {
             fact_at: Timestamp(0),
             verified: None,
         }
-    }
-
-    /// Decides one batch: renewals and repeats first, then what is due (bounded), then the rest in their order.
-    ///
-    /// The driver appends `events` as one entry, calls [`Allocator::sealed`], and gives `left` to the next batch before anything newer.
-    pub fn decide_batch<T, C: Borrow<Command>>(&mut self, moment: Moment, commands: Vec<(T, C)>) -> Batch<T, C> {
-        let mut batch = Batch { events: Vec::new(), outcomes: Vec::with_capacity(commands.len()), left: Vec::new() };
-        self.step_to(moment);
-        let mut rest = Vec::with_capacity(commands.len());
-        let mut sink = Sink::new(&mut batch.events);
-        // A start comes before everything, and is alone in its entry.
-        let recovering = commands.iter().any(|(_, command)| matches!(command.borrow(), Command::Recover { .. }));
-        for (tag, command) in commands {
-            let first = match command.borrow() {
-                Command::Recover { .. } => true,
-                command => !recovering && self.is_repeat(command),
-            };
-            let fits = sink.events.len() + 2 * MOVES_PER_CHECKOUT_MAX <= EVENTS_MAX - DUE_PER_BATCH_MAX;
-            let outcome = if first && fits { self.try_decide(command.borrow(), &mut sink) } else { None };
-            match outcome {
-                Some(outcome) => batch.outcomes.push((tag, outcome)),
-                None => rest.push((tag, command)),
-            }
-        }
-        if recovering {
-            batch.left = rest;
-            return batch;
-        }
-        sink.follow_ups_until = sink.events.len() + DUE_PER_BATCH_MAX;
-        if self.safeguards.due_before_decide || rest.iter().any(|(_, command)| matches!(command.borrow(), Command::Sweep)) {
-            self.work(&mut sink);
-        }
-        let mut rest = rest.into_iter();
-        for (tag, command) in rest.by_ref() {
-            let (most_events, most_bytes) = most_that_may_come_of(command.borrow());
-            let fits =
-                sink.events.is_empty() || sink.events.len() + most_events <= EVENTS_MAX && sink.bytes + most_bytes <= ENTRY_BYTES_MAX;
-            let outcome = if fits { self.try_decide(command.borrow(), &mut sink) } else { None };
-            match outcome {
-                Some(outcome) => batch.outcomes.push((tag, outcome)),
-                None => {
-                    batch.left.push((tag, command));
-                    if !fits {
-                        break;
-                    }
-                }
-            }
-        }
-        batch.left.extend(rest);
-        self.mark_clock(&mut sink);
-        batch
     }
 
     /// Decides one command; appends what happened to `events` and has folded it in already.
@@ -457,20 +426,12 @@ impl Allocator {
         }
     }
 
-    fn step_to(&mut self, moment: Moment) {
+    pub(crate) fn step_to(&mut self, moment: Moment) {
         self.now = Moment { at: self.now.at.max(moment.at), wall_ms: moment.wall_ms };
+        self.due_until = self.now.at;
     }
 
-    /// Renewals, and checkouts of ids that are live or wait: they come before what is due.
-    fn is_repeat(&self, command: &Command) -> bool {
-        match command {
-            Command::Renew { .. } => true,
-            Command::Checkout { lease, .. } => self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease),
-            _ => false,
-        }
-    }
-
-    fn mark_clock(&mut self, sink: &mut Sink<'_>) {
+    pub(crate) fn mark_clock(&mut self, sink: &mut Sink<'_>) {
         if sink.events.is_empty() && self.clock_mark_due().is_some_and(|due| due <= self.now.at) {
             self.emit(sink, Event::ClockMarked);
         }
@@ -545,6 +506,12 @@ impl Allocator {
         self.dates.first().map(|(due, _)| (*due).max(self.now.wall_ms))
     }
 
+    /// Which safeguards are on.
+    #[must_use]
+    pub fn safeguards(&self) -> &Safeguards {
+        &self.safeguards
+    }
+
     /// The state's lineage.
     #[must_use]
     pub fn lineage(&self) -> Lineage {
@@ -602,14 +569,5 @@ impl Allocator {
 
     pub(crate) fn vendor(&self, vendor: VendorId) -> Option<&Vendor> {
         self.vendors.get(vendor.0 as usize)?.as_ref()
-    }
-}
-
-/// The most events and bytes that a command may add to an entry.
-fn most_that_may_come_of(command: &Command) -> (usize, usize) {
-    match command {
-        Command::Install(install) => (2 * crate::limits::ENDS_PER_INSTALL_MAX, 2 * install.license.note().text().len() + 65_536),
-        Command::Remove { .. } => (crate::limits::ENDS_PER_INSTALL_MAX, 65_536),
-        _ => (2 * MOVES_PER_CHECKOUT_MAX, 16_384),
     }
 }

@@ -1,4 +1,25 @@
-//! The order within a pass, and what may be decided with so much room on the disk.
+//! The order within a pass, the bounds of its entry, and what may be decided with so much room on the disk.
+//!
+//! A [`Pass`] becomes at most one entry. Whoever drives it decides the lane first (renewals and releases of leases that live), then lets what is
+//! due end, then decides the rest. While all three wait, half of an entry is the lane's, a quarter is for what is due and a quarter for the rest;
+//! what somebody does not use is there for those who come after. What does not fit waits for the next pass.
+
+use std::borrow::Borrow;
+
+use crate::{
+    Allocator, Command, Event, LeaseId, Moment, Outcome, Timestamp,
+    allocator::Sink,
+    limits::{DUE_PER_BATCH_MAX, ENDS_PER_INSTALL_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, MOVES_PER_CHECKOUT_MAX, WAIT_TTL_MS},
+    store::{Phase, Slot},
+};
+
+/// A quarter of an entry.
+const QUARTER: Weight = Weight { events: EVENTS_MAX / 4, bytes: ENTRY_BYTES_MAX / 4 };
+
+/// The most that a checkout may add to an entry.
+const CHECKOUT: Weight = Weight { events: 2 * MOVES_PER_CHECKOUT_MAX, bytes: 16_384 };
+
+const _: () = assert!(DUE_PER_BATCH_MAX <= QUARTER.events && CHECKOUT.events < QUARTER.events && CHECKOUT.bytes < QUARTER.bytes);
 
 /// How much room there is for entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,4 +32,316 @@ pub enum Room {
     Reserve,
     /// For nothing at all. What needs no entry goes on.
     None,
+}
+
+/// What is known of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It holds seats in a promise.
+    Live,
+    /// It ended, was denied or was released, and is not forgotten; its seats may linger.
+    Remembered,
+    /// Nothing.
+    Unknown,
+    /// It stands in a line.
+    Waiting,
+}
+
+/// What a batch became: events for one entry, an outcome for each command taken, and the commands that did not fit.
+#[derive(Debug)]
+pub struct Batch<T, C = Command> {
+    /// In order; empty if nothing hard happened, then nothing is appended.
+    pub events: Vec<Event>,
+    /// Each command's tag with its outcome.
+    pub outcomes: Vec<(T, Outcome)>,
+    /// Commands for the next batch: the entry closed at [`EVENTS_MAX`] or [`ENTRY_BYTES_MAX`], or they must wait until all that is due was
+    /// handled.
+    pub left: Vec<(T, C)>,
+}
+
+/// How a pass is to go.
+#[derive(Clone, Copy, Debug)]
+pub struct PassPlan<'a> {
+    /// An entry may come of it. Otherwise only that is decided which needs none.
+    pub writes: bool,
+    /// The first command of the rest, if any waits: what it may take is kept for it.
+    pub rest: Option<&'a Command>,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug)]
+pub enum Tried {
+    /// Decided.
+    Decided(Box<Outcome>),
+    /// It does not fit this entry any more; nothing behind it should overtake it.
+    Full,
+    /// It waits until more of what is due was handled; others may be decided.
+    Later,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Weight {
+    events: usize,
+    bytes: usize,
+}
+
+/// One pass, that is, one moment and at most one entry.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    allocator: &'a mut Allocator,
+    events: Vec<Event>,
+    bytes: usize,
+    writes: bool,
+    /// The lane ends here.
+    lane: Weight,
+    /// What is due ends here.
+    due: Weight,
+}
+
+impl Pass<'_> {
+    /// Decides a renewal, a release, or a repeat of an id that is known, before anything that is due ends. `None`: it waits for the next pass.
+    pub fn lane(&mut self, command: &Command) -> Option<Outcome> {
+        if !self.allocator.is_soft(command) {
+            let most = most_that_may_come_of(command);
+            let fits = self.events.len() + most.events <= self.lane.events && self.bytes + most.bytes <= self.lane.bytes;
+            if !self.writes || !fits && self.allocator.safeguards.entries_are_bounded {
+                return None;
+            }
+        }
+        self.decide(command, self.lane)
+    }
+
+    /// Lets end what is due up to `until`, as much as its share of the entry holds. While a renewal waits for a later pass, `until` is no
+    /// later than its arrival: nobody loses a lease whose renewal is here.
+    pub fn due(&mut self, until: Timestamp) {
+        if self.allocator.safeguards.due_not_past_the_lane {
+            self.allocator.due_until = self.allocator.now.at.min(until);
+        }
+        if !self.writes {
+            return;
+        }
+        let until = Weight { events: self.due.events.min(self.events.len() + DUE_PER_BATCH_MAX), bytes: self.due.bytes };
+        let mut sink = sink(&mut self.events, self.bytes, until);
+        self.allocator.work(&mut sink);
+        self.bytes = sink.bytes;
+    }
+
+    /// Decides anything else.
+    pub fn rest(&mut self, command: &Command) -> Tried {
+        if !self.allocator.is_soft(command) {
+            let most = most_that_may_come_of(command);
+            let fits =
+                self.events.is_empty() || self.events.len() + most.events <= EVENTS_MAX && self.bytes + most.bytes <= ENTRY_BYTES_MAX;
+            if !self.writes || !fits {
+                return Tried::Full;
+            }
+        }
+        let until = Weight { events: EVENTS_MAX.min(self.events.len() + DUE_PER_BATCH_MAX), bytes: ENTRY_BYTES_MAX };
+        match self.decide(command, until) {
+            Some(outcome) => Tried::Decided(Box::new(outcome)),
+            None => Tried::Later,
+        }
+    }
+
+    fn decide(&mut self, command: &Command, until: Weight) -> Option<Outcome> {
+        let mut sink = sink(&mut self.events, self.bytes, until);
+        let outcome = self.allocator.try_decide(command, &mut sink);
+        self.bytes = sink.bytes;
+        outcome
+    }
+
+    /// How many events there are so far.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        self.events.len()
+    }
+
+    /// What is known of an id, with what this pass decided.
+    #[must_use]
+    pub fn allocator(&self) -> &Allocator {
+        self.allocator
+    }
+
+    /// The events of the entry; none if nothing hard happened.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Event> {
+        if self.writes && !self.allocator.lines_stand() {
+            let mut sink = sink(&mut self.events, self.bytes, Weight::default());
+            self.allocator.mark_clock(&mut sink);
+        }
+        self.events
+    }
+}
+
+/// Where follow-ups are written; the last of them may take as much as a checkout and still fits.
+fn sink(events: &mut Vec<Event>, bytes: usize, until: Weight) -> Sink<'_> {
+    Sink {
+        events,
+        bytes,
+        follow_ups_until: until.events.saturating_sub(CHECKOUT.events),
+        follow_up_bytes_until: until.bytes.saturating_sub(CHECKOUT.bytes),
+    }
+}
+
+impl Allocator {
+    /// Begins a pass.
+    pub fn pass(&mut self, moment: Moment, plan: PassPlan<'_>) -> Pass<'_> {
+        self.step_to(moment);
+        let most = plan.rest.map(most_that_may_come_of);
+        let wide = most.is_some_and(|most| most.events > QUARTER.events || most.bytes > QUARTER.bytes);
+        let rest = match most {
+            None => Weight::default(),
+            // One that is larger than its share takes the share of what is due as well, in its own turn, and as much of the lane's as it needs.
+            Some(most) => Weight { events: most.events.max(QUARTER.events), bytes: most.bytes.max(QUARTER.bytes) },
+        };
+        let left = Weight { events: EVENTS_MAX.saturating_sub(rest.events), bytes: ENTRY_BYTES_MAX.saturating_sub(rest.bytes) };
+        let due = if wide || !self.is_due() { Weight::default() } else { QUARTER };
+        let lane = Weight { events: left.events - due.events.min(left.events), bytes: left.bytes - due.bytes.min(left.bytes) };
+        Pass { allocator: self, events: Vec::new(), bytes: 0, writes: plan.writes, lane, due: if wide { Weight::default() } else { left } }
+    }
+
+    /// Decides one batch: renewals and repeats first, then what is due (bounded), then the rest in their order.
+    ///
+    /// Whoever calls it appends `events` as one entry, calls [`Allocator::sealed`], and gives `left` to the next batch before anything newer.
+    pub fn decide_batch<T, C: Borrow<Command>>(&mut self, moment: Moment, commands: Vec<(T, C)>) -> Batch<T, C> {
+        let mut outcomes = Vec::with_capacity(commands.len());
+        let mut left = Vec::new();
+        let mut rest = Vec::with_capacity(commands.len());
+        // A start comes before everything, and is alone in its entry.
+        let recovering = commands.iter().any(|(_, command)| matches!(command.borrow(), Command::Recover { .. }));
+        let works = self.safeguards.due_before_decide;
+        let mut pass = self.pass(moment, PassPlan { writes: true, rest: None });
+        pass.lane = Weight { events: EVENTS_MAX - DUE_PER_BATCH_MAX, bytes: ENTRY_BYTES_MAX / 4 * 3 };
+        pass.due = Weight { events: EVENTS_MAX, bytes: ENTRY_BYTES_MAX / 2 };
+        for (tag, command) in commands {
+            let first = match command.borrow() {
+                Command::Recover { .. } => true,
+                command => !recovering && pass.allocator.is_repeat(command),
+            };
+            match if first { pass.lane(command.borrow()) } else { None } {
+                Some(outcome) => outcomes.push((tag, outcome)),
+                None => rest.push((tag, command)),
+            }
+        }
+        if recovering {
+            return Batch { events: pass.events, outcomes, left: rest };
+        }
+        if works || rest.iter().any(|(_, command)| matches!(command.borrow(), Command::Sweep)) {
+            pass.due(moment.at);
+        }
+        let mut rest = rest.into_iter();
+        for (tag, command) in rest.by_ref() {
+            match pass.rest(command.borrow()) {
+                Tried::Decided(outcome) => outcomes.push((tag, *outcome)),
+                Tried::Later => left.push((tag, command)),
+                Tried::Full => {
+                    left.push((tag, command));
+                    break;
+                }
+            }
+        }
+        left.extend(rest);
+        Batch { events: pass.finish(), outcomes, left }
+    }
+
+    /// Renewals, and checkouts of ids that are live or wait: they come before what is due.
+    #[must_use]
+    pub fn is_repeat(&self, command: &Command) -> bool {
+        match command {
+            Command::Renew { .. } => true,
+            Command::Checkout { lease, .. } => self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease),
+            _ => false,
+        }
+    }
+
+    /// What is known of an id.
+    #[must_use]
+    pub fn standing(&self, lease: &LeaseId) -> Standing {
+        match self.leases.find(lease) {
+            Some(slot) if self.leases.at(slot).phase != Phase::Lingering => Standing::Live,
+            Some(_) => Standing::Remembered,
+            None if self.waiting_ids.contains_key(lease) => Standing::Waiting,
+            None if self.remembered.contains_key(lease) => Standing::Remembered,
+            None => Standing::Unknown,
+        }
+    }
+
+    /// Whether this command is certainly decided without an entry: it is a repeat, or says nothing that a crash may not forget.
+    #[must_use]
+    pub fn is_soft(&self, command: &Command) -> bool {
+        match command {
+            Command::PresenceOpened { .. } | Command::Sweep => true,
+            Command::Renew { lease, .. } => match self.leases.find(lease) {
+                Some(slot) if self.leases.at(slot).phase != Phase::Lingering => self.is_heard(slot),
+                _ => !self.freed_by_presence.contains_key(lease),
+            },
+            Command::Checkout { lease, attempt, .. } => match self.leases.find(lease) {
+                Some(slot) if self.leases.at(slot).phase != Phase::Lingering => self.is_heard(slot),
+                Some(_) => !self.freed_by_presence.contains_key(lease),
+                None if self.waiting_ids.contains_key(lease) => true,
+                None => self.remembered.get(lease).is_some_and(|known| match known.ended {
+                    Some(_) => !self.freed_by_presence.contains_key(lease),
+                    None => known.denial.is_some() && known.attempt == *attempt && self.safeguards.attempts_ordered,
+                }),
+            },
+            Command::Release { lease } => match self.standing(lease) {
+                Standing::Live | Standing::Waiting | Standing::Unknown => false,
+                Standing::Remembered => {
+                    self.leases.find(lease).is_some() || self.remembered.get(lease).is_some_and(|known| known.ended.is_some())
+                }
+            },
+            _ => false,
+        }
+    }
+
+    /// A renewal of this lease moves its deadline and nothing else.
+    fn is_heard(&self, slot: Slot) -> bool {
+        let lease = self.leases.at(slot);
+        let settled = lease.ending.is_some() || self.stranded.is_empty() || !self.safeguards.stranded_checked_at_renewal;
+        settled && (lease.ending.is_some() || lease.heard == self.epoch_narrow() && lease.phase == Phase::Live)
+    }
+
+    /// Something is due now.
+    fn is_due(&self) -> bool {
+        self.next_deadline().is_some_and(|due| due <= self.due_until)
+            || self.next_civil_deadline_ms().is_some_and(|due| due <= self.now.wall_ms)
+    }
+
+    /// Says how much room there is. While there is not enough, lines stand still and nothing that is due ends; when there is again, every
+    /// waiter has its full time to ask, and every seat that waits to be claimed its full time to be claimed. Soft: a start begins with enough.
+    pub fn set_room(&mut self, room: Room) {
+        let stood = self.lines_stand();
+        self.room = room;
+        if !stood || self.lines_stand() {
+            return;
+        }
+        self.claims_from = Some(self.now.at);
+        let asks_by = self.now.at.after_ms(WAIT_TTL_MS);
+        self.waiters_due.clear();
+        for (order, waiter) in &mut self.line {
+            waiter.due = waiter.gives_up.min(asks_by);
+            self.waiters_due.insert((waiter.due, *order));
+        }
+    }
+
+    /// How much room there is, as it was said last.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        self.room
+    }
+
+    /// The disk is full, so nobody is granted a seat, loses one or leaves a line.
+    pub(crate) fn lines_stand(&self) -> bool {
+        self.room != Room::Enough && self.safeguards.lines_stand_while_full
+    }
+}
+
+/// The most that a command may add to an entry.
+fn most_that_may_come_of(command: &Command) -> Weight {
+    match command {
+        Command::Install(install) => Weight { events: 2 * ENDS_PER_INSTALL_MAX, bytes: 2 * install.license.note().text().len() + 65_536 },
+        Command::Remove { .. } => Weight { events: ENDS_PER_INSTALL_MAX, bytes: 65_536 },
+        Command::Renew { .. } => Weight { events: MOVES_PER_CHECKOUT_MAX, bytes: 8_192 },
+        _ => CHECKOUT,
+    }
 }

@@ -24,8 +24,8 @@ mod store;
 mod views;
 mod work;
 
-pub use allocator::{Allocator, Batch, Safeguards};
-pub use batch::Room;
+pub use allocator::{Allocator, Safeguards};
+pub use batch::{Batch, Pass, PassPlan, Room, Standing, Tried};
 pub use clock::{CivilClock, ClockReading, LeaseClock, Moment};
 pub use command::{Actor, CheckoutItem, Command, InstallLicense};
 pub use event::{Charge, DequeueReason, EndReason, Event, GrantedItem, ReleaseCause, RightEnd};

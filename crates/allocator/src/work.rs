@@ -3,13 +3,16 @@
 use crate::{
     Allocator, DequeueReason, EndReason, EntitlementId, Event, PoolId, RightEnd, Timestamp,
     allocator::Sink,
-    limits::{FORGET_EVERY_MS, WHEEL_PER_BATCH_MAX},
+    limits::{CLAIM_MS, FORGET_EVERY_MS, WHEEL_PER_BATCH_MAX},
     store::{Phase, READY, Slot, bucket_of},
 };
 
 impl Allocator {
     /// Handles what is due, as much as fits.
     pub(crate) fn work(&mut self, sink: &mut Sink<'_>) {
+        if self.lines_stand() {
+            return;
+        }
         if self.quarantine_until.is_some_and(|until| until <= self.now.at) {
             self.emit(sink, Event::QuarantineEnded);
         }
@@ -29,7 +32,7 @@ impl Allocator {
 
     /// Deadlines have come that were not handled yet.
     pub(crate) fn due_backlog(&self) -> bool {
-        let at = self.now.at;
+        let at = self.due_until;
         self.wheel.first_bucket().is_some_and(|bucket| bucket <= bucket_of(at))
             || self.wheel.first_ready().is_some_and(|(due, _)| due <= at)
     }
@@ -109,7 +112,7 @@ impl Allocator {
     }
 
     fn work_deadlines(&mut self, sink: &mut Sink<'_>) {
-        let at = self.now.at;
+        let at = self.due_until;
         for _ in 0..WHEEL_PER_BATCH_MAX {
             let Some((bucket, slot)) = self.wheel.take_come(at) else { break };
             let Some(lease) = self.leases.get(slot).filter(|lease| lease.bucket == bucket) else { continue };
@@ -156,7 +159,15 @@ impl Allocator {
                 return;
             }
             (_, Some(reason)) => (reason, None),
-            (Phase::Claimable, None) if self.safeguards.claims_end => (EndReason::Unclaimed, None),
+            (Phase::Claimable, None) if self.safeguards.claims_end => {
+                if let Some(due) = self.claims_from.map(|from| from.after_ms(CLAIM_MS)).filter(|due| *due > self.due_until) {
+                    // It could not be claimed while the disk was full.
+                    self.wheel.ready(due, slot);
+                    self.leases.at_mut(slot).bucket = READY;
+                    return;
+                }
+                (EndReason::Unclaimed, None)
+            }
             (Phase::Claimable, None) => {
                 let at = self.now.at;
                 self.leases.at_mut(slot).deadline = at.after_ms(crate::limits::TTL_MS_DEFAULT);
@@ -170,14 +181,14 @@ impl Allocator {
 
     fn work_waiters(&mut self, sink: &mut Sink<'_>) {
         while let Some((due, order)) = self.waiters_due.first().copied()
-            && due <= self.now.at
+            && due <= self.due_until
             && !sink.full()
         {
             let Some(waiter) = self.line.get_mut(&order) else {
                 self.waiters_due.pop_first();
                 continue;
             };
-            let over = waiter.gives_up <= self.now.at;
+            let over = waiter.gives_up <= self.due_until;
             if !over && !self.safeguards.silent_waiters_leave {
                 self.waiters_due.pop_first();
                 waiter.due = waiter.gives_up;
@@ -192,6 +203,9 @@ impl Allocator {
 
     /// Looks at the lines of pools where something changed: the head of all its lines is served if it can be.
     pub(crate) fn work_lines(&mut self, sink: &mut Sink<'_>) {
+        if self.lines_stand() {
+            return;
+        }
         if self.quarantine_until.is_some() {
             self.dirty.clear();
             return;

@@ -19,12 +19,24 @@
 //! Before a pass the shell submits everything that has arrived, and reads the clocks after that: a lease may then only seem younger than it
 //! is. [`Engine::wake_in_ms`] says when the next pass is wanted; a submit or a report wants one at once.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
-use triquest_allocator::{Allocator, ClockReading, Epoch, Index, Moment, Room};
+use triquest_allocator::{
+    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, LeaseClock, LeaseId, Moment, Outcome, PassPlan, Room, Standing,
+    Tried,
+};
 use triquest_journal::record::Entry;
 
-use crate::{Answers, Heard, PassId, Position, Request, Start, Ticket, Why};
+use crate::{
+    Answer, Answers, Asked, Heard, Origin, PassId, Position, Request, Start, Ticket, TookEffect, Why,
+    lane::{InLane, Lane, LaneAsk},
+    limits::{APPEND_RETRY_MS, COMMANDS_PER_PASS_MAX, ENTRIES_IN_FLIGHT_MAX, LANE_PER_PASS_MAX, TICK_MS_MAX, TICK_MS_MIN},
+    queues::{Asker, Batches, Queued, Queues},
+    writing::{Leaving, Ready, Writing},
+};
 
 /// What the engine is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +97,79 @@ pub struct StartError {
 #[derive(Debug)]
 pub struct Engine<T> {
     allocator: Allocator,
-    effects: std::collections::VecDeque<Effect<T>>,
+    lease_clock: LeaseClock,
+    civil_clock: CivilClock,
+    /// The last reading.
+    reading: ClockReading,
     moment: Moment,
+    refused_wall_ms: Option<i64>,
+    pass: PassId,
+
+    lane: Lane<T>,
+    queues: Queues<T>,
+    batches: Batches<T>,
+    /// Waiters whose place has changed or whose hold time is over: decided again before anything newer.
+    again: VecDeque<Queued<T>>,
+    held: BTreeMap<LeaseId, Held<T>>,
+    /// When each of them is answered at the latest.
+    holds: BTreeSet<(u64, LeaseId)>,
+    /// The wall clock made a step that is to be written down.
+    stepped: Option<Command>,
+
+    writing: Writing<T>,
+    effects: VecDeque<Effect<T>>,
+    /// When the entries in flight are handed out again, by the boot clock.
+    retry_at_ms: Option<u64>,
+    /// What the shell said of the room.
     room: Room,
+    /// The journal refused an entry for want of room, and has not taken it since.
+    full: bool,
+
+    started: bool,
+    holding: bool,
+    stopping: bool,
+    stopped: bool,
+    /// Empty between passes; kept for its memory.
+    decided: Vec<Decided<T>>,
+}
+
+/// A waiter whose answer is held.
+#[derive(Debug)]
+struct Held<T> {
+    waiting: Queued<T>,
+    outcome: Outcome,
+    /// The entry that its place depends on.
+    after: Option<Index>,
+}
+
+/// A command that this pass decided.
+#[derive(Debug)]
+struct Decided<T> {
+    asker: Asker<T>,
+    outcome: Outcome,
+    lease: Option<LeaseId>,
+    idle_ms: Option<u64>,
+    /// What to hold and decide again, if the answer is to be held.
+    holds: Option<(Box<Command>, Origin, u64)>,
+}
+
+/// The lease that a command is about.
+fn lease_of(command: &Command) -> Option<LeaseId> {
+    match command {
+        Command::Adopt { lease, .. }
+        | Command::Checkout { lease, .. }
+        | Command::PresenceClosed { lease, .. }
+        | Command::PresenceOpened { lease, .. }
+        | Command::Reclaim { lease, .. }
+        | Command::Release { lease, .. }
+        | Command::Renew { lease, .. } => Some(*lease),
+        _ => None,
+    }
+}
+
+/// Whether the command shows a grant of lost history: it is decided before anything is granted in the same pass.
+fn shows_a_grant(command: &Command) -> bool {
+    matches!(command, Command::Adopt { .. })
 }
 
 impl<T: Ticket> Engine<T> {
@@ -96,26 +178,598 @@ impl<T: Ticket> Engine<T> {
     ///
     /// # Errors
     /// [`StartError`]: the state refuses the new epoch.
-    pub fn start(allocator: Allocator, reading: ClockReading, start: Start) -> Result<Self, StartError> {
-        let _ = (reading, start);
-        let moment = allocator.head_moment();
-        Ok(Self { allocator, effects: std::collections::VecDeque::new(), moment, room: Room::Enough })
+    pub fn start(mut allocator: Allocator, reading: ClockReading, start: Start) -> Result<Self, StartError> {
+        let before = allocator.head_moment();
+        let mut lease_clock = LeaseClock::resume(before.at);
+        let mut civil_clock = CivilClock::resume(before.wall_ms);
+        let at = lease_clock.advance(reading);
+        let (wall_ms, refused_wall_ms) = civil_clock.advance(reading);
+        let moment = Moment { at, wall_ms };
+        let committed = allocator.index();
+        let command = Command::Recover { epoch: Epoch(allocator.epoch().0 + 1), lineage: start.lineage };
+        let batch = allocator.decide_batch(moment, vec![((), command)]);
+        match batch.outcomes.first() {
+            Some(((), Outcome::Recovered)) => {}
+            other => return Err(StartError { message: format!("a new epoch cannot begin: {other:?}") }),
+        }
+        let mut engine = Self {
+            allocator,
+            lease_clock,
+            civil_clock,
+            reading,
+            moment,
+            refused_wall_ms,
+            pass: PassId(0),
+            lane: Lane::new(),
+            queues: Queues::new(),
+            batches: Batches::new(),
+            again: VecDeque::new(),
+            held: BTreeMap::new(),
+            holds: BTreeSet::new(),
+            stepped: refused_wall_ms.map(|to_ms| Command::StepClock { to_ms, believed: false }),
+            writing: Writing::new(committed),
+            effects: VecDeque::new(),
+            retry_at_ms: None,
+            room: Room::Enough,
+            full: false,
+            started: false,
+            holding: true,
+            stopping: false,
+            stopped: false,
+            decided: Vec::new(),
+        };
+        let lineage = engine.allocator.lineage();
+        engine.write(lineage, batch.events, Vec::new());
+        Ok(engine)
     }
+
+    // In.
 
     /// Takes a request, or refuses it: then its ticket comes back as [`Effect::Fail`].
     pub fn submit(&mut self, request: Request<T>) {
-        self.effects.push_back(Effect::Fail(request.ticket, Why::Unknown));
+        let Request { ticket, origin, arrived_ms, asked, hold_ms } = request;
+        if self.stopping || self.stopped {
+            let effect = self.effect_of(&asked);
+            return self.effects.push_back(Effect::Fail(ticket, Why::Stopping(effect)));
+        }
+        let in_lane = |command: &Command| match command {
+            Command::Renew { lease, .. } | Command::Release { lease, .. } => self.allocator.standing(lease) == Standing::Live,
+            _ => false,
+        };
+        let ordinary = match &asked {
+            Asked::Many(commands) => commands.iter().filter(|command| !in_lane(command)).count(),
+            Asked::One(command) => usize::from(!in_lane(command)),
+            Asked::Renew(renewal) => usize::from(self.allocator.standing(&renewal.lease) != Standing::Live),
+        };
+        if ordinary > 0 && !self.queues.admits(&origin, ordinary) {
+            let effect = self.effect_of(&asked);
+            return self.effects.push_back(Effect::Fail(ticket, Why::Overloaded(effect)));
+        }
+        match asked {
+            Asked::Renew(renewal) if ordinary == 0 => self.push_lane(Asker::One(ticket), LaneAsk::Renew(renewal), arrived_ms),
+            Asked::Renew(renewal) => {
+                self.push(Queued { asker: Asker::One(ticket), command: Box::new(renewal.into()), origin, hold_until_ms: 0 }, arrived_ms);
+            }
+            Asked::One(command) => {
+                let hold_until_ms = if hold_ms > 0 && self.holding { arrived_ms.saturating_add(hold_ms) } else { 0 };
+                self.push(Queued { asker: Asker::One(ticket), command, origin, hold_until_ms }, arrived_ms);
+            }
+            Asked::Many(commands) if commands.is_empty() => {
+                let answers = vec![(ticket, Answers::Many(Vec::new()))];
+                self.effects.push_back(Effect::Publish { entry: None, heard: Vec::new(), answers });
+            }
+            Asked::Many(commands) => {
+                let batch = self.batches.open(ticket, commands.len());
+                for (number, command) in commands.into_iter().enumerate() {
+                    let queued = Queued { asker: Asker::Part { batch, number }, command: Box::new(command), origin, hold_until_ms: 0 };
+                    self.push(queued, arrived_ms);
+                }
+            }
+        }
+    }
+
+    /// To the lane if it names a lease that lives, else to the ordinary queue.
+    fn push(&mut self, queued: Queued<T>, arrived_ms: u64) {
+        let ask = match &*queued.command {
+            Command::Renew { lease, counter, nonce, idle_ms } => {
+                LaneAsk::Renew(crate::Renewal { lease: *lease, counter: *counter, nonce: *nonce, idle_ms: *idle_ms })
+            }
+            Command::Release { lease } => LaneAsk::Release(*lease),
+            _ => return self.queues.push(queued),
+        };
+        if self.allocator.standing(&ask.lease()) == Standing::Live {
+            self.push_lane(queued.asker, ask, arrived_ms);
+        } else {
+            self.queues.push(queued);
+        }
+    }
+
+    fn push_lane(&mut self, asker: Asker<T>, ask: LaneAsk, arrived_ms: u64) {
+        if let Some(put_out) = self.lane.push(InLane { asker, ask, arrived_ms }) {
+            self.fail(put_out, Why::Unknown);
+        }
+    }
+
+    /// What a refusal of this may say: of an id that is known, nobody can say that nothing happened.
+    fn effect_of(&self, asked: &Asked) -> TookEffect {
+        let is_known = |lease: &LeaseId| self.held.contains_key(lease) || self.allocator.standing(lease) != Standing::Unknown;
+        let known = match asked {
+            Asked::Renew(renewal) => is_known(&renewal.lease),
+            Asked::One(command) => lease_of(command).is_some_and(|lease| is_known(&lease)),
+            Asked::Many(commands) => commands.iter().filter_map(lease_of).any(|lease| is_known(&lease)),
+        };
+        if known && self.allocator.safeguards().refusals_know_their_id { TookEffect::Unknown } else { TookEffect::No }
+    }
+
+    fn effect_of_command(&self, command: &Command) -> TookEffect {
+        let known =
+            lease_of(command).is_some_and(|lease| self.held.contains_key(&lease) || self.allocator.standing(&lease) != Standing::Unknown);
+        if known && self.allocator.safeguards().refusals_know_their_id { TookEffect::Unknown } else { TookEffect::No }
     }
 
     /// Takes a report.
     pub fn handle(&mut self, input: Input) {
-        let _ = input;
+        if self.stopped {
+            return;
+        }
+        match input {
+            Input::Committed(index) => self.committed_through(index),
+            Input::Confirmed(pass) => {
+                let next = self.writing.confirm(pass);
+                if let Some(next) = next {
+                    self.effects.push_back(Effect::Confirm(next));
+                }
+                self.publish_confirmed();
+            }
+            Input::Fenced => self.give_up(),
+            Input::Full => {
+                self.full = true;
+                self.room_changed();
+                self.again_later();
+            }
+            Input::Room(room) => {
+                self.room = room;
+                self.full = false;
+                self.room_changed();
+                if room != Room::None && self.retry_at_ms.is_some() {
+                    self.append_again();
+                }
+            }
+            Input::Stop => {
+                self.stopping = true;
+                self.stop_holding();
+            }
+            Input::Unknown(_) => self.again_later(),
+        }
+        self.end_if_done();
     }
+
+    fn room_changed(&mut self) {
+        let room = self.room();
+        if self.allocator.room() != room {
+            self.allocator.set_room(room);
+        }
+    }
+
+    /// The same bytes again, after a while.
+    fn again_later(&mut self) {
+        self.effects.retain(|effect| !matches!(effect, Effect::Append { .. }));
+        self.retry_at_ms = Some(self.reading.boot_ms.saturating_add(APPEND_RETRY_MS));
+    }
+
+    fn append_again(&mut self) {
+        self.retry_at_ms = None;
+        for in_flight in &self.writing.in_flight {
+            self.effects.push_back(append(&in_flight.entry));
+        }
+    }
+
+    fn committed_through(&mut self, index: Index) {
+        while let Some(done) = self.writing.commit(index) {
+            self.started = true;
+            self.full = false;
+            let mut answers = Vec::with_capacity(done.answers.len());
+            let mut unconfirmed = Leaving { pass: PassId(0), answers: Vec::new(), heard: Vec::new() };
+            for ready in done.answers {
+                if self.is_confirmed(ready.answer.pass) {
+                    answers.extend(self.told(ready));
+                } else {
+                    unconfirmed.pass = unconfirmed.pass.max(ready.answer.pass);
+                    unconfirmed.answers.push(ready);
+                }
+            }
+            self.effects.push_back(Effect::Publish { entry: Some(done.entry), heard: done.heard, answers });
+            if !unconfirmed.answers.is_empty() {
+                self.want(unconfirmed);
+            }
+            for lease in done.resolved {
+                self.ask_again(&lease);
+            }
+        }
+        // A retry that is still wanted is for what has not been written.
+        if self.writing.in_flight.is_empty() {
+            self.retry_at_ms = None;
+        }
+        self.room_changed();
+        self.publish_confirmed();
+    }
+
+    fn is_confirmed(&self, pass: PassId) -> bool {
+        pass <= self.writing.confirmed || !self.allocator.safeguards().answers_wait_for_confirm
+    }
+
+    fn want(&mut self, leaving: Leaving<T>) {
+        if let Some(pass) = self.writing.want(leaving) {
+            self.effects.push_back(Effect::Confirm(pass));
+        }
+    }
+
+    fn publish_confirmed(&mut self) {
+        while self.writing.unconfirmed.front().is_some_and(|leaving| self.is_confirmed(leaving.pass)) {
+            let Some(leaving) = self.writing.unconfirmed.pop_front() else { return };
+            self.publish(leaving);
+        }
+    }
+
+    fn publish(&mut self, leaving: Leaving<T>) {
+        let mut answers = Vec::with_capacity(leaving.answers.len());
+        for ready in leaving.answers {
+            answers.extend(self.told(ready));
+        }
+        if !answers.is_empty() || !leaving.heard.is_empty() {
+            self.effects.push_back(Effect::Publish { entry: None, heard: leaving.heard, answers });
+        }
+    }
+
+    /// What can be told when this answer may leave.
+    fn told(&mut self, ready: Ready<T>) -> Option<(T, Answers)> {
+        // A request with several always comes back with answers, of which some may be reasons.
+        self.batches.answer(ready.asker, Ok(ready.answer)).and_then(|(ticket, answers)| Some((ticket, answers.ok()?)))
+    }
+
+    fn fail(&mut self, asker: Asker<T>, why: Why) {
+        fail_into(&mut self.batches, &mut self.effects, asker, why);
+    }
+
+    /// A waiter's place has changed for good: its held request is decided again, as a repeat.
+    fn ask_again(&mut self, lease: &LeaseId) {
+        if let Some(held) = self.held.remove(lease) {
+            self.holds.remove(&(held.waiting.hold_until_ms, *lease));
+            self.again.push_back(Queued { hold_until_ms: 0, ..held.waiting });
+        }
+    }
+
+    /// From now on no waiter's answer is held; those that are held are answered with their place.
+    pub fn stop_holding(&mut self) {
+        self.holding = false;
+        let tells = self.allocator.safeguards().held_waiters_are_told_at_stop;
+        self.holds.clear();
+        for (_, held) in std::mem::take(&mut self.held) {
+            if !tells {
+                self.fail(held.waiting.asker, Why::Stopping(TookEffect::No));
+                continue;
+            }
+            let after = held.after.filter(|after| *after > self.writing.committed);
+            let ready = Ready { asker: held.waiting.asker, answer: self.answer(held.outcome, after) };
+            self.leave(after, ready);
+        }
+        self.end_if_done();
+    }
+
+    fn leave(&mut self, after: Option<Index>, ready: Ready<T>) {
+        match after.and_then(|after| self.writing.entry(after)) {
+            Some(in_flight) => in_flight.answers.push(ready),
+            None => {
+                let leaving = Leaving { pass: ready.answer.pass, answers: vec![ready], heard: Vec::new() };
+                if self.is_confirmed(leaving.pass) { self.publish(leaving) } else { self.want(leaving) }
+            }
+        }
+    }
+
+    // The pass.
 
     /// One pass: stamps it, answers the lane, handles what is due, decides the rest; at most one entry comes of it.
     pub fn pass(&mut self, reading: ClockReading) {
-        let _ = reading;
+        if self.stopped {
+            return;
+        }
+        self.reading = reading;
+        if self.retry_at_ms.is_some_and(|retry| retry <= reading.boot_ms) {
+            self.append_again();
+        }
+        if !self.started {
+            return;
+        }
+        self.pass = PassId(self.pass.0 + 1);
+        let room = self.room();
+        let writes = self.writing.in_flight.len() < ENTRIES_IN_FLIGHT_MAX && room != Room::None;
+        self.end_holds();
+        // While nothing can be written what needs no entry is answered still; if that is only for a moment, it waits for the moment.
+        let mut taken = if writes || room == Room::None { self.take(room) } else { Vec::new() };
+        let accepts = writes && taken.iter().any(|queued| matches!(*queued.command, Command::AcceptClock { .. }));
+        self.stamp(accepts);
+
+        let mut decided = std::mem::take(&mut self.decided);
+        let lineage = self.allocator.lineage();
+        let events = self.decide(writes, &mut taken, &mut decided);
+        for queued in taken.into_iter().rev() {
+            self.queues.give_back(queued);
+        }
+        self.settle(lineage, events, &mut decided);
+        self.decided = decided;
+        self.end_if_done();
     }
+
+    /// Waiters whose hold time is over are decided once more: the answer has the place and the numbers of now.
+    fn end_holds(&mut self) {
+        while let Some((until_ms, lease)) = self.holds.first().copied()
+            && until_ms <= self.reading.boot_ms
+        {
+            self.holds.pop_first();
+            self.ask_again(&lease);
+        }
+    }
+
+    /// The commands of this pass: what is decided again, then those whose turn it is. What cannot be decided with so little room is refused here.
+    fn take(&mut self, room: Room) -> Vec<Queued<T>> {
+        let mut taken = Vec::new();
+        while taken.len() < COMMANDS_PER_PASS_MAX
+            && let Some(queued) = self.again.pop_front().or_else(|| self.queues.pop())
+        {
+            if matches!(*queued.command, Command::Checkout { .. } | Command::Renew { .. }) && self.batches.is_gone(&queued.asker) {
+                self.fail(queued.asker, Why::Gone);
+            } else if self.lacks_room(room, &queued.command) {
+                let effect = self.effect_of_command(&queued.command);
+                self.fail(queued.asker, Why::DiskFull(effect));
+            } else {
+                taken.push(queued);
+            }
+        }
+        taken
+    }
+
+    /// Whether this cannot be decided with so little room.
+    fn lacks_room(&self, room: Room, command: &Command) -> bool {
+        if room == Room::Enough || self.allocator.is_soft(command) {
+            return false;
+        }
+        let known = |lease: &LeaseId| self.allocator.standing(lease);
+        match (room, command) {
+            (Room::None, _) => true,
+            (_, Command::Adopt { lease, .. } | Command::Checkout { lease, .. }) => known(lease) != Standing::Live,
+            // An id that nobody knows could be made up, and the reserve is for those who hold.
+            (_, Command::Release { lease }) => known(lease) == Standing::Unknown,
+            (_, Command::Install(_)) => true,
+            _ => false,
+        }
+    }
+
+    fn stamp(&mut self, accepts: bool) {
+        let reading = self.reading;
+        let at = self.lease_clock.advance(reading);
+        let (wall_ms, refused) = if accepts { (self.civil_clock.accept(reading), None) } else { self.civil_clock.advance(reading) };
+        if refused.is_some() != self.refused_wall_ms.is_some() && !accepts {
+            self.stepped = Some(Command::StepClock { to_ms: refused.unwrap_or(wall_ms), believed: refused.is_none() });
+        }
+        if accepts {
+            self.stepped = None;
+        }
+        self.refused_wall_ms = refused;
+        self.moment = Moment { at, wall_ms };
+    }
+
+    /// Decides in the order of the rules. What was decided is moved from `taken` to `decided`; what is left in `taken` waits.
+    fn decide(&mut self, writes: bool, taken: &mut Vec<Queued<T>>, decided: &mut Vec<Decided<T>>) -> Vec<Event> {
+        let Self { allocator, lane, batches, effects, stepped, moment, reading, holding, .. } = self;
+        let shown_first = allocator.safeguards().shown_before_granted;
+        let is_first = |allocator: &Allocator, queued: &Queued<T>| {
+            shown_first && shows_a_grant(&queued.command) || allocator.is_repeat(&queued.command)
+        };
+        let rest = taken.iter().find(|queued| !is_first(allocator, queued)).map(|queued| &*queued.command);
+        let mut pass = allocator.pass(*moment, PassPlan { writes, rest });
+
+        if writes && let Some(command) = stepped.take() {
+            match pass.rest(&command) {
+                Tried::Decided(_) => {}
+                Tried::Full | Tried::Later => *stepped = Some(command),
+            }
+        }
+        // Shown grants before all else, so that nothing granted stands beside what they may begin.
+        let mut left = Vec::with_capacity(taken.len());
+        for queued in taken.drain(..) {
+            if shown_first && shows_a_grant(&queued.command) {
+                match pass.rest(&queued.command) {
+                    Tried::Decided(outcome) => decided.push(Decided::of(queued, *outcome, *holding)),
+                    Tried::Full | Tried::Later => left.push(queued),
+                }
+            } else {
+                left.push(queued);
+            }
+        }
+        let mut back = Vec::new();
+        for _ in 0..lane.len().min(LANE_PER_PASS_MAX) {
+            let Some(mut waiting) = lane.pop() else { break };
+            if matches!(waiting.ask, LaneAsk::Renew(_)) && batches.is_gone(&waiting.asker) {
+                let asker = std::mem::replace(&mut waiting.asker, Asker::Nobody);
+                fail_into(batches, effects, asker, Why::Gone);
+                continue;
+            }
+            let command = waiting.ask.command();
+            match pass.lane(&command) {
+                Some(outcome) => decided.push(Decided {
+                    asker: waiting.asker,
+                    outcome,
+                    lease: Some(waiting.ask.lease()),
+                    idle_ms: if let LaneAsk::Renew(renewal) = waiting.ask { renewal.idle_ms } else { None },
+                    holds: None,
+                }),
+                None => back.push(waiting),
+            }
+        }
+        for waiting in back.into_iter().rev() {
+            lane.give_back(waiting);
+        }
+        // Repeats are renewals too.
+        for queued in std::mem::take(&mut left) {
+            let outcome = if pass.allocator().is_repeat(&queued.command) { pass.lane(&queued.command) } else { None };
+            match outcome {
+                Some(outcome) => decided.push(Decided::of(queued, outcome, *holding)),
+                None => left.push(queued),
+            }
+        }
+        // What arrived at this boot time arrived at this lease time or later: lease time is never faster.
+        let waited_ms = lane.oldest_ms().map_or(0, |oldest| reading.boot_ms.saturating_sub(oldest));
+        pass.due(triquest_allocator::Timestamp(moment.at.0.saturating_sub(waited_ms)));
+        let mut full = false;
+        for queued in left {
+            if full {
+                taken.push(queued);
+                continue;
+            }
+            match pass.rest(&queued.command) {
+                Tried::Decided(outcome) => decided.push(Decided::of(queued, *outcome, *holding)),
+                Tried::Later => taken.push(queued),
+                Tried::Full => {
+                    // What needs no entry goes on while there can be none.
+                    full = writes;
+                    taken.push(queued);
+                }
+            }
+        }
+        pass.finish()
+    }
+
+    /// Sends the entry of this pass out, and finds for each answer what it waits for.
+    fn settle(&mut self, lineage: triquest_allocator::Lineage, events: Vec<Event>, decided: &mut Vec<Decided<T>>) {
+        let wrote = !events.is_empty();
+        if wrote {
+            self.write(lineage, events, Vec::with_capacity(decided.len()));
+        }
+        let last = self.writing.last();
+        let waits = self.allocator.safeguards().answers_wait_for_entries;
+        let mut free = Leaving { pass: self.pass, answers: Vec::new(), heard: Vec::new() };
+        for one in decided.drain(..) {
+            let after = match (&one.outcome, &one.lease) {
+                _ if !waits => None,
+                (Outcome::Renewed { .. }, Some(lease)) => self.writing.touching(lease),
+                // What it says may stand in any entry in flight.
+                _ => last,
+            };
+            if let Some(heard) = one.heard(self.moment) {
+                free.heard.push(heard);
+            }
+            if let (Outcome::Waiting { .. }, Some(lease), Some((command, origin, hold_until_ms))) = (&one.outcome, one.lease, one.holds) {
+                let waiting = Queued { asker: one.asker, command, origin, hold_until_ms };
+                self.holds.insert((hold_until_ms, lease));
+                let before = self.held.insert(lease, Held { waiting, outcome: one.outcome.clone(), after });
+                // It asked once more on another connection; the older request hears its place.
+                if let Some(before) = before {
+                    if before.waiting.hold_until_ms != hold_until_ms {
+                        self.holds.remove(&(before.waiting.hold_until_ms, lease));
+                    }
+                    let ready = Ready { asker: before.waiting.asker, answer: self.answer(one.outcome, after) };
+                    match after.and_then(|after| self.writing.entry(after)) {
+                        Some(in_flight) => in_flight.answers.push(ready),
+                        None => free.answers.push(ready),
+                    }
+                }
+                continue;
+            }
+            let ready = Ready { asker: one.asker, answer: self.answer(one.outcome, after) };
+            match after.and_then(|after| self.writing.entry(after)) {
+                Some(in_flight) => in_flight.answers.push(ready),
+                None => free.answers.push(ready),
+            }
+        }
+        if free.answers.is_empty() {
+            match self.writing.in_flight.back_mut() {
+                Some(in_flight) => in_flight.heard.append(&mut free.heard),
+                None if free.heard.is_empty() => {}
+                None => self.want(free),
+            }
+        } else if self.is_confirmed(free.pass) {
+            self.publish(free);
+        } else {
+            self.want(free);
+        }
+    }
+
+    fn answer(&self, outcome: Outcome, after: Option<Index>) -> Answer {
+        Answer { outcome, position: self.position(after.unwrap_or(self.writing.committed)), pass: self.pass, moment: self.moment }
+    }
+
+    fn position(&self, index: Index) -> Position {
+        let lineage = self.writing.in_flight.front().map_or_else(|| self.allocator.lineage(), |first| first.entry.lineage);
+        Position { lineage, epoch: self.allocator.epoch(), index }
+    }
+
+    /// Events become an entry on its way to the disk.
+    fn write(&mut self, lineage: triquest_allocator::Lineage, events: Vec<Event>, answers: Vec<Ready<T>>) {
+        let index = Index(self.writing.last().unwrap_or(self.writing.committed).0 + 1);
+        self.allocator.sealed(index);
+        let entry = Arc::new(Entry { lineage, epoch: self.allocator.epoch(), index, moment: self.moment, events });
+        if self.retry_at_ms.is_none() {
+            self.effects.push_back(append(&entry));
+        }
+        let held = &self.held;
+        self.writing.begin(entry, self.pass, answers, |lease| held.contains_key(lease));
+    }
+
+    // The end.
+
+    /// Nothing more can be written. Whatever was decided and not told is *unknown*; what was not decided changed nothing.
+    fn give_up(&mut self) {
+        self.effects.retain(|effect| !matches!(effect, Effect::Append { .. } | Effect::Confirm(_)));
+        self.refuse_waiting();
+        for in_flight in std::mem::take(&mut self.writing.in_flight) {
+            for ready in in_flight.answers {
+                self.fail(ready.asker, Why::Unknown);
+            }
+        }
+        for leaving in std::mem::take(&mut self.writing.unconfirmed) {
+            for ready in leaving.answers {
+                self.fail(ready.asker, Why::Unknown);
+            }
+        }
+        self.holds.clear();
+        for (_, held) in std::mem::take(&mut self.held) {
+            self.fail(held.waiting.asker, Why::Unknown);
+        }
+        self.stopped = true;
+        self.effects.push_back(Effect::Stopped);
+    }
+
+    /// Refuses what was not decided.
+    fn refuse_waiting(&mut self) {
+        while let Some(waiting) = self.lane.pop() {
+            let known = self.allocator.safeguards().refusals_know_their_id;
+            self.fail(waiting.asker, Why::Stopping(if known { TookEffect::Unknown } else { TookEffect::No }));
+        }
+        while let Some(queued) = self.again.pop_front().or_else(|| self.queues.pop()) {
+            let effect = self.effect_of_command(&queued.command);
+            self.fail(queued.asker, Why::Stopping(effect));
+        }
+    }
+
+    fn end_if_done(&mut self) {
+        if !self.stopping || self.stopped {
+            return;
+        }
+        if self.room() == Room::None && !self.writing.in_flight.is_empty() || !self.started {
+            // What cannot be written now was never told.
+            return self.give_up();
+        }
+        if self.room() == Room::None {
+            self.refuse_waiting();
+        }
+        let idle = self.lane.is_empty() && self.queues.is_empty() && self.again.is_empty() && self.held.is_empty();
+        if idle && self.writing.in_flight.is_empty() && self.writing.unconfirmed.is_empty() && self.batches.is_empty() {
+            self.stopped = true;
+            self.effects.push_back(Effect::Stopped);
+        }
+    }
+
+    // Out.
 
     /// The next effect.
     pub fn poll(&mut self) -> Option<Effect<T>> {
@@ -125,11 +779,30 @@ impl<T: Ticket> Engine<T> {
     /// In how many milliseconds after the last pass the next is wanted, if nothing comes before. None: only a report helps.
     #[must_use]
     pub fn wake_in_ms(&self) -> Option<u64> {
-        None
+        if self.stopped {
+            return None;
+        }
+        let now_ms = self.reading.boot_ms;
+        let retry = self.retry_at_ms.map(|retry| retry.saturating_sub(now_ms));
+        if !self.started {
+            return retry;
+        }
+        let room = self.room();
+        let writes = self.writing.in_flight.len() < ENTRIES_IN_FLIGHT_MAX && room != Room::None;
+        let waits = !self.queues.is_empty() || !self.again.is_empty();
+        if waits && (writes || room == Room::None) || writes && (!self.lane.is_empty() || self.stepped.is_some()) {
+            return Some(0);
+        }
+        let hold = self.holds.first().map(|(until_ms, _)| until_ms.saturating_sub(now_ms));
+        let due = if writes && room == Room::Enough {
+            let lease = self.allocator.next_deadline().map(|due| due.since_ms(self.moment.at));
+            let civil = self.allocator.next_civil_deadline_ms().map(|due| due.saturating_sub(self.moment.wall_ms).max(0).unsigned_abs());
+            lease.into_iter().chain(civil).min().map(|due| due.max(TICK_MS_MIN))
+        } else {
+            None
+        };
+        [retry, hold, due, Some(TICK_MS_MAX)].into_iter().flatten().min()
     }
-
-    /// From now on no waiter's answer is held; those that are held are answered with their place.
-    pub fn stop_holding(&mut self) {}
 
     /// The state, with everything that was decided, durable or not.
     #[must_use]
@@ -146,24 +819,61 @@ impl<T: Ticket> Engine<T> {
     /// How much room there is.
     #[must_use]
     pub fn room(&self) -> Room {
-        self.room
+        if self.full { Room::None } else { self.room }
     }
 
     /// The last entry that was committed.
     #[must_use]
     pub fn committed(&self) -> Position {
-        Position { lineage: self.allocator.lineage(), epoch: self.allocator.epoch(), index: self.allocator.index() }
+        self.position(self.writing.committed)
     }
 
     /// The last entry that was handed out to be written: what a client can have seen at most, however late the reports are.
     #[must_use]
     pub fn handed_out(&self) -> Position {
-        self.committed()
+        self.position(self.writing.last().unwrap_or(self.writing.committed))
     }
 
     /// The reading of the wall clock that is not believed, unix milliseconds, while it is not.
     #[must_use]
     pub fn refused_wall_ms(&self) -> Option<i64> {
-        None
+        self.refused_wall_ms
+    }
+}
+
+impl<T> Decided<T> {
+    fn of(queued: Queued<T>, outcome: Outcome, holding: bool) -> Self {
+        let Queued { asker, command, origin, hold_until_ms } = queued;
+        let (lease, idle_ms) = match &*command {
+            Command::Checkout { lease, .. } => (Some(*lease), None),
+            Command::Renew { lease, idle_ms, .. } => (Some(*lease), *idle_ms),
+            _ => (None, None),
+        };
+        let holds = holding && hold_until_ms > 0 && matches!(outcome, Outcome::Waiting { .. });
+        Self { asker, outcome, lease, idle_ms, holds: holds.then_some((command, origin, hold_until_ms)) }
+    }
+
+    fn heard(&self, moment: Moment) -> Option<Heard> {
+        let remaining_ms = match &self.outcome {
+            Outcome::Renewed { remaining_ms, .. } => *remaining_ms,
+            Outcome::Granted(grant) if grant.granted_in.is_some() => grant.remaining_ms,
+            Outcome::Waiting { .. } => 0,
+            _ => return None,
+        };
+        Some(Heard { lease: self.lease?, at: moment.at, remaining_ms, idle_ms: self.idle_ms })
+    }
+}
+
+fn append<T>(entry: &Arc<Entry>) -> Effect<T> {
+    Effect::Append { fence: entry.epoch, expected_head: Index(entry.index.0 - 1), entry: Arc::clone(entry) }
+}
+
+fn fail_into<T: Ticket>(batches: &mut Batches<T>, effects: &mut VecDeque<Effect<T>>, asker: Asker<T>, why: Why) {
+    match batches.answer(asker, Err(why)) {
+        None => {}
+        Some((ticket, Ok(answers))) => {
+            effects.push_back(Effect::Publish { entry: None, heard: Vec::new(), answers: vec![(ticket, answers)] });
+        }
+        Some((ticket, Err(why))) => effects.push_back(Effect::Fail(ticket, why)),
     }
 }

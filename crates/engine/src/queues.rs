@@ -1,1 +1,160 @@
-//! What waits to be decided.
+//! What waits to be decided and is not in the lane: turns by network, within it by connection, and how much of it there may be.
+
+use std::collections::BTreeMap;
+
+use triquest_allocator::Command;
+
+use crate::{
+    Answer, Answers, Network, Origin, Ticket, Why, WiderNetwork,
+    fair::Turns,
+    limits::{
+        COMMANDS_EVEN_SHARE_MIN, COMMANDS_LOCAL_MAX, COMMANDS_MAX, COMMANDS_PER_NETWORK_MAX, COMMANDS_PER_TURN_MAX,
+        COMMANDS_PER_WIDER_NETWORK_MAX,
+    },
+};
+
+/// Who waits for the outcome of one command.
+#[derive(Debug)]
+pub(crate) enum Asker<T> {
+    /// The engine itself.
+    Nobody,
+    One(T),
+    /// A part of a request with several.
+    Part {
+        batch: u64,
+        number: usize,
+    },
+}
+
+/// A command that waits.
+#[derive(Debug)]
+pub(crate) struct Queued<T> {
+    pub(crate) asker: Asker<T>,
+    pub(crate) command: Box<Command>,
+    pub(crate) origin: Origin,
+    /// Until when, by the boot clock, an answer `Waiting` may be held.
+    pub(crate) hold_until_ms: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queues<T> {
+    turns: Turns<Option<Network>, u64, Queued<T>>,
+    wider: BTreeMap<WiderNetwork, usize>,
+}
+
+impl<T> Queues<T> {
+    pub(crate) fn new() -> Self {
+        Self { turns: Turns::new(COMMANDS_PER_TURN_MAX), wider: BTreeMap::new() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    /// Whether so many more commands of this origin may wait. What does not exceed a limit by itself always fits an empty queue.
+    pub(crate) fn admits(&self, origin: &Origin, count: usize) -> bool {
+        let local = self.turns.len_of(&None);
+        let Some(network) = origin.network else { return local == 0 || local + count <= COMMANDS_LOCAL_MAX };
+        let all = self.turns.len() - local;
+        let own = self.turns.len_of(&origin.network);
+        let wider = self.wider.get(&network.wider()).copied().unwrap_or_default();
+        if all + count > COMMANDS_MAX && all > 0 || wider + count > COMMANDS_PER_WIDER_NETWORK_MAX && wider > 0 {
+            return false;
+        }
+        if own == 0 {
+            return true;
+        }
+        let networks = self.turns.groups() - usize::from(local > 0);
+        let most = if all >= COMMANDS_EVEN_SHARE_MIN { COMMANDS_MAX / networks.max(1) } else { COMMANDS_PER_NETWORK_MAX };
+        own + count <= most.min(COMMANDS_PER_NETWORK_MAX)
+    }
+
+    pub(crate) fn push(&mut self, queued: Queued<T>) {
+        if let Some(network) = queued.origin.network {
+            *self.wider.entry(network.wider()).or_default() += 1;
+        }
+        self.turns.push(queued.origin.network, queued.origin.connection, queued);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Queued<T>> {
+        let (network, _, queued) = self.turns.pop()?;
+        if let Some(wider) = network.map(Network::wider)
+            && let Some(count) = self.wider.get_mut(&wider)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.wider.remove(&wider);
+            }
+        }
+        Some(queued)
+    }
+
+    /// Gives one back that was just taken; several in the reverse order.
+    pub(crate) fn give_back(&mut self, queued: Queued<T>) {
+        if let Some(network) = queued.origin.network {
+            *self.wider.entry(network.wider()).or_default() += 1;
+        }
+        self.turns.give_back(queued.origin.network, queued.origin.connection, queued);
+    }
+}
+
+/// Requests with several commands, until each of them has its answer.
+#[derive(Debug)]
+pub(crate) struct Batches<T> {
+    open: BTreeMap<u64, Open<T>>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Open<T> {
+    ticket: T,
+    answers: Vec<Option<Result<Answer, Why>>>,
+    missing: usize,
+}
+
+impl<T: Ticket> Batches<T> {
+    pub(crate) fn new() -> Self {
+        Self { open: BTreeMap::new(), next: 0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Opens one of so many parts, at least one.
+    pub(crate) fn open(&mut self, ticket: T, parts: usize) -> u64 {
+        let batch = self.next;
+        self.next += 1;
+        self.open.insert(batch, Open { ticket, answers: vec![None; parts], missing: parts });
+        batch
+    }
+
+    /// Nobody waits for what this asker asked.
+    pub(crate) fn is_gone(&self, asker: &Asker<T>) -> bool {
+        match asker {
+            Asker::Nobody => false,
+            Asker::One(ticket) => ticket.is_gone(),
+            Asker::Part { batch, .. } => self.open.get(batch).is_some_and(|open| open.ticket.is_gone()),
+        }
+    }
+
+    /// Notes the answer to one command; what can be told then.
+    pub(crate) fn answer(&mut self, asker: Asker<T>, answer: Result<Answer, Why>) -> Option<(T, Result<Answers, Why>)> {
+        match asker {
+            Asker::Nobody => None,
+            Asker::One(ticket) => Some((ticket, answer.map(Answers::One))),
+            Asker::Part { batch, number } => {
+                let open = self.open.get_mut(&batch)?;
+                let place = open.answers.get_mut(number)?;
+                if place.replace(answer).is_none() {
+                    open.missing -= 1;
+                }
+                if open.missing > 0 {
+                    return None;
+                }
+                let Open { ticket, answers, .. } = self.open.remove(&batch)?;
+                Some((ticket, Ok(Answers::Many(answers.into_iter().flatten().collect()))))
+            }
+        }
+    }
+}

@@ -1,1 +1,182 @@
-//! What was decided and waits to be durable.
+//! What was decided and may not be told yet: entries in flight with the answers that depend on them, and answers whose pass is not confirmed.
+//!
+//! An answer leaves when its pass is confirmed and every entry in flight that its lease or entitlement stands in is committed. A committed entry
+//! confirms the pass that it came of: nothing of an older epoch can be committed after a newer one began.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use triquest_allocator::{Event, Index, LeaseId};
+use triquest_journal::record::Entry;
+
+use crate::{Answer, Heard, PassId, queues::Asker};
+
+/// An answer with whom it is for.
+#[derive(Debug)]
+pub(crate) struct Ready<T> {
+    pub(crate) asker: Asker<T>,
+    pub(crate) answer: Answer,
+}
+
+/// What leaves together.
+#[derive(Debug)]
+pub(crate) struct Leaving<T> {
+    pub(crate) pass: PassId,
+    pub(crate) answers: Vec<Ready<T>>,
+    pub(crate) heard: Vec<Heard>,
+}
+
+/// An entry that is being written.
+#[derive(Debug)]
+pub(crate) struct InFlight<T> {
+    pub(crate) entry: Arc<Entry>,
+    /// The pass that it came of; none for the first of a start.
+    pub(crate) pass: PassId,
+    /// Leases whose promise it touches.
+    leases: Vec<LeaseId>,
+    /// It may touch any lease.
+    wide: bool,
+    /// Waiters that it gives a seat or takes out of the line.
+    pub(crate) resolved: Vec<LeaseId>,
+    /// What waits for it, of its own pass and of later ones.
+    pub(crate) answers: Vec<Ready<T>>,
+    pub(crate) heard: Vec<Heard>,
+}
+
+/// What an event touches, as far as a renewal's answer can tell.
+enum Touches {
+    Anything,
+    Lease(LeaseId),
+    /// Nothing that lives after it.
+    Nothing,
+}
+
+fn touches(event: &Event) -> Touches {
+    match event {
+        Event::Adopted { lease, .. }
+        | Event::ChargeMoved { lease, .. }
+        | Event::Ending { lease, .. }
+        | Event::Granted { lease, .. }
+        | Event::Heard { lease } => Touches::Lease(*lease),
+        Event::ClockMarked
+        | Event::Denied { .. }
+        | Event::Dequeued { .. }
+        | Event::Ended { .. }
+        | Event::Forgot { .. }
+        | Event::LingerEnded { .. }
+        | Event::Queued { .. }
+        | Event::Released { .. }
+        | Event::ReleasedUnknown { .. } => Touches::Nothing,
+        // Licenses, dates, clocks, lineages.
+        _ => Touches::Anything,
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Writing<T> {
+    pub(crate) in_flight: VecDeque<InFlight<T>>,
+    /// The last entry in flight that touches a lease.
+    fresh: BTreeMap<LeaseId, Index>,
+    /// In the order of passes.
+    pub(crate) unconfirmed: VecDeque<Leaving<T>>,
+    pub(crate) confirmed: PassId,
+    confirming: Option<PassId>,
+    wanted: Option<PassId>,
+    pub(crate) committed: Index,
+}
+
+impl<T> Writing<T> {
+    pub(crate) fn new(committed: Index) -> Self {
+        Self {
+            in_flight: VecDeque::new(),
+            fresh: BTreeMap::new(),
+            unconfirmed: VecDeque::new(),
+            confirmed: PassId(0),
+            confirming: None,
+            wanted: None,
+            committed,
+        }
+    }
+
+    /// An entry goes out to be written.
+    pub(crate) fn begin(&mut self, entry: Arc<Entry>, pass: PassId, answers: Vec<Ready<T>>, is_held: impl Fn(&LeaseId) -> bool) {
+        let mut in_flight = InFlight { entry, pass, leases: Vec::new(), wide: false, resolved: Vec::new(), answers, heard: Vec::new() };
+        for event in &in_flight.entry.events {
+            match touches(event) {
+                Touches::Anything => in_flight.wide = true,
+                Touches::Lease(lease) => {
+                    in_flight.leases.push(lease);
+                    self.fresh.insert(lease, in_flight.entry.index);
+                }
+                Touches::Nothing => {}
+            }
+            if let Event::Granted { lease, .. } | Event::Dequeued { lease, .. } | Event::Released { lease, .. } = event
+                && is_held(lease)
+            {
+                in_flight.resolved.push(*lease);
+            }
+        }
+        self.in_flight.push_back(in_flight);
+    }
+
+    /// The last entry in flight that a renewal's answer depends on.
+    pub(crate) fn touching(&self, lease: &LeaseId) -> Option<Index> {
+        if self.in_flight.is_empty() {
+            return None;
+        }
+        let wide = self.in_flight.iter().rev().find(|in_flight| in_flight.wide).map(|in_flight| in_flight.entry.index);
+        wide.max(self.fresh.get(lease).copied())
+    }
+
+    /// The last entry in flight.
+    pub(crate) fn last(&self) -> Option<Index> {
+        self.in_flight.back().map(|in_flight| in_flight.entry.index)
+    }
+
+    pub(crate) fn entry(&mut self, index: Index) -> Option<&mut InFlight<T>> {
+        self.in_flight.iter_mut().find(|in_flight| in_flight.entry.index == index)
+    }
+
+    /// The next entry in flight, if it is committed now.
+    pub(crate) fn commit(&mut self, index: Index) -> Option<InFlight<T>> {
+        if self.in_flight.front()?.entry.index > index {
+            return None;
+        }
+        let done = self.in_flight.pop_front()?;
+        self.committed = done.entry.index;
+        self.confirmed = self.confirmed.max(done.pass);
+        for lease in &done.leases {
+            if self.fresh.get(lease) == Some(&done.entry.index) {
+                self.fresh.remove(lease);
+            }
+        }
+        Some(done)
+    }
+
+    /// These wait for the confirmation of their pass; which one is to be asked for now.
+    pub(crate) fn want(&mut self, leaving: Leaving<T>) -> Option<PassId> {
+        let pass = leaving.pass;
+        self.unconfirmed.push_back(leaving);
+        if self.confirming.is_some() {
+            self.wanted = Some(pass);
+            return None;
+        }
+        self.confirming = Some(pass);
+        Some(pass)
+    }
+
+    /// A pass is confirmed, and all before it; which one is to be asked for next.
+    pub(crate) fn confirm(&mut self, pass: PassId) -> Option<PassId> {
+        self.confirmed = self.confirmed.max(pass);
+        if self.confirming.is_some_and(|confirming| confirming <= pass) {
+            self.confirming = None;
+        }
+        if self.confirming.is_none() {
+            self.confirming = self.wanted.take().filter(|wanted| *wanted > self.confirmed);
+            return self.confirming;
+        }
+        None
+    }
+}
