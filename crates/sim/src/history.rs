@@ -103,6 +103,11 @@ impl History {
         self.leases.remove(&lease);
     }
 
+    /// Ids of which nothing is remembered any more may be asked for as if they were new.
+    pub fn retain(&mut self, remembered: impl Fn(LeaseId) -> bool) {
+        self.leases.retain(|lease, _| remembered(*lease));
+    }
+
     /// Another history begins: what was answered in the lost one binds nobody.
     pub fn forget(&mut self) {
         self.leases.clear();

@@ -349,7 +349,7 @@ impl Judge {
         self.ledger.enter(entry.lineage, entry.epoch, entry.index, entry.moment);
         for event in &entry.events {
             if full {
-                self.stands_still(event);
+                self.stands_still(entry, event);
             }
             self.before(scene, entry, event);
             self.ledger.fold(entry.moment.at, event);
@@ -386,7 +386,11 @@ impl Judge {
         entry.lineage != self.ledger.lineage
     }
 
-    fn stands_still(&mut self, event: &Event) {
+    fn stands_still(&mut self, entry: &Entry, event: &Event) {
+        // What an administrator does has room in the reserve, and what follows from it.
+        if entry.events.iter().any(|event| matches!(event, Event::LicenseRemoved { .. })) {
+            return;
+        }
         let moves = match event {
             Event::Granted { lease, .. } | Event::Queued { lease, .. } | Event::LingerEnded { lease, .. } => Some(*lease),
             Event::Dequeued { lease, reason, .. } if *reason != DequeueReason::Released => Some(*lease),
@@ -474,6 +478,14 @@ impl Judge {
                 self.excused.insert(*lease);
             }
             Event::Queued { lease, attempt, .. } | Event::Denied { lease, attempt, .. } => self.has_effect(*lease, *attempt),
+            Event::Forgot { .. } => {
+                let ledger = &self.ledger;
+                let known = |lease: LeaseId| ledger.leases.contains_key(&lease) || ledger.line.iter().any(|waiter| waiter.lease == lease);
+                self.history.retain(known);
+                self.finals.retain(|(lease, _), _| known(*lease));
+                self.open.retain(|(lease, _), _| known(*lease));
+                self.nothing.retain(|(lease, _)| known(*lease));
+            }
             Event::Recovered { lineage, .. } => {
                 self.up.starts += 1;
                 if *lineage == entry.lineage && self.lost.is_some_and(|lost| !lost.known && self.ledger.quarantine_until.is_some()) {

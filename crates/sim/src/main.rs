@@ -172,9 +172,10 @@ fn measure() -> bool {
     let report = simulate(plan, Options::default());
     let ms = began.elapsed().as_millis().max(1);
     say(&format!(
-        "sim: {} operations of 1000 clients, {} entries, {simulated_s} s simulated in {ms} ms: {} operations a second on one core",
+        "sim: {} operations of 1000 clients, {} entries, {} steps, {simulated_s} s simulated in {ms} ms: {} operations a second on one core",
         report.operations,
         report.entries,
+        report.steps,
         u128::from(report.operations) * 1_000 / ms
     ));
     if let Some((at_ms, what)) = &report.broken {

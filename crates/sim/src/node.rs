@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use triquest_allocator::{Allocator, ClockReading, Epoch, Index, Safeguards};
+use triquest_allocator::{Allocator, ClockReading, Epoch, Index, Safeguards, Timestamp};
 
 use triquest_engine::{Answers, Effect, Engine, Heard, Input, PassId, Position, Request, Room, Start, Ticket as EngineTicket, Why};
 use triquest_journal::{
@@ -82,8 +82,8 @@ pub struct Node {
     journal: MemoryJournal,
     writes: VecDeque<Write>,
     confirms: VecDeque<PassId>,
-    /// When each entry that was handed out was first decided, and whether the disk was full then.
-    decided: BTreeMap<Index, (u64, bool)>,
+    /// Real time of the first pass at each of the last lease times, and whether the disk was full then.
+    passes: BTreeMap<Timestamp, (u64, bool)>,
     /// The entry up to which the world knows that all is durable.
     durable: Index,
     full: bool,
@@ -117,7 +117,7 @@ impl Node {
             journal,
             writes: VecDeque::new(),
             confirms: VecDeque::new(),
-            decided: BTreeMap::new(),
+            passes: BTreeMap::new(),
             durable,
             full: false,
             reserve: reserve.then_some(RESERVE_ENTRIES),
@@ -125,6 +125,7 @@ impl Node {
             real_ms,
             out: Vec::new(),
         };
+        node.passes.insert(node.engine.moment().at, (real_ms, false));
         node.drain();
         Ok(node)
     }
@@ -161,7 +162,7 @@ impl Node {
 
     /// Lease time of the last pass.
     #[must_use]
-    pub fn at(&self) -> triquest_allocator::Timestamp {
+    pub fn at(&self) -> Timestamp {
         self.engine.moment().at
     }
 
@@ -201,7 +202,11 @@ impl Node {
     /// One pass.
     pub fn pass(&mut self, reading: ClockReading, real_ms: u64) {
         self.real_ms = real_ms;
-        self.guard(|node| node.engine.pass(reading));
+        self.guard(|node| {
+            node.engine.pass(reading);
+            let full = node.full;
+            node.passes.entry(node.engine.moment().at).or_insert((real_ms, full)).1 &= full;
+        });
     }
 
     /// A report.
@@ -223,7 +228,8 @@ impl Node {
         // Whatever the answer says: what is on the disk is durable.
         if appended != Appended::Fenced && self.journal.head().index == write.index && self.durable < write.index {
             self.durable = write.index;
-            let (decided_ms, full) = self.decided.remove(&write.index).unwrap_or((self.real_ms, false));
+            let (decided_ms, full) = self.passes.get(&write.entry.moment.at).copied().unwrap_or((self.real_ms, false));
+            self.passes = self.passes.split_off(&write.entry.moment.at);
             let checksum = bytes.last_chunk().copied().unwrap_or_default();
             let durable = Durable { entry: Arc::clone(&write.entry), bytes: bytes.len(), checksum, decided_ms, full };
             self.out.push(Out::Durable(Box::new(durable)));
@@ -313,8 +319,6 @@ impl Node {
             match effect {
                 Effect::Append { fence, expected_head, entry } => {
                     let index = Index(expected_head.0 + 1);
-                    let full = self.full;
-                    self.decided.entry(index).or_insert((self.real_ms, full));
                     self.writes.push_back(Write { fence, index, entry });
                     if self.hasty {
                         self.engine.handle(Input::Committed(index));

@@ -601,7 +601,6 @@ impl World {
             self.tickets.insert(ticket, (number, sendings));
         }
         slot.node.submit(Request { ticket: Ticket(ticket), origin, arrived_ms: boot_ms, asked, hold_ms });
-        self.plan_pass(number, 0);
         self.settle(number);
     }
 
@@ -669,6 +668,7 @@ impl World {
         if self.wrong(Wrong::AnswersBeforeDurable) {
             node.be_hasty();
         }
+        self.judge.server_ended();
         self.report.starts += 1;
         self.front += 1;
         let slot = Slot {
@@ -782,7 +782,6 @@ impl World {
         for done in out {
             self.done_by(number, done);
         }
-        self.plan_pass(number, 0);
         self.settle(number);
     }
 
@@ -791,7 +790,6 @@ impl World {
         let Some(slot) = self.slots.get_mut(&number) else { return };
         slot.confirm_planned = false;
         slot.node.confirm(leads);
-        self.plan_pass(number, 0);
         self.settle(number);
     }
 
@@ -809,7 +807,7 @@ impl World {
         }
         let (append_ms, random) = (self.plan.append_ms, &mut self.random);
         let Some(slot) = self.slots.get_mut(&number) else { return };
-        let wake = slot.node.wake_in_ms();
+        let wake = slot.node.wake_in_ms().map(|wake| (wake, self.real_ms.saturating_sub(slot.last_pass_ms)));
         let mut steps = [None, None];
         if slot.node.writes() && !slot.append_planned {
             slot.append_planned = true;
@@ -822,8 +820,8 @@ impl World {
         for (in_ms, step) in steps.into_iter().flatten() {
             self.plan(in_ms, step);
         }
-        if let Some(wake) = wake {
-            let in_ms = self.machine.real_until(wake);
+        if let Some((wake, since_ms)) = wake {
+            let in_ms = self.machine.real_until(wake).saturating_sub(since_ms).max(1);
             self.plan_pass(number, in_ms);
         }
     }
