@@ -60,8 +60,8 @@ pub struct Client {
     pub wake: u64,
     /// The newest generation of its presence connection; 0 before the first.
     pub generation: u64,
-    /// Generations whose connection stands at the server.
-    pub standing: Vec<u64>,
+    /// Generations whose connection stands, each with the server that it leads to.
+    pub standing: Vec<(u64, usize)>,
     /// The next opening is seen by the server and not by the client.
     pub opening_unseen: bool,
     /// The highest point that it has seen.

@@ -179,8 +179,8 @@ pub struct Judge {
     holders: BTreeMap<PoolId, BTreeSet<usize>>,
     /// Leases whose seats are over-used with a record of it, or by an accepted loss.
     excused: BTreeSet<LeaseId>,
-    /// Lease time at which each lease was last heard.
-    heard: BTreeMap<LeaseId, Timestamp>,
+    /// Lease time at which each lease was last heard, and what it was promised then.
+    heard: BTreeMap<LeaseId, (Timestamp, u64)>,
     /// Leases of dead processes, and the up-time since which nobody can have renewed them.
     dead: BTreeMap<LeaseId, UpTime>,
     /// Waiters that could be served or never can, and the up-time since which it is so.
@@ -306,7 +306,7 @@ impl Judge {
     pub fn server_ended(&mut self) {
         self.waiting.clear();
         let at = self.ledger.moment.map_or(Timestamp(0), |moment| moment.at);
-        for heard in self.heard.values_mut() {
+        for (heard, _) in self.heard.values_mut() {
             *heard = (*heard).min(at);
         }
     }
@@ -477,7 +477,11 @@ impl Judge {
                 self.history.adopted(*lease);
                 self.excused.insert(*lease);
             }
-            Event::Queued { lease, attempt, .. } | Event::Denied { lease, attempt, .. } => self.has_effect(*lease, *attempt),
+            Event::Queued { lease, attempt, .. } => {
+                self.asked.insert(*lease, self.up);
+                self.has_effect(*lease, *attempt);
+            }
+            Event::Denied { lease, attempt, .. } => self.has_effect(*lease, *attempt),
             Event::Forgot { .. } => {
                 let ledger = &self.ledger;
                 let known = |lease: LeaseId| ledger.leases.contains_key(&lease) || ledger.line.iter().any(|waiter| waiter.lease == lease);
@@ -518,8 +522,7 @@ impl Judge {
     /// renewing_never_expires
     fn expires(&mut self, lease: LeaseId, due: Timestamp) {
         let Some(held) = self.ledger.leases.get(&lease) else { return };
-        let ttl_ms = held.ttl_ms;
-        if let Some(heard) = self.heard.get(&lease).copied()
+        if let Some((heard, ttl_ms)) = self.heard.get(&lease).copied()
             && due.0 < heard.0 + ttl_ms
             && held.claim_due.is_none()
         {
@@ -693,9 +696,9 @@ impl Judge {
 
     // ---- answers
 
-    /// A lease was heard at this lease time.
-    pub fn hears(&mut self, lease: LeaseId, at: Timestamp) {
-        self.heard.insert(lease, at);
+    /// A lease was heard at this lease time, and promised so much.
+    pub fn hears(&mut self, lease: LeaseId, at: Timestamp, remaining_ms: u64) {
+        self.heard.insert(lease, (at, remaining_ms));
         if let Some(since) = self.dead.get_mut(&lease) {
             *since = self.up;
         }
@@ -776,14 +779,14 @@ impl Judge {
         }
     }
 
-    /// A request was refused undecided. `no`: it is told that it changed nothing.
-    pub fn refused(&mut self, sending: &Sending, no: bool) {
+    /// A request was refused undecided. `no`: it is told that it changed nothing; `leads`: by the server that knows what is known.
+    pub fn refused(&mut self, sending: &Sending, no: bool, leads: bool) {
         if !no {
             return;
         }
         let lease = sending.lease;
         let known = self.ledger.leases.contains_key(&lease) || self.ledger.line.iter().any(|waiter| waiter.lease == lease);
-        if known {
+        if known && leads {
             self.broken(Invariant::NoFalseNo, || format!("{lease} is known and {:?} is told that it changed nothing", sending.asks));
         }
         if let Asks::Checkout(attempt) = sending.asks {

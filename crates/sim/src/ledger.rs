@@ -398,6 +398,10 @@ impl Ledger {
                     right.ended_by = index;
                 });
             }
+            Event::Forgot { .. } => {
+                let (leases, lingering) = (&self.leases, &self.lingering);
+                self.grants.retain(|lease, _| leases.contains_key(lease) || lingering.contains_key(lease));
+            }
             Event::Granted { lease, attempt, items, ttl_ms, linger_ms, claim_due, .. } => {
                 let held = Held {
                     items: items.clone(),

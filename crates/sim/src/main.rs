@@ -92,9 +92,13 @@ fn run(from: u64, to: u64) -> bool {
     broken == 0
 }
 
+/// Whether a mutation breaks its invariant in this world, which holds without it.
 fn found(seed: u64, mutation: &'static Mutation) -> Option<String> {
-    let report = simulate(world(seed), Options { mutation: Some(mutation), trace: false });
-    report.broken.map(|(_, what)| what.detail)
+    let only = Some(mutation.invariant);
+    let report = simulate(world(seed), Options { mutation: Some(mutation), only, ..Options::default() });
+    let (_, what) = report.broken?;
+    let without = simulate(world(seed), Options { only, ..Options::default() });
+    without.broken.is_none().then_some(what.detail)
 }
 
 /// The seed at which the table says that a mutation is found.
@@ -198,7 +202,7 @@ fn replay(seed: u64, name: Option<&str>) -> bool {
     }
     let plan = world(seed);
     let name = plan.name;
-    let report = simulate(plan, Options { mutation, trace: true });
+    let report = simulate(plan, Options { mutation, only: mutation.map(|mutation| mutation.invariant), trace: true });
     for line in &report.trace {
         say(line);
     }

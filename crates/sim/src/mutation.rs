@@ -54,24 +54,32 @@ macro_rules! safeguards {
 
 /// One mutation for each safeguard.
 pub const SAFEGUARDS: &[Mutation] = safeguards! {
+    answers_wait_for_confirm => KeeperStopsBeforeServerFrees,
+    answers_wait_for_entries => AnsweredImpliesDurable,
     attempts_ordered => LeaseHistoryLinearizable,
     charges_move => BeginBeforeEnd,
     claims_end => DeadSeatReturns,
     clock_is_marked => DeadSeatReturns,
     counters_detect_clones => OneHolderPerSeat,
-    due_before_decide => QueueOrder,
+    due_before_decide => DeadSeatReturns,
+    due_not_past_the_lane => RenewingNeverExpires,
     ending_keeps_deadline => KeeperStopsBeforeServerFrees,
+    entries_are_bounded => BoundedEntry,
     extend_on_recovery => PromiseSurvivesRecovery,
     grant_within_total => NoGrantPastEntitlement,
     heard_is_durable => PromiseSurvivesRecovery,
+    held_waiters_are_told_at_stop => NoFalseNo,
+    lines_stand_while_full => FullDiskStandsStill,
     presence_generation => OnlyDeathFrees,
     presence_regret => OnlyDeathFrees,
     quarantine_after_restore => RestoredWaits,
     queue_strict => QueueOrder,
+    refusals_know_their_id => NoFalseNo,
     release_before_known => LeaseHistoryLinearizable,
     remember_ended => OneGrantPerId,
+    shown_before_granted => RestoredWaits,
     silent_waiters_leave => QueueMoves,
-    stranded_checked_at_renewal => RenewingNeverExpires,
+    stranded_checked_at_renewal => NoGrantPastEntitlement,
 };
 
 /// What can be done wrong outside of the core.

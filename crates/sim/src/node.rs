@@ -9,7 +9,7 @@ use std::{
 
 use triquest_allocator::{Allocator, ClockReading, Epoch, Index, Safeguards, Timestamp};
 
-use triquest_engine::{Answers, Effect, Engine, Heard, Input, PassId, Position, Request, Room, Start, Ticket as EngineTicket, Why};
+use triquest_engine::{Answers, Effect, Engine, Input, PassId, Position, Request, Room, Start, Ticket as EngineTicket, Why};
 use triquest_journal::{
     Appended, Journal, load,
     memory::{Fault, MemoryDisk, MemoryJournal},
@@ -33,8 +33,8 @@ pub enum Out {
     Durable(Box<Durable>),
     /// A request has no answer.
     Fail(Ticket, Why),
-    /// Soft facts and answers.
-    Publish(Vec<Heard>, Vec<(Ticket, Answers)>),
+    /// Answers leave.
+    Publish(Vec<(Ticket, Answers)>),
     /// It has ended by itself.
     Ended,
     /// It cannot go on: what it decided contradicts its state.
@@ -325,7 +325,7 @@ impl Node {
                     }
                 }
                 Effect::Confirm(pass) => self.confirms.push_back(pass),
-                Effect::Publish { entry: _, heard, answers } => self.out.push(Out::Publish(heard, answers)),
+                Effect::Publish { entry: _, heard: _, answers } => self.out.push(Out::Publish(answers)),
                 Effect::Fail(ticket, why) => self.out.push(Out::Fail(ticket, why)),
                 Effect::Stopped => self.out.push(Out::Ended),
             }

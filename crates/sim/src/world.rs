@@ -7,7 +7,7 @@ use std::{
 };
 
 use triquest_allocator::{
-    Actor, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Index, InstallLicense, Lineage, Outcome, Refusal,
+    Actor, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Index, InstallLicense, LeaseId, Lineage, Outcome, Refusal,
     Safeguards,
 };
 use triquest_client::keeper::{Action, Answer as Told, Failure, Fresh, Keeper, Notice, Phase, Terms};
@@ -46,6 +46,8 @@ const PRESENCE_OPENING_MS: u64 = 10_000;
 pub struct Options {
     /// Something to break.
     pub mutation: Option<&'static Mutation>,
+    /// The one invariant that is looked at; none is all.
+    pub only: Option<Invariant>,
     /// Keep the last steps for people.
     pub trace: bool,
 }
@@ -128,6 +130,8 @@ struct Arrival {
     asked: Asked,
     hold_ms: u64,
     from: Option<u32>,
+    /// Over a connection to this server, which ends with it; none goes to whoever leads.
+    to: Option<usize>,
 }
 
 /// An answer on its way to a client.
@@ -208,7 +212,7 @@ impl World {
         let clients = clients.collect();
         let issued: BTreeMap<_, _> = plan.licenses.iter().map(|issued| (issued.license.hash(), Arc::clone(issued))).collect();
         let ledger = Ledger::new(plan.licenses.iter().cloned());
-        let only = options.mutation.map(|mutation| mutation.invariant);
+        let only = options.only;
         Self {
             options,
             random,
@@ -473,30 +477,38 @@ impl World {
 
     /// A presence connection opens; one that it takes the place of is left by a reset, which says nothing.
     fn opens_presence(&mut self, client: u32) {
+        let to = self.front;
         let this = &mut self.clients[client as usize];
         this.generation += 1;
         let generation = this.generation;
-        let before: Vec<u64> = std::mem::take(&mut this.standing);
-        this.standing.push(generation);
+        let before = std::mem::take(&mut this.standing);
+        this.standing.push((generation, to));
         let unseen = std::mem::take(&mut this.opening_unseen);
         let leases: Vec<_> = this.ids().collect();
         let delay = self.latency();
         for lease in &leases {
-            self.local(delay, Command::PresenceOpened { lease: *lease, generation }, Some(client));
+            self.presence(delay, to, client, Command::PresenceOpened { lease: *lease, generation });
         }
         // What stands between may end an old connection in order, long after.
-        for generation in before {
+        for (generation, to) in before {
             if self.random.chance(300) {
                 let later = delay + self.random.between(1, 20_000);
-                for lease in &leases {
-                    self.local(later, Command::PresenceClosed { lease: *lease, generation }, Some(client));
-                }
+                self.presence_ends(later, to, client, &leases, generation);
             }
         }
         if unseen && self.wrong(Wrong::PresenceClosesInOrder) {
-            for lease in leases {
-                self.local(delay + PRESENCE_OPENING_MS, Command::PresenceClosed { lease, generation }, Some(client));
-            }
+            self.presence_ends(delay + PRESENCE_OPENING_MS, to, client, &leases, generation);
+        }
+    }
+
+    fn presence(&mut self, in_ms: u64, to: usize, client: u32, command: Command) {
+        let arrival = Arrival { sendings: Vec::new(), asked: command.into(), hold_ms: 0, from: Some(client), to: Some(to) };
+        self.plan(in_ms, Step::Arrive(Box::new(arrival)));
+    }
+
+    fn presence_ends(&mut self, in_ms: u64, to: usize, client: u32, leases: &[LeaseId], generation: u64) {
+        for lease in leases {
+            self.presence(in_ms, to, client, Command::PresenceClosed { lease: *lease, generation });
         }
     }
 
@@ -510,11 +522,10 @@ impl World {
         self.judge.died(leases.iter().copied());
         self.trace(|_| format!("client {client} dies"));
         if !cut_off && self.random.chance(700) {
-            for generation in standing {
-                for lease in &leases {
-                    let delay = self.latency();
-                    self.local(delay, Command::PresenceClosed { lease: *lease, generation }, Some(client));
-                }
+            for (generation, to) in standing {
+                // After the opening, which went the same way.
+                let delay = self.latency() + self.plan.wire.slow_ms_max;
+                self.presence_ends(delay, to, client, &leases, generation);
             }
         }
     }
@@ -528,7 +539,7 @@ impl World {
 
     /// A command that no keeper waits for.
     fn local(&mut self, in_ms: u64, command: Command, from: Option<u32>) {
-        self.plan(in_ms, Step::Arrive(Box::new(Arrival { sendings: Vec::new(), asked: command.into(), hold_ms: 0, from })));
+        self.plan(in_ms, Step::Arrive(Box::new(Arrival { sendings: Vec::new(), asked: command.into(), hold_ms: 0, from, to: None })));
     }
 
     fn send(&mut self, sendings: Vec<Sending>, asked: Asked, hold_ms: u64, client: u32) {
@@ -553,7 +564,7 @@ impl World {
             sendings.iter().for_each(|sending| self.judge.sent(sending));
             self.plan(
                 late,
-                Step::Arrive(Box::new(Arrival { sendings: sendings.clone(), asked: asked.clone(), hold_ms: 0, from: Some(client) })),
+                Step::Arrive(Box::new(Arrival { sendings: sendings.clone(), asked: asked.clone(), hold_ms: 0, from: Some(client), to: None })),
             );
         }
         if wire.lost > 0 && self.random.chance(wire.lost) {
@@ -561,7 +572,7 @@ impl World {
             self.unreachable(&sendings);
         }
         sendings.iter().for_each(|sending| self.judge.sent(sending));
-        self.plan(delay, Step::Arrive(Box::new(Arrival { sendings, asked, hold_ms, from: Some(client) })));
+        self.plan(delay, Step::Arrive(Box::new(Arrival { sendings, asked, hold_ms, from: Some(client), to: None })));
     }
 
     fn unreachable(&mut self, sendings: &[Sending]) {
@@ -580,6 +591,7 @@ impl World {
         // Some still talk to a server that another has taken over from.
         let old = self.slots.keys().next().copied().filter(|slot| *slot != self.front);
         let number = match old {
+            _ if arrival.to.is_some() => arrival.to.unwrap_or_default(),
             Some(old) if self.random.chance(400) => old,
             _ => self.front,
         };
@@ -587,7 +599,7 @@ impl World {
         let Some(slot) = self.slots.get_mut(&number) else {
             return self.unreachable(&arrival.sendings);
         };
-        let Arrival { sendings, asked, hold_ms, from } = *arrival;
+        let Arrival { sendings, asked, hold_ms, from, to: _ } = *arrival;
         self.last_ticket += 1;
         let ticket = self.last_ticket;
         let origin = match from {
@@ -847,12 +859,7 @@ impl World {
                 }
             }
             Out::Fail(ticket, why) => self.fails(ticket, why),
-            Out::Publish(heard, answers) => {
-                for heard in heard {
-                    if heard.remaining_ms > 0 {
-                        self.judge.hears(heard.lease, heard.at);
-                    }
-                }
+            Out::Publish(answers) => {
                 for (ticket, answers) in answers {
                     let Some((_, sendings)) = self.tickets.remove(&ticket.0) else { continue };
                     match answers {
@@ -942,12 +949,18 @@ impl World {
         let lost = cut_off || self.plan.wire.lost > 0 && self.random.chance(self.plan.wire.lost);
         let (told, seen, shown) = match answer {
             Err(why) => {
-                self.judge.refused(sending, why.took_effect() == TookEffect::No);
+                // Only who leads knows what is known.
+                self.judge.refused(sending, why.took_effect() == TookEffect::No, number == self.front);
                 self.trace(|_| format!("{} ({:?}): {why:?}", sending.lease, sending.asks));
                 self.fingerprint(&[0xff]);
                 (Told::Refused { code: refusal_of(why), retry_after_ms: None }, None, None)
             }
-            Ok(Answer { outcome, position, pass, moment: _ }) => {
+            Ok(Answer { outcome, position, pass, moment }) => {
+                match &outcome {
+                    Outcome::Renewed { remaining_ms, .. } => self.judge.hears(sending.lease, moment.at, *remaining_ms),
+                    Outcome::Granted(grant) => self.judge.hears(sending.lease, moment.at, grant.remaining_ms),
+                    _ => {}
+                }
                 let seen = Seen { lineage: position.lineage, epoch: position.epoch, index: position.index };
                 self.trace(|_| format!("{} ({:?}) at {}, pass {}: {}", sending.lease, sending.asks, seen.index.0, pass.0, brief(&outcome)));
                 self.fingerprint(&pass.0.to_le_bytes());
@@ -1102,12 +1115,10 @@ impl World {
             }
             Act::FalseFin(client) => {
                 let this = &self.clients[client as usize];
-                let (generation, leases) = (this.generation, this.ids().collect::<Vec<_>>());
-                if generation > 0 {
+                let leases: Vec<_> = this.ids().collect();
+                if let Some((generation, to)) = this.standing.last().copied() {
                     self.judge.false_end(client as usize);
-                    for lease in leases {
-                        self.local(1, Command::PresenceClosed { lease, generation }, Some(client));
-                    }
+                    self.presence_ends(1, to, client, &leases, generation);
                 }
             }
             Act::Fault(fault) => {
