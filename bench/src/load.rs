@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use triquest_license::sha256;
 use triquest_wire::lease::{
-    CheckoutRequest, HolderClaim, Item, RenewAnswer, RenewBatchAnswer, RenewBatchRequest, RenewRequest, RenewResult, SecretRequest,
+    CheckoutRequest, HolderClaim, Item, RenewBatchAnswer, RenewBatchRequest, RenewRequest, RenewResult, SecretRequest,
 };
 use triquest_wire::limits::RENEWALS_PER_REQUEST_MAX;
 use triquest_wire::{Bytes16, Bytes32, LeaseId, Secret};
@@ -155,6 +155,7 @@ impl Worker {
         let nonce = Bytes32(self.fresh("nonce"));
         let spread = self.made as usize / 2 + self.number as usize;
         let request = CheckoutRequest {
+            accepts: triquest_wire::WordList::default(),
             secret,
             attempt: 1,
             nonce,
@@ -170,6 +171,7 @@ impl Worker {
             wait_ms: None,
             seen: None,
             shown: None,
+            regained: false,
         };
         let body = serde_json::to_vec(&request)?;
         let status = self.connection.call("POST", "/v1/leases", &body).await?;
@@ -217,7 +219,7 @@ impl Worker {
             }
             let request = RenewBatchRequest { renewals: held.iter().map(|held| renewal(held, &nonce)).collect() };
             let answer: RenewBatchAnswer = self.connection.json("POST", "/v1/renewals", &request).await?;
-            if let Some(other) = answer.answers.iter().find(|answer| !matches!(answer, RenewResult::Answer(RenewAnswer::Renewed { .. }))) {
+            if let Some(other) = answer.answers.iter().find(|answer| !matches!(answer, RenewResult::Renewed { .. })) {
                 bail!("a renewal in a batch was answered {other:?}");
             }
         }
@@ -239,7 +241,15 @@ impl Worker {
 fn renewal(held: &Held, nonce: &[u8; 32]) -> RenewRequest {
     let mut short = [0; 16];
     short.copy_from_slice(&nonce[..16]);
-    RenewRequest { secret: held.secret, nonce: Bytes16(short), counter: held.counter, idle_ms: None, seen: None }
+    RenewRequest {
+        secret: held.secret,
+        nonce: Bytes16(short),
+        counter: held.counter,
+        idle_ms: None,
+        seen: None,
+        presence: None,
+        regained: false,
+    }
 }
 
 /// Opens so many connections, each a worker without leases.

@@ -155,6 +155,7 @@ impl Replay {
         let secret = Secret(bytes("secret"));
         self.secrets.insert(event.line, secret);
         let request = CheckoutRequest {
+            accepts: triquest_wire::WordList::default(),
             secret,
             attempt: 1,
             nonce: bytes("nonce"),
@@ -165,6 +166,7 @@ impl Replay {
             wait_ms: None,
             seen: None,
             shown: None,
+            regained: false,
         };
         self.connection.json("POST", "/v1/leases", &request).await
     }

@@ -129,7 +129,7 @@ impl Place {
         let log = std::fs::File::create(self.folder.join("server.log"))?;
         let began = Instant::now();
         let mut child = Command::new(&self.program)
-            .arg("serve")
+            .args(["serve", "--init"])
             .arg("--config")
             .arg(self.folder.join("config.toml"))
             .arg("--data")

@@ -627,7 +627,7 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__find)
-            opts="-f -h --feature --domain --timeout --port --verifier-key --no-mdns --json --color --help"
+            opts="-f -h --feature --domain --timeout --port --verifier-key --no-mdns --remember --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1973,7 +1973,7 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__port)
-            opts="-h --all --host --no-probe --verifier-key --server-key --json --watch --update --although-older --feedback --data --color --help"
+            opts="-h --all --host --no-probe --verifier-key --server-key --remember --json --watch --update --although-older --feedback --data --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

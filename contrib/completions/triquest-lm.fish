@@ -114,6 +114,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand find" -l color -
 auto\t'On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` asks for it everywhere'
 never\t'Never'"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand find" -l no-mdns -d 'Do not listen for mDNS'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand find" -l remember -d 'Keep the keys that are proved now in ~/.local/share/triquest-lm/known_servers: from then on they are known, and another one is called out'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand find" -l json -d 'As JSON: {"servers": [...], "looked": [...]}'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand find" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand journal; and not __fish_seen_subcommand_from backup check restore help" -l color -d 'When to colour the output' -r -f -a "always\t'Always, also into files and pipes'
@@ -264,7 +265,7 @@ never\t'Never'"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand port" -l host -d 'Ask this host instead of this machine; its sockets cannot be seen from here' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand port" -l verifier-key -d 'The vendor\'s verifier keys, several with commas: a server that their licenses list is known [env: TRIQUEST_LM_VERIFIER_KEY]' -r
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand port" -l server-key -d 'A server key that is known to be good, as `server id` prints it; may be repeated' -r
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand port" -l server-key -d 'The server key that must answer there, as `server id` prints it: whatever listens is asked to prove it, on every port; may be repeated' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand port" -l watch -d 'Look again and again, every so many seconds, until Ctrl-C' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand port" -l update -d 'Take IANA\'s current registry (XML or CSV, as published) and say what changed' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand port" -l data -d 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]' -r -F
@@ -273,6 +274,7 @@ auto\t'On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` asks for it eve
 never\t'Never'"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand port" -l all -d 'Every listener of this machine'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand port" -l no-probe -d 'Look only: ask nothing of what listens'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand port" -l remember -d 'Keep the keys that are proved now: from then on they are known at their addresses'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand port" -l json -d 'As JSON, for monitoring'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand port" -l although-older -d 'With --update: take it although it is older than the one that is built in'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand port" -l feedback -d 'How often the pages of this machine\'s server were found helpful'

@@ -65,7 +65,12 @@ pub fn records() -> Vec<Vec<u8>> {
     let item = GrantedItem { pool: PoolId(0), version: None, seats: 2, charges: vec![Charge { entitlement: EntitlementId(0), seats: 2 }] };
     let actor = Actor { name: "unix:root".into(), reason: "left the building".into() };
     let events = vec![
-        Event::Recovered { epoch: Epoch(1), lineage: Lineage([3; 16]), quarantine_until: None },
+        Event::Recovered {
+            instance: triquest_allocator::Instance([7; 16]),
+            epoch: Epoch(1),
+            lineage: Lineage([3; 16]),
+            quarantine_until: None,
+        },
         Event::VendorKeys { vendor: VendorId(0), name: "acme.example".into(), keys: vec![[7; 32]] },
         Event::PoolOpened { pool: PoolId(0), vendor: VendorId(0), feature: FeatureName::new("cad-pro").expect("a good name") },
         Event::LicenseInstalled {
@@ -111,7 +116,9 @@ pub fn records() -> Vec<Vec<u8>> {
 pub fn bodies() -> Vec<Vec<u8>> {
     let secret = Secret(Bytes32([5; 32]));
     let position = Position::default();
+    let accepts = triquest_wire::WordList::with_grease(&triquest_license::Vocabulary::OURS.all(), 7);
     let checkout = CheckoutRequest {
+        accepts: accepts.clone(),
         secret,
         attempt: 1,
         nonce: Bytes32([6; 32]),
@@ -122,17 +129,21 @@ pub fn bodies() -> Vec<Vec<u8>> {
         wait_ms: Some(600_000),
         seen: Some(position),
         shown: None,
+        regained: false,
     };
-    let renewal = RenewRequest { secret, nonce: Bytes16([8; 16]), counter: 3, idle_ms: Some(10), seen: None };
+    let renewal =
+        RenewRequest { secret, nonce: Bytes16([8; 16]), counter: 3, idle_ms: Some(10), seen: None, presence: Some(1), regained: true };
     let statement = trust::GrantsStatement {
         server_key: format!("tqs1:{}", "9f".repeat(32)),
         lineage: position.lineage,
         epoch: 1,
+        instance: Bytes16([6; 16]),
         index: 2,
         size: 1,
         root: Bytes32([4; 32]),
     };
     let grant = trust::GrantPayload {
+        uses: triquest_wire::WordList::default(),
         lease: secret.lease_id(),
         nonce: Bytes32([6; 32]),
         server_key: statement.server_key.clone(),
@@ -151,8 +162,13 @@ pub fn bodies() -> Vec<Vec<u8>> {
         }],
         vendor_data: vec!["x".into()],
     };
-    let trust = trust::TrustRequest { vendor_keys: vec![Bytes32([7; 32])], nonce: Bytes32([6; 32]), tls_spki: Bytes32([2; 32]) };
-    let presence = PresenceRequest { leases: vec![SecretRequest { secret }], generation: 1 };
+    let trust = trust::TrustRequest { vendor_keys: vec![Bytes32([7; 32])], nonce: Bytes32([6; 32]), tls_spki: Bytes32([2; 32]), accepts };
+    let presence = PresenceRequest {
+        leases: vec![SecretRequest { secret }],
+        generation: 1,
+        client: ([192, 0, 2, 7], 40_112).into(),
+        server: ([192, 0, 2, 1], 1588).into(),
+    };
     vec![
         json(&checkout),
         json(&renewal),

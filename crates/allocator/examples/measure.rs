@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use triquest_allocator::{
-    Actor, Allocator, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Moment, Outcome,
-    Safeguards, Timestamp,
+    Actor, Allocator, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, Instance, LeaseId, Lineage,
+    Moment, Outcome, Safeguards, Timestamp,
 };
 use triquest_license::{Note, Signer, SigningKey, VendorName, VerifiedLicense, sha256};
 
@@ -51,7 +51,12 @@ impl World {
         let signer = Signer::new(VendorName::new("acme.example").unwrap(), SigningKey::from_seed([7; 32]));
         let key = *signer.verifier_key().public().as_bytes();
         let mut world = Self { state: Allocator::new(Safeguards::default()), index: 0, at: 0, key, signer, worst_us: 0 };
-        world.batch(vec![Command::Recover { epoch: Epoch(1), lineage: Lineage([1; 16]) }]);
+        world.batch(vec![Command::Recover {
+            epoch: Epoch(1),
+            instance: Instance([1; 16]),
+            lineage: Lineage([1; 16]),
+            folder_ttl_max_ms: 0,
+        }]);
         world
     }
 
@@ -118,6 +123,8 @@ impl World {
             }],
             ttl_ms: None,
             wait_ms: None,
+            regained: false,
+            network: None,
         }
     }
 
@@ -188,9 +195,11 @@ fn main() {
             counter: number as u64 + 1,
             nonce: [1; 16],
             idle_ms: None,
+            presence: None,
+            regained: false,
         };
         world.time("renew", (0..some).map(renew).collect());
-        world.time("release", (leases..leases + some).map(|number| Command::Release { lease: World::id(number) }).collect());
+        world.time("release", (leases..leases + some).map(|number| Command::Release { lease: World::id(number), network: None }).collect());
         world.time(
             "denial",
             (0..some)
@@ -214,7 +223,11 @@ fn main() {
             println!("  load       {} ms with a recount of everything", start.elapsed().as_millis());
             let start = Instant::now();
             let moment = Moment { at: Timestamp(world.at), wall_ms: 1_800_000_000_000 };
-            loaded.decide(moment, Command::Recover { epoch: Epoch(2), lineage: Lineage([1; 16]) }, &mut Vec::new());
+            loaded.decide(
+                moment,
+                Command::Recover { epoch: Epoch(2), instance: Instance([2; 16]), lineage: Lineage([1; 16]), folder_ttl_max_ms: 0 },
+                &mut Vec::new(),
+            );
             println!("  recover    {} ms", start.elapsed().as_millis());
             drop(loaded);
             world.at += 400_000;

@@ -1,19 +1,22 @@
 //! The state and its public face.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use triquest_license::{FeatureName, LicenseHash, LicenseId, VerifiedLicense, Version};
 
 use crate::{
-    Actor, Command, ContentDigest, Denial, EndReason, EntitlementId, Epoch, Event, Holder, Index, LeaseId, Lineage, Moment, Outcome,
-    PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
+    Actor, Charge, Command, ContentDigest, Denial, EndReason, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, Instance, LeaseId,
+    Lineage, Moment, Outcome, PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
     limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS},
+    lineage::Proof,
     store::{Features, Holders, LeaseTable, Rank, Slot, UNSEALED, Wheel, WishItem, Wishes},
 };
 
 /// Switches for the simulation: each rule of leases.md can be turned off to show that it is needed. All on in a server.
 #[derive(Clone, Debug)]
 pub struct Safeguards {
+    /// What is taken over belongs to a vendor that the request names, and is never more than an entitlement has.
+    pub adoption_is_bounded: bool,
     /// An answer that needs no entry leaves only after it was confirmed, by something that began later, that this server still leads.
     pub answers_wait_for_confirm: bool,
     /// An answer waits for every entry in flight that its lease or entitlement stands in.
@@ -34,24 +37,42 @@ pub struct Safeguards {
     pub due_not_past_the_lane: bool,
     /// An ending lease keeps its seats until the end of its promise.
     pub ending_keeps_deadline: bool,
+    /// A start has a random instance: the same epoch and index of another start is not ours.
+    pub epoch_has_instance: bool,
     /// What does not fit an entry waits for the next pass, renewals and parts of batches too.
     pub entries_are_bounded: bool,
     /// Recovery gives every heard lease its full time to live.
     pub extend_on_recovery: bool,
+    /// While the disk is full no time to live is lowered.
+    pub full_disk_lowers_nothing: bool,
     /// No grant takes more seats than the pool has.
     pub grant_within_total: bool,
     /// The first renewal in an epoch is an event.
     pub heard_is_durable: bool,
+    /// A lower time to live has a floor: nothing ends before the longer promise that came before it.
+    pub lowered_ttl_has_floor: bool,
+    /// In the quarantine of a new lineage leases and claims end by release only.
+    pub new_lineage_frees_nothing: bool,
     /// A waiter whose answer is held hears its place when the server stops.
     pub held_waiters_are_told_at_stop: bool,
     /// While the disk is full nothing is granted, nothing ends, and nobody leaves a line; with room again claims and waits begin anew.
     pub lines_stand_while_full: bool,
+    /// The end of a presence connection counts only if the client has confirmed it by a renewal.
+    pub presence_confirmed: bool,
+    /// The end of a presence connection counts only if both ends see the same addresses and ports.
+    pub presence_ends_agree: bool,
     /// Only the newest presence connection of a lease counts.
     pub presence_generation: bool,
     /// A client that comes back after presence freed its seats turns early freeing off for its address.
     pub presence_regret: bool,
+    /// Deadlines are set by the time to live that the lease was promised, not by what its license permits now.
+    pub promised_ttl_counts: bool,
+    /// From a proof of a rollback on nothing is granted, also while the disk has no room for the new lineage.
+    pub proof_stops_at_once: bool,
     /// After a restore nothing is granted until what was granted in lost history must have ended.
     pub quarantine_after_restore: bool,
+    /// The quarantine is as long as any license that this history or the license folder has known may have promised.
+    pub quarantine_from_lineage_start: bool,
     /// Nobody passes an earlier waiter that shares a pool.
     pub queue_strict: bool,
     /// A refusal of a known id does not say that nothing happened.
@@ -60,17 +81,22 @@ pub struct Safeguards {
     pub release_before_known: bool,
     /// An id that ended never grants again.
     pub remember_ended: bool,
+    /// A signed grant of entries that are not there begins a new lineage.
+    pub rollback_is_proved: bool,
     /// What shows a grant of lost history is decided before anything is granted in the same pass.
     pub shown_before_granted: bool,
     /// A waiter that does not ask again leaves the line.
     pub silent_waiters_leave: bool,
     /// A lease that lost its entitlement is not renewed as if nothing had happened before its turn came.
     pub stranded_checked_at_renewal: bool,
+    /// The first asking of a waiter in an epoch is an event, and who was not heard keeps the deadline of the recovery before.
+    pub waiter_heard: bool,
 }
 
 impl Default for Safeguards {
     fn default() -> Self {
         Self {
+            adoption_is_bounded: true,
             answers_wait_for_confirm: true,
             answers_wait_for_entries: true,
             attempts_ordered: true,
@@ -81,22 +107,33 @@ impl Default for Safeguards {
             due_before_decide: true,
             due_not_past_the_lane: true,
             ending_keeps_deadline: true,
+            epoch_has_instance: true,
             entries_are_bounded: true,
             extend_on_recovery: true,
+            full_disk_lowers_nothing: true,
             grant_within_total: true,
             heard_is_durable: true,
+            lowered_ttl_has_floor: true,
+            new_lineage_frees_nothing: true,
             held_waiters_are_told_at_stop: true,
             lines_stand_while_full: true,
+            presence_confirmed: true,
+            presence_ends_agree: true,
             presence_generation: true,
             presence_regret: true,
+            promised_ttl_counts: true,
+            proof_stops_at_once: true,
             quarantine_after_restore: true,
+            quarantine_from_lineage_start: true,
             queue_strict: true,
             refusals_know_their_id: true,
             release_before_known: true,
             remember_ended: true,
+            rollback_is_proved: true,
             shown_before_granted: true,
             silent_waiters_leave: true,
             stranded_checked_at_renewal: true,
+            waiter_heard: true,
         }
     }
 }
@@ -112,8 +149,17 @@ pub struct Allocator {
     pub(crate) index: Index,
     /// The moment of the last entry.
     pub(crate) head: Moment,
+    /// Random for this start.
+    pub(crate) instance: Instance,
+    /// Finished epochs, oldest first.
+    pub(crate) epochs: VecDeque<EpochRecord>,
+    /// When the lineage began.
+    pub(crate) lineage_since: Timestamp,
+    /// The longest `ttl_max` of all licenses that were ever installed.
+    pub(crate) ttl_max_seen_ms: u64,
     pub(crate) quarantine_until: Option<Timestamp>,
-    pub(crate) clock_held: bool,
+    /// The wall clock is not followed: what was believed when it was told, and what it said.
+    pub(crate) clock_refused: Option<(i64, i64)>,
     pub(crate) forgotten_until: Timestamp,
     pub(crate) vendors: Vec<Option<Vendor>>,
     pub(crate) pools: Vec<Option<Pool>>,
@@ -123,7 +169,12 @@ pub struct Allocator {
     pub(crate) leases: LeaseTable,
     pub(crate) line: BTreeMap<u64, Waiter>,
     pub(crate) remembered: BTreeMap<LeaseId, Remembered>,
-    pub(crate) presence_off: BTreeSet<String>,
+    /// Addresses for which presence frees nothing early, and until when.
+    pub(crate) presence_off: BTreeMap<String, Timestamp>,
+    /// Leases that were taken over, with what their shown grants were charged to.
+    pub(crate) adopted: BTreeMap<LeaseId, Box<[Charge]>>,
+    /// Leases whose time to live was lowered: nothing ends before.
+    pub(crate) floors: BTreeMap<LeaseId, Timestamp>,
 
     // Derived from the hard state.
     pub(crate) holders: Holders,
@@ -145,6 +196,10 @@ pub struct Allocator {
     pub(crate) live: usize,
     /// Leases whose deadline is hard: lingering, ending, unclaimed, not heard in this epoch.
     pub(crate) restless: usize,
+    /// Waiters not heard in this epoch: their deadline is hard.
+    pub(crate) unheard_waiters: usize,
+    /// Seats that live adopted leases show of each entitlement.
+    pub(crate) adopted_seats: BTreeMap<EntitlementId, u64>,
 
     // Soft: lost in a crash, in no snapshot.
     pub(crate) now: Moment,
@@ -152,17 +207,23 @@ pub struct Allocator {
     pub(crate) due_until: Timestamp,
     /// How much room there is for entries.
     pub(crate) room: Room,
-    /// Since when there is room again; claims begin anew then.
-    pub(crate) claims_from: Option<Timestamp>,
     pub(crate) wheel: Wheel,
     pub(crate) waiters_due: BTreeSet<(Timestamp, u64)>,
     /// Pools whose line must be looked at again.
     pub(crate) dirty: BTreeSet<PoolId>,
-    pub(crate) presence: BTreeMap<LeaseId, u64>,
+    pub(crate) presence: BTreeMap<LeaseId, Presence>,
     pub(crate) freed_by_presence: BTreeMap<LeaseId, FreedByPresence>,
     pub(crate) unsealed: Vec<Slot>,
     /// Lease time of the last fact: entries carry it across restarts.
     pub(crate) fact_at: Timestamp,
+    /// An entry may come of this pass.
+    pub(crate) may_write: bool,
+    /// It has again, and lines have not gone on yet.
+    pub(crate) resumes_lines: bool,
+    /// A rollback is proved, and the new lineage not written yet.
+    pub(crate) proof: Option<Proof>,
+    /// The longest `ttl_max` in the license folder, as the start found it.
+    pub(crate) folder_ttl_max_ms: u64,
     /// The license that a decision is installing, so that it is not verified twice.
     pub(crate) verified: Option<Box<VerifiedLicense>>,
 }
@@ -306,7 +367,9 @@ pub(crate) struct Waiter {
     pub(crate) ttl_ms: u64,
     pub(crate) linger_ms: u64,
     pub(crate) gives_up: Timestamp,
-    /// Soft: when it leaves if it does not ask again.
+    /// The epoch in which it last asked.
+    pub(crate) heard: u32,
+    /// When it leaves if it does not ask again; soft once it was heard in this epoch.
     pub(crate) due: Timestamp,
 }
 
@@ -318,6 +381,15 @@ pub(crate) struct Remembered {
     pub(crate) denial: Option<Box<Denial>>,
     pub(crate) ended: Option<EndReason>,
     pub(crate) forget: Timestamp,
+}
+
+/// The newest presence connection of a lease. Soft.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Presence {
+    pub(crate) generation: u64,
+    pub(crate) ends_agree: bool,
+    /// The last renewal said that this generation stands.
+    pub(crate) confirmed: bool,
 }
 
 /// What a client that comes back is asked about.
@@ -362,8 +434,12 @@ impl Allocator {
             epoch: Epoch(0),
             index: Index(0),
             head: start,
+            instance: Instance::default(),
+            epochs: VecDeque::new(),
+            lineage_since: Timestamp(0),
+            ttl_max_seen_ms: 0,
             quarantine_until: None,
-            clock_held: false,
+            clock_refused: None,
             forgotten_until: Timestamp(0),
             vendors: Vec::new(),
             pools: Vec::new(),
@@ -372,7 +448,9 @@ impl Allocator {
             leases: LeaseTable::default(),
             line: BTreeMap::new(),
             remembered: BTreeMap::new(),
-            presence_off: BTreeSet::new(),
+            presence_off: BTreeMap::new(),
+            adopted: BTreeMap::new(),
+            floors: BTreeMap::new(),
             holders: Holders::default(),
             wishes: Wishes::default(),
             keys: BTreeMap::new(),
@@ -387,10 +465,11 @@ impl Allocator {
             stranded: BTreeSet::new(),
             live: 0,
             restless: 0,
+            unheard_waiters: 0,
+            adopted_seats: BTreeMap::new(),
             now: start,
             due_until: start.at,
             room: Room::Enough,
-            claims_from: None,
             wheel: Wheel::default(),
             waiters_due: BTreeSet::new(),
             dirty: BTreeSet::new(),
@@ -398,6 +477,10 @@ impl Allocator {
             freed_by_presence: BTreeMap::new(),
             unsealed: Vec::new(),
             fact_at: Timestamp(0),
+            may_write: true,
+            resumes_lines: false,
+            proof: None,
+            folder_ttl_max_ms: 0,
             verified: None,
         }
     }
@@ -438,7 +521,7 @@ impl Allocator {
     }
 
     pub(crate) fn clock_mark_due(&self) -> Option<Timestamp> {
-        (self.restless > 0 && self.safeguards.clock_is_marked).then(|| self.fact_at.after_ms(CLOCK_ENTRY_MS))
+        (self.restless + self.unheard_waiters > 0 && self.safeguards.clock_is_marked).then(|| self.fact_at.after_ms(CLOCK_ENTRY_MS))
     }
 
     /// Folds a fact in and hands it out. A fact that does not fit here would stop every later start, so it stops this server now.
@@ -487,6 +570,10 @@ impl Allocator {
     /// does nothing but look again.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
+        if self.lines_stand() {
+            // With room again there will be.
+            return None;
+        }
         if self.has_backlog_now() {
             return Some(self.now.at);
         }
@@ -500,7 +587,7 @@ impl Allocator {
     /// The earliest civil time (unix ms) at which an entitlement begins or ends.
     #[must_use]
     pub fn next_civil_deadline_ms(&self) -> Option<i64> {
-        if self.clock_held {
+        if self.clock_is_ahead() {
             return None;
         }
         self.dates.first().map(|(due, _)| (*due).max(self.now.wall_ms))
@@ -540,6 +627,11 @@ impl Allocator {
     #[must_use]
     pub fn head_moment(&self) -> Moment {
         self.head
+    }
+
+    /// The wall clock is far ahead of what is believed: nothing begins and nothing ends by it.
+    pub(crate) fn clock_is_ahead(&self) -> bool {
+        self.clock_refused.is_some_and(|(believed_ms, reading_ms)| reading_ms > believed_ms)
     }
 
     /// The pool that an id means now: itself, or the one it became part of.

@@ -9,7 +9,7 @@ use std::borrow::Borrow;
 use crate::{
     Allocator, Command, Event, LeaseId, Moment, Outcome, Timestamp,
     allocator::Sink,
-    limits::{DUE_PER_BATCH_MAX, ENDS_PER_INSTALL_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, MOVES_PER_CHECKOUT_MAX, WAIT_TTL_MS},
+    limits::{DUE_PER_BATCH_MAX, ENDS_PER_INSTALL_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, MOVES_PER_CHECKOUT_MAX},
     store::{Phase, Slot},
 };
 
@@ -187,6 +187,7 @@ impl Allocator {
     /// Begins a pass.
     pub fn pass(&mut self, moment: Moment, plan: PassPlan<'_>) -> Pass<'_> {
         self.step_to(moment);
+        self.may_write = plan.writes;
         let most = plan.rest.map(most_that_may_come_of);
         let wide = most.is_some_and(|most| most.events > QUARTER.events || most.bytes > QUARTER.bytes);
         let rest = match most {
@@ -278,13 +279,16 @@ impl Allocator {
             Command::Checkout { lease, attempt, .. } => match self.leases.find(lease) {
                 Some(slot) if self.leases.at(slot).phase != Phase::Lingering => self.is_heard(slot),
                 Some(_) => !self.freed_by_presence.contains_key(lease),
-                None if self.waiting_ids.contains_key(lease) => true,
+                None if self.waiting_ids.contains_key(lease) => {
+                    let heard = |order| self.line.get(order).is_none_or(|waiter| waiter.heard == self.epoch_narrow());
+                    self.waiting_ids.get(lease).is_none_or(heard) || !self.safeguards.waiter_heard
+                }
                 None => self.remembered.get(lease).is_some_and(|known| match known.ended {
                     Some(_) => !self.freed_by_presence.contains_key(lease),
                     None => known.denial.is_some() && known.attempt == *attempt && self.safeguards.attempts_ordered,
                 }),
             },
-            Command::Release { lease } => match self.standing(lease) {
+            Command::Release { lease, .. } => match self.standing(lease) {
                 Standing::Live | Standing::Waiting | Standing::Unknown => false,
                 Standing::Remembered => {
                     self.leases.find(lease).is_some() || self.remembered.get(lease).is_some_and(|known| known.ended.is_some())
@@ -298,7 +302,7 @@ impl Allocator {
     fn is_heard(&self, slot: Slot) -> bool {
         let lease = self.leases.at(slot);
         let settled = lease.ending.is_some() || self.stranded.is_empty() || !self.safeguards.stranded_checked_at_renewal;
-        settled && (lease.ending.is_some() || lease.heard == self.epoch_narrow() && lease.phase == Phase::Live)
+        settled && (lease.ending.is_some() || lease.heard == self.epoch_narrow() && lease.phase == Phase::Live && !self.lowers(slot))
     }
 
     /// Something is due now.
@@ -315,13 +319,12 @@ impl Allocator {
         if !stood || self.lines_stand() {
             return;
         }
-        self.claims_from = Some(self.now.at);
-        let asks_by = self.now.at.after_ms(WAIT_TTL_MS);
-        self.waiters_due.clear();
-        for (order, waiter) in &mut self.line {
-            waiter.due = waiter.gives_up.min(asks_by);
-            self.waiters_due.insert((waiter.due, *order));
-        }
+        self.resumes_lines = true;
+    }
+
+    /// There is room for everything.
+    pub(crate) fn has_room(&self) -> bool {
+        self.room == Room::Enough
     }
 
     /// How much room there is, as it was said last.

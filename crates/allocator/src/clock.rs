@@ -52,18 +52,21 @@ pub struct CivilClock {
     believed_ms: i64,
     /// The boot clock at the last reading; none before the first.
     last_boot_ms: Option<u64>,
+    /// The last reading was far behind the believed time.
+    behind: bool,
 }
 
 impl CivilClock {
     /// Goes on from the last entry's civil time; zero is no time, then the first reading is believed.
     #[must_use]
     pub fn resume(believed_ms: i64) -> Self {
-        Self { believed_ms, last_boot_ms: None }
+        Self { believed_ms, last_boot_ms: None, behind: false }
     }
 
     /// Takes a reading and says what civil time to decide by, and the reading if it was refused: (believed, refused reading).
     ///
-    /// A clock that was set back stands at the high-water mark until it has caught up; that is no refusal and ends nothing. A clock far
+    /// A clock that was set back stands at the high-water mark until it has caught up; if it is more than
+    /// [`crate::limits::WALL_BACK_MS_MAX`] behind, the reading counts as refused, so that somebody is told. A clock far
     /// ahead (more than [`crate::limits::WALL_JUMP_AT_START_MS_MAX`] at start, more than [`crate::limits::WALL_JUMP_RUNNING_MS_MAX`]
     /// beyond what the boot clock says has passed while running) is refused until the kernel calls it synchronized, an administrator
     /// accepts it, or it comes back. Time that is refused stands still, so nothing begins or ends by it.
@@ -82,14 +85,18 @@ impl CivilClock {
             return (self.believed_ms, Some(reading.wall_ms));
         }
         self.last_boot_ms = Some(reading.boot_ms);
+        let behind = self.believed_ms.saturating_sub(reading.wall_ms);
         self.believed_ms = self.believed_ms.max(reading.wall_ms);
-        (self.believed_ms, None)
+        // Once it was told to be behind, it is until it has caught up: a clock at the edge is not told again and again.
+        self.behind = behind > if self.behind { 0 } else { crate::limits::WALL_BACK_MS_MAX };
+        (self.believed_ms, self.behind.then_some(reading.wall_ms))
     }
 
     /// An administrator confirms the present reading (either way).
     pub fn accept(&mut self, reading: ClockReading) -> i64 {
         self.last_boot_ms = Some(reading.boot_ms);
         self.believed_ms = reading.wall_ms;
+        self.behind = false;
         self.believed_ms
     }
 }
@@ -145,7 +152,7 @@ mod tests {
                 prop_assert!(believed >= last);
                 prop_assert!(believed == last || believed == 1_000 * DAY_MS + wall);
                 prop_assert!(refused.is_none() || believed == last);
-                prop_assert!(refused.is_none() || !synchronized);
+                prop_assert!(refused.is_none_or(|refused| !synchronized || refused < believed));
                 last = believed;
             }
         }
@@ -162,8 +169,14 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_stands_at_the_high_water_mark() {
         let mut clock = CivilClock::resume(100 * DAY_MS);
-        assert_eq!(clock.advance(reading(0, 99 * DAY_MS, true)), (100 * DAY_MS, None));
+        assert_eq!(clock.advance(reading(0, 99 * DAY_MS, true)), (100 * DAY_MS, Some(99 * DAY_MS)), "and it is told");
+        assert_eq!(
+            clock.advance(reading(5, 100 * DAY_MS - 1_000, true)),
+            (100 * DAY_MS, Some(100 * DAY_MS - 1_000)),
+            "until it has caught up"
+        );
         assert_eq!(clock.advance(reading(10, 100 * DAY_MS + 5, true)), (100 * DAY_MS + 5, None));
+        assert_eq!(clock.advance(reading(20, 100 * DAY_MS - 5, true)), (100 * DAY_MS + 5, None), "time services correct by as little");
     }
 
     #[test]

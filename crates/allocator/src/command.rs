@@ -2,7 +2,7 @@
 
 use triquest_license::{FeatureName, LicenseHash, VerifiedLicense, Version};
 
-use crate::{ContentDigest, Epoch, Holder, LeaseId, Lineage};
+use crate::{ContentDigest, Epoch, Holder, Index, Instance, LeaseId, Lineage, Network};
 
 /// Who does an administrative act; every such act is an event with who and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +33,33 @@ pub struct InstallLicense {
     pub actor: Actor,
 }
 
+/// One part of a grant that a client shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownItem {
+    /// The feature.
+    pub feature: FeatureName,
+    /// License text, the entitlement's position in it from 0, seats charged.
+    pub from: Vec<(LicenseHash, u16, u32)>,
+}
+
+/// A grant that this server's key has signed (the caller verified it, and that it is of the same lease and parts), with the point in
+/// history that the signed statement names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownGrant {
+    /// The history.
+    pub lineage: Lineage,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The start that signed it.
+    pub instance: Instance,
+    /// The entry.
+    pub index: Index,
+    /// The time to live that it promises, in milliseconds.
+    pub ttl_ms: u64,
+    /// Its parts, in the order asked.
+    pub items: Vec<ShownItem>,
+}
+
 /// A command, decided at one [`crate::Moment`].
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -46,20 +73,41 @@ pub enum Command {
         /// Who accepts it.
         actor: Actor,
     },
-    /// Take over a lease that its signed grant (verified by the caller) shows to have been granted in lost history.
+    /// A checkout that shows the signed grant of its lease. If the grant is of lost history, the lease is taken over; if it proves that
+    /// the present history was rolled back, a new lineage begins first. If nothing can be taken over, it is an ordinary checkout: the
+    /// client asks as a new one.
     Adopt {
-        /// The lease, from the secret.
+        /// From the client's secret.
         lease: LeaseId,
+        /// As for a checkout.
+        attempt: u32,
+        /// As for a checkout.
+        content: ContentDigest,
         /// The holder now.
         holder: Holder,
-        /// Digest of content, as for a checkout.
-        content: ContentDigest,
-        /// The vendor's keys.
+        /// The vendor's keys; the shown licenses must be of a vendor that they name.
         vendor_keys: Vec<[u8; 32]>,
         /// Its parts.
         items: Vec<CheckoutItem>,
-        /// The time to live that the shown grant states, in milliseconds.
-        ttl_ms: u64,
+        /// As for a checkout.
+        ttl_ms: Option<u64>,
+        /// As for a checkout.
+        wait_ms: Option<u64>,
+        /// As for a checkout.
+        network: Option<Network>,
+        /// As for a checkout.
+        regained: bool,
+        /// What it shows.
+        shown: Box<ShownGrant>,
+        /// Random: names the new lineage if the grant proves a rollback.
+        next_lineage: Lineage,
+    },
+    /// Let presence free seats early again for an address that a regret had turned it off for.
+    AllowPresence {
+        /// As it stands in the holder.
+        address: String,
+        /// Who and why.
+        actor: Actor,
     },
     /// Take seats, or ask again with the same id.
     Checkout {
@@ -79,6 +127,15 @@ pub enum Command {
         ttl_ms: Option<u64>,
         /// Wait in line for at most so many milliseconds from the first asking; none is no waiting.
         wait_ms: Option<u64>,
+        /// Its client has lost the right of this id by its own clock and is back for it.
+        regained: bool,
+        /// Where it came from; none is this machine's own socket. No part of the content.
+        network: Option<Network>,
+    },
+    /// End the quarantine of a new lineage now: grant again, although lost history may have promised the same seats.
+    EndQuarantine {
+        /// Who and why.
+        actor: Actor,
     },
     /// Put a verified license into force.
     Install(InstallLicense),
@@ -89,12 +146,14 @@ pub enum Command {
         /// Only the newest generation counts.
         generation: u64,
     },
-    /// A presence connection opened; soft state.
+    /// A presence connection opened; soft state. Its end frees nothing before a renewal has confirmed it.
     PresenceOpened {
         /// The lease that it stands for.
         lease: LeaseId,
         /// The client's counter of presence connections, growing.
         generation: u64,
+        /// Client and server see the same two addresses and ports, so that nothing between them ends the connection in a client's place.
+        ends_agree: bool,
     },
     /// Take a lease back.
     Reclaim {
@@ -109,13 +168,20 @@ pub enum Command {
     Recover {
         /// One more than the last.
         epoch: Epoch,
+        /// Random for this start.
+        instance: Instance,
         /// The history; another one than the state's means restored.
         lineage: Lineage,
+        /// The longest `ttl_max` among the licenses in the license folder, in milliseconds, 0 if there is none: lost history may have
+        /// granted by them.
+        folder_ttl_max_ms: u64,
     },
     /// Give seats back. Valid before any answer was seen: an id released before it was known never grants.
     Release {
         /// Which.
         lease: LeaseId,
+        /// Where it came from; none is this machine's own socket.
+        network: Option<Network>,
     },
     /// Take a license off the server.
     Remove {
@@ -134,6 +200,10 @@ pub enum Command {
         nonce: [u8; 16],
         /// What the application says of its user's idleness, in milliseconds; soft, for status only.
         idle_ms: Option<u64>,
+        /// The generation of the presence connection that stands for the lease by its client's word; none if none does. The last renewal counts.
+        presence: Option<u64>,
+        /// Its client has lost the right by its own clock and is back for it.
+        regained: bool,
     },
     /// The wall clock made a step that [`crate::CivilClock`] did not follow, or one that it followed after all; reported, and while not
     /// believed no right begins or ends by date.

@@ -2,26 +2,28 @@
 
 use crate::{
     Actor, Allocator, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event,
-    Grant, GrantItem, GrantedItem, Holder, LeaseId, Lineage, Outcome, PoolId, PoolNumbers, Refusal, ReleaseCause, RightEnd, VendorId,
-    allocator::{Pool, Sink},
+    Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Lineage, Outcome, PoolId, PoolNumbers, Refusal, ReleaseCause, RightEnd,
+    Timestamp, VendorId,
+    allocator::{Pool, Presence, Sink},
     limits::{
-        CLAIM_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, PRESENCE_OFF_MAX, REMEMBERED_MAX, TTL_MAX_MS_DEFAULT,
-        TTL_MS_MAX, TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS, WAITERS_MAX, WAITERS_PER_POOL_MAX,
+        CLAIM_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, PRESENCE_OFF_MAX, PRESENCE_OFF_MS, REMEMBERED_MAX, TTL_MS_MAX,
+        TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS, WAITERS_MAX, WAITERS_PER_POOL_MAX,
     },
     matching::Placed,
     store::{Phase, Slot, UNSEALED, WishItem},
 };
 
 /// A checkout's fields.
-struct Asked<'a> {
-    lease: LeaseId,
-    attempt: u32,
-    content: ContentDigest,
-    holder: &'a Holder,
-    vendor_keys: &'a [[u8; 32]],
-    items: &'a [CheckoutItem],
-    ttl_ms: Option<u64>,
-    wait_ms: Option<u64>,
+pub(crate) struct Asked<'a> {
+    pub(crate) lease: LeaseId,
+    pub(crate) attempt: u32,
+    pub(crate) content: ContentDigest,
+    pub(crate) holder: &'a Holder,
+    pub(crate) vendor_keys: &'a [[u8; 32]],
+    pub(crate) items: &'a [CheckoutItem],
+    pub(crate) ttl_ms: Option<u64>,
+    pub(crate) wait_ms: Option<u64>,
+    pub(crate) regained: bool,
 }
 
 impl Allocator {
@@ -34,10 +36,20 @@ impl Allocator {
                 self.work_dates(sink);
                 Outcome::Done
             }
-            Command::Adopt { lease, holder, content, vendor_keys, items, ttl_ms } => {
-                self.adopt(*lease, holder, *content, vendor_keys, items, *ttl_ms, sink)
-            }
-            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms } => {
+            Command::Adopt {
+                lease,
+                attempt,
+                content,
+                holder,
+                vendor_keys,
+                items,
+                ttl_ms,
+                wait_ms,
+                regained,
+                network: _,
+                shown,
+                next_lineage,
+            } => {
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -47,23 +59,51 @@ impl Allocator {
                     items,
                     ttl_ms: *ttl_ms,
                     wait_ms: *wait_ms,
+                    regained: *regained,
+                };
+                return self.adopt(&asked, shown, *next_lineage, sink);
+            }
+            Command::AllowPresence { address, actor } => {
+                if !self.presence_off.get(address).is_some_and(|until| *until > self.now.at) {
+                    return Some(Outcome::Refused(Refusal::NothingToDo("presence frees seats early for this address already")));
+                }
+                self.emit(sink, Event::PresenceAllowed { address: address.clone(), actor: actor.clone() });
+                Outcome::Done
+            }
+            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network: _ } => {
+                let asked = Asked {
+                    lease: *lease,
+                    attempt: *attempt,
+                    content: *content,
+                    holder,
+                    vendor_keys,
+                    items,
+                    ttl_ms: *ttl_ms,
+                    wait_ms: *wait_ms,
+                    regained: *regained,
                 };
                 return self.checkout(&asked, sink);
             }
+            Command::EndQuarantine { actor } => self.end_quarantine(actor, sink),
             Command::Install(install) => self.install_license(install, sink),
             Command::PresenceClosed { lease, generation } => self.presence_closed(lease, *generation, sink),
-            Command::PresenceOpened { lease, generation } => {
-                if self.leases.find(lease).is_some_and(|slot| self.leases.at(slot).phase == Phase::Live) {
-                    let newest = self.presence.entry(*lease).or_default();
-                    *newest = (*newest).max(*generation);
-                }
-                Outcome::Done
-            }
+            Command::PresenceOpened { lease, generation, ends_agree } => self.presence_opened(lease, *generation, *ends_agree),
             Command::Reclaim { lease, now, actor } => self.reclaim(lease, *now, actor, sink),
-            Command::Recover { epoch, lineage } => self.decide_recover(*epoch, *lineage, sink),
-            Command::Release { lease } => self.release(*lease, sink),
+            Command::Recover { epoch, instance, lineage, folder_ttl_max_ms } => {
+                self.folder_ttl_max_ms = *folder_ttl_max_ms;
+                self.decide_recover(*epoch, *instance, *lineage, sink)
+            }
+            Command::Release { lease, network: _ } => self.release(*lease, sink),
             Command::Remove { license, actor } => self.remove_license(license, actor, sink),
-            Command::Renew { lease, counter, nonce, idle_ms: _ } => self.renew(lease, *counter, nonce, sink),
+            Command::Renew { lease, counter, nonce, idle_ms: _, presence, regained } => {
+                let outcome = self.renew(lease, *counter, nonce, *regained, sink);
+                if matches!(outcome, Outcome::Renewed { .. })
+                    && let Some(newest) = self.presence.get_mut(lease)
+                {
+                    newest.confirmed = *presence == Some(newest.generation);
+                }
+                outcome
+            }
             Command::StepClock { to_ms, believed } => {
                 self.emit(sink, Event::ClockStepped { from_ms: self.now.wall_ms, to_ms: *to_ms, believed: *believed });
                 Outcome::Done
@@ -74,19 +114,21 @@ impl Allocator {
 
     // Starts and lineage.
 
-    fn decide_recover(&mut self, epoch: Epoch, lineage: Lineage, sink: &mut Sink<'_>) -> Outcome {
+    fn decide_recover(&mut self, epoch: Epoch, instance: Instance, lineage: Lineage, sink: &mut Sink<'_>) -> Outcome {
         if epoch.0 != self.epoch.0 + 1 || u32::try_from(epoch.0).is_err() {
             return Outcome::Refused(Refusal::Malformed("an epoch is one more than the last"));
         }
         let restored = self.epoch.0 > 0 && lineage != self.lineage && self.safeguards.quarantine_after_restore;
+        let length_ms = self.quarantine_ms();
         let quarantine_until = if restored {
-            // Lost history may have granted for as long as any license here permits.
-            let rights = self.rights.iter().flatten().map(|right| right.ttl_max_ms);
-            Some(self.now.at.after_ms(rights.max().unwrap_or(0).max(TTL_MAX_MS_DEFAULT)))
+            Some(self.now.at.after_ms(length_ms))
         } else {
-            self.quarantine_until
+            let since = self.lineage_since;
+            let longer =
+                |until: Timestamp| if self.safeguards.quarantine_from_lineage_start { until.max(since.after_ms(length_ms)) } else { until };
+            self.quarantine_until.map(longer)
         };
-        self.emit(sink, Event::Recovered { epoch, lineage, quarantine_until });
+        self.emit(sink, Event::Recovered { epoch, instance, lineage, quarantine_until });
         Outcome::Recovered
     }
 
@@ -98,66 +140,6 @@ impl Allocator {
         Outcome::Done
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn adopt(
-        &mut self,
-        lease: LeaseId,
-        holder: &Holder,
-        content: ContentDigest,
-        vendor_keys: &[[u8; 32]],
-        items: &[CheckoutItem],
-        ttl_ms: u64,
-        sink: &mut Sink<'_>,
-    ) -> Outcome {
-        if let Some(slot) = self.leases.find(&lease)
-            && self.leases.at(slot).phase != Phase::Lingering
-        {
-            return if self.leases.at(slot).content == content { self.live(slot, sink) } else { Outcome::Refused(Refusal::IdTaken) };
-        }
-        if self.quarantine_until.is_none() {
-            return Outcome::Refused(Refusal::NothingToDo("nothing is adopted but after a restore"));
-        }
-        if let Some(ended) = self.ended(&lease) {
-            return Outcome::Ended { reason: ended, remaining_ms: 0 };
-        }
-        if let Err(refusal) = well_formed(items, vendor_keys) {
-            return Outcome::Refused(refusal);
-        }
-        let mut last = None;
-        for vendor in self.vendors_of(vendor_keys) {
-            let wished = match self.wished(vendor, items) {
-                Ok(wished) => wished,
-                Err(denial) => {
-                    last = Some(denial);
-                    continue;
-                }
-            };
-            let mut moves = Vec::new();
-            let mut granted = Vec::with_capacity(wished.len());
-            for item in &wished {
-                let charges = self.place(item.pool, item.rank(), item.seats.into(), &mut moves);
-                let charges = charges.or_else(|| self.pile_on(item.pool, item.rank(), item.seats).map(|charge| vec![charge]));
-                let Some(charges) = charges else {
-                    last = Some(self.hopeless(item).unwrap_or_else(|| self.no_seat_free(item)));
-                    break;
-                };
-                granted.push(GrantedItem { pool: item.pool, version: item.version, seats: item.seats, charges });
-            }
-            if granted.len() < wished.len() {
-                self.undo(moves);
-                continue;
-            }
-            self.hand_out(moves, sink);
-            // The promise that was shown stands, whatever is permitted now.
-            let (_, linger_ms) = self.terms_of(&granted, None);
-            let ttl_ms = ttl_ms.clamp(TTL_MS_MIN, TTL_MS_MAX);
-            self.emit(sink, Event::Adopted { lease, content, holder: holder.clone(), items: granted, ttl_ms, linger_ms });
-            let slot = self.leases.find(&lease).expect("just adopted");
-            return Outcome::Granted(Box::new(self.grant(slot)));
-        }
-        Outcome::Denied(last.unwrap_or_else(|| bare_denial(DenialCode::UnknownVendor)))
-    }
-
     // One lease.
 
     /// Why an id has ended, if it has.
@@ -166,12 +148,17 @@ impl Allocator {
         self.remembered.get(lease).and_then(|known| known.ended).or(lingering.map(|_| EndReason::Released))
     }
 
-    /// A client came back to a lease that its own presence connection had ended, with its right still running.
-    fn regret(&mut self, lease: &LeaseId, sink: &mut Sink<'_>) {
+    /// A client came back to a lease that its own presence connection had ended, with its right still running. One that had lost it by its own
+    /// clock before has nothing to regret.
+    fn regret(&mut self, lease: &LeaseId, regained: bool, sink: &mut Sink<'_>) {
+        if regained {
+            return;
+        }
         let Some(freed) = self.freed_by_presence.get(lease) else { return };
         if self.safeguards.presence_regret && self.now.at < freed.right_until && self.presence_off.len() < PRESENCE_OFF_MAX {
             let address = freed.address.clone();
-            self.emit(sink, Event::PresenceRegretted { lease: *lease, address });
+            let until = self.now.at.after_ms(PRESENCE_OFF_MS);
+            self.emit(sink, Event::PresenceRegretted { lease: *lease, address, until });
         }
     }
 
@@ -214,7 +201,7 @@ impl Allocator {
     }
 
     /// Hands out moves that are folded in already.
-    fn hand_out(&mut self, moves: Vec<Event>, sink: &mut Sink<'_>) {
+    pub(crate) fn hand_out(&mut self, moves: Vec<Event>, sink: &mut Sink<'_>) {
         sink.bytes += moves.iter().map(Event::weight).sum::<usize>();
         sink.events.extend(moves);
     }
@@ -229,6 +216,27 @@ impl Allocator {
             Event::Ended { lease, due, reason, linger_until: None, actor }
         };
         self.emit(sink, event);
+    }
+
+    /// A renewal now would lower the lease's time to live. Where that cannot be written, none waits for it: the old one goes on.
+    pub(crate) fn lowers(&self, slot: Slot) -> bool {
+        let writable = self.may_write && (self.has_room() || !self.safeguards.full_disk_lowers_nothing);
+        let promised = u64::from(self.leases.at(slot).wish.ttl_ms);
+        writable && self.safeguards.promised_ttl_counts && self.permitted_ttl(slot) < promised
+    }
+
+    /// What its entitlements permit now is less than the lease was promised: the renewal says so, and a fact with it.
+    fn lower_ttl(&mut self, slot: Slot, sink: &mut Sink<'_>) {
+        if !self.lowers(slot) {
+            return;
+        }
+        let promised = u64::from(self.leases.at(slot).wish.ttl_ms);
+        let permitted = self.permitted_ttl(slot);
+        let lease = self.leases.at(slot).id;
+        // An earlier answer may not have arrived, and the longer promise of the one before it still runs.
+        let floor = self.now.at.after_ms(promised).max(self.floors.get(&lease).copied().unwrap_or_default());
+        let not_before = if self.safeguards.lowered_ttl_has_floor { floor } else { Timestamp(0) };
+        self.emit(sink, Event::TtlLowered { lease, ttl_ms: permitted, not_before });
     }
 
     /// The lease is heard and prolonged: every answer that carries a live lease is a renewal.
@@ -247,6 +255,7 @@ impl Allocator {
             let lease = self.leases.at_mut(slot);
             lease.deadline = lease.deadline.max(deadline);
         }
+        self.lower_ttl(slot, sink);
     }
 
     /// The answer about a lease that is not lingering, to one who may have it.
@@ -274,6 +283,8 @@ impl Allocator {
 
     pub(crate) fn grant(&self, slot: Slot) -> Grant {
         let lease = self.leases.at(slot);
+        // Where a lower one could not be written, no client is shown more than its license permits: it would refuse it.
+        let ttl_ms = self.ttl_of(slot).min(self.permitted_ttl(slot));
         let mut grace_ms = u64::MAX;
         let mut presence = true;
         let mut vendor_data: Vec<String> = Vec::new();
@@ -301,9 +312,9 @@ impl Allocator {
             lease: lease.id,
             granted_at: lease.granted_at,
             granted_in: (lease.granted_index != UNSEALED).then(|| (Epoch(lease.granted_epoch.into()), crate::Index(lease.granted_index))),
-            ttl_ms: self.ttl_of(slot),
-            // A lease that moved to a stricter license may be kept longer here than it is promised.
-            remaining_ms: lease.deadline.since_ms(self.now.at).min(self.ttl_of(slot)),
+            ttl_ms,
+            // A lease whose time to live was lowered may be kept longer here than it is promised.
+            remaining_ms: lease.deadline.since_ms(self.now.at).min(ttl_ms),
             grace_ms: if grace_ms == u64::MAX { 0 } else { grace_ms },
             presence: presence && !self.regretted(slot),
             items,
@@ -311,11 +322,11 @@ impl Allocator {
         }
     }
 
-    fn renew(&mut self, lease: &LeaseId, counter: u64, nonce: &[u8; 16], sink: &mut Sink<'_>) -> Outcome {
+    fn renew(&mut self, lease: &LeaseId, counter: u64, nonce: &[u8; 16], regained: bool, sink: &mut Sink<'_>) -> Outcome {
         let slot = match self.leases.find(lease) {
             Some(slot) if self.leases.at(slot).phase != Phase::Lingering => slot,
             _ => {
-                self.regret(lease, sink);
+                self.regret(lease, regained, sink);
                 return match self.ended(lease) {
                     Some(reason) => Outcome::Ended { reason, remaining_ms: 0 },
                     None => Outcome::Refused(Refusal::UnknownLease),
@@ -379,9 +390,36 @@ impl Allocator {
         Outcome::Released { linger_ms: 0 }
     }
 
+    fn presence_opened(&mut self, lease: &LeaseId, generation: u64, ends_agree: bool) -> Outcome {
+        if self.leases.find(lease).is_none_or(|slot| self.leases.at(slot).phase != Phase::Live) {
+            return Outcome::Done;
+        }
+        let opened = Presence { generation, ends_agree, confirmed: false };
+        let Some(newest) = self.presence.get_mut(lease) else {
+            self.presence.insert(*lease, opened);
+            return Outcome::Done;
+        };
+        match generation.cmp(&newest.generation) {
+            std::cmp::Ordering::Less => {}
+            // Two connections of one generation cannot be told apart, so the end of neither counts.
+            std::cmp::Ordering::Equal => newest.ends_agree = false,
+            std::cmp::Ordering::Greater => *newest = opened,
+        }
+        Outcome::Done
+    }
+
+    /// Whether the end of this connection is the end of the lease's client: the newest, confirmed by its client, with nothing between.
+    fn presence_counts(&self, lease: &LeaseId, generation: u64) -> bool {
+        let rules = &self.safeguards;
+        self.presence.get(lease).is_some_and(|newest| {
+            (newest.generation == generation || !rules.presence_generation)
+                && (newest.confirmed || !rules.presence_confirmed)
+                && (newest.ends_agree || !rules.presence_ends_agree)
+        })
+    }
+
     fn presence_closed(&mut self, lease: &LeaseId, generation: u64, sink: &mut Sink<'_>) -> Outcome {
-        let newest = self.presence.get(lease).copied();
-        if newest != Some(generation) && self.safeguards.presence_generation {
+        if !self.presence_counts(lease, generation) {
             return Outcome::Done;
         }
         let Some(slot) = self.leases.find(lease).filter(|slot| self.leases.at(*slot).phase == Phase::Live) else {
@@ -401,7 +439,8 @@ impl Allocator {
     /// Presence is turned off for the address of this lease's holder.
     fn regretted(&self, slot: Slot) -> bool {
         let address = || self.leases.at(slot).holder.holder().address;
-        !self.presence_off.is_empty() && address().is_some_and(|claim| self.presence_off.contains(&claim.value))
+        let off = |address: &str| self.presence_off.get(address).is_some_and(|until| *until > self.now.at);
+        !self.presence_off.is_empty() && address().is_some_and(|claim| off(&claim.value))
     }
 
     fn reclaim(&mut self, lease: &LeaseId, now: bool, actor: &Actor, sink: &mut Sink<'_>) -> Outcome {
@@ -435,15 +474,16 @@ impl Allocator {
 
     // Checkout.
 
-    fn checkout(&mut self, asked: &Asked<'_>, sink: &mut Sink<'_>) -> Option<Outcome> {
+    pub(crate) fn checkout(&mut self, asked: &Asked<'_>, sink: &mut Sink<'_>) -> Option<Outcome> {
         if let Err(refusal) = well_formed(asked.items, asked.vendor_keys) {
             return Some(Outcome::Refused(refusal));
         }
         if let Some(outcome) = self.known(asked, sink) {
             return Some(outcome);
         }
-        if let Some(until) = self.quarantine_until {
-            let denial = Denial { first_due_ms: Some(until.since_ms(self.now.at)), ..bare_denial(DenialCode::Quarantine) };
+        if self.withholds() {
+            let ends = self.quarantine_until.map_or(self.quarantine_ms(), |until| until.since_ms(self.now.at));
+            let denial = Denial { first_due_ms: Some(ends), ..bare_denial(DenialCode::Quarantine) };
             return Some(self.deny(asked, None, denial, sink));
         }
         if self.remembered.len() >= REMEMBERED_MAX {
@@ -544,8 +584,12 @@ impl Allocator {
             if waiter.content != asked.content {
                 return Some(Outcome::Refused(Refusal::IdTaken));
             }
-            let (stale, due) = (stale(waiter.attempt), waiter.due);
+            let (stale, due, heard) = (stale(waiter.attempt), waiter.due, waiter.heard == self.epoch_narrow());
             return Some(stale.unwrap_or_else(|| {
+                if !heard && self.safeguards.waiter_heard {
+                    self.emit(sink, Event::WaiterHeard { lease: asked.lease });
+                    return self.place_in_line(order);
+                }
                 let asks_by = self.now.at.after_ms(WAIT_TTL_MS);
                 self.waiters_due.remove(&(due, order));
                 if let Some(waiter) = self.line.get_mut(&order) {
@@ -565,7 +609,7 @@ impl Allocator {
             }
         }
         if self.ended(&asked.lease).is_some() {
-            self.regret(&asked.lease, sink);
+            self.regret(&asked.lease, asked.regained, sink);
             return Some(Outcome::Denied(bare_denial(DenialCode::LeaseEnded)));
         }
         None
@@ -668,7 +712,7 @@ impl Allocator {
     // What a checkout names.
 
     /// The vendors that these keys name here, in the order of the keys.
-    fn vendors_of(&self, keys: &[[u8; 32]]) -> Vec<VendorId> {
+    pub(crate) fn vendors_of(&self, keys: &[[u8; 32]]) -> Vec<VendorId> {
         let mut vendors = Vec::with_capacity(1);
         for key in keys {
             if let Some(vendor) = self.keys.get(key)
@@ -710,7 +754,7 @@ impl Allocator {
     }
 }
 
-fn well_formed(items: &[CheckoutItem], vendor_keys: &[[u8; 32]]) -> Result<(), Refusal> {
+pub(crate) fn well_formed(items: &[CheckoutItem], vendor_keys: &[[u8; 32]]) -> Result<(), Refusal> {
     if items.is_empty() || items.len() > ITEMS_PER_CHECKOUT_MAX {
         return Err(Refusal::Malformed("a checkout has 1 to 32 parts"));
     }
@@ -729,5 +773,14 @@ fn well_formed(items: &[CheckoutItem], vendor_keys: &[[u8; 32]]) -> Result<(), R
 
 /// A denial that no pool's numbers belong to.
 fn bare_denial(code: DenialCode) -> Denial {
-    Denial { code, feature: None, seats: 0, pool: PoolNumbers::default(), first_due_ms: None, newest_version: None, at_civil_ms: None }
+    Denial {
+        code,
+        feature: None,
+        seats: 0,
+        pool: PoolNumbers::default(),
+        first_due_ms: None,
+        newest_version: None,
+        at_civil_ms: None,
+        clock_ms: None,
+    }
 }

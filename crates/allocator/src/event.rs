@@ -2,7 +2,7 @@
 
 use triquest_license::{FeatureName, LicenseHash, Version};
 
-use crate::{Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, LeaseId, Lineage, PoolId, Timestamp, VendorId};
+use crate::{Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, Index, Instance, LeaseId, Lineage, PoolId, Timestamp, VendorId};
 
 /// Seats of one lease's part charged to one entitlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,8 +86,18 @@ pub enum RightEnd {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are named after what they are; types and variants say the rest")]
 pub enum Event {
-    /// A lease of lost history was taken over; may raise `over`.
-    Adopted { lease: LeaseId, content: ContentDigest, holder: Holder, items: Vec<GrantedItem>, ttl_ms: u64, linger_ms: u64 },
+    /// A lease of lost history was taken over; may raise `over`. `shown` is what its signed grant was charged to: the seats that live
+    /// adopted leases show of an entitlement never exceed it.
+    Adopted {
+        lease: LeaseId,
+        attempt: u32,
+        content: ContentDigest,
+        holder: Holder,
+        items: Vec<GrantedItem>,
+        ttl_ms: u64,
+        linger_ms: u64,
+        shown: Vec<Charge>,
+    },
     /// The risk of seats granted or borrowed in lost history was accepted.
     BorrowLossAccepted { actor: Actor },
     /// A lease's charge went from one entitlement to another.
@@ -96,7 +106,7 @@ pub enum Event {
     ClockAccepted { wall_ms: i64, actor: Actor },
     /// How far lease time and civil time have come (the entry's own header says it); keeps dead leases dying across restarts.
     ClockMarked,
-    /// The wall clock made a step that is not followed by itself.
+    /// The wall clock made a step that is not followed by itself (ahead of or behind the time that is believed), or came back from one.
     ClockStepped { from_ms: i64, to_ms: i64, believed: bool },
     /// Seats denied. Remembered for the id until `forget`.
     Denied { lease: LeaseId, attempt: u32, content: ContentDigest, holder: Holder, vendor: Option<VendorId>, denial: Denial },
@@ -137,12 +147,21 @@ pub enum Event {
     },
     /// A license was taken off; its entitlements ended before in the same entry.
     LicenseRemoved { license: LicenseHash, reason: RightEnd, actor: Actor },
+    /// A signed grant of the present lineage proved that entries of it are lost: a new lineage begins here, and its quarantine. The rest
+    /// says which lease showed what.
+    LineageBegan { lineage: Lineage, quarantine_until: Timestamp, lease: LeaseId, epoch: Epoch, instance: Instance, index: Index },
+    /// The disk has room again, so lines go on: who waits has its full time to ask again, and seats that were granted to waiters wait to
+    /// be claimed at least until `claim_due`.
+    LinesResumed { claim_due: Timestamp },
     /// The seats of a released lease are free now.
     LingerEnded { lease: LeaseId },
     /// A pool appeared.
     PoolOpened { pool: PoolId, vendor: VendorId, feature: FeatureName },
-    /// A client came back with its right running after its seats were freed by presence; turns early freeing off for its address.
-    PresenceRegretted { lease: LeaseId, address: Option<String> },
+    /// An administrator lets presence free seats early again for an address.
+    PresenceAllowed { address: String, actor: Actor },
+    /// A client came back with its right running after its seats were freed by presence; turns early freeing off for its address until
+    /// then.
+    PresenceRegretted { lease: LeaseId, address: Option<String>, until: Timestamp },
     /// A waiter got its place in line; order is the order of these events.
     Queued {
         lease: LeaseId,
@@ -154,18 +173,25 @@ pub enum Event {
         linger_ms: u64,
         gives_up: Timestamp,
     },
-    /// The quarantine after a restore ended by itself.
-    QuarantineEnded,
+    /// The quarantine of a new lineage ended: by itself, or because an administrator said so.
+    QuarantineEnded { actor: Option<Actor> },
+    /// Lost history may have promised for longer than was known when the lineage began.
+    QuarantineLengthened { until: Timestamp },
     /// A start or a takeover.
-    Recovered { epoch: Epoch, lineage: Lineage, quarantine_until: Option<Timestamp> },
+    Recovered { epoch: Epoch, instance: Instance, lineage: Lineage, quarantine_until: Option<Timestamp> },
     /// The holder gave seats back (or the kernel did for a dead process).
     Released { lease: LeaseId, cause: ReleaseCause, linger_until: Option<Timestamp> },
     /// An id was released before it was known; it never grants.
     ReleasedUnknown { lease: LeaseId },
+    /// A renewal told the client of a shorter time to live, which counts from here. No recovery, expiry or ending of the lease falls
+    /// before `not_before`: until then an older, longer promise may still run.
+    TtlLowered { lease: LeaseId, ttl_ms: u64, not_before: Timestamp },
     /// A vendor appeared, or more keys became known as its own.
     VendorKeys { vendor: VendorId, name: String, keys: Vec<[u8; 32]> },
     /// Keys of two vendors co-signed one text: `from` and all its pools are `into` now.
     VendorsMerged { from: VendorId, into: VendorId, pools: Vec<(PoolId, PoolId)> },
+    /// The first asking of a waiter in this epoch.
+    WaiterHeard { lease: LeaseId },
 }
 
 impl Event {
@@ -195,7 +221,7 @@ impl Event {
         const PLAIN: usize = 64;
         PLAIN
             + match self {
-                Self::Adopted { holder: who, items: parts, .. } => holder(who) + items(parts) + 40,
+                Self::Adopted { holder: who, items: parts, shown, .. } => holder(who) + items(parts) + 12 * shown.len() + 48,
                 Self::Granted { holder: who, items: parts, .. } | Self::Queued { holder: who, items: parts, .. } => {
                     holder(who) + items(parts) + 64
                 }
@@ -203,8 +229,12 @@ impl Event {
                 Self::BorrowLossAccepted { actor: who }
                 | Self::ClockAccepted { actor: who, .. }
                 | Self::LicenseRemoved { actor: who, .. } => actor(who) + 40,
-                Self::Ended { actor: who, .. } | Self::Ending { actor: who, .. } => who.as_ref().map_or(0, actor),
+                Self::Ended { actor: who, .. } | Self::Ending { actor: who, .. } | Self::QuarantineEnded { actor: who } => {
+                    who.as_ref().map_or(0, actor)
+                }
+                Self::PresenceAllowed { address, actor: who } => address.len() + actor(who),
                 Self::LicenseInstalled { note, pools, actor: who, .. } => note.len() + 6 * pools.len() + actor(who) + 64,
+                Self::LineageBegan { .. } | Self::Recovered { .. } => 64,
                 Self::PoolOpened { feature, .. } => feature.as_str().len(),
                 Self::PresenceRegretted { address, .. } => address.as_ref().map_or(0, String::len),
                 Self::VendorKeys { name, keys, .. } => name.len() + 36 * keys.len(),
@@ -217,11 +247,13 @@ impl Event {
                 | Self::EntitlementEnded { .. }
                 | Self::Forgot { .. }
                 | Self::Heard { .. }
+                | Self::LinesResumed { .. }
                 | Self::LingerEnded { .. }
-                | Self::QuarantineEnded
-                | Self::Recovered { .. }
+                | Self::QuarantineLengthened { .. }
                 | Self::Released { .. }
-                | Self::ReleasedUnknown { .. } => 0,
+                | Self::ReleasedUnknown { .. }
+                | Self::TtlLowered { .. }
+                | Self::WaiterHeard { .. } => 0,
             }
     }
 }

@@ -9,7 +9,7 @@ use triquest_license::{LicenseHash, LicenseId, VerifiedLicense, read_any};
 
 use crate::{
     Actor, Allocator, Charge, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem,
-    Holder, LeaseId, PoolId, ReleaseCause, RightEnd, Timestamp, VendorId,
+    Holder, Instance, LeaseId, Lineage, PoolId, ReleaseCause, RightEnd, Timestamp, VendorId,
     allocator::{FreedByPresence, InstalledLicense, Pool, Remembered, Right, Vendor, Waiter},
     limits::{REMEMBER_MS, WAIT_TTL_MS},
     store::{Features, Lease, Phase, READY, SPREAD, Slot, UNSEALED, Wish, WishItem},
@@ -48,32 +48,35 @@ impl Allocator {
     pub(crate) fn fold(&mut self, event: &Event) -> Result<(), String> {
         self.fact_at = self.now.at;
         match event {
-            Event::Adopted { lease, content, holder, items, ttl_ms, linger_ms } => self.add_lease(&NewLease {
-                lease: *lease,
-                attempt: 0,
-                content: *content,
-                holder,
-                items,
-                ttl_ms: *ttl_ms,
-                linger_ms: *linger_ms,
-                claim_due: None,
-                may_go_over: true,
-            }),
-            Event::BorrowLossAccepted { .. } | Event::QuarantineEnded => {
-                self.quarantine_until = None;
-                self.all_lines_dirty();
+            Event::Adopted { lease, attempt, content, holder, items, ttl_ms, linger_ms, shown } => {
+                self.add_lease(&NewLease {
+                    lease: *lease,
+                    attempt: *attempt,
+                    content: *content,
+                    holder,
+                    items,
+                    ttl_ms: *ttl_ms,
+                    linger_ms: *linger_ms,
+                    claim_due: None,
+                    may_go_over: true,
+                })?;
+                self.note_adopted(*lease, shown);
+                Ok(())
+            }
+            Event::BorrowLossAccepted { .. } | Event::QuarantineEnded { .. } => {
+                self.quarantine_is_over();
                 Ok(())
             }
             Event::ChargeMoved { lease, item, from, to, seats } => self.move_charge(*lease, usize::from(*item), *from, *to, *seats),
             Event::ClockAccepted { wall_ms, .. } => {
-                self.clock_held = false;
+                self.clock_refused = None;
                 self.now.wall_ms = *wall_ms;
                 self.reschedule_dates();
                 Ok(())
             }
             Event::ClockMarked => Ok(()),
-            Event::ClockStepped { believed, .. } => {
-                self.clock_held = !believed;
+            Event::ClockStepped { from_ms, to_ms, believed } => {
+                self.clock_refused = (!believed).then_some((*from_ms, *to_ms));
                 Ok(())
             }
             Event::Denied { lease, attempt, content, denial, .. } => {
@@ -101,6 +104,8 @@ impl Allocator {
                     self.freed_by_presence.remove(&lease);
                 }
                 self.forgotten_until = *until;
+                let at = self.now.at;
+                self.presence_off.retain(|_, ends| *ends > at);
                 Ok(())
             }
             Event::Granted { lease, attempt, content, holder, items, ttl_ms, linger_ms, claim_due } => self.add_lease(&NewLease {
@@ -117,13 +122,14 @@ impl Allocator {
             Event::Heard { lease } => {
                 let slot = missing(self.leases.find(lease), "lease", lease)?;
                 let (epoch, ttl_ms) = (self.epoch_narrow(), self.ttl_of(slot));
+                let floor = self.floor_of(lease);
                 self.change(slot, |lease, now| {
                     lease.heard = epoch;
                     if lease.phase == Phase::Claimable {
                         lease.phase = Phase::Live;
                     }
                     if lease.ending.is_none() {
-                        lease.deadline = now.after_ms(ttl_ms);
+                        lease.deadline = now.after_ms(ttl_ms).max(floor);
                     }
                 });
                 Ok(())
@@ -148,6 +154,33 @@ impl Allocator {
                 self.purge(first);
                 Ok(())
             }
+            Event::LineageBegan { lineage, quarantine_until, .. } => {
+                if *lineage == self.lineage {
+                    return Err(format!("lineage {lineage} began twice"));
+                }
+                self.begin_epoch(*lineage, self.epoch, self.instance);
+                self.quarantine_until = Some(*quarantine_until);
+                self.proof = None;
+                Ok(())
+            }
+            Event::LinesResumed { claim_due } => {
+                let slots: Vec<_> = self.leases.slots().filter(|slot| self.leases.at(*slot).phase == Phase::Claimable).collect();
+                for slot in slots {
+                    self.change(slot, |lease, _| {
+                        if lease.ending.is_none() {
+                            lease.deadline = lease.deadline.max(*claim_due);
+                        }
+                    });
+                }
+                let asked = self.now.at;
+                for (order, waiter) in &mut self.line {
+                    self.waiters_due.remove(&(waiter.due, *order));
+                    waiter.due = waiter.due.max(waiter.gives_up.min(asked.after_ms(WAIT_TTL_MS)));
+                    self.waiters_due.insert((waiter.due, *order));
+                }
+                self.all_lines_dirty();
+                Ok(())
+            }
             Event::LingerEnded { lease } => {
                 let slot = missing(self.leases.find(lease), "lease", lease)?;
                 if self.leases.at(slot).phase != Phase::Lingering {
@@ -166,10 +199,14 @@ impl Allocator {
                 self.pools.push(Some(Pool::new(*vendor, feature.clone())));
                 Ok(())
             }
-            Event::PresenceRegretted { lease, address } => {
+            Event::PresenceAllowed { address, .. } => {
+                self.presence_off.remove(address);
+                Ok(())
+            }
+            Event::PresenceRegretted { lease, address, until } => {
                 self.freed_by_presence.remove(lease);
                 if let Some(address) = address {
-                    self.presence_off.insert(address.clone());
+                    self.presence_off.insert(address.clone(), *until);
                 }
                 Ok(())
             }
@@ -187,15 +224,19 @@ impl Allocator {
                     ttl_ms: *ttl_ms,
                     linger_ms: *linger_ms,
                     gives_up: *gives_up,
-                    due: Timestamp(0),
+                    heard: self.epoch_narrow(),
+                    due: self.now.at.after_ms(WAIT_TTL_MS).min(*gives_up),
                 })
             }
-            Event::Recovered { epoch, lineage, quarantine_until } => {
+            Event::QuarantineLengthened { until } => {
+                self.quarantine_until = Some(*until);
+                Ok(())
+            }
+            Event::Recovered { epoch, instance, lineage, quarantine_until } => {
                 if epoch.0 != self.epoch.0 + 1 || u32::try_from(epoch.0).is_err() {
                     return Err(format!("epoch {} follows epoch {}", epoch.0, self.epoch.0));
                 }
-                self.recover(*epoch);
-                self.lineage = *lineage;
+                self.recover(*epoch, *instance, *lineage);
                 self.quarantine_until = *quarantine_until;
                 Ok(())
             }
@@ -215,8 +256,20 @@ impl Allocator {
                 self.remember(*lease, Remembered { attempt, content, denial: None, ended, forget: self.forget_at() });
                 Ok(())
             }
+            Event::TtlLowered { lease, ttl_ms, not_before } => self.lower(lease, *ttl_ms, *not_before),
             Event::VendorKeys { vendor, name, keys } => self.add_keys(*vendor, name, keys),
             Event::VendorsMerged { from, into, pools } => self.merge_vendors(*from, *into, pools),
+            Event::WaiterHeard { lease } => {
+                let order = *missing(self.waiting_ids.get(lease), "waiter", lease)?;
+                let (epoch, asks_by) = (self.epoch_narrow(), self.now.at.after_ms(WAIT_TTL_MS));
+                let waiter = missing(self.line.get_mut(&order), "waiter", lease)?;
+                self.unheard_waiters -= usize::from(waiter.heard != epoch);
+                waiter.heard = epoch;
+                self.waiters_due.remove(&(waiter.due, order));
+                waiter.due = waiter.gives_up.min(asks_by);
+                self.waiters_due.insert((waiter.due, order));
+                Ok(())
+            }
         }
     }
 
@@ -306,6 +359,7 @@ impl Allocator {
                 charged_to: SPREAD,
                 wish,
                 granted_at: self.now.at,
+                granted_wall_ms: self.now.wall_ms,
                 granted_index: UNSEALED,
                 deadline,
                 counter: 0,
@@ -373,15 +427,50 @@ impl Allocator {
         Ok(slot)
     }
 
-    /// A lease's time to live: as granted, but not longer than the vendor permits for what it is charged to by now.
+    /// A lease's time to live: what it was promised. What its entitlements permit now counts only when a fact has lowered the promise.
     pub(crate) fn ttl_of(&self, slot: Slot) -> u64 {
-        let mut ttl_ms = u64::from(self.leases.at(slot).wish.ttl_ms);
+        let promised = u64::from(self.leases.at(slot).wish.ttl_ms);
+        if self.safeguards.promised_ttl_counts { promised } else { self.permitted_ttl(slot).min(promised) }
+    }
+
+    /// The longest time to live that the vendor permits for what a lease is charged to by now.
+    pub(crate) fn permitted_ttl(&self, slot: Slot) -> u64 {
+        let mut ttl_ms = crate::limits::TTL_MS_MAX;
         self.leases.each_charge(slot, |_, charge| {
             if let Some(right) = self.right(charge.entitlement) {
                 ttl_ms = ttl_ms.min(right.ttl_max_ms);
             }
         });
-        ttl_ms
+        ttl_ms.max(crate::limits::TTL_MS_MIN)
+    }
+
+    /// Nothing of this lease ends before.
+    pub(crate) fn floor_of(&self, lease: &LeaseId) -> Timestamp {
+        self.floors.get(lease).copied().unwrap_or_default()
+    }
+
+    fn lower(&mut self, lease: &LeaseId, ttl_ms: u64, not_before: Timestamp) -> Result<(), String> {
+        let slot = missing(self.leases.find(lease), "lease", lease)?;
+        let found = self.leases.at(slot);
+        if found.phase != Phase::Live || ttl_ms >= u64::from(found.wish.ttl_ms) {
+            return Err(format!("the time to live of {lease} is not lowered by {ttl_ms} ms"));
+        }
+        let wish = Arc::clone(&found.wish);
+        let lowered = self.wishes.intern(wish.items.iter().copied(), ttl_ms, wish.linger_ms.into());
+        drop(wish);
+        let before = std::mem::replace(&mut self.leases.at_mut(slot).wish, lowered);
+        self.wishes.release(before);
+        if not_before > Timestamp(0) {
+            let floor = self.floors.entry(*lease).or_default();
+            *floor = (*floor).max(not_before);
+        }
+        let floor = self.floor_of(lease);
+        self.change(slot, |lease, now| {
+            if lease.ending.is_none() {
+                lease.deadline = now.after_ms(ttl_ms).max(floor);
+            }
+        });
+        Ok(())
     }
 
     pub(crate) fn is_restless(&self, lease: &Lease) -> bool {
@@ -486,7 +575,11 @@ impl Allocator {
         self.presence.remove(lease);
         match linger_until {
             None => self.drop_lease(slot)?,
-            Some(until) => self.linger(slot, until)?,
+            Some(until) => {
+                self.forget_adopted(lease);
+                self.floors.remove(lease);
+                self.linger(slot, until)?;
+            }
         }
         if self.safeguards.remember_ended {
             let forget = self.forget_at().max(linger_until.unwrap_or_default());
@@ -551,15 +644,17 @@ impl Allocator {
         for (_, charge) in charges {
             self.settled(charge.entitlement);
         }
-        let Lease { holder, wish, .. } = lease;
+        let Lease { id, holder, wish, .. } = lease;
+        self.forget_adopted(&id);
+        self.floors.remove(&id);
         self.holders.release(holder);
         self.wishes.release(wish);
         Ok(())
     }
 
-    fn recover(&mut self, epoch: Epoch) {
+    fn recover(&mut self, epoch: Epoch, instance: Instance, lineage: Lineage) {
         let before = self.epoch_narrow();
-        self.epoch = epoch;
+        self.begin_epoch(lineage, epoch, instance);
         self.wheel.clear();
         self.presence.clear();
         self.freed_by_presence.clear();
@@ -569,12 +664,13 @@ impl Allocator {
             let extend = self.safeguards.extend_on_recovery;
             let now = self.now.at;
             let ttl_ms = self.ttl_of(slot);
+            let floor = self.floor_of(&self.leases.at(slot).id);
             let lease = self.leases.at_mut(slot);
             lease.counter = 0;
             lease.nonce = 0;
             if lease.phase == Phase::Live && lease.ending.is_none() && lease.heard == before {
                 let from = if extend { now } else { lease.granted_at };
-                lease.deadline = from.after_ms(ttl_ms);
+                lease.deadline = from.after_ms(ttl_ms).max(floor);
             }
             lease.bucket = self.wheel.put(slot, lease.deadline);
             self.restless += usize::from(self.is_restless(self.leases.at(slot)));
@@ -582,22 +678,35 @@ impl Allocator {
         self.waiters_due.clear();
         let asked = self.now.at;
         for (order, waiter) in &mut self.line {
-            waiter.due = waiter.gives_up.min(asked.after_ms(WAIT_TTL_MS));
+            if waiter.heard == before || !self.safeguards.waiter_heard {
+                waiter.due = waiter.gives_up.min(asked.after_ms(WAIT_TTL_MS));
+            }
             self.waiters_due.insert((waiter.due, *order));
         }
+        self.unheard_waiters = self.line.len();
         self.all_lines_dirty();
+    }
+
+    /// Puts all leases where their deadlines say, as they count now.
+    pub(crate) fn rebuild_wheel(&mut self) {
+        self.wheel.clear();
+        let slots: Vec<_> = self.leases.slots().collect();
+        for slot in slots {
+            let bucket = self.wheel.put(slot, self.leases.at(slot).deadline);
+            self.leases.at_mut(slot).bucket = bucket;
+        }
     }
 
     // The line.
 
-    pub(crate) fn add_waiter(&mut self, mut waiter: Waiter) -> Result<(), String> {
+    pub(crate) fn add_waiter(&mut self, waiter: Waiter) -> Result<(), String> {
         let order = self.next_order;
         self.next_order += 1;
         self.unremember(&waiter.lease);
         for item in &waiter.items {
             missing(self.pool_mut(item.pool), "pool", item.pool)?.line.insert(order);
         }
-        waiter.due = waiter.gives_up.min(self.now.at.after_ms(WAIT_TTL_MS));
+        self.unheard_waiters += usize::from(waiter.heard != self.epoch_narrow());
         self.waiters_due.insert((waiter.due, order));
         self.waiting_ids.insert(waiter.lease, order);
         self.line.insert(order, waiter);
@@ -609,6 +718,7 @@ impl Allocator {
         let order = self.waiting_ids.remove(lease)?;
         let waiter = self.line.remove(&order)?;
         self.waiters_due.remove(&(waiter.due, order));
+        self.unheard_waiters -= usize::from(waiter.heard != self.epoch_narrow());
         for item in &waiter.items {
             if let Some(pool) = self.pool_mut(item.pool) {
                 pool.line.remove(&order);
@@ -699,6 +809,7 @@ impl Allocator {
             let key = |right: &Right, id: EntitlementId| (right.expires.unwrap_or(i64::MAX), right.rank(), id);
             let place = key(&right, id);
             let at = found.rights.partition_point(|other| self.right(*other).is_some_and(|right| key(right, *other) < place));
+            self.ttl_max_seen_ms = self.ttl_max_seen_ms.max(right.ttl_max_ms);
             self.rights.push(Some(right));
             if let Some(pool) = self.pool_mut(pool) {
                 pool.rights.insert(at, id);

@@ -44,11 +44,13 @@ impl Allocator {
         let actor = install.actor.clone();
         self.emit(sink, Event::LicenseInstalled { license: hash, note, vendor, first_entitlement: first, pools: pools.clone(), actor });
 
+        let longest = terms.entitlements.iter().map(|right| right.ttl_max.ms()).max().unwrap_or(0);
+        self.lengthen_quarantine(longest, sink);
         let replaces: Vec<LicenseHash> = self.replaced_by(first).into_iter().map(|old| self.licenses[&old].hash).collect();
         let rights: Vec<_> = self.licenses[&first].rights(first).collect();
         for right in &rights {
             let due = self.right(*right).is_some_and(|right| !right.in_force() && right.runs_at(wall_ms));
-            if due && !self.clock_held {
+            if due && !self.clock_is_ahead() {
                 self.begin(*right, sink);
             }
         }

@@ -28,6 +28,12 @@ pub const TTL_MS_MAX: u64 = 86_400_000;
 pub const TTL_MS_DEFAULT: u64 = 300_000;
 /// A vendor's `ttl_max` where the license names none.
 pub const TTL_MAX_MS_DEFAULT: u64 = 3_600_000;
+/// The shortest quarantine of a new lineage.
+pub const QUARANTINE_MS_MIN: u64 = 3_600_000;
+/// Most finished epochs that the state remembers, to tell its own grants from those of lost history.
+pub const EPOCHS_MAX: usize = 4_096;
+/// How long a regret turns early freeing off for an address.
+pub const PRESENCE_OFF_MS: u64 = 86_400_000;
 /// How long an ended id is remembered, far above the keeper's retry limit.
 pub const REMEMBER_MS: u64 = 3_600_000;
 /// A waiter that has not asked again for this long leaves the queue.
@@ -62,5 +68,8 @@ pub const CLOCK_ENTRY_MS: u64 = 10_000;
 pub const WALL_JUMP_AT_START_MS_MAX: i64 = 7 * 86_400_000;
 /// The same while running.
 pub const WALL_JUMP_RUNNING_MS_MAX: i64 = 5 * 60_000;
+/// A wall clock further behind the believed time than this is reported as set back; less is how time services correct a clock.
+pub const WALL_BACK_MS_MAX: i64 = 60_000;
 
 const _: () = assert!(TTL_MS_MIN < TTL_MS_DEFAULT && TTL_MS_DEFAULT < TTL_MAX_MS_DEFAULT && TTL_MAX_MS_DEFAULT <= TTL_MS_MAX);
+const _: () = assert!(QUARANTINE_MS_MIN <= TTL_MS_MAX);

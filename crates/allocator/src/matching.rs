@@ -163,6 +163,7 @@ impl Allocator {
     /// Why waiting for seats cannot help, if so.
     pub(crate) fn hopeless(&self, item: &WishItem) -> Option<Denial> {
         let rank = item.rank();
+        let clock_ms = self.clock_refused.map(|(_, reading_ms)| reading_ms);
         let Some(pool) = self.pool(item.pool) else {
             return Some(Denial { code: DenialCode::UnknownFeature, ..self.denial(item) });
         };
@@ -173,14 +174,15 @@ impl Allocator {
             let gone = |right: &&Right| matches!(right.ended, Some(RightEnd::Removed | RightEnd::Replaced));
             let waiting = rights().filter(|right| !gone(right) && right.rank() >= rank).filter_map(|right| right.starts);
             if let Some(starts) = waiting.filter(|starts| *starts > self.now.wall_ms).min() {
-                return Some(Denial { code: DenialCode::NotYetValid, at_civil_ms: Some(starts), ..self.denial(item) });
+                return Some(Denial { code: DenialCode::NotYetValid, at_civil_ms: Some(starts), clock_ms, ..self.denial(item) });
             }
             if let Some(newest) = in_force().max_by_key(|right| right.rank()) {
                 return Some(Denial { code: DenialCode::VersionNotCovered, newest_version: newest.version, ..self.denial(item) });
             }
             let expired = rights().filter(|right| right.rank() >= rank).filter_map(|right| right.expires).max();
             let code = if pool.rights.is_empty() { DenialCode::UnknownFeature } else { DenialCode::Expired };
-            return Some(Denial { code, at_civil_ms: expired, ..self.denial(item) });
+            let clock_ms = clock_ms.filter(|_| code == DenialCode::Expired);
+            return Some(Denial { code, at_civil_ms: expired, clock_ms, ..self.denial(item) });
         }
         if covering().map(|right| right.seats).sum::<u64>() < item.seats.into() {
             return Some(Denial { code: DenialCode::MoreThanPool, ..self.denial(item) });
@@ -202,6 +204,7 @@ impl Allocator {
             first_due_ms: None,
             newest_version: None,
             at_civil_ms: None,
+            clock_ms: None,
         }
     }
 

@@ -106,6 +106,9 @@ pub struct Denial {
     pub newest_version: Option<Version>,
     /// When it began or ended in civil time (unix ms), for `NotYetValid` and `Expired`.
     pub at_civil_ms: Option<i64>,
+    /// What the machine's wall clock says (unix ms), for `NotYetValid` and `Expired` that were decided by another time because the clock is
+    /// not followed: an administrator may accept it.
+    pub clock_ms: Option<i64>,
 }
 
 /// A refusal: the request itself cannot be decided. Kept alphabetical.
@@ -124,6 +127,8 @@ pub enum Refusal {
         /// The text that has the id.
         installed: LicenseHash,
     },
+    /// The shown grant is charged to a license that is not installed here (any more): nothing can be taken over before it is.
+    LicenseUnknown(LicenseHash),
     /// Too many pools, licenses or entitlements.
     LimitReached(&'static str),
     /// No wish that can be decided: zero seats, no item, a feature twice, a bound exceeded.

@@ -21,9 +21,13 @@ impl Allocator {
             next_vendor: self.vendors.len() as u32,
             next_pool: self.pools.len() as u32,
             next_entitlement: self.rights.len() as u32,
-            clock_held: self.clock_held,
+            clock_refused: self.clock_refused,
             forgotten_until: self.forgotten_until,
+            instance: self.instance,
+            lineage_since: self.lineage_since,
+            ttl_max_seen_ms: self.ttl_max_seen_ms,
         };
+        let epochs = self.epochs.iter().map(|epoch| StateRecord::Epoch(*epoch));
         let vendors = self.vendors.iter().zip(0..).filter_map(|(vendor, id)| {
             let vendor = vendor.as_ref()?;
             Some(StateRecord::Vendor { vendor: VendorId(id), name: vendor.name.clone(), keys: vendor.keys.clone() })
@@ -64,6 +68,9 @@ impl Allocator {
             linger_ms: waiter.linger_ms,
             gives_up: waiter.gives_up,
             order,
+            heard: Epoch(waiter.heard.into()),
+            // Moved by asking, so nothing that replay could know.
+            unheard_due: if waiter.heard == self.epoch_narrow() { Timestamp(0) } else { waiter.due },
         });
         let remembered = self.remembered.iter().map(|(lease, known)| StateRecord::Remembered {
             lease: *lease,
@@ -73,9 +80,11 @@ impl Allocator {
             ended: known.ended,
             forget: known.forget,
         });
-        let presence_off = self.presence_off.iter().map(|address| StateRecord::PresenceOff { address: address.clone() });
+        let presence_off =
+            self.presence_off.iter().map(|(address, until)| StateRecord::PresenceOff { address: address.clone(), until: *until });
         Box::new(
             std::iter::once(head)
+                .chain(epochs)
                 .chain(vendors)
                 .chain(pools)
                 .chain(licenses)
@@ -110,6 +119,7 @@ impl Allocator {
             holder: lease.holder.holder(),
             items: self.items_of(slot),
             granted_at: lease.granted_at,
+            granted_wall_ms: lease.granted_wall_ms,
             granted_epoch: Epoch(lease.granted_epoch.into()),
             granted_index: Index(if lease.granted_index == UNSEALED { 0 } else { lease.granted_index }),
             ttl_ms: lease.wish.ttl_ms.into(),
@@ -119,6 +129,8 @@ impl Allocator {
             // Moved by renewals, so nothing that replay could know.
             unheard_deadline: if heard || lease.ending.is_some() { Timestamp(0) } else { lease.deadline },
             ending: lease.ending.map(|reason| (lease.deadline, reason)),
+            not_before: self.floors.get(&lease.id).copied(),
+            adopted: self.adopted.get(&lease.id).map_or(Vec::new(), |charges| charges.to_vec()),
         }
     }
 
@@ -139,8 +151,11 @@ impl Allocator {
             next_vendor,
             next_pool,
             next_entitlement,
-            clock_held,
+            clock_refused,
             forgotten_until,
+            instance,
+            lineage_since,
+            ttl_max_seen_ms,
         }) = records.next()
         else {
             return Err("a snapshot begins with its head".into());
@@ -155,7 +170,10 @@ impl Allocator {
         state.now = state.head;
         state.fact_at = at;
         state.quarantine_until = quarantine_until;
-        state.clock_held = clock_held;
+        state.clock_refused = clock_refused;
+        state.instance = instance;
+        state.lineage_since = lineage_since;
+        state.ttl_max_seen_ms = ttl_max_seen_ms;
         state.forgotten_until = forgotten_until;
         for record in records {
             state.load_record(record)?;
@@ -188,6 +206,10 @@ impl Allocator {
     fn load_record(&mut self, record: StateRecord) -> Result<(), String> {
         match record {
             StateRecord::Head { .. } => Err("a snapshot has one head".into()),
+            StateRecord::Epoch(epoch) => {
+                self.epochs.push_back(epoch);
+                Ok(())
+            }
             StateRecord::Vendor { vendor, name, keys } => {
                 if (vendor.0 as usize) < self.vendors.len() {
                     return Err(format!("{vendor:?} is out of order"));
@@ -232,6 +254,7 @@ impl Allocator {
                 holder,
                 items,
                 granted_at,
+                granted_wall_ms,
                 granted_epoch,
                 granted_index,
                 ttl_ms,
@@ -240,14 +263,20 @@ impl Allocator {
                 heard,
                 unheard_deadline,
                 ending,
+                not_before,
+                adopted,
             } => {
                 let at_most = |epoch: Epoch| u32::try_from(epoch.0).map_err(|_| format!("{lease} is of epoch {}", epoch.0));
                 let deadline = match (ending, claim_due) {
                     (Some((due, _)), _) | (None, Some(due)) => due,
-                    (None, None) if heard == self.epoch => self.head.at.after_ms(ttl_ms),
+                    (None, None) if heard == self.epoch => self.head.at.after_ms(ttl_ms).max(not_before.unwrap_or_default()),
                     (None, None) => unheard_deadline,
                 };
                 let wish = self.wish(&items, ttl_ms, linger_ms);
+                if let Some(not_before) = not_before {
+                    self.floors.insert(lease, not_before);
+                }
+                self.note_adopted(lease, &adopted);
                 let lease = Lease {
                     id: lease,
                     content,
@@ -255,6 +284,7 @@ impl Allocator {
                     charged_to: SPREAD,
                     wish,
                     granted_at,
+                    granted_wall_ms,
                     granted_index: granted_index.0,
                     deadline,
                     counter: 0,
@@ -278,6 +308,7 @@ impl Allocator {
                     charged_to: SPREAD,
                     wish,
                     granted_at: Timestamp(0),
+                    granted_wall_ms: 0,
                     granted_index: 0,
                     deadline: until,
                     counter: 0,
@@ -292,17 +323,18 @@ impl Allocator {
                 };
                 self.load_lease(&items, lease)
             }
-            StateRecord::Waiter { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, order: _ } => {
+            StateRecord::Waiter { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, order: _, heard, unheard_due } => {
                 let items = items.iter().map(|item| crate::store::WishItem { pool: item.pool, version: item.version, seats: item.seats });
-                let due = gives_up.min(self.now.at.after_ms(WAIT_TTL_MS));
-                self.add_waiter(Waiter { lease, attempt, content, holder, items: items.collect(), ttl_ms, linger_ms, gives_up, due })
+                let due = if heard == self.epoch { gives_up.min(self.now.at.after_ms(WAIT_TTL_MS)) } else { unheard_due };
+                let heard = u32::try_from(heard.0).map_err(|_| format!("{lease} asked in epoch {}", heard.0))?;
+                self.add_waiter(Waiter { lease, attempt, content, holder, items: items.collect(), ttl_ms, linger_ms, gives_up, heard, due })
             }
             StateRecord::Remembered { lease, attempt, content, denial, ended, forget } => {
                 self.remember(lease, Remembered { attempt, content, denial, ended, forget });
                 Ok(())
             }
-            StateRecord::PresenceOff { address } => {
-                self.presence_off.insert(address);
+            StateRecord::PresenceOff { address, until } => {
+                self.presence_off.insert(address, until);
                 Ok(())
             }
         }

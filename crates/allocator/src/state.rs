@@ -3,8 +3,8 @@
 use triquest_license::{FeatureName, LicenseHash};
 
 use crate::{
-    Actor, ContentDigest, Denial, EndReason, EntitlementId, Epoch, GrantedItem, Holder, Index, LeaseId, Lineage, PoolId, RightEnd,
-    Timestamp, VendorId,
+    Actor, Charge, ContentDigest, Denial, EndReason, EntitlementId, Epoch, EpochRecord, GrantedItem, Holder, Index, Instance, LeaseId,
+    Lineage, PoolId, RightEnd, Timestamp, VendorId,
 };
 
 /// One record of the hard state. [`crate::Allocator::snapshot`] yields them in one canonical order (kind, then id), [`crate::Allocator::load`] takes them in that order.
@@ -23,9 +23,18 @@ pub enum StateRecord {
         next_vendor: u32,
         next_pool: u32,
         next_entitlement: u32,
-        clock_held: bool,
+        /// The wall clock is not followed: what was believed when it was told, and what it said.
+        clock_refused: Option<(i64, i64)>,
         forgotten_until: Timestamp,
+        /// Of this epoch's start.
+        instance: Instance,
+        /// When the lineage began.
+        lineage_since: Timestamp,
+        /// The longest `ttl_max` of all licenses that were ever installed.
+        ttl_max_seen_ms: u64,
     },
+    /// A finished epoch, oldest first.
+    Epoch(EpochRecord),
     /// A vendor and its keys.
     Vendor { vendor: VendorId, name: String, keys: Vec<[u8; 32]> },
     /// A pool.
@@ -52,6 +61,8 @@ pub enum StateRecord {
         holder: Holder,
         items: Vec<GrantedItem>,
         granted_at: Timestamp,
+        /// The same in civil time, unix milliseconds.
+        granted_wall_ms: i64,
         granted_epoch: Epoch,
         granted_index: Index,
         ttl_ms: u64,
@@ -62,6 +73,10 @@ pub enum StateRecord {
         /// For a lease not heard in this epoch: the deadline set at the last recovery (or at the grant).
         unheard_deadline: Timestamp,
         ending: Option<(Timestamp, EndReason)>,
+        /// Its time to live was lowered: nothing ends before.
+        not_before: Option<Timestamp>,
+        /// What its shown grant was charged to, if it was taken over.
+        adopted: Vec<Charge>,
     },
     /// A released lease whose seats linger.
     Lingering { lease: LeaseId, items: Vec<GrantedItem>, until: Timestamp },
@@ -76,6 +91,10 @@ pub enum StateRecord {
         linger_ms: u64,
         gives_up: Timestamp,
         order: u64,
+        /// The epoch in which it last asked.
+        heard: Epoch,
+        /// For a waiter not heard in this epoch: when it leaves, as the last recovery set it.
+        unheard_due: Timestamp,
     },
     /// An id that is not live but must not grant again, or a denial that must be repeated the same.
     Remembered {
@@ -86,6 +105,6 @@ pub enum StateRecord {
         ended: Option<EndReason>,
         forget: Timestamp,
     },
-    /// An address for which presence frees nothing early.
-    PresenceOff { address: String },
+    /// An address for which presence frees nothing early, and until when.
+    PresenceOff { address: String, until: Timestamp },
 }

@@ -3,7 +3,7 @@
 use triquest_license::{FeatureName, LicenseHash};
 
 use crate::{
-    Actor, Allocator, EndReason, EntitlementId, GrantedItem, Holder, LeaseId, PoolId, PoolNumbers, RightEnd, Timestamp, VendorId,
+    Actor, Allocator, EndReason, EntitlementId, GrantedItem, Holder, Instance, LeaseId, PoolId, PoolNumbers, RightEnd, Timestamp, VendorId,
     store::{Phase, Slot},
 };
 
@@ -73,6 +73,8 @@ pub struct LeaseView {
     pub items: Vec<GrantedItem>,
     /// Since when.
     pub granted_at: Timestamp,
+    /// The same in civil time, unix milliseconds.
+    pub granted_wall_ms: i64,
     /// Until when, as it stands.
     pub deadline: Timestamp,
     /// Its time to live.
@@ -169,6 +171,7 @@ impl Allocator {
             holder: lease.holder.holder(),
             items: self.items_of(slot),
             granted_at: lease.granted_at,
+            granted_wall_ms: lease.granted_wall_ms,
             deadline: lease.deadline,
             ttl_ms: lease.wish.ttl_ms.into(),
             ending: lease.ending,
@@ -189,9 +192,22 @@ impl Allocator {
         self.quarantine_until
     }
 
-    /// The wall clock is not believed.
+    /// The wall clock is not followed: the time that was believed when this was told, and what the clock said then (unix ms). Ahead of the
+    /// believed time nothing begins and nothing ends by date until it is accepted.
     #[must_use]
-    pub fn clock_is_held(&self) -> bool {
-        self.clock_held
+    pub fn clock_refused(&self) -> Option<(i64, i64)> {
+        self.clock_refused
+    }
+
+    /// Addresses for which presence frees nothing early, and until when.
+    pub fn presence_off(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        let now = self.now.at;
+        self.presence_off.iter().map(|(address, until)| (address.as_str(), *until)).filter(move |(_, until)| *until > now)
+    }
+
+    /// This start's random instance.
+    #[must_use]
+    pub fn instance(&self) -> Instance {
+        self.instance
     }
 }

@@ -13,9 +13,8 @@ impl Allocator {
         if self.lines_stand() {
             return;
         }
-        if self.quarantine_until.is_some_and(|until| until <= self.now.at) {
-            self.emit(sink, Event::QuarantineEnded);
-        }
+        self.work_lineage(sink);
+        self.resume_lines(sink);
         self.work_dates(sink);
         self.work_stranded(sink);
         self.work_deadlines(sink);
@@ -26,8 +25,10 @@ impl Allocator {
 
     /// Something is to be done that no time has to pass for.
     pub(crate) fn has_backlog_now(&self) -> bool {
-        let dates = !self.clock_held && self.dates.first().is_some_and(|(due, _)| *due <= self.now.wall_ms);
-        dates || !self.stranded.is_empty() || !self.dirty.is_empty()
+        let dates = !self.clock_is_ahead() && self.dates.first().is_some_and(|(due, _)| *due <= self.now.wall_ms);
+        let lines = !self.dirty.is_empty() || self.resumes_lines;
+        let proof = self.proof.is_some() && self.has_room();
+        dates || !self.stranded.is_empty() || lines || proof
     }
 
     /// Deadlines have come that were not handled yet.
@@ -39,7 +40,7 @@ impl Allocator {
 
     /// Begins and ends entitlements by date. While the wall clock is not believed nothing begins and nothing ends.
     pub(crate) fn work_dates(&mut self, sink: &mut Sink<'_>) {
-        if self.clock_held {
+        if self.clock_is_ahead() {
             return;
         }
         let wall_ms = self.now.wall_ms;
@@ -116,7 +117,7 @@ impl Allocator {
         for _ in 0..WHEEL_PER_BATCH_MAX {
             let Some((bucket, slot)) = self.wheel.take_come(at) else { break };
             let Some(lease) = self.leases.get(slot).filter(|lease| lease.bucket == bucket) else { continue };
-            if lease.deadline <= at && !sink.full() {
+            if self.may_end(slot) && lease.deadline <= at && !sink.full() {
                 self.leases.at_mut(slot).bucket = READY;
                 self.expire(slot, sink);
             } else {
@@ -129,7 +130,7 @@ impl Allocator {
         {
             self.wheel.unready(due, slot);
             let Some(lease) = self.leases.get(slot).filter(|lease| lease.bucket == READY) else { continue };
-            if lease.deadline > at {
+            if lease.deadline > at || !self.may_end(slot) {
                 self.stand_again(slot);
             } else {
                 self.expire(slot, sink);
@@ -139,7 +140,11 @@ impl Allocator {
 
     /// Puts a lease where its present deadline belongs.
     fn stand_again(&mut self, slot: Slot) {
-        let deadline = self.leases.at(slot).deadline;
+        let lease = self.leases.at(slot);
+        let deadline = match lease.phase {
+            Phase::Lingering => lease.deadline,
+            Phase::Claimable | Phase::Live => self.ends_no_earlier_than(lease.deadline),
+        };
         let bucket = if bucket_of(deadline) > bucket_of(self.now.at) {
             self.wheel.put(slot, deadline)
         } else {
@@ -147,6 +152,24 @@ impl Allocator {
             READY
         };
         self.leases.at_mut(slot).bucket = bucket;
+    }
+
+    /// Its deadline counts now: not that of a lease or claim in a quarantine.
+    fn may_end(&self, slot: Slot) -> bool {
+        let lease = self.leases.at(slot);
+        lease.phase == Phase::Lingering || self.ends_no_earlier_than(lease.deadline) <= self.now.at
+    }
+
+    /// The disk has room again: who waits and who was granted a seat meanwhile begins anew.
+    fn resume_lines(&mut self, sink: &mut Sink<'_>) {
+        if !self.resumes_lines {
+            return;
+        }
+        self.resumes_lines = false;
+        let claims = || self.leases.slots().any(|slot| self.leases.at(slot).phase == Phase::Claimable);
+        if !self.line.is_empty() || claims() {
+            self.emit(sink, Event::LinesResumed { claim_due: self.now.at.after_ms(CLAIM_MS) });
+        }
     }
 
     fn expire(&mut self, slot: Slot, sink: &mut Sink<'_>) {
@@ -159,15 +182,7 @@ impl Allocator {
                 return;
             }
             (_, Some(reason)) => (reason, None),
-            (Phase::Claimable, None) if self.safeguards.claims_end => {
-                if let Some(due) = self.claims_from.map(|from| from.after_ms(CLAIM_MS)).filter(|due| *due > self.due_until) {
-                    // It could not be claimed while the disk was full.
-                    self.wheel.ready(due, slot);
-                    self.leases.at_mut(slot).bucket = READY;
-                    return;
-                }
-                (EndReason::Unclaimed, None)
-            }
+            (Phase::Claimable, None) if self.safeguards.claims_end => (EndReason::Unclaimed, None),
             (Phase::Claimable, None) => {
                 let at = self.now.at;
                 self.leases.at_mut(slot).deadline = at.after_ms(crate::limits::TTL_MS_DEFAULT);
@@ -206,7 +221,7 @@ impl Allocator {
         if self.lines_stand() {
             return;
         }
-        if self.quarantine_until.is_some() {
+        if self.withholds() {
             self.dirty.clear();
             return;
         }

@@ -33,6 +33,8 @@ fn checkout(name: &str, seats: u32, attempt: u32, wait_ms: Option<u64>) -> Comma
         items: vec![item("cad", seats, None)],
         ttl_ms: None,
         wait_ms,
+        regained: false,
+        network: None,
     }
 }
 
@@ -50,13 +52,15 @@ fn run(install: &Command, steps: &[Step]) -> Result<(), String> {
         let command = match step {
             Step::AskAna => checkout("ana", 1, 1, None),
             Step::AskBo => checkout("bo", 1, 1, None),
-            Step::LeaveAna => Command::Release { lease: lease("ana") },
+            Step::LeaveAna => Command::Release { lease: lease("ana"), network: None },
             Step::Pass => {
                 at_ms += 300_000;
                 Command::Sweep
             }
             Step::Reclaim => Command::Reclaim { lease: lease("bo"), now: false, actor: actor() },
-            Step::Renew => Command::Renew { lease: lease("ana"), counter: at_ms, nonce: [1; 16], idle_ms: None },
+            Step::Renew => {
+                Command::Renew { lease: lease("ana"), counter: at_ms, nonce: [1; 16], idle_ms: None, presence: None, regained: false }
+            }
             Step::Restart => Command::Sweep,
             Step::WaitForTwo => checkout("cy", 2, 1, Some(3_600_000)),
         };

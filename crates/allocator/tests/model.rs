@@ -281,7 +281,7 @@ impl Run {
             }
             Act::Release { id } => {
                 let id = lease(&id.to_string());
-                let (outcome, events) = self.decide(Command::Release { lease: id });
+                let (outcome, events) = self.decide(Command::Release { lease: id, network: None });
                 assert!(matches!(outcome, Outcome::Released { .. }), "{outcome:?}");
                 match self.model.ids.get(&id).cloned() {
                     Some(Known::Live { content, .. }) => {
@@ -341,7 +341,14 @@ impl Run {
             Act::Renew { id } => {
                 let id = lease(&id.to_string());
                 self.counter += 1;
-                let (outcome, events) = self.decide(Command::Renew { lease: id, counter: self.counter, nonce: [7; 16], idle_ms: None });
+                let (outcome, events) = self.decide(Command::Renew {
+                    lease: id,
+                    counter: self.counter,
+                    nonce: [7; 16],
+                    idle_ms: None,
+                    presence: None,
+                    regained: false,
+                });
                 self.model.follow(&events, self.now);
                 match self.model.ids.get(&id) {
                     Some(Known::Live { .. }) => {
@@ -414,6 +421,8 @@ impl Run {
             items: asked.collect(),
             ttl_ms: ttl_s.map(|ttl| ttl * 1_000),
             wait_ms: wait_s.map(|wait| wait * 1_000),
+            regained: false,
+            network: None,
         };
         let fits = self.model.fits(&self.server, items);
         let hopeless = self.model.hopeless(&self.server, items);

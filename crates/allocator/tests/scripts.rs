@@ -495,10 +495,73 @@ fn a_dead_process_frees_its_seat_by_the_end_of_its_newest_presence_connection() 
         00:00 checkout L1 cad ana@ws1             => grant
         00:01 presence L1 open 1                  => done
         00:02 presence L1 open 2                  => done
+        00:02 renew L1 presence=2                 => renewed
         00:03 presence L1 close 1                 => done facts=0
         00:04 checkout L2 cad bo@ws2              => deny no_seat_free
         00:05 presence L1 close 2                 => done released=L1:presence
         00:06 checkout L2 cad bo@ws2 attempt=2    => grant
+    ",
+    );
+}
+
+#[test]
+fn a_presence_connection_whose_opening_the_client_never_confirmed_frees_nothing() {
+    needs(
+        |rules| rules.presence_confirmed = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:02 renew L1                            => renewed
+        00:11 presence L1 close 1                 => done facts=0
+        00:12 checkout L2 cad bo@ws2              => deny no_seat_free
+        00:13 renew L1                            => renewed
+    ",
+    );
+}
+
+#[test]
+fn a_client_stands_down_from_a_presence_connection_by_its_next_renewal() {
+    needs(
+        |rules| rules.presence_confirmed = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:02 renew L1 presence=1                 => renewed
+        00:03 renew L1                            => renewed
+        00:04 presence L1 close 1                 => done facts=0
+    ",
+    );
+}
+
+#[test]
+fn behind_an_address_translation_the_end_of_a_presence_connection_frees_nothing() {
+    needs(
+        |rules| rules.presence_ends_agree = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1 ends=differ      => done
+        00:02 renew L1 presence=1                 => renewed
+        00:03 presence L1 close 1                 => done facts=0
+        00:04 presence L1 open 2                  => done
+        00:05 renew L1 presence=2                 => renewed
+        00:06 presence L1 close 2                 => done released=L1:presence
+    ",
+    );
+}
+
+#[test]
+fn two_presence_connections_of_one_generation_free_nothing() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:02 renew L1 presence=1                 => renewed
+        00:03 presence L1 open 1                  => done
+        00:04 presence L1 close 1                 => done facts=0
     ",
     );
 }
@@ -510,6 +573,7 @@ fn a_vendor_may_forbid_early_freeing() {
         00:00 install A cad=1 presence=false      => installed
         00:00 checkout L1 cad ana@ws1             => grant presence=false
         00:01 presence L1 open 1                  => done
+        00:01 renew L1 presence=1                 => renewed
         00:02 presence L1 close 1                 => done facts=0
         00:03 renew L1                            => renewed
     ",
@@ -524,20 +588,40 @@ fn a_client_that_comes_back_turns_early_freeing_off_for_its_address() {
         00:00 install A cad=3                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
         00:01 presence L1 open 1                  => done
+        00:01 renew L1 presence=1                 => renewed
         00:02 presence L1 close 1                 => done released=L1:presence
         00:03 renew L1                            => ended presence regretted=L1
         00:04 renew L1                            => ended presence facts=0
         00:05 checkout L2 cad ana@ws1             => grant presence=false
         00:05 presence L2 open 1                  => done
+        00:05 renew L2 presence=1                 => renewed
         00:06 presence L2 close 1                 => done facts=0
         00:07 checkout L3 cad bo@ws2              => grant
         00:07 presence L3 open 1                  => done
+        00:07 renew L3 presence=1                 => renewed
         00:08 presence L3 close 1                 => done released=L3:presence
         09:00 renew L3                            => ended presence !regretted=L3
         09:01 restart                             => recovered
         09:02 checkout L4 cad ana@ws1             => grant
         09:02 presence L4 open 1                  => done
+        09:02 renew L4 presence=1                 => renewed
         09:03 presence L4 close 1                 => done facts=0
+    ",
+    );
+}
+
+#[test]
+fn a_client_that_lost_its_seat_by_its_own_clock_and_regains_it_is_held_against_nobody() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:01 renew L1 presence=1                 => renewed
+        00:02 presence L1 close 1                 => done released=L1:presence
+        00:03 renew L1 regained                   => ended presence !regretted=L1
+        00:04 checkout L1 cad ana@ws1 regained    => deny lease_ended !regretted=L1
+        00:05 checkout L2 cad ana@ws1             => grant presence=true
     ",
     );
 }
@@ -549,6 +633,7 @@ fn presence_connections_of_an_earlier_run_free_nothing() {
         00:00 install A cad=1                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
         00:01 presence L1 open 1                  => done
+        00:01 renew L1 presence=1                 => renewed
         00:02 restart                             => recovered
         00:03 presence L1 close 1                 => done facts=0
     ",
@@ -1079,7 +1164,7 @@ fn after_a_restore_nothing_is_granted_until_lost_grants_must_have_ended() {
         60:09 checkout L3 cad cy@ws3 attempt=2    => deny quarantine
         60:10 sweep                               => done quarantine_ended
         60:11 checkout L3 cad cy@ws3 attempt=3    => grant
-        60:12 adopt L9 cad di@ws4                 => refused nothing_to_do
+        60:12 adopt L9 cad di@ws4                 => grant granted=L9 !adopted=L9
     ",
     );
 }
@@ -1096,7 +1181,7 @@ fn an_adoption_may_go_over_and_is_counted_so() {
         00:10 restore                             => recovered
         00:11 adopt L2 cad bo@ws2                 => grant used=2 total=1 over=1 free=0
         00:12 adopt L2 cad bo@ws2                 => grant facts=0
-        00:13 adopt L3 cam bo@ws2                 => deny unknown_feature
+        00:13 adopt L3 cam bo@ws2                 => deny quarantine
         00:14 release L1                          => released
         00:15 state cad                           => done over=0 free=0
         00:16 accept-loss                         => done borrow_loss_accepted
@@ -1116,6 +1201,493 @@ fn a_restart_does_not_shorten_the_quarantine() {
         30:00 restart                             => recovered
         59:00 checkout L1 cad ana@ws1             => deny quarantine
         60:11 checkout L1 cad ana@ws1 attempt=2   => grant
+    ",
+    );
+}
+
+// What was promised.
+
+#[test]
+fn a_promise_is_as_long_as_it_was_said_whatever_its_license_permits_now() {
+    needs(
+        |safeguards| safeguards.promised_ttl_counts = false,
+        "
+        00:00 install A cad=1 ttl_max=2h          => installed
+        00:00 checkout L1 cad ana@ws1 ttl=1h      => grant ttl=3600s
+        00:01 install B cad=1 ttl_max=10s replaces=A => installed moved=L1:A>B:1
+        00:02 restart                             => recovered
+        00:13 checkout L2 cad bo@ws2              => deny no_seat_free first_due=60:02
+        60:01 checkout L2 cad bo@ws2 attempt=2    => deny no_seat_free
+        60:02 checkout L2 cad bo@ws2 attempt=3    => grant ended=L1:expired
+    ",
+    );
+}
+
+#[test]
+fn making_room_for_another_shortens_no_promise() {
+    needs(
+        |safeguards| safeguards.promised_ttl_counts = false,
+        "
+        00:00 install A cad=1@9 ttl_max=2h        => installed
+        00:00 checkout L1 cad@5 ana@ws1 ttl=1h    => grant cad=A:1
+        00:01 install B cad=1@6 ttl_max=10s       => installed
+        00:02 checkout L2 cad@9 bo@ws2 ttl=1h     => grant moved=L1:A>B:1 cad=A:1
+        00:03 restart                             => recovered
+        00:20 checkout L3 cad@5 cy@ws3            => deny no_seat_free
+        60:02 checkout L3 cad@5 cy@ws3 attempt=2  => deny no_seat_free
+    ",
+    );
+}
+
+#[test]
+fn an_ending_lease_ends_when_it_was_promised_to_although_its_license_permits_less() {
+    needs(
+        |safeguards| safeguards.promised_ttl_counts = false,
+        "
+        00:00 install A cad=1 ttl_max=2h          => installed
+        00:00 checkout L1 cad ana@ws1 ttl=1h      => grant
+        00:01 install B cad=1 ttl_max=10s replaces=A => installed
+        00:02 restart                             => recovered
+        00:03 reclaim L1                          => reclaimed left=3599s
+        59:00 checkout L2 cad bo@ws2              => deny no_seat_free
+        60:02 checkout L2 cad bo@ws2 attempt=2    => grant ended=L1:reclaimed
+    ",
+    );
+}
+
+#[test]
+fn a_lower_time_to_live_comes_with_the_renewal_that_says_so_and_has_a_floor() {
+    needs(
+        |safeguards| safeguards.lowered_ttl_has_floor = false,
+        "
+        00:00 install A cad=1 ttl_max=2min        => installed
+        00:00 checkout L1 cad ana@ws1 ttl=2min    => grant ttl=120s
+        00:01 install B cad=1 ttl_max=10s replaces=A => installed !lowered=L1:10s
+        00:40 renew L1                            => renewed left=10s lowered=L1:10s
+        # Its answer is lost, and so is the server.
+        00:41 restart                             => recovered
+        00:53 checkout L2 cad bo@ws2              => deny no_seat_free first_due=02:40
+        02:39 checkout L2 cad bo@ws2 attempt=2    => deny no_seat_free
+        02:40 checkout L2 cad bo@ws2 attempt=3    => grant
+    ",
+    );
+}
+
+#[test]
+fn the_floor_holds_for_expiry_and_ending_too_and_a_release_frees_at_once() {
+    needs(
+        |safeguards| safeguards.lowered_ttl_has_floor = false,
+        "
+        00:00 install A cad=2 ttl_max=2min        => installed
+        00:00 checkout L1 cad ana@ws1 ttl=2min    => grant
+        00:00 checkout L2 cad bo@ws2 ttl=2min     => grant
+        00:01 install B cad=2 ttl_max=10s replaces=A => installed
+        00:40 renew L1                            => renewed left=10s
+        00:40 renew L2                            => renewed left=10s
+        00:45 renew L1                            => renewed left=10s facts=0
+        01:00 reclaim L1                          => reclaimed left=100s
+        01:01 release L2                          => released
+        01:02 checkout L3 cad cy@ws3              => grant ttl=10s
+        02:39 sweep                               => done !ended=L1:reclaimed
+        02:40 sweep                               => done ended=L1:reclaimed
+    ",
+    );
+}
+
+#[test]
+fn a_full_disk_lowers_nothing() {
+    needs(
+        |safeguards| safeguards.full_disk_lowers_nothing = false,
+        "
+        00:00 install A cad=1 ttl_max=2min        => installed
+        00:00 checkout L1 cad ana@ws1 ttl=2min    => grant
+        00:01 install B cad=1 ttl_max=10s replaces=A => installed
+        00:02 disk full                           => done
+        00:40 renew L1                            => renewed left=120s facts=0
+        00:50 disk room                           => done
+        01:00 renew L1                            => renewed left=10s lowered=L1:10s
+    ",
+    );
+}
+
+// What goes on while a disk is full.
+
+#[test]
+fn while_the_disk_is_full_lines_stand_still_and_begin_anew_with_room() {
+    needs(
+        |safeguards| safeguards.lines_stand_while_full = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 checkout L2 cad bo@ws2 wait=1h      => wait place=1
+        00:01 checkout L3 cad cy@ws3 wait=1h      => wait place=2
+        00:02 disk full                           => done
+        00:10 release L1                          => released !granted=L2
+        05:00 sweep                               => done !dequeued=L2:silent
+        05:00 state cad                           => done queued=2
+        05:01 disk room                           => done lines_resumed granted=L2
+        06:50 sweep                               => done !ended=L2:unclaimed !dequeued=L3:silent
+        06:51 checkout L2 cad bo@ws2 wait=1h      => grant heard=L2
+        06:52 checkout L3 cad cy@ws3 wait=1h      => wait place=1
+    ",
+    );
+}
+
+#[test]
+fn a_claim_that_ran_while_the_disk_was_full_begins_anew() {
+    needs(
+        |safeguards| safeguards.lines_stand_while_full = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 checkout L2 cad bo@ws2 wait=1h      => wait place=1
+        00:02 release L1                          => released granted=L2
+        00:03 disk full                           => done
+        10:00 sweep                               => done !ended=L2:unclaimed
+        10:01 disk room                           => done lines_resumed
+        10:02 restart                             => recovered
+        11:59 checkout L2 cad bo@ws2 wait=1h      => grant
+    ",
+    );
+}
+
+#[test]
+fn a_dead_head_does_not_hold_its_line_for_ever_on_a_server_that_restarts_often() {
+    needs(
+        |safeguards| safeguards.waiter_heard = false,
+        "
+        00:00 install A cad=1 cam=1               => installed
+        00:00 checkout L1 cad,cam ana@ws1         => grant
+        00:01 checkout L2 cad,cam bo@ws2 wait=12h => wait place=1
+        00:02 checkout L3 cad cy@ws3 wait=12h     => wait place=2
+        00:10 restart                             => recovered
+        00:20 checkout L3 cad cy@ws3 wait=12h     => wait asked=L3
+        00:21 checkout L3 cad cy@ws3 wait=12h     => wait facts=0
+        01:30 renew L1                            => renewed
+        01:50 restart                             => recovered
+        01:51 checkout L3 cad cy@ws3 wait=12h     => wait asked=L3 place=2
+        02:10 sweep                               => done dequeued=L2:silent
+        02:11 checkout L3 cad cy@ws3 wait=12h     => wait place=1
+        03:10 renew L1                            => renewed
+        03:20 restart                             => recovered
+        03:21 checkout L3 cad cy@ws3 wait=12h     => wait asked=L3
+    ",
+    );
+}
+
+// Histories.
+
+#[test]
+fn an_old_copy_that_was_put_back_is_proved_and_begins_a_new_lineage() {
+    needs(
+        |safeguards| safeguards.rollback_is_proved = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 backup                              => done
+        00:01 restart                             => recovered
+        00:02 checkout L1 cad ana@ws1             => grant
+        00:03 rollback                            => recovered
+        00:04 adopt L1 cad ana@ws1                => grant lineage_began=L1 adopted=L1 used=1 over=0
+        00:05 checkout L2 cad bo@ws2              => deny quarantine first_due=60:04
+        00:06 adopt L1 cad ana@ws1                => grant facts=0
+        60:04 sweep                               => done quarantine_ended
+    ",
+    );
+}
+
+#[test]
+fn the_same_epoch_and_index_of_another_start_is_a_proof() {
+    needs(
+        |safeguards| safeguards.epoch_has_instance = false,
+        "
+        00:00 install A cad=2                     => installed
+        00:00 backup                              => done
+        00:01 restart                             => recovered
+        00:02 checkout L1 cad ana@ws1             => grant
+        00:03 rollback                            => recovered
+        # This server has long passed the entry that the grant names.
+        00:04 checkout L2 cad bo@ws2              => grant
+        00:05 checkout L3 cad cy@ws3              => grant
+        00:06 release L3                          => released
+        00:07 adopt L1 cad ana@ws1                => grant lineage_began=L1 adopted=L1
+        00:08 checkout L4 cad di@ws4              => deny quarantine
+    ",
+    );
+}
+
+#[test]
+fn a_grant_that_is_ours_starts_nothing_and_is_a_repeat_or_asks_anew() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 restart                             => recovered
+        00:02 adopt L1 cad ana@ws1                => grant heard=L1 !adopted=L1 !lineage_began=L1
+        00:03 adopt L1 cad ana@ws1                => grant facts=0
+        05:10 sweep                               => done ended=L1:expired
+        05:11 adopt L1 cad ana@ws1                => deny lease_ended !lineage_began=L1
+        05:12 checkout L2 cad ana@ws1             => grant
+    ",
+    );
+}
+
+#[test]
+fn what_is_older_than_memory_and_what_a_test_copy_signed_start_nothing() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 adopt L1 cad ana@ws1 lineage=77     => grant granted=L1 !lineage_began=L1
+        00:01 release L1                          => released
+        00:02 adopt L2 cad bo@ws2 lineage=1 epoch=0 => grant granted=L2 !lineage_began=L2
+    ",
+    );
+}
+
+#[test]
+fn a_proof_stops_all_granting_although_the_disk_is_full() {
+    needs(
+        |safeguards| safeguards.rollback_is_proved = false,
+        "
+        00:00 install A cad=2                     => installed
+        00:00 backup                              => done
+        00:01 restart                             => recovered
+        00:02 checkout L1 cad ana@ws1             => grant
+        00:03 rollback                            => recovered
+        00:04 disk full                           => done
+        00:05 adopt L1 cad ana@ws1                => deny quarantine
+        00:06 checkout L2 cad bo@ws2              => deny quarantine
+        00:07 disk room                           => done lineage_began=L1
+        00:08 checkout L3 cad cy@ws3              => deny quarantine
+        00:09 adopt L1 cad ana@ws1 attempt=2      => grant adopted=L1
+    ",
+    );
+}
+
+#[test]
+fn a_proof_within_a_quarantine_does_not_shorten_it() {
+    check(
+        "
+        00:00 install A cad=1 ttl_max=10h         => installed
+        00:01 backup                              => done
+        00:02 restore                             => recovered
+        # The copy is put back once more: what was granted or taken over meanwhile is lost.
+        00:03 adopt L1 cad ana@ws1                => grant adopted=L1
+        00:04 adopt L2 cad bo@ws2 lineage=2 instance=77 epoch=2 => deny quarantine lineage_began=L2 first_due=600:04
+        10:00 adopt L3 cad bo@ws2 lineage=2 instance=77 epoch=2 => deny quarantine !lineage_began=L3 first_due=600:04
+    ",
+    );
+}
+
+#[test]
+fn a_quarantine_is_as_long_as_lost_history_may_have_promised() {
+    needs(
+        |safeguards| safeguards.quarantine_from_lineage_start = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:01 backup                              => done
+        00:02 folder ttl_max=12h                  => done
+        00:03 restore                             => recovered
+        60:03 checkout L2 cad bo@ws2              => deny quarantine first_due=720:03
+    ",
+    );
+}
+
+#[test]
+fn a_license_that_is_installed_again_lengthens_the_quarantine_from_the_beginning_of_the_lineage() {
+    needs(
+        |safeguards| safeguards.quarantine_from_lineage_start = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:01 backup                              => done
+        00:02 install B cad=1 ttl_max=24h         => installed
+        00:03 checkout L1 cad:2 ana@ws1 ttl=12h   => grant ttl=3600s
+        00:04 restore                             => recovered
+        10:00 install B cad=1 ttl_max=24h         => installed quarantine_until=1440:04
+        70:00 checkout L2 cad bo@ws2              => deny quarantine first_due=1440:04
+    ",
+    );
+}
+
+#[test]
+fn a_removed_license_counts_for_the_quarantine() {
+    needs(
+        |safeguards| safeguards.quarantine_from_lineage_start = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 install B cad=1 ttl_max=8h          => installed
+        00:01 remove B                            => removed
+        00:02 backup                              => done
+        00:03 restore                             => recovered
+        60:10 checkout L2 cad bo@ws2              => deny quarantine first_due=480:03
+    ",
+    );
+}
+
+#[test]
+fn a_grant_that_is_shown_lengthens_the_quarantine() {
+    needs(
+        |safeguards| safeguards.quarantine_from_lineage_start = false,
+        "
+        00:00 install A cad=2                     => installed
+        00:01 backup                              => done
+        00:02 restore                             => recovered
+        00:03 adopt L1 cad ana@ws1 promised=5h    => grant adopted=L1 quarantine_until=300:02 ttl=3600s
+        61:00 checkout L2 cad bo@ws2              => deny quarantine first_due=300:02
+    ",
+    );
+}
+
+#[test]
+fn in_the_quarantine_of_a_new_lineage_leases_end_by_release_only() {
+    needs(
+        |safeguards| safeguards.new_lineage_frees_nothing = false,
+        "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 restart                             => recovered
+        # Not heard at the backup, renewed afterwards.
+        00:02 backup                              => done
+        00:03 renew L1                            => renewed
+        00:10 restore                             => recovered
+        20:00 sweep                               => done !ended=L1:expired
+        20:01 renew L1                            => renewed heard=L1
+        40:00 sweep                               => done !ended=L1:expired
+        60:10 sweep                               => done quarantine_ended ended=L1:expired
+    ",
+    );
+}
+
+#[test]
+fn a_claim_does_not_end_in_a_quarantine_either() {
+    needs(
+        |safeguards| safeguards.new_lineage_frees_nothing = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 checkout L2 cad bo@ws2 wait=2h      => wait
+        00:02 release L1                          => released granted=L2
+        00:03 backup                              => done
+        00:04 restore                             => recovered
+        10:00 sweep                               => done !ended=L2:unclaimed
+        10:01 checkout L2 cad bo@ws2 wait=2h      => grant heard=L2
+    ",
+    );
+}
+
+#[test]
+fn an_administrator_ends_the_quarantine() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:01 backup                              => done
+        00:02 restore                             => recovered
+        00:03 checkout L1 cad ana@ws1             => deny quarantine
+        00:04 end-quarantine                      => done quarantine_ended
+        00:05 checkout L1 cad ana@ws1 attempt=2   => grant
+        00:06 end-quarantine                      => refused nothing_to_do
+    ",
+    );
+}
+
+#[test]
+fn the_seats_that_are_taken_over_are_never_more_than_the_entitlement_has() {
+    needs(
+        |safeguards| safeguards.adoption_is_bounded = false,
+        "
+        00:00 install A cad=2                     => installed
+        00:01 backup                              => done
+        00:02 restore                             => recovered
+        00:03 adopt L1 cad ana@ws1                => grant adopted=L1
+        00:04 adopt L2 cad bo@ws2                 => grant adopted=L2
+        00:05 adopt L3 cad cy@ws3                 => deny quarantine
+        00:06 release L1                          => released
+        00:07 adopt L3 cad cy@ws3 attempt=2       => grant adopted=L3
+        00:08 restart                             => recovered
+        00:09 adopt L4 cad di@ws4                 => deny quarantine
+    ",
+    );
+}
+
+#[test]
+fn grants_of_a_vendor_that_the_request_does_not_name_give_nothing() {
+    needs(
+        |safeguards| safeguards.adoption_is_bounded = false,
+        "
+        00:00 install A cad=2                     => installed
+        00:00 install X/own cad=50                => installed
+        00:01 backup                              => done
+        00:02 restore                             => recovered
+        00:03 adopt L1 cad ana@ws1 license=X      => deny quarantine used=0
+        00:04 adopt L2 cad ana@ws1 license=X vendor=own => grant adopted=L2
+    ",
+    );
+}
+
+#[test]
+fn a_grant_of_a_license_that_is_not_installed_waits_until_it_is() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:01 backup                              => done
+        00:02 install B cad=1                     => installed
+        00:03 checkout L1 cad:2 ana@ws1           => grant
+        00:04 restore                             => recovered
+        00:05 adopt L1 cad:2 ana@ws1              => refused license_unknown facts=0
+        00:06 install B cad=1                     => installed
+        00:07 adopt L1 cad:2 ana@ws1              => grant adopted=L1
+    ",
+    );
+}
+
+#[test]
+fn ids_that_expired_or_went_unclaimed_can_be_taken_over_and_others_not() {
+    check(
+        "
+        00:00 install A cad=3                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L2 cad bo@ws2              => grant
+        00:00 checkout L3 cad cy@ws3              => grant
+        04:00 release L2                          => released
+        04:00 reclaim L3 now                      => reclaimed
+        05:00 sweep                               => done ended=L1:expired
+        05:01 backup                              => done
+        05:02 restore                             => recovered
+        05:03 adopt L1 cad ana@ws1                => grant adopted=L1
+        05:04 adopt L2 cad bo@ws2                 => deny lease_ended
+        05:05 adopt L3 cad cy@ws3                 => deny lease_ended
+    ",
+    );
+}
+
+// Clocks.
+
+#[test]
+fn a_first_start_in_a_wrong_future_says_so_and_is_taken_back() {
+    check(
+        "
+        00:00 date 2036-07-01                     => done
+        00:01 install A cad=1 expires=2027-01-01  => refused expired
+        00:02 install B cad=1                     => installed
+        00:03 step-clock 2026-07-01               => done clock_stepped
+        00:04 checkout L1 cad ana@ws1             => grant
+        00:05 accept-clock 2026-07-01             => done clock_accepted
+        00:06 install A cad=1 expires=2027-01-01  => installed began=A
+    ",
+    );
+}
+
+#[test]
+fn a_denial_that_a_clock_behind_causes_says_so_until_it_is_accepted() {
+    check(
+        "
+        00:00 install A cad=1 expires=2027-01-01  => installed
+        00:01 date 2036-07-01                     => done over=A:expired
+        00:02 step-clock 2026-07-01               => done clock_stepped
+        00:03 checkout L1 cad ana@ws1             => deny expired clock=2026-07-01
+        00:04 restart                             => recovered
+        00:05 checkout L2 cad ana@ws1             => deny expired clock=2026-07-01
+        00:06 accept-clock 2026-07-01             => done clock_accepted began=A
+        00:07 checkout L3 cad ana@ws1             => grant
     ",
     );
 }

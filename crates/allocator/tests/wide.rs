@@ -18,6 +18,8 @@ fn checkout(name: &str) -> Command {
         items: vec![item("cad", 1, None)],
         ttl_ms: None,
         wait_ms: None,
+        regained: false,
+        network: None,
     }
 }
 
@@ -54,7 +56,14 @@ fn a_license_with_thousands_of_leases_is_removed_in_portions_and_renewals_in_bet
 
     // A renewal before its turn: moved or ended, not renewed on a license that is gone.
     for number in [4_999, 2_500, 10] {
-        let renew = Command::Renew { lease: lease(&number.to_string()), counter: 1, nonce: [0; 16], idle_ms: None };
+        let renew = Command::Renew {
+            lease: lease(&number.to_string()),
+            counter: 1,
+            nonce: [0; 16],
+            idle_ms: None,
+            presence: None,
+            regained: false,
+        };
         let mut batch = server.live.decide_batch(moment(3), vec![((), renew)]);
         count(&batch.events);
         let view = server.live.lease_view(&lease(&number.to_string())).unwrap();
@@ -133,7 +142,7 @@ fn an_entry_never_outgrows_what_a_journal_takes() {
 #[test]
 fn in_a_batch_renewals_come_before_what_is_due_and_that_before_the_rest() {
     let mut server = server_with(2, &[("A", 2)]);
-    let renew = Command::Renew { lease: lease("0"), counter: 1, nonce: [0; 16], idle_ms: None };
+    let renew = Command::Renew { lease: lease("0"), counter: 1, nonce: [0; 16], idle_ms: None, presence: None, regained: false };
     let batch = server.live.decide_batch(moment(300_000), vec![("new", checkout("new")), ("late", checkout("late")), ("renew", renew)]);
     let of = |tag: &str| batch.outcomes.iter().find(|(found, _)| *found == tag).map(|(_, outcome)| outcome).unwrap();
     assert!(matches!(of("renew"), Outcome::Renewed { .. }));
@@ -144,7 +153,12 @@ fn in_a_batch_renewals_come_before_what_is_due_and_that_before_the_rest() {
 #[test]
 fn a_start_is_alone_in_its_entry() {
     let mut server = server_with(1, &[("A", 1)]);
-    let recover = Command::Recover { epoch: triquest_allocator::Epoch(2), lineage: server.live.lineage() };
+    let recover = Command::Recover {
+        epoch: triquest_allocator::Epoch(2),
+        instance: triquest_allocator::Instance([2; 16]),
+        lineage: server.live.lineage(),
+        folder_ttl_max_ms: 0,
+    };
     let batch = server.live.decide_batch(moment(1), vec![(1, checkout("0")), (2, recover), (3, Command::Sweep)]);
     assert_eq!(batch.events.len(), 1);
     assert_eq!(batch.outcomes.len(), 1);
@@ -204,7 +218,14 @@ fn renewed_on_a_license_that_is_gone(safeguards: Safeguards) -> bool {
     server.live.decide_batch(moment(2), vec![((), Command::Remove { license, actor: actor() })]);
     // The last first: the first few hundred were marked in the entry that removed the license.
     (0..2_000).rev().any(|number| {
-        let renew = Command::Renew { lease: lease(&number.to_string()), counter: 1, nonce: [0; 16], idle_ms: None };
+        let renew = Command::Renew {
+            lease: lease(&number.to_string()),
+            counter: 1,
+            nonce: [0; 16],
+            idle_ms: None,
+            presence: None,
+            regained: false,
+        };
         let batch = server.live.decide_batch(moment(3), vec![((), renew)]);
         matches!(batch.outcomes[0].1, Outcome::Renewed { .. })
     })

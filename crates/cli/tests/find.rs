@@ -11,7 +11,7 @@ use std::{
 
 use mdns_sd::{ServiceDaemon, ServiceInfo};
 use serde_json::Value;
-use support::{Folder, Run, Running, Server, serving, sign, triquest, vendor};
+use support::{Folder, Run, Running, Server, sign, triquest, vendor};
 use triquest_client::{
     Client,
     wire::identity::{GROUP_IPV4, IdentityReply, IdentityRequest},
@@ -123,7 +123,8 @@ fn a_server_is_found_every_way_and_used_by_every_command_without_being_named() {
     assert_eq!(places[0], "TRIQUEST_LM_SERVER");
     assert!(places.contains(&"DNS SRV _triquest-lm._tcp.nothing.example"), "{places:?}");
 
-    // Now it was seen; and a vendor's license says more.
+    // It is remembered on request; and a vendor's license says more.
+    triquest(&folder, ["find", "--no-mdns", "--timeout", "300ms", "--remember"]).run().ok();
     let again = triquest(&folder, ["find", "--no-mdns", "--timeout", "300ms"]).run().ok();
     assert!(again.stdout.contains("  known key tqs1:") && again.stdout.contains(", as on 2"), "{}", again.stdout);
     let run = triquest(&folder, ["find", "--feature", "cad", "--verifier-key", &key, "--no-mdns", "--timeout", "300ms"]).run().ok();
@@ -197,15 +198,22 @@ fn whoever_finds_nobody_is_told_where_was_looked_and_what_else_to_do() {
 #[test]
 fn a_changed_key_and_an_impostor_are_called_out() {
     let Some(folder) = Folder::with_network() else { return };
-    let (server, _) = serving(&folder, 1);
+    let server = Server::start_with(&folder, "10.99.0.1:0", &[]);
+    let name = format!("{}@10.99.0.1", server.port());
     let find = |server: &str| triquest(&folder, ["find", "--no-mdns", "--timeout", "200ms"]).env("TRIQUEST_LM_SERVER", server).run();
-    find(&server.name()).ok();
     let known = folder.path().join(".local/share/triquest-lm/known_servers");
+    for _ in 0..2 {
+        let run = find(&name).ok();
+        assert!(run.stdout.contains("unknown key tqs1:"), "that it was seen makes it no known key: {}", run.stdout);
+    }
+    assert!(!known.exists(), "nothing is kept that nobody asked for");
+    triquest(&folder, ["find", "--no-mdns", "--timeout", "200ms", "--remember"]).env("TRIQUEST_LM_SERVER", &name).run().ok();
+    assert!(find(&name).ok().stdout.contains("known key tqs1:"));
     let text = fs::read_to_string(&known).unwrap();
     let other = ServerKey::new(*SigningKey::from_seed([7; 32]).public()).to_string();
     fs::write(&known, format!("{}nonsense\n", text.replace(server.key(), &other))).unwrap();
     for _ in 0..2 {
-        let run = find(&server.name()).ok();
+        let run = find(&name).ok();
         assert!(run.stdout.contains("unknown key tqs1:") && run.stdout.contains("; KEY CHANGED"), "{}", run.stdout);
         let told = format!("is not the one that was seen there: it was {other} since 2");
         assert!(run.stderr.contains(&told) && run.stderr.contains(server.key()), "{}", run.stderr);

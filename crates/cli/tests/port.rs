@@ -74,7 +74,7 @@ fn a_newer_registry_is_taken_and_a_damaged_one_is_not() {
 }
 
 #[test]
-fn the_server_of_this_machine_is_known_and_one_seen_before_is_remembered() {
+fn the_server_of_this_machine_is_known_and_a_named_key_must_be_the_one_that_answers() {
     let folder = Folder::new();
     let server = Server::start(&folder);
     let number = server.port().to_string();
@@ -82,29 +82,144 @@ fn the_server_of_this_machine_is_known_and_one_seen_before_is_remembered() {
     assert!(run.stdout.contains("known key: TriQuest LM") && run.stdout.contains("as named"), "{}", run.stdout);
     assert!(run.stdout.contains(&format!("triquest-lm pid {}", server.pid())), "{}", run.stdout);
     assert!(run.stdout.contains("tcp 127.0.0.1") && run.stdout.contains("udp 127.0.0.1") && run.stdout.contains("only from this machine"));
-    // Somebody else on this machine, who has seen nothing yet.
+    // Somebody else on this machine knows nothing of it, however often he looks.
     let other = Folder::new();
-    let seen = json(&port(&other, &[&number, "--json"]));
-    assert_eq!(seen["probes"][0]["identity"]["verdict"], "unknown_key", "{seen}");
-    assert_eq!(seen["probes"][0]["identity"]["server_key"], server.key());
-    assert_eq!(seen["needs_a_look"], true, "anyone can run this program");
-    let again = json(&port(&other, &[&number, "--json"]));
-    assert_eq!(again["probes"][0]["identity"]["known_by"], "pin", "{again}");
-    assert_ne!(again["do"]["why"], "it is what belongs there", "seen before is not vouched for");
+    for _ in 0..2 {
+        let run = port(&other, &[&number, "--json"]);
+        let seen = json(&run);
+        assert_eq!(seen["probes"][0]["identity"]["verdict"], "unknown_key", "{seen}");
+        assert_eq!(seen["probes"][0]["identity"]["server_key"], server.key());
+        assert_eq!((seen["needs_a_look"].as_bool(), run.code), (Some(true), 1), "anyone can run this program");
+    }
     let stranger = format!("tqs1:{}", "5866666666666666666666666666666666666666666666666666666666666666");
     let unlike = port(&Folder::new(), &[&number, "--server-key", &stranger]);
     assert_eq!(unlike.code, 1, "{}", unlike.stdout);
     assert!(unlike.stdout.contains("NOT the key that you named"), "{}", unlike.stdout);
     let named = json(&port(&Folder::new(), &[&number, "--json", "--server-key", server.key()]));
     assert_eq!(named["probes"][0]["identity"]["known_by"], "name");
-    // Another key at the same place is called out, and the exit code says so.
+    server.stop();
+    let nobody = port(&Folder::new(), &[&number, "--server-key", &stranger]);
+    assert_eq!(nobody.code, 1, "a key that must be there is not: {}", nobody.stdout);
+}
+
+#[test]
+fn a_key_is_remembered_on_request_and_another_one_in_its_place_is_called_out() {
+    let Some(folder) = Folder::with_network() else { return };
+    let server = Server::start_with(&folder, "10.99.0.1:0", &[]);
+    let number = server.port().to_string();
+    // Somebody else, who looks from the same network and has no data directory.
+    let look = |more: &[&str]| {
+        let all: Vec<&str> = ["port", &number].into_iter().chain(more.iter().copied()).collect();
+        triquest(&folder, all).env("HOME", folder.path().join("other")).env("XDG_DATA_HOME", folder.path().join("other/share")).run()
+    };
+    fs::create_dir_all(folder.path().join("other")).unwrap();
+    let data = folder.path().join("nothing-there");
+    let more = ["--json", "--data", data.to_str().unwrap()];
+    for _ in 0..2 {
+        let run = look(&more);
+        assert_eq!((json(&run)["probes"][0]["identity"]["verdict"].as_str(), run.code), (Some("unknown_key"), 1), "{}", run.stdout);
+    }
+    look(&[&more[..], &["--remember"]].concat());
+    let run = look(&more);
+    let seen = json(&run);
+    assert_eq!((seen["probes"][0]["identity"]["known_by"].as_str(), run.code), (Some("pin"), 0), "{seen}");
+    assert_ne!(seen["do"]["why"], "it is what belongs there", "seen before is not vouched for");
     server.stop();
     let stranger = Folder::new();
-    let second = Server::start_with(&stranger, &format!("127.0.0.1:{number}"), &[]);
-    let changed = port(&other, &[&number]);
+    let second = triquest(
+        &folder,
+        ["serve", "--init", "--data", stranger.path().join("data").to_str().unwrap(), "--listen", &format!("10.99.0.1:{number}")],
+    )
+    .start();
+    let mut changed = look(&more[1..]);
+    until("the second server answers", || {
+        changed = look(&more[1..]);
+        changed.stdout.contains("KEY CHANGED")
+    });
     assert_eq!(changed.code, 1, "{}", changed.stdout);
-    assert!(changed.stdout.contains("KEY CHANGED"), "{}", changed.stdout);
     drop(second);
+}
+
+#[test]
+fn a_named_key_is_asked_for_on_every_port_and_of_every_program() {
+    let folder = Folder::new();
+    let key = format!("tqs1:{}", "5866666666666666666666666666666666666666666666666666666666666666");
+    let script = "import http.server\ns=http.server.ThreadingHTTPServer(('127.0.0.1',0),http.server.SimpleHTTPRequestHandler)\nprint(s.server_address[1],flush=True)\ns.serve_forever()";
+    let Ok(mut web) = folder.start("python3", &["-c", script], &[]) else {
+        println!("skipped: there is no python3 here");
+        return;
+    };
+    let number = first_line_of(&mut web);
+    assert_eq!(port(&folder, &[&number]).code, 0, "a web server on a port of no name is nobody's business");
+    let run = port(&folder, &[&number, "--server-key", &key]);
+    assert_eq!(run.code, 1, "{}", run.stdout);
+    assert!(run.stdout.contains("NOT genuine") && run.stdout.contains("the key that you named is not proved there"), "{}", run.stdout);
+}
+
+/// Shut by a rule that lets UDP in: what a server looks like that takes no more connections.
+#[test]
+fn a_server_that_takes_no_connection_now_is_unproved_and_nobody_is_told_to_stop_it() {
+    let Some(folder) = Folder::with_network() else { return };
+    let server = Server::start_with(&folder, "0.0.0.0:1588", &[]);
+    if !folder.shell("nft 'add table inet shut; add chain inet shut input { type filter hook input priority 0; }; add rule inet shut input tcp dport 1588 drop'") {
+        println!("skipped: no nft here");
+        return;
+    }
+    let run = port(&folder, &["1588", "--server-key", server.key()]);
+    assert_eq!(run.code, 1, "{}", run.stdout);
+    assert!(run.stdout.contains("unproved now") && run.stdout.contains("limit of connections"), "{}", run.stdout);
+    assert!(!run.stdout.contains("NOT genuine") && !run.stdout.contains("close:") && !run.stdout.contains("kill "), "{}", run.stdout);
+    let found = triquest(&folder, ["find", "--no-mdns", "--timeout", "300ms"]).run();
+    assert_eq!(found.code, 75, "{}", found.stdout);
+    assert!(found.stdout.contains("unproved now"), "it is found: {}{}", found.stdout, found.stderr);
+    assert!(folder.shell("nft delete table inet shut"));
+    port(&folder, &["1588", "--server-key", server.key()]).ok();
+}
+
+#[test]
+fn a_fake_in_one_network_brings_no_genuine_server_in_another_down() {
+    let (Some(own), Some(other)) = (Folder::with_network(), Folder::with_network()) else { return };
+    let genuine = Server::start_with(&other, "0.0.0.0:1588", &[]);
+    let words = "c.settimeout(2); c.recv(4096); c.sendall(b\"HTTP/1.1 400 Bad Request\\r\\nContent-Length: 0\\r\\n\\r\\n\"); c.close()";
+    let Some(fake) = impostor(&own, words) else { return };
+    let report = json(&port(&own, &["1588", "--json"]));
+    let close: Vec<&Value> = report["do"]["steps"].as_array().unwrap().iter().filter(|step| step["action"] == "close").collect();
+    assert_eq!(report["do"]["action"], "close", "{report}");
+    let texts: Vec<&str> = close.iter().filter_map(|step| step["command"]["text"].as_str()).collect();
+    assert!(texts.iter().any(|text| text.ends_with(&format!("kill {}", fake.id()))), "{texts:?}");
+    assert!(!texts.iter().any(|text| text.contains(&genuine.pid().to_string())), "{texts:?}");
+    assert!(close.iter().all(|step| step["note"].as_str().is_some_and(|note| note.contains("python3"))), "{close:?}");
+}
+
+/// Shuts a machine out that hangs up three times in the middle of a handshake.
+#[test]
+fn a_real_mariadb_shuts_nobody_out_who_looked_at_it() {
+    let Some(folder) = Folder::with_network() else { return };
+    let data = folder.path().join("mariadb");
+    let made = folder
+        .shell("mariadb-install-db --no-defaults --user=root --datadir=mariadb --auth-root-authentication-method=normal --skip-test-db");
+    let arguments = [
+        "--no-defaults",
+        "--user=root",
+        "--bind-address=10.99.0.1",
+        "--port=3306",
+        "--max-connect-errors=3",
+        "--skip-name-resolve=0",
+        &format!("--datadir={}", data.display()),
+        &format!("--socket={}", folder.path().join("s").display()),
+        &format!("--pid-file={}", folder.path().join("p").display()),
+        &format!("--log-error={}", folder.path().join("log").display()),
+    ];
+    let Some(_mariadb) = made.then(|| folder.start("mariadbd", &arguments, &[]).ok()).flatten() else {
+        println!("skipped: no MariaDB here");
+        return;
+    };
+    let heard = || port(&folder, &["3306"]).stdout;
+    until("it answers", || heard().contains("MySQL"));
+    for _ in 0..6 {
+        let said = heard();
+        assert!(said.contains("MySQL") && !said.contains("blocked"), "{said}");
+    }
 }
 
 /// A listener of root's, seen by nobody: held, with its owner hidden, never free.

@@ -31,6 +31,24 @@ fn a_server_says_its_address_and_key_and_answers_to_its_administrator() {
 }
 
 #[test]
+fn a_named_data_directory_without_a_journal_becomes_a_new_server_only_when_told_to() {
+    let folder = Folder::new();
+    fs::create_dir_all(folder.path().join("stray")).unwrap();
+    fs::write(folder.path().join("stray/notes.txt"), "").unwrap();
+    for name in ["missing", "stray"] {
+        let run = triquest(&folder, ["serve", "--listen", "127.0.0.1:0", "--data", name]).run();
+        assert_eq!(run.code, 1, "{}", run.stderr);
+        assert!(run.stderr.contains("error: the data directory ") && run.stderr.contains("serve --init --data "), "{}", run.stderr);
+    }
+    assert!(!folder.path().join("missing").exists());
+    let server = Server::start(&folder);
+    assert!(server.log().contains("Made a new server with a new key in "), "{}", server.log());
+    assert_eq!(server.stop(), Some(0));
+    let again = Server::start(&folder);
+    assert!(!again.log().contains("a new server"), "{}", again.log());
+}
+
+#[test]
 fn licenses_come_and_go_while_it_runs() {
     let folder = Folder::new();
     vendor(&folder);

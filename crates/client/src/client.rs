@@ -25,10 +25,10 @@ use crate::{
     clock,
     error::{Error, ErrorKind, Tried},
     holder,
-    keeper::{Failure, Now, Phase},
+    keeper::{Failure, Now, Phase, REOPEN_MS_MAX},
     limits::{CHECKOUT_MS_MAX, DROP_MS_MAX, LOOK_MS_MAX},
     lookup::{self, Looked, Lookup, Place},
-    presence::Presence,
+    presence::{Opened, Presence},
     remember::Remembered,
     seat::{Callbacks, InLine, Seat, SeatCore, Warning, Wish},
     transport::{CallError, Deadlines, Directory, Rejected, Seen, Session},
@@ -42,6 +42,8 @@ const STEP_MS_MAX: u64 = 45_000;
 const UNREACHABLE_MS: u64 = 3_000;
 /// Pause before a presence connection that failed is opened again.
 const PRESENCE_RETRY_MS: u64 = 10_000;
+/// Pause before it is tried again where its end would free nothing; the machine may have moved to another network since.
+const PRESENCE_USELESS_RETRY_MS: u64 = 600_000;
 
 /// A client of one vendor. Cheap to clone; all clones share their connections and the background thread.
 #[derive(Clone)]
@@ -836,7 +838,7 @@ impl Shared {
         }
     }
 
-    /// Keeps one presence connection to each server whose grants permit it, standing for all seats held there.
+    /// Keeps one presence connection to each server whose grants permit it, standing for all seats held there, and lets renewals say which it is.
     fn stand_for(&self, seats: &[Arc<SeatCore>], standing: &mut BTreeMap<ServerKey, Standing>, generation: &mut u64) {
         let now = clock::now();
         let mut wanted: BTreeMap<ServerKey, Vec<Secret>> = BTreeMap::new();
@@ -846,31 +848,50 @@ impl Shared {
         standing.retain(|server, _| wanted.contains_key(server));
         for (server, mut secrets) in wanted {
             secrets.truncate(PRESENCE_LEASES_MAX);
-            let place = standing.entry(server).or_insert_with(|| Standing { connection: None, leases: Vec::new(), retry_at: 0 });
+            let place = standing.entry(server).or_default();
+            let was_open = place.connection.is_some();
+            place.connection.take_if(|connection| !connection.is_open());
+            if was_open && place.connection.is_none() {
+                // Everybody has lost theirs at the same moment, if the server was started again.
+                place.retry_at = place.retry_at.max(now.boot_ms + reopen_ms());
+            }
             let covers = secrets.iter().all(|secret| place.leases.contains(&secret.lease_id()));
-            let open = place.connection.as_mut().is_some_and(Presence::is_open);
-            if (covers && open) || now.boot_ms < place.retry_at {
+            if (covers && place.connection.is_some()) || now.boot_ms < place.retry_at {
                 continue;
             }
             let Some(session) = lock(&self.sessions).get(&server).cloned() else { continue };
             *generation += 1;
             match Presence::open(&session, &secrets, *generation, within(session.deadlines().call, must_be_back(seats))) {
-                // The older connection ends only now, when the newer one stands.
-                Ok(connection) => {
+                // The server counts the newest generation only, so the older one, which ends now, has stood down.
+                Ok(Opened::Stands(connection)) => {
                     place.connection = Some(connection);
                     place.leases = secrets.iter().map(Secret::lease_id).collect();
                 }
+                Ok(Opened::Useless) => place.retry_at = now.boot_ms + PRESENCE_USELESS_RETRY_MS,
                 // Without presence a dead program's seat comes back at the end of its time to live.
                 Err(_) => place.retry_at = now.boot_ms + PRESENCE_RETRY_MS,
             }
         }
+        let now = clock::now();
+        for seat in seats {
+            seat.stands(now, |server, lease| {
+                let place = standing.get(server).filter(|place| place.leases.contains(&lease))?;
+                place.connection.as_ref().map(Presence::generation)
+            });
+        }
     }
 }
 
+#[derive(Default)]
 struct Standing {
     connection: Option<Presence>,
     leases: Vec<LeaseId>,
     retry_at: u64,
+}
+
+/// A random part of the time over which clients come back after a lost connection.
+fn reopen_ms() -> u64 {
+    REOPEN_MS_MAX * u64::from(clock::fresh().jitter) / u64::from(u16::MAX)
 }
 
 /// The keeper has nothing more to do.

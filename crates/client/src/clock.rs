@@ -27,3 +27,9 @@ pub(crate) fn fresh() -> Fresh {
     let jitter = random();
     Fresh { nonce: random(), jitter: u16::from_le_bytes([jitter[0], jitter[1]]) }
 }
+
+/// Chooses the word of grease of this program: one random byte for each start.
+pub(crate) fn grease() -> u8 {
+    static GREASE: std::sync::OnceLock<u8> = std::sync::OnceLock::new();
+    *GREASE.get_or_init(|| random()[0])
+}

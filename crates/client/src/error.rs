@@ -62,7 +62,7 @@ pub struct Error(Box<Inner>);
 #[derive(Clone, Debug)]
 struct Inner {
     kind: ErrorKind,
-    code: &'static str,
+    code: String,
     explanation: String,
     hint: String,
     may_help_later: bool,
@@ -72,10 +72,10 @@ struct Inner {
 }
 
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, code: &'static str, explanation: impl Into<String>, may_help_later: bool) -> Self {
+    pub(crate) fn new(kind: ErrorKind, code: &str, explanation: impl Into<String>, may_help_later: bool) -> Self {
         Self(Box::new(Inner {
             kind,
-            code,
+            code: code.to_owned(),
             explanation: explanation.into(),
             hint: String::new(),
             may_help_later,
@@ -110,14 +110,15 @@ impl Error {
     }
 
     pub(crate) fn denied(denial: Denial) -> Self {
-        let mut error = Self::new(ErrorKind::Denied, denial.code.as_str(), denial.message.clone(), denial.code.may_help_later());
+        let mut error =
+            Self::new(ErrorKind::Denied, denial.code.as_str(), denial.message.clone(), denial.code.beside(denial.retry).may_help_later());
         error.0.hint.clone_from(&denial.hint);
         error.0.denial = Some(denial);
         error
     }
 
     pub(crate) fn problem(problem: &Problem) -> Self {
-        let later = matches!(problem.code.retry(), Retry::SameId | Retry::NewRequest);
+        let later = problem.code.retry() != Retry::Never;
         Self::new(ErrorKind::Refused, problem.code.as_str(), problem.detail.clone(), later).with_hint(problem.hint.clone())
     }
 
@@ -129,6 +130,7 @@ impl Error {
             Distrust::AnyServer { .. } => {
                 ("any_server", "ask the vendor for a license that names this server's key (triquest-lm license request)")
             }
+            Distrust::Words { .. } => ("words", "update the application"),
             Distrust::Day { .. } => ("clock", "compare this computer's clock with the license's dates"),
             Distrust::OtherQuestion { .. } => (
                 "intercepted",
@@ -181,8 +183,8 @@ impl Error {
 
     /// A stable code for programs: of the denial, of the server's problem, or of the client.
     #[must_use]
-    pub fn code(&self) -> &'static str {
-        self.0.code
+    pub fn code(&self) -> &str {
+        &self.0.code
     }
 
     /// What happened, for people.
@@ -268,5 +270,6 @@ pub fn ended(reason: EndReason) -> &'static str {
         EndReason::Reclaimed => "an administrator took the seat back",
         EndReason::Released => "the seat was given back",
         EndReason::Unclaimed => "the seat was granted in line and not fetched in time",
+        _ => "the server ended it for a reason that this version does not know",
     }
 }

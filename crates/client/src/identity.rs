@@ -29,7 +29,7 @@ use crate::{
     limits::{
         INSTANCES_ASKED_MAX, PAPER_PORTS, PROVE_LOOPBACK_MS_MAX, PROVE_MS_MAX, UDP_AFTER_TCP_MS, UDP_DATAGRAMS_MAX, UDP_QUESTIONS_MAX,
     },
-    pins::{Pin, Pins},
+    pins::{self, Pin, Pins},
     transport::{CallError, Unspoken, explain, speak},
     verify::{self, Distrust, TrustExpected},
 };
@@ -303,6 +303,8 @@ pub enum Verdict {
     Silent(String),
     /// A TriQuest LM server whose key nobody here knows. Anyone can run this program.
     UnknownKey,
+    /// A signed answer over UDP, and nobody who takes a connection over TCP and proves it: a server at its limit, or somebody who passes answers on.
+    Unproved(String),
 }
 
 impl Verdict {
@@ -320,6 +322,7 @@ impl fmt::Display for Verdict {
             Self::Other(what) => write!(f, "NOT a known server: {what}"),
             Self::Silent(why) => write!(f, "silent: {why}"),
             Self::UnknownKey => f.write_str("unknown key"),
+            Self::Unproved(what) => write!(f, "unproved now: {what}"),
         }
     }
 }
@@ -413,7 +416,7 @@ pub fn prove(address: SocketAddr, known: &Known<'_>, within: Duration) -> Proof 
     } else {
         look(address, known, within)
     };
-    let pinned = known.pins.and_then(|pins| pins.at(&address.to_string()));
+    let pinned = known.pins.and_then(|pins| pins.at(&pins::name_of(address)?));
     let mut proof =
         Proof { address, verdict: Verdict::Silent(String::new()), proved: None, hint, udp: Udp::Silent, changed: None, round_trip };
     match tcp {
@@ -429,9 +432,10 @@ pub fn prove(address: SocketAddr, known: &Known<'_>, within: Duration) -> Proof 
         }
         Err(no) => {
             proof.verdict = match (no, &proof.hint) {
-                (NoProof::Nobody(why) | NoProof::Mute(why), Some(hint)) => {
-                    Verdict::Other(format!("over UDP it claims to be {}, which nothing proves over TCP: {why}", hint.reply.server_key))
-                }
+                (NoProof::Nobody(why) | NoProof::Mute(why), Some(hint)) => Verdict::Unproved(format!(
+                    "over UDP it says that it is {}, and TCP takes nobody to prove it: {why}",
+                    hint.reply.server_key
+                )),
                 (NoProof::Nobody(why) | NoProof::Mute(why), None) => Verdict::Silent(why),
                 (NoProof::Other(what), Some(hint)) => Verdict::Other(format!("{what}; over UDP it claims to be {}", hint.reply.server_key)),
                 (NoProof::Other(what), None) => Verdict::Other(what),
@@ -461,7 +465,7 @@ fn verdict(proof: &Proof, known: &Known<'_>, key: ServerKey) -> Verdict {
         return Verdict::KnownKey(KnownBy::License);
     }
     // Only a pin of this very address counts: a key that somebody once showed at an address of his own is not known here by it.
-    match known.pins.and_then(|pins| pins.at(&proof.address.to_string())) {
+    match known.pins.and_then(|pins| pins.at(&pins::name_of(proof.address)?)) {
         Some(pin) if pin.server_key == key => Verdict::KnownKey(KnownBy::Pin(pin.clone())),
         _ => Verdict::UnknownKey,
     }

@@ -24,6 +24,10 @@ pub const CALL_MS_MAX: u64 = 10_000;
 pub const WAITING_CALL_MS_MAX: u64 = 35_000;
 /// A waiter does not ask more often than this.
 pub const WAITING_ASK_MS_MIN: u64 = 1_000;
+/// After a lost connection clients come back spread over so long, unless their right ends soon, so that a server's start is no stampede.
+pub const REOPEN_MS_MAX: u64 = 5_000;
+/// Whose right ends within so long does not wait before it comes back.
+pub const REOPEN_AT_ONCE_MS: u64 = 15_000;
 /// First pause after a failure; doubles up to a limit.
 pub const BACKOFF_MS_MIN: u64 = 500;
 /// Longest pause between attempts while the seat is held.
@@ -76,6 +80,8 @@ pub enum Action {
         wait_ms: Option<u64>,
         /// Show the last signed grant, so that a restored server can adopt the lease.
         show_grant: bool,
+        /// The right of this id had ended by our own clock.
+        regained: bool,
     },
     /// `POST /v1/leases/{lease}/release`.
     Release {
@@ -94,6 +100,10 @@ pub enum Action {
         counter: u64,
         /// Belongs to the counter; a retry repeats it.
         nonce: [u8; 16],
+        /// The generation of the presence connection that stands for the lease now: from the sending of this its end counts.
+        presence: Option<u64>,
+        /// The right had ended by our own clock.
+        regained: bool,
     },
     /// Tell the application.
     Tell(Notice),
@@ -296,6 +306,8 @@ struct Call {
     id: u32,
     sent: Now,
     limit_ms: u64,
+    /// It shows the signed grant.
+    shows: bool,
 }
 
 /// The keeper of one seat (or of several features checked out together).
@@ -323,7 +335,13 @@ pub struct Keeper {
     show_grant: bool,
     /// The grant was shown and refused already.
     shown: bool,
+    /// The generation of the presence connection that stands for the present id.
+    presence: Option<u64>,
+    /// The last promise ended by our own clock, and none has begun since.
+    out_of_promise: bool,
     regain_until: Option<u64>,
+    /// The time to regain has begun since the last promise: it begins once.
+    regain_begun: bool,
     release_until: u64,
     /// Why the seat is in trouble, for what is told at its loss.
     cause: Failure,
@@ -358,7 +376,10 @@ impl Keeper {
             regrant: false,
             show_grant: false,
             shown: false,
+            presence: None,
+            out_of_promise: false,
             regain_until: None,
+            regain_begun: false,
             release_until: 0,
             cause: Failure::NoAnswer,
             ever_held: false,
@@ -431,6 +452,19 @@ impl Keeper {
         self.call.map(|call| call.number)
     }
 
+    /// The driver says which presence connection stands for the lease, if any. A new one is confirmed by a renewal at once: before that its end
+    /// frees nothing.
+    pub fn stands(&mut self, now: Now, generation: Option<u64>) {
+        if self.presence == generation {
+            return;
+        }
+        self.presence = generation;
+        if generation.is_some() && self.call.is_none() && self.ending.is_none() && self.promised(now) {
+            self.next_send = Some(now.boot_ms);
+            self.plan(now);
+        }
+    }
+
     /// The driver vouches that it was awake until now (busy with another seat, say): a look that is late for that reason is no wake from sleep.
     pub fn was_awake(&mut self, now: Now) {
         self.expected = self.expected.map(|expected| expected.max(now.boot_ms));
@@ -495,7 +529,7 @@ impl Keeper {
         self.look(now);
         if self.phase == Phase::Refused {
             match self.cause {
-                Failure::Denied(code) if code != DenialCode::LeaseEnded => self.attempt += 1,
+                Failure::Denied(code) if code.retry() != Retry::NewRequest => self.attempt += 1,
                 _ => self.take_new_id(),
             }
             self.phase = Phase::Asking;
@@ -515,7 +549,7 @@ impl Keeper {
         let paused = wall >= 0 && wall.unsigned_abs() >= boot.saturating_add(SLEEP_MS_MIN);
         self.last_look = now;
         if (overslept || paused) && matches!(self.phase, Phase::Held | Phase::Late | Phase::Grace | Phase::Regaining) {
-            self.regain_until = Some(now.boot_ms.saturating_add(REGAIN_MS));
+            self.begin_regaining(now);
             if self.ending.is_none() {
                 // Connections are dead and the right may be over: ask at once.
                 self.call = None;
@@ -525,12 +559,21 @@ impl Keeper {
         }
     }
 
+    /// The time to regain begins once after each promise, whatever the clocks do then.
+    fn begin_regaining(&mut self, now: Now) {
+        if !self.regain_begun {
+            self.regain_begun = true;
+            self.regain_until = Some(now.boot_ms.saturating_add(REGAIN_MS));
+        }
+    }
+
     /// What has come to its end.
     fn settle(&mut self, now: Now, actions: &mut Vec<Action>) {
         if matches!(self.phase, Phase::Held | Phase::Late)
             && let Some((sent, until)) = self.right
         {
             if until.over(now) {
+                self.out_of_promise = true;
                 if let Some(reason) = self.ending {
                     self.lose(now, Failure::Ended(reason), actions);
                 } else {
@@ -584,7 +627,8 @@ impl Keeper {
     /// The end of grace, counted from the last verified answer. None if the vendor permits none, or the server itself ended the lease.
     fn grace(&self) -> Option<Until> {
         let (sent, _) = self.right?;
-        (self.terms.grace_ms > 0 && self.ending.is_none() && self.live).then(|| Until::after(sent, self.terms.grace_ms))
+        let refused = matches!(self.cause, Failure::Denied(_) | Failure::Ended(_));
+        (self.terms.grace_ms > 0 && self.ending.is_none() && self.live && !refused).then(|| Until::after(sent, self.terms.grace_ms))
     }
 
     fn entitlement_over(&self, now: Now) -> bool {
@@ -645,6 +689,7 @@ impl Keeper {
         self.regrant = false;
         self.show_grant = false;
         self.shown = false;
+        self.presence = None;
     }
 
     fn send_if_due(&mut self, now: Now, fresh: Fresh, actions: &mut Vec<Action>) {
@@ -665,7 +710,10 @@ impl Keeper {
         self.next_send = None;
         let waits = kind == Kind::Checkout && !self.ever_held && self.wait_ms.is_some();
         let limit_ms = if waits { WAITING_CALL_MS_MAX } else { CALL_MS_MAX };
-        self.call = Some(Call { number: call, kind, id: self.id, sent: now, limit_ms });
+        // Within a promise every checkout shows it: a server that lost its history can then keep it.
+        let ours = self.ever_held && self.id == self.told_id && self.promised(now);
+        let shows = kind == Kind::Checkout && (self.show_grant || ours);
+        self.call = Some(Call { number: call, kind, id: self.id, sent: now, limit_ms, shows });
         let id = self.id;
         actions.push(match kind {
             Kind::Checkout => {
@@ -676,7 +724,8 @@ impl Keeper {
                     attempt: self.attempt,
                     nonce: fresh.nonce,
                     wait_ms: if waits { self.wait_ms } else { None },
-                    show_grant: self.show_grant,
+                    show_grant: shows,
+                    regained: self.out_of_promise,
                 }
             }
             Kind::Release => Action::Release { call, id },
@@ -691,7 +740,7 @@ impl Keeper {
                         nonce
                     }
                 };
-                Action::Renew { call, id, counter: self.counter, nonce }
+                Action::Renew { call, id, counter: self.counter, nonce, presence: self.presence, regained: self.out_of_promise }
             }
         });
     }
@@ -704,9 +753,9 @@ impl Keeper {
             (_, Answer::Unreachable) => self.retry(now, jitter, None, Failure::NoAnswer),
             (Kind::Release, Answer::Released | Answer::Ended { .. } | Answer::Denied { .. }) => self.released(true, actions),
             (Kind::Release, Answer::Refused { code, retry_after_ms }) => match code.retry() {
-                Retry::SameId => self.retry(now, jitter, retry_after_ms, Failure::Refused(code)),
                 // Nothing is held under this id, or nothing that we could give back.
                 Retry::Never | Retry::NewRequest => self.released(code == ErrorCode::UnknownLease, actions),
+                _ => self.retry(now, jitter, retry_after_ms, Failure::Refused(code)),
             },
             (Kind::Checkout, Answer::Granted(terms)) => {
                 self.terms = terms;
@@ -729,7 +778,8 @@ impl Keeper {
                     self.refuse(Failure::Denied(code), actions);
                     return;
                 }
-                if code == DenialCode::LeaseEnded {
+                if code.retry() == Retry::NewRequest || (call.shows && code != DenialCode::Quarantine) {
+                    // What was shown is not taken over here: ask as a new client.
                     self.take_new_id();
                 } else {
                     self.attempt += 1;
@@ -755,8 +805,8 @@ impl Keeper {
                     self.next_send = Some(now.boot_ms);
                 }
             }
-            (_, Answer::Ended { reason, remaining_ms }) => self.ended(now, call.sent, reason, remaining_ms, actions),
-            (_, Answer::Refused { code, retry_after_ms }) => self.refused(now, code, retry_after_ms, jitter, actions),
+            (_, Answer::Ended { reason, remaining_ms }) => self.ended(now, call, reason, remaining_ms, actions),
+            (_, Answer::Refused { code, retry_after_ms }) => self.refused(now, call, code, retry_after_ms, jitter, actions),
             // An answer to another question: an old one replayed, or not by our server.
             (_, _) if self.ever_held => self.retry(now, jitter, None, Failure::Untrusted),
             (_, _) => {
@@ -774,6 +824,10 @@ impl Keeper {
         self.ending = None;
         self.cause = Failure::NoAnswer;
         self.right = Some((sent, until));
+        if !until.over(now) {
+            self.out_of_promise = false;
+            self.regain_begun = false;
+        }
         let third = remaining_ms.min(self.terms.ttl_ms.max(1)) / 3;
         // Between a quarter and a third, so that clients that started together do not stay together.
         let spread = third / 4 * u64::from(jitter) / u64::from(u16::MAX);
@@ -803,19 +857,26 @@ impl Keeper {
         self.told_id = self.id;
     }
 
-    fn ended(&mut self, now: Now, sent: Now, reason: EndReason, remaining_ms: u64, actions: &mut Vec<Action>) {
+    fn ended(&mut self, now: Now, call: Call, reason: EndReason, remaining_ms: u64, actions: &mut Vec<Action>) {
         self.unanswered = None;
         self.show_grant = false;
         self.regrant = false;
-        let until = Until::promise(sent, remaining_ms);
+        let until = Until::promise(call.sent, remaining_ms);
         if self.ever_held && remaining_ms > 0 && !until.over(now) && !matches!(self.phase, Phase::Lost) {
             let known = self.ending.replace(reason).is_some();
-            self.right = Some((sent, until));
+            self.right = Some((call.sent, until));
             self.phase = Phase::Held;
             self.next_send = None;
             if !known {
                 actions.push(Action::Tell(Notice::Ending { reason, ends_in_ms: until.left_ms(now) }));
             }
+            return;
+        }
+        let by_time = remaining_ms == 0 && matches!(reason, EndReason::Expired | EndReason::Unclaimed);
+        if by_time && !call.shows && !self.shown && self.promised(now) {
+            // By our clock the promise still runs, so the server has lost it: show it.
+            self.show();
+            self.next_send = Some(now.boot_ms);
             return;
         }
         self.live = false;
@@ -827,6 +888,8 @@ impl Keeper {
             } else {
                 self.refuse(Failure::Ended(reason), actions);
             }
+        } else if by_time {
+            self.ask_anew(now, Failure::Ended(reason), actions);
         } else if comes_back(reason) {
             self.regain(now, Failure::Ended(reason), actions);
         } else if self.phase == Phase::Lost {
@@ -837,6 +900,25 @@ impl Keeper {
         }
     }
 
+    /// The next request is a checkout that shows the signed grant.
+    fn show(&mut self) {
+        self.show_grant = true;
+        self.shown = true;
+        self.unanswered = None;
+    }
+
+    /// The server does not take the lease over: asks as a new client, within what is left of the promise if any is left.
+    fn ask_anew(&mut self, now: Now, cause: Failure, actions: &mut Vec<Action>) {
+        if !self.promised(now) {
+            self.regain(now, cause, actions);
+            return;
+        }
+        self.take_new_id();
+        self.cause = cause;
+        self.failures = 0;
+        self.next_send = Some(now.boot_ms);
+    }
+
     /// The lease is gone; tries to get a new one before saying lost.
     fn regain(&mut self, now: Now, cause: Failure, actions: &mut Vec<Action>) {
         self.take_new_id();
@@ -845,8 +927,8 @@ impl Keeper {
         self.right = None;
         self.next_send = Some(now.boot_ms);
         if self.phase != Phase::Lost {
-            let until = self.regain_until.unwrap_or(now.boot_ms.saturating_add(REGAIN_MS));
-            self.regain_until = Some(until);
+            self.begin_regaining(now);
+            let until = self.regain_until.unwrap_or(now.boot_ms);
             if self.phase != Phase::Regaining {
                 self.phase = Phase::Regaining;
                 actions.push(Action::Tell(Notice::Regaining { gives_up_in_ms: until.saturating_sub(now.boot_ms) }));
@@ -854,17 +936,16 @@ impl Keeper {
         }
     }
 
-    fn refused(&mut self, now: Now, code: ErrorCode, retry_after_ms: Option<u64>, jitter: u16, actions: &mut Vec<Action>) {
+    fn refused(&mut self, now: Now, call: Call, code: ErrorCode, retry_after_ms: Option<u64>, jitter: u16, actions: &mut Vec<Action>) {
         match code {
             // Two programs use one lease: this one takes a seat of its own or stops.
             ErrorCode::ClonedClient | ErrorCode::StaleCounter if self.ever_held => self.regain(now, Failure::Cloned, actions),
             // A server that was restored or rolled back: show what it signed.
-            ErrorCode::RolledBack | ErrorCode::UnknownLease if self.ever_held && self.right.is_some() && !self.shown => {
-                self.show_grant = true;
-                self.shown = true;
-                self.unanswered = None;
+            ErrorCode::RolledBack | ErrorCode::UnknownLease if self.ever_held && self.right.is_some() && !self.shown && !call.shows => {
+                self.show();
                 self.next_send = Some(now.boot_ms);
             }
+            _ if call.shows && code.retry() != Retry::SameId => self.ask_anew(now, Failure::Refused(code), actions),
             ErrorCode::UnknownLease if self.ever_held => self.regain(now, Failure::Refused(code), actions),
             ErrorCode::IdTaken => {
                 if self.ever_held {
@@ -885,24 +966,40 @@ impl Keeper {
                 self.retry(now, jitter, retry_after_ms, Failure::Refused(code));
             }
             _ if !self.ever_held => self.refuse(Failure::Refused(code), actions),
+            // Some time later: the seat runs on as long as it may meanwhile.
+            _ if code.retry() == Retry::Later => self.retry(now, jitter, retry_after_ms, Failure::Refused(code)),
             _ if self.phase == Phase::Lost || self.promised(now) => self.retry(now, jitter, retry_after_ms, Failure::Refused(code)),
             _ => self.lose(now, Failure::Refused(code), actions),
         }
     }
 
     fn retry(&mut self, now: Now, jitter: u16, retry_after_ms: Option<u64>, cause: Failure) {
-        let max = match self.phase {
-            Phase::Lost => LOST_BACKOFF_MS_MAX,
-            Phase::Asking | Phase::Waiting => 2_000,
-            _ => (self.terms.ttl_ms / 12).clamp(BACKOFF_MS_MIN, BACKOFF_MS_MAX),
+        let spread = |ms: u64| ms * u64::from(jitter) / u64::from(u16::MAX);
+        let promise = self.right.filter(|_| self.promised(now)).map(|(_, until)| until.left_ms(now));
+        let pause = match retry_after_ms {
+            // The server's word is followed: its own pause is the least, so that nobody asks in a loop. Nor may it silence a client for longer than
+            // our own longest pause, or for all that is left of its right.
+            Some(asked) => {
+                let most = promise.map_or(LOST_BACKOFF_MS_MAX, |left| (left / 2).min(LOST_BACKOFF_MS_MAX));
+                asked.min(most).max(BACKOFF_MS_MIN - BACKOFF_MS_MIN / 4) + spread(BACKOFF_MS_MIN / 2)
+            }
+            None => {
+                let max = match self.phase {
+                    Phase::Lost => LOST_BACKOFF_MS_MAX,
+                    Phase::Asking | Phase::Waiting => 2_000,
+                    _ => (self.terms.ttl_ms / 12).clamp(BACKOFF_MS_MIN, BACKOFF_MS_MAX),
+                };
+                let pause = BACKOFF_MS_MIN.checked_shl(self.failures.min(16)).unwrap_or(max).min(max);
+                // Three quarters to five quarters of it.
+                let pause = pause - pause / 4 + spread(pause / 2);
+                // A connection that was lost was lost by everybody at once.
+                let lost_it = self.failures == 0 && cause == Failure::NoAnswer;
+                let patient = self.phase == Phase::Waiting || promise.is_some_and(|left| left > REOPEN_AT_ONCE_MS);
+                if lost_it && patient { pause.max(spread(REOPEN_MS_MAX)) } else { pause }
+            }
         };
-        let pause = BACKOFF_MS_MIN.checked_shl(self.failures.min(16)).unwrap_or(max).min(max);
-        // Three quarters to five quarters of it.
-        let pause = pause - pause / 4 + pause / 2 * u64::from(jitter) / u64::from(u16::MAX);
         self.failures = self.failures.saturating_add(1);
-        // The server's word is taken up to the longest pause of our own: nobody may silence a client for longer.
-        let asked = retry_after_ms.unwrap_or(0).min(LOST_BACKOFF_MS_MAX);
-        self.next_send = Some(now.boot_ms.saturating_add(pause.max(asked)));
+        self.next_send = Some(now.boot_ms.saturating_add(pause));
         if !matches!(self.phase, Phase::Lost) {
             self.cause = cause;
         }
@@ -941,13 +1038,5 @@ impl Keeper {
 
 /// Whether a new lease may be asked for after such an end: nobody took it away on purpose.
 fn comes_back(reason: EndReason) -> bool {
-    match reason {
-        EndReason::Expired | EndReason::Presence | EndReason::Unclaimed => true,
-        EndReason::Excluded
-        | EndReason::LicenseEnded
-        | EndReason::LicenseRemoved
-        | EndReason::LicenseReplaced
-        | EndReason::Reclaimed
-        | EndReason::Released => false,
-    }
+    reason.retry() == Retry::NewRequest
 }

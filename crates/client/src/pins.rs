@@ -1,5 +1,6 @@
-//! Keys of servers that were seen: a file of this user that says which key answered at which address, since when. The first key at an address is taken as it is;
-//! another one later is called out, and the file keeps the old one until somebody decides.
+//! Keys of servers that the user, or a vendor's license, vouched for: a file of this user that says which key answered at which address, since when.
+//! Another key at the same address later is called out, and the file keeps the old one until somebody decides. That a key was merely seen is no reason to
+//! keep it.
 //!
 //! One line for each address: `ADDRESS KEY FIRST LAST INSTANCE`, times in unix seconds.
 
@@ -7,6 +8,7 @@ use std::{
     fmt,
     fs::{self, File},
     io::{self, Read},
+    net::{IpAddr, SocketAddr},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -64,6 +66,17 @@ pub enum Noted {
 #[must_use]
 pub fn usual_file() -> Option<PathBuf> {
     base_folder("XDG_DATA_HOME", ".local/share").map(|folder| folder.join("triquest-lm/known_servers"))
+}
+
+/// Under which name an address is pinned. None for loopback and link-local addresses and the wildcard: the same address is another machine, or another
+/// network namespace, somewhere else.
+#[must_use]
+pub fn name_of(address: SocketAddr) -> Option<String> {
+    let is_everywhere = match address.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified(),
+    };
+    (!is_everywhere).then(|| address.to_string())
 }
 
 impl Pins {
@@ -233,6 +246,16 @@ mod tests {
         assert_eq!(Pins::read(&path).unwrap().at("10.1.4.20:1588"), Some(&seen("10.1.4.20:1588", 2, 500)));
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(folder.path().join("new")).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn an_address_that_is_another_machine_elsewhere_is_never_pinned() {
+        for everywhere in
+            ["127.0.0.1:1588", "127.9.9.9:1", "[::1]:1588", "169.254.3.4:1588", "[fe80::1]:1588", "0.0.0.0:1588", "[::ffff:127.0.0.1]:1588"]
+        {
+            assert_eq!(name_of(everywhere.parse().unwrap()), None, "{everywhere}");
+        }
+        assert_eq!(name_of("10.1.4.20:1588".parse().unwrap()).as_deref(), Some("10.1.4.20:1588"));
     }
 
     #[test]

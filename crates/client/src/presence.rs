@@ -2,9 +2,14 @@
 //!
 //! Nothing is read from it after its one answer, and the server sends nothing: unread input would turn a dying process's FIN into a reset, which
 //! frees nothing.
+//!
+//! Only death may look like death: however a living process leaves such a connection, it leaves by a reset, from the first byte to the last. And its
+//! end counts for a lease only after a renewal of that lease has named its generation ([`crate::keeper::Action::Renew`]).
 
 use std::{
     io::{self, Read, Write},
+    net::TcpStream,
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,16 +28,58 @@ use crate::{
 /// One open presence connection.
 #[derive(Debug)]
 pub(crate) struct Presence {
-    stream: TlsStream,
+    socket: Leaving,
+    generation: u64,
+}
+
+/// A socket whose every end is a reset (SO_LINGER 0), but for the death of the process while [`Leaving::stands`] holds.
+#[derive(Debug)]
+struct Leaving(Arc<TcpStream>);
+
+impl Leaving {
+    fn new(socket: Arc<TcpStream>) -> io::Result<Self> {
+        let leaving = Self(socket);
+        leaving.by_reset(true)?;
+        Ok(leaving)
+    }
+
+    /// From now on the kernel ends it in order if the process dies.
+    fn stands(&self) -> io::Result<()> {
+        self.by_reset(false)
+    }
+
+    fn by_reset(&self, reset: bool) -> io::Result<()> {
+        Ok(rustix::net::sockopt::set_socket_linger(&*self.0, reset.then_some(Duration::ZERO))?)
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        // It cannot fail on a socket that is open, and it is open as long as this has a share in it.
+        let _ = self.by_reset(true);
+    }
+}
+
+/// What came of an opening.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// It stands.
+    Stands(Presence),
+    /// The server sees other addresses than we do: something between them could end it in our place, so its end would free nothing.
+    Useless,
 }
 
 impl Presence {
     /// Opens a connection to the session's server, pinned to the same certificate, and lets it stand for these leases.
-    pub(crate) fn open(session: &Session, secrets: &[Secret], generation: u64, within: Duration) -> io::Result<Self> {
+    pub(crate) fn open(session: &Session, secrets: &[Secret], generation: u64, within: Duration) -> io::Result<Opened> {
         let socket = dial::connect(&[session.peer()], within)?;
+        let (client, server) = (socket.local_addr()?, socket.peer_addr()?);
+        // Set on the socket itself before anything can fail, so that no way out of here looks like an end in order.
+        rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
         let mut stream = TlsStream::handshake(tls::config(session.pin().clone()), session.pin(), session.address().host(), socket, within)?;
         stream.timed().set_deadline(Some(within));
-        let request = PresenceRequest { leases: secrets.iter().map(|secret| SecretRequest { secret: *secret }).collect(), generation };
+        let leases = secrets.iter().map(|secret| SecretRequest { secret: *secret }).collect();
+        let request = PresenceRequest { leases, generation, client, server };
         let body = serde_json::to_vec(&request)?;
         let head = format!(
             "POST /v1/presence HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nAccept: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -45,12 +92,22 @@ impl Presence {
         let answer: PresenceAnswer = serde_json::from_slice(&read_answer(&mut stream)?)?;
         session.saw(answer.position);
         stream.timed().set_deadline(None);
-        Ok(Self { stream })
+        if !answer.ends_agree {
+            return Ok(Opened::Useless);
+        }
+        let socket = Leaving::new(stream.timed().socket().clone())?;
+        socket.stands()?;
+        Ok(Opened::Stands(Self { socket, generation }))
+    }
+
+    /// What renewals call it.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Whether it still stands.
     pub(crate) fn is_open(&mut self) -> bool {
-        is_idle(&**self.stream.timed().socket())
+        is_idle(&*self.socket.0)
     }
 }
 

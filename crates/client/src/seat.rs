@@ -11,9 +11,9 @@ use std::{
     time::Duration,
 };
 
-use triquest_license::{CivilMs, ServerKey};
+use triquest_license::{CivilMs, ServerKey, Vocabulary};
 use triquest_wire::{
-    Bytes16, Bytes32, ErrorCode, LeaseId, Problem, Secret,
+    Bytes16, Bytes32, ErrorCode, LeaseId, Problem, Secret, WordList,
     lease::{
         CheckoutAnswer, CheckoutRequest, Denial, HolderClaim, Item, PoolNumbers, ReleaseAnswer, RenewAnswer, RenewRequest, SecretRequest,
     },
@@ -186,7 +186,7 @@ impl SeatCore {
                     self.tell(&mut held, &notice);
                     continue;
                 }
-                Action::Checkout { call, id, attempt, nonce, wait_ms, show_grant } => {
+                Action::Checkout { call, id, attempt, nonce, wait_ms, show_grant, regained } => {
                     if id != held.id {
                         held.id = id;
                         held.secret = Secret(Bytes32(clock::random()));
@@ -199,16 +199,26 @@ impl SeatCore {
                         nonce: Bytes32(nonce),
                         vendor_keys: verify::vendor_keys(shared.keys()),
                         items: self.wish.items.clone(),
+                        accepts: WordList::with_grease(&Vocabulary::OURS.all(), clock::grease()),
                         holder: self.wish.holder.clone(),
                         ttl_ms: self.wish.ttl_ms,
                         wait_ms,
                         seen: None,
                         shown: if show_grant { held.signed.clone() } else { None },
+                        regained,
                     };
                     (call, self.check_out(&mut held, shared, asked, until))
                 }
-                Action::Renew { call, nonce, counter, .. } => {
-                    let request = RenewRequest { secret: held.secret, nonce: Bytes16(nonce), counter, idle_ms: self.idle_ms(), seen: None };
+                Action::Renew { call, nonce, counter, presence, regained, .. } => {
+                    let request = RenewRequest {
+                        secret: held.secret,
+                        nonce: Bytes16(nonce),
+                        counter,
+                        idle_ms: self.idle_ms(),
+                        presence,
+                        regained,
+                        seen: None,
+                    };
                     (call, self.renew(&mut held, shared, request, until))
                 }
                 Action::Release { call, .. } => (call, self.give_back(&mut held, shared, until)),
@@ -225,6 +235,14 @@ impl SeatCore {
     /// The thread was awake until now, though busy with other seats.
     pub(crate) fn was_awake(&self, now: Now) {
         lock(&self.held).keeper.was_awake(now);
+    }
+
+    /// Which presence connection stands for which leases, so that the next renewal says it.
+    pub(crate) fn stands(&self, now: Now, generation_of: impl Fn(&ServerKey, LeaseId) -> Option<u64>) {
+        let mut held = lock(&self.held);
+        let generation = held.server.and_then(|server| generation_of(&server, held.secret.lease_id()));
+        held.keeper.stands(now, generation);
+        self.show(&held);
     }
 
     /// What a caller's thread may see from now on.
@@ -257,13 +275,13 @@ impl SeatCore {
         match answer {
             CheckoutAnswer::Denied { position, denial } => {
                 session.saw(position);
-                let code = denial.code;
+                let code = denial.code.beside(denial.retry);
                 held.denial = Some(denial);
                 Answer::Denied { code }
             }
-            CheckoutAnswer::Ended { position, reason, remaining_ms } => {
+            CheckoutAnswer::Ended { position, reason, retry, remaining_ms } => {
                 session.saw(position);
-                Answer::Ended { reason, remaining_ms }
+                Answer::Ended { reason: reason.beside(retry), remaining_ms }
             }
             CheckoutAnswer::Waiting { position, place, pool, gives_up_in_ms, first_due_ms } => {
                 session.saw(position);
@@ -344,9 +362,9 @@ impl SeatCore {
                 let ttl = lock(&self.view).grant.as_ref().map_or(0, |grant| grant.ttl_ms);
                 Answer::Renewed { counter, nonce: nonce.0, remaining_ms: remaining_ms.min(ttl), regrant }
             }
-            Ok(RenewAnswer::Ended { position, reason, remaining_ms }) => {
+            Ok(RenewAnswer::Ended { position, reason, retry, remaining_ms }) => {
                 session.saw(position);
-                Answer::Ended { reason, remaining_ms }
+                Answer::Ended { reason: reason.beside(retry), remaining_ms }
             }
             Err(error) => self.failed(held, shared, &session, error),
         }

@@ -15,9 +15,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use triquest_license::{ServerKey, VerifierKeys};
+use triquest_license::{ServerKey, VerifierKeys, Vocabulary};
 use triquest_wire::{
-    Bytes32, ErrorCode, Position, Problem, Retry,
+    Bytes32, Effect, ErrorCode, Position, Problem, Retry, WordList,
     limits::ANSWER_BYTES_MAX,
     trust::{TrustAnswer, TrustRequest},
 };
@@ -106,6 +106,8 @@ pub(crate) struct Session {
     trusted: Mutex<TrustedServer>,
     seen: Arc<Seen>,
     deadlines: Deadlines,
+    keys: VerifierKeys,
+    any_server: bool,
 }
 
 impl fmt::Debug for Session {
@@ -283,6 +285,8 @@ impl Directory {
             trusted: Mutex::new(trusted),
             seen: self.seen.clone(),
             deadlines: self.deadlines,
+            keys: self.keys.clone(),
+            any_server: self.any_server,
         })
     }
 }
@@ -315,7 +319,7 @@ pub(crate) fn speak(server: &ServerAddress, socket: TcpStream, vendor_keys: Vec<
     let tls_spki = stream.spki;
     let agent = agent(server, peer, pin.clone(), stream, left());
     let nonce = clock::random();
-    let request = TrustRequest { vendor_keys, nonce: Bytes32(nonce), tls_spki: Bytes32(tls_spki) };
+    let request = trust_request(vendor_keys, nonce, tls_spki);
     let ask = |authority: &str| -> Result<TrustAnswer, CallError> {
         call_json(&agent, "POST", &format!("https://{authority}/v1/trust"), &request, left())
     };
@@ -328,6 +332,12 @@ pub(crate) fn speak(server: &ServerAddress, socket: TcpStream, vendor_keys: Vec<
         answer = ask(&authority);
     }
     Ok(Spoken { agent, authority, pin, nonce, tls_spki, answer: answer.map_err(Unspoken::Http)? })
+}
+
+/// Asks for the proof. Of the words that the program knows, only those of the statement itself are told to who has proved nothing.
+fn trust_request(vendor_keys: Vec<Bytes32>, nonce: [u8; 32], tls_spki: [u8; 32]) -> TrustRequest {
+    let accepts = WordList::with_grease(&Vocabulary::OURS.before_proof(), clock::grease());
+    TrustRequest { vendor_keys, nonce: Bytes32(nonce), tls_spki: Bytes32(tls_spki), accepts }
 }
 
 /// An address as it stands in a URL, where an IPv6 zone has no place.
@@ -391,20 +401,47 @@ impl Session {
 
     /// `POST` of JSON within `limit`.
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize, limit: Duration) -> Result<T, CallError> {
-        call_json(&self.agent, "POST", &format!("https://{}{path}", self.authority), body, limit)
+        self.ask(path, body, limit, None)
     }
 
     /// A checkout whose place in line is told at once rather than held until it changes.
     pub(crate) fn post_at_once<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize, limit: Duration) -> Result<T, CallError> {
-        let body = serde_json::to_vec(body).map_err(|error| CallError::BadAnswer(error.to_string()))?;
-        let request = http::Request::post(format!("https://{}{path}", self.authority))
-            .header("accept", "application/json")
-            .header("content-type", "application/json")
-            .header("prefer", "wait=0")
-            .body(body)
-            .map_err(|error| CallError::BadAnswer(error.to_string()))?;
-        let request = self.agent.configure_request(request).timeout_global(Some(limit)).build();
-        read_answer(self.agent.run(request).map_err(unreachable)?)
+        self.ask(path, body, limit, Some("wait=0"))
+    }
+
+    /// Asks; if the server does not know a member of the request, it proves itself anew, for it may be an older one by now, and is asked once
+    /// more without that member.
+    fn ask<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize, limit: Duration, prefer: Option<&str>) -> Result<T, CallError> {
+        let url = format!("https://{}{path}", self.authority);
+        let bytes = serde_json::to_vec(body).map_err(|error| CallError::BadAnswer(error.to_string()))?;
+        let call =
+            |bytes: &[u8]| read_answer(run_preferring(&self.agent, "POST", &url, Some(bytes), Some(limit), prefer).map_err(unreachable)?);
+        let answer = call(&bytes);
+        let Err(CallError::Problem(problem)) = &answer else { return answer };
+        let Some(without) = problem.member.as_ref().filter(|_| problem.code == ErrorCode::UnknownMember).and_then(|member| {
+            let mut body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&bytes).ok()?;
+            body.remove(member)?;
+            serde_json::to_vec(&body).ok()
+        }) else {
+            return answer;
+        };
+        self.prove_again(limit)?;
+        call(&without)
+    }
+
+    /// The trust exchange once more, over the pinned connection.
+    fn prove_again(&self, limit: Duration) -> Result<(), CallError> {
+        let (nonce, tls_spki) = (clock::random(), self.tls_spki());
+        let request = trust_request(verify::vendor_keys(&self.keys), nonce, tls_spki);
+        let answer: TrustAnswer = call_json(&self.agent, "POST", &format!("https://{}/v1/trust", self.authority), &request, limit)?;
+        let expected = TrustExpected { keys: &self.keys, nonce, tls_spki, any_server: self.any_server };
+        let fresh = verify::trust(&answer, &expected).map_err(|reason| CallError::BadAnswer(reason.to_string()))?;
+        let mut trusted = self.trusted();
+        if fresh.server_key() != trusted.server_key() {
+            return Err(CallError::BadAnswer(format!("{} answers in the place of {}", fresh.server_key(), trusted.server_key())));
+        }
+        *trusted = fresh;
+        Ok(())
     }
 
     /// `GET` of JSON.
@@ -441,24 +478,23 @@ fn read_answer<T: DeserializeOwned>(mut response: Response<Body>) -> Result<T, C
 fn problem(body: &[u8]) -> Option<Problem> {
     #[derive(Deserialize)]
     struct Loose {
-        code: serde_json::Value,
+        code: ErrorCode,
         #[serde(default)]
         title: String,
         #[serde(default)]
         detail: String,
+        #[serde(default = "Retry::later")]
         retry: Retry,
+        #[serde(default = "Effect::unknown")]
+        took_effect: Effect,
+        member: Option<String>,
         #[serde(default)]
         hint: String,
         retry_after_ms: Option<u64>,
     }
     let loose: Loose = serde_json::from_slice(body).ok()?;
-    let code = serde_json::from_value(loose.code).unwrap_or(match loose.retry {
-        Retry::SameId => ErrorCode::Overloaded,
-        Retry::Never | Retry::NewRequest => ErrorCode::BadRequest,
-    });
-    let mut problem = Problem::new(code, if loose.detail.is_empty() { loose.title } else { loose.detail }).hint(loose.hint);
-    problem.retry_after_ms = loose.retry_after_ms;
-    Some(problem)
+    let problem = Problem::new(loose.code.beside(loose.retry), if loose.detail.is_empty() { loose.title } else { loose.detail });
+    Some(Problem { took_effect: loose.took_effect, member: loose.member, retry_after_ms: loose.retry_after_ms, ..problem.hint(loose.hint) })
 }
 
 fn unreachable(error: ureq::Error) -> CallError {
@@ -477,7 +513,22 @@ pub(crate) fn run_json(
     body: Option<&[u8]>,
     limit: Option<Duration>,
 ) -> Result<Response<Body>, ureq::Error> {
-    let builder = http::Request::builder().method(method).uri(url).header("accept", "application/json");
+    run_preferring(agent, method, url, body, limit, None)
+}
+
+/// The same with a header `Prefer`.
+fn run_preferring(
+    agent: &Agent,
+    method: &str,
+    url: &str,
+    body: Option<&[u8]>,
+    limit: Option<Duration>,
+    prefer: Option<&str>,
+) -> Result<Response<Body>, ureq::Error> {
+    let mut builder = http::Request::builder().method(method).uri(url).header("accept", "application/json");
+    if let Some(prefer) = prefer {
+        builder = builder.header("prefer", prefer);
+    }
     match body {
         Some(body) => {
             let request = builder.header("content-type", "application/json").body(body)?;

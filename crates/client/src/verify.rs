@@ -6,13 +6,14 @@
 
 use serde::{Deserialize, Serialize};
 use triquest_license::{
-    CivilMs, LicenseHash, Note, ServerKey, VerifiedLicense, VerifierKey, Version, merkle,
+    CivilMs, LicenseHash, Note, ServerKey, VerifiedLicense, VerifierKey, Version, Vocabulary, Word, Words, merkle,
     statement::{self, StatementKind},
 };
 use triquest_wire::{
     Blob, Bytes32, LeaseId, Lineage,
     lease::Item,
     trust::{GrantPayload, GrantsStatement, SignedGrant, TrustAnswer, TrustPayload},
+    words::unknown_uses,
 };
 
 /// Most licenses that one server may show; more are refused unread.
@@ -45,6 +46,8 @@ pub struct TrustedServer {
     pub instance: [u8; 32],
     /// The server's civil time, unix milliseconds; a hint about clocks, nothing more.
     pub server_time_ms: i64,
+    /// The words that it knows.
+    pub offers: Words,
 }
 
 impl TrustedServer {
@@ -162,6 +165,14 @@ pub enum Distrust {
     /// The path does not lead to the signed root.
     #[error("the grant is not among those that the server signed")]
     Unsigned,
+    /// Signed for those who know more words than this version does.
+    #[error("the {what} needs {words}, which this version of the software does not know")]
+    Words {
+        /// What.
+        what: &'static str,
+        /// The words.
+        words: String,
+    },
 }
 
 /// Checks a server's answer to the trust exchange.
@@ -195,6 +206,7 @@ pub fn trust(answer: &TrustAnswer, expected: &TrustExpected<'_>) -> Result<Trust
         lineage: payload.lineage,
         instance: payload.instance.0,
         server_time_ms: payload.server_time_ms,
+        offers: payload.offers.0,
     })
 }
 
@@ -213,6 +225,7 @@ pub fn identity(
         return Err(Distrust::TooMany { what: "licenses" });
     }
     // Read for the key that it must be signed by; nothing else is believed before the signature is checked.
+    understood(&answer.statement, "server's proof")?;
     let payload: TrustPayload = read(&answer.statement, "server's proof")?;
     let server_key = server_key(&payload.server_key, "server's proof")?;
     statement::verify(server_key.public(), StatementKind::Trust, &answer.statement.0, &answer.signature.0)
@@ -340,6 +353,7 @@ fn signed_payload(signed: &SignedGrant, server_key: &ServerKey) -> Result<GrantP
     if !merkle::verify_path(&merkle::leaf_hash(&signed.grant.0), signed.position, statement.size, &path, &statement.root.0) {
         return Err(Distrust::Unsigned);
     }
+    understood(&signed.grant, "grant")?;
     let payload: GrantPayload = read(&signed.grant, "grant")?;
     if payload.server_key != name {
         return Err(Distrust::Grant { what: "server is another one".into() });
@@ -371,10 +385,12 @@ fn check_charges(payload: &GrantPayload, licenses: &[VerifiedLicense], now: Opti
                 .find(|license| license.hash() == LicenseHash::from_bytes(from.license.0))
                 .ok_or_else(|| Distrust::UnknownLicense { feature: item.feature.clone() })?;
             let id = license.terms().license.as_str();
+            if let Some(left_out) = license.terms().left_out(from.entitlement) {
+                return Err(Distrust::Words { what: "license", words: listed(&left_out.unknown) });
+            }
             let entitlement = license
                 .terms()
-                .entitlements
-                .get(usize::from(from.entitlement))
+                .entitlement(from.entitlement)
                 .ok_or_else(|| wrong(format!("seats of {} come from an entitlement that {id} does not have", item.feature)))?;
             if entitlement.feature.as_str() != item.feature {
                 return Err(wrong(format!("seats of {} come from an entitlement of {id} for {}", item.feature, entitlement.feature)));
@@ -433,6 +449,18 @@ fn usable(license: &VerifiedLicense, server: &ServerKey, any_server: bool) -> Re
 
 fn server_key(text: &str, what: &'static str) -> Result<ServerKey, Distrust> {
     text.parse().map_err(|error: triquest_license::KeyError| Distrust::Form { what, problem: error.to_string() })
+}
+
+/// Whether all words that a payload uses are known.
+fn understood(bytes: &Blob, what: &'static str) -> Result<(), Distrust> {
+    match unknown_uses(&bytes.0, Vocabulary::OURS).as_slice() {
+        [] => Ok(()),
+        unknown => Err(Distrust::Words { what, words: listed(unknown) }),
+    }
+}
+
+fn listed(words: &[Word]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// Strict: an unknown, missing or repeated member is an error.

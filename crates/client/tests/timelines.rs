@@ -50,14 +50,20 @@ fn failure(failure: Failure) -> String {
 
 fn shown(action: &Action) -> String {
     match action {
-        Action::Checkout { id, attempt, nonce, wait_ms, show_grant, .. } => format!(
-            "checkout #{id}.{attempt} n{}{}{}",
+        Action::Checkout { id, attempt, nonce, wait_ms, show_grant, regained, .. } => format!(
+            "checkout #{id}.{attempt} n{}{}{}{}",
             nonce[0],
             if wait_ms.is_some() { " in line" } else { "" },
-            if *show_grant { " showing" } else { "" }
+            if *show_grant { " showing" } else { "" },
+            if *regained { " regained" } else { "" }
         ),
         Action::Release { id, .. } => format!("release #{id}"),
-        Action::Renew { id, counter, nonce, .. } => format!("renew #{id} c{counter} n{}", nonce[0]),
+        Action::Renew { id, counter, nonce, presence, regained, .. } => format!(
+            "renew #{id} c{counter} n{}{}{}",
+            nonce[0],
+            presence.map_or_else(String::new, |generation| format!(" presence {generation}")),
+            if *regained { " regained" } else { "" }
+        ),
         Action::Tell(notice) => match notice {
             Notice::Denied { code } => format!("tell denied {}", code.as_str()),
             Notice::Ending { ends_in_ms, .. } => format!("tell ending {}", text(*ends_in_ms)),
@@ -127,7 +133,7 @@ impl Script {
         let fresh = self.fresh();
         let call = self.call;
         let answer = match words[0] {
-            "ask" | "look" | "release" | "again" | "wall" | "pause" => None,
+            "ask" | "look" | "release" | "again" | "wall" | "pause" | "stands" => None,
             _ => Some(self.answer(words)),
         };
         let actions = match (words[0], answer) {
@@ -138,6 +144,10 @@ impl Script {
             ("ask", _) => {
                 self.keeper = Some(Keeper::new(now, words.get(1).map(|wait| ms(wait))));
                 self.keeper.as_mut().unwrap().on_time(now, fresh)
+            }
+            ("stands", _) => {
+                self.keeper.as_mut().unwrap().stands(now, words[1].parse().ok());
+                Vec::new()
             }
             ("look" | "wall" | "pause", _) => self.keeper.as_mut().unwrap().on_time(now, fresh),
             ("release", _) => self.keeper.as_mut().unwrap().release(now, fresh),
@@ -360,7 +370,7 @@ fn a_server_that_comes_back_in_grace_renews_the_same_lease() {
         0:00     granted 300s grace=900s => tell granted
         1:40     look                 => renew #0 c1 n3
         6:00     dark                 => tell late 2:27.656, tell grace 10:04.687
-        6:30     look                 => renew #0 c1 n3
+        6:30     look                 => renew #0 c1 n3 regained
         6:31     renewed 300s         => tell regained, held=yes
     ",
     );
@@ -374,8 +384,8 @@ fn a_lease_that_expired_during_grace_is_taken_anew_before_it_is_lost() {
         0:00     granted 300s grace=900s => tell granted
         1:40     look                 => renew #0 c1 n3
         6:00     dark                 => tell late 2:27.656, tell grace 10:04.687
-        6:19     look                 => renew #0 c1 n3
-        6:20     ended expired        => tell regaining 0:30, checkout #1.1 n5, may=yes, held=no
+        6:19     look                 => renew #0 c1 n3 regained
+        6:20     ended expired        => tell regaining 0:30, checkout #1.1 n5 regained, may=yes, held=no
         6:21     granted 300s         => tell regained anew, held=yes
     ",
     );
@@ -389,10 +399,10 @@ fn a_lost_seat_that_another_has_taken_is_said_to_be_lost_and_asked_for_now_and_t
         0:00     granted 300s         => tell granted
         1:40     look                 => renew #0 c1 n3
         6:00     dark                 => tell late 2:27.656, tell lost noanswer
-        7:00     look                 => renew #0 c1 n3
-        7:01     ended expired        => checkout #1.1 n5, may=no
+        7:00     look                 => renew #0 c1 n3 regained
+        7:01     ended expired        => checkout #1.1 n5 regained, may=no
         7:01     denied no_seat_free  => may=no, wake=7:01.375
-        7:01.375 look                 => checkout #1.2 n7
+        7:01.375 look                 => checkout #1.2 n7 regained
         7:01.4   granted 300s         => tell regained anew, may=yes, held=yes
     ",
     );
@@ -404,9 +414,9 @@ fn after_a_suspend_there_are_thirty_seconds_to_regain_before_lost() {
         "
         0:00     ask                  => checkout #0.1 n1
         0:00     granted 300s         => tell granted, wake=1:40
-        90:00    look                 => tell regaining 0:30, renew #0 c1 n3, may=yes, held=no
+        90:00    look                 => tell regaining 0:30, renew #0 c1 n3 regained, may=yes, held=no
         90:05    nothing              => may=yes
-        90:06    look                 => renew #0 c1 n3
+        90:06    look                 => renew #0 c1 n3 regained
         90:06    renewed 300s         => tell regained, held=yes
     ",
     );
@@ -414,8 +424,8 @@ fn after_a_suspend_there_are_thirty_seconds_to_regain_before_lost() {
         "
         0:00     ask                  => checkout #0.1 n1
         0:00     granted 300s         => tell granted
-        90:00    look                 => tell regaining 0:30, renew #0 c1 n3
-        90:01    ended expired        => checkout #1.1 n4, may=yes
+        90:00    look                 => tell regaining 0:30, renew #0 c1 n3 regained
+        90:01    ended expired        => checkout #1.1 n4 regained, may=yes
         90:02    granted 300s         => tell regained anew
     ",
     );
@@ -423,7 +433,7 @@ fn after_a_suspend_there_are_thirty_seconds_to_regain_before_lost() {
         "
         0:00     ask                  => checkout #0.1 n1
         0:00     granted 300s         => tell granted
-        90:00    look                 => tell regaining 0:30, renew #0 c1 n3
+        90:00    look                 => tell regaining 0:30, renew #0 c1 n3 regained
         90:29.999 dark                => may=yes
         90:30    dark                 => tell lost noanswer, may=no
     ",
@@ -448,7 +458,7 @@ fn a_paused_virtual_machine_is_seen_by_its_wall_clock() {
         "
         0:00     ask                  => checkout #0.1 n1
         0:00     granted 300s         => tell granted
-        0:10     pause 3600s          => tell regaining 0:30, renew #0 c1 n3, held=no
+        0:10     pause 3600s          => tell regaining 0:30, renew #0 c1 n3 regained, held=no
         0:11     renewed 300s         => tell regained, held=yes
     ",
     );
@@ -500,7 +510,7 @@ fn a_regrant_is_fetched_at_once_with_the_same_attempt() {
         0:00     ask                  => checkout #0.1 n1
         0:00     granted 300s         => tell granted
         1:40     look                 => renew #0 c1 n3
-        1:40.1   renewed 300s regrant => checkout #0.1 n4, held=yes
+        1:40.1   renewed 300s regrant => checkout #0.1 n4 showing, held=yes
         1:40.2   granted 300s         => held=yes, wake=3:20.1
         3:20.1   look                 => renew #0 c2 n6
     ",
@@ -513,9 +523,9 @@ fn when_its_entitlement_ends_by_the_own_clock_only_a_fresh_grant_prolongs_the_ri
         "
         0:00     ask                  => checkout #0.1 n1
         0:00     granted 300s until=0:50 => tell granted, wake=0:50
-        0:50     look                 => checkout #0.1 n3, held=yes
+        0:50     look                 => checkout #0.1 n3 showing, held=yes
         0:50.1   forged               => held=yes, wake=0:50.475
-        0:50.475 look                 => checkout #0.1 n5
+        0:50.475 look                 => checkout #0.1 n5 showing
         0:50.5   granted 300s until=600:00 => held=yes, wake=2:30.475
     ",
     );
@@ -523,11 +533,11 @@ fn when_its_entitlement_ends_by_the_own_clock_only_a_fresh_grant_prolongs_the_ri
         "
         0:00     ask                  => checkout #0.1 n1
         0:00     granted 300s until=0:50 => tell granted
-        0:50     look                 => checkout #0.1 n3
+        0:50     look                 => checkout #0.1 n3 showing
         0:51     forged               =>
-        0:51.375 look                 => checkout #0.1 n5
+        0:51.375 look                 => checkout #0.1 n5 showing
         2:27     dark                 =>
-        2:40     look                 => tell late 2:15.313, checkout #0.1 n6
+        2:40     look                 => tell late 2:15.313, checkout #0.1 n6 showing
         2:41     forged               =>
         4:55.312 dark                 => may=yes
         4:55.313 dark                 => tell lost noanswer, may=no
@@ -674,6 +684,127 @@ fn what_the_server_refuses_for_ever_is_not_repeated() {
     );
 }
 
+#[test]
+fn a_grant_that_cannot_be_taken_over_is_asked_for_anew_within_its_promise() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 300s         => tell granted
+        1:40     look                 => renew #0 c1 n3
+        1:40     refused unknown_lease => checkout #0.1 n4 showing, held=yes
+        1:40.1   refused nothing_to_do => checkout #1.1 n5, held=yes
+        1:40.2   granted 300s         => held=yes, wake=3:20.1
+    ",
+    );
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 300s         => tell granted
+        1:40     look                 => renew #0 c1 n3
+        1:40     refused unknown_lease => checkout #0.1 n4 showing
+        1:40.1   refused nothing_to_do => checkout #1.1 n5, held=yes
+        1:40.2   denied no_seat_free  => held=yes, may=yes
+        1:40.575 look                 => checkout #1.2 n7
+        4:55.312 dark                 => tell late 2:27.656, may=yes
+        4:55.313 dark                 => tell lost noanswer, may=no
+    ",
+    );
+}
+
+#[test]
+fn a_server_that_ends_a_lease_by_time_inside_its_promise_is_shown_the_grant() {
+    for reason in ["expired", "unclaimed"] {
+        check(&format!(
+            "
+            0:00     ask                  => checkout #0.1 n1
+            0:00     granted 300s         => tell granted
+            1:40     look                 => renew #0 c1 n3
+            1:40     ended {reason}       => checkout #0.1 n4 showing, held=yes
+            1:40.1   ended {reason}       => checkout #1.1 n5, held=yes
+            1:40.2   granted 300s         => held=yes
+        "
+        ));
+    }
+}
+
+#[test]
+fn whoever_lost_a_seat_by_its_own_clock_says_so_when_it_is_back() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 300s         => tell granted
+        1:40     look                 => renew #0 c1 n3
+        6:00     dark                 => tell late 2:27.656, tell lost noanswer
+        7:00     look                 => renew #0 c1 n3 regained
+        7:01     ended presence       => checkout #1.1 n5 regained, may=no
+        7:01.1   granted 300s         => tell regained anew, may=yes
+        8:41     look                 => renew #1 c1 n7
+    ",
+    );
+}
+
+#[test]
+fn the_time_to_regain_begins_once_after_each_promise() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 300s         => tell granted
+        90:00    look                 => tell regaining 0:30, renew #0 c1 n3 regained, may=yes
+        90:10    nothing              => may=yes
+        90:11    pause 3600s          => renew #0 c1 n3 regained, may=yes
+        90:12    nothing              => may=yes
+        90:30    look                 => tell lost noanswer, renew #0 c1 n3 regained, may=no
+    ",
+    );
+}
+
+#[test]
+fn a_presence_connection_is_confirmed_by_a_renewal_at_once_and_stood_down_from_by_the_next() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 300s         => tell granted, wake=1:40
+        0:00.1   stands 1             => wake=0:00.1
+        0:00.1   look                 => renew #0 c1 n4 presence 1
+        0:00.2   renewed 300s         => wake=1:40.1
+        0:10     stands 1             => wake=1:40.1
+        0:20     stands none          => wake=1:40.1
+        1:40.1   look                 => renew #0 c2 n8
+    ",
+    );
+}
+
+#[test]
+fn the_servers_pause_is_followed_and_the_own_one_is_only_the_least() {
+    check(
+        "
+        0:00     ask 600s             => checkout #0.1 n1 in line
+        0:00     nothing              =>
+        0:00.375 look                 => checkout #0.1 n3 in line
+        0:00.4   nothing              =>
+        0:01.15  look                 => checkout #0.1 n5 in line
+        0:01.2   refused rate_limited after=0:00.6 => wake=0:01.8
+        0:01.8   look                 => checkout #0.1 n7 in line
+        0:01.8   refused rate_limited after=0:00.01 => wake=0:02.175
+        0:02.175 look                 => checkout #0.1 n9 in line
+        0:02.2   place 4              => tell place 4, wake=0:03.175
+        0:03.175 look                 => checkout #0.1 n11 in line
+        0:03.2   refused rate_limited after=20s => wake=0:23.2
+        0:23.2   look                 => checkout #0.1 n13 in line
+        0:24     place 3              => tell place 3
+    ",
+    );
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 60s          => tell granted
+        0:20     look                 => renew #0 c1 n3
+        0:20     refused overloaded after=60s => held=yes
+        0:39.531 look                 => tell late 0:19.532, renew #0 c1 n3
+    ",
+    );
+}
+
 /// What the network and the server may do next, and how long until then.
 #[derive(Clone, Debug)]
 enum Chance {
@@ -732,6 +863,8 @@ proptest! {
                         match &answer {
                             _ if keeper.under_way() != Some(call) => {}
                             Answer::Granted(Terms { remaining_ms, .. }) | Answer::Renewed { remaining_ms, .. } => promise = Some((sent, *remaining_ms)),
+                            // A server that says *expired* inside a promise has lost it: the promise stands.
+                            Answer::Ended { reason: EndReason::Expired, remaining_ms: 0 } => {}
                             Answer::Ended { remaining_ms, .. } => promise = promise.map(|(at, _)| if *remaining_ms > 0 { (sent, *remaining_ms) } else { (at, 0) }),
                             _ => {}
                         }
@@ -758,7 +891,7 @@ proptest! {
                         prop_assert!(*attempt >= 1);
                         under_way = Some((*call, action.clone(), now));
                     }
-                    Action::Renew { call, id, counter, nonce } => {
+                    Action::Renew { call, id, counter, nonce, .. } => {
                         if let Some((before_id, before, same)) = last_renewal && before_id == *id {
                             prop_assert!(*counter > before || (*counter == before && same == *nonce));
                         }

@@ -22,7 +22,12 @@ fn keys(world: &World) -> Vec<VerifierKey> {
 }
 
 fn asked(keys: &[VerifierKey]) -> TrustRequest {
-    TrustRequest { vendor_keys: verify::vendor_keys(keys), nonce: Bytes32(NONCE), tls_spki: Bytes32(SPKI) }
+    TrustRequest {
+        vendor_keys: verify::vendor_keys(keys),
+        nonce: Bytes32(NONCE),
+        tls_spki: Bytes32(SPKI),
+        accepts: triquest_wire::WordList::default(),
+    }
 }
 
 fn answer(world: &World, bend: impl FnOnce(&mut TrustPayload)) -> TrustAnswer {
@@ -198,6 +203,7 @@ fn items() -> Vec<Item> {
 
 fn question() -> CheckoutRequest {
     CheckoutRequest {
+        accepts: triquest_wire::WordList::default(),
         secret: Secret(Bytes32([6; 32])),
         attempt: 1,
         nonce: Bytes32(NONCE),
@@ -208,6 +214,7 @@ fn question() -> CheckoutRequest {
         wait_ms: None,
         seen: None,
         shown: None,
+        regained: false,
     }
 }
 

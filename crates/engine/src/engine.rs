@@ -186,7 +186,12 @@ impl<T: Ticket> Engine<T> {
         let (wall_ms, refused_wall_ms) = civil_clock.advance(reading);
         let moment = Moment { at, wall_ms };
         let committed = allocator.index();
-        let command = Command::Recover { epoch: Epoch(allocator.epoch().0 + 1), lineage: start.lineage };
+        let command = Command::Recover {
+            epoch: Epoch(allocator.epoch().0 + 1),
+            instance: triquest_allocator::Instance(start.instance),
+            lineage: start.lineage,
+            folder_ttl_max_ms: start.folder_ttl_max_ms,
+        };
         let batch = allocator.decide_batch(moment, vec![((), command)]);
         match batch.outcomes.first() {
             Some(((), Outcome::Recovered)) => {}
@@ -271,10 +276,15 @@ impl<T: Ticket> Engine<T> {
     /// To the lane if it names a lease that lives, else to the ordinary queue.
     fn push(&mut self, queued: Queued<T>, arrived_ms: u64) {
         let ask = match &*queued.command {
-            Command::Renew { lease, counter, nonce, idle_ms } => {
-                LaneAsk::Renew(crate::Renewal { lease: *lease, counter: *counter, nonce: *nonce, idle_ms: *idle_ms })
-            }
-            Command::Release { lease } => LaneAsk::Release(*lease),
+            Command::Renew { lease, counter, nonce, idle_ms, presence, regained } => LaneAsk::Renew(crate::Renewal {
+                lease: *lease,
+                counter: *counter,
+                nonce: *nonce,
+                idle_ms: *idle_ms,
+                presence: *presence,
+                regained: *regained,
+            }),
+            Command::Release { lease, .. } => LaneAsk::Release(*lease),
             _ => return self.queues.push(queued),
         };
         if self.allocator.standing(&ask.lease()) == Standing::Live {
@@ -490,8 +500,9 @@ impl<T: Ticket> Engine<T> {
         self.stamp(accepts);
 
         let mut decided = std::mem::take(&mut self.decided);
-        let lineage = self.allocator.lineage();
         let events = self.decide(writes, &mut taken, &mut decided);
+        // After the decision: an entry that begins a lineage is its first.
+        let lineage = self.allocator.lineage();
         for queued in taken.into_iter().rev() {
             self.queues.give_back(queued);
         }
@@ -520,6 +531,10 @@ impl<T: Ticket> Engine<T> {
                 self.fail(queued.asker, Why::Gone);
             } else if self.lacks_room(room, &queued.command) {
                 let effect = self.effect_of_command(&queued.command);
+                if let Command::Adopt { lease, shown, next_lineage, .. } = &*queued.command {
+                    // What it shows counts although nothing can be written: nothing is granted from a proof on.
+                    self.allocator.note_proof(*lease, shown, *next_lineage);
+                }
                 self.fail(queued.asker, Why::DiskFull(effect));
             } else {
                 taken.push(queued);
@@ -538,7 +553,7 @@ impl<T: Ticket> Engine<T> {
             (Room::None, _) => true,
             (_, Command::Adopt { lease, .. } | Command::Checkout { lease, .. }) => known(lease) != Standing::Live,
             // An id that nobody knows could be made up, and the reserve is for those who hold.
-            (_, Command::Release { lease }) => known(lease) == Standing::Unknown,
+            (_, Command::Release { lease, .. }) => known(lease) == Standing::Unknown,
             (_, Command::Install(_)) => true,
             _ => false,
         }

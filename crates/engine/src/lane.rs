@@ -23,7 +23,7 @@ impl LaneAsk {
 
     pub(crate) fn command(self) -> Command {
         match self {
-            Self::Release(lease) => Command::Release { lease },
+            Self::Release(lease) => Command::Release { lease, network: None },
             Self::Renew(renewal) => renewal.into(),
         }
     }

@@ -23,12 +23,16 @@ pub struct Renewal {
     pub nonce: [u8; 16],
     /// What the application says of its user's idleness, in milliseconds.
     pub idle_ms: Option<u64>,
+    /// The generation of presence connection that the client confirms.
+    pub presence: Option<u64>,
+    /// Its client had lost the right by its own clock and is back for it.
+    pub regained: bool,
 }
 
 impl From<Renewal> for Command {
     fn from(renewal: Renewal) -> Self {
-        let Renewal { lease, counter, nonce, idle_ms } = renewal;
-        Self::Renew { lease, counter, nonce, idle_ms }
+        let Renewal { lease, counter, nonce, idle_ms, presence, regained } = renewal;
+        Self::Renew { lease, counter, nonce, idle_ms, presence, regained }
     }
 }
 
@@ -46,7 +50,9 @@ pub enum Asked {
 impl From<Command> for Asked {
     fn from(command: Command) -> Self {
         match command {
-            Command::Renew { lease, counter, nonce, idle_ms } => Self::Renew(Renewal { lease, counter, nonce, idle_ms }),
+            Command::Renew { lease, counter, nonce, idle_ms, presence, regained } => {
+                Self::Renew(Renewal { lease, counter, nonce, idle_ms, presence, regained })
+            }
             command => Self::One(Box::new(command)),
         }
     }

@@ -16,7 +16,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use triquest_allocator::{
-    Actor, Allocator, CheckoutItem, Claim, Command, ContentDigest, Epoch, Event, Holder, Index, InstallLicense, LeaseId, Moment,
+    Actor, Allocator, CheckoutItem, Claim, Command, ContentDigest, Epoch, Event, Holder, Index, InstallLicense, Instance, LeaseId, Moment,
     Safeguards, Timestamp,
 };
 use triquest_journal::record::{Entry, decode_chunk, decode_entry, encode_entry};
@@ -205,7 +205,7 @@ impl Core {
         };
         let actor = Actor { name: "bench".to_owned(), reason: String::new() };
         for command in [
-            Command::Recover { epoch: Epoch(1), lineage: core.lineage },
+            Command::Recover { epoch: Epoch(1), instance: Instance([1; 16]), lineage: core.lineage, folder_ttl_max_ms: 0 },
             Command::Install(InstallLicense { license: Box::new(license(seats)), actor }),
         ] {
             let entry = core.decide(vec![command]);
@@ -234,7 +234,7 @@ impl Core {
     }
 
     fn released(&mut self, lease: u64) -> Entry {
-        self.decide(vec![Command::Release { lease: id(lease + self.head.0) }])
+        self.decide(vec![Command::Release { lease: id(lease + self.head.0), network: None }])
     }
 
     fn checkout(&mut self) -> Command {
@@ -258,6 +258,8 @@ impl Core {
             items: vec![CheckoutItem { feature: FeatureName::new("cad").unwrap(), version: "12.1".parse().ok(), seats: 1 }],
             ttl_ms: None,
             wait_ms: None,
+            regained: false,
+            network: None,
         }
     }
 }

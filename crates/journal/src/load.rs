@@ -148,6 +148,8 @@ impl Order {
             .events
             .iter()
             .any(|event| matches!(event, Event::Recovered { epoch, lineage, .. } if (*epoch, *lineage) == (entry.epoch, entry.lineage)));
+        let begins_lineage =
+            || entry.events.iter().any(|event| matches!(event, Event::LineageBegan { lineage, .. } if *lineage == entry.lineage));
         if let Some((lineage, epoch, last, at)) = self.last {
             let wrong = if index.0 != last.0 + 1 {
                 Some(format!("it follows entry {}", last.0))
@@ -155,7 +157,7 @@ impl Order {
                 Some(format!("its lease time {} lies before {} of the entry before", entry.moment.at.0, at.0))
             } else if begins && entry.epoch <= epoch {
                 Some(format!("it begins epoch {} after epoch {}", entry.epoch.0, epoch.0))
-            } else if !begins && (entry.epoch, entry.lineage) != (epoch, lineage) {
+            } else if !begins && (entry.epoch != epoch || entry.lineage != lineage && !begins_lineage()) {
                 Some(format!(
                     "it is of epoch {} of history {}, after epoch {} of history {lineage}, and begins none",
                     entry.epoch.0, entry.lineage, epoch.0

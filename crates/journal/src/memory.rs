@@ -165,7 +165,7 @@ impl Journal for MemoryJournal {
         if epoch < content.epoch {
             return Ok(Appended::Fenced);
         }
-        if head.lineage != content.lineage {
+        if head.lineage != content.lineage && !crate::record::begins_lineage(entry, head.lineage) {
             return Err(JournalError::bug(index, format!("it is of history {}, the journal is of {}", head.lineage, content.lineage)));
         }
         drop(content);
@@ -192,6 +192,7 @@ impl Journal for MemoryJournal {
         content.entries.insert(index.0, entry.into());
         content.head = index;
         content.epoch = epoch;
+        content.lineage = head.lineage;
         Ok(if fault.is_some() { Appended::Unknown } else { Appended::Committed })
     }
 

@@ -137,6 +137,13 @@ pub fn peek_entry(bytes: &[u8]) -> Result<EntryHead, String> {
     }
 }
 
+/// Whether these bytes are an entry that begins this history: from it on a journal is of another than before.
+#[must_use]
+pub fn begins_lineage(bytes: &[u8], lineage: Lineage) -> bool {
+    let begins = |event: &Event| matches!(event, Event::LineageBegan { lineage: began, .. } if *began == lineage);
+    decode_entry(bytes).is_ok_and(|entry| entry.lineage == lineage && entry.events.iter().any(begins))
+}
+
 /// Encodes records, the first of which is [`StateRecord::Head`], into chunks of at most [`crate::SNAPSHOT_CHUNK_BYTES_MAX`]. Lazy: each chunk is made when asked for.
 pub fn encode_snapshot(records: impl Iterator<Item = StateRecord>) -> impl Iterator<Item = Vec<u8>> {
     let mut records = records.peekable();

@@ -475,13 +475,25 @@ impl Journal for SqliteJournal {
         if epoch < self.head.epoch {
             return Ok(Appended::Fenced);
         }
-        if named.lineage != self.head.lineage {
+        let begins = named.lineage != self.head.lineage;
+        if begins && !crate::record::begins_lineage(entry, named.lineage) {
             return Err(JournalError::bug(index, format!("it is of history {}, the journal is of {}", named.lineage, self.head.lineage)));
         }
-        let written = self
-            .connection
-            .prepare_cached("INSERT INTO entry (number, bytes) VALUES (?, ?)")
-            .and_then(|mut statement| statement.execute(params![index.0.cast_signed(), entry]));
+        let number = index.0.cast_signed();
+        let insert = |connection: &Connection| {
+            let mut statement = connection.prepare_cached("INSERT INTO entry (number, bytes) VALUES (?, ?)")?;
+            statement.execute(params![number, entry]).map(|_| ())
+        };
+        let written = if begins {
+            // The journal is of the new history if and only if it has the entry that begins it.
+            self.connection.transaction().and_then(|both| {
+                insert(&both)?;
+                both.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", params![named.lineage.0.as_slice()])?;
+                both.commit()
+            })
+        } else {
+            insert(&self.connection)
+        };
         if let Err(error) = written {
             self.failed(&format!("append entry {}", index.0), &error)?;
             // Certainly not written, or nothing is certain.
@@ -496,7 +508,7 @@ impl Journal for SqliteJournal {
             }
             return Ok(Appended::Full);
         }
-        self.head = Head { epoch, index, ..self.head };
+        self.head = Head { lineage: named.lineage, epoch, index };
         // A mark that lags behind only makes a later check weaker.
         let _ = self.lock.set_mark(Mark { lineage: self.head.lineage, index });
         Ok(Appended::Committed)

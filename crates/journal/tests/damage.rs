@@ -62,7 +62,7 @@ fn a_state_loads_the_same_from_entries_from_a_snapshot_and_from_both() {
         assert_eq!(state(&load(&mut *server.journal, Safeguards::default()).unwrap()), state(&server.allocator));
         server.at += 1000;
         server.grant(100..130, 3);
-        server.decide(vec![Command::Release { lease: lease(5) }]);
+        server.decide(vec![Command::Release { lease: lease(5), network: None }]);
         assert_eq!(state(&load(&mut *server.journal, Safeguards::default()).unwrap()), state(&server.allocator));
         assert_eq!(server.allocator.leases(), 129);
     }

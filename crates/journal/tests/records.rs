@@ -135,7 +135,8 @@ fn a_full_entry_of_checkouts_fits() {
 fn chunks_know_their_place_and_their_limit() {
     let head = sample(&state_kinds()[0], 0);
     let StateRecord::Head { index, .. } = head else { panic!("the first kind is the head") };
-    let leases = (0..5_000u64).map(|number| StateRecord::PresenceOff { address: format!("10.0.0.{number} {}", "x".repeat(200)) });
+    let leases = (0..5_000u64)
+        .map(|number| StateRecord::PresenceOff { address: format!("10.0.0.{number} {}", "x".repeat(200)), until: Timestamp(number) });
     let chunks: Vec<_> = encode_snapshot(std::iter::once(head).chain(leases)).collect();
     assert!(chunks.len() > 2);
     let mut records = 0;
@@ -164,7 +165,7 @@ fn entries_of_version_1_are_read_and_written_the_same() {
     let bytes = golden("entry.1.cbor", || encode_entry(&entry(event_kinds().iter().map(|strategy| sample(strategy, 1)).collect())));
     let read = decode_entry(&bytes).unwrap();
     let kinds: Vec<_> = read.events.iter().map(event_kind).collect();
-    assert_eq!(kinds, (0..27).collect::<Vec<_>>(), "it holds each kind of version 1");
+    assert_eq!(kinds, (0..33).collect::<Vec<_>>(), "it holds each kind of version 1");
     let text = golden("entry.1.txt", || format!("{read:#?}\n").into_bytes());
     assert_eq!(format!("{read:#?}\n"), String::from_utf8(text).unwrap());
     assert_eq!(encode_entry(&read), bytes);
@@ -178,7 +179,7 @@ fn snapshots_of_version_1_are_read_and_written_the_same() {
     });
     let read = decode_snapshot_chunk(&bytes).unwrap();
     let kinds: Vec<_> = read.iter().map(state_kind).collect();
-    assert_eq!(kinds, (0..10).collect::<Vec<_>>(), "it holds each kind of version 1");
+    assert_eq!(kinds, (0..11).collect::<Vec<_>>(), "it holds each kind of version 1");
     let text = golden("snapshot.1.txt", || format!("{read:#?}\n").into_bytes());
     assert_eq!(format!("{read:#?}\n"), String::from_utf8(text).unwrap());
     assert_eq!(encode_snapshot(read.into_iter()).collect::<Vec<_>>(), [bytes]);

@@ -15,6 +15,7 @@ use crate::terms::{ENTITLEMENT_KEYS, Entitlement, FORMAT, Fill, LicenseTerms, Se
 use crate::text::{self, Place, TextError};
 use crate::toml::{self, Kind, Table};
 use crate::verifier::VerifierKeys;
+use crate::words::{Reader, Role, Vocabulary, Word};
 
 /// Why a draft is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +62,8 @@ pub struct Prepare<'a> {
     pub any_server: bool,
     /// Several servers, each with the full count, are meant.
     pub each_server_counts: bool,
+    /// The words that may be signed: `needs` is written for the keys that they name.
+    pub words: Vocabulary,
 }
 
 /// A commented draft to be filled in. `today` only serves the examples in its comments.
@@ -194,6 +197,7 @@ pub fn from_json(json: &[u8]) -> Result<String, DraftError> {
     put(Keys::Top, "starts", draft.starts)?;
     put(Keys::Top, "servers", servers)?;
     put(Keys::Top, "replaces", draft.replaces.map(|ids| ids.join(",")))?;
+    put(Keys::Top, "needs", draft.needs.map(|words| words.join(",")))?;
     for entitlement in draft.entitlement {
         for (key, value) in [
             ("feature", Some(entitlement.feature)),
@@ -208,6 +212,7 @@ pub fn from_json(json: &[u8]) -> Result<String, DraftError> {
             ("borrow", entitlement.borrow),
             ("presence", entitlement.presence.map(|presence| presence.to_string())),
             ("vendor_data", entitlement.vendor_data),
+            ("needs", entitlement.needs.map(|words| words.join(","))),
         ] {
             put(Keys::Entitlement, key, value)?;
         }
@@ -261,6 +266,7 @@ struct JsonDraft {
     starts: Option<String>,
     servers: Option<JsonServers>,
     replaces: Option<Vec<String>>,
+    needs: Option<Vec<String>>,
     #[serde(alias = "entitlements", default)]
     entitlement: Vec<JsonEntitlement>,
 }
@@ -287,6 +293,7 @@ struct JsonEntitlement {
     borrow: Option<String>,
     presence: Option<bool>,
     vendor_data: Option<String>,
+    needs: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -310,7 +317,7 @@ fn literal(keys: Keys, key: &str, value: &str) -> Result<String, String> {
     };
     match (keys, key) {
         (Keys::Top, "servers") if value == "any" => string(value),
-        (Keys::Top, "servers" | "replaces" | "verifier") => list(value),
+        (Keys::Top, "servers" | "replaces" | "verifier" | "needs") | (Keys::Entitlement, "needs") => list(value),
         (Keys::Top, "format" | "license" | "vendor" | "licensee")
         | (Keys::Entitlement, "feature" | "version" | "ttl" | "ttl_max" | "linger" | "grace" | "borrow" | "vendor_data") => string(value),
         (Keys::Top, "issued" | "starts") | (Keys::Entitlement, "starts" | "expires") => {
@@ -461,7 +468,14 @@ pub fn prepare(draft: &str, with: &Prepare<'_>) -> Result<String, DraftError> {
     let draft = normalize(draft);
     text::check_license_text(&draft)?;
     let document = toml::parse(&draft)?;
-    let terms = LicenseTerms::from_document(&document, Some(&Fill { verifier: with.verifier, issued: with.issued }))?;
+    let reader = Reader { role: Role::Server, words: with.words };
+    let terms = LicenseTerms::from_document(&draft, &document, reader, Some(&Fill { verifier: with.verifier, issued: with.issued }))?;
+    if let Some(left_out) = terms.left_out.first() {
+        let table = document.entitlements.get(usize::from(left_out.position)).unwrap_or(&document.top);
+        return Err(TextError::new(table.place, format!("this needs {}, which this version does not know", listed(&left_out.unknown)))
+            .with_hint("sign it with a version that knows it")
+            .into());
+    }
     let place_of =
         |table: &Table, key: &str| table.entries.iter().find(|entry| entry.key == key).map_or(table.place, |entry| entry.value.place);
     if terms.verifier != *with.verifier {
@@ -505,7 +519,7 @@ pub fn prepare(draft: &str, with: &Prepare<'_>) -> Result<String, DraftError> {
     }
     let text = terms.to_text();
     // What we sign is what we read: a difference here would be a mistake of ours, and must not get a signature.
-    match LicenseTerms::parse(&text) {
+    match LicenseTerms::parse_as(&text, reader) {
         Ok(read) if read == terms => Ok(text),
         Ok(_) => Err(DraftError::refused("the prepared text does not say what the draft says; please report this", "")),
         Err(error) => Err(error.into()),
@@ -518,6 +532,12 @@ pub fn prepare(draft: &str, with: &Prepare<'_>) -> Result<String, DraftError> {
 /// # Errors
 /// [`DraftError`] if `until` is no later than the end of an old right, if nothing ends, or if the id is the old one.
 pub fn successor(old: &LicenseTerms, until: Written, new_id: LicenseId, issued: Written) -> Result<LicenseTerms, DraftError> {
+    if let Some(left_out) = old.left_out.first() {
+        return Err(DraftError::refused(
+            format!("{} has an entitlement that needs {}, which this version does not know", old.license, listed(&left_out.unknown)),
+            "renew it with a version that knows it: this one would leave the entitlement out",
+        ));
+    }
     if new_id == old.license {
         return Err(DraftError::refused(format!("the new license needs another id than {new_id}"), "give one with --id"));
     }
@@ -552,6 +572,10 @@ pub fn successor(old: &LicenseTerms, until: Written, new_id: LicenseId, issued: 
         entitlements: old.entitlements.iter().map(follow).collect::<Result<_, _>>()?,
         ..old.clone()
     })
+}
+
+fn listed(words: &[Word]) -> String {
+    words.iter().map(|word| format!("the word `{word}`")).collect::<Vec<_>>().join(" and ")
 }
 
 /// A draft comes from an editor, not from a signer: its line ends, a byte order mark and a missing last newline are no

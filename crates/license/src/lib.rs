@@ -26,6 +26,7 @@ mod toml;
 mod verified;
 mod verifier;
 mod version;
+pub mod words;
 
 pub use civil::{CivilDate, CivilDateTime, CivilMs, DateError, Written};
 pub use error::LicenseError;
@@ -34,8 +35,9 @@ pub use key::{KeyError, PublicKey, ServerKey, SignatureError, SigningKey};
 pub use names::{FeatureName, LicenseId, NameError, VendorName};
 pub use note::{Note, NoteError, NoteSignature, read_any};
 pub use span::{Span, SpanError};
-pub use terms::{Entitlement, LicenseTerms, Servers, nearest};
+pub use terms::{Entitlement, LeftOut, LicenseTerms, More, Servers, nearest};
 pub use text::TextError;
 pub use verified::VerifiedLicense;
 pub use verifier::{Signer, VerifierKey, VerifierKeyError, VerifierKeys};
 pub use version::{Version, VersionError};
+pub use words::{Need, Reader, Role, Vocabulary, Word, WordError, Words};

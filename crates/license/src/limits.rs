@@ -40,6 +40,14 @@ pub const TTL_MAX_DEFAULT_MS: u64 = 3_600_000;
 pub const TTL_MS_MIN: u64 = 10_000;
 /// Milliseconds: the longest time to live that a license may permit.
 pub const TTL_MS_MAX: u64 = 86_400_000;
+/// Bytes of a word.
+pub const WORD_BYTES_MAX: usize = 32;
+/// Words in one list.
+pub const WORDS_MAX: usize = 256;
+/// Bytes of the words of one list.
+pub const WORDS_BYTES_MAX: usize = 4096;
+/// Words that one license or entitlement needs.
+pub const NEEDS_MAX: usize = 32;
 /// Bytes of a server's request, as it is mailed.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a host name in a server's request.

@@ -3,7 +3,7 @@ use std::fmt;
 use crate::civil::{CivilMs, Written};
 use crate::key::{KeyError, ServerKey};
 use crate::limits::{
-    LICENSEE_BYTES_MAX, NOTE_BYTES_MAX, REPLACES_MAX, SEATS_MAX, SERVERS_MAX, TTL_MAX_DEFAULT_MS, TTL_MS_MAX, TTL_MS_MIN,
+    LICENSEE_BYTES_MAX, NEEDS_MAX, NOTE_BYTES_MAX, REPLACES_MAX, SEATS_MAX, SERVERS_MAX, TTL_MAX_DEFAULT_MS, TTL_MS_MAX, TTL_MS_MIN,
     VENDOR_DATA_BYTES_MAX, VERIFIERS_MAX,
 };
 use crate::names::{FeatureName, LicenseId, NameError, VendorName};
@@ -12,6 +12,7 @@ use crate::text::{self, Place, TextError};
 use crate::toml::{self, Document, Entry, Kind, Table, Value};
 use crate::verifier::{VerifierKeyError, VerifierKeys};
 use crate::version::{Version, VersionError};
+use crate::words::{Need, Reader, Vocabulary, Word};
 
 /// What a license text says. Parsed, not verified: see [`crate::VerifiedLicense`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +33,38 @@ pub struct LicenseTerms {
     pub servers: Servers,
     /// Licenses of the same vendor that this one takes the place of.
     pub replaces: Vec<LicenseId>,
-    /// The rights, in the order of the text; never none.
+    /// Words that all its entitlements need.
+    pub needs: Vec<Need>,
+    /// Keys outside version 1, as written.
+    pub more: Vec<More>,
+    /// The rights that the reader understands, in the order of the text.
     pub entitlements: Vec<Entitlement>,
+    /// The rights that need words which the reader does not know, in the order of the text. It uses the others.
+    pub left_out: Vec<LeftOut>,
+    /// What stands under `[info]`, as written; nothing depends on it.
+    pub info: Vec<More>,
+}
+
+/// A key that is not among those of version 1, and its value as the text writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct More {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub literal: String,
+}
+
+/// An entitlement that its reader does not understand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its position in the text, from 0, counted over all entitlements.
+    pub position: u16,
+    /// What it counts, if that can be read.
+    pub feature: Option<FeatureName>,
+    /// How many, if that can be read.
+    pub seats: Option<u32>,
+    /// The words that the reader would have to know, never none.
+    pub unknown: Vec<Word>,
 }
 
 /// Who may serve a license.
@@ -48,6 +79,8 @@ pub enum Servers {
 /// One right in a license.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entitlement {
+    /// Its position in the text, from 0, counted over all entitlements.
+    pub position: u16,
     /// What is counted.
     pub feature: FeatureName,
     /// The newest version of the application that it covers; absent: all.
@@ -76,17 +109,29 @@ pub struct Entitlement {
     pub presence: bool,
     /// The vendor's own data, carried to the application in each grant.
     pub vendor_data: Option<String>,
+    /// Words that it needs beside those of the whole license.
+    pub needs: Vec<Need>,
+    /// Keys outside version 1, as written.
+    pub more: Vec<More>,
 }
 
 impl LicenseTerms {
     /// The first line of every license.
     pub const FIRST_LINE: &'static str = "format = \"triquest-lm/v1/license\"";
 
-    /// Reads a license text.
+    /// Reads a license text as a server of this version does.
     ///
     /// # Errors
     /// [`TextError`] with line, column and what to do.
     pub fn parse(text: &str) -> Result<Self, TextError> {
+        Self::parse_as(text, Reader::SERVER)
+    }
+
+    /// Reads a license text. An entitlement that needs a word which this reader does not know is left out, and the others count.
+    ///
+    /// # Errors
+    /// [`TextError`] with line, column and what to do.
+    pub fn parse_as(text: &str, reader: Reader) -> Result<Self, TextError> {
         text::check_license_text(text)?;
         check_first_line(text)?;
         if text.len() > NOTE_BYTES_MAX {
@@ -98,7 +143,30 @@ impl LicenseTerms {
         if !text.ends_with('\n') {
             return Err(TextError::new(Place::of(text, text.len()), "the text does not end with a newline"));
         }
-        Self::from_document(&toml::parse(text)?, None)
+        Self::from_document(text, &toml::parse(text)?, reader, None)
+    }
+
+    /// The entitlement at this position of the text, if the reader understands it.
+    #[must_use]
+    pub fn entitlement(&self, position: u16) -> Option<&Entitlement> {
+        self.entitlements.iter().find(|entitlement| entitlement.position == position)
+    }
+
+    /// What the entitlement at this position of the text was left out for, if it was.
+    #[must_use]
+    pub fn left_out(&self, position: u16) -> Option<&LeftOut> {
+        self.left_out.iter().find(|left_out| left_out.position == position)
+    }
+
+    /// How many entitlements the text has, understood or not.
+    #[must_use]
+    pub fn entitlements_in_text(&self) -> usize {
+        self.entitlements.len() + self.left_out.len()
+    }
+
+    /// The words that an application has to know for this entitlement, those of the whole license included.
+    pub fn needed_by_applications<'a>(&'a self, entitlement: &'a Entitlement) -> impl Iterator<Item = &'a Word> {
+        self.needs.iter().chain(&entitlement.needs).filter(|need| !need.servers_only).map(|need| &need.word)
     }
 
     /// The first day of one of its rights as written: the later of the license's and the entitlement's own.
@@ -107,7 +175,8 @@ impl LicenseTerms {
         self.starts.into_iter().chain(right.starts_written).max_by_key(|starts| starts.begins())
     }
 
-    /// The canonical text: what [`LicenseTerms::parse`] reads back as the same terms.
+    /// The canonical text: what [`LicenseTerms::parse`] reads back as the same terms. Of terms that were not understood as a whole it is the
+    /// text of what was understood, and nobody signs it.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut out = format!("{}\n", Self::FIRST_LINE);
@@ -135,21 +204,40 @@ impl LicenseTerms {
         if !self.replaces.is_empty() {
             line("replaces", array(self.replaces.iter()));
         }
+        if !self.needs.is_empty() {
+            line("needs", array(self.needs.iter()));
+        }
+        for more in &self.more {
+            line(&more.key, more.literal.clone());
+        }
         for entitlement in &self.entitlements {
             out.push('\n');
             out.push_str("[[entitlement]]\n");
             entitlement.write(&mut out);
         }
+        if !self.info.is_empty() {
+            out.push_str("\n[info]\n");
+            for More { key, literal } in &self.info {
+                out.push_str(&format!("{key} = {literal}\n"));
+            }
+        }
         out
     }
 
     /// From a parsed text; `fill` stands in for what a draft leaves out.
-    pub(crate) fn from_document(document: &Document, fill: Option<&Fill<'_>>) -> Result<Self, TextError> {
+    pub(crate) fn from_document(text: &str, document: &Document, reader: Reader, fill: Option<&Fill<'_>>) -> Result<Self, TextError> {
         let top = Section { table: &document.top, known: TOP_KEYS, name: "license" };
         // All keys first: of a key in the wrong place it is more useful to hear than of its absence in the right one.
-        top.check_keys(document)?;
+        // Who signs names by itself the words of the keys that it knows; who reads goes by what was named.
+        let signer = fill.map(|_| reader.words);
+        let needs = top.needs(&[], signer)?;
+        top.check_keys(document, &[&needs])?;
+        let mut sections = Vec::with_capacity(document.entitlements.len());
         for table in &document.entitlements {
-            Section { table, known: ENTITLEMENT_KEYS, name: "entitlement" }.check_keys(document)?;
+            let section = Section { table, known: ENTITLEMENT_KEYS, name: "entitlement" };
+            let own = section.needs(&needs, signer)?;
+            section.check_keys(document, &[&needs, &own])?;
+            sections.push((section, own));
         }
         if fill.is_some()
             && let Some(entry) = top.find("format")
@@ -195,8 +283,31 @@ impl LicenseTerms {
             return Err(TextError::new(document.top.place, "the license has no [[entitlement]], so it grants nothing")
                 .with_hint("add [[entitlement]] with feature and seats"));
         }
-        let entitlements = document.entitlements.iter().map(|table| Entitlement::from_table(table, starts)).collect::<Result<_, _>>()?;
-        Ok(Self { license, vendor, verifier, licensee, issued, starts, servers, replaces, entitlements })
+        let mut entitlements = Vec::with_capacity(sections.len());
+        let mut left_out = Vec::new();
+        for (position, (section, own)) in (0..).zip(sections) {
+            let binding = needs.iter().chain(&own).filter(|need| need.binds(reader.role));
+            let mut unknown: Vec<Word> = Vec::new();
+            for need in binding {
+                if !reader.words.knows(&need.word) && !unknown.contains(&need.word) {
+                    unknown.push(need.word.clone());
+                }
+            }
+            if unknown.is_empty() {
+                entitlements.push(Entitlement::from_section(&section, text, position, own, starts)?);
+                continue;
+            }
+            // What its values mean is for those who know the words; feature and seats are read for people, if they can be.
+            let feature = section.string_if_any("feature").ok().flatten().and_then(|(name, _)| FeatureName::new(name).ok());
+            let seats = match section.find("seats").map(|entry| &entry.value.kind) {
+                Some(Kind::Integer(seats)) => u32::try_from(*seats).ok(),
+                _ => None,
+            };
+            left_out.push(LeftOut { position, feature, seats, unknown });
+        }
+        let more = top.more(text);
+        let info = document.info.as_ref().map_or_else(Vec::new, |table| Section { table, known: &[], name: "section" }.more(text));
+        Ok(Self { license, vendor, verifier, licensee, issued, starts, servers, replaces, needs, more, entitlements, left_out, info })
     }
 }
 
@@ -213,9 +324,23 @@ impl Fill<'_> {
 }
 
 pub(crate) const FORMAT: &str = "triquest-lm/v1/license";
-pub(crate) const TOP_KEYS: &[&str] = &["format", "license", "vendor", "verifier", "licensee", "issued", "starts", "servers", "replaces"];
-pub(crate) const ENTITLEMENT_KEYS: &[&str] =
-    &["feature", "version", "seats", "starts", "expires", "ttl", "ttl_max", "linger", "grace", "borrow", "presence", "vendor_data"];
+pub(crate) const TOP_KEYS: &[&str] =
+    &["format", "license", "vendor", "verifier", "licensee", "issued", "starts", "servers", "replaces", "needs"];
+pub(crate) const ENTITLEMENT_KEYS: &[&str] = &[
+    "feature",
+    "version",
+    "seats",
+    "starts",
+    "expires",
+    "ttl",
+    "ttl_max",
+    "linger",
+    "grace",
+    "borrow",
+    "presence",
+    "vendor_data",
+    "needs",
+];
 
 fn check_first_line(text: &str) -> Result<(), TextError> {
     let first = text.split('\n').next().unwrap_or_default();
@@ -260,10 +385,12 @@ struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    fn check_keys(&self, document: &Document) -> Result<(), TextError> {
+    /// Refuses keys that are neither of version 1 nor named as a word by these needs.
+    fn check_keys(&self, document: &Document, needs: &[&[Need]]) -> Result<(), TextError> {
         for entry in &self.table.entries {
             let key = entry.key.as_str();
-            if self.known.contains(&key) {
+            let named = || Word::of_key(key).is_some_and(|word| needs.iter().flat_map(|needs| needs.iter()).any(|need| need.word == word));
+            if self.known.contains(&key) || named() {
                 continue;
             }
             let error = TextError::new(entry.place, format!("the key `{key}` is unknown in this {}", self.name));
@@ -284,6 +411,35 @@ impl<'a> Section<'a> {
             });
         }
         Ok(())
+    }
+
+    /// What `needs` names; for a signer also the words of the keys that stand here, if it knows them and `above` does not name them.
+    fn needs(&self, above: &[Need], signer: Option<Vocabulary>) -> Result<Vec<Need>, TextError> {
+        let mut needs: Vec<Need> = Vec::new();
+        if let Some(entry) = self.find("needs") {
+            for (text, place) in Self::strings(entry, NEEDS_MAX)? {
+                let need: Need = text.parse().map_err(|error| TextError::new(place, format!("`needs`: {error}")))?;
+                if needs.contains(&need) {
+                    return Err(TextError::new(place, format!("`needs`: {need} is listed twice")));
+                }
+                needs.push(need);
+            }
+        }
+        let keys = self.table.entries.iter().map(|entry| entry.key.as_str()).filter(|key| !self.known.contains(key));
+        for row in keys.filter_map(|key| signer?.of_key(key)) {
+            if let Some(need) = Need::of(row)
+                && !above.iter().chain(&needs).any(|named| named.word == need.word)
+            {
+                needs.push(need);
+            }
+        }
+        Ok(needs)
+    }
+
+    /// The keys that are not of version 1, with their values as written.
+    fn more(&self, text: &str) -> Vec<More> {
+        let more = self.table.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str()));
+        more.map(|entry| More { key: entry.key.clone(), literal: text[entry.span.clone()].to_owned() }).collect()
     }
 
     fn find(&self, key: &str) -> Option<&'a Entry> {
@@ -358,10 +514,19 @@ fn verifier_of(top: &Section<'_>) -> Result<VerifierKeys, TextError> {
     let entry = top
         .find("verifier")
         .ok_or_else(|| top.missing("verifier").with_hint("it lists the vendor's verifier keys; `triquest-lm license sign` writes it"))?;
-    let keys = Section::strings(entry, VERIFIERS_MAX)?
-        .into_iter()
-        .map(|(key, place)| key.parse().map_err(|error: VerifierKeyError| TextError::new(place, format!("`verifier`: {error}"))))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut keys = Vec::new();
+    for (key, place) in Section::strings(entry, VERIFIERS_MAX)? {
+        match key.parse() {
+            Ok(key) => keys.push(key),
+            // A key for a newer algorithm stands beside one that everybody knows, for those who know it.
+            Err(VerifierKeyError::Algorithm { .. }) => {}
+            Err(error) => return Err(TextError::new(place, format!("`verifier`: {error}"))),
+        }
+    }
+    if keys.is_empty() && matches!(&entry.value.kind, Kind::Array(values) if !values.is_empty()) {
+        return Err(TextError::new(entry.value.place, "`verifier`: none of these keys is for an algorithm that is known here")
+            .with_hint("this license is for a newer version: update this software"));
+    }
     VerifierKeys::new(keys).map_err(|error| TextError::new(entry.value.place, format!("`verifier`: {error}")))
 }
 
@@ -453,9 +618,28 @@ impl Servers {
     }
 }
 
+/// `entitlement 2 (mesh, 7 seats) needs the word token-rate`.
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entitlement {}", u32::from(self.position) + 1)?;
+        match (&self.feature, self.seats) {
+            (Some(feature), Some(seats)) => write!(f, " ({feature}, {seats} {})", if seats == 1 { "seat" } else { "seats" })?,
+            (Some(feature), None) => write!(f, " ({feature})")?,
+            (None, _) => {}
+        }
+        let words: Vec<&str> = self.unknown.iter().map(Word::as_str).collect();
+        write!(f, " needs the {} {}", if words.len() == 1 { "word" } else { "words" }, words.join(", "))
+    }
+}
+
 impl Entitlement {
-    fn from_table(table: &Table, license_starts: Option<Written>) -> Result<Self, TextError> {
-        let section = Section { table, known: ENTITLEMENT_KEYS, name: "entitlement" };
+    fn from_section(
+        section: &Section<'_>,
+        text: &str,
+        position: u16,
+        needs: Vec<Need>,
+        license_starts: Option<Written>,
+    ) -> Result<Self, TextError> {
         let feature = section.named("feature", FeatureName::new)?;
         let version = match section.string_if_any("version")? {
             None | Some(("any", _)) => None,
@@ -508,6 +692,7 @@ impl Entitlement {
             Some((data, place)) => Some(bounded(data, place, "`vendor_data`", VENDOR_DATA_BYTES_MAX)?.to_owned()),
         };
         Ok(Self {
+            position,
             feature,
             version,
             seats,
@@ -522,6 +707,8 @@ impl Entitlement {
             borrow: section.span("borrow")?.map(|(span, _)| span),
             presence,
             vendor_data,
+            needs,
+            more: section.more(text),
         })
     }
 
@@ -548,6 +735,10 @@ impl Entitlement {
         line("borrow", self.borrow.map(span));
         line("presence", (!self.presence).then(|| "false".into()));
         line("vendor_data", self.vendor_data.as_deref().map(quote));
+        line("needs", (!self.needs.is_empty()).then(|| array(self.needs.iter())));
+        for more in &self.more {
+            line(&more.key, Some(more.literal.clone()));
+        }
     }
 
     /// Whether it covers this version of the application. An application that states no version asks for no gate: whoever can

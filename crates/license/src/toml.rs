@@ -1,5 +1,5 @@
 //! The subset of TOML that license texts are written in: bare keys, plain decimal integers, single-line strings without
-//! escapes, booleans, dates, arrays, `[[entitlement]]`, comments. Everything else is an error with its place. A full TOML
+//! escapes, booleans, dates, arrays, `[[entitlement]]`, one `[info]`, comments. Everything else is an error with its place. A full TOML
 //! parser accepts more than this on purpose; in signed text every second spelling is a second meaning for somebody.
 
 use std::cell::Cell;
@@ -13,6 +13,8 @@ use crate::text::{Place, TextError};
 pub(crate) struct Document {
     pub(crate) top: Table,
     pub(crate) entitlements: Vec<Table>,
+    /// What anybody may ignore, if there is such a section.
+    pub(crate) info: Option<Table>,
 }
 
 #[derive(Debug)]
@@ -65,21 +67,33 @@ pub(crate) fn parse(text: &str) -> Result<Document, TextError> {
     let mut parser = Parser { text, at: 0, line: 1, column: Cell::new((0, 1)) };
     let mut top = Table { place: Place::START, entries: Vec::new(), end: 0 };
     let mut entitlements: Vec<Table> = Vec::new();
+    let mut info: Option<Table> = None;
+    let mut in_info = false;
     loop {
         parser.skip_blank();
         let Some(next) = parser.peek() else { break };
         let place = parser.place();
         if next == '[' {
-            parser.header()?;
-            if entitlements.len() == ENTITLEMENTS_MAX {
+            let header = parser.header()?;
+            parser.end_of_line(header)?;
+            in_info = header == INFO;
+            let table = Table { place, entries: Vec::new(), end: parser.at };
+            if in_info {
+                if let Some(first) = info.replace(table) {
+                    return Err(TextError::new(place, format!("a second {INFO} section; the first one is in line {}", first.place.line)));
+                }
+            } else if entitlements.len() == ENTITLEMENTS_MAX {
                 return Err(TextError::new(place, format!("more than {ENTITLEMENTS_MAX} entitlements in one license"))
                     .with_hint("split it into several licenses: their seats add up"));
+            } else {
+                entitlements.push(table);
             }
-            parser.end_of_line("[[entitlement]]")?;
-            entitlements.push(Table { place, entries: Vec::new(), end: parser.at });
             continue;
         }
-        let table = entitlements.last_mut().unwrap_or(&mut top);
+        let table = match &mut info {
+            Some(info) if in_info => info,
+            _ => entitlements.last_mut().unwrap_or(&mut top),
+        };
         if table.entries.len() == KEYS_MAX {
             return Err(TextError::new(place, format!("more than {KEYS_MAX} keys in one section")));
         }
@@ -93,8 +107,13 @@ pub(crate) fn parse(text: &str) -> Result<Document, TextError> {
         table.entries.push(entry);
         table.end = parser.at;
     }
-    Ok(Document { top, entitlements })
+    Ok(Document { top, entitlements, info })
 }
+
+/// The header of a right.
+const ENTITLEMENT: &str = "[[entitlement]]";
+/// The header of what anybody may ignore.
+const INFO: &str = "[info]";
 
 struct Parser<'a> {
     text: &'a str,
@@ -170,16 +189,16 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn header(&mut self) -> Result<(), TextError> {
-        const HEADER: &str = "[[entitlement]]";
-        if self.rest().starts_with(HEADER) {
-            self.advance(HEADER.len());
-            return Ok(());
+    /// Over a header, which it returns.
+    fn header(&mut self) -> Result<&'static str, TextError> {
+        if let Some(header) = [ENTITLEMENT, INFO].into_iter().find(|header| self.rest().starts_with(header)) {
+            self.advance(header.len());
+            return Ok(header);
         }
         let found: String = self.rest().chars().take_while(|c| *c != '\n').take(40).collect();
-        let error = self.error(format!("`{found}`: the only section that a license has is `{HEADER}`"));
-        Err(if found.starts_with("[entitlement") || found.replace(' ', "") == HEADER {
-            error.with_hint(format!("write {HEADER}, with two brackets and no spaces"))
+        let error = self.error(format!("`{found}`: the only sections that a license has are `{ENTITLEMENT}` and `{INFO}`"));
+        Err(if found.starts_with("[entitlement") || found.replace(' ', "") == ENTITLEMENT {
+            error.with_hint(format!("write {ENTITLEMENT}, with two brackets and no spaces"))
         } else {
             error
         })

@@ -4,6 +4,7 @@ use crate::key::{PublicKey, ServerKey};
 use crate::note::Note;
 use crate::terms::LicenseTerms;
 use crate::verifier::VerifierKey;
+use crate::words::{Reader, Role, Vocabulary};
 
 /// A license whose signatures were verified and whose text was read: the only door to a right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,14 @@ impl VerifiedLicense {
     /// # Errors
     /// [`LicenseError`], by reason.
     pub fn verify(note: &Note, keys: &[VerifierKey]) -> Result<Self, LicenseError> {
+        Self::verify_knowing(note, keys, Vocabulary::OURS)
+    }
+
+    /// The same by an application that knows these words.
+    ///
+    /// # Errors
+    /// [`LicenseError`], by reason.
+    pub fn verify_knowing(note: &Note, keys: &[VerifierKey], words: Vocabulary) -> Result<Self, LicenseError> {
         let mut vendor_keys = Vec::new();
         let mut signers = Vec::new();
         for key in keys.iter().filter(|key| note.bears(key)) {
@@ -34,7 +43,8 @@ impl VerifiedLicense {
                 found: note.signatures().iter().map(|line| format!("{}+{:08x}", line.name(), line.id())).collect(),
             });
         }
-        Self::new(note, vendor_keys, signers.into_iter())
+        let terms = LicenseTerms::parse_as(note.text(), Reader { role: Role::Application, words })?;
+        Self::new(note, terms, vendor_keys, signers.into_iter())
     }
 
     /// As a server does: every key that the text itself names must have signed.
@@ -42,16 +52,29 @@ impl VerifiedLicense {
     /// # Errors
     /// [`LicenseError`], by reason.
     pub fn verify_named(note: &Note) -> Result<Self, LicenseError> {
+        Self::verify_named_knowing(note, Vocabulary::OURS)
+    }
+
+    /// The same by a server that knows these words.
+    ///
+    /// # Errors
+    /// [`LicenseError`], by reason.
+    pub fn verify_named_knowing(note: &Note, words: Vocabulary) -> Result<Self, LicenseError> {
         // Parsed before it is verified, because the text says who must have signed; nothing of it is used before that.
-        let terms = LicenseTerms::parse(note.text())?;
+        let terms = LicenseTerms::parse_as(note.text(), Reader { role: Role::Server, words })?;
         for key in terms.verifier.iter() {
             note.verify(key)?;
         }
-        Self::new(note, terms.verifier.public_keys().copied().collect(), terms.verifier.iter())
+        let signers = terms.verifier.clone();
+        Self::new(note, terms, signers.public_keys().copied().collect(), signers.iter())
     }
 
-    fn new<'a>(note: &Note, vendor_keys: Vec<PublicKey>, mut signers: impl Iterator<Item = &'a VerifierKey>) -> Result<Self, LicenseError> {
-        let terms = LicenseTerms::parse(note.text())?;
+    fn new<'a>(
+        note: &Note,
+        terms: LicenseTerms,
+        vendor_keys: Vec<PublicKey>,
+        mut signers: impl Iterator<Item = &'a VerifierKey>,
+    ) -> Result<Self, LicenseError> {
         if let Some(stranger) = signers.find(|key| *key.name() != terms.vendor) {
             return Err(LicenseError::VendorName {
                 vendor: terms.vendor.to_string(),

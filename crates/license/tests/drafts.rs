@@ -24,6 +24,7 @@ fn prepare_with(draft: &str, change: impl Fn(&mut Prepare<'_>)) -> Result<String
         now: date("2026-11-23").begins(),
         any_server: false,
         each_server_counts: false,
+        words: triquest_license::Vocabulary::OURS,
     };
     change(&mut with);
     draft::prepare(draft, &with)

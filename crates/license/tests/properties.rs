@@ -49,6 +49,7 @@ prop_compose! {
         vendor_data in prop::option::of(free_text()),
     ) -> Entitlement {
         Entitlement {
+            position: 0,
             feature: FeatureName::new(&feature).unwrap(),
             version: version.map(|parts| Version::new(&parts).unwrap()),
             seats,
@@ -63,6 +64,8 @@ prop_compose! {
             borrow,
             presence,
             vendor_data,
+            needs: Vec::new(),
+            more: Vec::new(),
         }
     }
 }
@@ -86,7 +89,11 @@ prop_compose! {
             starts: None,
             servers: if servers.is_empty() { Servers::Any } else { Servers::Keys(servers.into_iter().map(support::server).collect()) },
             replaces: replaces.iter().map(|id| LicenseId::new(id).unwrap()).collect(),
-            entitlements,
+            needs: Vec::new(),
+            more: Vec::new(),
+            entitlements: (0..).zip(entitlements).map(|(position, entitlement)| Entitlement { position, ..entitlement }).collect(),
+            left_out: Vec::new(),
+            info: Vec::new(),
         }
     }
 }
@@ -126,6 +133,7 @@ proptest! {
             now: CivilMs(0),
             any_server: true,
             each_server_counts: true,
+            words: triquest_license::Vocabulary::OURS,
         };
         let text = draft::prepare(&draft::from_terms(&terms), &with).unwrap();
         prop_assert_eq!(text, terms.to_text());

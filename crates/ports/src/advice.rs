@@ -5,8 +5,9 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fmt,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
 };
 
@@ -29,6 +30,8 @@ pub enum Standing {
     NotGenuine,
     /// Nobody said.
     Unknown,
+    /// It says what it is and cannot prove it just now.
+    Unproved,
 }
 
 /// What to do first, and everything that can be done.
@@ -54,6 +57,8 @@ pub enum Action {
     Look,
     /// Let only the own network in.
     Restrict,
+    /// Take a restriction back.
+    Undo,
 }
 
 impl fmt::Display for Action {
@@ -63,6 +68,7 @@ impl fmt::Display for Action {
             Self::Keep => "keep",
             Self::Look => "look",
             Self::Restrict => "restrict",
+            Self::Undo => "undo",
         })
     }
 }
@@ -106,6 +112,29 @@ pub struct Facts {
     pub uid: u32,
     /// The network to let in. None: only this machine.
     pub network: Option<Network>,
+    /// The remote session in which the user works, if it is one.
+    pub session: Option<Session>,
+}
+
+/// The connection through which the user is logged in from another machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Where the user sits.
+    pub from: IpAddr,
+    /// The port of this machine that it goes through.
+    pub port: u16,
+}
+
+impl Session {
+    /// Reads what sshd puts into `SSH_CONNECTION`: the client's address and port, the server's address and port (ssh(1), *ENVIRONMENT*).
+    #[must_use]
+    pub fn of_ssh(connection: &str) -> Option<Self> {
+        let words: Vec<&str> = connection.split_ascii_whitespace().collect();
+        let [from, _, _, port] = words.as_slice() else { return None };
+        // A link-local address says its interface after a percent sign.
+        let from = from.split('%').next()?.parse::<IpAddr>().ok()?.to_canonical();
+        Some(Self { from, port: port.parse().ok()? })
+    }
 }
 
 /// Whose commands.
@@ -150,10 +179,11 @@ impl fmt::Display for Network {
 }
 
 impl Facts {
-    /// Looks at this machine. Reads files only, asks no service.
+    /// Looks at this machine. Reads files only, asks no service. `path` is where programs are looked for beside the usual folders, as `PATH` has it;
+    /// `session` the remote session of the user.
     #[must_use]
-    pub fn of_this_machine() -> Self {
-        let mut programs: Vec<PathBuf> = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
+    pub fn of_this_machine(path: Option<&OsStr>, session: Option<Session>) -> Self {
+        let mut programs: Vec<PathBuf> = path.map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
         programs.extend(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from));
         let uid = user();
         Self {
@@ -168,6 +198,41 @@ impl Facts {
             is_root: uid == 0,
             uid,
             network: std::fs::read_to_string("/proc/net/route").ok().and_then(|routes| Network::of_routes(&routes)),
+            session,
+        }
+    }
+
+    /// Who is let in by a rule about this port: the own network, and the user where the session goes through the port and comes from elsewhere.
+    fn sources(&self, port: u16) -> Vec<Source> {
+        let mut sources: Vec<Source> = self.network.map(Source::Network).into_iter().collect();
+        if let Some(from) = self.session.filter(|session| session.port == port).map(|session| session.from)
+            && !from.is_loopback()
+            && !self.network.is_some_and(|network| network.has(from))
+        {
+            sources.push(Source::Address(from));
+        }
+        sources
+    }
+}
+
+/// Somebody who is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Address(IpAddr),
+    Network(Network),
+}
+
+impl Source {
+    fn is_ipv6(self) -> bool {
+        matches!(self, Self::Address(IpAddr::V6(_)))
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Network(network) => network.fmt(f),
         }
     }
 }
@@ -204,6 +269,12 @@ impl Firewall {
 }
 
 impl Network {
+    fn has(self, address: IpAddr) -> bool {
+        let IpAddr::V4(address) = address.to_canonical() else { return false };
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
+        u32::from(address) & mask == u32::from(self.address) & mask
+    }
+
     /// The network of the interface that has the default route, in the text of `/proc/net/route`.
     #[must_use]
     pub fn of_routes(routes: &str) -> Option<Self> {
@@ -223,22 +294,32 @@ fn route(line: &str) -> Option<(&str, u32, u32, u32)> {
     Some((fields.first()?, number(1)?, number(2)?, number(7)?))
 }
 
-/// What to do about the sockets of one port. None if there are none: a free port needs nothing.
+/// What to do about the sockets of one port, each with its own standing. None if there are none: a free port needs nothing.
+///
+/// Where one of them is not genuine, only that one is to be closed: the others are somebody else's, perhaps the very server that it imitates.
 #[must_use]
-pub fn advise(sockets: &[Socket], standing: Standing, facts: &Facts) -> Option<Advice> {
+pub fn advise(sockets: &[Socket], standing_of: impl Fn(&Socket) -> Standing, facts: &Facts) -> Option<Advice> {
     let port = sockets.first()?.port;
+    let standings: Vec<Standing> = sockets.iter().map(standing_of).collect();
+    let all = |standing| standings.iter().all(|one| *one == standing);
+    let is_false = standings.contains(&Standing::NotGenuine);
     let hidden = sockets.iter().any(|socket| matches!(socket.owner, Owner::Hidden { .. }));
     let outside = sockets.iter().any(|socket| socket.reach == Reach::FromOutside);
     let perhaps = sockets.iter().any(|socket| socket.reach == Reach::Unknown);
-    let (action, why) = match standing {
-        Standing::NotGenuine => (Action::Close, "what answers there is not what belongs there"),
-        Standing::Expected => (Action::Keep, "it is what belongs there"),
-        Standing::Unknown if hidden => (Action::Look, "its owner is hidden from this user"),
-        Standing::Unknown if outside => (Action::Restrict, "it can be reached from outside and nobody vouches for it"),
-        Standing::Unknown if perhaps => {
-            (Action::Restrict, "whether it can be reached from outside is not known, and nobody vouches for it")
+    let (action, why) = match () {
+        () if is_false => (Action::Close, "what answers there is not what belongs there"),
+        () if all(Standing::Expected) => (Action::Keep, "it is what belongs there"),
+        () if standings.contains(&Standing::Unproved) => (
+            Action::Look,
+            "it cannot prove itself now, as a server that takes no connection: look at it, and at its log, before anything else",
+        ),
+        () if hidden => (Action::Look, "its owner is hidden from this user"),
+        () if facts.session.is_some_and(|session| session.port == port) => {
+            (Action::Look, "you are logged in through it: a rule that leaves you out shuts you out")
         }
-        Standing::Unknown => (Action::Keep, "only programs of this machine can reach it"),
+        () if outside => (Action::Restrict, "it can be reached from outside and nobody vouches for it"),
+        () if perhaps => (Action::Restrict, "whether it can be reached from outside is not known, and nobody vouches for it"),
+        () => (Action::Keep, "only programs of this machine can reach it"),
     };
     let mut steps = Vec::new();
     if hidden {
@@ -254,8 +335,15 @@ pub fn advise(sockets: &[Socket], standing: Standing, facts: &Facts) -> Option<A
     if outside || perhaps {
         steps.extend(restrict(sockets, port, facts));
     }
-    for socket in sockets {
-        steps.extend(close(socket, facts));
+    for (socket, standing) in sockets.iter().zip(&standings) {
+        let is_meant = match standing {
+            Standing::NotGenuine => true,
+            Standing::Unproved => false,
+            Standing::Expected | Standing::Unknown => !is_false,
+        };
+        if is_meant {
+            steps.extend(close(socket, facts).into_iter().map(|step| if is_false { naming(socket, step) } else { step }));
+        }
     }
     let mut unique: Vec<Step> = Vec::new();
     for step in steps {
@@ -266,6 +354,22 @@ pub fn advise(sockets: &[Socket], standing: Standing, facts: &Facts) -> Option<A
     // What to do first comes first; the order is otherwise kept.
     unique.sort_by_key(|step| step.action != action);
     Some(Advice { action, why, steps: unique })
+}
+
+/// The same step, which says first whose socket it is about.
+fn naming(socket: &Socket, step: Step) -> Step {
+    let whose = match socket.processes() {
+        [] => String::new(),
+        [process, ..] => format!("{} pid {}, ", process.name, process.pid),
+    };
+    let place = match &socket.namespace {
+        Namespace::This => String::new(),
+        Namespace::Other { name: Some(name), .. } => format!(" in the network namespace {name}"),
+        Namespace::Other { name: None, pid, .. } => format!(" in the network namespace of process {pid}"),
+    };
+    let about = format!("{whose}{socket}{place}");
+    let note = step.note.map_or_else(|| about.clone(), |note| format!("{about}; {note}"));
+    Step { note: Some(note), ..step }
 }
 
 fn protocols(sockets: &[Socket]) -> BTreeSet<Protocol> {
@@ -299,7 +403,7 @@ fn restrict(sockets: &[Socket], port: u16, facts: &Facts) -> Vec<Step> {
     let (here, elsewhere): (Vec<Socket>, Vec<Socket>) = reachable.into_iter().partition(|socket| socket.namespace == Namespace::This);
     let mut steps = Vec::new();
     if !here.is_empty() {
-        steps.push(restrict_here(&here, port, facts));
+        steps.extend(restrict_here(&here, port, facts));
     }
     if !elsewhere.is_empty() {
         let note = "it is in another network namespace, which has a firewall of its own; publish its port on 127.0.0.1 or on one address";
@@ -308,126 +412,160 @@ fn restrict(sockets: &[Socket], port: u16, facts: &Facts) -> Vec<Step> {
     steps
 }
 
-fn restrict_here(sockets: &[Socket], port: u16, facts: &Facts) -> Step {
+/// The rule, and what takes it back.
+fn restrict_here(sockets: &[Socket], port: u16, facts: &Facts) -> Vec<Step> {
+    let no_command = |note: &str| vec![Step { action: Action::Restrict, command: None, note: Some(note.to_owned()) }];
     let mut kinds = protocols(sockets);
     if kinds.remove(&Protocol::UdpLite) && kinds.is_empty() {
-        let note = "have it listen on 127.0.0.1 or one address in its own configuration; not every firewall knows UDP-Lite";
-        return Step { action: Action::Restrict, command: None, note: Some(note.to_owned()) };
+        return no_command("have it listen on 127.0.0.1 or one address in its own configuration; not every firewall knows UDP-Lite");
     }
-    let name_of = |kind: &Protocol| kind.to_string();
-    let network = facts.network.map(|network| network.to_string());
-    let commands: Vec<Vec<String>> = match (facts.system, facts.firewall) {
-        (System::Windows, _) => {
-            let from = network.as_deref().unwrap_or("localsubnet");
-            let rule = |kind: &Protocol| {
-                let kind = name_of(kind);
-                words(&[
-                    "netsh",
-                    "advfirewall",
-                    "firewall",
-                    "add",
-                    "rule",
-                    &format!("name={kind}-{port}-from-own-network"),
-                    "dir=in",
-                    "action=allow",
-                    &format!("protocol={kind}"),
-                    &format!("localport={port}"),
-                    &format!("remoteip={from}"),
-                ])
-            };
-            let note = "Windows lets nobody else in unless another rule does: look for one with `Get-NetFirewallPortFilter`, and run this as administrator";
-            let command = suggestion_for(kinds.iter().map(rule).collect(), " && ");
-            return Step { action: Action::Restrict, command: Some(command), note: Some(note.to_owned()) };
-        }
-        (System::MacOs, _) => {
-            let note = "have it listen on 127.0.0.1 or one address in its own configuration, or write a rule for pf";
-            return Step { action: Action::Restrict, command: None, note: Some(note.to_owned()) };
-        }
-        (System::Linux, Firewall::Ufw) => kinds.iter().flat_map(|kind| ufw(&name_of(kind), port, network.as_deref())).collect(),
-        (System::Linux, Firewall::Firewalld) => {
-            let mut commands: Vec<_> = kinds.iter().flat_map(|kind| firewalld(&name_of(kind), port, network.as_deref())).collect();
-            commands.push(words(&["firewall-cmd", "--reload"]));
-            commands
-        }
-        (System::Linux, Firewall::Nftables) => vec![words(&["nft", &nftables(&kinds, port, network.as_deref())])],
-        (System::Linux, Firewall::Iptables) => kinds.iter().flat_map(|kind| iptables(&name_of(kind), port, network.as_deref())).collect(),
-        (System::Linux, Firewall::NoneFound) => return restrict_by_unit(sockets, facts),
+    let kinds: Vec<String> = kinds.iter().map(Protocol::to_string).collect();
+    let sources = facts.sources(port);
+    if facts.system == System::Windows {
+        return restrict_on_windows(&kinds, port, &sources);
+    }
+    if facts.system == System::MacOs {
+        return no_command("have it listen on 127.0.0.1 or one address in its own configuration, or write a rule for pf");
+    }
+    let rule = match facts.firewall {
+        Firewall::Ufw => ufw(&kinds, port, &sources),
+        Firewall::Firewalld => firewalld(&kinds, port, &sources),
+        Firewall::Nftables => nftables(&kinds, port, &sources),
+        Firewall::Iptables => iptables(&kinds, port, &sources),
+        Firewall::NoneFound => match by_unit(sockets, &sources) {
+            Some(rule) => rule,
+            None => return no_command("no firewall was found: have it listen on 127.0.0.1 or one address in its own configuration"),
+        },
     };
-    let commands = commands.into_iter().map(|words| with_rights(facts, words)).collect();
-    let published = sockets.iter().flat_map(Socket::processes).any(|process| is_docker_proxy(process));
-    let note = if published {
-        Some("Docker lets its published ports past the firewall: publish it as 127.0.0.1:PORT:PORT instead".to_owned())
-    } else if matches!(facts.firewall, Firewall::Nftables | Firewall::Iptables) {
-        Some("until the next start; write it into the firewall's configuration to keep it".to_owned())
-    } else {
-        None
+    let mut notes = Vec::new();
+    if let Some(session) = facts.session.filter(|session| session.port == port) {
+        notes
+            .push(format!("you are logged in through it from {}, which is let in; whoever comes from elsewhere is shut out", session.from));
+    }
+    if sockets.iter().flat_map(Socket::processes).any(|process| is_docker_proxy(process)) {
+        notes.push("Docker lets its published ports past the firewall: publish it as 127.0.0.1:PORT:PORT instead".to_owned());
+    }
+    notes.extend(rule.note.map(str::to_owned));
+    let with_rights = |commands: Vec<Vec<String>>| suggestion(commands.into_iter().map(|words| with_rights(facts, words)).collect());
+    let note = (!notes.is_empty()).then(|| notes.join("; "));
+    vec![
+        Step { action: Action::Restrict, command: Some(with_rights(rule.set)), note },
+        Step { action: Action::Undo, command: Some(with_rights(rule.undo)), note: Some("takes that back".to_owned()) },
+    ]
+}
+
+/// Commands that limit a port, those that take it back, and what to know before.
+struct Rule {
+    set: Vec<Vec<String>>,
+    undo: Vec<Vec<String>>,
+    note: Option<&'static str>,
+}
+
+fn restrict_on_windows(kinds: &[String], port: u16, sources: &[Source]) -> Vec<Step> {
+    let from: Vec<String> = sources.iter().map(Source::to_string).collect();
+    let from = if from.is_empty() { "localsubnet".to_owned() } else { from.join(",") };
+    let name = |kind: &str| format!("name={kind}-{port}-from-own-network");
+    let firewall = |verb: &str, kind: &str| words(&["netsh", "advfirewall", "firewall", verb, "rule", &name(kind)]);
+    let set = |kind: &String| {
+        let more = ["dir=in", "action=allow", &format!("protocol={kind}"), &format!("localport={port}"), &format!("remoteip={from}")];
+        [firewall("add", kind), words(&more)].concat()
     };
-    Step { action: Action::Restrict, command: Some(suggestion(commands)), note }
+    let set = suggestion_for(kinds.iter().map(set).collect(), " && ");
+    let undo = suggestion_for(kinds.iter().map(|kind| firewall("delete", kind)).collect(), " && ");
+    let note = "Windows lets nobody else in unless another rule does: look for one with `Get-NetFirewallPortFilter`, and run this as administrator";
+    vec![
+        Step { action: Action::Restrict, command: Some(set), note: Some(note.to_owned()) },
+        Step { action: Action::Undo, command: Some(undo), note: Some("takes that back".to_owned()) },
+    ]
 }
 
 /// Before all other rules: ufw takes the first that fits.
-fn ufw(kind: &str, port: u16, network: Option<&str>) -> Vec<Vec<String>> {
+fn ufw(kinds: &[String], port: u16, sources: &[Source]) -> Rule {
     let port = port.to_string();
-    let mut commands = vec![words(&["ufw", "prepend", "deny", "proto", kind, "to", "any", "port", &port])];
-    if let Some(network) = network {
-        commands.push(words(&["ufw", "prepend", "allow", "proto", kind, "from", network, "to", "any", "port", &port]));
+    let mut rules = Vec::new();
+    for kind in kinds {
+        rules.push(["deny", "proto", kind, "to", "any", "port", &port].map(str::to_owned).to_vec());
+        for source in sources {
+            rules.push(["allow", "proto", kind, "from", &source.to_string(), "to", "any", "port", &port].map(str::to_owned).to_vec());
+        }
     }
-    commands
+    let with = |verb: &str| rules.iter().map(|rule| [words(&["ufw", verb]), rule.clone()].concat()).collect();
+    Rule { set: with("prepend"), undo: with("delete"), note: None }
 }
 
-/// firewalld takes what rejects before what accepts.
-fn firewalld(kind: &str, port: u16, network: Option<&str>) -> Vec<Vec<String>> {
-    let rule = |family: &str, source: &str| format!("rule family=\"{family}\"{source} port port=\"{port}\" protocol=\"{kind}\" reject");
-    let source = network.map(|network| format!(" source NOT address=\"{network}\"")).unwrap_or_default();
-    [rule("ipv4", &source), rule("ipv6", "")]
-        .iter()
-        .map(|rule| words(&["firewall-cmd", "--permanent", &format!("--add-rich-rule={rule}")]))
-        .collect()
+/// Rich rules with a priority: who is let in comes before who is not.
+fn firewalld(kinds: &[String], port: u16, sources: &[Source]) -> Rule {
+    let mut rules = Vec::new();
+    for kind in kinds {
+        let port = format!("port port=\"{port}\" protocol=\"{kind}\"");
+        for source in sources {
+            let family = if source.is_ipv6() { "ipv6" } else { "ipv4" };
+            rules.push(format!("rule priority=\"-20\" family=\"{family}\" source address=\"{source}\" {port} accept"));
+        }
+        for family in ["ipv4", "ipv6"] {
+            rules.push(format!("rule priority=\"-10\" family=\"{family}\" {port} reject"));
+        }
+    }
+    let with = |option: &str| {
+        let one = |rule: &String| words(&["firewall-cmd", "--permanent", &format!("--{option}={rule}")]);
+        rules.iter().map(one).chain([words(&["firewall-cmd", "--reload"])]).collect()
+    };
+    Rule { set: with("add-rich-rule"), undo: with("remove-rich-rule"), note: None }
 }
+
+const UNTIL_THE_NEXT_START: Option<&str> = Some("until the next start; write it into the firewall's configuration to keep it");
 
 /// A table of its own, which drops before the others are asked: what they accept stays dropped, what they drop too.
-fn nftables(kinds: &BTreeSet<Protocol>, port: u16, network: Option<&str>) -> String {
+fn nftables(kinds: &[String], port: u16, sources: &[Source]) -> Rule {
     let table = format!("port_{port}");
     let mut text = format!(
         "add table inet {table}; add chain inet {table} input {{ type filter hook input priority -10; policy accept; }}; flush chain inet {table} input"
     );
     for kind in kinds {
-        let source = network.map(|network| format!(" ip saddr != {network}")).unwrap_or_default();
-        text.push_str(&format!("; add rule inet {table} input iifname != \"lo\" meta nfproto ipv4 {kind} dport {port}{source} drop"));
-        text.push_str(&format!("; add rule inet {table} input iifname != \"lo\" meta nfproto ipv6 {kind} dport {port} drop"));
+        for source in sources {
+            let family = if source.is_ipv6() { "ip6" } else { "ip" };
+            text.push_str(&format!("; add rule inet {table} input {family} saddr {source} {kind} dport {port} accept"));
+        }
+        text.push_str(&format!("; add rule inet {table} input iifname != \"lo\" {kind} dport {port} drop"));
     }
-    text
+    let undo = words(&["nft", "delete", "table", "inet", &table]);
+    Rule { set: vec![words(&["nft", &text])], undo: vec![undo], note: UNTIL_THE_NEXT_START }
 }
 
-fn iptables(kind: &str, port: u16, network: Option<&str>) -> Vec<Vec<String>> {
-    let port = port.to_string();
-    let mut v4 = words(&["iptables", "-I", "INPUT", "!", "-i", "lo", "-p", kind, "--dport", &port]);
-    if let Some(network) = network {
-        v4.extend(words(&["!", "-s", network]));
+/// A chain of its own: who returns from it meets the other rules.
+fn iptables(kinds: &[String], port: u16, sources: &[Source]) -> Rule {
+    let (mut set, mut undo) = (Vec::new(), Vec::new());
+    for kind in kinds {
+        let chain = format!("{kind}-{port}");
+        let port = port.to_string();
+        for (tool, is_ipv6) in [("iptables", false), ("ip6tables", true)] {
+            let jump = |verb: &str| words(&[tool, verb, "INPUT", "!", "-i", "lo", "-p", kind, "--dport", &port, "-j", &chain]);
+            set.push(words(&[tool, "-N", &chain]));
+            for source in sources.iter().filter(|source| source.is_ipv6() == is_ipv6) {
+                set.push(words(&[tool, "-A", &chain, "-s", &source.to_string(), "-j", "RETURN"]));
+            }
+            set.push(words(&[tool, "-A", &chain, "-j", "DROP"]));
+            set.push(jump("-I"));
+            undo.extend([jump("-D"), words(&[tool, "-F", &chain]), words(&[tool, "-X", &chain])]);
+        }
     }
-    v4.extend(words(&["-j", "DROP"]));
-    let v6 = words(&["ip6tables", "-I", "INPUT", "!", "-i", "lo", "-p", kind, "--dport", &port, "-j", "DROP"]);
-    vec![v4, v6]
+    Rule { set, undo, note: UNTIL_THE_NEXT_START }
 }
 
 /// Without a firewall, systemd can filter what a service gets.
-fn restrict_by_unit(sockets: &[Socket], facts: &Facts) -> Step {
-    let service = sockets
+fn by_unit(sockets: &[Socket], sources: &[Source]) -> Option<Rule> {
+    let unit = sockets
         .iter()
         .find_map(Socket::unit)
-        .filter(|unit| unit.manager == Manager::System && unit.name.ends_with(".service") && is_legal_unit(&unit.name));
-    let Some(unit) = service else {
-        let note = "no firewall was found: have it listen on 127.0.0.1 or one address in its own configuration";
-        return Step { action: Action::Restrict, command: None, note: Some(note.to_owned()) };
-    };
-    let mut command = words(&["systemctl", "set-property"]);
-    command.extend(unit_words(&unit.name));
-    command.extend(words(&["IPAddressDeny=any", "IPAddressAllow=localhost"]));
-    if let Some(network) = facts.network {
-        command.push(format!("IPAddressAllow={network}"));
-    }
-    let note = "no firewall was found; this limits every port of the service, and whom it may send to";
-    Step { action: Action::Restrict, command: Some(suggestion(vec![with_rights(facts, command)])), note: Some(note.to_owned()) }
+        .filter(|unit| unit.manager == Manager::System && unit.name.ends_with(".service") && is_legal_unit(&unit.name))?;
+    let mut set = words(&["systemctl", "set-property"]);
+    set.extend(unit_words(&unit.name));
+    let mut undo = set.clone();
+    undo.extend(words(&["IPAddressDeny=", "IPAddressAllow="]));
+    set.extend(words(&["IPAddressDeny=any", "IPAddressAllow=localhost"]));
+    set.extend(sources.iter().map(|source| format!("IPAddressAllow={source}")));
+    let note = Some("no firewall was found; this limits every port of the service, and whom it may send to");
+    Some(Rule { set: vec![set], undo: vec![undo], note })
 }
 
 fn close(socket: &Socket, facts: &Facts) -> Vec<Step> {

@@ -1,8 +1,10 @@
 //! What answers on a TCP port, by its own word. It proves nothing: whether a server is genuine is another question, asked elsewhere.
 //!
-//! It is asked gently: first only heard, then greeted with TLS, then with HTTP. All of it ends by [`ANSWER_TIME_MAX`], reads at most
-//! [`ANSWER_BYTES_MAX`] of each answer, and goes to addresses of this machine unless the user named another ([`Target`]). Nothing is sent to the
-//! ports of printers, which print whatever they get, and nothing at all over UDP, where no greeting is harmless everywhere.
+//! It is asked gently: first only heard, then greeted with TLS, then with HTTP. Whoever is known by its greeting or its registered name is asked by the
+//! etiquette of its own protocol ([`Manner`]), for databases write down, and in the end shut out, whoever breaks it. All of it ends by
+//! [`ANSWER_TIME_MAX`], reads at most [`ANSWER_BYTES_MAX`] of each answer, and goes to addresses of this machine unless the user named another
+//! ([`Target`]). Nothing is sent to the ports of printers, which print whatever they get, and nothing at all over UDP, where no greeting is harmless
+//! everywhere.
 //!
 //! Strings come from whatever answers. They are bounded, but they are not escaped: that is the printer's job.
 
@@ -117,6 +119,24 @@ impl Target {
     }
 }
 
+/// How somebody is asked who does not speak first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// As PostgreSQL's protocol has it: by the question whether it speaks TLS. It writes down every other first word as an error.
+    Postgresql,
+    /// With TLS, then with HTTP.
+    #[default]
+    Usual,
+}
+
+impl Manner {
+    /// The manner for what these names say: of the registered service, or of the process.
+    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let is_postgresql = |name: &str| name.eq_ignore_ascii_case("postgresql") || name.eq_ignore_ascii_case("postgres");
+        if names.into_iter().any(is_postgresql) { Self::Postgresql } else { Self::Usual }
+    }
+}
+
 /// What was heard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Answer {
@@ -173,6 +193,10 @@ pub enum Spoken {
     Mysql,
     /// Mail boxes, the older way.
     Pop3,
+    /// PostgreSQL.
+    Postgresql,
+    /// Redis and what speaks its protocol.
+    Redis,
     /// Mail transport.
     Smtp,
     /// Secure shell.
@@ -225,34 +249,111 @@ pub enum TlsVersion {
 
 /// Asks. The answer is there after [`ANSWER_TIME_MAX`] at the latest, whatever the other end does.
 #[must_use]
-pub fn ask(target: Target) -> Answer {
+pub fn ask(target: Target, manner: Manner) -> Answer {
     let started = Instant::now();
-    let says = hear(target.address, started + ANSWER_TIME_MAX);
+    let says = hear(target.address, manner, started + ANSWER_TIME_MAX);
     Answer { address: target.address, says, took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX) }
 }
 
-fn hear(address: SocketAddr, deadline: Instant) -> Says {
-    let stream = match Timed::connect(address, deadline) {
+fn hear(address: SocketAddr, manner: Manner, deadline: Instant) -> Says {
+    let mut stream = match Timed::connect(address, deadline) {
         Ok(stream) => stream,
         Err(cause) => return Says::NoConnection { why: cause.to_string() },
     };
     let heard = first_line(&mut stream.until(deadline.min(Instant::now() + GREETING_TIME_MAX)));
     if !heard.is_empty() {
-        return Says::Greeting(greeting(&heard));
+        let greeting = greeting(&heard);
+        if greeting.protocol == Some(Spoken::Mysql) {
+            // What it answers does not matter, and nothing is owed to it after this.
+            let _ = mysql_farewell(&mut stream.until(deadline));
+        }
+        return Says::Greeting(greeting);
+    }
+    if manner == Manner::Postgresql {
+        return match postgresql(&mut stream) {
+            Some(true) => match greet_with_tls(stream, deadline) {
+                (Some(tls), _) => Says::Greeting(Greeting { protocol: Some(Spoken::Postgresql), text: tls_text(&tls) }),
+                (None, _) => Says::Greeting(Greeting { protocol: Some(Spoken::Postgresql), text: "it offers TLS".into() }),
+            },
+            Some(false) => Says::Greeting(Greeting { protocol: Some(Spoken::Postgresql), text: "without TLS".into() }),
+            None => Says::Mute,
+        };
     }
     let (tls, heard) = greet_with_tls(stream, deadline);
     if let Some(tls) = tls {
         return Says::Tls(tls);
     }
-    match Timed::connect(address, deadline).and_then(|mut stream| greet_with_http(&mut stream, address)) {
+    match Timed::connect(address, deadline).and_then(|mut stream| greet_with_http(&mut stream)) {
         Ok((Some(http), _)) => Says::Http(http),
-        Ok((None, answer)) if !answer.is_empty() => Says::Other { text: text(&answer) },
+        Ok((None, answer)) if !answer.is_empty() => answered(&answer),
         Ok(_) | Err(_) if heard.is_empty() => Says::Mute,
         Ok(_) | Err(_) => match http(&heard) {
             Some(http) => Says::Http(http),
-            None => Says::Other { text: text(&heard) },
+            None => answered(&heard),
         },
     }
+}
+
+/// Somebody who answers a line that it does not know. Redis calls it an error by a word after a minus.
+fn answered(answer: &[u8]) -> Says {
+    if [&b"-ERR "[..], b"-NOAUTH ", b"-DENIED "].iter().any(|start| answer.starts_with(start)) {
+        let line = answer.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+        return Says::Greeting(Greeting { protocol: Some(Spoken::Redis), text: text(line) });
+    }
+    Says::Other { text: text(answer) }
+}
+
+/// Ends the handshake that a MySQL server has begun: whoever hangs up in the middle of one is counted, and shut out for good after 100
+/// (`max_connect_errors`). A user whom nobody knows is refused, which is an end in order; where strangers are let in, it says goodbye.
+fn mysql_farewell(stream: &mut (impl Read + Write)) -> io::Result<()> {
+    const PROTOCOL_41: u32 = 0x200;
+    const SECURE_CONNECTION: u32 = 0x8000;
+    const PLUGIN_AUTH: u32 = 0x8_0000;
+    const QUIT: &[u8] = &[1, 0, 0, 0, 1];
+    // HandshakeResponse41: what we can, the longest packet, the character set utf8, room, the user, no password, how it would be proved.
+    let mut body = (PROTOCOL_41 | SECURE_CONNECTION | PLUGIN_AUTH).to_le_bytes().to_vec();
+    body.extend(0x0100_0000_u32.to_le_bytes());
+    body.push(33);
+    body.extend([0; 23]);
+    body.extend(b"triquest-lm-port\0");
+    body.push(0);
+    body.extend(b"mysql_native_password\0");
+    let mut sent = vec![u8::try_from(body.len()).expect("the packet has less than 256 bytes"), 0, 0, 1];
+    sent.extend(body);
+    // It may ask for another proof, once or twice: none is given.
+    for _ in 0..3 {
+        stream.write_all(&sent)?;
+        stream.flush()?;
+        let mut head = [0; 4];
+        stream.read_exact(&mut head)?;
+        let length = usize::from(head[0]) | usize::from(head[1]) << 8 | usize::from(head[2]) << 16;
+        let mut answer = vec![0; length.min(ANSWER_BYTES_MAX)];
+        stream.read_exact(&mut answer)?;
+        match answer.first() {
+            Some(0) => return stream.write_all(QUIT),
+            Some(0xff) | None => return Ok(()),
+            Some(_) => sent = vec![0, 0, 0, head[3].wrapping_add(1)],
+        }
+    }
+    Ok(())
+}
+
+/// Whether a PostgreSQL server speaks TLS; none if it is none. The question is its protocol's SSLRequest, after which it takes a goodbye at any time.
+fn postgresql(stream: &mut (impl Read + Write)) -> Option<bool> {
+    stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).and_then(|()| stream.flush()).ok()?;
+    let mut answer = [0];
+    stream.read_exact(&mut answer).ok()?;
+    match answer[0] {
+        b'S' => Some(true),
+        b'N' => Some(false),
+        _ => None,
+    }
+}
+
+fn tls_text(tls: &Tls) -> String {
+    tls.certificate
+        .as_ref()
+        .map_or_else(|| "with TLS".to_owned(), |certificate| format!("with TLS, certificate of {}", certificate.subject))
 }
 
 /// Everything until the first end of line, or until nothing comes any more.
@@ -308,10 +409,9 @@ fn text(bytes: &[u8]) -> String {
     text
 }
 
-fn greet_with_http(stream: &mut (impl Read + Write), address: SocketAddr) -> io::Result<(Option<Http>, Vec<u8>)> {
-    let host = if address.ip().is_loopback() { "localhost".to_owned() } else { address.to_string() };
-    let request = format!("HEAD / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: triquest-lm-port\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
+/// HTTP/1.0, which needs no `Host`: Redis takes a line that begins so for an attack by way of a browser, and writes it into its log.
+fn greet_with_http(stream: &mut (impl Read + Write)) -> io::Result<(Option<Http>, Vec<u8>)> {
+    stream.write_all(b"HEAD / HTTP/1.0\r\nUser-Agent: triquest-lm-port\r\n\r\n")?;
     stream.flush()?;
     let heard = read_until(stream, |heard| heard.windows(4).any(|four| four == b"\r\n\r\n") || heard.windows(2).any(|two| two == b"\n\n"));
     Ok((http(&heard), heard))
@@ -387,7 +487,7 @@ fn greet_with_tls(stream: Timed, deadline: Instant) -> (Option<Tls>, Vec<u8>) {
     if answer.alpn.as_deref().is_none_or(|alpn| alpn == "http/1.1") {
         let mut inner = rustls::Stream::new(&mut tls, &mut stream);
         inner.sock.stream.deadline = deadline;
-        answer.http = greet_with_http(&mut inner, address).ok().and_then(|(http, _)| http);
+        answer.http = greet_with_http(&mut inner).ok().and_then(|(http, _)| http);
     }
     (Some(answer), Vec::new())
 }

@@ -6,7 +6,7 @@ use std::{net::IpAddr, path::PathBuf, process::Command, sync::Arc};
 
 use proptest::prelude::*;
 use triquest_ports::{
-    advice::{Action, Advice, Facts, Firewall, Network, Standing, Step, System, advise, quoted},
+    advice::{Action, Advice, Facts, Firewall, Network, Session, Standing, Step, System, advise, quoted},
     sockets::{
         Container, Executable, Hiding, Manager, Namespace, Owner, Process, Protocol, Reach, Runtime, Socket, SocketUnit, TakesIpv4, Unit,
         User,
@@ -73,6 +73,7 @@ fn facts() -> Facts {
         is_root: false,
         uid: 1000,
         network: Some(Network { address: [10, 1, 0, 0].into(), prefix: 16 }),
+        session: None,
     }
 }
 
@@ -81,7 +82,7 @@ fn process() -> Process {
         pid: 812,
         name: "server".into(),
         user: Some(User { uid: 7, name: Some("svc".into()) }),
-        executable: Some(Executable { path: "/usr/bin/server".into(), deleted: false, package: None }),
+        executable: Some(Executable { path: "/usr/bin/server".into(), deleted: false, replaced: None, package: None }),
         command: vec!["server".into()],
         command_cut: false,
         since: None,
@@ -126,13 +127,13 @@ fn lines(advice: &Advice, action: Action) -> Vec<&str> {
 }
 
 fn closing(process: Process) -> Vec<String> {
-    let advice = advise(&[socket(owned_by(process))], Standing::Unknown, &facts()).unwrap();
+    let advice = advise(&[socket(owned_by(process))], |_| Standing::Unknown, &facts()).unwrap();
     check(&advice);
     lines(&advice, Action::Close).into_iter().map(str::to_owned).collect()
 }
 
 fn restricting(sockets: &[Socket], facts: &Facts) -> Vec<String> {
-    let advice = advise(sockets, Standing::Expected, facts).unwrap();
+    let advice = advise(sockets, |_| Standing::Expected, facts).unwrap();
     check(&advice);
     lines(&advice, Action::Restrict).into_iter().map(str::to_owned).collect()
 }
@@ -180,13 +181,13 @@ fn a_unit_is_closed_by_systemd_and_stays_closed() {
 fn a_socket_unit_is_closed_with_what_it_starts() {
     let mut one = socket(owned_by(Process { pid: 1, unit: unit("init.scope", Manager::System), ..process() }));
     one.socket_unit = Some(SocketUnit { name: "ssh.socket".into(), activates: Some("ssh.service".into()) });
-    let advice = advise(std::slice::from_ref(&one), Standing::NotGenuine, &facts()).unwrap();
+    let advice = advise(std::slice::from_ref(&one), |_| Standing::NotGenuine, &facts()).unwrap();
     check(&advice);
     assert_eq!(advice.action, Action::Close);
     assert_eq!(lines(&advice, Action::Close), ["sudo systemctl disable --now ssh.socket ssh.service"]);
     assert!(advice.steps[0].note.as_ref().unwrap().contains("shut out"));
     one.socket_unit = None;
-    let advice = advise(&[one], Standing::Unknown, &facts()).unwrap();
+    let advice = advise(&[one], |_| Standing::Unknown, &facts()).unwrap();
     assert!(lines(&advice, Action::Close).is_empty(), "the first process is never killed: {advice:?}");
     assert_eq!(lines(&advice, Action::Look), ["systemctl list-sockets --all"]);
 }
@@ -207,15 +208,15 @@ fn a_container_is_stopped_by_what_runs_it() {
 #[test]
 fn a_hidden_owner_comes_with_the_command_that_shows_it() {
     let hidden = |namespace| Socket { namespace, ..socket(Owner::Hidden { user: None, why: Hiding::NotPermitted, unit: None }) };
-    let advice = advise(&[hidden(Namespace::This)], Standing::Unknown, &facts()).unwrap();
+    let advice = advise(&[hidden(Namespace::This)], |_| Standing::Unknown, &facts()).unwrap();
     check(&advice);
     assert_eq!((advice.action, lines(&advice, Action::Look)), (Action::Look, vec!["sudo ss -tlpn 'sport = :1588'"]));
     let udp = Socket { protocol: Protocol::Udp, ..hidden(Namespace::This) };
-    let advice = advise(&[hidden(Namespace::This), udp], Standing::Unknown, &facts()).unwrap();
+    let advice = advise(&[hidden(Namespace::This), udp], |_| Standing::Unknown, &facts()).unwrap();
     assert_eq!(lines(&advice, Action::Look), ["sudo ss -tulpn 'sport = :1588'"]);
     let other = |name: Option<&str>| Namespace::Other { id: None, name: name.map(str::to_owned), container: None, pid: 44 };
     let looking = |name| {
-        let advice = advise(&[hidden(other(name))], Standing::Unknown, &facts()).unwrap();
+        let advice = advise(&[hidden(other(name))], |_| Standing::Unknown, &facts()).unwrap();
         check(&advice);
         lines(&advice, Action::Look)[0].to_owned()
     };
@@ -227,14 +228,14 @@ fn a_hidden_owner_comes_with_the_command_that_shows_it() {
         owner: Owner::Hidden { user: None, why: Hiding::NotPermitted, unit: unit("ntp.service", Manager::System) },
         ..hidden(Namespace::This)
     };
-    let advice = advise(&[with_unit], Standing::Unknown, &facts()).unwrap();
+    let advice = advise(&[with_unit], |_| Standing::Unknown, &facts()).unwrap();
     assert_eq!(lines(&advice, Action::Close), ["sudo systemctl disable --now ntp.service"]);
 }
 
 #[test]
 fn whoever_is_root_needs_no_sudo() {
     let root = Facts { is_root: true, uid: 0, ..facts() };
-    let advice = advise(&[socket(owned_by(process()))], Standing::Unknown, &root).unwrap();
+    let advice = advise(&[socket(owned_by(process()))], |_| Standing::Unknown, &root).unwrap();
     check(&advice);
     assert!(advice.steps.iter().filter_map(|step| step.command.as_ref()).all(|command| !command.text.contains("sudo")));
 }
@@ -250,14 +251,16 @@ fn each_firewall_has_its_own_line() {
     );
     assert_eq!(
         with(Firewall::Firewalld),
-        "sudo firewall-cmd --permanent '--add-rich-rule=rule family=\"ipv4\" source NOT address=\"10.1.0.0/16\" port port=\"1588\" protocol=\"tcp\" reject' && \
-         sudo firewall-cmd --permanent '--add-rich-rule=rule family=\"ipv6\" port port=\"1588\" protocol=\"tcp\" reject' && sudo firewall-cmd --reload"
+        "sudo firewall-cmd --permanent '--add-rich-rule=rule priority=\"-20\" family=\"ipv4\" source address=\"10.1.0.0/16\" port port=\"1588\" protocol=\"tcp\" accept' && \
+         sudo firewall-cmd --permanent '--add-rich-rule=rule priority=\"-10\" family=\"ipv4\" port port=\"1588\" protocol=\"tcp\" reject' && \
+         sudo firewall-cmd --permanent '--add-rich-rule=rule priority=\"-10\" family=\"ipv6\" port port=\"1588\" protocol=\"tcp\" reject' && sudo firewall-cmd --reload"
     );
     assert!(with(Firewall::Nftables).starts_with("sudo nft 'add table inet port_1588; "));
     assert_eq!(
         with(Firewall::Iptables),
-        "sudo iptables -I INPUT '!' -i lo -p tcp --dport 1588 '!' -s 10.1.0.0/16 -j DROP && \
-         sudo ip6tables -I INPUT '!' -i lo -p tcp --dport 1588 -j DROP"
+        "sudo iptables -N tcp-1588 && sudo iptables -A tcp-1588 -s 10.1.0.0/16 -j RETURN && sudo iptables -A tcp-1588 -j DROP && \
+         sudo iptables -I INPUT '!' -i lo -p tcp --dport 1588 -j tcp-1588 && \
+         sudo ip6tables -N tcp-1588 && sudo ip6tables -A tcp-1588 -j DROP && sudo ip6tables -I INPUT '!' -i lo -p tcp --dport 1588 -j tcp-1588"
     );
     let both = restricting(&[tcp.clone(), udp], &facts());
     assert!(both[0].contains("proto tcp") && both[0].contains("proto udp"), "{both:?}");
@@ -267,7 +270,7 @@ fn each_firewall_has_its_own_line() {
         ["sudo systemctl set-property web.service IPAddressDeny=any IPAddressAllow=localhost IPAddressAllow=10.1.0.0/16"]
     );
     assert!(restricting(std::slice::from_ref(&tcp), &Facts { firewall: Firewall::NoneFound, ..facts() }).is_empty());
-    let windows = advise(&[tcp], Standing::Expected, &Facts { system: System::Windows, ..facts() }).unwrap();
+    let windows = advise(&[tcp], |_| Standing::Expected, &Facts { system: System::Windows, ..facts() }).unwrap();
     assert_eq!(
         lines(&windows, Action::Restrict),
         [
@@ -280,10 +283,10 @@ fn each_firewall_has_its_own_line() {
 #[test]
 fn what_only_this_machine_can_reach_needs_no_firewall() {
     let local = Socket { reach: Reach::OnlyThisMachine, ..socket(owned_by(process())) };
-    let advice = advise(&[local], Standing::Unknown, &facts()).unwrap();
+    let advice = advise(&[local], |_| Standing::Unknown, &facts()).unwrap();
     assert_eq!(advice.action, Action::Keep);
     assert!(lines(&advice, Action::Restrict).is_empty());
-    assert_eq!(advise(&[], Standing::Unknown, &facts()), None);
+    assert_eq!(advise(&[], |_| Standing::Unknown, &facts()), None);
 }
 
 #[test]
@@ -301,7 +304,7 @@ fn hostile_names_of_units_containers_and_namespaces_become_no_commands_of_theirs
         let hidden = Owner::Hidden { user: None, why: Hiding::NotPermitted, unit: unit(&format!("{name}.service"), Manager::System) };
         let two = Socket { namespace: other, ..socket(hidden) };
         for firewall in [Firewall::Firewalld, Firewall::Iptables, Firewall::Nftables, Firewall::NoneFound, Firewall::Ufw] {
-            let advice = advise(&[one.clone(), two.clone()], Standing::NotGenuine, &Facts { firewall, ..facts() }).unwrap();
+            let advice = advise(&[one.clone(), two.clone()], |_| Standing::NotGenuine, &Facts { firewall, ..facts() }).unwrap();
             check(&advice);
             // systemctl takes such characters for patterns of its own, whatever the shell does.
             let is_pattern = |step: &&Step| step.command.as_ref().is_some_and(|command| command.text.contains("systemctl"));
@@ -344,9 +347,9 @@ fn the_own_network_is_that_of_the_default_route() {
     assert_eq!(Network::of_routes("\nx y z\n\u{1b}\t+0000000\t-1\n"), None);
 }
 
-/// The rules are taken by the real tools, in a network namespace of their own, where they exist.
+/// The rules are taken by the real tools, and taken back, in a network namespace of their own, where they exist.
 #[test]
-fn nft_and_iptables_take_the_suggested_rules() {
+fn nft_and_iptables_take_the_suggested_rules_and_take_them_back() {
     let root = rustix::process::geteuid().is_root();
     let name = format!("tqadvice-{}", std::process::id());
     if !root || !Command::new("ip").args(["netns", "add", &name]).status().is_ok_and(|status| status.success()) {
@@ -362,15 +365,75 @@ fn nft_and_iptables_take_the_suggested_rules() {
             println!("skipped: no {tool} here");
             continue;
         }
-        for network in [facts().network, None] {
-            let root = Facts { firewall, is_root: true, network, ..facts() };
-            let line = restricting(&[tcp.clone(), udp.clone()], &root).remove(0);
-            let ran = Command::new("ip").args(["netns", "exec", &name, "sh", "-c", &line]).output().unwrap();
-            outcomes.push((line, ran));
+        for (network, from) in [(facts().network, None), (None, None), (None, Some("2001:db8::5")), (facts().network, Some("192.0.2.7"))] {
+            let session = from.map(|from| Session { from: from.parse().unwrap(), port: 1588 });
+            let root = Facts { firewall, is_root: true, network, session, ..facts() };
+            let advice = advise(&[tcp.clone(), udp.clone()], |_| Standing::Unknown, &root).unwrap();
+            check(&advice);
+            for action in [Action::Restrict, Action::Undo] {
+                let line = lines(&advice, action)[0].to_owned();
+                let ran = Command::new("ip").args(["netns", "exec", &name, "sh", "-c", &line]).output().unwrap();
+                outcomes.push((line, ran));
+            }
         }
     }
     let _ = Command::new("ip").args(["netns", "delete", &name]).status();
     for (line, ran) in outcomes {
         assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
     }
+}
+
+#[test]
+fn whoever_is_logged_in_through_a_port_is_not_shut_out_by_the_first_advice_and_may_take_it_back() {
+    let ssh = Socket { port: 22, ..socket(owned_by(Process { unit: unit("ssh.service", Manager::System), ..process() })) };
+    let session = Session::of_ssh("203.0.113.9 50022 10.1.2.3 22").unwrap();
+    assert_eq!(session, Session { from: [203, 0, 113, 9].into(), port: 22 });
+    assert_eq!(Session::of_ssh("nonsense 1 2"), None);
+    for firewall in [Firewall::Firewalld, Firewall::Iptables, Firewall::Nftables, Firewall::NoneFound, Firewall::Ufw] {
+        let here = Facts { firewall, session: Some(session), ..facts() };
+        let advice = advise(std::slice::from_ref(&ssh), |_| Standing::Unknown, &here).unwrap();
+        check(&advice);
+        assert_eq!(advice.action, Action::Look, "nothing that shuts anybody out comes first");
+        let [restrict] = lines(&advice, Action::Restrict)[..] else { panic!("{advice:?}") };
+        assert!(restrict.contains("203.0.113.9"), "{restrict}");
+        let step = advice.steps.iter().find(|step| step.action == Action::Restrict).unwrap();
+        assert!(step.note.as_ref().unwrap().contains("logged in through it from 203.0.113.9"), "{step:?}");
+        assert_eq!(lines(&advice, Action::Undo).len(), 1, "{advice:?}");
+        // Another port than the session's has nothing to do with it, and whoever sits in the own network is let in by that.
+        assert!(
+            !lines(&advise(&[socket(owned_by(process()))], |_| Standing::Unknown, &here).unwrap(), Action::Restrict)
+                .concat()
+                .contains("203")
+        );
+        let near = Facts { session: Some(Session { from: [10, 1, 9, 9].into(), port: 22 }), ..here };
+        assert!(
+            !lines(&advise(std::slice::from_ref(&ssh), |_| Standing::Unknown, &near).unwrap(), Action::Restrict)
+                .concat()
+                .contains("10.1.9.9")
+        );
+    }
+}
+
+#[test]
+fn where_one_of_several_is_false_only_that_one_is_to_be_closed() {
+    let genuine = Socket { inode: 2, ..socket(owned_by(process())) };
+    let elsewhere = Namespace::Other { id: None, name: Some("blue".into()), container: None, pid: 44 };
+    let of_another = Socket { inode: 3, namespace: elsewhere.clone(), ..socket(owned_by(Process { pid: 44, ..process() })) };
+    let fake = Socket { inode: 4, namespace: elsewhere, ..socket(owned_by(Process { pid: 813, name: "python3".into(), ..process() })) };
+    let standing = |socket: &Socket| match socket.inode {
+        2 => Standing::Expected,
+        4 => Standing::NotGenuine,
+        _ => Standing::Unknown,
+    };
+    let advice = advise(&[genuine.clone(), of_another, fake], standing, &facts()).unwrap();
+    check(&advice);
+    assert_eq!((advice.action, lines(&advice, Action::Close)), (Action::Close, vec!["sudo kill 813"]));
+    let note = advice.steps.iter().find(|step| step.action == Action::Close).unwrap().note.clone().unwrap();
+    assert!(note.contains("python3 pid 813") && note.contains("network namespace blue"), "{note}");
+    let unproved = advise(&[genuine], |_| Standing::Unproved, &facts()).unwrap();
+    assert_eq!(
+        (unproved.action, lines(&unproved, Action::Close).len()),
+        (Action::Look, 0),
+        "nobody is told to stop what cannot prove itself now"
+    );
 }

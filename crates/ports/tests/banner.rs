@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use triquest_ports::banner::{ANSWER_BYTES_MAX, Answer, NotAsked, Says, Spoken, TEXT_BYTES_MAX, Target, Tls, TlsVersion, ask};
+use triquest_ports::banner::{ANSWER_BYTES_MAX, Answer, Manner, NotAsked, Says, Spoken, TEXT_BYTES_MAX, Target, Tls, TlsVersion, ask};
 use triquest_ports::sockets::{Ask, Protocol, listening};
 
 /// A machine under load may miss the short times that a service has to answer.
@@ -29,7 +29,7 @@ fn serve(with: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
 }
 
 fn answer(address: SocketAddr) -> Answer {
-    let answer = ask(Target::this_machine(address).unwrap());
+    let answer = ask(Target::this_machine(address).unwrap(), Manner::Usual);
     println!("{} ms: {:?}", answer.took_ms, answer.says);
     answer
 }
@@ -103,6 +103,106 @@ fn a_service_that_greets_is_told_by_its_greeting_and_is_sent_nothing() {
     assert_eq!(received.recv().unwrap(), b"");
 }
 
+/// A MySQL server counts whoever hangs up before the handshake has ended, and shuts that machine out after 100.
+#[test]
+fn who_greets_as_mysql_gets_a_handshake_that_ends_in_order() {
+    let (sender, received) = mpsc::channel();
+    let address = serve(move |mut stream| {
+        // Protocol 10, version, connection, 8 bytes to prove a password with, what the server can.
+        let mut greeting = b"\x0a10.11.6-MariaDB\0\x01\0\0\0abcdefgh\0\xff\xf7\x21\x02\0\xff\x81\x15".to_vec();
+        greeting.extend([0; 10]);
+        greeting.extend(b"ijklmnopqrst\0mysql_native_password\0");
+        let mut packet = vec![u8::try_from(greeting.len()).unwrap(), 0, 0, 0];
+        packet.extend(greeting);
+        let _ = stream.write_all(&packet);
+        let mut head = [0; 4];
+        if stream.read_exact(&mut head).is_err() {
+            return;
+        }
+        let mut answer = vec![0; usize::from(head[0])];
+        let _ = stream.read_exact(&mut answer);
+        let _ = stream.write_all(b"\x09\0\0\x02\xff\x15\x04#28000");
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        let _ = sender.send((head[3], answer, rest));
+    });
+    let greeting = answer_until(address, |says| match says {
+        Says::Greeting(greeting) => Some(greeting),
+        _ => None,
+    });
+    assert_eq!((greeting.protocol, greeting.text.as_str()), (Some(Spoken::Mysql), "10.11.6-MariaDB"));
+    let (number, answer, rest) = received.recv().unwrap();
+    assert_eq!((number, rest.as_slice()), (1, &[][..]), "the second packet of the handshake, and nothing after the refusal");
+    assert!(answer[32..].starts_with(b"triquest-lm-port\0\0mysql_native_password\0"), "{answer:?}");
+}
+
+/// A program that is killed when the test ends.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn a_real_redis_is_told_and_takes_no_question_for_an_attack() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, log) = (free_port(), folder.path().join("log"));
+    let started = Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--logfile"])
+        .arg(&log)
+        .arg("--dir")
+        .arg(folder.path())
+        .stdout(Stdio::null())
+        .spawn();
+    let Ok(started) = started else {
+        println!("skipped: no redis-server here");
+        return;
+    };
+    let _started = Started(started);
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    // Until it listens, nobody takes a connection.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while TcpStream::connect(address).is_err() && std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    let greeting = answer_until(address, |says| match says {
+        Says::Greeting(greeting) => Some(greeting),
+        _ => None,
+    });
+    assert_eq!(greeting.protocol, Some(Spoken::Redis), "{greeting:?}");
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(!log.contains("SECURITY"), "{log}");
+}
+
+#[test]
+fn who_is_known_as_postgresql_is_asked_in_its_own_words_only() {
+    assert_eq!(
+        (Manner::of(["postgresql"]), Manner::of(["postgres", "x"]), Manner::of(["ssh"])),
+        (Manner::Postgresql, Manner::Postgresql, Manner::Usual)
+    );
+    let (sender, received) = mpsc::channel();
+    let address = serve(move |mut stream| {
+        let mut question = [0; 8];
+        if stream.read_exact(&mut question).is_err() {
+            return;
+        }
+        let _ = stream.write_all(b"N");
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        let _ = sender.send((question, rest));
+    });
+    let says = ask(Target::this_machine(address).unwrap(), Manner::Postgresql).says;
+    assert!(matches!(&says, Says::Greeting(greeting) if greeting.protocol == Some(Spoken::Postgresql)), "{says:?}");
+    assert_eq!(received.recv().unwrap(), ([0, 0, 0, 8, 4, 210, 22, 47], Vec::new()));
+}
+
 #[test]
 fn a_hostile_greeting_is_carried_as_it_is() {
     let hostile = "220 \u{1b}]52;c;cm0=\u{7}\u{1b}]8;;http://x\u{7}\u{202e}$(reboot) * ESMTP";
@@ -123,7 +223,7 @@ fn http_server(reply: &'static str) -> SocketAddr {
     serve(move |mut stream| {
         let mut request = [0; 1_024];
         let count = stream.read(&mut request).unwrap_or(0);
-        if request[..count].starts_with(b"HEAD / HTTP/1.1\r\n") {
+        if request[..count].starts_with(b"HEAD / HTTP/1.0\r\n") {
             let _ = stream.write_all(reply.as_bytes());
         } else {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nServer: none\r\n\r\n");

@@ -194,8 +194,12 @@ fn a_program_whose_file_is_gone_and_whose_name_is_hostile_is_told_as_it_is() {
     let socket = the_one(listener.local_addr().unwrap().port());
     let process = socket.processes().iter().find(|process| process.pid == child.0.id()).unwrap();
     let executable = process.executable.as_ref().unwrap();
-    assert!(executable.deleted);
+    assert_eq!((executable.deleted, executable.replaced), (true, Some(false)), "nothing is there now");
     assert_eq!(Path::new(&executable.path), program);
+    std::fs::write(&program, "a newer one").unwrap();
+    let replaced = the_one(listener.local_addr().unwrap().port());
+    let process = replaced.processes().iter().find(|process| process.pid == child.0.id()).unwrap();
+    assert_eq!(process.executable.as_ref().unwrap().replaced, Some(true), "an update is told from a removal");
     assert!(process.name.starts_with("\u{1b}]52;c;x"));
     // As JSON it is one string with escapes.
     assert!(!serde_json::to_string(&socket).unwrap().chars().any(char::is_control));

@@ -111,6 +111,8 @@ fn checkout(number: u32, vendor: [u8; 32]) -> anyhow::Result<Command> {
         items: vec![CheckoutItem { feature: format!("feature-{}", number % FEATURES).parse()?, version: Some("12.4".parse()?), seats: 1 }],
         ttl_ms: Some(3_600_000),
         wait_ms: None,
+        regained: false,
+        network: None,
     })
 }
 
@@ -150,6 +152,7 @@ async fn main() -> anyhow::Result<()> {
         clock: Arc::new(MachineClock::default()),
         safeguards: Safeguards::default(),
         instance: [0; 32],
+        folder_ttl_max_ms: 0,
     })?;
     let license = license(leases)?;
     let vendor = *license.vendor_keys()[0].as_bytes();
@@ -178,7 +181,19 @@ async fn main() -> anyhow::Result<()> {
                 let began = Instant::now();
                 let number = (count * 7_919) as u32 % leases;
                 count += 1;
-                driver.decide(Command::Renew { lease: lease(number), counter: count, nonce: [1; 16], idle_ms: None }, None).await?;
+                driver
+                    .decide(
+                        Command::Renew {
+                            lease: lease(number),
+                            counter: count,
+                            nonce: [1; 16],
+                            idle_ms: None,
+                            presence: None,
+                            regained: false,
+                        },
+                        None,
+                    )
+                    .await?;
                 slowest = slowest.max(began.elapsed());
             }
             anyhow::Ok((slowest, count))

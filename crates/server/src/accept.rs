@@ -66,6 +66,8 @@ pub struct Conn {
     pub peer: Peer,
     /// HTTP/1.1, where the end of the connection is the end of its one user.
     pub http1: bool,
+    /// Our own end; none on the Unix socket.
+    local: Option<SocketAddr>,
     /// The number of the state of licenses that this connection's last trust exchange showed.
     pub shown_licenses: AtomicU64,
     /// The last `Host` that was found good, so that the next request needs one comparison.
@@ -94,6 +96,7 @@ impl Conn {
         Self {
             peer,
             http1,
+            local: None,
             shown_licenses: AtomicU64::new(0),
             good_host: Mutex::new(None),
             presence: Mutex::new(Vec::new()),
@@ -106,6 +109,24 @@ impl Conn {
             // A connection that never asks is one whose first request is late.
             partial_ms: AtomicU64::new(1),
             idle_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// With our own end of it.
+    #[must_use]
+    pub fn with_local(mut self, local: Option<SocketAddr>) -> Self {
+        self.local = local;
+        self
+    }
+
+    /// Whether the client sees the same two ends as we do: then nothing stands between that could end the connection in its place.
+    #[must_use]
+    pub fn ends_agree(&self, client: SocketAddr, server: SocketAddr) -> bool {
+        let same =
+            |ours: SocketAddr, theirs: SocketAddr| (ours.ip().to_canonical(), ours.port()) == (theirs.ip().to_canonical(), theirs.port());
+        match (&self.peer, self.local) {
+            (Peer::Tcp(peer), Some(local)) => same(*peer, client) && same(local, server),
+            (Peer::Tcp(_) | Peer::Unix { .. }, _) => false,
         }
     }
 
@@ -126,6 +147,12 @@ impl Conn {
             Peer::Tcp(address) => Some(address.ip().to_canonical()),
             Peer::Unix { .. } => None,
         }
+    }
+
+    /// The network that its requests are counted for; none for the Unix socket.
+    #[must_use]
+    pub fn network(&self) -> Option<triquest_allocator::Network> {
+        self.address().map(triquest_allocator::Network::from)
     }
 
     /// From now on the connection stands for these leases until its end, and no time-out ends it.
@@ -371,6 +398,7 @@ async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, mut stop: watch:
 async fn serve_tcp(shared: Arc<Shared>, stream: TcpStream, address: SocketAddr, stop: watch::Receiver<bool>, held: Held) {
     let _ = stream.set_nodelay(true);
     let _ = crate::sys::keep_alive(&stream);
+    let local = stream.local_addr().ok();
     let handshake = async {
         // The first byte is awaited before a place among the handshakes is taken: silent peers cost a connection, not a handshake.
         let mut first = [0u8; 1];
@@ -384,7 +412,7 @@ async fn serve_tcp(shared: Arc<Shared>, stream: TcpStream, address: SocketAddr, 
             return None;
         }
         let _place = shared.handshakes.acquire().await.ok()?;
-        let conn = Arc::new(Conn::new(Peer::Tcp(address), true));
+        let conn = Arc::new(Conn::new(Peer::Tcp(address), true).with_local(local));
         let raw = Noting { inner: stream, conn: Arc::clone(&conn) };
         let tls = shared.tls.accept(raw).await.inspect_err(|cause| tracing::debug!(%address, %cause, "TLS handshake failed")).ok()?;
         Some((tls, conn))
@@ -532,14 +560,14 @@ where
     }
 }
 
-/// A presence connection has ended. Only an orderly end by the peer frees seats, and never one that came through a proxy.
+/// A presence connection has ended. Only an orderly end by the peer may free seats; whether it does, the allocator decides.
 async fn presence_ended(app: &Arc<App>, conn: &Arc<Conn>) {
     if !conn.is_presence() {
         return;
     }
     let in_order = conn.finished.load(Ordering::Acquire) && !conn.broken.load(Ordering::Acquire);
     let leases = std::mem::take(&mut *conn.presence.lock());
-    if !in_order || app.vouches_for_proxies() {
+    if !in_order {
         return;
     }
     let closed = leases.into_iter().map(|(lease, generation)| Command::PresenceClosed { lease, generation }).collect();

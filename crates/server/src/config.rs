@@ -251,12 +251,14 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// The command line's part, put above the file again at reload.
     pub overrides: Overrides,
-    /// `--init`: a named data directory may be empty, and becomes a new server.
+    /// `--init`: a named data directory without a journal becomes a new server.
     pub init: bool,
     /// `--accept-clock`: believe the wall clock as it stands now.
     pub accept_clock: bool,
     /// `--accept-borrow-loss`: end the quarantine after a restore.
     pub accept_borrow_loss: bool,
+    /// `--end-quarantine`: grant again now after a restore or rollback.
+    pub end_quarantine: bool,
 }
 
 impl Settings {

@@ -27,7 +27,7 @@ use tokio::{
     time::Instant,
 };
 use triquest_allocator::{
-    Allocator, CivilClock, Command, Event, Index, LeaseClock, LeaseId, Lineage, Moment, Outcome, Safeguards, limits::BATCH_MAX,
+    Allocator, CivilClock, Command, Event, Index, Instance, LeaseClock, LeaseId, Lineage, Moment, Outcome, Safeguards, limits::BATCH_MAX,
 };
 use triquest_journal::{
     Journal, JournalError, JournalErrorKind,
@@ -119,6 +119,8 @@ pub struct Parts {
     pub safeguards: Safeguards,
     /// Random for each start.
     pub instance: [u8; 32],
+    /// The longest `ttl_max` among the licenses of the license folder, milliseconds: lost history may have granted by them.
+    pub folder_ttl_max_ms: u64,
 }
 
 /// Sends commands to the driver and waits for durable answers. Clones are the same driver.
@@ -169,12 +171,14 @@ struct Renewal {
     counter: u64,
     nonce: [u8; 16],
     idle_ms: Option<u64>,
+    presence: Option<u64>,
+    regained: bool,
 }
 
 impl From<Renewal> for Command {
     fn from(renewal: Renewal) -> Self {
-        let Renewal { lease, counter, nonce, idle_ms } = renewal;
-        Self::Renew { lease, counter, nonce, idle_ms }
+        let Renewal { lease, counter, nonce, idle_ms, presence, regained } = renewal;
+        Self::Renew { lease, counter, nonce, idle_ms, presence, regained }
     }
 }
 
@@ -183,8 +187,11 @@ impl From<Renewal> for Command {
 /// # Errors
 /// A [`JournalError`]: what is wrong with the journal, with a next step.
 pub fn start(parts: Parts) -> anyhow::Result<Driver> {
-    let Parts { data_dir, mut journal, signing_key, server_key, clock, safeguards, instance: _ } = parts;
-    let recovered = recovery::recover(&mut *journal, safeguards.clone(), &clock)?;
+    let Parts { data_dir, mut journal, signing_key, server_key, clock, safeguards, instance, folder_ttl_max_ms } = parts;
+    let mut short = [0; 16];
+    short.copy_from_slice(&instance[..16]);
+    let instance = Instance(short);
+    let recovered = recovery::recover(&mut *journal, safeguards.clone(), &clock, instance, folder_ttl_max_ms)?;
     let Recovered { allocator, lease_clock, civil_clock, clock_held, view, counts, entry } = recovered;
     let lineage = entry.lineage;
 
@@ -208,7 +215,7 @@ pub fn start(parts: Parts) -> anyhow::Result<Driver> {
     let publisher = Publisher {
         view: Arc::clone(&view),
         feed: Arc::clone(&feed),
-        signer: GrantSigner::new(signing_key, &server_key),
+        signer: GrantSigner::new(signing_key, &server_key, instance),
         fault: Arc::clone(&fault),
     };
     let publisher = tokio::spawn(publisher.run(published));
@@ -251,7 +258,9 @@ impl Driver {
     pub async fn decide(&self, command: Command, nonce: Option<[u8; 32]>) -> Result<Answer, DriverError> {
         let (reply, answer) = oneshot::channel();
         self.send(match command {
-            Command::Renew { lease, counter, nonce, idle_ms } => Ask::Renew { renewal: Renewal { lease, counter, nonce, idle_ms }, reply },
+            Command::Renew { lease, counter, nonce, idle_ms, presence, regained } => {
+                Ask::Renew { renewal: Renewal { lease, counter, nonce, idle_ms, presence, regained }, reply }
+            }
             command => Ask::One { command: Box::new(command), nonce, waits: false, reply },
         })?;
         self.answer(answer).await
@@ -703,6 +712,11 @@ impl Task {
 
     fn set_room(&mut self, room: Room) {
         self.room = room;
+        self.allocator.set_room(match room {
+            Room::Enough => triquest_allocator::Room::Enough,
+            Room::Reserve => triquest_allocator::Room::Reserve,
+            Room::None => triquest_allocator::Room::None,
+        });
         self.state.journal.store(u8::from(room != Room::Enough), Ordering::Relaxed);
         let waiting = std::mem::take(&mut self.waiting);
         for (asker, command) in waiting {
@@ -753,8 +767,8 @@ impl Task {
                     for (number, command) in commands.into_iter().enumerate() {
                         let reply = To::Part { group: Arc::clone(&group), number };
                         match command {
-                            Command::Renew { lease, counter, nonce, idle_ms } => {
-                                let renewal = Renewal { lease, counter, nonce, idle_ms };
+                            Command::Renew { lease, counter, nonce, idle_ms, presence, regained } => {
+                                let renewal = Renewal { lease, counter, nonce, idle_ms, presence, regained };
                                 renewals.push((Asker::renews(reply, &renewal), renewal));
                             }
                             command => {
@@ -782,6 +796,9 @@ impl Task {
 
     fn sort(&mut self, mut asker: Asker, command: Box<Command>) {
         if !room_for(self.room, &command) {
+            if let Command::Adopt { lease, shown, next_lineage, .. } = &*command {
+                self.allocator.note_proof(*lease, shown, *next_lineage);
+            }
             return asker.tell(Err(DriverError::DiskFull));
         }
         if let Command::Checkout { lease, .. } = &*command {
@@ -933,6 +950,7 @@ impl Task {
             }
         }
         self.allocator.sealed(index);
+        self.lineage = self.allocator.lineage();
         let epoch = self.allocator.epoch();
         let entry = Arc::new(Entry { lineage: self.lineage, epoch, index, moment, events });
         let publish = Publish { entry: Some(Arc::clone(&entry)), position: feed::position(self.lineage, epoch, index), answers };

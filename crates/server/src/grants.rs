@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use triquest_allocator::{Epoch, Grant, Index, Lineage};
+use triquest_allocator::{Epoch, Grant, Index, Instance, Lineage};
 use triquest_license::{
     ServerKey, SigningKey, Version, merkle,
     statement::{self, StatementKind},
 };
 use triquest_wire::{
-    Blob, Bytes32, Bytes64, LeaseId,
+    Blob, Bytes16, Bytes32, Bytes64, LeaseId,
     trust::{GrantsStatement, SignedGrant},
 };
 
@@ -17,6 +17,7 @@ use triquest_wire::{
 pub struct GrantSigner {
     key: Arc<SigningKey>,
     server_key: String,
+    instance: Bytes16,
 }
 
 /// Of which entry a statement speaks.
@@ -33,6 +34,7 @@ pub struct Place {
 /// [`triquest_wire::trust::GrantPayload`] without copies of its texts: this is written for every grant.
 #[derive(Serialize)]
 struct Payload<'a> {
+    uses: &'static [&'static str],
     lease: LeaseId,
     nonce: Bytes32,
     server_key: &'a str,
@@ -66,16 +68,17 @@ impl<T: std::fmt::Display> Serialize for Text<'_, T> {
 }
 
 impl GrantSigner {
-    /// Signs with this key.
+    /// Signs with this key, for the start that has this instance.
     #[must_use]
-    pub fn new(key: Arc<SigningKey>, server_key: &ServerKey) -> Self {
-        Self { key, server_key: server_key.to_string() }
+    pub fn new(key: Arc<SigningKey>, server_key: &ServerKey, instance: Instance) -> Self {
+        Self { key, server_key: server_key.to_string(), instance: Bytes16(instance.0) }
     }
 
     /// The bytes of a grant's payload. `granted` is the entry that granted it.
     #[must_use]
     pub fn payload(&self, grant: &Grant, nonce: [u8; 32], granted: Place) -> Vec<u8> {
         let payload = Payload {
+            uses: &[],
             lease: LeaseId(grant.lease.0),
             nonce: Bytes32(nonce),
             server_key: &self.server_key,
@@ -122,6 +125,7 @@ impl GrantSigner {
             server_key: self.server_key.clone(),
             lineage: triquest_wire::Lineage(at.lineage.0),
             epoch: at.epoch.0,
+            instance: self.instance,
             index: at.index.0,
             size: leaves.len() as u64,
             root: Bytes32(merkle::root(&leaves)),
@@ -149,7 +153,7 @@ mod tests {
 
     use std::sync::Arc;
 
-    use triquest_allocator::{Epoch, Grant, GrantItem, Index, LeaseId, Lineage, Timestamp};
+    use triquest_allocator::{Epoch, Grant, GrantItem, Index, Instance, LeaseId, Lineage, Timestamp};
     use triquest_license::{FeatureName, LicenseHash, ServerKey, SigningKey, merkle, statement};
     use triquest_wire::trust::{GrantPayload, GrantsStatement};
 
@@ -178,7 +182,7 @@ mod tests {
     fn every_grant_of_an_entry_is_proved_by_one_signature() {
         let key = Arc::new(SigningKey::from_seed([7; 32]));
         let server_key = ServerKey::new(*key.public());
-        let signer = GrantSigner::new(Arc::clone(&key), &server_key);
+        let signer = GrantSigner::new(Arc::clone(&key), &server_key, Instance([6; 16]));
         let place = Place { lineage: Lineage([9; 16]), epoch: Epoch(3), index: Index(41) };
         for size in 1..=9u8 {
             let payloads: Vec<_> = (0..size).map(|number| signer.payload(&grant(number), [number; 32], place)).collect();
@@ -189,7 +193,8 @@ mod tests {
                 let body: GrantsStatement = serde_json::from_slice(&signed.statement.0).unwrap();
                 let path: Vec<_> = signed.path.iter().map(|hash| hash.0).collect();
                 assert!(merkle::verify_path(&merkle::leaf_hash(&signed.grant.0), signed.position, body.size, &path, &body.root.0));
-                assert_eq!((body.epoch, body.index, body.server_key), (3, 41, server_key.to_string()));
+                assert_eq!((body.epoch, body.instance.0, body.index), (3, [6; 16], 41));
+                assert_eq!(body.server_key, server_key.to_string());
                 let payload: GrantPayload = serde_json::from_slice(&signed.grant.0).unwrap();
                 assert_eq!(
                     serde_json::to_vec(&payload).unwrap(),

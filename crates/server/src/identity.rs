@@ -45,16 +45,18 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Makes or checks the data directory. True if this is a first start.
+/// Makes or checks the data directory. True if this is a first start. A named directory without a journal becomes a server only with
+/// [`Settings::init`]: a volume that is not mounted and a typo look the same, and a new key serves nobody's licenses.
 ///
 /// # Errors
-/// A directory of somebody else, one that others may write, a named one that is empty, or one that lost a part.
+/// A directory of somebody else, one that others may write, a named one without a journal, or one that lost a part.
 pub fn prepare_data_dir(settings: &Settings) -> Result<bool, Fault> {
     let dir = settings.config.data_dir();
     let shown = dir.display();
     let group = settings.config.admin_group.is_some();
-    let mut made_now = false;
+    let may_begin = settings.config.data.is_none() || settings.init;
     match fs::metadata(&dir) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !may_begin => return Err(needs_init(&dir, "is not there")),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|cause| {
                 Fault::new(
@@ -62,7 +64,6 @@ pub fn prepare_data_dir(settings: &Settings) -> Result<bool, Fault> {
                     "name another one with `--data DIR`, or run as a user who may make it",
                 )
             })?;
-            made_now = true;
         }
         Err(cause) => {
             return Err(Fault::new(format!("cannot look at the data directory {shown}: {cause}"), "name another one with `--data DIR`"));
@@ -76,6 +77,13 @@ pub fn prepare_data_dir(settings: &Settings) -> Result<bool, Fault> {
     }
     let fault =
         |cause: io::Error| Fault::new(format!("cannot use the data directory {shown}: {cause}"), "it must belong to the server's user");
+    let has = |name: &str| fs::symlink_metadata(dir.join(name)).is_ok();
+    let (has_key, has_journal) = (has(SERVER_KEY_FILE), has(JOURNAL_FILE));
+    // Before anything in it is changed: it may be somebody's folder of other things.
+    if !has_key && !has_journal && !may_begin {
+        let empty = fs::read_dir(&dir).map_err(fault)?.flatten().all(|entry| entry.file_name() == "lost+found");
+        return Err(needs_init(&dir, if empty { "is empty" } else { "has no journal and no server's key" }));
+    }
     // Tightened rather than refused: nothing secret lies in it yet, or it lies in files that are checked one by one.
     let wanted = if group { 0o710 } else { 0o700 };
     if fs::metadata(&dir).map_err(fault)?.mode() & 0o777 != wanted {
@@ -88,9 +96,7 @@ pub fn prepare_data_dir(settings: &Settings) -> Result<bool, Fault> {
             Fault::new(format!("cannot give {shown} to group {name}: {cause}"), "the server's user must be root or a member of that group")
         })?;
     }
-    let has = |name: &str| fs::symlink_metadata(dir.join(name)).is_ok();
-    let empty = fs::read_dir(&dir).map_err(fault)?.flatten().all(|entry| entry.file_name() == "lost+found");
-    match (has(SERVER_KEY_FILE), has(JOURNAL_FILE)) {
+    match (has_key, has_journal) {
         (true, true) => Ok(false),
         (false, true) => Err(Fault::new(
             format!(
@@ -102,12 +108,16 @@ pub fn prepare_data_dir(settings: &Settings) -> Result<bool, Fault> {
             format!("{shown} has the server's key but no journal: what was granted is not known here"),
             "`triquest-lm journal restore BACKUP` brings a backup back; `serve --init` begins a new history with this key",
         )),
-        (false, false) if settings.config.data.is_some() && empty && !settings.init && !made_now => Err(Fault::new(
-            format!("the data directory {shown} is empty: is its volume not mounted?"),
-            format!("if it is meant to be new: triquest-lm serve --init --data {shown}"),
-        )),
         (true | false, false) => Ok(true),
     }
+}
+
+fn needs_init(dir: &Path, how: &str) -> Fault {
+    let shown = dir.display();
+    Fault::new(
+        format!("the data directory {shown} {how}: is its volume not mounted, or its name mistyped?"),
+        format!("if a new server with a new key is to begin there: triquest-lm serve --init --data {shown}"),
+    )
 }
 
 fn check_owner(path: &Path, meta: &fs::Metadata) -> Result<(), Fault> {
@@ -526,14 +536,22 @@ mod tests {
     }
 
     #[test]
-    fn a_named_directory_that_is_empty_needs_init() {
+    fn a_named_directory_without_a_journal_needs_init_and_is_left_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        let inner = dir.path().join("volume");
-        fs::create_dir(&inner).unwrap();
-        assert!(prepare_data_dir(&named(&inner)).unwrap_err().message.contains("is empty"));
-        let mut settings = named(&inner);
-        settings.init = true;
-        assert!(prepare_data_dir(&settings).unwrap());
+        let (missing, empty, stray) = (dir.path().join("missing"), dir.path().join("empty"), dir.path().join("stray"));
+        fs::create_dir(&empty).unwrap();
+        fs::create_dir(&stray).unwrap();
+        fs::write(stray.join("notes.txt"), "").unwrap();
+        fs::set_permissions(&stray, Permissions::from_mode(0o755)).unwrap();
+        for (data, words) in [(&missing, "is not there"), (&empty, "is empty"), (&stray, "has no journal")] {
+            let fault = prepare_data_dir(&named(data)).unwrap_err();
+            assert!(fault.message.contains(words), "{}", fault.message);
+        }
+        assert!(!missing.exists());
+        assert_eq!(fs::metadata(&stray).unwrap().mode() & 0o777, 0o755);
+        for data in [missing, empty, stray] {
+            assert!(prepare_data_dir(&Settings { init: true, ..named(&data) }).unwrap());
+        }
     }
 
     #[test]
@@ -552,7 +570,7 @@ mod tests {
     fn the_data_directory_is_closed_to_others() {
         let dir = tempfile::tempdir().unwrap();
         let inner = dir.path().join("new/deep");
-        assert!(prepare_data_dir(&named(&inner)).unwrap());
+        assert!(prepare_data_dir(&Settings { init: true, ..named(&inner) }).unwrap());
         assert_eq!(fs::metadata(&inner).unwrap().mode() & 0o777, 0o700);
         fs::set_permissions(&inner, Permissions::from_mode(0o755)).unwrap();
         server_key(&inner).unwrap();

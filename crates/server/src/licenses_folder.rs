@@ -89,6 +89,21 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// The longest `ttl_max` among the folder's licenses, in milliseconds; 0 if there is none that can be read. Signatures are not looked at: this
+/// only lengthens the time for which a restored server grants nothing.
+pub async fn longest_ttl_max_ms(folder: &Path) -> u64 {
+    let folder = folder.to_owned();
+    let longest = move || {
+        let files = files(&folder, false).unwrap_or_default();
+        let terms = files.iter().filter_map(|file| {
+            let note = triquest_license::read_any(&read(file).ok()?).ok()?;
+            triquest_license::LicenseTerms::parse(note.text()).ok()
+        });
+        terms.flat_map(|terms| terms.entitlements).map(|right| right.ttl_max.ms()).max().unwrap_or(0)
+    };
+    tokio::task::spawn_blocking(longest).await.unwrap_or(0)
+}
+
 /// Installs what the folder holds. A file that is refused does not keep the others out.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use triquest_allocator::{Allocator, CivilClock, Command, Epoch, Index, LeaseClock, Moment, Outcome, Safeguards, StateRecord};
+use triquest_allocator::{Allocator, CivilClock, Command, Epoch, Index, Instance, LeaseClock, Moment, Outcome, Safeguards};
 use triquest_journal::{
     Appended, Counts, Journal, JournalError, JournalErrorKind, load_counted,
     record::{Entry, encode_entry},
@@ -28,7 +28,13 @@ pub(crate) struct Recovered {
 }
 
 /// Loads, decides `Recover`, appends it.
-pub(crate) fn recover(journal: &mut dyn Journal, safeguards: Safeguards, clock: &Arc<dyn Clock>) -> Result<Recovered, JournalError> {
+pub(crate) fn recover(
+    journal: &mut dyn Journal,
+    safeguards: Safeguards,
+    clock: &Arc<dyn Clock>,
+    instance: Instance,
+    folder_ttl_max_ms: u64,
+) -> Result<Recovered, JournalError> {
     let began = std::time::Instant::now();
     let head = journal.head();
     let (mut allocator, mut counts) = load_counted(journal, safeguards)?;
@@ -49,7 +55,7 @@ pub(crate) fn recover(journal: &mut dyn Journal, safeguards: Safeguards, clock: 
     }
     let moment = Moment { at, wall_ms };
     let epoch = Epoch(head.epoch.0 + 1);
-    let command = Command::Recover { epoch, lineage: head.lineage };
+    let command = Command::Recover { epoch, instance, lineage: head.lineage, folder_ttl_max_ms };
     let batch = allocator.decide_batch(moment, vec![((), command)]);
     if let Some(((), outcome)) = batch.outcomes.first()
         && *outcome != Outcome::Recovered
@@ -68,7 +74,7 @@ pub(crate) fn recover(journal: &mut dyn Journal, safeguards: Safeguards, clock: 
     counts.tail_entries += 1;
     counts.tail_bytes += bytes.len() as u64;
 
-    let clock_held = matches!(allocator.snapshot().next(), Some(StateRecord::Head { clock_held: true, .. }));
+    let clock_held = allocator.clock_refused().is_some();
     let view = View::new(Arc::clone(clock), feed::position(head.lineage, epoch, index), moment, allocator.snapshot()).map_err(|error| {
         JournalError::new(
             JournalErrorKind::Corrupt,

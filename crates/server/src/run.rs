@@ -80,11 +80,21 @@ impl Server {
         let key = Arc::new(identity::server_key(&data_dir)?);
         let certificate = Arc::new(Certificate::load(&config)?);
         let (stop, stopping) = watch::channel(false);
-        let driver = start_driver(&data_dir, first_start, Arc::clone(&key), Arc::clone(&clock), journal).await?;
+        if first_start {
+            tracing::info!(
+                data = %data_dir.display(), server_key = %ServerKey::new(*key.public()),
+                "a new server was made here: licenses must name this key"
+            );
+        }
+        let instance = identity::random();
+        // A restored server waits as long as any license may have promised, also one that only lost history had installed.
+        let folder_ttl_max_ms = licenses_folder::longest_ttl_max_ms(&config.licenses_dir()).await;
+        let starting = Starting { first_start, key: Arc::clone(&key), clock: Arc::clone(&clock), instance, folder_ttl_max_ms };
+        let driver = start_driver(&data_dir, starting, journal).await?;
         let parts = AppParts {
             driver,
             signing_key: key,
-            instance: identity::random(),
+            instance,
             clock,
             certificate: Arc::clone(&certificate),
             data_dir: data_dir.clone(),
@@ -130,13 +140,17 @@ impl Server {
     }
 }
 
-async fn start_driver(
-    data_dir: &Path,
+/// What a driver starts with beside its journal.
+struct Starting {
     first_start: bool,
     key: Arc<SigningKey>,
     clock: Arc<dyn Clock>,
-    journal: Option<Box<dyn Journal>>,
-) -> anyhow::Result<Driver> {
+    instance: [u8; 32],
+    folder_ttl_max_ms: u64,
+}
+
+async fn start_driver(data_dir: &Path, starting: Starting, journal: Option<Box<dyn Journal>>) -> anyhow::Result<Driver> {
+    let Starting { first_start, key, clock, instance, folder_ttl_max_ms } = starting;
     let (dir, runtime) = (data_dir.to_owned(), tokio::runtime::Handle::current());
     // Reading a journal back takes seconds at a million leases.
     tokio::task::spawn_blocking(move || {
@@ -156,7 +170,8 @@ async fn start_driver(
             server_key,
             clock,
             safeguards: Safeguards::default(),
-            instance: identity::random(),
+            instance,
+            folder_ttl_max_ms,
         };
         driver::start(parts).map_err(|cause| match cause.downcast::<JournalError>() {
             Ok(error) => journal_fault(error).into(),
@@ -170,7 +185,7 @@ fn journal_fault(error: JournalError) -> Fault {
     Fault::new(error.message, error.hint)
 }
 
-/// `--accept-clock` and `--accept-borrow-loss`, as the audited acts that they are.
+/// `--accept-clock`, `--accept-borrow-loss` and `--end-quarantine`, as the audited acts that they are.
 async fn accept_at_start(app: &App, settings: &Settings) -> anyhow::Result<()> {
     let actor = |flag: &str| Actor { name: format!("unix:{}", sys::user_name(sys::user_id())), reason: format!("{flag} at start") };
     let mut commands = Vec::new();
@@ -179,6 +194,9 @@ async fn accept_at_start(app: &App, settings: &Settings) -> anyhow::Result<()> {
     }
     if settings.accept_borrow_loss {
         commands.push(Command::AcceptBorrowLoss { actor: actor("--accept-borrow-loss") });
+    }
+    if settings.end_quarantine {
+        commands.push(Command::EndQuarantine { actor: actor("--end-quarantine") });
     }
     for command in commands {
         match app.driver().decide(command, None).await?.outcome {

@@ -4,7 +4,7 @@
 //! heard, idle, deadlines), which the driver hands over in bulk. Readers hold the lock for a bounded number of rows.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -164,6 +164,27 @@ impl View {
     pub fn quarantine_ms(&self) -> Option<u64> {
         let (at, _) = self.now();
         self.inner.read().quarantine_until.map(|until| until.since_ms(Timestamp(at)))
+    }
+
+    /// What the wall clock said when it was told that the server does not follow it, unix milliseconds.
+    #[must_use]
+    pub fn clock_refused_ms(&self) -> Option<i64> {
+        self.inner.read().clock_refused_ms
+    }
+
+    /// Addresses for which presence frees nothing early, at most `limit`, and for how long still, milliseconds.
+    #[must_use]
+    pub fn presence_off(&self, limit: usize) -> Vec<(String, u64)> {
+        let (at, _) = self.now();
+        let inner = self.inner.read();
+        let off = inner.presence_off.iter().map(|(address, until)| (address.clone(), until.since_ms(Timestamp(at))));
+        off.filter(|(_, left_ms)| *left_ms > 0).take(limit).collect()
+    }
+
+    /// Whether this history is one that a lineage belongs to, as far back as is remembered.
+    #[must_use]
+    pub fn knows_lineage(&self, lineage: Lineage) -> bool {
+        self.inner.read().lineages.contains(&lineage.0)
     }
 
     /// Pools in order of vendor and feature, at most `limit`; `feature` restricts. `after` is the `next` of the page before.
@@ -445,6 +466,10 @@ impl Right {
 struct Inner {
     position: Position,
     quarantine_until: Option<Timestamp>,
+    clock_refused_ms: Option<i64>,
+    presence_off: BTreeMap<String, Timestamp>,
+    /// This history's, and those that it comes from.
+    lineages: BTreeSet<[u8; 16]>,
     live: u64,
     shards: Vec<Vec<Row>>,
     holders: HolderTable,
@@ -471,6 +496,9 @@ impl Inner {
         Self {
             position,
             quarantine_until: None,
+            clock_refused_ms: None,
+            presence_off: BTreeMap::new(),
+            lineages: BTreeSet::new(),
             live: 0,
             shards: (0..SHARDS).map(|_| Vec::new()).collect(),
             holders: HolderTable::default(),
@@ -527,8 +555,18 @@ impl Inner {
 
     fn load(&mut self, record: StateRecord, moment: Moment) -> Result<(), String> {
         match record {
-            StateRecord::Head { quarantine_until, .. } => self.quarantine_until = quarantine_until,
-            StateRecord::PresenceOff { .. } | StateRecord::Remembered { .. } => {}
+            StateRecord::Head { quarantine_until, lineage, clock_refused, .. } => {
+                self.quarantine_until = quarantine_until;
+                self.clock_refused_ms = clock_refused.map(|(_, reading_ms)| reading_ms);
+                self.lineages.insert(lineage.0);
+            }
+            StateRecord::Epoch(epoch) => {
+                self.lineages.insert(epoch.lineage.0);
+            }
+            StateRecord::PresenceOff { address, until } => {
+                self.presence_off.insert(address, until);
+            }
+            StateRecord::Remembered { .. } => {}
             StateRecord::Vendor { vendor, name, keys } => {
                 self.vendors.insert(vendor, Vendor { name: name.into(), keys });
             }
@@ -545,21 +583,18 @@ impl Inner {
                     (right.began, right.ended) = (began, ended);
                 }
             }
-            StateRecord::Lease { lease, holder, items, granted_at, unheard_deadline, ending, .. } => {
+            StateRecord::Lease { lease, holder, items, granted_wall_ms, unheard_deadline, ending, .. } => {
                 let shape = self.shapes.intern(&items);
                 let (holder, process) = self.holders.intern(&holder);
                 let (state, deadline, ending) = match ending {
                     Some((due, reason)) => (State::Ending, due, Some(reason)),
                     None => (State::Live, unheard_deadline, None),
                 };
-                // Civil time of the grant is not in the state; lease time stood still in the meantime, so this is the latest it can have been.
-                let age = i64::try_from(moment.at.since_ms(granted_at)).unwrap_or(i64::MAX);
-                let since_ms = moment.wall_ms.saturating_sub(age);
                 self.insert(Row {
                     id: lease,
                     holder,
                     process,
-                    since_ms,
+                    since_ms: granted_wall_ms,
                     deadline,
                     heard_before_ms: before(deadline, moment.at),
                     shape,
@@ -656,17 +691,34 @@ impl Inner {
                 }
             }
             Event::VendorsMerged { from, into, pools } => self.merge(*from, *into, pools),
-            Event::BorrowLossAccepted { .. } | Event::QuarantineEnded => self.quarantine_until = None,
-            Event::Recovered { quarantine_until, .. } => self.quarantine_until = *quarantine_until,
+            Event::BorrowLossAccepted { .. } | Event::QuarantineEnded { .. } => self.quarantine_until = None,
+            Event::LineageBegan { lineage, quarantine_until, .. } => {
+                self.quarantine_until = Some(*quarantine_until);
+                self.lineages.insert(lineage.0);
+            }
+            Event::QuarantineLengthened { until } => self.quarantine_until = Some(*until),
+            Event::Recovered { quarantine_until, lineage, .. } => {
+                self.quarantine_until = *quarantine_until;
+                self.lineages.insert(lineage.0);
+            }
+            Event::ClockAccepted { .. } => self.clock_refused_ms = None,
+            Event::ClockStepped { to_ms, believed, .. } => self.clock_refused_ms = (!believed).then_some(*to_ms),
+            Event::PresenceAllowed { address, .. } => {
+                self.presence_off.remove(address);
+            }
+            Event::PresenceRegretted { address: Some(address), until, .. } => {
+                self.presence_off.insert(address.clone(), *until);
+            }
+            Event::Forgot { .. } => self.presence_off.retain(|_, until| *until > moment.at),
             // Nothing of these is shown by a list; the stream of events has them.
             Event::ChargeMoved { .. }
-            | Event::ClockAccepted { .. }
             | Event::ClockMarked
-            | Event::ClockStepped { .. }
-            | Event::Forgot { .. }
             | Event::Heard { .. }
-            | Event::PresenceRegretted { .. }
-            | Event::ReleasedUnknown { .. } => {}
+            | Event::LinesResumed { .. }
+            | Event::PresenceRegretted { address: None, .. }
+            | Event::ReleasedUnknown { .. }
+            | Event::TtlLowered { .. }
+            | Event::WaiterHeard { .. } => {}
         }
     }
 

@@ -1,63 +1,120 @@
 //! Errors: RFC 9457 problem documents with a stable code, whether a retry helps, and whether the request took effect.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Whether to ask again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Retry {
-    /// Not with this request.
-    Never,
-    /// With a new request (a higher attempt).
-    NewRequest,
-    /// With the same id and attempt.
-    SameId,
+/// Declares words of which an unknown one counts as a certain known one.
+macro_rules! lenient {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident, $text:literal;)* } else $fallback:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl $name {
+            /// As it stands in JSON.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str { match self { $(Self::$variant => $text,)* } }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                Ok(match &*text {
+                    $($text => Self::$variant,)*
+                    _ => Self::$fallback,
+                })
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                let known = [$($text,)*];
+                let extensions = utoipa::openapi::extensions::ExtensionsBuilder::new().add("x-extensible-enum", known.to_vec()).build();
+                utoipa::openapi::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::schema::Type::String)
+                    .description(Some(format!(
+                        "One of {}; any other counts as `{}`.",
+                        known.map(|word| format!("`{word}`")).join(", "),
+                        Self::$fallback.as_str()
+                    )))
+                    .extensions(Some(extensions))
+                    .into()
+            }
+        }
+        #[cfg(feature = "openapi")]
+        impl utoipa::ToSchema for $name {}
+    };
 }
 
-/// Whether the request may have changed something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Effect {
-    /// It changed nothing and never will.
-    No,
-    /// Not known: repeat the id to learn it.
-    Unknown,
+lenient! {
+    /// Whether to ask again, and how. This, and no code, is what a program goes by.
+    Retry {
+        /// The same may be answered otherwise some time later. What is not known counts as this.
+        Later, "later";
+        /// With a new request (a higher attempt, or a new id).
+        NewRequest, "new_request";
+        /// Not with this request.
+        Never, "never";
+        /// With the same id and attempt.
+        SameId, "same_id";
+    } else Later
+}
+
+impl Retry {
+    /// For `serde(default)`: who says nothing leaves it open.
+    #[must_use]
+    pub const fn later() -> Self {
+        Self::Later
+    }
+}
+
+lenient! {
+    /// Whether the request may have changed something.
+    Effect {
+        /// It changed nothing and never will.
+        No, "no";
+        /// Not known: repeat the id to learn it. What is not known counts as this.
+        Unknown, "unknown";
+    } else Unknown
+}
+
+impl Effect {
+    /// For `serde(default)`: who says nothing leaves it open.
+    #[must_use]
+    pub const fn unknown() -> Self {
+        Self::Unknown
+    }
 }
 
 /// Declares the table of error codes: name, text in JSON, status, retry, effect, title.
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $name:ident, $text:literal, $status:literal, $retry:ident, $effect:ident, $title:literal;)*) => {
-        /// Stable codes of errors, kept alphabetical. A denial is an outcome and not among them.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-        #[serde(rename_all = "snake_case")]
-        pub enum ErrorCode { $($(#[$doc])* $name,)* }
+        crate::codes::open_codes! {
+            /// Stable codes of errors, kept alphabetical. A denial is an outcome and not among them.
+            ErrorCode { $($(#[$doc])* $name, $text, $retry;)* }
+        }
 
         impl ErrorCode {
-            /// All codes.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// The code as it stands in JSON.
-            #[must_use]
-            pub fn as_str(self) -> &'static str { match self { $(Self::$name => $text,)* } }
-
             /// HTTP status.
             #[must_use]
-            pub fn status(self) -> u16 { match self { $(Self::$name => $status,)* } }
-
-            /// Whether a retry helps.
-            #[must_use]
-            pub fn retry(self) -> Retry { match self { $(Self::$name => Retry::$retry,)* } }
+            pub fn status(&self) -> u16 { match self { $(Self::$name => $status,)* Self::Unknown(_) => 500 } }
 
             /// Whether it may have changed something.
             #[must_use]
-            pub fn took_effect(self) -> Effect { match self { $(Self::$name => Effect::$effect,)* } }
+            pub fn took_effect(&self) -> Effect { match self { $(Self::$name => Effect::$effect,)* Self::Unknown(_) => Effect::Unknown } }
 
             /// A short title.
             #[must_use]
-            pub fn title(self) -> &'static str { match self { $(Self::$name => $title,)* } }
+            pub fn title(&self) -> &'static str {
+                match self { $(Self::$name => $title,)* Self::Unknown(_) => "an error that this version does not know" }
+            }
         }
     };
 }
@@ -89,6 +146,8 @@ error_codes! {
     Internal, "internal", 500, SameId, Unknown, "the server failed; its log says why";
     /// Another text has this license id.
     LicenseIdTaken, "license_id_taken", 409, Never, No, "another text is installed under this license id";
+    /// The shown grant is charged to a license that is not installed here: ask again when it is.
+    LicenseUnknown, "license_unknown", 409, SameId, No, "the license of the shown grant is not installed here";
     /// A named limit.
     LimitReached, "limit_reached", 422, Never, No, "a limit is exceeded";
     /// The URL exists, the method does not.
@@ -115,6 +174,8 @@ error_codes! {
     Timeout, "timeout", 408, SameId, No, "the request did not arrive in time";
     /// No such lease.
     UnknownLease, "unknown_lease", 404, NewRequest, No, "no such lease";
+    /// A member of the request that this server does not know.
+    UnknownMember, "unknown_member", 400, Never, No, "the request has a member that is not known here";
     /// The secret does not belong to this lease.
     WrongSecret, "wrong_secret", 403, Never, No, "the secret does not belong to this lease";
 }
@@ -135,9 +196,14 @@ pub struct Problem {
     /// The stable code.
     pub code: ErrorCode,
     /// Whether to ask again.
+    #[serde(default = "Retry::later")]
     pub retry: Retry,
     /// Whether it may have changed something.
+    #[serde(default = "Effect::unknown")]
     pub took_effect: Effect,
+    /// With `unknown_member`: the member that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
     /// One next step, empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hint: String,
@@ -158,6 +224,7 @@ impl Problem {
             code,
             retry: code.retry(),
             took_effect: code.took_effect(),
+            member: None,
             hint: String::new(),
             retry_after_ms: None,
         }

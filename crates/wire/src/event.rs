@@ -1,12 +1,18 @@
-//! Events as the stream `GET /v1/events` shows them: one JSON object for each, named by a stable `kind`.
+//! Events as the stream `GET /v1/events` shows them: one flat JSON object for each, named by a stable `kind`.
+//!
+//! Kinds are an open list. Who reads takes [`EventBody`], which passes every kind through, and asks [`EventBody::known`] for the members of
+//! those that this version knows.
 
 use serde::{Deserialize, Serialize};
 
-use crate::Position;
+use crate::{
+    Bytes32, LeaseId, Lineage, Position,
+    lease::{Denial, EndReason},
+    status::HolderStatus,
+};
 
-/// One event of one entry. `id` of the SSE frame is `LINEAGE.EPOCH.INDEX.NUMBER`; resume with `Last-Event-ID` or `?after=`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+/// One event of one entry, of any kind. `id` of the SSE frame is `LINEAGE.EPOCH.INDEX.NUMBER`; resume with `Last-Event-ID` or `?after=`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventBody {
     /// The entry.
     pub position: Position,
@@ -16,9 +22,410 @@ pub struct EventBody {
     pub at_ms: u64,
     /// Civil time of the entry, RFC 3339.
     pub time: String,
-    /// Such as `granted`, `denied`, `released`, `expired`, `license_installed`.
+    /// Such as `granted`, `denied`, `released`, `license_installed`.
     pub kind: String,
-    /// The members of that kind (docs/reference/events.md).
+    /// The members of that kind.
     #[serde(flatten)]
     pub facts: serde_json::Map<String, serde_json::Value>,
+}
+
+impl EventBody {
+    /// An event of a kind that this version knows.
+    #[must_use]
+    pub fn new(position: Position, number: u32, at_ms: u64, time: String, facts: &EventFacts) -> Self {
+        let value = serde_json::to_value(facts).expect("facts have only text keys, and memory takes all");
+        let serde_json::Value::Object(mut facts) = value else { unreachable!("facts are an object") };
+        let kind = match facts.remove("kind") {
+            Some(serde_json::Value::String(kind)) => kind,
+            _ => unreachable!("facts are tagged by their kind"),
+        };
+        Self { position, number, at_ms, time, kind, facts }
+    }
+
+    /// The members, if this version knows the kind.
+    #[must_use]
+    pub fn known(&self) -> Option<EventFacts> {
+        let mut facts = self.facts.clone();
+        facts.insert("kind".to_owned(), self.kind.clone().into());
+        serde_json::from_value(facts.into()).ok()
+    }
+}
+
+/// Seats of one pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EventItem {
+    /// The vendor's name.
+    pub vendor: String,
+    /// The feature.
+    pub feature: String,
+    /// The application's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Seats.
+    pub seats: u32,
+}
+
+/// A pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EventPool {
+    /// The vendor's name.
+    pub vendor: String,
+    /// The feature.
+    pub feature: String,
+}
+
+/// Who did an administrative act, and why; only for viewers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EventActor {
+    /// Such as `unix:alice`, `folder`, `server`.
+    pub name: String,
+    /// What was given as the reason, empty if nothing.
+    pub reason: String,
+}
+
+/// An entitlement that was left out, and the words that it needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EventLeftOut {
+    /// Its position in the license, from 0.
+    pub entitlement: u16,
+    /// The words that the server would have to know.
+    pub unknown_words: Vec<String>,
+}
+
+/// What happened. Kept alphabetical. Times named `*_ms` are lease time, in milliseconds since the lineage began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventFacts {
+    /// A lease of lost history was taken over, shown by its signed grant.
+    Adopted {
+        /// The lease.
+        lease: LeaseId,
+        /// Who; only for viewers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holder: Option<HolderStatus>,
+        /// Its parts.
+        items: Vec<EventItem>,
+        /// Time to live, milliseconds.
+        ttl_ms: u64,
+    },
+    /// An administrator accepts that something borrowed in lost history may be used twice.
+    BorrowLossAccepted {
+        /// Who and why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<EventActor>,
+    },
+    /// Seats of a lease moved from one entitlement to another.
+    ChargeMoved {
+        /// The lease.
+        lease: LeaseId,
+        /// Which of its parts, from 0.
+        item: u32,
+        /// Number of the entitlement before.
+        from: u32,
+        /// Number of the entitlement after.
+        to: u32,
+        /// Seats.
+        seats: u32,
+    },
+    /// An administrator confirmed the wall clock.
+    ClockAccepted {
+        /// The time confirmed, RFC 3339.
+        clock: String,
+        /// Who and why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<EventActor>,
+    },
+    /// Time passed.
+    ClockMarked {},
+    /// The wall clock made a step.
+    ClockStepped {
+        /// RFC 3339.
+        from: String,
+        /// RFC 3339.
+        to: String,
+        /// Whether it was believed.
+        believed: bool,
+    },
+    /// Seats denied.
+    Denied {
+        /// The lease asked for.
+        lease: LeaseId,
+        /// The attempt.
+        attempt: u32,
+        /// Who; only for viewers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holder: Option<HolderStatus>,
+        /// Why, with numbers.
+        denial: Denial,
+    },
+    /// A waiter left the line without a seat.
+    Dequeued {
+        /// The lease asked for.
+        lease: LeaseId,
+        /// `hopeless`, `released`, `silent` or `wait_over`.
+        reason: String,
+    },
+    /// A lease ended otherwise than by its holder.
+    Ended {
+        /// The lease.
+        lease: LeaseId,
+        /// Why.
+        reason: EndReason,
+        /// Seats that it gives back, by pool.
+        #[serde(default)]
+        items: Vec<EventItem>,
+        /// Until when they linger; absent: free at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        linger_until_ms: Option<u64>,
+        /// Who and why, if somebody in particular.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<EventActor>,
+    },
+    /// A lease will end at its present deadline.
+    Ending {
+        /// The lease.
+        lease: LeaseId,
+        /// When.
+        due_ms: u64,
+        /// Why.
+        reason: EndReason,
+        /// Who and why, if somebody in particular.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<EventActor>,
+    },
+    /// An entitlement counts from now on.
+    EntitlementBegan {
+        /// Its number on this server.
+        entitlement: u32,
+    },
+    /// An entitlement counts no more.
+    EntitlementEnded {
+        /// Its number on this server.
+        entitlement: u32,
+        /// `expired`, `removed` or `replaced`.
+        reason: String,
+    },
+    /// Entitlements that were left out of a license are understood by now.
+    EntitlementsUnderstood {
+        /// SHA-256 of the license's text.
+        hash: String,
+        /// Its id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        license: Option<String>,
+        /// The pools that they count for.
+        pools: Vec<EventPool>,
+        /// What is still left out.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left_out: Vec<EventLeftOut>,
+    },
+    /// Ended ids of before that time were forgotten.
+    Forgot {
+        /// When.
+        until_ms: u64,
+    },
+    /// From here on, entries hold records that only programs with these words can read.
+    FormatRaised {
+        /// The words.
+        words: Vec<String>,
+    },
+    /// Seats granted.
+    Granted {
+        /// The lease.
+        lease: LeaseId,
+        /// The attempt.
+        attempt: u32,
+        /// Who; only for viewers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holder: Option<HolderStatus>,
+        /// Its parts.
+        items: Vec<EventItem>,
+        /// Time to live, milliseconds.
+        ttl_ms: u64,
+        /// Whether it had waited in line.
+        from_queue: bool,
+    },
+    /// A lease was heard for the first time since a start.
+    Heard {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// A license was installed.
+    LicenseInstalled {
+        /// SHA-256 of the text.
+        hash: String,
+        /// Its id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        license: Option<String>,
+        /// The vendor's name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vendor: Option<String>,
+        /// The pools that it counts for.
+        pools: Vec<EventPool>,
+        /// What the server does not understand of it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left_out: Vec<EventLeftOut>,
+        /// Who and why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<EventActor>,
+    },
+    /// A license was removed, or replaced.
+    LicenseRemoved {
+        /// SHA-256 of the text.
+        hash: String,
+        /// Its id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        license: Option<String>,
+        /// The vendor's name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vendor: Option<String>,
+        /// `expired`, `removed` or `replaced`.
+        reason: String,
+        /// Who and why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<EventActor>,
+    },
+    /// The signatures of a license were checked at a start, by that version's rules, with another result than before.
+    LicenseSignatureChecked {
+        /// SHA-256 of the text.
+        hash: String,
+        /// Its id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        license: Option<String>,
+        /// What is wrong; absent: all is well again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        problem: Option<String>,
+    },
+    /// A shown grant proved that entries of this history are lost: a new history begins, and nothing is granted for a while.
+    LineageBegan {
+        /// The new history.
+        lineage: Lineage,
+        /// Until when nothing is granted.
+        quarantine_until_ms: u64,
+        /// The lease whose grant was shown.
+        lease: LeaseId,
+        /// The epoch that the grant names.
+        shown_epoch: u64,
+        /// The entry that the grant names.
+        shown_index: u64,
+    },
+    /// The disk has room again, and lines go on.
+    LinesResumed {
+        /// Seats that were granted to waiters wait to be claimed at least until then.
+        claim_due_ms: u64,
+    },
+    /// Seats that lingered are free.
+    LingerEnded {
+        /// The lease.
+        lease: LeaseId,
+        /// The seats, by pool.
+        #[serde(default)]
+        items: Vec<EventItem>,
+    },
+    /// A feature is counted from now on.
+    PoolOpened {
+        /// The vendor's name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vendor: Option<String>,
+        /// The feature.
+        feature: String,
+    },
+    /// An administrator lets presence free seats early again for an address.
+    PresenceAllowed {
+        /// The address; only for viewers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
+        /// Who and why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<EventActor>,
+    },
+    /// A holder whose seats were freed early was alive after all: nothing is freed early for its address for a while.
+    PresenceRegretted {
+        /// The lease.
+        lease: LeaseId,
+        /// Its address; only for viewers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
+        /// Until when.
+        until_ms: u64,
+    },
+    /// The time after a restore or rollback in which nothing is granted is over.
+    QuarantineEnded {
+        /// Who ended it and why; absent: it was over by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<EventActor>,
+    },
+    /// Lost history may have granted for longer than was known: nothing is granted until then.
+    QuarantineLengthened {
+        /// When.
+        until_ms: u64,
+    },
+    /// Somebody waits in line.
+    Queued {
+        /// The lease asked for.
+        lease: LeaseId,
+        /// The attempt.
+        attempt: u32,
+        /// Who; only for viewers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holder: Option<HolderStatus>,
+        /// What is waited for.
+        items: Vec<EventItem>,
+        /// When the wait ends.
+        gives_up_ms: u64,
+    },
+    /// A server started.
+    Recovered {
+        /// The epoch that begins.
+        epoch: u64,
+        /// Until when nothing is granted; absent: not restored.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quarantine_until_ms: Option<u64>,
+    },
+    /// A lease was given back.
+    Released {
+        /// The lease.
+        lease: LeaseId,
+        /// `holder` or `presence`.
+        cause: String,
+        /// Seats that it gives back, by pool.
+        #[serde(default)]
+        items: Vec<EventItem>,
+        /// Until when they linger; absent: free at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        linger_until_ms: Option<u64>,
+    },
+    /// An id was given back before it was known: it never grants.
+    ReleasedUnknown {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// A renewal told the client of a shorter time to live.
+    TtlLowered {
+        /// The lease.
+        lease: LeaseId,
+        /// Time to live from now on, milliseconds.
+        ttl_ms: u64,
+        /// Nothing of the lease ends before.
+        not_before_ms: u64,
+    },
+    /// A vendor's keys became known.
+    VendorKeys {
+        /// The vendor's name.
+        vendor: String,
+        /// The keys.
+        keys: Vec<Bytes32>,
+    },
+    /// Two vendors turned out to be one.
+    VendorsMerged {},
+    /// Somebody in line asked for the first time since a start.
+    WaiterHeard {
+        /// The lease asked for.
+        lease: LeaseId,
+    },
 }

@@ -1,8 +1,10 @@
 //! Checkout, renewal, release, inspection, presence.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes16, Bytes32, Position, Problem, Secret, trust::SignedGrant};
+use crate::{Bytes16, Bytes32, Position, Problem, Retry, Secret, WordList, codes::open_codes, strict::present, trust::SignedGrant};
 
 /// One feature wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +14,7 @@ pub struct Item {
     /// Name of the feature, as in the license.
     pub feature: String,
     /// The application's version, such as `12.4`; none is covered by any entitlement.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// At least 1.
     #[cfg_attr(feature = "openapi", schema(minimum = 1))]
@@ -25,28 +27,28 @@ pub struct Item {
 #[serde(deny_unknown_fields)]
 pub struct HolderClaim {
     /// Account name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// Host name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Display, terminal or console.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub display: Option<String>,
     /// Session kind: `local`, `ssh`, `rdp`, `x11`, `wayland`, `batch`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// Container id or name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
     /// `pid` or `pid:name`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
     /// Batch job, such as `slurm:48213`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
     /// Project that the use is booked to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
 }
 
@@ -68,21 +70,28 @@ pub struct CheckoutRequest {
     /// All or none, 1 to 32, each feature once.
     #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 32))]
     pub items: Vec<Item>,
+    /// Words that the client knows: no seat comes from an entitlement that needs others. Unknown ones are no error.
+    #[serde(default, skip_serializing_if = "WordList::is_empty")]
+    pub accepts: WordList,
     /// Who asks.
     #[serde(default)]
     pub holder: HolderClaim,
     /// Wished time to live in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
     /// Wait in line for at most so long from the first asking, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub wait_ms: Option<u64>,
     /// The highest position of this server that the client has seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub seen: Option<Position>,
-    /// After a restore: the signed grant of this lease, so that the server can adopt it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The last signed grant of this lease, shown with every checkout inside its promise: a server that was restored or rolled back takes
+    /// the lease over. Where it cannot, the request is an ordinary checkout.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub shown: Option<SignedGrant>,
+    /// The right of this lease had ended by the client's own clock, and it is back for the seat.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub regained: bool,
 }
 
 /// Answers a checkout. A denial is an outcome, not an error: status 200.
@@ -103,6 +112,9 @@ pub enum CheckoutAnswer {
         position: Position,
         /// Such as `expired`, `reclaimed`, `released`.
         reason: EndReason,
+        /// `new_request` if a new lease may be asked for.
+        #[serde(default = "Retry::later")]
+        retry: Retry,
         /// The rest of the present promise, milliseconds.
         remaining_ms: u64,
     },
@@ -135,94 +147,67 @@ pub enum CheckoutAnswer {
     },
 }
 
-/// Why a lease is ending or has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum EndReason {
-    /// A new rule shuts the holder out.
-    Excluded,
-    /// No renewal came in time.
-    Expired,
-    /// Its license's last day is over.
-    LicenseEnded,
-    /// Its license was removed.
-    LicenseRemoved,
-    /// Its license was replaced by one that does not cover it.
-    LicenseReplaced,
-    /// The presence connection ended in order.
-    Presence,
-    /// An administrator took it back.
-    Reclaimed,
-    /// The holder gave it back.
-    Released,
-    /// A waiter did not come for its seat.
-    Unclaimed,
+open_codes! {
+    /// Why a lease is ending or has ended. `retry` says whether a new lease may be asked for: nobody took it away on purpose.
+    EndReason {
+        /// A new rule shuts the holder out.
+        Excluded, "excluded", Never;
+        /// No renewal came in time.
+        Expired, "expired", NewRequest;
+        /// Its license's last day is over.
+        LicenseEnded, "license_ended", Never;
+        /// Its license was removed.
+        LicenseRemoved, "license_removed", Never;
+        /// Its license was replaced by one that does not cover it.
+        LicenseReplaced, "license_replaced", Never;
+        /// The presence connection ended in order.
+        Presence, "presence", NewRequest;
+        /// An administrator took it back.
+        Reclaimed, "reclaimed", Never;
+        /// The holder gave it back.
+        Released, "released", Never;
+        /// A waiter did not come for its seat.
+        Unclaimed, "unclaimed", NewRequest;
+    }
 }
 
-/// Why seats were denied. Codes are stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum DenialCode {
-    /// Every entitlement that would cover it has ended.
-    Expired,
-    /// The id is of a lease that has ended.
-    LeaseEnded,
-    /// More seats than there are in all.
-    MoreThanPool,
-    /// All in use.
-    NoSeatFree,
-    /// The license begins later.
-    NotYetValid,
-    /// The line is full.
-    QueueFull,
-    /// After a restore only shown leases are taken over for a while.
-    Quarantine,
-    /// A limit of the server is reached.
-    ServerFull,
-    /// No license here has this feature.
-    UnknownFeature,
-    /// No license here is signed by any of these keys.
-    UnknownVendor,
-    /// Seats exist for older versions only.
-    VersionNotCovered,
-    /// The wait ended without a seat.
-    WaitOver,
+open_codes! {
+    /// Why seats were denied.
+    DenialCode {
+        /// Every entitlement that would cover it has ended.
+        Expired, "expired", Never;
+        /// The id is of a lease that has ended.
+        LeaseEnded, "lease_ended", NewRequest;
+        /// More seats than there are in all.
+        MoreThanPool, "more_than_pool", Never;
+        /// All in use.
+        NoSeatFree, "no_seat_free", Later;
+        /// The license begins later.
+        NotYetValid, "not_yet_valid", Later;
+        /// After a restore only shown leases are taken over for a while.
+        Quarantine, "quarantine", Later;
+        /// The line is full.
+        QueueFull, "queue_full", Later;
+        /// A limit of the server is reached.
+        ServerFull, "server_full", Later;
+        /// No license here has this feature.
+        UnknownFeature, "unknown_feature", Never;
+        /// No license here is signed by any of these keys.
+        UnknownVendor, "unknown_vendor", Never;
+        /// Seats exist for older versions only.
+        VersionNotCovered, "version_not_covered", Never;
+        /// The wait ended without a seat.
+        WaitOver, "wait_over", Later;
+        /// Every entitlement that would cover it needs words that the client does not accept.
+        WordsNotAccepted, "words_not_accepted", Never;
+    }
 }
 
 impl DenialCode {
     /// Whether asking later may help without a new license.
     #[must_use]
-    pub fn may_help_later(self) -> bool {
-        match self {
-            Self::NoSeatFree | Self::NotYetValid | Self::Quarantine | Self::QueueFull | Self::ServerFull | Self::WaitOver => true,
-            Self::Expired
-            | Self::LeaseEnded
-            | Self::MoreThanPool
-            | Self::UnknownFeature
-            | Self::UnknownVendor
-            | Self::VersionNotCovered => false,
-        }
-    }
-
-    /// The code as it stands in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::LeaseEnded => "lease_ended",
-            Self::MoreThanPool => "more_than_pool",
-            Self::NoSeatFree => "no_seat_free",
-            Self::NotYetValid => "not_yet_valid",
-            Self::QueueFull => "queue_full",
-            Self::Quarantine => "quarantine",
-            Self::ServerFull => "server_full",
-            Self::UnknownFeature => "unknown_feature",
-            Self::UnknownVendor => "unknown_vendor",
-            Self::VersionNotCovered => "version_not_covered",
-            Self::WaitOver => "wait_over",
-        }
+    pub fn may_help_later(&self) -> bool {
+        self.retry() == Retry::Later
     }
 }
 
@@ -252,6 +237,9 @@ pub struct PoolNumbers {
 pub struct Denial {
     /// Why.
     pub code: DenialCode,
+    /// Whether to ask again.
+    #[serde(default = "Retry::later")]
+    pub retry: Retry,
     /// The part that failed first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature: Option<String>,
@@ -287,10 +275,17 @@ pub struct RenewRequest {
     /// Grows with each renewal.
     pub counter: u64,
     /// How long the application's user has been idle, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub idle_ms: Option<u64>,
-    /// The highest position of this server that the client has seen.
+    /// The generation of the presence connection that stands for the lease now; absent if none does. Only by this word does the end of a
+    /// presence connection free seats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence: Option<u64>,
+    /// The right had ended by the client's own clock, and it is back for the seat.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub regained: bool,
+    /// The highest position of this server that the client has seen.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub seen: Option<Position>,
 }
 
@@ -305,6 +300,9 @@ pub enum RenewAnswer {
         position: Position,
         /// Why.
         reason: EndReason,
+        /// `new_request` if a new lease may be asked for.
+        #[serde(default = "Retry::later")]
+        retry: Retry,
         /// The rest of the present promise, milliseconds.
         remaining_ms: u64,
     },
@@ -342,15 +340,50 @@ pub struct RenewBatchAnswer {
     pub answers: Vec<RenewResult>,
 }
 
-/// One result of a batch.
+/// One result of a batch: as for one renewal, or refused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(untagged)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum RenewResult {
-    /// Decided.
-    Answer(RenewAnswer),
-    /// Refused.
-    Problem(Problem),
+    /// No more renewals.
+    Ended {
+        /// Where in history.
+        position: Position,
+        /// Why.
+        reason: EndReason,
+        /// `new_request` if a new lease may be asked for.
+        #[serde(default = "Retry::later")]
+        retry: Retry,
+        /// The rest of the present promise, milliseconds.
+        remaining_ms: u64,
+    },
+    /// Refused, as the answer to one renewal would be.
+    Refused(Problem),
+    /// The deadline moved.
+    Renewed {
+        /// Where in history.
+        position: Position,
+        /// As asked, so that an old answer cannot pass for this one.
+        nonce: Bytes16,
+        /// As asked.
+        counter: u64,
+        /// What remains counted from when the request was sent, milliseconds.
+        remaining_ms: u64,
+        /// The charges changed: repeat the checkout (same attempt) for a fresh signed grant.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        regrant: bool,
+    },
+}
+
+impl From<RenewAnswer> for RenewResult {
+    fn from(answer: RenewAnswer) -> Self {
+        match answer {
+            RenewAnswer::Ended { position, reason, retry, remaining_ms } => Self::Ended { position, reason, retry, remaining_ms },
+            RenewAnswer::Renewed { position, nonce, counter, remaining_ms, regrant } => {
+                Self::Renewed { position, nonce, counter, remaining_ms, regrant }
+            }
+        }
+    }
 }
 
 /// A body that carries only the lease's secret: release and inspection.
@@ -391,8 +424,14 @@ pub struct PresenceRequest {
     /// 1 to [`crate::limits::PRESENCE_LEASES_MAX`].
     #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 1000))]
     pub leases: Vec<SecretRequest>,
-    /// Counts the client's presence connections, growing; only the newest generation frees seats.
+    /// Counts the client's presence connections, growing; only the newest generation frees seats, after a renewal that names it.
     pub generation: u64,
+    /// The client's end of this connection as the client sees it, `address:port`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub client: SocketAddr,
+    /// The server's end of this connection as the client sees it, `address:port`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub server: SocketAddr,
 }
 
 /// Answers a presence request, once; afterwards the server sends nothing.
@@ -403,4 +442,6 @@ pub struct PresenceAnswer {
     pub position: Position,
     /// How many of the leases are live.
     pub live: u32,
+    /// Whether the server sees the same two ends. Elsewhere (address translation, a proxy) the connection's end frees nothing early.
+    pub ends_agree: bool,
 }

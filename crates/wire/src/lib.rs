@@ -4,6 +4,7 @@
 //! changes state is read, and what a server answers may gain members that an older client ignores.
 
 pub mod bytes;
+pub mod codes;
 pub mod error;
 pub mod event;
 pub mod identity;
@@ -12,8 +13,11 @@ pub mod lease;
 pub mod license;
 pub mod limits;
 pub mod status;
+mod strict;
 pub mod trust;
+pub mod words;
 
 pub use bytes::{Blob, Bytes16, Bytes32, Bytes64};
 pub use error::{Effect, ErrorCode, Problem, Retry};
 pub use ids::{LeaseId, Lineage, Position, Secret};
+pub use words::WordList;

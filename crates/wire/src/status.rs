@@ -30,6 +30,21 @@ pub struct Status {
     /// Restored from a backup: for so many milliseconds no new seat is granted, because lost grants may still be in use. Absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine_ms: Option<u64>,
+    /// What the machine's wall clock says, RFC 3339, if the server does not follow it: it was set back, or far ahead without a reason.
+    /// `time_at` is what the server goes by instead, until `POST /v1/clock/accept`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_says: Option<String>,
+    /// Addresses for which an orderly end of a presence connection frees nothing early, for a day after a client came back from one with
+    /// its right running. For viewers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub presence_off: Vec<PresenceOff>,
+    /// SHA-256 of licenses that are not installed here, although clients showed grants of them that could be taken over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown_licenses: Vec<Bytes32>,
+    /// How many grants of histories that this server's does not come from were shown since this start, signed with its key: another
+    /// server has a copy of its data directory.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub foreign_grants: u64,
     /// Live leases.
     pub leases: u64,
     /// The pools asked for, in order of vendor and feature.
@@ -37,6 +52,31 @@ pub struct Status {
     /// Set if more pools follow: pass it as `after`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// An address for which presence frees nothing early.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PresenceOff {
+    /// As it stands in holders.
+    pub address: String,
+    /// For how long still, milliseconds.
+    pub remaining_ms: u64,
+}
+
+/// `POST /v1/presence/allow` (administrators): let presence free seats early again for an address.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AllowPresenceRequest {
+    /// As `status` shows it.
+    pub address: String,
+    /// Why; required, for the record.
+    pub reason: String,
 }
 
 /// How the server's wall clock stands.
@@ -79,7 +119,8 @@ pub struct PoolStatus {
     /// Its numbers.
     #[serde(flatten)]
     pub numbers: PoolNumbers,
-    /// Denials since this start.
+    /// Checkouts that were decided as denied since this start, each once: a repeat of the same attempt, a place in line and a request
+    /// that was refused or limited before it was decided do not count.
     pub denied: u64,
     /// When the first entitlement in force ends, as written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -231,7 +272,7 @@ pub struct ReclaimAnswer {
     pub remaining_ms: u64,
 }
 
-/// `POST /v1/clock/accept` and `POST /v1/borrow-loss/accept` (administrators).
+/// `POST /v1/clock/accept`, `POST /v1/borrow-loss/accept` and `POST /v1/quarantine/end` (administrators).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -267,7 +308,7 @@ pub struct Accepted {
 pub struct BackupRequest {
     /// Absolute path on the server's machine, in a directory that only the server's user or root may write. Absent: a new file in `backups` in
     /// the data directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::strict::present", skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Blob, Bytes32, Bytes64, LeaseId, Lineage};
+use crate::{Blob, Bytes16, Bytes32, Bytes64, LeaseId, Lineage, WordList};
 
 /// Asks the server to prove itself. Says nothing about the user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct TrustRequest {
     pub nonce: Bytes32,
     /// SHA-256 of the SubjectPublicKeyInfo that this TLS connection's server proved.
     pub tls_spki: Bytes32,
+    /// Words of the trust statement that the client knows, and no others: the server has proved nothing yet. Unknown ones are no error.
+    #[serde(default, skip_serializing_if = "WordList::is_empty")]
+    pub accepts: WordList,
 }
 
 /// The server's proof.
@@ -47,8 +50,14 @@ pub struct TrustPayload {
     pub lineage: Lineage,
     /// Random for each start: one key with two instances is a clone.
     pub instance: Bytes32,
+    /// Lease time of the server, milliseconds since the lineage began.
+    pub at_ms: u64,
     /// Civil time of the server, unix milliseconds, for a hint about clocks only.
     pub server_time_ms: i64,
+    /// Words that name what this statement says beyond version 1. Who does not know one of them believes nothing of it.
+    pub uses: WordList,
+    /// Words that this server knows. Unknown ones are no error.
+    pub offers: WordList,
     /// SHA-256 of each license text in the answer, in order.
     pub licenses: Vec<Bytes32>,
 }
@@ -64,6 +73,8 @@ pub struct GrantsStatement {
     pub lineage: Lineage,
     /// Of the entry, or of the answer that repeats an older grant.
     pub epoch: u64,
+    /// Random for the start that signs: the same epoch and index of another start is another history.
+    pub instance: Bytes16,
     /// Of the entry, or the head when an older grant is repeated.
     pub index: u64,
     /// Number of leaves.
@@ -77,6 +88,8 @@ pub struct GrantsStatement {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GrantPayload {
+    /// Words that name what this grant says beyond version 1. Who does not know one of them believes nothing of it.
+    pub uses: WordList,
     /// The lease.
     pub lease: LeaseId,
     /// The nonce of the request that this answers.

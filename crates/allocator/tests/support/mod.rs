@@ -6,8 +6,8 @@ pub mod script;
 use std::collections::BTreeMap;
 
 use triquest_allocator::{
-    Actor, Allocator, CheckoutItem, Command, ContentDigest, Epoch, Event, Holder, Index, InstallLicense, LeaseId, Lineage, Moment, Outcome,
-    Safeguards, Timestamp, invariants,
+    Actor, Allocator, CheckoutItem, Command, ContentDigest, Epoch, Event, Holder, Index, InstallLicense, Instance, LeaseId, Lineage,
+    Moment, Outcome, Safeguards, Timestamp, invariants,
 };
 use triquest_license::{CivilDate, Note, Signer, SigningKey, VendorName, VerifiedLicense, sha256};
 
@@ -115,6 +115,12 @@ pub struct Server {
     pub load_every: usize,
     granted: std::collections::BTreeSet<LeaseId>,
     pub lineage: u8,
+    /// The highest lineage that was ever begun: after a journal goes back, the next one is new all the same.
+    pub lineages: u8,
+    /// Counts the starts: the random instance of each.
+    pub starts: u8,
+    /// What the license folder would say at the next start.
+    pub folder_ttl_max_ms: u64,
     pub checked: bool,
 }
 
@@ -130,6 +136,9 @@ impl Server {
             load_every: 1,
             granted: std::collections::BTreeSet::new(),
             lineage: 1,
+            lineages: 1,
+            starts: 0,
+            folder_ttl_max_ms: 0,
             checked: true,
         }
     }
@@ -193,6 +202,10 @@ impl Server {
         // The whole journal would be read for each entry; what was granted before is kept instead.
         invariants::one_grant_per_id(events)?;
         for event in events {
+            if let Event::LineageBegan { lineage, .. } = event {
+                (self.lineage, self.lineages) = (lineage.0[0], lineage.0[0]);
+                self.granted.clear();
+            }
             if let Event::Granted { lease, .. } | Event::Adopted { lease, .. } = event
                 && !self.granted.insert(*lease)
             {
@@ -234,14 +247,37 @@ impl Server {
             invariants::hard_state_equal(&self.live, &state)?;
         }
         self.live = state;
+        self.recover(moment)
+    }
+
+    fn recover(&mut self, moment: Moment) -> Result<(Outcome, Vec<Event>), String> {
+        self.starts += 1;
         let epoch = Epoch(self.live.epoch().0 + 1);
-        self.decide(moment, Command::Recover { epoch, lineage: Lineage([self.lineage; 16]) })
+        let (instance, lineage) = (Instance([self.starts; 16]), Lineage([self.lineage; 16]));
+        self.decide(moment, Command::Recover { epoch, instance, lineage, folder_ttl_max_ms: self.folder_ttl_max_ms })
+    }
+
+    /// The lineage that a proof begins, or a restore.
+    pub fn next_lineage(&self) -> Lineage {
+        Lineage([self.lineages + 1; 16])
     }
 
     /// The journal goes back to an earlier length, as a backup has it, in a new lineage.
     pub fn restore(&mut self, length: usize, moment: Moment) -> Result<(Outcome, Vec<Event>), String> {
+        self.lineages += 1;
+        self.lineage = self.lineages;
+        self.put_back(length, moment)
+    }
+
+    /// An old copy of the data directory is put back and started, without a word to anybody. A start goes on with the lineage that the
+    /// copy has.
+    pub fn roll_back(&mut self, length: usize, lineage: u8, moment: Moment) -> Result<(Outcome, Vec<Event>), String> {
+        self.lineage = lineage;
+        self.put_back(length, moment)
+    }
+
+    fn put_back(&mut self, length: usize, moment: Moment) -> Result<(Outcome, Vec<Event>), String> {
         self.journal.truncate(length);
-        self.lineage += 1;
         self.order = invariants::QueueOrder::default();
         self.granted.clear();
         self.standby = Allocator::new(self.safeguards.clone());
@@ -255,8 +291,7 @@ impl Server {
         let state = Allocator::load(self.safeguards.clone(), self.standby.snapshot())?;
         self.live = state;
         self.checked = checked;
-        let epoch = Epoch(self.live.epoch().0 + 1);
-        self.decide(moment, Command::Recover { epoch, lineage: Lineage([self.lineage; 16]) })
+        self.recover(moment)
     }
 }
 

@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use triquest_allocator::{
-    Command, Denial, DequeueReason, EndReason, Event, LeaseId, Moment, Outcome, Overlap, PoolNumbers, Refusal, Safeguards, Timestamp,
-    invariants,
+    CheckoutItem, Command, Denial, DequeueReason, EndReason, Epoch, Event, Index, Instance, LeaseId, Lineage, Moment, Network, Outcome,
+    Overlap, PoolNumbers, Refusal, Room, Safeguards, ShownGrant, ShownItem, Timestamp, invariants,
 };
 use triquest_license::LicenseHash;
 
@@ -41,7 +41,10 @@ struct World {
     rights: BTreeMap<triquest_allocator::EntitlementId, String>,
     /// What `date` set, beyond lease time.
     civil_offset_ms: i64,
-    backup: usize,
+    /// How long the journal was, and of which lineage.
+    backup: (usize, u8),
+    /// What each lease was last granted, as it was signed.
+    signed_grants: BTreeMap<String, ShownGrant>,
     counters: BTreeMap<String, u64>,
 }
 
@@ -52,7 +55,8 @@ pub fn run(safeguards: &Safeguards, script: &str) -> Result<(), String> {
         licenses: BTreeMap::new(),
         rights: BTreeMap::new(),
         civil_offset_ms: 0,
-        backup: 0,
+        backup: (0, 1),
+        signed_grants: BTreeMap::new(),
         counters: BTreeMap::new(),
     };
     world.server.restart(world.moment(0)).map(|_| ())?;
@@ -78,6 +82,11 @@ fn span(text: &str) -> u64 {
 
 fn shown(ms: u64) -> String {
     if ms.is_multiple_of(1_000) { format!("{}s", ms / 1_000) } else { format!("{ms}ms") }
+}
+
+/// `from=10.0.0.1` says where a request comes from; none is this machine's own socket.
+fn network(options: &BTreeMap<&str, &str>) -> Option<Network> {
+    options.get("from").map(|address| address.parse::<std::net::IpAddr>().unwrap().into())
 }
 
 /// The name of an enum's variant, as scripts write it.
@@ -144,37 +153,62 @@ impl World {
                 let vendor_keys = vendors.split(',').map(key).collect();
                 let content = content(&format!("{wish} {who} {}", options.get("content").unwrap_or(&"")));
                 let ttl_ms = options.get("ttl").map(|ttl| span(ttl));
+                let attempt = options.get("attempt").map_or(1, |attempt| attempt.parse().unwrap());
+                let wait_ms = options.get("wait").map(|wait| span(wait));
+                let regained = plain.any(|word| word == "regained");
                 let command = if verb == "adopt" {
                     Command::Adopt {
                         lease: lease(name),
+                        attempt,
                         holder: holder(user, host),
                         content,
                         vendor_keys,
+                        shown: Box::new(self.shown(name, &items, &options)),
                         items,
-                        ttl_ms: ttl_ms.unwrap_or(300_000),
+                        ttl_ms,
+                        wait_ms,
+                        network: network(&options),
+                        next_lineage: self.server.next_lineage(),
+                        regained,
                     }
                 } else {
                     Command::Checkout {
                         lease: lease(name),
-                        attempt: options.get("attempt").map_or(1, |attempt| attempt.parse().unwrap()),
+                        attempt,
                         content,
                         holder: holder(user, host),
                         vendor_keys,
                         items,
                         ttl_ms,
-                        wait_ms: options.get("wait").map(|wait| span(wait)),
+                        wait_ms,
+                        regained,
+                        network: network(&options),
                     }
                 };
                 self.server.decide(self.moment(at_ms), command)?
             }
+            "allow-presence" => {
+                let address = plain.next().unwrap().into();
+                self.server.decide(self.moment(at_ms), Command::AllowPresence { address, actor: actor() })?
+            }
             "backup" => {
-                self.backup = self.server.journal.len();
+                self.backup = (self.server.journal.len(), self.server.lineage);
                 (Outcome::Done, Vec::new())
             }
             "date" => {
                 self.civil_offset_ms = civil(plain.next().unwrap()) - CIVIL_START_MS - at_ms as i64;
                 let events = self.server.settle(self.moment(at_ms))?;
                 (Outcome::Done, events)
+            }
+            "disk" => {
+                let room = if plain.next() == Some("full") { Room::Reserve } else { Room::Enough };
+                self.server.live.set_room(room);
+                (Outcome::Done, if room == Room::Enough { self.server.settle(self.moment(at_ms))? } else { Vec::new() })
+            }
+            "end-quarantine" => self.server.decide(self.moment(at_ms), Command::EndQuarantine { actor: actor() })?,
+            "folder" => {
+                self.server.folder_ttl_max_ms = span(options["ttl_max"]);
+                (Outcome::Done, Vec::new())
             }
             "install" => {
                 let license = self.signed(&rest, &options);
@@ -185,8 +219,12 @@ impl World {
                 let lease = lease(plain.next().unwrap());
                 let open = plain.next() == Some("open");
                 let generation = plain.next().unwrap().parse().unwrap();
-                let command =
-                    if open { Command::PresenceOpened { lease, generation } } else { Command::PresenceClosed { lease, generation } };
+                let ends_agree = options.get("ends") != Some(&"differ");
+                let command = if open {
+                    Command::PresenceOpened { lease, generation, ends_agree }
+                } else {
+                    Command::PresenceClosed { lease, generation }
+                };
                 self.server.decide(self.moment(at_ms), command)?
             }
             "reclaim" => {
@@ -197,7 +235,7 @@ impl World {
             "release" => {
                 let name = plain.next().unwrap();
                 self.names.insert(lease(name), name.into());
-                self.server.decide(self.moment(at_ms), Command::Release { lease: lease(name) })?
+                self.server.decide(self.moment(at_ms), Command::Release { lease: lease(name), network: network(&options) })?
             }
             "remove" => {
                 let name = plain.next().unwrap();
@@ -211,10 +249,14 @@ impl World {
                 let counter = options.get("counter").map_or(*next + 1, |counter| counter.parse().unwrap());
                 *next = counter.max(*next);
                 let nonce = lease(options.get("nonce").unwrap_or(&"nonce")).0;
-                self.server.decide(self.moment(at_ms), Command::Renew { lease: lease(name), counter, nonce, idle_ms: None })?
+                let presence = options.get("presence").map(|generation| generation.parse().unwrap());
+                let regained = plain.any(|word| word == "regained");
+                let renew = Command::Renew { lease: lease(name), counter, nonce, idle_ms: None, presence, regained };
+                self.server.decide(self.moment(at_ms), renew)?
             }
             "restart" => self.server.restart(self.moment(at_ms))?,
-            "restore" => self.server.restore(self.backup, self.moment(at_ms))?,
+            "restore" => self.server.restore(self.backup.0, self.moment(at_ms))?,
+            "rollback" => self.server.roll_back(self.backup.0, self.backup.1, self.moment(at_ms))?,
             "state" => {
                 let vendor = options.get("vendor").copied().unwrap_or("acme");
                 pool_of = Some((key(vendor), plain.next().unwrap().parse().unwrap()));
@@ -234,6 +276,18 @@ impl World {
             verb => return Err(format!("no verb {verb}")),
         };
         let (outcome, events) = outcome;
+        if let Outcome::Granted(grant) = &outcome {
+            let items = grant.items.iter().map(|item| ShownItem { feature: item.feature.clone(), from: item.from.clone() });
+            let shown = ShownGrant {
+                lineage: self.server.live.lineage(),
+                epoch: self.server.live.epoch(),
+                instance: self.server.live.instance(),
+                index: self.server.index(),
+                ttl_ms: grant.ttl_ms,
+                items: items.collect(),
+            };
+            self.signed_grants.insert(rest[0].into(), shown);
+        }
         for event in &events {
             if let Event::LicenseInstalled { license, first_entitlement, pools, .. } = event {
                 for position in 0..pools.len() as u32 {
@@ -259,6 +313,38 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// The signed grant that a client shows: its own last one, or, if it never had one here, a grant of the lineage before, charged to
+    /// `license=` or to the first license here. `license=`, `lineage=`, `epoch=`, `instance=`, `index=` and `promised=` say otherwise.
+    fn shown(&self, name: &str, items: &[CheckoutItem], options: &BTreeMap<&str, &str>) -> ShownGrant {
+        let live = &self.server.live;
+        let number = |key: &str| options.get(key).map(|text| text.parse::<u64>().unwrap());
+        let license =
+            |name: &str| self.licenses.iter().find(|(_, known)| *known == name).map_or(LicenseHash::from_bytes([9; 32]), |(hash, _)| *hash);
+        let first = || live.licenses().next().map_or(LicenseHash::from_bytes([9; 32]), |license| license.license);
+        let charged = options.get("license").map(|name| license(name));
+        let mut shown = self.signed_grants.get(name).cloned().unwrap_or_else(|| ShownGrant {
+            lineage: Lineage([self.server.lineage.saturating_sub(1); 16]),
+            epoch: live.epoch(),
+            instance: Instance([99; 16]),
+            index: Index(1_000_000),
+            ttl_ms: 300_000,
+            items: items
+                .iter()
+                .map(|item| ShownItem { feature: item.feature.clone(), from: vec![(charged.unwrap_or_else(first), 0, item.seats)] })
+                .collect(),
+        });
+        if let Some(lineage) = number("lineage") {
+            shown.lineage = Lineage([u8::try_from(lineage).unwrap(); 16]);
+        }
+        if let Some(instance) = number("instance") {
+            shown.instance = Instance([u8::try_from(instance).unwrap(); 16]);
+        }
+        shown.epoch = number("epoch").map_or(shown.epoch, Epoch);
+        shown.index = number("index").map_or(shown.index, Index);
+        shown.ttl_ms = options.get("promised").map_or(shown.ttl_ms, |ttl| span(ttl));
+        shown
     }
 
     /// `install ID[/SIGNER+SIGNER] feature=seats[@version] ... option=value`; options hold for all its entitlements.
@@ -308,6 +394,9 @@ impl World {
             }
             if let Some(feature) = &denial.feature {
                 words.push(format!("feature={feature}"));
+            }
+            if let Some(clock) = denial.clock_ms {
+                words.push(format!("clock={}", triquest_license::CivilDate::of(triquest_license::CivilMs(clock))));
             }
             if let Some(at) = denial.at_civil_ms {
                 words.push(format!("at={}", triquest_license::CivilDate::of(triquest_license::CivilMs(at))));
@@ -397,6 +486,12 @@ impl World {
                 Event::EntitlementEnded { entitlement, reason } => format!("over={}:{}", self.right_name(*entitlement), word(reason)),
                 Event::Granted { lease, .. } => format!("granted={}", self.name(lease)),
                 Event::Heard { lease } => format!("heard={}", self.name(lease)),
+                Event::LineageBegan { lease, .. } => format!("lineage_began={}", self.name(lease)),
+                Event::QuarantineLengthened { until } => {
+                    format!("quarantine_until={:02}:{:02}", until.0 / 60_000, until.0 / 1_000 % 60)
+                }
+                Event::TtlLowered { lease, ttl_ms, .. } => format!("lowered={}:{}", self.name(lease), shown(*ttl_ms)),
+                Event::WaiterHeard { lease } => format!("asked={}", self.name(lease)),
                 Event::LingerEnded { lease } => format!("freed={}", self.name(lease)),
                 Event::PresenceRegretted { lease, .. } => format!("regretted={}", self.name(lease)),
                 Event::Queued { lease, .. } => format!("queued={}", self.name(lease)),

@@ -242,7 +242,7 @@ fn second_opinion(address: SocketAddr, text: &str, trusted: Option<&ServerKey>, 
         Udp::Agrees | Udp::Silent => {}
     }
     let heard = if proof.udp == Udp::Agrees { "same key over UDP, one history".to_owned() } else { format!("UDP {port} is silent") };
-    let changed = proof.proved.as_ref().and_then(|proved| match pin(address, proved, is_trusted) {
+    let changed = proof.proved.as_ref().and_then(|proved| match pin(address, proved, is_trusted, false) {
         Ok(Noted::Changed(old) | Noted::Replaced(old)) => {
             Some(format!("its key changed: {} since {}", short_key(&old.server_key.to_string()), day_of(old.first_seen_s)))
         }
@@ -438,6 +438,13 @@ fn licenses(licenses: &[VerifiedLicense], feature: Option<&FeatureName>, report:
 
 /// The pools of the vendor whose keys were given; those of others are not for this user.
 fn seats(status: &Status, keys: Option<&VerifierKeys>, feature: Option<&FeatureName>, report: &mut Report<'_>) {
+    if let Some(says) = &status.clock_says {
+        let how = "if the clock is right: triquest-lm clock accept --reason TEXT on the server";
+        report.warn("clock", format_args!("the server's clock says {} and is not followed; {how}", escape(says)));
+    }
+    for notice in super::status::notices(status) {
+        report.warn("server", notice);
+    }
     let is_of_vendor = |pool: &&PoolStatus| {
         let is_known = |key: &Bytes32| keys.is_none_or(|keys| keys.public_keys().any(|known| *known.as_bytes() == key.0));
         is_known(&pool.vendor_key) || pool.vendor_keys.iter().any(is_known)
@@ -463,8 +470,9 @@ fn seats(status: &Status, keys: Option<&VerifierKeys>, feature: Option<&FeatureN
         format!("{} of {} free for `{}`{waiting}", numbers.free, numbers.total, escape(&pool.feature))
     };
     if let Some(ms) = status.quarantine_ms {
-        let what = "the server was restored from a backup, and seats granted before may still be in use";
-        report.fail("seats", format_args!("{what}: no new seats for {}", duration(ms)));
+        let what = "the server's history was restored or rolled back, and seats granted before may still be in use";
+        let how = "to end it sooner: triquest-lm quarantine end";
+        report.fail("seats", format_args!("{what}: no new seats for {}; {how}", duration(ms)));
         return;
     }
     for pool in running {

@@ -70,6 +70,9 @@ pub(crate) struct FindCommand {
     /// Do not listen for mDNS
     #[arg(long)]
     no_mdns: bool,
+    /// Keep the keys that are proved now in ~/.local/share/triquest-lm/known_servers: from then on they are known, and another one is called out
+    #[arg(long)]
+    remember: bool,
     /// As JSON: {"servers": [...], "looked": [...]}
     #[arg(long)]
     json: bool,
@@ -99,7 +102,7 @@ struct Server {
     addresses: Vec<String>,
     names: Vec<String>,
     found_by: Vec<String>,
-    /// `known_key`, `unknown_key`, `other` or `silent`.
+    /// `known_key`, `unknown_key`, `other`, `silent` or `unproved`.
     verdict: &'static str,
     /// `license` or `pin`.
     known_by: Option<&'static str>,
@@ -177,7 +180,12 @@ impl FindCommand {
         if servers.iter().any(|server| matches!(server.verdict, "known_key" | "unknown_key")) {
             return Ok(exit::OK);
         }
-        let mut failure = Failure::new(format_args!("no license server was found (port {} over UDP)", self.port)).with_code(exit::LATER);
+        let found = if servers.iter().any(|server| server.verdict == "unproved") {
+            "a license server answers over UDP, and takes no connection now"
+        } else {
+            "no license server was found"
+        };
+        let mut failure = Failure::new(format_args!("{found} (port {} over UDP)", self.port)).with_code(exit::LATER);
         for row in candidates.looked.iter().map(Row::from) {
             failure = failure.row(escape(&row.place), escape(&row.said));
         }
@@ -269,12 +277,15 @@ impl FindCommand {
         for (key, of_key) in by_key {
             let mut server = Server::of(candidates, &of_key);
             server.clone |= clones.iter().any(|clones| clones.server_key == key);
+            let somewhere = of_key.iter().any(|proof| pins::name_of(proof.address).is_some());
             for proof in &of_key {
                 let Some(now) = &proof.proved else { continue };
                 let is_vouched_for = matches!(proof.verdict, Verdict::KnownKey(KnownBy::License | KnownBy::Name));
                 // What was known before the look counts even if nothing can be kept now.
                 let mut changed = proof.changed.clone();
-                match pin(proof.address, now, is_vouched_for) {
+                // That an address cannot be kept is said only where none of them can.
+                let remember = self.remember && (!somewhere || pins::name_of(proof.address).is_some());
+                match pin(proof.address, now, is_vouched_for, remember) {
                     Ok(Noted::Changed(old) | Noted::Replaced(old)) => changed = Some(old),
                     Ok(_) => {}
                     Err(cause) => server.detail = Some(format!("its key cannot be remembered: {cause}")),
@@ -441,6 +452,7 @@ impl Server {
             ("known_key", _) => format!("known key {key}, as on {}", self.known_since.as_deref().unwrap_or("?")),
             ("unknown_key", _) => format!("unknown key {key}"),
             ("other", _) => "NOT a known server".to_owned(),
+            ("unproved", _) => "unproved now".to_owned(),
             _ => "silent".to_owned(),
         };
         if self.clone {
@@ -482,7 +494,7 @@ fn tell(terminal: &Terminal, server: &Server) {
 
 /// What a look proved, in the words of tables and JSON.
 pub(crate) struct Told {
-    /// `known_key`, `unknown_key`, `other` or `silent`.
+    /// `known_key`, `unknown_key`, `other`, `silent` or `unproved`.
     pub(crate) verdict: &'static str,
     /// `license`, `name` or `pin`.
     pub(crate) known_by: Option<&'static str>,
@@ -503,6 +515,7 @@ impl Told {
             Verdict::UnknownKey => ("unknown_key", None, None, None),
             Verdict::Other(what) => ("other", None, None, Some(what.clone())),
             Verdict::Silent(why) => ("silent", None, None, Some(why.clone())),
+            Verdict::Unproved(what) => ("unproved", None, None, Some(what.clone())),
         };
         let udp = match proof.udp {
             Udp::Agrees => "agrees",
@@ -544,12 +557,16 @@ fn prove_all(addresses: Vec<SocketAddr>, known: &Known<'_>) -> Vec<Proof> {
     proofs
 }
 
-/// Remembers the key of a server that proved it. Without a home directory nothing is remembered.
-pub(crate) fn pin(address: SocketAddr, proved: &Proved, is_vouched_for: bool) -> io::Result<Noted> {
-    let Some(file) = pins::usual_file() else { return Ok(Noted::First) };
+/// Keeps the key of a server that proved it, if a license or the user vouches for it, or the user asks for it with `--remember`: that it was seen makes no key
+/// known. Where nothing is kept, what was kept before counts. Without a home directory nothing is kept.
+pub(crate) fn pin(address: SocketAddr, proved: &Proved, is_vouched_for: bool, remember: bool) -> io::Result<Noted> {
+    let (Some(file), true) = (pins::usual_file(), is_vouched_for || remember) else { return Ok(Noted::First) };
+    let Some(name) = pins::name_of(address) else {
+        let why = "an address of this machine or link alone is another machine elsewhere: look at it by its name in the network";
+        return if remember { Err(io::Error::other(why)) } else { Ok(Noted::First) };
+    };
     let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
-    let seen =
-        Pin { address: address.to_string(), server_key: proved.server_key, first_seen_s: now, last_seen_s: now, instance: proved.instance };
+    let seen = Pin { address: name, server_key: proved.server_key, first_seen_s: now, last_seen_s: now, instance: proved.instance };
     pins::note(&file, seen, is_vouched_for)
 }
 

@@ -107,6 +107,10 @@ impl NewCommand {
         let bytes = read_input(given)?;
         let Ok(note) = read_any(&bytes) else { return utf8(given, bytes) };
         let terms = LicenseTerms::parse(note.text()).map_err(|cause| text_failure(given, &cause))?;
+        if let Some(left_out) = terms.left_out.first() {
+            return Err(Failure::new(format_args!("{}: {left_out}, which this version does not know", name_of(given)))
+                .hint("make the draft with a version that knows it: this one would leave the entitlement out"));
+        }
         // No two licenses share an id. The text is canonical, so the line is found as it is written.
         let id = |id: &str| format!("license = \"{id}\"\n");
         Ok(draft::from_terms(&terms).replacen(&id(terms.license.as_str()), &id(""), 1))
@@ -222,6 +226,7 @@ impl SignCommand {
             now,
             any_server: self.any_server,
             each_server_counts: self.each_server_counts,
+            words: triquest_license::Vocabulary::OURS,
         };
         let text = draft::prepare(&draft, &prepare).map_err(|cause| draft_failure(&self.draft, &cause))?;
         if self.prepare {
@@ -466,6 +471,7 @@ impl RenewCommand {
             // What the old license was signed for needs no second permission, as long as it stays the same.
             any_server: old.servers.is_any(),
             each_server_counts: matches!(&old.servers, Servers::Keys(keys) if keys.len() > 1),
+            words: triquest_license::Vocabulary::OURS,
         };
         let text = draft::prepare(&text, &prepare).map_err(|cause| draft_failure("the new license", &cause))?;
         let note = power.sign(&text, verifier.iter())?;
@@ -557,6 +563,9 @@ fn show(terminal: &Terminal, terms: &LicenseTerms, note: &Note) {
         ]);
     }
     terminal.table(&table);
+    for left_out in &terms.left_out {
+        terminal.data(format_args!("left out   {left_out}, which this version does not know"));
+    }
     let state = if good(note) { state_text(terms, now()) } else { "not in force anywhere: its signatures are not good".into() };
     terminal.data(format_args!("state      {state}"));
 }
@@ -596,6 +605,9 @@ fn state_text(terms: &LicenseTerms, now: CivilMs) -> String {
         days => format!("{days} days"),
     };
     let all = &terms.entitlements;
+    if all.is_empty() {
+        return "nothing of it is understood by this version: a newer one may use it".to_owned();
+    }
     let running: Vec<_> = all.iter().filter(|entitlement| entitlement.runs_at(now)).collect();
     let soonest = |moments: &mut dyn Iterator<Item = Option<CivilMs>>| moments.flatten().filter(|at| *at > now).min();
     if running.is_empty() {
@@ -672,6 +684,18 @@ fn license_json(terms: &LicenseTerms, note: &Note) -> Value {
         },
         "replaces": terms.replaces.iter().map(LicenseId::as_str).collect::<Vec<_>>(),
         "entitlements": entitlements,
+        "left_out": terms
+            .left_out
+            .iter()
+            .map(|out| {
+                json!({
+                    "entitlement": out.position,
+                    "feature": out.feature.as_ref().map(triquest_license::FeatureName::as_str),
+                    "seats": out.seats,
+                    "unknown_words": out.unknown.iter().map(triquest_license::Word::as_str).collect::<Vec<_>>(),
+                })
+            })
+            .collect::<Vec<_>>(),
     })
 }
 
@@ -722,7 +746,15 @@ impl VerifyCommand {
             terminal.verb("Verified", format_args!("{} by {}", escape(&summary(license.terms())), key_names(signers)));
         }
         let now = now();
-        if license.terms().entitlements.iter().all(|entitlement| entitlement.expires.is_some_and(|expires| expires <= now)) {
+        // As a server, which more words bind than an application.
+        let for_servers = LicenseTerms::parse(license.note().text()).map_err(|cause| text_failure(&self.license, &cause))?;
+        for left_out in &for_servers.left_out {
+            let both = license.terms().left_out(left_out.position).is_some();
+            let who = if both { "servers and applications" } else { "servers" };
+            terminal.warning(format_args!("{left_out}, which {who} of this version do not know: they leave it out and use the rest"));
+        }
+        let all = &license.terms().entitlements;
+        if !all.is_empty() && all.iter().all(|entitlement| entitlement.expires.is_some_and(|expires| expires <= now)) {
             terminal.warning("it is genuine, and all its rights have ended");
         }
         if license.terms().servers.is_any() {
@@ -798,6 +830,9 @@ fn summary(terms: &LicenseTerms) -> String {
     let mut features: Vec<String> = terms.entitlements.iter().take(SUMMARY_FEATURES_MAX).map(one).collect();
     if terms.entitlements.len() > SUMMARY_FEATURES_MAX {
         features.push(format!("and {} more", terms.entitlements.len() - SUMMARY_FEATURES_MAX));
+    }
+    if features.is_empty() {
+        features.push("nothing that this version understands".to_owned());
     }
     format!("{} for {}: {}", terms.license, terms.licensee, features.join("; "))
 }

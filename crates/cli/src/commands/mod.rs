@@ -10,6 +10,8 @@ mod installed;
 mod journal;
 mod license;
 mod port;
+mod presence;
+mod quarantine;
 mod quickstart;
 mod reclaim;
 mod release;
@@ -71,6 +73,12 @@ enum Command {
     Man(generate::ManCommand),
     /// Tell what is on a port: registered for, listening here, genuine, what to do
     Port(port::PortCommand),
+    /// Judge the early freeing of seats
+    #[command(subcommand)]
+    Presence(presence::PresenceCommand),
+    /// Judge the quarantine of a restored server
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Show the whole job on this machine: vendor, license, server, three clients
     Quickstart(quickstart::QuickstartCommand),
     #[command(hide = true)]
@@ -123,6 +131,8 @@ pub(crate) fn run(cli: Cli, terminal: &Terminal) -> Result<u8, Failure> {
         Command::License(LicenseCommands::Installed(command)) => command.run(terminal),
         Command::Man(command) => command.run(terminal),
         Command::Port(command) => command.run(terminal),
+        Command::Presence(command) => command.run(terminal),
+        Command::Quarantine(command) => command.run(terminal),
         Command::Quickstart(command) => command.run(terminal),
         Command::QuickstartClient(command) => command.run(terminal),
         Command::Reclaim(command) => command.run(terminal),

@@ -428,6 +428,7 @@ fn sign(vendor: &Signer, server: &ServerKey, id: &str, replaces: Option<&str>, u
         now,
         any_server: false,
         each_server_counts: false,
+        words: triquest_license::Vocabulary::OURS,
     };
     let text = draft::prepare(&text, &with).map_err(bug)?;
     Note::sign(&text, std::slice::from_ref(vendor)).map_err(bug)

@@ -25,7 +25,7 @@ pub(crate) struct ServeCommand {
     /// Where to listen, any number of times [default: port 1588 on every address; env: TRIQUEST_LM_LISTEN]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Vec<String>,
-    /// Let a named data directory that is empty become a new server
+    /// Let a named data directory without a journal become a new server, with a new key
     #[arg(long)]
     init: bool,
     /// Check the configuration, say what is wrong, and exit
@@ -37,6 +37,9 @@ pub(crate) struct ServeCommand {
     /// After a restore: grant again at once, accepting that lent seats may be in use twice
     #[arg(long)]
     accept_borrow_loss: bool,
+    /// After a restore or rollback: grant again at once, although seats granted in lost history may still be in use
+    #[arg(long)]
+    end_quarantine: bool,
     /// Form of the log [default: text; env: TRIQUEST_LM_LOG_FORMAT]
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
     log_format: Option<String>,
@@ -62,8 +65,13 @@ impl ServeCommand {
         let environment = |name: &str| std::env::var(name).ok();
         let wrong = |fault: triquest_server::config::Fault| Failure::from(fault).with_code(exit::USAGE);
         let settings = Settings::load(self.config.as_deref(), overrides, &environment).map_err(wrong)?;
-        let settings =
-            Settings { init: self.init, accept_clock: self.accept_clock, accept_borrow_loss: self.accept_borrow_loss, ..settings };
+        let settings = Settings {
+            init: self.init,
+            accept_clock: self.accept_clock,
+            accept_borrow_loss: self.accept_borrow_loss,
+            end_quarantine: self.end_quarantine,
+            ..settings
+        };
         if self.check {
             check(&settings)?;
             let from = settings.file.as_ref().map_or_else(|| "no file, so the defaults".to_owned(), |file| file.display().to_string());
@@ -100,6 +108,9 @@ fn check(settings: &Settings) -> Result<(), Failure> {
 fn announce(terminal: &Terminal, running: &Running) {
     let data = escape(&running.data_dir().to_string_lossy()).into_owned();
     let addresses = running.addresses().iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
+    if running.is_first_start() {
+        terminal.verb("Made", format_args!("a new server with a new key in {data}: licenses must name this key"));
+    }
     terminal.verb("Serving", format_args!("{addresses}, data in {data}"));
     terminal.verb("Key", running.server_key());
     terminal.verb("Discovery", escape(&running.discovery().to_string()));

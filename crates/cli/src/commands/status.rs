@@ -109,6 +109,7 @@ impl StatusCommand {
             terminal.raw(lease_table(&leases.iter().collect::<Vec<_>>(), feature, &now, true).to_csv().as_bytes());
         } else {
             terminal.data(headline(status, host));
+            notices(status).into_iter().for_each(|notice| terminal.data(notice));
             if status.pools.is_empty() {
                 terminal.data("no license is installed yet");
                 terminal
@@ -203,16 +204,25 @@ pub(crate) fn short_key(key: &str) -> String {
 
 fn headline(status: &Status, host: &str) -> String {
     let clock = match status.clock {
-        ClockState::Held => "clock NOT BELIEVED: licenses neither begin nor end (triquest-lm clock accept)",
-        ClockState::Synchronized => "clock synchronized",
-        ClockState::Unsynchronized => "clock not synchronized",
+        ClockState::Held => {
+            let says = status.clock_says.as_deref().map_or_else(String::new, |says| format!("it says {}, ", escape(says)));
+            format!(
+                "clock NOT FOLLOWED: {says}licenses go by {} (if the clock is right: triquest-lm clock accept)",
+                escape(&status.time_at)
+            )
+        }
+        ClockState::Synchronized => "clock synchronized".to_owned(),
+        ClockState::Unsynchronized => "clock not synchronized".to_owned(),
     };
     let journal = match status.journal {
         JournalState::DiskFull => ", DISK FULL: nothing is granted",
         JournalState::Ok => "",
     };
     let restored = status.quarantine_ms.map_or_else(String::new, |ms| {
-        format!(", RESTORED FROM A BACKUP: no new seats for {}, lost grants may still be in use", duration(ms))
+        format!(
+            ", RESTORED OR ROLLED BACK: no new seats for {}, lost grants may still be in use (to end it sooner: triquest-lm quarantine end)",
+            duration(ms)
+        )
     });
     format!(
         "{}  {}, up {}, {clock}{journal}{restored}; {}",
@@ -221,6 +231,24 @@ fn headline(status: &Status, host: &str) -> String {
         duration(status.uptime_ms),
         short_key(&status.server_key)
     )
+}
+
+/// What else an administrator should know, one line each.
+pub(crate) fn notices(status: &Status) -> Vec<String> {
+    let off = status.presence_off.iter().map(|off| {
+        format!(
+            "presence  off for {} for {}: a client came back although its connection had ended in order (triquest-lm presence allow {})",
+            escape(&off.address),
+            duration(off.remaining_ms),
+            escape(&off.address)
+        )
+    });
+    let unknown = status.unknown_licenses.iter().map(|license| {
+        let hash: String = license.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("license   {hash} is not installed, but clients show grants of it: install it again")
+    });
+    let copies = format!("copy      {} grants of a copy of this server's data directory were shown", status.foreign_grants);
+    off.chain(unknown).chain((status.foreign_grants > 0).then_some(copies)).collect()
 }
 
 /// It has seats, or somebody has or wants some, or a license waits for its day.
@@ -527,6 +555,10 @@ mod tests {
             clock: ClockState::Synchronized,
             journal: JournalState::Ok,
             quarantine_ms: None,
+            clock_says: None,
+            presence_off: Vec::new(),
+            unknown_licenses: Vec::new(),
+            foreign_grants: 0,
             leases: 3,
             pools: vec![pool],
             next: None,

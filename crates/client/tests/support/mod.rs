@@ -19,9 +19,9 @@ use rustls::{
     sign::CertifiedKey,
 };
 use serde_json::{Value, json};
-use triquest_license::{LicenseHash, Note, ServerKey, Signer, SigningKey, VendorName, merkle, sha256, statement};
+use triquest_license::{LicenseHash, Note, ServerKey, Signer, SigningKey, VendorName, Vocabulary, merkle, sha256, statement};
 use triquest_wire::{
-    Blob, Bytes32, Bytes64, Lineage, Position,
+    Blob, Bytes16, Bytes32, Bytes64, Lineage, Position, Retry, WordList,
     identity::{IdentityReply, IdentityRequest},
     lease::{CheckoutAnswer, CheckoutRequest, Denial, DenialCode, PoolNumbers},
     trust::{GrantPayload, GrantedItem, GrantsStatement, SignedGrant, TrustAnswer, TrustPayload, TrustRequest},
@@ -110,7 +110,10 @@ impl World {
             tls_spki: asked.tls_spki,
             lineage: LINEAGE,
             instance: Bytes32([3; 32]),
+            at_ms: 0,
             server_time_ms: 0,
+            uses: WordList::default(),
+            offers: WordList::with_grease(&Vocabulary::OURS.all(), 9),
             licenses: self.hashes().into_iter().map(Bytes32).collect(),
         }
     }
@@ -126,6 +129,7 @@ impl World {
     pub fn grant_payload(&self, asked: &CheckoutRequest) -> GrantPayload {
         let hash = Bytes32(self.hashes()[0]);
         GrantPayload {
+            uses: WordList::default(),
             lease: asked.secret.lease_id(),
             nonce: asked.nonce,
             server_key: self.server_key().to_string(),
@@ -161,6 +165,7 @@ impl World {
             server_key: ServerKey::new(*key.public()).to_string(),
             lineage: LINEAGE,
             epoch: 1,
+            instance: Bytes16([6; 16]),
             index: 5,
             size: 3,
             root: Bytes32(merkle::root(&leaves)),
@@ -203,6 +208,7 @@ impl World {
                         if used + wanted > seats.total {
                             let denial = Denial {
                                 code: DenialCode::NoSeatFree,
+                                retry: Retry::Later,
                                 feature: Some(asked.items[0].feature.clone()),
                                 seats: wanted,
                                 pool: PoolNumbers { total: seats.total, used, ..PoolNumbers::default() },
@@ -226,7 +232,7 @@ impl World {
                     licenses: vec![],
                 })
             }
-            "/v1/presence" => Reply::json(&json!({"position": self.position(), "live": 1})),
+            "/v1/presence" => Reply::json(&json!({"position": self.position(), "live": 1, "ends_agree": true})),
             path if path.ends_with("/renew") => {
                 let asked: Value = serde_json::from_slice(&ask.body).unwrap();
                 Reply::json(&json!({

@@ -2,12 +2,14 @@
 
 use minicbor::bytes::{ByteArray, ByteSlice};
 use minicbor::{Decode, Encode};
-use triquest_allocator::{Actor, ContentDigest, Denial, EntitlementId, Epoch, Event, LeaseId, Lineage, PoolId, Timestamp, VendorId};
+use triquest_allocator::{
+    Actor, ContentDigest, Denial, EntitlementId, Epoch, Event, Index, Instance, LeaseId, Lineage, PoolId, Timestamp, VendorId,
+};
 use triquest_license::LicenseHash;
 
 use super::parts::{
-    ActorRecord, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, PairRecord, dequeue_reason, end_reason, feature, granted_items,
-    is_empty, is_zero, items, release_cause, right_end,
+    ActorRecord, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, PairRecord, charge_pairs, dequeue_reason, end_reason, feature,
+    granted_items, is_empty, is_zero, items, plain_charges, release_cause, right_end,
 };
 
 /// One event, in the order of invention.
@@ -22,6 +24,8 @@ pub(super) enum EventRecord<'a> {
         /// Absent: no quarantine.
         #[n(2)]
         quarantine_until: Option<u64>,
+        #[n(3)]
+        instance: Bytes16,
     },
     #[n(2)]
     ClockMarked,
@@ -42,7 +46,11 @@ pub(super) enum EventRecord<'a> {
         actor: ActorRecord<'a>,
     },
     #[n(5)]
-    QuarantineEnded,
+    QuarantineEnded {
+        /// Absent: by itself.
+        #[b(0)]
+        actor: Option<ActorRecord<'a>>,
+    },
     #[n(6)]
     BorrowLossAccepted {
         #[b(0)]
@@ -247,6 +255,8 @@ pub(super) enum EventRecord<'a> {
         /// Absent: no address was known.
         #[b(1)]
         address: Option<&'a str>,
+        #[n(2)]
+        until: u64,
     },
     #[n(26)]
     Adopted {
@@ -263,11 +273,61 @@ pub(super) enum EventRecord<'a> {
         /// Absent: 0.
         #[cbor(n(5), skip_if = "is_zero")]
         linger_ms: u64,
+        #[n(6)]
+        attempt: u32,
+        #[n(7)]
+        shown: Vec<PairRecord>,
     },
     #[n(27)]
     Forgot {
         #[n(0)]
         until: u64,
+    },
+    #[n(28)]
+    TtlLowered {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        ttl_ms: u64,
+        #[n(2)]
+        not_before: u64,
+    },
+    #[n(29)]
+    LineageBegan {
+        #[n(0)]
+        lineage: Bytes16,
+        #[n(1)]
+        quarantine_until: u64,
+        #[n(2)]
+        lease: Bytes16,
+        #[n(3)]
+        epoch: u64,
+        #[n(4)]
+        instance: Bytes16,
+        #[n(5)]
+        index: u64,
+    },
+    #[n(30)]
+    QuarantineLengthened {
+        #[n(0)]
+        until: u64,
+    },
+    #[n(31)]
+    WaiterHeard {
+        #[n(0)]
+        lease: Bytes16,
+    },
+    #[n(32)]
+    LinesResumed {
+        #[n(0)]
+        claim_due: u64,
+    },
+    #[n(33)]
+    PresenceAllowed {
+        #[b(0)]
+        address: &'a str,
+        #[b(1)]
+        actor: ActorRecord<'a>,
     },
 }
 
@@ -286,7 +346,9 @@ pub(super) fn plain_keys(keys: Vec<Bytes32>) -> Vec<[u8; 32]> {
 impl<'a> From<&'a Event> for EventRecord<'a> {
     fn from(event: &'a Event) -> Self {
         match event {
-            Event::Adopted { lease, content, holder, items: parts, ttl_ms, linger_ms } => Self::Adopted {
+            Event::Adopted { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, shown } => Self::Adopted {
+                attempt: *attempt,
+                shown: charge_pairs(shown),
                 lease: lease.0.into(),
                 content: content.0.into(),
                 holder: holder.into(),
@@ -349,7 +411,9 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
             }
             Event::LingerEnded { lease } => Self::LingerEnded { lease: lease.0.into() },
             Event::PoolOpened { pool, vendor, feature } => Self::PoolOpened { pool: pool.0, vendor: vendor.0, feature: feature.as_str() },
-            Event::PresenceRegretted { lease, address } => Self::PresenceRegretted { lease: lease.0.into(), address: address.as_deref() },
+            Event::PresenceRegretted { lease, address, until } => {
+                Self::PresenceRegretted { lease: lease.0.into(), address: address.as_deref(), until: until.0 }
+            }
             Event::Queued { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, gives_up } => Self::Queued {
                 lease: lease.0.into(),
                 attempt: *attempt,
@@ -360,10 +424,28 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
                 gives_up: gives_up.0,
                 linger_ms: *linger_ms,
             },
-            Event::QuarantineEnded => Self::QuarantineEnded,
-            Event::Recovered { epoch, lineage, quarantine_until } => {
-                Self::Recovered { epoch: epoch.0, lineage: lineage.0.into(), quarantine_until: quarantine_until.map(|until| until.0) }
+            &Event::LineageBegan { lineage, quarantine_until, lease, epoch, instance, index } => Self::LineageBegan {
+                lineage: lineage.0.into(),
+                quarantine_until: quarantine_until.0,
+                lease: lease.0.into(),
+                epoch: epoch.0,
+                instance: instance.0.into(),
+                index: index.0,
+            },
+            Event::LinesResumed { claim_due } => Self::LinesResumed { claim_due: claim_due.0 },
+            Event::PresenceAllowed { address, actor } => Self::PresenceAllowed { address, actor: actor.into() },
+            Event::QuarantineEnded { actor: who } => Self::QuarantineEnded { actor: actor(who) },
+            Event::QuarantineLengthened { until } => Self::QuarantineLengthened { until: until.0 },
+            Event::Recovered { epoch, instance, lineage, quarantine_until } => Self::Recovered {
+                epoch: epoch.0,
+                lineage: lineage.0.into(),
+                quarantine_until: quarantine_until.map(|until| until.0),
+                instance: instance.0.into(),
+            },
+            &Event::TtlLowered { lease, ttl_ms, not_before } => {
+                Self::TtlLowered { lease: lease.0.into(), ttl_ms, not_before: not_before.0 }
             }
+            Event::WaiterHeard { lease } => Self::WaiterHeard { lease: lease.0.into() },
             Event::Released { lease, cause, linger_until } => Self::Released {
                 lease: lease.0.into(),
                 cause: release_cause::code(*cause),
@@ -397,13 +479,16 @@ impl TryFrom<EventRecord<'_>> for Event {
 
     fn try_from(record: EventRecord<'_>) -> Result<Self, String> {
         Ok(match record {
-            EventRecord::Recovered { epoch, lineage, quarantine_until } => {
-                Self::Recovered { epoch: Epoch(epoch), lineage: Lineage(lineage.into()), quarantine_until: quarantine_until.map(Timestamp) }
-            }
+            EventRecord::Recovered { epoch, lineage, quarantine_until, instance } => Self::Recovered {
+                epoch: Epoch(epoch),
+                instance: Instance(instance.into()),
+                lineage: Lineage(lineage.into()),
+                quarantine_until: quarantine_until.map(Timestamp),
+            },
             EventRecord::ClockMarked => Self::ClockMarked,
             EventRecord::ClockStepped { from_ms, to_ms, believed } => Self::ClockStepped { from_ms, to_ms, believed },
             EventRecord::ClockAccepted { wall_ms, actor } => Self::ClockAccepted { wall_ms, actor: actor.into() },
-            EventRecord::QuarantineEnded => Self::QuarantineEnded,
+            EventRecord::QuarantineEnded { actor } => Self::QuarantineEnded { actor: actor.map(Actor::from) },
             EventRecord::BorrowLossAccepted { actor } => Self::BorrowLossAccepted { actor: actor.into() },
             EventRecord::VendorKeys { vendor, name, keys } => {
                 Self::VendorKeys { vendor: VendorId(vendor), name: name.to_owned(), keys: plain_keys(keys) }
@@ -479,10 +564,12 @@ impl TryFrom<EventRecord<'_>> for Event {
                 gives_up: Timestamp(gives_up),
             },
             EventRecord::Dequeued { lease: id, reason } => Self::Dequeued { lease: lease(id), reason: dequeue_reason::kind(reason)? },
-            EventRecord::PresenceRegretted { lease: id, address } => {
-                Self::PresenceRegretted { lease: lease(id), address: address.map(str::to_owned) }
+            EventRecord::PresenceRegretted { lease: id, address, until } => {
+                Self::PresenceRegretted { lease: lease(id), address: address.map(str::to_owned), until: Timestamp(until) }
             }
-            EventRecord::Adopted { lease: id, content: digest, holder, items, ttl_ms, linger_ms } => Self::Adopted {
+            EventRecord::Adopted { lease: id, content: digest, holder, items, ttl_ms, linger_ms, attempt, shown } => Self::Adopted {
+                attempt,
+                shown: plain_charges(shown),
                 lease: lease(id),
                 content: content(digest),
                 holder: holder.into(),
@@ -491,6 +578,21 @@ impl TryFrom<EventRecord<'_>> for Event {
                 linger_ms,
             },
             EventRecord::Forgot { until } => Self::Forgot { until: Timestamp(until) },
+            EventRecord::TtlLowered { lease: id, ttl_ms, not_before } => {
+                Self::TtlLowered { lease: lease(id), ttl_ms, not_before: Timestamp(not_before) }
+            }
+            EventRecord::LineageBegan { lineage, quarantine_until, lease: id, epoch, instance, index } => Self::LineageBegan {
+                lineage: Lineage(lineage.into()),
+                quarantine_until: Timestamp(quarantine_until),
+                lease: lease(id),
+                epoch: Epoch(epoch),
+                instance: Instance(instance.into()),
+                index: Index(index),
+            },
+            EventRecord::QuarantineLengthened { until } => Self::QuarantineLengthened { until: Timestamp(until) },
+            EventRecord::WaiterHeard { lease: id } => Self::WaiterHeard { lease: lease(id) },
+            EventRecord::LinesResumed { claim_due } => Self::LinesResumed { claim_due: Timestamp(claim_due) },
+            EventRecord::PresenceAllowed { address, actor } => Self::PresenceAllowed { address: address.to_owned(), actor: actor.into() },
         })
     }
 }

@@ -272,11 +272,14 @@ pub(super) struct DenialRecord<'a> {
     newest_version: Option<VersionRecord>,
     #[n(6)]
     at_civil_ms: Option<i64>,
+    /// Absent: the clock is followed, or has no part in it.
+    #[n(7)]
+    clock_ms: Option<i64>,
 }
 
 impl<'a> From<&'a Denial> for DenialRecord<'a> {
     fn from(denial: &'a Denial) -> Self {
-        let Denial { code, feature, seats, pool, first_due_ms, newest_version, at_civil_ms } = denial;
+        let Denial { code, feature, seats, pool, first_due_ms, newest_version, at_civil_ms, clock_ms } = denial;
         let &PoolNumbers { total, used, lingering, reserved_idle, free, over, queued } = pool;
         Self {
             code: denial_code::code(*code),
@@ -294,6 +297,7 @@ impl<'a> From<&'a Denial> for DenialRecord<'a> {
             first_due_ms: *first_due_ms,
             newest_version: newest_version.map(VersionRecord),
             at_civil_ms: *at_civil_ms,
+            clock_ms: *clock_ms,
         }
     }
 }
@@ -313,12 +317,32 @@ impl TryFrom<DenialRecord<'_>> for Denial {
             first_due_ms: record.first_due_ms,
             newest_version: record.newest_version.map(Version::from),
             at_civil_ms: record.at_civil_ms,
+            clock_ms: record.clock_ms,
         })
     }
 }
 
 pub(super) fn feature(name: &str) -> Result<FeatureName, String> {
     FeatureName::new(name).map_err(|error| error.to_string())
+}
+
+/// Charges as pairs of an entitlement and its seats.
+pub(super) fn charge_pairs(charges: &[Charge]) -> Vec<PairRecord> {
+    charges.iter().map(|charge| PairRecord { first: charge.entitlement.0, second: charge.seats }).collect()
+}
+
+/// The charges again.
+pub(super) fn plain_charges(pairs: Vec<PairRecord>) -> Vec<Charge> {
+    pairs.into_iter().map(|pair| Charge { entitlement: EntitlementId(pair.first), seats: pair.second }).collect()
+}
+
+/// Two civil times that belong together, unix milliseconds.
+#[derive(Encode, Decode)]
+pub(super) struct TimesRecord {
+    #[n(0)]
+    pub(super) first: i64,
+    #[n(1)]
+    pub(super) second: i64,
 }
 
 /// Two numbers that belong together.

@@ -2,12 +2,12 @@
 
 use minicbor::bytes::ByteSlice;
 use minicbor::{Decode, Encode};
-use triquest_allocator::{Denial, EntitlementId, Epoch, Index, Lineage, PoolId, StateRecord, Timestamp, VendorId};
+use triquest_allocator::{Denial, EntitlementId, Epoch, EpochRecord, Index, Instance, Lineage, PoolId, StateRecord, Timestamp, VendorId};
 
 use super::event::{content, keys, lease, license, plain_keys};
 use super::parts::{
-    ActorRecord, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, end_reason, feature, granted_items, is_false, is_zero, items,
-    right_end,
+    ActorRecord, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, PairRecord, TimesRecord, charge_pairs, end_reason, feature,
+    granted_items, is_empty, is_zero, items, plain_charges, right_end,
 };
 
 /// A fixed end of a lease.
@@ -45,9 +45,15 @@ pub(super) enum SnapshotRecord<'a> {
         /// Absent: no quarantine.
         #[n(9)]
         quarantine_until: Option<u64>,
-        /// Absent: the clock is believed.
-        #[cbor(n(10), skip_if = "is_false")]
-        clock_held: bool,
+        /// Absent: the clock is followed. What was believed, and what the clock said.
+        #[n(10)]
+        clock_refused: Option<TimesRecord>,
+        #[n(11)]
+        instance: Bytes16,
+        #[n(12)]
+        lineage_since: u64,
+        #[n(13)]
+        ttl_max_seen_ms: u64,
     },
     #[n(2)]
     Vendor {
@@ -128,6 +134,14 @@ pub(super) enum SnapshotRecord<'a> {
         /// Absent: it goes on.
         #[n(13)]
         ending: Option<EndingRecord>,
+        #[n(14)]
+        granted_wall_ms: i64,
+        /// Absent: its time to live was never lowered.
+        #[n(15)]
+        not_before: Option<u64>,
+        /// Absent: it was granted, not taken over.
+        #[cbor(n(16), skip_if = "is_empty")]
+        adopted: Vec<PairRecord>,
     },
     #[n(7)]
     Lingering {
@@ -159,6 +173,10 @@ pub(super) enum SnapshotRecord<'a> {
         /// Absent: 0.
         #[cbor(n(8), skip_if = "is_zero")]
         linger_ms: u64,
+        #[n(9)]
+        heard: u64,
+        #[n(10)]
+        unheard_due: u64,
     },
     #[n(9)]
     Remembered {
@@ -182,6 +200,19 @@ pub(super) enum SnapshotRecord<'a> {
     PresenceOff {
         #[b(0)]
         address: &'a str,
+        #[n(1)]
+        until: u64,
+    },
+    #[n(11)]
+    Epoch {
+        #[n(0)]
+        lineage: Bytes16,
+        #[n(1)]
+        epoch: u64,
+        #[n(2)]
+        instance: Bytes16,
+        #[n(3)]
+        last: u64,
     },
 }
 
@@ -198,8 +229,11 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 next_vendor,
                 next_pool,
                 next_entitlement,
-                clock_held,
+                clock_refused,
                 forgotten_until,
+                instance,
+                lineage_since,
+                ttl_max_seen_ms,
             } => Self::Head {
                 lineage: lineage.0.into(),
                 epoch: epoch.0,
@@ -211,8 +245,14 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 next_entitlement: *next_entitlement,
                 forgotten_until: forgotten_until.0,
                 quarantine_until: quarantine_until.map(|until| until.0),
-                clock_held: *clock_held,
+                clock_refused: clock_refused.map(|(first, second)| TimesRecord { first, second }),
+                instance: instance.0.into(),
+                lineage_since: lineage_since.0,
+                ttl_max_seen_ms: *ttl_max_seen_ms,
             },
+            StateRecord::Epoch(EpochRecord { lineage, epoch, instance, last }) => {
+                Self::Epoch { lineage: lineage.0.into(), epoch: epoch.0, instance: instance.0.into(), last: last.0 }
+            }
             StateRecord::Vendor { vendor, name, keys: bytes } => Self::Vendor { vendor: vendor.0, name, keys: keys(bytes) },
             StateRecord::Pool { pool, vendor, feature } => Self::Pool { pool: pool.0, vendor: vendor.0, feature: feature.as_str() },
             StateRecord::License { license, note, vendor, first_entitlement, pools, actor, removed } => Self::License {
@@ -234,6 +274,7 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 holder,
                 items: parts,
                 granted_at,
+                granted_wall_ms,
                 granted_epoch,
                 granted_index,
                 ttl_ms,
@@ -242,6 +283,8 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 heard,
                 unheard_deadline,
                 ending,
+                not_before,
+                adopted,
             } => Self::Lease {
                 lease: lease.0.into(),
                 attempt: *attempt,
@@ -257,11 +300,28 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 linger_ms: *linger_ms,
                 claim_due: claim_due.map(|due| due.0),
                 ending: ending.map(|(due, reason)| EndingRecord { due: due.0, reason: end_reason::code(reason) }),
+                granted_wall_ms: *granted_wall_ms,
+                not_before: not_before.map(|time| time.0),
+                adopted: charge_pairs(adopted),
             },
             StateRecord::Lingering { lease, items: parts, until } => {
                 Self::Lingering { lease: lease.0.into(), items: items(parts), until: until.0 }
             }
-            StateRecord::Waiter { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, gives_up, order } => Self::Waiter {
+            StateRecord::Waiter {
+                lease,
+                attempt,
+                content,
+                holder,
+                items: parts,
+                ttl_ms,
+                linger_ms,
+                gives_up,
+                order,
+                heard,
+                unheard_due,
+            } => Self::Waiter {
+                heard: heard.0,
+                unheard_due: unheard_due.0,
                 lease: lease.0.into(),
                 attempt: *attempt,
                 content: content.0.into(),
@@ -280,7 +340,7 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 denial: denial.as_deref().map(DenialRecord::from),
                 ended: ended.map(end_reason::code),
             },
-            StateRecord::PresenceOff { address } => Self::PresenceOff { address },
+            StateRecord::PresenceOff { address, until } => Self::PresenceOff { address, until: until.0 },
         }
     }
 }
@@ -301,7 +361,10 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 next_entitlement,
                 forgotten_until,
                 quarantine_until,
-                clock_held,
+                clock_refused,
+                instance,
+                lineage_since,
+                ttl_max_seen_ms,
             } => Self::Head {
                 lineage: Lineage(lineage.into()),
                 epoch: Epoch(epoch),
@@ -312,9 +375,18 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 next_vendor,
                 next_pool,
                 next_entitlement,
-                clock_held,
+                clock_refused: clock_refused.map(|times| (times.first, times.second)),
                 forgotten_until: Timestamp(forgotten_until),
+                instance: Instance(instance.into()),
+                lineage_since: Timestamp(lineage_since),
+                ttl_max_seen_ms,
             },
+            SnapshotRecord::Epoch { lineage, epoch, instance, last } => Self::Epoch(EpochRecord {
+                lineage: Lineage(lineage.into()),
+                epoch: Epoch(epoch),
+                instance: Instance(instance.into()),
+                last: Index(last),
+            }),
             SnapshotRecord::Vendor { vendor, name, keys } => {
                 Self::Vendor { vendor: VendorId(vendor), name: name.to_owned(), keys: plain_keys(keys) }
             }
@@ -348,7 +420,13 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 linger_ms,
                 claim_due,
                 ending,
+                granted_wall_ms,
+                not_before,
+                adopted,
             } => Self::Lease {
+                granted_wall_ms,
+                not_before: not_before.map(Timestamp),
+                adopted: plain_charges(adopted),
                 lease: lease(id),
                 attempt,
                 content: content(digest),
@@ -369,19 +447,31 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
             SnapshotRecord::Lingering { lease: id, items, until } => {
                 Self::Lingering { lease: lease(id), items: granted_items(items), until: Timestamp(until) }
             }
-            SnapshotRecord::Waiter { lease: id, attempt, content: digest, holder, items, ttl_ms, gives_up, order, linger_ms } => {
-                Self::Waiter {
-                    lease: lease(id),
-                    attempt,
-                    content: content(digest),
-                    holder: holder.into(),
-                    items: granted_items(items),
-                    ttl_ms,
-                    linger_ms,
-                    gives_up: Timestamp(gives_up),
-                    order,
-                }
-            }
+            SnapshotRecord::Waiter {
+                lease: id,
+                attempt,
+                content: digest,
+                holder,
+                items,
+                ttl_ms,
+                gives_up,
+                order,
+                linger_ms,
+                heard,
+                unheard_due,
+            } => Self::Waiter {
+                heard: Epoch(heard),
+                unheard_due: Timestamp(unheard_due),
+                lease: lease(id),
+                attempt,
+                content: content(digest),
+                holder: holder.into(),
+                items: granted_items(items),
+                ttl_ms,
+                linger_ms,
+                gives_up: Timestamp(gives_up),
+                order,
+            },
             SnapshotRecord::Remembered { lease: id, attempt, forget, content: digest, denial, ended } => Self::Remembered {
                 lease: lease(id),
                 attempt,
@@ -390,7 +480,7 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 ended: ended.map(end_reason::kind).transpose()?,
                 forget: Timestamp(forget),
             },
-            SnapshotRecord::PresenceOff { address } => Self::PresenceOff { address: address.to_owned() },
+            SnapshotRecord::PresenceOff { address, until } => Self::PresenceOff { address: address.to_owned(), until: Timestamp(until) },
         })
     }
 }

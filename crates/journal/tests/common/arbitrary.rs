@@ -4,8 +4,8 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use triquest_allocator::{
-    Actor, Charge, Claim, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem, Holder,
-    Index, LeaseId, Lineage, PoolId, PoolNumbers, ReleaseCause, RightEnd, StateRecord, Timestamp, VendorId,
+    Actor, Charge, Claim, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, EpochRecord, Event,
+    GrantedItem, Holder, Index, Instance, LeaseId, Lineage, PoolId, PoolNumbers, ReleaseCause, RightEnd, StateRecord, Timestamp, VendorId,
 };
 use triquest_license::{FeatureName, LicenseHash, Version};
 
@@ -51,6 +51,12 @@ fn content() -> impl Strategy<Value = ContentDigest> {
 fn lineage() -> impl Strategy<Value = Lineage> {
     any::<[u8; 16]>().prop_map(Lineage)
 }
+fn instance() -> impl Strategy<Value = Instance> {
+    any::<[u8; 16]>().prop_map(Instance)
+}
+fn charge() -> impl Strategy<Value = Charge> {
+    (any::<u32>(), any::<u32>()).prop_map(|(entitlement, seats)| Charge { entitlement: EntitlementId(entitlement), seats })
+}
 fn hash() -> impl Strategy<Value = LicenseHash> {
     any::<[u8; 32]>().prop_map(LicenseHash::from_bytes)
 }
@@ -87,9 +93,8 @@ pub fn holders() -> impl Strategy<Value = Holder> {
 }
 
 fn items() -> impl Strategy<Value = Vec<GrantedItem>> {
-    let charge = (any::<u32>(), any::<u32>()).prop_map(|(entitlement, seats)| Charge { entitlement: EntitlementId(entitlement), seats });
     vec(
-        (any::<u32>(), of(version()), any::<u32>(), vec(charge, 0..3)).prop_map(|(pool, version, seats, charges)| GrantedItem {
+        (any::<u32>(), of(version()), any::<u32>(), vec(charge(), 0..3)).prop_map(|(pool, version, seats, charges)| GrantedItem {
             pool: PoolId(pool),
             version,
             seats,
@@ -112,8 +117,8 @@ fn denial() -> impl Strategy<Value = Denial> {
             queued
         })
     ];
-    (one(DENIALS), of(feature()), any::<u32>(), numbers, of(any::<u64>()), of(version()), of(any::<i64>())).prop_map(
-        |(code, feature, seats, pool, first_due_ms, newest_version, at_civil_ms)| Denial {
+    (one(DENIALS), of(feature()), any::<u32>(), numbers, of(any::<u64>()), of(version()), of(any::<i64>()), of(any::<i64>())).prop_map(
+        |(code, feature, seats, pool, first_due_ms, newest_version, at_civil_ms, clock_ms)| Denial {
             code,
             feature,
             seats,
@@ -121,6 +126,7 @@ fn denial() -> impl Strategy<Value = Denial> {
             first_due_ms,
             newest_version,
             at_civil_ms,
+            clock_ms,
         },
     )
 }
@@ -129,9 +135,11 @@ fn denial() -> impl Strategy<Value = Denial> {
 pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
     let ids = || any::<u32>();
     vec![
-        (lease(), content(), holders(), items(), any::<u64>(), any::<u64>())
-            .prop_map(|(lease, content, holder, items, ttl_ms, linger_ms)| Event::Adopted {
+        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), vec(charge(), 0..3))
+            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, shown)| Event::Adopted {
                 lease,
+                attempt,
+                shown,
                 content,
                 holder,
                 items,
@@ -202,7 +210,7 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
         (ids(), ids(), feature())
             .prop_map(|(pool, vendor, feature)| Event::PoolOpened { pool: PoolId(pool), vendor: VendorId(vendor), feature })
             .boxed(),
-        (lease(), of(".{0,40}")).prop_map(|(lease, address)| Event::PresenceRegretted { lease, address }).boxed(),
+        (lease(), of(".{0,40}"), time()).prop_map(|(lease, address, until)| Event::PresenceRegretted { lease, address, until }).boxed(),
         (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), time())
             .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up)| Event::Queued {
                 lease,
@@ -215,9 +223,14 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
                 gives_up,
             })
             .boxed(),
-        Just(Event::QuarantineEnded).boxed(),
-        (any::<u64>(), lineage(), of(time()))
-            .prop_map(|(epoch, lineage, quarantine_until)| Event::Recovered { epoch: Epoch(epoch), lineage, quarantine_until })
+        of(actor()).prop_map(|actor| Event::QuarantineEnded { actor }).boxed(),
+        (any::<u64>(), instance(), lineage(), of(time()))
+            .prop_map(|(epoch, instance, lineage, quarantine_until)| Event::Recovered {
+                epoch: Epoch(epoch),
+                instance,
+                lineage,
+                quarantine_until,
+            })
             .boxed(),
         (lease(), one(CAUSES), of(time())).prop_map(|(lease, cause, linger_until)| Event::Released { lease, cause, linger_until }).boxed(),
         lease().prop_map(|lease| Event::ReleasedUnknown { lease }).boxed(),
@@ -227,6 +240,21 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
         (ids(), ids(), vec((ids().prop_map(PoolId), ids().prop_map(PoolId)), 0..3))
             .prop_map(|(from, into, pools)| Event::VendorsMerged { from: VendorId(from), into: VendorId(into), pools })
             .boxed(),
+        (lineage(), time(), lease(), any::<u64>(), instance(), any::<u64>())
+            .prop_map(|(lineage, quarantine_until, lease, epoch, instance, index)| Event::LineageBegan {
+                lineage,
+                quarantine_until,
+                lease,
+                epoch: Epoch(epoch),
+                instance,
+                index: Index(index),
+            })
+            .boxed(),
+        time().prop_map(|claim_due| Event::LinesResumed { claim_due }).boxed(),
+        (".{0,40}", actor()).prop_map(|(address, actor)| Event::PresenceAllowed { address, actor }).boxed(),
+        time().prop_map(|until| Event::QuarantineLengthened { until }).boxed(),
+        (lease(), any::<u64>(), time()).prop_map(|(lease, ttl_ms, not_before)| Event::TtlLowered { lease, ttl_ms, not_before }).boxed(),
+        lease().prop_map(|lease| Event::WaiterHeard { lease }).boxed(),
     ]
 }
 
@@ -254,27 +282,38 @@ pub fn event_kind(event: &Event) -> usize {
         Event::PoolOpened { .. } => 18,
         Event::PresenceRegretted { .. } => 19,
         Event::Queued { .. } => 20,
-        Event::QuarantineEnded => 21,
+        Event::QuarantineEnded { .. } => 21,
         Event::Recovered { .. } => 22,
         Event::Released { .. } => 23,
         Event::ReleasedUnknown { .. } => 24,
         Event::VendorKeys { .. } => 25,
         Event::VendorsMerged { .. } => 26,
+        Event::LineageBegan { .. } => 27,
+        Event::LinesResumed { .. } => 28,
+        Event::PresenceAllowed { .. } => 29,
+        Event::QuarantineLengthened { .. } => 30,
+        Event::TtlLowered { .. } => 31,
+        Event::WaiterHeard { .. } => 32,
     }
 }
 
 /// Kinds of events.
-pub const EVENT_KINDS: usize = 27;
+pub const EVENT_KINDS: usize = 33;
 
 /// One strategy for each kind of record.
 pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
     let ids = || any::<u32>();
     vec![
-        ((lineage(), any::<u64>(), any::<u64>(), time(), any::<i64>(), of(time())), (ids(), ids(), ids(), any::<bool>(), time()))
+        (
+            (lineage(), any::<u64>(), any::<u64>(), time(), any::<i64>(), of(time())),
+            (ids(), ids(), ids(), of((any::<i64>(), any::<i64>())), time()),
+            (instance(), time(), any::<u64>()),
+        )
             .prop_map(
                 |(
                     (lineage, epoch, index, at, wall_ms, quarantine_until),
-                    (next_vendor, next_pool, next_entitlement, clock_held, forgotten_until),
+                    (next_vendor, next_pool, next_entitlement, clock_refused, forgotten_until),
+                    (instance, lineage_since, ttl_max_seen_ms),
                 )| {
                     StateRecord::Head {
                         lineage,
@@ -286,8 +325,11 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
                         next_vendor,
                         next_pool,
                         next_entitlement,
-                        clock_held,
+                        clock_refused,
                         forgotten_until,
+                        instance,
+                        lineage_since,
+                        ttl_max_seen_ms,
                     }
                 },
             )
@@ -315,11 +357,13 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
         (
             (lease(), any::<u32>(), content(), holders(), items(), time(), any::<u64>()),
             (any::<u64>(), any::<u64>(), any::<u64>(), of(time()), any::<u64>(), time(), of((time(), one(END_REASONS)))),
+            (any::<i64>(), of(time()), vec(charge(), 0..3)),
         )
             .prop_map(
                 |(
                     (lease, attempt, content, holder, items, granted_at, epoch),
                     (index, ttl_ms, linger_ms, claim_due, heard, unheard_deadline, ending),
+                    (granted_wall_ms, not_before, adopted),
                 )| {
                     StateRecord::Lease {
                         lease,
@@ -336,22 +380,29 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
                         heard: Epoch(heard),
                         unheard_deadline,
                         ending,
+                        granted_wall_ms,
+                        not_before,
+                        adopted,
                     }
                 },
             )
             .boxed(),
         (lease(), items(), time()).prop_map(|(lease, items, until)| StateRecord::Lingering { lease, items, until }).boxed(),
-        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), time(), any::<u64>())
-            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, order)| StateRecord::Waiter {
-                lease,
-                attempt,
-                content,
-                holder,
-                items,
-                ttl_ms,
-                linger_ms,
-                gives_up,
-                order,
+        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), time(), any::<u64>(), (any::<u64>(), time()))
+            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, order, (heard, unheard_due))| {
+                StateRecord::Waiter {
+                    heard: Epoch(heard),
+                    unheard_due,
+                    lease,
+                    attempt,
+                    content,
+                    holder,
+                    items,
+                    ttl_ms,
+                    linger_ms,
+                    gives_up,
+                    order,
+                }
             })
             .boxed(),
         (lease(), any::<u32>(), of(content()), of(denial().prop_map(Box::new)), of(one(END_REASONS)), time())
@@ -364,7 +415,12 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
                 forget,
             })
             .boxed(),
-        ".{0,40}".prop_map(|address| StateRecord::PresenceOff { address }).boxed(),
+        (".{0,40}", time()).prop_map(|(address, until)| StateRecord::PresenceOff { address, until }).boxed(),
+        (lineage(), any::<u64>(), instance(), any::<u64>())
+            .prop_map(|(lineage, epoch, instance, last)| {
+                StateRecord::Epoch(EpochRecord { lineage, epoch: Epoch(epoch), instance, last: Index(last) })
+            })
+            .boxed(),
     ]
 }
 
@@ -381,11 +437,12 @@ pub fn state_kind(record: &StateRecord) -> usize {
         StateRecord::Waiter { .. } => 7,
         StateRecord::Remembered { .. } => 8,
         StateRecord::PresenceOff { .. } => 9,
+        StateRecord::Epoch(_) => 10,
     }
 }
 
 /// Kinds of records.
-pub const STATE_KINDS: usize = 10;
+pub const STATE_KINDS: usize = 11;
 
 pub fn events() -> impl Strategy<Value = Event> {
     proptest::strategy::Union::new(event_kinds())

@@ -1,7 +1,8 @@
 //! A server without a network: an allocator and a journal.
 
 use triquest_allocator::{
-    Actor, Allocator, CheckoutItem, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, Moment, Outcome, Safeguards, Timestamp,
+    Actor, Allocator, CheckoutItem, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, Instance, Moment, Outcome, Safeguards,
+    Timestamp,
 };
 use triquest_journal::record::{Entry, encode_entry};
 use triquest_journal::{Appended, Journal, load};
@@ -49,7 +50,12 @@ impl Server {
         let at = journal.read(head.index, usize::MAX).ok().and_then(|entries| entries.last().map(|(_, bytes)| bytes.clone()));
         let at = at.map_or(0, |bytes| triquest_journal::record::decode_entry(&bytes).unwrap().moment.at.0);
         let mut server = Self { allocator, journal, at, epoch };
-        server.decide(vec![Command::Recover { epoch, lineage: head.lineage }]);
+        server.decide(vec![Command::Recover {
+            epoch,
+            instance: Instance(epoch.0.to_be_bytes().repeat(2).try_into().unwrap()),
+            lineage: head.lineage,
+            folder_ttl_max_ms: 0,
+        }]);
         server
     }
 
@@ -94,6 +100,8 @@ impl Server {
             items: vec![CheckoutItem { feature: FeatureName::new("cad").unwrap(), version: "12.1".parse().ok(), seats: 1 }],
             ttl_ms: None,
             wait_ms: None,
+            regained: false,
+            network: None,
         }
     }
 

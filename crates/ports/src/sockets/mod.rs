@@ -405,8 +405,10 @@ pub struct Process {
 pub struct Executable {
     /// Its path, as the process sees it.
     pub path: String,
-    /// The file is gone: it was replaced by an update, or removed.
+    /// The file that runs is gone from its path: removed, or replaced by an update.
     pub deleted: bool,
+    /// Of a deleted one: whether another file is at its path now. None if that cannot be seen, or it was not deleted.
+    pub replaced: Option<bool>,
     /// The package that has it. None if nobody asked.
     pub package: Option<Package>,
 }

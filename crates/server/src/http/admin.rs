@@ -16,7 +16,10 @@ use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Problem,
     license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseList, RemoveAnswer, RemoveRequest},
     limits::{BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, REASON_BYTES_MAX},
-    status::{AcceptRequest, Accepted, BackupAnswer, BackupRequest, ReclaimAnswer, ReclaimRequest, ReloadAnswer, ReloadRequest},
+    status::{
+        AcceptRequest, Accepted, AllowPresenceRequest, BackupAnswer, BackupRequest, ReclaimAnswer, ReclaimRequest, ReloadAnswer,
+        ReloadRequest,
+    },
 };
 
 use super::{Answer, App, Refused, bad, body, convert, json, routes::Found};
@@ -88,7 +91,16 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
         Outcome::Refused(Refusal::AlreadyInstalled(_)) => Ok(made(InstallOutcome::AlreadyInstalled, Vec::new(), Vec::new())),
         Outcome::Refused(refusal @ Refusal::Expired(_)) => {
             let day = last_day.map_or_else(String::new, |day| format!(": its last day was {day}"));
-            Err(Problem { detail: format!("license {id} has ended{day}"), ..convert::refused(refusal) })
+            let problem = Problem { detail: format!("license {id} has ended{day}"), ..convert::refused(refusal) };
+            Err(match app.driver.view().clock_refused_ms() {
+                // It has ended in a time that the machine's clock does not say: then the clock comes first.
+                Some(clock_ms) => Problem {
+                    detail: format!("{}; but the server's clock says {} and is not followed", problem.detail, CivilMs(clock_ms)),
+                    ..problem
+                }
+                .hint("if the clock is right, `triquest-lm clock accept --reason TEXT` on the server, then install again"),
+                None => problem,
+            })
         }
         Outcome::Refused(refusal) => Err(convert::refused(refusal)),
         other => Err(convert::unexpected(other)),
@@ -176,6 +188,17 @@ pub(super) async fn accept_clock(app: &Arc<App>, conn: &Conn, request: Request<I
 pub(super) async fn accept_borrow_loss(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
     let asked: AcceptRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
     accept(app, Command::AcceptBorrowLoss { actor: actor(conn, &asked.reason, true)? }).await
+}
+
+pub(super) async fn end_quarantine(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
+    let asked: AcceptRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+    accept(app, Command::EndQuarantine { actor: actor(conn, &asked.reason, true)? }).await
+}
+
+pub(super) async fn allow_presence(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
+    let asked: AllowPresenceRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+    let actor = actor(conn, &asked.reason, true)?;
+    accept(app, Command::AllowPresence { address: asked.address, actor }).await
 }
 
 pub(super) async fn backup(app: &Arc<App>, request: Request<Incoming>) -> Answer {

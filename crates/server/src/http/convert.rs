@@ -85,7 +85,10 @@ pub(super) fn checkout_answer(
 ) -> Result<CheckoutAnswer, Problem> {
     match outcome {
         Outcome::Denied(told) => Ok(CheckoutAnswer::Denied { position, denial: denial(&told, vendor_keys) }),
-        Outcome::Ended { reason, remaining_ms } => Ok(CheckoutAnswer::Ended { position, reason: wire_end_reason(reason), remaining_ms }),
+        Outcome::Ended { reason, remaining_ms } => {
+            let reason = wire_end_reason(reason);
+            Ok(CheckoutAnswer::Ended { position, reason, retry: reason.retry(), remaining_ms })
+        }
         Outcome::Granted(grant) => {
             let signed = signed.ok_or_else(|| Problem::new(ErrorCode::Internal, "the grant has no signature"))?;
             Ok(CheckoutAnswer::Granted { position, grant: signed, remaining_ms: grant.remaining_ms, licenses })
@@ -101,7 +104,10 @@ pub(super) fn checkout_answer(
 /// What a renewal became.
 pub(super) fn renew_answer(outcome: Outcome, position: Position, nonce: Bytes16, counter: u64) -> Result<RenewAnswer, Problem> {
     match outcome {
-        Outcome::Ended { reason, remaining_ms } => Ok(RenewAnswer::Ended { position, reason: wire_end_reason(reason), remaining_ms }),
+        Outcome::Ended { reason, remaining_ms } => {
+            let reason = wire_end_reason(reason);
+            Ok(RenewAnswer::Ended { position, reason, retry: reason.retry(), remaining_ms })
+        }
         Outcome::Renewed { remaining_ms, regrant } => Ok(RenewAnswer::Renewed { position, nonce, counter, remaining_ms, regrant }),
         Outcome::Refused(refusal) => Err(refused(&refusal)),
         other => Err(unexpected(&other)),
@@ -131,6 +137,11 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
             Problem::new(ErrorCode::LicenseIdTaken, format!("another text is installed under this license id (SHA-256 {installed})"))
                 .hint("remove that one first, or ask the vendor for a license that `replaces` it")
         }
+        Refusal::LicenseUnknown(hash) => Problem::new(
+            ErrorCode::LicenseUnknown,
+            format!("the shown grant is charged to the license with SHA-256 {hash}, which is not installed here"),
+        )
+        .hint("the server's administrator installs it again with `triquest-lm license install FILE`; then the seat is taken over"),
         Refusal::LimitReached(what) => Problem::new(ErrorCode::LimitReached, *what),
         Refusal::Malformed(what) => bad(*what),
         Refusal::NothingToDo(what) => Problem::new(ErrorCode::NothingToDo, *what),
@@ -203,10 +214,11 @@ pub(super) fn denial(denial: &Denial, vendor_keys: usize) -> WireDenial {
         }
         DenialCode::Quarantine => (
             format!(
-                "the server was restored from a backup, and seats granted before may still be in use: no new seat{}",
+                "the server's history was restored or rolled back, and seats granted before may still be in use: no new seat{}",
                 denial.first_due_ms.map(|ms| format!(" for {}", span(ms))).unwrap_or_default()
             ),
-            "it grants again by itself; clients that hold a seat go on".to_owned(),
+            "it grants again by itself; clients that hold a seat go on; an administrator ends it sooner with `triquest-lm quarantine end`"
+                .to_owned(),
         ),
         DenialCode::QueueFull => {
             (format!("no seat free for `{named}` ({in_use}), and the line of {} is full", pool.queued), "ask again later".to_owned())
@@ -234,8 +246,17 @@ pub(super) fn denial(denial: &Denial, vendor_keys: usize) -> WireDenial {
             (format!("the wait for `{named}` ended without a seat ({in_use}{due})"), "wait longer with `--wait`".to_owned())
         }
     };
+    let (message, hint) = match denial.clock_ms {
+        // The date is one of a time that the machine's clock does not say: then the clock comes first.
+        Some(clock_ms) => (
+            format!("{message}; but the server's clock says {} and is not followed", CivilMs(clock_ms)),
+            "if that is right, the administrator runs `triquest-lm clock accept --reason TEXT` on the server".to_owned(),
+        ),
+        None => (message, hint),
+    };
     WireDenial {
         code: code(denial.code),
+        retry: code(denial.code).retry(),
         feature,
         seats: denial.seats,
         pool: numbers(denial.pool),
@@ -288,6 +309,7 @@ mod tests {
                 first_due_ms: Some(29_001),
                 newest_version: None,
                 at_civil_ms: None,
+                clock_ms: None,
             },
             1,
         );
@@ -306,12 +328,13 @@ mod tests {
                 first_due_ms: Some(3_600_000),
                 newest_version: None,
                 at_civil_ms: None,
+                clock_ms: None,
             },
             1,
         );
         assert_eq!(
             told.message,
-            "the server was restored from a backup, and seats granted before may still be in use: no new seat for 60 min"
+            "the server's history was restored or rolled back, and seats granted before may still be in use: no new seat for 60 min"
         );
     }
 
@@ -320,7 +343,16 @@ mod tests {
         let told = |code, at: CivilMs| {
             let none = PoolNumbers::default();
             let feature = Some(FeatureName::new("fut").unwrap());
-            let denied = Denial { code, feature, seats: 1, pool: none, first_due_ms: None, newest_version: None, at_civil_ms: Some(at.0) };
+            let denied = Denial {
+                code,
+                feature,
+                seats: 1,
+                pool: none,
+                first_due_ms: None,
+                newest_version: None,
+                at_civil_ms: Some(at.0),
+                clock_ms: None,
+            };
             denial(&denied, 1).message
         };
         for written in ["2027-01-01", "2027-01-01T18:00:00Z"] {

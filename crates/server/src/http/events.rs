@@ -7,15 +7,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::{Bytes, Incoming};
-use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
-use triquest_allocator::{Actor, Claim, DequeueReason, EndReason, Event, GrantedItem, Holder, ReleaseCause, RightEnd};
+use triquest_allocator::{Actor, Claim, DequeueReason, Event, GrantedItem, Holder, PoolId, ReleaseCause, RightEnd};
 use triquest_journal::record::Entry;
 use triquest_license::{CivilMs, LicenseHash, LicenseTerms, Note};
 use triquest_wire::{
-    ErrorCode, Lineage, Position, Problem,
-    event::EventBody,
+    ErrorCode, LeaseId, Lineage, Position, Problem,
+    event::{EventActor, EventBody, EventFacts, EventItem, EventPool},
     limits::{EVENT_KEEP_ALIVE_MS, EVENT_WRITE_MS_MAX},
+    status::HolderStatus,
 };
 
 use super::{Answer, App, Body, bad, convert, query};
@@ -163,140 +163,149 @@ fn frames_of(entry: &Entry, view: &View, names: bool, cursor: Option<Cursor>, li
         if seen.is_some_and(|seen| number <= seen) {
             continue;
         }
-        let (kind, facts) = facts(event, view, names, licenses);
+        let facts = facts(event, view, names, licenses);
         if let Event::LicenseRemoved { license, .. } = event {
             licenses.remove(license);
         }
-        let body = EventBody { position, number, at_ms: entry.moment.at.0, time: time.clone(), kind: kind.to_owned(), facts };
+        let body = EventBody::new(position, number, entry.moment.at.0, time.clone(), &facts);
         let Ok(data) = serde_json::to_string(&body) else { continue };
         if texts.last().is_none_or(|text| text.len() >= PIECE_BYTES) {
             texts.push(String::new());
         }
         let Some(text) = texts.last_mut() else { continue };
-        let _ = write!(text, "id: {position}.{number}\nevent: {kind}\ndata: {data}\n\n");
+        let _ = write!(text, "id: {position}.{number}\nevent: {}\ndata: {data}\n\n", body.kind);
     }
 }
 
 /// Kind and members of an event; `docs/reference/events.md` lists them.
-fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> (&'static str, Map<String, Value>) {
-    let who = |holder: &Holder| if names { holder_of(holder) } else { Value::Null };
-    let by = |actor: &Actor| if names { json!({ "name": actor.name, "reason": actor.reason }) } else { Value::Null };
-    let by_some = |actor: &Option<Actor>| actor.as_ref().map_or(Value::Null, by);
+fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFacts {
+    let of = |lease: &triquest_allocator::LeaseId| LeaseId(lease.0);
+    let who = |holder: &Holder| names.then(|| holder_of(holder));
+    let by = |actor: &Actor| names.then(|| EventActor { name: actor.name.clone(), reason: actor.reason.clone() });
+    let by_some = |actor: &Option<Actor>| actor.as_ref().and_then(by);
     let parts = |items: &[GrantedItem]| items.iter().map(|item| part(item, view)).collect::<Vec<_>>();
-    let (kind, value) = match event {
-        Event::Adopted { lease, holder, items, ttl_ms, .. } => {
-            ("adopted", json!({ "lease": lease.to_string(), "holder": who(holder), "items": parts(items), "ttl_ms": ttl_ms }))
-        }
-        Event::BorrowLossAccepted { actor } => ("borrow_loss_accepted", json!({ "actor": by(actor) })),
-        Event::ChargeMoved { lease, item, from, to, seats } => {
-            ("charge_moved", json!({ "lease": lease.to_string(), "item": item, "from": from.0, "to": to.0, "seats": seats }))
-        }
-        Event::ClockAccepted { wall_ms, actor } => {
-            ("clock_accepted", json!({ "clock": CivilMs(*wall_ms).to_string(), "actor": by(actor) }))
-        }
-        Event::ClockMarked => ("clock_marked", json!({})),
-        Event::ClockStepped { from_ms, to_ms, believed } => {
-            ("clock_stepped", json!({ "from": CivilMs(*from_ms).to_string(), "to": CivilMs(*to_ms).to_string(), "believed": believed }))
-        }
-        Event::Denied { lease, attempt, holder, denial, .. } => (
-            "denied",
-            json!({ "lease": lease.to_string(), "attempt": attempt, "holder": who(holder), "denial": convert::denial(denial, 1) }),
-        ),
-        Event::Dequeued { lease, reason } => ("dequeued", json!({ "lease": lease.to_string(), "reason": dequeued(*reason) })),
-        Event::Ending { lease, due, reason, actor } => {
-            ("ending", json!({ "lease": lease.to_string(), "due_ms": due.0, "reason": ended(*reason), "actor": by_some(actor) }))
-        }
-        Event::Ended { lease, reason, linger_until, actor, .. } => (
-            "ended",
-            json!({ "lease": lease.to_string(), "reason": ended(*reason), "linger_until_ms": linger_until.map(|until| until.0), "actor": by_some(actor) }),
-        ),
-        Event::EntitlementBegan { entitlement } => ("entitlement_began", json!({ "entitlement": entitlement.0 })),
-        Event::EntitlementEnded { entitlement, reason } => {
-            ("entitlement_ended", json!({ "entitlement": entitlement.0, "reason": right_end(*reason) }))
-        }
-        Event::Forgot { until } => ("forgot", json!({ "until_ms": until.0 })),
-        Event::Granted { lease, attempt, holder, items, ttl_ms, claim_due, .. } => (
-            "granted",
-            json!({
-                "lease": lease.to_string(), "attempt": attempt, "holder": who(holder), "items": parts(items), "ttl_ms": ttl_ms,
-                "from_queue": claim_due.is_some(),
-            }),
-        ),
-        Event::Heard { lease } => ("heard", json!({ "lease": lease.to_string() })),
-        Event::LicenseInstalled { license, pools, actor, .. } => {
-            let pools: Vec<_> = pools
-                .iter()
-                .filter_map(|pool| view.pool_name(*pool))
-                .map(|(vendor, feature)| json!({ "vendor": vendor, "feature": feature }))
-                .collect();
-            let (id, vendor) = licenses.get(license).map(|(id, vendor)| (id, vendor)).unzip();
-            let of = json!({ "license": id, "vendor": vendor, "hash": license.to_string(), "pools": pools, "actor": by(actor) });
-            ("license_installed", of)
-        }
-        Event::LicenseRemoved { license, reason, actor } => {
-            let (id, vendor) = licenses.get(license).map(|(id, vendor)| (id, vendor)).unzip();
-            let of =
-                json!({ "license": id, "vendor": vendor, "hash": license.to_string(), "reason": right_end(*reason), "actor": by(actor) });
-            ("license_removed", of)
-        }
-        Event::LingerEnded { lease } => ("linger_ended", json!({ "lease": lease.to_string() })),
-        Event::PoolOpened { pool, feature, .. } => {
-            ("pool_opened", json!({ "vendor": view.pool_name(*pool).map(|name| name.0), "feature": feature.as_str() }))
-        }
-        Event::PresenceRegretted { lease, address } => {
-            ("presence_regretted", json!({ "lease": lease.to_string(), "address": address.as_ref().filter(|_| names) }))
-        }
-        Event::Queued { lease, attempt, holder, items, gives_up, .. } => (
-            "queued",
-            json!({ "lease": lease.to_string(), "attempt": attempt, "holder": who(holder), "items": parts(items), "gives_up_ms": gives_up.0 }),
-        ),
-        Event::QuarantineEnded => ("quarantine_ended", json!({})),
-        Event::Recovered { epoch, quarantine_until, .. } => {
-            ("recovered", json!({ "epoch": epoch.0, "quarantine_until_ms": quarantine_until.map(|until| until.0) }))
-        }
-        Event::Released { lease, cause, linger_until } => (
-            "released",
-            json!({ "lease": lease.to_string(), "cause": release(*cause), "linger_until_ms": linger_until.map(|until| until.0) }),
-        ),
-        Event::ReleasedUnknown { lease } => ("released_unknown", json!({ "lease": lease.to_string() })),
-        Event::VendorKeys { name, keys, .. } => {
-            ("vendor_keys", json!({ "vendor": name, "keys": keys.iter().map(|key| triquest_wire::Bytes32(*key)).collect::<Vec<_>>() }))
-        }
-        Event::VendorsMerged { .. } => ("vendors_merged", json!({})),
+    let pools = |pools: &[PoolId]| {
+        let named = pools.iter().filter_map(|pool| view.pool_name(*pool));
+        named.map(|(vendor, feature)| EventPool { vendor, feature }).collect::<Vec<_>>()
     };
-    let Value::Object(mut facts) = value else { return (kind, Map::new()) };
-    facts.retain(|_, value| !value.is_null());
-    (kind, facts)
-}
-
-fn part(item: &GrantedItem, view: &View) -> Value {
-    let (vendor, feature) = view.pool_name(item.pool).unwrap_or_default();
-    let mut part = json!({ "vendor": vendor, "feature": feature, "seats": item.seats });
-    if let (Some(version), Some(members)) = (&item.version, part.as_object_mut()) {
-        members.insert("version".to_owned(), version.to_string().into());
+    let license = |hash: &LicenseHash| licenses.get(hash).cloned().unzip();
+    let until = |until: &Option<triquest_allocator::Timestamp>| until.map(|until| until.0);
+    match event {
+        Event::Adopted { lease, holder, items, ttl_ms, .. } => {
+            EventFacts::Adopted { lease: of(lease), holder: who(holder), items: parts(items), ttl_ms: *ttl_ms }
+        }
+        Event::BorrowLossAccepted { actor } => EventFacts::BorrowLossAccepted { actor: by(actor) },
+        Event::ChargeMoved { lease, item, from, to, seats } => {
+            EventFacts::ChargeMoved { lease: of(lease), item: u32::from(*item), from: from.0, to: to.0, seats: *seats }
+        }
+        Event::ClockAccepted { wall_ms, actor } => EventFacts::ClockAccepted { clock: CivilMs(*wall_ms).to_string(), actor: by(actor) },
+        Event::ClockMarked => EventFacts::ClockMarked {},
+        Event::ClockStepped { from_ms, to_ms, believed } => {
+            EventFacts::ClockStepped { from: CivilMs(*from_ms).to_string(), to: CivilMs(*to_ms).to_string(), believed: *believed }
+        }
+        Event::Denied { lease, attempt, holder, denial, .. } => {
+            EventFacts::Denied { lease: of(lease), attempt: *attempt, holder: who(holder), denial: convert::denial(denial, 1) }
+        }
+        Event::Dequeued { lease, reason } => EventFacts::Dequeued { lease: of(lease), reason: dequeued(*reason).to_owned() },
+        Event::Ending { lease, due, reason, actor } => {
+            EventFacts::Ending { lease: of(lease), due_ms: due.0, reason: wire_end_reason(*reason), actor: by_some(actor) }
+        }
+        Event::Ended { lease, reason, linger_until, actor, .. } => EventFacts::Ended {
+            lease: of(lease),
+            reason: wire_end_reason(*reason),
+            items: Vec::new(),
+            linger_until_ms: until(linger_until),
+            actor: by_some(actor),
+        },
+        Event::EntitlementBegan { entitlement } => EventFacts::EntitlementBegan { entitlement: entitlement.0 },
+        Event::EntitlementEnded { entitlement, reason } => {
+            EventFacts::EntitlementEnded { entitlement: entitlement.0, reason: right_end(*reason).to_owned() }
+        }
+        Event::Forgot { until } => EventFacts::Forgot { until_ms: until.0 },
+        Event::Granted { lease, attempt, holder, items, ttl_ms, claim_due, .. } => EventFacts::Granted {
+            lease: of(lease),
+            attempt: *attempt,
+            holder: who(holder),
+            items: parts(items),
+            ttl_ms: *ttl_ms,
+            from_queue: claim_due.is_some(),
+        },
+        Event::Heard { lease } => EventFacts::Heard { lease: of(lease) },
+        Event::LicenseInstalled { license: hash, pools: counted, actor, .. } => {
+            let (id, vendor) = license(hash);
+            let pools = pools(counted);
+            EventFacts::LicenseInstalled { hash: hash.to_string(), license: id, vendor, pools, left_out: Vec::new(), actor: by(actor) }
+        }
+        Event::LicenseRemoved { license: hash, reason, actor } => {
+            let (id, vendor) = license(hash);
+            let reason = right_end(*reason).to_owned();
+            EventFacts::LicenseRemoved { hash: hash.to_string(), license: id, vendor, reason, actor: by(actor) }
+        }
+        Event::LingerEnded { lease } => EventFacts::LingerEnded { lease: of(lease), items: Vec::new() },
+        Event::PoolOpened { pool, feature, .. } => {
+            EventFacts::PoolOpened { vendor: view.pool_name(*pool).map(|name| name.0), feature: feature.to_string() }
+        }
+        Event::LineageBegan { lineage, quarantine_until, lease, epoch, index, .. } => EventFacts::LineageBegan {
+            lineage: triquest_wire::Lineage(lineage.0),
+            quarantine_until_ms: quarantine_until.0,
+            lease: of(lease),
+            shown_epoch: epoch.0,
+            shown_index: index.0,
+        },
+        Event::LinesResumed { claim_due } => EventFacts::LinesResumed { claim_due_ms: claim_due.0 },
+        Event::PresenceAllowed { address, actor } => {
+            EventFacts::PresenceAllowed { address: Some(address.clone()).filter(|_| names), actor: by(actor) }
+        }
+        Event::PresenceRegretted { lease, address, until } => {
+            EventFacts::PresenceRegretted { lease: of(lease), address: address.clone().filter(|_| names), until_ms: until.0 }
+        }
+        Event::Queued { lease, attempt, holder, items, gives_up, .. } => {
+            EventFacts::Queued { lease: of(lease), attempt: *attempt, holder: who(holder), items: parts(items), gives_up_ms: gives_up.0 }
+        }
+        Event::QuarantineEnded { actor } => EventFacts::QuarantineEnded { actor: by_some(actor) },
+        Event::QuarantineLengthened { until } => EventFacts::QuarantineLengthened { until_ms: until.0 },
+        Event::Recovered { epoch, quarantine_until, .. } => {
+            EventFacts::Recovered { epoch: epoch.0, quarantine_until_ms: until(quarantine_until) }
+        }
+        Event::Released { lease, cause, linger_until } => EventFacts::Released {
+            lease: of(lease),
+            cause: release(*cause).to_owned(),
+            items: Vec::new(),
+            linger_until_ms: until(linger_until),
+        },
+        Event::ReleasedUnknown { lease } => EventFacts::ReleasedUnknown { lease: of(lease) },
+        Event::TtlLowered { lease, ttl_ms, not_before } => {
+            EventFacts::TtlLowered { lease: of(lease), ttl_ms: *ttl_ms, not_before_ms: not_before.0 }
+        }
+        Event::VendorKeys { name, keys, .. } => {
+            EventFacts::VendorKeys { vendor: name.clone(), keys: keys.iter().map(|key| triquest_wire::Bytes32(*key)).collect() }
+        }
+        Event::VendorsMerged { .. } => EventFacts::VendorsMerged {},
+        Event::WaiterHeard { lease } => EventFacts::WaiterHeard { lease: of(lease) },
     }
-    part
 }
 
-fn holder_of(holder: &Holder) -> Value {
+fn part(item: &GrantedItem, view: &View) -> EventItem {
+    let (vendor, feature) = view.pool_name(item.pool).unwrap_or_default();
+    EventItem { vendor, feature, version: item.version.as_ref().map(ToString::to_string), seats: item.seats }
+}
+
+fn holder_of(holder: &Holder) -> HolderStatus {
+    let claim = |claim: &Option<Claim>| {
+        claim.as_ref().map(|claim| triquest_wire::status::Claim { value: claim.value.clone(), proved: claim.proved })
+    };
     let Holder { user, host, display, session, address, container, process, job, project } = holder;
-    let fields = [
-        ("user", user),
-        ("host", host),
-        ("display", display),
-        ("session", session),
-        ("address", address),
-        ("container", container),
-        ("process", process),
-        ("job", job),
-        ("project", project),
-    ];
-    let claim = |claim: &Claim| json!({ "value": claim.value, "proved": claim.proved });
-    Value::Object(fields.into_iter().filter_map(|(name, field)| Some((name.to_owned(), claim(field.as_ref()?)))).collect())
-}
-
-fn ended(reason: EndReason) -> Value {
-    serde_json::to_value(wire_end_reason(reason)).unwrap_or_default()
+    HolderStatus {
+        user: claim(user),
+        host: claim(host),
+        display: claim(display),
+        session: claim(session),
+        address: claim(address),
+        container: claim(container),
+        process: claim(process),
+        job: claim(job),
+        project: claim(project),
+    }
 }
 
 fn dequeued(reason: DequeueReason) -> &'static str {

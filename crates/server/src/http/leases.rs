@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use http::Request;
 use hyper::body::Incoming;
-use triquest_allocator::{Command, Outcome};
+use triquest_allocator::{Command, Outcome, ShownGrant, ShownItem};
 use triquest_license::{LicenseHash, PublicKey, merkle, statement};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Position, Problem, Secret,
@@ -15,12 +15,15 @@ use triquest_wire::{
     limits::{
         ANSWER_MS_MAX, BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, LIST_ROWS_MAX, PRESENCE_LEASES_MAX, RENEWALS_PER_REQUEST_MAX, WAIT_HELD_MS_MAX,
     },
-    status::{LeaseList, LeaseState, Status},
+    status::{LeaseList, LeaseState, PresenceOff, Status},
     trust::{GrantPayload, GrantsStatement, SignedGrant},
 };
 
 use super::{Answer, App, Refused, bad, body, convert, holder, json, query, routes::Found, trust};
 use crate::{accept::Conn, driver, view::LeaseFilter};
+
+/// Most addresses that a status names as without presence.
+const PRESENCE_OFF_SHOWN_MAX: usize = 100;
 
 /// The lease that the path names.
 pub(super) fn id_of(found: &Found) -> Result<LeaseId, Problem> {
@@ -35,16 +38,17 @@ fn own(lease: LeaseId, secret: &Secret) -> Result<(), Problem> {
     Err(Problem::new(ErrorCode::WrongSecret, "the secret in the body does not belong to the lease in the path"))
 }
 
-/// A client that saw more of this history than there is proves nothing, but must not act on what comes now as if nothing had happened.
-fn not_behind(app: &App, seen: Option<&Position>) -> Result<(), Problem> {
-    let Some(seen) = seen else { return Ok(()) };
+/// An unsigned claim to have seen more of this history than there is: anybody can make it up, so it changes nothing. A signed grant that is
+/// shown proves it.
+fn note_seen(app: &App, seen: Option<&Position>) {
     let here = app.position();
-    if seen.lineage != here.lineage || seen.index <= here.index {
-        return Ok(());
+    if let Some(seen) = seen
+        && seen.lineage == here.lineage
+        && seen.index > here.index
+        && app.shown.says_seen(app.boot_ms())
+    {
+        tracing::debug!(seen = %seen, here = %here, "a client says that it has seen more of this history than is committed");
     }
-    tracing::error!(seen = %seen, here = %here, "a client has seen more of this history than there is: was an old copy of the data directory put back?");
-    Err(Problem::new(ErrorCode::RolledBack, format!("entry {} of this history was seen before, but it ends at {}", seen.index, here.index))
-        .hint("restore with `triquest-lm journal restore`, which begins a new history and protects seats in use"))
 }
 
 /// Refuses what would be denied again, before it costs a decision.
@@ -73,9 +77,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
         return Err(bad("attempt: counts from 1"));
     }
     let lease = asked.secret.lease_id();
-    if asked.shown.is_none() {
-        not_behind(app, asked.seen.as_ref())?;
-    }
+    note_seen(app, asked.seen.as_ref());
     not_too_often(app, conn, lease)?;
     let items = convert::items(&asked.items)?;
     let holder = holder::of(asked.holder, conn)?;
@@ -86,40 +88,50 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
     // Read before the decision: a grant that a newer license feeds brings its text.
     let licenses_now = app.licenses.load(Ordering::Acquire);
 
-    let adopted = match asked.shown {
-        Some(shown) => lost_grant(app, lease, &asked.items, &shown)?,
-        None => None,
-    };
-    let answer = if let Some(ttl_ms) = adopted {
-        let command = Command::Adopt { lease: id, holder, content, vendor_keys: vendor_keys.clone(), items, ttl_ms };
-        app.driver.decide(command, Some(nonce)).await
-    } else {
-        let (ttl_ms, wait_ms) = (asked.ttl_ms, asked.wait_ms);
-        let command = Command::Checkout {
-            lease: id,
-            attempt: asked.attempt,
-            content,
-            holder,
-            vendor_keys: vendor_keys.clone(),
-            items,
-            ttl_ms,
-            wait_ms,
-        };
-        match wait_ms {
-            Some(1..) if !at_once => {
-                let mut stopping = app.stopping.clone();
-                tokio::select! {
-                    answer = app.driver.decide_waiting(command, nonce, held_ms(ttl_ms)) => answer,
-                    // Whoever waits keeps the place and asks again.
-                    _ = stopping.wait_for(|stopping| *stopping) => Err(driver::DriverError::Stopping),
-                }
+    let network = conn.network();
+    let (attempt, ttl_ms, wait_ms, regained) = (asked.attempt, asked.ttl_ms, asked.wait_ms, asked.regained);
+    let command = match &asked.shown {
+        Some(shown) => {
+            let shown = Box::new(shown_grant(app, lease, &asked.items, shown)?);
+            let [next_lineage, _] = halves(crate::identity::random());
+            let (next_lineage, vendor_keys) = (triquest_allocator::Lineage(next_lineage), vendor_keys.clone());
+            Command::Adopt {
+                lease: id,
+                attempt,
+                content,
+                holder,
+                vendor_keys,
+                items,
+                ttl_ms,
+                wait_ms,
+                regained,
+                network,
+                shown,
+                next_lineage,
             }
-            _ => app.driver.decide(command, Some(nonce)).await,
         }
+        None => {
+            let vendor_keys = vendor_keys.clone();
+            Command::Checkout { lease: id, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network }
+        }
+    };
+    let answer = match wait_ms {
+        Some(1..) if !at_once => {
+            let mut stopping = app.stopping.clone();
+            tokio::select! {
+                answer = app.driver.decide_waiting(command, nonce, held_ms(ttl_ms)) => answer,
+                // Whoever waits keeps the place and asks again.
+                _ = stopping.wait_for(|stopping| *stopping) => Err(driver::DriverError::Stopping),
+            }
+        }
+        _ => app.driver.decide(command, Some(nonce)).await,
     };
     let driver::Answer { outcome, position, signed } = answer.map_err(Refused::from)?;
     if matches!(outcome, Outcome::Denied(_)) {
         charge(app, conn);
+    }
+    if let Outcome::Refused(triquest_allocator::Refusal::LicenseUnknown(license)) = &outcome {
+        app.shown.misses(*license);
     }
     let licenses = match &outcome {
         // A repeat may be charged elsewhere than when it was granted; a connection that has seen the present texts needs none.
@@ -150,9 +162,16 @@ fn texts(app: &App, grant: &triquest_allocator::Grant) -> Vec<String> {
     hashes.into_iter().filter_map(|hash| app.driver.view().license_file(hash)).collect()
 }
 
-/// Checks a grant that the client shows. If it is ours and of history that is lost, its time to live: then the lease may be adopted. `None` if
-/// it is of history that we still have.
-fn lost_grant(app: &App, lease: LeaseId, items: &[triquest_wire::lease::Item], shown: &SignedGrant) -> Result<Option<u64>, Problem> {
+/// Two halves of what is random.
+fn halves(bytes: [u8; 32]) -> [[u8; 16]; 2] {
+    let mut halves = [[0; 16]; 2];
+    halves[0].copy_from_slice(&bytes[..16]);
+    halves[1].copy_from_slice(&bytes[16..]);
+    halves
+}
+
+/// Checks the signature and form of a grant that the client shows. What it says of our history is for the allocator to judge.
+fn shown_grant(app: &App, lease: LeaseId, items: &[triquest_wire::lease::Item], shown: &SignedGrant) -> Result<ShownGrant, Problem> {
     let no = |why: &str| bad(format!("shown: {why}"));
     let key: &PublicKey = app.server_key.public();
     statement::verify(key, statement::StatementKind::Grants, &shown.statement.0, &shown.signature.0)
@@ -175,18 +194,25 @@ fn lost_grant(app: &App, lease: LeaseId, items: &[triquest_wire::lease::Item], s
     if !same {
         return Err(no("it grants other parts"));
     }
-    let here = app.position();
-    if root.lineage == here.lineage && root.index <= here.index {
-        return Ok(None);
-    }
-    if root.lineage == here.lineage {
+    if !app.driver.view().knows_lineage(root.lineage) && app.shown.is_foreign(app.boot_ms()) {
         tracing::error!(
-            shown = root.index,
-            here = here.index,
-            "our own signature over an entry that is not there: an old copy of the data directory was put back"
+            lineage = %root.lineage,
+            "grants of a history that this server's does not come from bear its key: another server runs on a copy of its data directory"
         );
     }
-    Ok(Some(grant.ttl_ms))
+    let part = |item: &triquest_wire::trust::GrantedItem| {
+        let feature = triquest_license::FeatureName::new(&item.feature).map_err(|_| no("no feature"))?;
+        let from = item.from.iter().map(|from| (LicenseHash::from_bytes(from.license.0), from.entitlement, from.seats));
+        Ok(ShownItem { feature, from: from.collect() })
+    };
+    Ok(ShownGrant {
+        lineage: triquest_allocator::Lineage(root.lineage.0),
+        epoch: triquest_allocator::Epoch(root.epoch),
+        instance: triquest_allocator::Instance(root.instance.0),
+        index: triquest_allocator::Index(root.index),
+        ttl_ms: grant.ttl_ms,
+        items: grant.items.iter().map(part).collect::<Result<_, Problem>>()?,
+    })
 }
 
 /// One renewal as a command.
@@ -196,13 +222,15 @@ fn renewal(asked: &RenewRequest) -> Command {
         counter: asked.counter,
         nonce: asked.nonce.0,
         idle_ms: asked.idle_ms,
+        presence: asked.presence,
+        regained: asked.regained,
     }
 }
 
 pub(super) async fn renew(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: Request<Incoming>) -> Answer {
     let asked: RenewRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
-    not_behind(app, asked.seen.as_ref())?;
+    note_seen(app, asked.seen.as_ref());
     let answer = app.driver.decide(renewal(&asked), None).await.map_err(Refused::from)?;
     json(&renewed(conn, &asked, answer)?)
 }
@@ -228,13 +256,13 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: Request<Inc
         ));
     }
     for renewal in &renewals {
-        not_behind(app, renewal.seen.as_ref())?;
+        note_seen(app, renewal.seen.as_ref());
     }
     let answers = app.driver.decide_many(renewals.iter().map(renewal).collect()).await.map_err(Refused::from)?;
     let answers = renewals
         .iter()
         .zip(answers)
-        .map(|(asked, answer)| renewed(conn, asked, answer).map_or_else(RenewResult::Problem, RenewResult::Answer))
+        .map(|(asked, answer)| renewed(conn, asked, answer).map_or_else(RenewResult::Refused, RenewResult::from))
         .collect();
     json(&RenewBatchAnswer { answers })
 }
@@ -247,7 +275,8 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
     if !known {
         not_too_often(app, conn, lease)?;
     }
-    let answer = app.driver.decide(Command::Release { lease: convert::to_core(lease) }, None).await.map_err(Refused::from)?;
+    let command = Command::Release { lease: convert::to_core(lease), network: conn.network() };
+    let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;
     if !known {
         charge(app, conn);
     }
@@ -293,7 +322,9 @@ pub(super) async fn presence(app: &Arc<App>, conn: &Conn, request: Request<Incom
     leases.dedup();
     leases.retain(|lease| matches!(view.lease_state(*lease), Some(LeaseState::Live | LeaseState::Ending)));
     let generation = asked.generation;
-    let opened = leases.iter().map(|lease| Command::PresenceOpened { lease: convert::to_core(*lease), generation }).collect::<Vec<_>>();
+    let ends_agree = conn.ends_agree(asked.client, asked.server) && !app.vouches_for_proxies();
+    let opened = |lease: &LeaseId| Command::PresenceOpened { lease: convert::to_core(*lease), generation, ends_agree };
+    let opened = leases.iter().map(opened).collect::<Vec<_>>();
     let mut position = app.position();
     if !opened.is_empty() {
         let answers = app.driver.decide_many(opened).await.map_err(Refused::from)?;
@@ -301,7 +332,7 @@ pub(super) async fn presence(app: &Arc<App>, conn: &Conn, request: Request<Incom
     }
     let live = u32::try_from(leases.len()).unwrap_or(u32::MAX);
     conn.stand_for(leases.into_iter().map(|lease| (convert::to_core(lease), generation)).collect());
-    json(&PresenceAnswer { position, live })
+    json(&PresenceAnswer { position, live, ends_agree })
 }
 
 /// A page's size from the query: at least 1, at most the limit.
@@ -323,7 +354,7 @@ pub(super) fn list(app: &App, request: &Request<Incoming>) -> Answer {
     json(&app.driver.view().leases(&LeaseFilter { feature, vendor, state }, after, limit(rows.as_deref())?))
 }
 
-pub(super) fn status(app: &App, request: &Request<Incoming>) -> Answer {
+pub(super) fn status(app: &App, conn: &Conn, request: &Request<Incoming>) -> Answer {
     let [feature, after, rows] = query(request, ["feature", "after", "limit"])?;
     let rows = limit(rows.as_deref())?;
     let view = app.driver.view();
@@ -338,6 +369,15 @@ pub(super) fn status(app: &App, request: &Request<Incoming>) -> Answer {
         clock: app.driver.clock_state(),
         journal: app.driver.journal_state(),
         quarantine_ms: view.quarantine_ms(),
+        clock_says: view.clock_refused_ms().map(|ms| triquest_license::CivilMs(ms).to_string()),
+        presence_off: if super::sees_names(app, conn) {
+            let off = view.presence_off(PRESENCE_OFF_SHOWN_MAX).into_iter();
+            off.map(|(address, remaining_ms)| PresenceOff { address, remaining_ms }).collect()
+        } else {
+            Vec::new()
+        },
+        unknown_licenses: app.shown.unknown_licenses(),
+        foreign_grants: app.shown.foreign(),
         leases: view.live_leases(),
         pools: page.pools,
         next: page.next,

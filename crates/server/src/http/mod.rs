@@ -19,10 +19,10 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use triquest_license::{ServerKey, SigningKey};
+use triquest_license::{ServerKey, SigningKey, Vocabulary};
 use triquest_ports::registry::Current;
 use triquest_wire::{
-    ErrorCode, Position, Problem,
+    ErrorCode, Position, Problem, WordList,
     limits::{BODY_MS_MAX, EVENT_STREAMS_MAX, LEASE_BODY_BYTES_MAX},
 };
 
@@ -43,6 +43,7 @@ mod leases;
 pub mod openapi;
 mod ports;
 pub mod routes;
+mod shown;
 mod trust;
 
 pub(crate) use admin::install_bytes;
@@ -55,12 +56,15 @@ pub struct App {
     pub(crate) server_key: ServerKey,
     pub(crate) signing_key: Arc<SigningKey>,
     pub(crate) instance: [u8; 32],
+    /// The words that this server knows, and one of grease.
+    pub(crate) offers: WordList,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started_boot_ms: u64,
     pub(crate) certificate: Arc<Certificate>,
     pub(crate) data_dir: PathBuf,
     pub(crate) live: ArcSwap<Live>,
     pub(crate) denials: Denials,
+    pub(crate) shown: shown::Shown,
     pub(crate) feedback: ports::Feedback,
     /// Decoded when it is first asked for.
     registry: OnceLock<Current>,
@@ -136,6 +140,7 @@ impl App {
             server_key: ServerKey::new(*parts.signing_key.public()),
             signing_key: parts.signing_key,
             instance: parts.instance,
+            offers: WordList::with_grease(&Vocabulary::OURS.all(), parts.instance[0]),
             started_boot_ms: parts.clock.read().boot_ms,
             clock: parts.clock,
             certificate: parts.certificate,
@@ -144,6 +149,7 @@ impl App {
             data_dir: parts.data_dir,
             live: ArcSwap::from_pointee(Live::of(config)),
             denials: Denials::new(config.limits.denials_burst, config.limits.denials_per_second),
+            shown: shown::Shown::default(),
             licenses: AtomicU64::new(1),
             streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             stopping: parts.stopping,
@@ -190,6 +196,7 @@ impl App {
 
     pub(crate) fn licenses_changed(&self) {
         self.licenses.fetch_add(1, Ordering::AcqRel);
+        self.shown.licenses_changed();
     }
 }
 
@@ -290,12 +297,15 @@ pub(crate) fn bad(detail: impl Into<String>) -> Problem {
 pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
     let under_way = conn.under_way();
     let was_presence = conn.is_presence();
+    let is_head = request.method() == Method::HEAD;
+    let mut allow = None;
     let answer = if was_presence {
         Err(bad("this connection stands for the presence of leases and takes no other request").hint("use another connection"))
     } else {
         match gate(&app, &conn, &request) {
             Ok(found) => dispatch(&app, &conn, found, request).await,
             Err(problem) => {
+                allow = (problem.code == ErrorCode::MethodNotAllowed).then(|| routes::allowed(request.uri().path()));
                 drain(request).await;
                 Err(problem)
             }
@@ -312,6 +322,12 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) 
         .entry(header::CONTENT_SECURITY_POLICY)
         .or_insert(const { HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'") });
     headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
+    if let Some(methods) = allow.and_then(|methods| HeaderValue::try_from(methods).ok()) {
+        headers.insert(header::ALLOW, methods);
+    }
+    if is_head {
+        without_body(&mut response);
+    }
     let closes = was_presence || matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE);
     if refused && closes && conn.http1 {
         // What remains of the request is not waited for.
@@ -319,6 +335,15 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) 
     }
     drop(under_way);
     response
+}
+
+/// What `HEAD` answers: all that `GET` would say of its body, and not the body.
+fn without_body(response: &mut Response<Body>) {
+    if let Body::Full(bytes) = response.body() {
+        let length = bytes.as_ref().map_or(0, Bytes::len);
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *response.body_mut() = Body::Full(None);
 }
 
 /// Takes off the rest of a request that is refused, if it is small. Closing over unread bytes would reset the connection, and the peer might
@@ -350,14 +375,19 @@ fn gate(app: &App, conn: &Conn, request: &Request<Incoming>) -> Result<Found, Pr
         };
         return Err(Problem::new(ErrorCode::Forbidden, format!("{} needs an administrator", found.endpoint.title())).hint(hint));
     }
-    if found.endpoint.needs_viewer() && !conn.is_admin() && !app.live.load().names_open {
+    if found.endpoint.needs_viewer() && !sees_names(app, conn) {
         return Err(Problem::new(ErrorCode::Forbidden, format!("{} shows names, which is for viewers", found.endpoint.title()))
             .hint("run the command on the server's own machine, or ask its administrator to set `names_open = true`"));
     }
     if found.endpoint.takes_body() {
-        exactly_json(headers)?;
+        is_json(headers)?;
     }
     Ok(found)
+}
+
+/// Names are for administrators, and for everybody where the configuration says so.
+pub(crate) fn sees_names(app: &App, conn: &Conn) -> bool {
+    conn.is_admin() || app.live.load().names_open
 }
 
 /// The name that was asked for must be one of this server's: a page of another site whose name was made to point here is kept out.
@@ -445,23 +475,51 @@ fn is_link(headers: &HeaderMap, request: &Request<Incoming>) -> bool {
         && says("sec-fetch-dest", b"document")
 }
 
-fn exactly_json(headers: &HeaderMap) -> Result<(), Problem> {
+fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
-    let one = matches!((kinds.next(), kinds.next()), (Some(kind), None) if kind.as_bytes().eq_ignore_ascii_case(b"application/json"));
+    let one = matches!((kinds.next(), kinds.next()), (Some(kind), None) if names_json(kind.as_bytes()));
     let plain = headers.get(header::CONTENT_ENCODING).is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
     if one && plain {
         return Ok(());
     }
     Err(Problem::new(
         ErrorCode::ContentType,
-        "a request that changes something has exactly the header `Content-Type: application/json` and no other coding",
+        "a request that changes something has the header `Content-Type: application/json`, in UTF-8 if a charset is named, and no other coding",
     ))
+}
+
+/// `application/json`, alone or with the one charset that JSON has; as a token or in quotes (RFC 9110, section 5.6.6).
+fn names_json(kind: &[u8]) -> bool {
+    let Ok(kind) = std::str::from_utf8(kind) else { return false };
+    let mut parts = kind.split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+    let charset = match (parts.next(), parts.next()) {
+        (None, _) => return is_json,
+        (Some(charset), None) => charset.split_once('='),
+        (Some(_), Some(_)) => None,
+    };
+    is_json
+        && charset.is_some_and(|(name, value)| {
+            let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+            name.eq_ignore_ascii_case("charset") && value.eq_ignore_ascii_case("utf-8")
+        })
 }
 
 /// Reads a body in JSON of at most `bytes_max` bytes, within the time for bodies.
 pub(crate) async fn body<T: DeserializeOwned>(request: Request<Incoming>, bytes_max: usize) -> Result<T, Problem> {
     let bytes = raw_body(request, bytes_max).await?;
-    serde_json::from_slice(&bytes).map_err(|cause| bad(cause.to_string()))
+    serde_json::from_slice(&bytes).map_err(|cause| unreadable(&cause))
+}
+
+/// A body that is not of its form. A member that is not known is named, so that a newer client can ask without it.
+fn unreadable(cause: &serde_json::Error) -> Problem {
+    let text = cause.to_string();
+    let member = text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')).map(|(member, _)| member.to_owned());
+    match member {
+        Some(member) => Problem { member: Some(member), ..Problem::new(ErrorCode::UnknownMember, text) }
+            .hint("ask without it; a newer server may know it, and says so in the words that it offers"),
+        None => bad(text),
+    }
 }
 
 /// Reads a body of at most `bytes_max` bytes, within the time for bodies.
@@ -520,8 +578,10 @@ async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: Reque
     match found.endpoint {
         Endpoint::AcceptBorrowLoss => admin::accept_borrow_loss(app, conn, request).await,
         Endpoint::AcceptClock => admin::accept_clock(app, conn, request).await,
+        Endpoint::AllowPresence => admin::allow_presence(app, conn, request).await,
         Endpoint::Backup => admin::backup(app, request).await,
         Endpoint::Checkout => leases::checkout(app, conn, request).await,
+        Endpoint::EndQuarantine => admin::end_quarantine(app, conn, request).await,
         Endpoint::Events => events::stream(app, conn, &request),
         Endpoint::Feedback => ports::counts(app),
         Endpoint::Health => Ok(text("ok\n")),
@@ -543,7 +603,7 @@ async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: Reque
         Endpoint::Renew => leases::renew(app, conn, lease()?, request).await,
         Endpoint::RenewMany => leases::renew_many(app, conn, request).await,
         Endpoint::ServerId => trust::server_id(app),
-        Endpoint::Status => leases::status(app, &request),
+        Endpoint::Status => leases::status(app, conn, &request),
         Endpoint::Trust => trust::trust(app, conn, request).await,
     }
 }
@@ -563,11 +623,6 @@ fn ready(app: &App) -> Answer {
     Ok(text("ready\n"))
 }
 
-/// A method's name in answers: only those that exist.
-pub(crate) fn allowed(methods: &[Method]) -> String {
-    methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -579,6 +634,42 @@ mod tests {
         for wrong in ["%", "%2", "%zz", "%ff"] {
             assert!(unescape(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn json_may_name_its_charset_and_no_other() {
+        for good in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json;charset=UTF-8",
+            "application/json ; charset=\"utf-8\"",
+        ] {
+            assert!(names_json(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "",
+            "text/plain",
+            "application/jsonp",
+            "application/json;",
+            "application/json; charset=latin1",
+            "application/json; charset",
+            "application/json; version=2",
+            "application/json; charset=utf-8; charset=utf-8",
+            "text/plain; charset=utf-8",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert!(!names_json(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_not_known_is_named() {
+        let read = |text: &str| serde_json::from_str::<triquest_wire::status::ReloadRequest>(text).map_err(|cause| unreadable(&cause));
+        let problem = read(r#"{"tomorrow": 1}"#).unwrap_err();
+        assert_eq!((problem.code, problem.member.as_deref()), (ErrorCode::UnknownMember, Some("tomorrow")));
+        let problem = read("{").unwrap_err();
+        assert_eq!((problem.code, problem.member), (ErrorCode::BadRequest, None));
     }
 
     #[test]

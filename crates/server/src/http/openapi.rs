@@ -61,7 +61,8 @@ fn say_unsigned(schema: &mut Value) {
 /// The body that an endpoint takes.
 fn request(endpoint: Endpoint, schemas: &mut Schemas) -> Option<Value> {
     Some(match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => schemas.of::<status::AcceptRequest>(),
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::EndQuarantine => schemas.of::<status::AcceptRequest>(),
+        Endpoint::AllowPresence => schemas.of::<status::AllowPresenceRequest>(),
         Endpoint::Backup => schemas.of::<status::BackupRequest>(),
         Endpoint::Checkout => schemas.of::<lease::CheckoutRequest>(),
         Endpoint::Inspect | Endpoint::Release => schemas.of::<lease::SecretRequest>(),
@@ -93,7 +94,8 @@ fn request(endpoint: Endpoint, schemas: &mut Schemas) -> Option<Value> {
 fn example(endpoint: Endpoint) -> Option<Value> {
     let (bytes16, bytes32) = ("A".repeat(22), "A".repeat(43));
     Some(match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => json!({ "reason": "checked by hand" }),
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::EndQuarantine => json!({ "reason": "checked by hand" }),
+        Endpoint::AllowPresence => json!({ "address": "10.0.0.7", "reason": "the client was repaired" }),
         Endpoint::Backup | Endpoint::Reload => json!({}),
         Endpoint::Checkout => json!({
             "secret": bytes32, "attempt": 1, "nonce": bytes32, "vendor_keys": [bytes32],
@@ -102,7 +104,9 @@ fn example(endpoint: Endpoint) -> Option<Value> {
         }),
         Endpoint::Inspect | Endpoint::Release => json!({ "secret": bytes32 }),
         Endpoint::Install => json!({ "license": "tql1.", "reason": "renewal" }),
-        Endpoint::Presence => json!({ "leases": [{ "secret": bytes32 }], "generation": 1 }),
+        Endpoint::Presence => json!({
+            "leases": [{ "secret": bytes32 }], "generation": 1, "client": "192.0.2.7:40112", "server": "192.0.2.1:1588",
+        }),
         Endpoint::Reclaim => json!({ "reason": "needed elsewhere" }),
         Endpoint::Remove => json!({ "reason": "returned to the vendor" }),
         Endpoint::Renew => json!({ "secret": bytes32, "nonce": bytes16, "counter": 1 }),
@@ -115,12 +119,14 @@ fn example(endpoint: Endpoint) -> Option<Value> {
 /// What a 200 carries: content type and schema.
 fn answer(endpoint: Endpoint, schemas: &mut Schemas) -> (&'static str, Value) {
     let schema = match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => schemas.of::<status::Accepted>(),
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::AllowPresence | Endpoint::EndQuarantine => {
+            schemas.of::<status::Accepted>()
+        }
         Endpoint::Backup => schemas.of::<status::BackupAnswer>(),
         Endpoint::Checkout => schemas.of::<lease::CheckoutAnswer>(),
         Endpoint::Events => {
-            schemas.of::<event::EventBody>();
-            return ("text/event-stream", json!({ "type": "string", "description": "Each `data` is an EventBody." }));
+            schemas.of::<event::EventFacts>();
+            return ("text/event-stream", json!({ "type": "string", "description": "Each `data` is an Event." }));
         }
         Endpoint::Feedback => schemas.of::<status::FeedbackList>(),
         Endpoint::Health | Endpoint::Ready => return ("text/plain", json!({ "type": "string" })),
@@ -166,21 +172,23 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
     use ErrorCode as E;
     let mut codes = vec![E::BadRequest, E::ForeignOrigin, E::Internal];
     if endpoint.takes_body() {
-        codes.extend([E::BodyTooLarge, E::ContentType, E::Timeout]);
+        codes.extend([E::BodyTooLarge, E::ContentType, E::Timeout, E::UnknownMember]);
     }
     if endpoint.needs_admin() || endpoint.needs_viewer() {
         codes.push(E::Forbidden);
     }
     let decided = [E::DiskFull, E::OutcomeUnknown, E::Overloaded];
     match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock => codes.extend(decided.into_iter().chain([E::NothingToDo])),
+        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::AllowPresence | Endpoint::EndQuarantine => {
+            codes.extend(decided.into_iter().chain([E::NothingToDo]));
+        }
         Endpoint::Checkout => {
             codes.extend(decided.into_iter().chain([
                 E::ClockHeld,
                 E::IdTaken,
+                E::LicenseUnknown,
                 E::LimitReached,
                 E::RateLimited,
-                E::RolledBack,
                 E::StaleAttempt,
             ]));
         }
@@ -194,9 +202,9 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
         Endpoint::Backup | Endpoint::Reload => codes.push(E::Overloaded),
         Endpoint::Remove => codes.extend(decided.into_iter().chain([E::NotFound])),
         Endpoint::Renew => {
-            codes.extend(decided.into_iter().chain([E::ClonedClient, E::RolledBack, E::StaleCounter, E::UnknownLease, E::WrongSecret]));
+            codes.extend(decided.into_iter().chain([E::ClonedClient, E::StaleCounter, E::UnknownLease, E::WrongSecret]));
         }
-        Endpoint::RenewMany => codes.extend(decided.into_iter().chain([E::LimitReached, E::RolledBack])),
+        Endpoint::RenewMany => codes.extend(decided.into_iter().chain([E::LimitReached])),
         Endpoint::Port => codes.push(E::NotFound),
         Endpoint::PortAnswer => codes.extend([E::BodyTooLarge, E::ContentType, E::DiskFull, E::NotFound, E::RateLimited, E::Timeout]),
         Endpoint::Trust => codes.extend([E::LimitReached, E::Misdirected]),
@@ -289,7 +297,7 @@ pub fn document() -> Value {
         let mut responses: Map<String, Value> = Map::new();
         responses.insert("200".to_owned(), json!({ "description": "Done.", "content": { kind: { "schema": schema } } }));
         let mut codes = errors(*endpoint);
-        codes.sort_by_key(|code| (code.status(), code.as_str()));
+        codes.sort_by(|a, b| (a.status(), a.as_str()).cmp(&(b.status(), b.as_str())));
         codes.dedup();
         for group in codes.chunk_by(|a, b| a.status() == b.status()) {
             let about = group.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect::<Vec<_>>().join("; ");
@@ -359,8 +367,137 @@ pub fn document() -> Value {
         },
         "servers": [{ "url": "https://localhost:1588" }],
         "paths": paths,
-        "components": { "schemas": schemas.0 },
+        "components": { "schemas": flat(schemas.0) },
     })
+}
+
+/// The schemas as generators of clients take them: each variant is one flat object with a name of its own, its parent names the member that
+/// tells them apart, and a member that may be absent is never `null`.
+fn flat(derived: Map<String, Value>) -> Map<String, Value> {
+    let mut all = Map::new();
+    for (name, mut schema) in derived.clone() {
+        merge_parts(&mut schema, &derived);
+        never_null(&mut schema);
+        // The members that every event has stand beside those of its kind.
+        let (name, common) = if name == "EventFacts" { ("Event".to_owned(), Some(event_head())) } else { (name, None) };
+        let Some(variants) = schema.get("oneOf").and_then(Value::as_array).cloned() else {
+            all.insert(name, schema);
+            continue;
+        };
+        let tag = ["outcome", "kind"].into_iter().find(|tag| variants.iter().all(|variant| tag_of(variant, tag).is_some()));
+        let Some(tag) = tag else {
+            all.insert(name, schema);
+            continue;
+        };
+        let mut references = Vec::new();
+        let mut mapping = Map::new();
+        for mut variant in variants {
+            let value = tag_of(&variant, tag).unwrap_or_default();
+            let own: String = value.split('_').map(|part| part[..1].to_uppercase() + &part[1..]).collect();
+            let reference = format!("#/components/schemas/{name}{own}");
+            if let Some(common) = &common {
+                merge_into(&mut variant, common);
+            }
+            mapping.insert(value, json!(reference));
+            references.push(json!({ "$ref": reference }));
+            all.insert(format!("{name}{own}"), variant);
+        }
+        let about = schema.get("description").cloned().unwrap_or_default();
+        all.insert(
+            name,
+            json!({ "description": about, "oneOf": references, "discriminator": { "propertyName": tag, "mapping": mapping } }),
+        );
+    }
+    all
+}
+
+/// The value of the member that tells variants apart.
+fn tag_of(variant: &Value, tag: &str) -> Option<String> {
+    match variant["properties"][tag]["enum"].as_array()?.as_slice() {
+        [only] => only.as_str().map(str::to_owned),
+        _ => None,
+    }
+}
+
+fn event_head() -> Value {
+    json!({
+        "type": "object", "required": ["position", "number", "at_ms", "time"],
+        "properties": {
+            "position": { "$ref": "#/components/schemas/Position", "description": "The entry." },
+            "number": { "type": "integer", "format": "uint32", "minimum": 0, "maximum": u32::MAX, "description": "The event within the entry, from 0." },
+            "at_ms": { "type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX, "description": "Lease time of the entry, milliseconds." },
+            "time": { "type": "string", "description": "Civil time of the entry, RFC 3339." },
+        },
+    })
+}
+
+/// One object instead of `allOf` several.
+fn merge_parts(schema: &mut Value, derived: &Map<String, Value>) {
+    match schema {
+        Value::Object(members) => {
+            members.values_mut().for_each(|value| merge_parts(value, derived));
+            let Some(Value::Array(parts)) = members.remove("allOf") else { return };
+            let mut whole = Value::Object(std::mem::take(members));
+            for part in parts {
+                let named = part["$ref"].as_str().and_then(|reference| derived.get(reference.rsplit('/').next()?)).cloned();
+                let mut part = named.unwrap_or(part);
+                merge_parts(&mut part, derived);
+                merge_into(&mut whole, &part);
+            }
+            *schema = whole;
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| merge_parts(value, derived)),
+        _ => {}
+    }
+}
+
+/// Adds the members of an object; what the first says of itself stays.
+fn merge_into(whole: &mut Value, part: &Value) {
+    let (Some(whole), Some(part)) = (whole.as_object_mut(), part.as_object()) else { return };
+    for (name, value) in part {
+        match (whole.get_mut(name), value) {
+            (Some(Value::Object(members)), Value::Object(more)) if name == "properties" => {
+                for (name, value) in more {
+                    members.entry(name.clone()).or_insert_with(|| value.clone());
+                }
+            }
+            (Some(Value::Array(required)), Value::Array(more)) if name == "required" => {
+                let new: Vec<_> = more.iter().filter(|name| !required.contains(name)).cloned().collect();
+                required.extend(new);
+            }
+            (Some(_), _) => {}
+            (None, _) => {
+                whole.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// An optional member is absent, and never `null`, in answers as in requests.
+fn never_null(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            members.values_mut().for_each(never_null);
+            if let Some(Value::Array(kinds)) = members.get("type") {
+                let kinds: Vec<Value> = kinds.iter().filter(|kind| **kind != "null").cloned().collect();
+                if let [only] = kinds.as_slice() {
+                    members.insert("type".to_owned(), only.clone());
+                }
+            }
+            let Some(Value::Array(either)) = members.get("oneOf") else { return };
+            let others: Vec<Value> = either.iter().filter(|one| one["type"] != "null").cloned().collect();
+            if others.len() < either.len()
+                && let [Value::Object(only)] = others.as_slice()
+            {
+                members.remove("oneOf");
+                for (name, value) in only {
+                    members.entry(name.clone()).or_insert_with(|| value.clone());
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(never_null),
+        _ => {}
+    }
 }
 
 #[cfg(test)]
@@ -398,6 +535,37 @@ mod tests {
         for (_, path, endpoint) in TABLE {
             assert_eq!(example(*endpoint).is_some(), endpoint.takes_body(), "{path}");
         }
+    }
+
+    #[test]
+    fn every_variant_is_one_flat_object_that_its_parent_tells_apart() {
+        let document = document();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let text = document["components"].to_string();
+        for word in ["allOf", "anyOf", "\"null\""] {
+            assert!(!text.contains(word), "{word}");
+        }
+        let mut parents = 0;
+        for (name, schema) in schemas {
+            let Some(variants) = schema["oneOf"].as_array() else { continue };
+            parents += 1;
+            let tag = schema["discriminator"]["propertyName"].as_str().unwrap_or_else(|| panic!("{name} has no discriminator"));
+            let mapping = schema["discriminator"]["mapping"].as_object().unwrap();
+            assert_eq!(mapping.len(), variants.len(), "{name}");
+            for (value, reference) in mapping {
+                let variant = &schemas[reference.as_str().unwrap().rsplit('/').next().unwrap()];
+                assert_eq!(variant["type"], "object", "{name} {value}");
+                assert_eq!(variant["properties"][tag]["enum"], json!([value]), "{name}");
+                assert!(variant["required"].as_array().unwrap().contains(&json!(tag)), "{name} {value}");
+            }
+        }
+        assert_eq!(parents, 4, "checkout, renewal, one of many renewals, events");
+        let grant = &schemas["CheckoutAnswerGranted"];
+        for member in ["position", "grant", "leaf", "path", "statement", "signature", "remaining_ms"] {
+            assert!(grant["properties"].get(member).is_some(), "{member}");
+        }
+        assert_eq!(grant["properties"]["remaining_ms"]["format"], "uint64");
+        assert_eq!(grant["properties"]["remaining_ms"]["maximum"], json!(u64::MAX));
     }
 
     #[test]

@@ -9,8 +9,10 @@ use triquest_wire::{ErrorCode, Problem};
 pub enum Endpoint {
     AcceptBorrowLoss,
     AcceptClock,
+    AllowPresence,
     Backup,
     Checkout,
+    EndQuarantine,
     Events,
     Feedback,
     Health,
@@ -54,6 +56,8 @@ pub const TABLE: &[(Method, &str, Endpoint)] = &[
     (Method::GET, "/v1/events", Endpoint::Events),
     (Method::POST, "/v1/clock/accept", Endpoint::AcceptClock),
     (Method::POST, "/v1/borrow-loss/accept", Endpoint::AcceptBorrowLoss),
+    (Method::POST, "/v1/quarantine/end", Endpoint::EndQuarantine),
+    (Method::POST, "/v1/presence/allow", Endpoint::AllowPresence),
     (Method::POST, "/v1/backup", Endpoint::Backup),
     (Method::POST, "/v1/reload", Endpoint::Reload),
     (Method::GET, "/v1/server/id", Endpoint::ServerId),
@@ -74,8 +78,10 @@ impl Endpoint {
         match self {
             Self::AcceptBorrowLoss => "accepting the loss of history",
             Self::AcceptClock => "accepting the wall clock",
+            Self::AllowPresence => "allowing early freeing for an address",
             Self::Backup => "a backup",
             Self::Checkout => "a checkout",
+            Self::EndQuarantine => "ending the quarantine",
             Self::Events => "the stream of events",
             Self::Feedback => "the counts of answers to the port pages",
             Self::Health => "the health check",
@@ -109,7 +115,9 @@ impl Endpoint {
             self,
             Self::AcceptBorrowLoss
                 | Self::AcceptClock
+                | Self::AllowPresence
                 | Self::Backup
+                | Self::EndQuarantine
                 | Self::Feedback
                 | Self::Install
                 | Self::Reclaim
@@ -166,18 +174,33 @@ pub struct Found {
 /// # Errors
 /// 404 for an unknown path, 405 for an unknown method of a known one.
 pub fn find(method: &Method, path: &str) -> Result<Found, Problem> {
-    let mut others = Vec::new();
+    // What can be got can be asked about.
+    let wanted = if method == Method::HEAD { &Method::GET } else { method };
     for (known, template, endpoint) in TABLE {
-        let Some(segment) = matches(template, path) else { continue };
-        if known == method {
+        if known == wanted
+            && let Some(segment) = matches(template, path)
+        {
             return Ok(Found { endpoint: *endpoint, segment: segment.to_owned() });
         }
-        others.push(known.clone());
     }
-    if others.is_empty() {
+    let allowed = allowed(path);
+    if allowed.is_empty() {
         return Err(Problem::new(ErrorCode::NotFound, "there is nothing at this path").hint("GET /openapi.json lists every path"));
     }
-    Err(Problem::new(ErrorCode::MethodNotAllowed, format!("this path takes {}", super::allowed(&others))))
+    Err(Problem::new(ErrorCode::MethodNotAllowed, format!("this path takes {allowed}")))
+}
+
+/// The methods that a path takes, as `Allow` lists them; empty for a path that does not exist.
+#[must_use]
+pub fn allowed(path: &str) -> String {
+    let mut methods: Vec<&str> = Vec::new();
+    for (method, template, _) in TABLE {
+        if matches(template, path).is_some() {
+            methods.push(method.as_str());
+            methods.extend((method == Method::GET).then_some("HEAD"));
+        }
+    }
+    methods.join(", ")
 }
 
 /// The segment that stands for `{...}` (empty if there is none), if the path fits.
@@ -211,7 +234,9 @@ mod tests {
             assert_eq!(find(&Method::POST, path).unwrap_err().code, ErrorCode::NotFound, "{path}");
         }
         let problem = find(&Method::PUT, "/v1/leases").unwrap_err();
-        assert_eq!((problem.code, problem.detail.as_str()), (ErrorCode::MethodNotAllowed, "this path takes POST, GET"));
+        assert_eq!((problem.code, problem.detail.as_str()), (ErrorCode::MethodNotAllowed, "this path takes POST, GET, HEAD"));
+        assert_eq!(find(&Method::HEAD, "/healthz").unwrap().endpoint, Endpoint::Health);
+        assert_eq!(find(&Method::HEAD, "/v1/trust").unwrap_err().detail, "this path takes POST");
         assert_eq!(find(&Method::OPTIONS, "/v1/trust").unwrap_err().code, ErrorCode::MethodNotAllowed);
     }
 }

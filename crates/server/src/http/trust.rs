@@ -7,7 +7,7 @@ use http::Request;
 use hyper::body::Incoming;
 use triquest_license::statement::{self, StatementKind};
 use triquest_wire::{
-    Blob, Bytes32, Bytes64, ErrorCode, Problem,
+    Blob, Bytes32, Bytes64, ErrorCode, Problem, WordList,
     limits::{LEASE_BODY_BYTES_MAX, VENDOR_KEYS_MAX},
     status::ServerId,
     trust::{TrustAnswer, TrustPayload, TrustRequest},
@@ -30,6 +30,7 @@ pub(super) async fn trust(app: &Arc<App>, conn: &Conn, request: Request<Incoming
     let view = app.driver.view();
     let (hashes, licenses): (Vec<_>, Vec<_>) =
         view.licenses_for(&keys).into_iter().map(|(hash, text)| (Bytes32(*hash.as_bytes()), text)).unzip();
+    let (at_ms, server_time_ms) = view.now();
     let payload = TrustPayload {
         server_key: app.server_key.to_string(),
         vendor_keys: asked.vendor_keys,
@@ -37,7 +38,10 @@ pub(super) async fn trust(app: &Arc<App>, conn: &Conn, request: Request<Incoming
         tls_spki: asked.tls_spki,
         lineage: view.position().lineage,
         instance: Bytes32(app.instance),
-        server_time_ms: view.now().1,
+        at_ms,
+        server_time_ms,
+        uses: WordList::default(),
+        offers: app.offers.clone(),
         licenses: hashes,
     };
     let payload = serde_json::to_vec(&payload).map_err(|_| Problem::new(ErrorCode::Internal, "the statement could not be written"))?;

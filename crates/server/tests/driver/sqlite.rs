@@ -23,6 +23,7 @@ fn start(directory: &std::path::Path) -> Driver {
         clock: Arc::new(HandClock::new(TODAY_MS)),
         safeguards: Safeguards::default(),
         instance: [0; 32],
+        folder_ttl_max_ms: 0,
     })
     .unwrap()
 }

@@ -206,3 +206,36 @@ async fn licenses_are_shown_with_their_states_and_given_to_who_names_their_vendo
     assert_eq!((pools.len(), pools[0].numbers.total), (1, 7));
     assert_eq!(pools[0].ends.as_deref(), Some("2027-12-31"));
 }
+
+#[tokio::test]
+async fn a_seat_is_held_since_its_grant_also_after_restarts() {
+    let world = World::with_seats(1).await;
+    world.decide(checkout_of(1, 1, &[("cad", 1)], None)).await.unwrap();
+    let since = |world: &World| world.driver.view().leases(&LeaseFilter::default(), None, 1).leases[0].since_at.clone();
+    let granted_at = since(&world);
+    world.clock.advance_ms(30_000);
+    world.tick().await;
+    let world = world.restart().await;
+    // Lease time has stood still meanwhile; civil time has not.
+    world.clock.advance_ms(90_000);
+    let world = world.crash();
+    assert_eq!(since(&world), granted_at);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_is_told_until_it_is_accepted() {
+    let world = World::with_seats(1).await;
+    let today_ms = world.driver.view().now().1;
+    world.clock.set_wall_ms(today_ms - 86_400_000);
+    world.tick().await;
+    world.tick().await;
+    assert_eq!(world.driver.clock_state(), triquest_wire::status::ClockState::Held);
+    assert_eq!(world.driver.view().clock_refused_ms(), Some(today_ms - 86_400_000));
+    // The fact is durable: another start knows it before its first pass.
+    let world = world.crash();
+    assert_eq!(world.driver.view().clock_refused_ms(), Some(today_ms - 86_400_000));
+    world.decide(Command::AcceptClock { actor: actor() }).await.unwrap();
+    world.tick().await;
+    assert_eq!(world.driver.view().clock_refused_ms(), None);
+    assert_ne!(world.driver.clock_state(), triquest_wire::status::ClockState::Held);
+}

@@ -134,6 +134,7 @@ impl World {
             clock: Arc::new(clock.clone()),
             safeguards: Safeguards::default(),
             instance: [0; 32],
+            folder_ttl_max_ms: 0,
         })
         .unwrap();
         Self { disk, gate, clock, driver, server_key }
@@ -229,15 +230,17 @@ pub(crate) fn checkout_of(number: u32, attempt: u32, items: &[(&str, u32)], wait
             .collect(),
         ttl_ms: None,
         wait_ms,
+        regained: false,
+        network: None,
     }
 }
 
 pub(crate) fn renew(number: u32, counter: u64) -> Command {
-    Command::Renew { lease: lease(number), counter, nonce: [counter as u8; 16], idle_ms: Some(500) }
+    Command::Renew { lease: lease(number), counter, nonce: [counter as u8; 16], idle_ms: Some(500), presence: None, regained: false }
 }
 
 pub(crate) fn release(number: u32) -> Command {
-    Command::Release { lease: lease(number) }
+    Command::Release { lease: lease(number), network: None }
 }
 
 pub(crate) fn is_granted(answer: &Result<Answer, DriverError>) -> bool {

@@ -75,7 +75,8 @@ async fn a_presence_connection_may_be_silent_for_ever() {
     let world = World::with_seats().await;
     world.take(1, "sim").await;
     let mut client = world.connect().await;
-    let answer = client.json("POST", "/v1/presence", &json!({ "leases": [{ "secret": secret(1) }], "generation": 1 })).await;
+    let body = json!({ "leases": [{ "secret": secret(1) }], "generation": 1, "client": "127.0.0.1:1", "server": "127.0.0.1:2" });
+    let answer = client.json("POST", "/v1/presence", &body).await;
     assert_eq!(answer.status, 200);
     tokio::time::pause();
     let silence = tokio::time::timeout(Duration::from_millis(10 * IDLE_MS_MAX), client.stream.read_u8()).await;

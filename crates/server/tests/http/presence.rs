@@ -10,12 +10,37 @@ use crate::world::{Client, World, secret};
 
 type Connection = Client<TlsStream<TcpStream>>;
 
-async fn stand_for(world: &World, leases: &[u64], generation: u64) -> Connection {
-    let mut client = world.connect().await;
-    let body =
-        json!({ "leases": leases.iter().map(|number| json!({ "secret": secret(*number) })).collect::<Vec<_>>(), "generation": generation });
+/// Opens a presence connection and says nothing more.
+async fn open(world: &World, leases: &[u64], generation: u64) -> Connection {
+    let client = world.connect().await;
+    let socket = client.stream.get_ref().0;
+    let ends = (socket.local_addr().unwrap().to_string(), socket.peer_addr().unwrap().to_string());
+    open_as(client, leases, generation, (&ends.0, &ends.1)).await.0
+}
+
+/// The same with other ends than those that the client sees. Also whether the server finds that they agree.
+async fn open_as(mut client: Connection, leases: &[u64], generation: u64, ends: (&str, &str)) -> (Connection, bool) {
+    let secrets = leases.iter().map(|number| json!({ "secret": secret(*number) })).collect::<Vec<_>>();
+    let body = json!({ "leases": secrets, "generation": generation, "client": ends.0, "server": ends.1 });
     let answer = client.json("POST", "/v1/presence", &body).await;
     assert_eq!((answer.status, answer.json()["live"].as_u64()), (200, Some(leases.len() as u64)), "{:?}", answer.json());
+    let agree = answer.json()["ends_agree"].as_bool().unwrap();
+    (client, agree)
+}
+
+/// Says on another connection that this generation stands.
+async fn confirm(world: &World, leases: &[u64], generation: u64) {
+    for number in leases {
+        let mut body = crate::world::renewal(*number, generation);
+        body["presence"] = generation.into();
+        let (status, answer) = world.post(&format!("/v1/leases/{}/renew", crate::world::lease(*number)), &body).await;
+        assert_eq!((status, answer["outcome"].as_str()), (200, Some("renewed")), "{answer}");
+    }
+}
+
+async fn stand_for(world: &World, leases: &[u64], generation: u64) -> Connection {
+    let client = open(world, leases, generation).await;
+    confirm(world, leases, generation).await;
     client
 }
 
@@ -74,6 +99,55 @@ async fn only_the_newest_generation_frees_seats() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_opening_that_the_client_did_not_confirm_frees_nothing() {
+    let world = World::with_seats().await;
+    world.take(1, "sim").await;
+    world.take(2, "sim").await;
+    // It gave the opening up, whatever the server answered: its end is no death.
+    die(open(&world, &[1], 1).await);
+    die(stand_for(&world, &[2], 1).await);
+    world.until("sim", "used", 1).await;
+    let (_, own) = world.post(&format!("/v1/leases/{}/inspect", crate::world::lease(1)), &json!({ "secret": secret(1) })).await;
+    assert_eq!(own["leases"][0]["state"], "live");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_two_ends_see_other_addresses_no_end_frees_seats() {
+    let world = World::with_seats().await;
+    for number in 1..=3 {
+        world.take(number, "sim").await;
+    }
+    let here = world.address().to_string();
+    for (number, ends) in [(1, ("10.0.0.7:40112", here.as_str())), (2, ("", "10.0.0.1:1588"))] {
+        let client = world.connect().await;
+        let own = client.stream.get_ref().0.local_addr().unwrap().to_string();
+        let ends = if ends.0.is_empty() { (own.as_str(), ends.1) } else { ends };
+        let (client, agree) = open_as(client, &[number], 1, ends).await;
+        assert!(!agree, "{ends:?}");
+        confirm(&world, &[number], 1).await;
+        die(client);
+    }
+    die(stand_for(&world, &[3], 1).await);
+    world.until("sim", "used", 2).await;
+    for number in [1, 2] {
+        confirm(&world, &[number], 2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_its_one_answer_the_server_says_nothing_on_a_presence_connection() {
+    let world = World::with_seats().await;
+    world.take(1, "sim").await;
+    let client = stand_for(&world, &[1], 1).await;
+    world.post(&format!("/v1/leases/{}/release", crate::world::lease(1)), &json!({ "secret": secret(1) })).await;
+    // Nothing is left to be read, of TLS neither: unread bytes would turn a dying process's end into a reset.
+    let nothing = client.stream.get_ref().0.try_read(&mut [0; 1]);
+    assert_eq!(nothing.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    assert!(client.buffer.is_empty());
+    die(client);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_of_the_server_frees_nothing() {
     let mut world = World::with_seats().await;
     world.take(1, "sim").await;
@@ -98,7 +172,8 @@ async fn behind_a_proxy_no_end_frees_seats() {
 async fn presence_needs_http_1_and_a_connection_of_its_own() {
     let world = World::with_seats().await;
     world.take(1, "sim").await;
-    let body = json!({ "leases": [{ "secret": secret(1) }], "generation": 1 }).to_string();
+    let body =
+        json!({ "leases": [{ "secret": secret(1) }], "generation": 1, "client": "127.0.0.1:1", "server": "127.0.0.1:2" }).to_string();
     let url = format!("https://127.0.0.1:{}/v1/presence", world.address().port());
     let output = tokio::task::block_in_place(|| {
         Command::new("curl")
@@ -119,7 +194,7 @@ async fn presence_churn_leaves_nothing_behind() {
     world.take(1, "sim").await;
     let first = stand_for(&world, &[1], 1_000).await;
     for generation in 1..=100 {
-        die(stand_for(&world, &[1], generation).await);
+        die(open(&world, &[1], generation).await);
     }
     assert_eq!(used(&world).await, 1);
     die(first);

@@ -210,7 +210,7 @@ async fn a_change_takes_exactly_json_and_every_answer_is_closed_to_browsers() {
         "text/plain",
         "application/x-www-form-urlencoded",
         "multipart/form-data",
-        "application/json; charset=utf-8",
+        "application/json; charset=latin1",
         "application/jsonx",
         "",
     ] {
@@ -218,18 +218,18 @@ async fn a_change_takes_exactly_json_and_every_answer_is_closed_to_browsers() {
         assert_eq!((answer.status, answer.json()["code"].as_str().map(str::to_owned)), (415, Some("content_type".into())), "{kind}");
     }
     assert_eq!(world.connect().await.send("POST", "/v1/leases", &[], body.as_bytes()).await.status, 415);
+    for kind in ["application/json; charset=utf-8", "application/json;charset=\"UTF-8\""] {
+        let answer = world.connect().await.send("POST", "/v1/leases", &[&format!("Content-Type: {kind}")], body.as_bytes()).await;
+        assert_eq!((answer.status, answer.json()["outcome"].as_str().map(str::to_owned)), (200, Some("granted".into())), "{kind}");
+    }
     for (method, path, status) in [
         ("GET", "/v1/status", 200),
         ("GET", "/nothing", 404),
         ("PUT", "/v1/leases", 405),
         ("OPTIONS", "/v1/trust", 405),
-        ("HEAD", "/v1/status", 405),
         ("GET", "/v1/status?x=1", 400),
     ] {
         let mut client = world.connect().await;
-        if method == "HEAD" {
-            continue;
-        }
         let answer = client.send(method, path, &[], b"").await;
         assert_eq!(answer.status, status, "{method} {path}");
         assert_eq!((answer.header("x-content-type-options"), answer.header("cache-control")), (Some("nosniff"), Some("no-store")));
@@ -239,6 +239,41 @@ async fn a_change_takes_exactly_json_and_every_answer_is_closed_to_browsers() {
             assert_eq!(answer.header("content-type"), Some("application/problem+json"));
             assert_eq!(answer.json()["status"], status);
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_is_answered_as_get_without_the_body_and_405_says_what_is_allowed() {
+    let world = World::start().await;
+    let mut client = world.connect().await;
+    for path in ["/healthz", "/readyz", "/v1/status", "/openapi.json", "/nothing"] {
+        let got = world.connect().await.send("GET", path, &[], b"").await;
+        let request = format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        client.stream.write_all(request.as_bytes()).await.unwrap();
+        client.stream.flush().await.unwrap();
+        let head = String::from_utf8(client.read_until(b"\r\n\r\n").await.unwrap()).unwrap();
+        let asked = crate::world::Answer { status: head.split(' ').nth(1).unwrap().parse().unwrap(), head, body: Vec::new() };
+        assert_eq!(asked.status, got.status, "{path}");
+        assert_eq!(asked.header("content-type"), got.header("content-type"), "{path}");
+        // What an uptime makes longer between the two is no matter.
+        assert_eq!(asked.header("content-length").is_some(), got.header("content-length").is_some(), "{path}");
+        // No byte of a body came: the next answer on this connection is read as one.
+        assert!(client.buffer.is_empty(), "{path}");
+        assert_eq!(client.send("GET", "/healthz", &[], b"").await.body, b"ok\n");
+    }
+    for (method, path, allow) in
+        [("PUT", "/v1/leases", "POST, GET, HEAD"), ("HEAD", "/v1/trust", "POST"), ("POST", "/healthz", "GET, HEAD")]
+    {
+        let mut client = world.connect().await;
+        client
+            .stream
+            .write_all(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        client.stream.flush().await.unwrap();
+        let head = String::from_utf8(client.read_until(b"\r\n\r\n").await.unwrap()).unwrap();
+        let answer = crate::world::Answer { status: head.split(' ').nth(1).unwrap().parse().unwrap(), head, body: Vec::new() };
+        assert_eq!((answer.status, answer.header("allow")), (405, Some(allow)), "{method} {path}");
     }
 }
 

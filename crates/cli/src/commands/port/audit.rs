@@ -26,6 +26,8 @@ enum Finding {
     NotGenuine,
     /// A TriQuest LM server whose key nobody knows.
     UnknownKey,
+    /// It says over UDP that it is one of ours, and takes nobody who would let it prove that.
+    Unproved,
     /// Registered for one thing, and something else answers.
     SomethingElse,
     /// No service is registered on it.
@@ -47,6 +49,7 @@ impl Finding {
             Self::Registered => "registered, unproved",
             Self::SomethingElse => "SOMETHING ELSE",
             Self::UnknownKey => "UNKNOWN KEY",
+            Self::Unproved => "UNPROVED NOW",
             Self::Unregistered => "unregistered",
         }
     }
@@ -76,9 +79,15 @@ struct Report<'a> {
     needs_a_look: bool,
 }
 
-pub(super) fn run(registry: &Registry, setting: &Setting, json: bool, terminal: &Terminal) -> Result<u8, Failure> {
+pub(super) fn run(
+    registry: &Registry,
+    setting: &Setting,
+    answers: &mut probe::Answers,
+    json: bool,
+    terminal: &Terminal,
+) -> Result<u8, Failure> {
     let listening = sockets::listening(None, Ask::default()).map_err(|cause| Failure::new(escape(&cause.to_string())))?;
-    let probes = probe::sockets(&listening.sockets, setting);
+    let probes = probe::sockets(&listening.sockets, false, registry, setting, answers);
     let rows = rows(registry, &listening, &probes);
     let needs_a_look = rows.iter().any(|row| row.needs_a_look);
     if json {
@@ -129,7 +138,7 @@ fn rows<'a>(registry: &'a Registry, listening: &'a Listening, probes: &'a [Probe
             let finding = finding(&registered, &of_protocol);
             let reach = sockets.iter().map(|socket| socket.reach).find(|reach| *reach == Reach::FromOutside).unwrap_or(sockets[0].reach);
             let needs_a_look = match finding {
-                Finding::NotGenuine | Finding::SomethingElse | Finding::UnknownKey => true,
+                Finding::NotGenuine | Finding::SomethingElse | Finding::UnknownKey | Finding::Unproved => true,
                 Finding::Unregistered => reach == Reach::FromOutside,
                 Finding::Matches | Finding::Ours | Finding::Registered => false,
             };
@@ -142,6 +151,9 @@ fn rows<'a>(registry: &'a Registry, listening: &'a Listening, probes: &'a [Probe
 fn finding(registered: &[&str], probes: &[&Probe]) -> Finding {
     if probes.iter().any(|probe| probe.is_not_genuine()) {
         return Finding::NotGenuine;
+    }
+    if probes.iter().any(|probe| probe.is_unproved()) {
+        return Finding::Unproved;
     }
     if probes.iter().any(|probe| probe.needs_a_look()) {
         return Finding::UnknownKey;

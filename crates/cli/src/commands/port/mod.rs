@@ -43,11 +43,12 @@ const HOST_ADDRESSES_MAX: usize = 8;
   triquest-lm port license manager  search in names, descriptions and registrants
   triquest-lm port --all            every listener of this machine, against registry and probes
 
-Nothing on the machine is changed, and no suggested command is run. Keys of servers that were seen are remembered in
-~/.local/share/triquest-lm/known_servers, and one that changed is called out. Probes go to addresses of this machine only, unless --host names another, and never to ports 9100 to 9107, where printers
+Nothing on the machine is changed, and no suggested command is run. A key that --remember keeps in
+~/.local/share/triquest-lm/known_servers is known from then on, and another one at its address is called out. Probes go to addresses of this machine only, unless --host names another, and never to ports 9100 to 9107, where printers
 print whatever they get. Run it as root to see the owners of all sockets: without, a hidden owner is said to be hidden.
 
-Exit codes: 0 nothing needs a look; 1 something does (a server that is not genuine or whose key nobody knows, a changed key, a clone; with --all also what
+Exit codes: 0 nothing needs a look; 1 something does (a server that is not genuine or whose key nobody knows, one that cannot prove itself now, none that has
+the key of --server-key, a changed key, a clone; with --all also what
 answers unlike its registered name, or is not registered and open to the network), or the look failed; 2 wrong usage.")]
 pub(crate) struct PortCommand {
     /// A port from 0 to 65535, a service name, or words to search for
@@ -65,9 +66,12 @@ pub(crate) struct PortCommand {
     /// The vendor's verifier keys, several with commas: a server that their licenses list is known [env: TRIQUEST_LM_VERIFIER_KEY]
     #[arg(long, value_name = "KEY", env = VERIFIER_VARIABLE, hide_env = true)]
     verifier_key: Option<String>,
-    /// A server key that is known to be good, as `server id` prints it; may be repeated
+    /// The server key that must answer there, as `server id` prints it: whatever listens is asked to prove it, on every port; may be repeated
     #[arg(long, value_name = "KEY")]
     server_key: Vec<ServerKey>,
+    /// Keep the keys that are proved now: from then on they are known at their addresses
+    #[arg(long, conflicts_with = "no_probe")]
+    remember: bool,
     /// As JSON, for monitoring
     #[arg(long)]
     json: bool,
@@ -104,6 +108,7 @@ struct Setting {
     /// Of them, those that the user named for this look.
     named: Vec<ServerKey>,
     pins: Pins,
+    remember: bool,
 }
 
 impl Setting {
@@ -126,10 +131,11 @@ impl PortCommand {
             let path = unusable.path.to_string_lossy();
             terminal.warning(format_args!("{} is not used: {}", escape(&path), escape(&unusable.reason)));
         }
-        let Some(seconds) = self.watch else { return self.look(&current.registry, terminal) };
+        let mut answers = probe::Answers::default();
+        let Some(seconds) = self.watch else { return self.look(&current.registry, &mut answers, terminal) };
         loop {
             terminal.clear();
-            self.look(&current.registry, terminal)?;
+            self.look(&current.registry, &mut answers, terminal)?;
             pause(seconds);
             if !terminal.is_interactive() && !self.json {
                 terminal.data("");
@@ -137,16 +143,16 @@ impl PortCommand {
         }
     }
 
-    fn look(&self, registry: &Registry, terminal: &Terminal) -> Result<u8, Failure> {
+    fn look(&self, registry: &Registry, answers: &mut probe::Answers, terminal: &Terminal) -> Result<u8, Failure> {
         if self.all {
-            return audit::run(registry, &self.setting(terminal)?, self.json, terminal);
+            return audit::run(registry, &self.setting(terminal)?, answers, self.json, terminal);
         }
         match subject(&self.what, registry)? {
             Subject::Words(words) => reference::search(registry, &words, self.json, terminal),
             Subject::Name(name) => reference::name(registry, &name, self.json, terminal),
             Subject::Port(port) => {
                 let host = self.host.as_deref().map(|host| resolve(host, port)).transpose()?;
-                report::run(registry, port, host.as_deref(), &self.setting(terminal)?, self.json, terminal)
+                report::run(registry, port, host.as_deref(), &self.setting(terminal)?, answers, self.json, terminal)
             }
         }
     }
@@ -168,7 +174,7 @@ impl PortCommand {
         if let [first, ..] = pins.damaged() {
             terminal.warning(format_args!("line {first} of the keys that were seen before cannot be read and is left out"));
         }
-        Ok(Setting { no_probe: self.no_probe, vendors, servers, named: self.server_key.clone(), pins })
+        Ok(Setting { no_probe: self.no_probe, vendors, servers, named: self.server_key.clone(), pins, remember: self.remember })
     }
 }
 

@@ -1,6 +1,10 @@
 //! Our own probe of what listens: is it a TriQuest LM server and which, or what it says of itself.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use serde::Serialize;
 use triquest_client::{
@@ -8,7 +12,9 @@ use triquest_client::{
     pins::Noted,
 };
 use triquest_ports::{
-    banner::{self, Http, NotAsked, Says, Spoken, Target, Tls, TlsVersion},
+    advice::Standing,
+    banner::{self, Answer, Http, Manner, NotAsked, Says, Spoken, Target, Tls, TlsVersion},
+    registry::{Protocol as Registered, Registry},
     sockets::{Namespace, Protocol, Socket},
 };
 use triquest_wire::limits::PORT;
@@ -44,7 +50,7 @@ pub(super) struct Probe {
 /// Who a server is, as far as it was proved.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Identity {
-    /// `known_key`, `unknown_key`, `other` or `silent`.
+    /// `known_key`, `unknown_key`, `other`, `silent` or `unproved`.
     pub(super) verdict: &'static str,
     /// `name`, `license` or `pin`.
     known_by: Option<&'static str>,
@@ -57,7 +63,7 @@ pub(super) struct Identity {
     pub(super) clone: bool,
     /// The key that was seen here before, unless a license or the user vouches for the new one.
     pub(super) changed_from: Option<String>,
-    /// It is another key than those that the user named.
+    /// The user named keys, and it proved none of them.
     unlike_named: bool,
     /// `agrees`, `silent`, or how UDP contradicts TCP.
     pub(super) udp: &'static str,
@@ -75,7 +81,7 @@ impl Probe {
             identity.clone
                 || identity.changed_from.is_some()
                 || identity.unlike_named
-                || matches!(identity.verdict, "other" | "unknown_key")
+                || matches!(identity.verdict, "other" | "unknown_key" | "unproved")
         })
     }
 
@@ -84,13 +90,19 @@ impl Probe {
         self.identity.as_ref().is_some_and(|identity| matches!(identity.known_by, Some("license" | "name")))
     }
 
-    /// Whether it is not genuine: something else, another key than before or than named, or one of two that cannot both be right.
+    /// Whether it is not genuine: something else where one of ours should be, another key than before or than named, or one of two that cannot both be right.
+    /// Whoever only cannot prove itself now is not called so, nor is what says nothing at all.
     pub(super) fn is_not_genuine(&self) -> bool {
-        self.needs_a_look()
-            && self
-                .identity
-                .as_ref()
-                .is_some_and(|identity| identity.verdict != "unknown_key" || identity.unlike_named || self.is_changed())
+        self.identity.as_ref().is_some_and(|identity| match identity.verdict {
+            "other" => true,
+            "unproved" | "silent" => identity.clone,
+            _ => identity.clone || identity.unlike_named || identity.changed_from.is_some(),
+        })
+    }
+
+    /// Whether it says over UDP that it is one of ours, and takes nobody who would let it prove that.
+    pub(super) fn is_unproved(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.verdict == "unproved")
     }
 
     /// Whether the key that was seen here before is another one.
@@ -121,16 +133,15 @@ impl Identity {
         let mut changed = proof.changed.clone();
         let mut not_kept = None;
         if let (Some(proved), true) = (&proof.proved, proof.verdict.is_server()) {
-            match pin(proof.address, proved, is_vouched_for) {
+            match pin(proof.address, proved, is_vouched_for, setting.remember) {
                 Ok(Noted::Changed(old)) => changed = Some(old),
                 Ok(_) => {}
                 Err(cause) => not_kept = Some(cause.to_string()),
             }
         }
         let changed_from = changed.filter(|_| !is_vouched_for).map(|old| seen_before(&old));
-        let unlike_named = !setting.named.is_empty()
-            && !is_vouched_for
-            && proof.proved.as_ref().is_some_and(|proved| !setting.named.contains(&proved.server_key));
+        let proved_a_named_one = proof.proved.as_ref().is_some_and(|proved| setting.named.contains(&proved.server_key));
+        let has_a_named_one = setting.named.is_empty() || proved_a_named_one && proof.verdict.is_server();
         Self {
             verdict,
             known_by,
@@ -141,7 +152,7 @@ impl Identity {
             instance: proof.proved.as_ref().map(|proved| short_instance(&proved.instance)),
             clone: proof.is_clone(),
             changed_from,
-            unlike_named,
+            unlike_named: !has_a_named_one,
             udp,
             not_kept,
             detail,
@@ -158,6 +169,10 @@ impl Identity {
             }
             ("known_key", _) => format!("known key: TriQuest LM{version}, {key}, as named"),
             ("unknown_key", _) => format!("unknown key: TriQuest LM{version}, {key}; anyone can run this program"),
+            ("unproved", _) => format!(
+                "unproved now: {}; a server that is at its limit of connections looks so",
+                self.detail.as_deref().unwrap_or("nothing proves it over TCP")
+            ),
             ("silent", _) => format!("silent: TCP: {}; UDP: no signed answer", self.detail.as_deref().unwrap_or("no answer")),
             _ => format!("NOT genuine: {}", self.detail.as_deref().unwrap_or("it proves no key")),
         };
@@ -168,8 +183,10 @@ impl Identity {
         if self.clone {
             text.push_str("; CLONE: the same key runs twice at the same time, so one of the two is a copy");
         }
-        if self.unlike_named {
-            text.push_str("; NOT the key that you named");
+        match self.verdict {
+            _ if !self.unlike_named => {}
+            "known_key" | "unknown_key" => text.push_str("; NOT the key that you named"),
+            _ => text.push_str("; the key that you named is not proved there"),
         }
         if let Some(cause) = &self.not_kept {
             text.push_str("; it cannot be remembered: ");
@@ -183,13 +200,35 @@ impl Identity {
     }
 }
 
+/// What is known of each socket by what was asked of it: one that was not asked, as in another network namespace, is known for nothing that another one said.
+pub(super) fn standing(socket: &Socket, sockets: &[Socket], probes: &[Probe]) -> Standing {
+    if socket.namespace != Namespace::This {
+        return Standing::Unknown;
+    }
+    let Some(probe) = asked(socket, probes) else {
+        return if all_vouched_for(sockets, probes) { Standing::Expected } else { Standing::Unknown };
+    };
+    // Over UDP somebody may be whom nobody proves over TCP: then the socket over TCP is the one in doubt.
+    let speaks = socket.protocol == Protocol::Tcp || probe.identity.as_ref().is_some_and(|identity| identity.udp != "silent");
+    match () {
+        () if speaks && probe.is_not_genuine() => Standing::NotGenuine,
+        // The word over UDP is all that there is of it.
+        () if probe.is_unproved() => Standing::Unproved,
+        () if all_vouched_for(std::slice::from_ref(socket), probes) || all_vouched_for(sockets, probes) => Standing::Expected,
+        () => Standing::Unknown,
+    }
+}
+
+/// What was asked at this socket's address.
+fn asked<'a>(socket: &Socket, probes: &'a [Probe]) -> Option<&'a Probe> {
+    let address = Target::this_machine(socket.endpoint()).ok()?.address();
+    probes.iter().find(|probe| probe.address == address)
+}
+
 /// Whether somebody vouches for every one of these sockets: each was asked, and proved a key that is named or licensed. A UDP socket is one with the TCP
 /// socket that a process has beside it, or with the proof that agrees with it.
-pub(super) fn all_vouched_for(sockets: &[Socket], probes: &[Probe]) -> bool {
-    let proof_of = |socket: &Socket| {
-        let address = Target::this_machine(socket.endpoint()).ok()?.address();
-        probes.iter().find(|probe| probe.address == address && probe.is_vouched_for())
-    };
+fn all_vouched_for(sockets: &[Socket], probes: &[Probe]) -> bool {
+    let proof_of = |socket: &Socket| asked(socket, probes).filter(|probe| probe.is_vouched_for());
     let here = |socket: &&Socket| socket.namespace == Namespace::This;
     let (tcp, udp): (Vec<&Socket>, Vec<&Socket>) = sockets.iter().partition(|socket| socket.protocol == Protocol::Tcp);
     let good: Vec<&Socket> = tcp.iter().copied().filter(here).filter(|socket| proof_of(socket).is_some()).collect();
@@ -222,6 +261,8 @@ fn spoken(protocol: Spoken) -> &'static str {
         Spoken::Imap => "IMAP",
         Spoken::Mysql => "MySQL",
         Spoken::Pop3 => "POP3",
+        Spoken::Postgresql => "PostgreSQL",
+        Spoken::Redis => "Redis",
         Spoken::Smtp => "SMTP",
         Spoken::Ssh => "SSH",
         Spoken::Vnc => "VNC",
@@ -251,23 +292,64 @@ fn tls_words(tls: &Tls) -> String {
 }
 
 /// Which of the registered names fit what was heard: yes, no, or nobody can tell.
+///
+/// Very much is carried in HTTP and TLS, so that they contradict only a name whose own first words are known and others: HTTP where SSH, a database or HTTPS
+/// belongs is something else.
 pub(super) fn fits(names: &[&str], says: &Says) -> Option<bool> {
-    let any = |wanted: &[&str]| names.iter().any(|name| wanted.iter().any(|wanted| name.eq_ignore_ascii_case(wanted)));
-    let contains = |word: &str| names.iter().any(|name| name.to_ascii_lowercase().contains(word));
-    match says {
-        Says::Greeting(greeting) => Some(match greeting.protocol? {
-            Spoken::Ftp => contains("ftp"),
-            Spoken::Imap => contains("imap"),
-            Spoken::Mysql => contains("mysql"),
-            Spoken::Pop3 => contains("pop"),
-            Spoken::Smtp => contains("smtp") || contains("submission"),
-            Spoken::Ssh => any(&["ssh", "sftp"]) || contains("netconf-ssh"),
-            Spoken::Vnc => contains("vnc") || any(&["rfb"]),
-        }),
-        // Very much is carried in HTTP and TLS; only a name that says what it is can be confirmed.
-        Says::Http(_) => (contains("http") || contains("www")).then_some(true),
-        Says::Tls(tls) => (tls.http.is_some() && contains("https")).then_some(true),
-        Says::Mute | Says::NoConnection { .. } | Says::Other { .. } => None,
+    let heard = match says {
+        Says::Greeting(greeting) => Words::Greets(greeting.protocol?),
+        Says::Http(_) => Words::Http,
+        Says::Tls(tls) if tls.http.is_some() => Words::Https,
+        Says::Tls(_) => Words::Tls,
+        Says::Mute | Says::NoConnection { .. } | Says::Other { .. } => return None,
+    };
+    let expected: Vec<Option<Words>> = names.iter().map(|name| Words::of(name)).collect();
+    if expected.iter().flatten().any(|expected| expected.takes(heard)) {
+        return Some(true);
+    }
+    match heard {
+        // A greeting that is known is one protocol's and no other's.
+        Words::Greets(_) => Some(false),
+        _ if expected.iter().all(Option::is_some) => Some(false),
+        _ => None,
+    }
+}
+
+/// With what a service begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Words {
+    Greets(Spoken),
+    Http,
+    Https,
+    Tls,
+}
+
+impl Words {
+    /// Of a registered name, if that says it.
+    fn of(name: &str) -> Option<Self> {
+        let name = name.to_ascii_lowercase();
+        let contains = |word: &str| name.contains(word);
+        let is = |words: &[&str]| words.contains(&name.as_str());
+        Some(match () {
+            () if contains("https") => Self::Https,
+            () if contains("http") || contains("www") => Self::Http,
+            () if is(&["ftps", "ftps-data", "imaps", "pop3s", "submissions", "smtps", "ldaps", "nntps", "ircs-u"]) => Self::Tls,
+            () if contains("ftp") && !contains("tftp") && !contains("sftp") => Self::Greets(Spoken::Ftp),
+            () if contains("imap") => Self::Greets(Spoken::Imap),
+            () if contains("mysql") => Self::Greets(Spoken::Mysql),
+            () if is(&["pop2", "pop3"]) => Self::Greets(Spoken::Pop3),
+            () if contains("postgresql") => Self::Greets(Spoken::Postgresql),
+            () if is(&["redis"]) => Self::Greets(Spoken::Redis),
+            () if contains("smtp") || contains("submission") => Self::Greets(Spoken::Smtp),
+            () if is(&["ssh", "sftp", "netconf-ssh"]) => Self::Greets(Spoken::Ssh),
+            () if contains("vnc") || is(&["rfb"]) => Self::Greets(Spoken::Vnc),
+            () => return None,
+        })
+    }
+
+    /// Whether a service that should begin so may begin as it was heard.
+    fn takes(self, heard: Self) -> bool {
+        self == heard || self == Self::Tls && heard == Self::Https || self == Self::Https && heard == Self::Tls
     }
 }
 
@@ -276,61 +358,89 @@ fn may_be_ours(socket: &Socket) -> bool {
     socket.port == PORT || socket.processes().iter().any(|process| process.name == OURS)
 }
 
+/// What services said at earlier looks of the same run. A service is asked once for each socket: some count and log every question.
+#[derive(Default)]
+pub(super) struct Answers(BTreeMap<(SocketAddr, u64), Answer>);
+
 /// Something to ask.
 struct Question {
     target: Target,
     ours: bool,
+    manner: Manner,
+    /// The socket's number in the kernel, 0 if not known.
+    inode: u64,
 }
 
-/// Asks each TCP socket of this machine once, many at a time. UDP is asked only where one of ours may be.
-pub(super) fn sockets(sockets: &[Socket], setting: &Setting) -> Vec<Probe> {
+/// Asks each TCP socket of this machine once, many at a time. UDP is asked only where one of ours may be. A key that the user named for one port must be
+/// proved by whatever listens there.
+pub(super) fn sockets(sockets: &[Socket], only_port: bool, registry: &Registry, setting: &Setting, answers: &mut Answers) -> Vec<Probe> {
     if setting.no_probe {
         return Vec::new();
     }
     let mut seen = BTreeSet::new();
     let mut questions = Vec::new();
     for socket in sockets {
+        let ours = may_be_ours(socket) || only_port && !setting.named.is_empty();
         let target = match Target::of(socket) {
             Ok(target) => target,
             // Somebody who answers on UDP 1588 alone is asked too: the proof then finds TCP silent.
-            Err(NotAsked::Udp) if may_be_ours(socket) => match Target::this_machine(socket.endpoint()) {
+            Err(NotAsked::Udp) if ours => match Target::this_machine(socket.endpoint()) {
                 Ok(target) => target,
                 Err(_) => continue,
             },
             Err(_) => continue,
         };
         if seen.insert(target.address()) && questions.len() < PROBES_MAX {
-            questions.push(Question { target, ours: may_be_ours(socket) });
+            let manner = manner(registry, socket.port, socket.processes().iter().map(|process| process.name.as_str()));
+            questions.push(Question { target, ours, manner, inode: socket.inode });
         }
     }
-    ask_all(questions, setting)
+    ask_all(questions, setting, answers)
 }
 
 /// Asks addresses that the user named.
-pub(super) fn named(addresses: &[SocketAddr], setting: &Setting) -> Vec<Probe> {
+pub(super) fn named(addresses: &[SocketAddr], registry: &Registry, setting: &Setting, answers: &mut Answers) -> Vec<Probe> {
     if setting.no_probe {
         return Vec::new();
     }
-    let question =
-        |address: &SocketAddr| Some(Question { target: Target::named_by_the_user(*address).ok()?, ours: address.port() == PORT });
-    ask_all(addresses.iter().filter_map(question).collect(), setting)
+    let question = |address: &SocketAddr| {
+        let ours = address.port() == PORT || !setting.named.is_empty();
+        let manner = manner(registry, address.port(), std::iter::empty());
+        Some(Question { target: Target::named_by_the_user(*address).ok()?, ours, manner, inode: 0 })
+    };
+    ask_all(addresses.iter().filter_map(question).collect(), setting, answers)
 }
 
-fn ask_all(questions: Vec<Question>, setting: &Setting) -> Vec<Probe> {
+/// By which etiquette: as the port's registered names and the processes say.
+fn manner<'a>(registry: &'a Registry, port: u16, processes: impl Iterator<Item = &'a str>) -> Manner {
+    Manner::of(registry.on(port, Registered::Tcp).iter().filter_map(|entry| entry.name).chain(processes))
+}
+
+fn ask_all(questions: Vec<Question>, setting: &Setting, answers: &mut Answers) -> Vec<Probe> {
     let known = setting.known();
-    let mut heard = each_of(questions, AT_ONCE_MAX, |Question { target, ours }| {
-        let proof = ours.then(|| identity::prove(target.address(), &known, identity::patience(target.address())));
+    let before = &answers.0;
+    let mut heard = each_of(questions, AT_ONCE_MAX, |Question { target, ours, manner, inode }| {
+        let address = target.address();
+        let proof = ours.then(|| identity::prove(address, &known, identity::patience(address)));
         // Whoever is not one of ours is asked what else it is.
         let is_server = proof.as_ref().is_some_and(|proof| proof.verdict.is_server());
-        let answer = (!is_server).then(|| banner::ask(target));
-        (target.address(), proof, answer)
+        let again = || before.get(&(address, inode)).filter(|_| inode != 0).cloned();
+        let answer = (!is_server).then(|| again().unwrap_or_else(|| banner::ask(target, manner)));
+        (address, inode, proof, answer)
     });
-    heard.sort_by_key(|(address, _, _)| *address);
-    let proofs: Vec<Proof> = heard.iter().filter_map(|(_, proof, _)| proof.clone()).collect();
+    heard.sort_by_key(|(address, ..)| *address);
+    answers.0 = heard
+        .iter()
+        .filter_map(|(address, inode, _, answer)| {
+            let answer = answer.as_ref().filter(|answer| *inode != 0 && !matches!(answer.says, Says::NoConnection { .. }))?;
+            Some(((*address, *inode), answer.clone()))
+        })
+        .collect();
+    let proofs: Vec<Proof> = heard.iter().filter_map(|(_, _, proof, _)| proof.clone()).collect();
     let clones = identity::clones(&proofs, Duration::from_millis(CLONES_MS_MAX));
     heard
         .into_iter()
-        .map(|(address, proof, answer)| {
+        .map(|(address, _, proof, answer)| {
             let took_ms = proof.as_ref().map_or(0, |proof| u64::try_from(proof.round_trip.as_millis()).unwrap_or(u64::MAX));
             let mut identity = proof.as_ref().map(|proof| Identity::of(proof, setting));
             if let (Some(identity), Some(proved)) = (&mut identity, proof.as_ref().and_then(|proof| proof.proved.as_ref())) {
@@ -364,5 +474,14 @@ mod tests {
         assert_eq!(fits(&["http-alt"], &http), Some(true));
         assert_eq!(fits(&["ipp"], &http), None, "printing is carried in HTTP");
         assert_eq!(fits(&["ssh"], &Says::Mute), None);
+        for wrong in [&["https"][..], &["ssh"], &["mysql"], &["http", "postgresql"][1..]] {
+            assert_eq!(fits(wrong, &http), Some(false), "HTTP without TLS is not what belongs on {wrong:?}");
+        }
+        assert_eq!(fits(&["http", "www-http"], &http), Some(true));
+        let tls = |http| Says::Tls(Tls { version: TlsVersion::Tls13, alpn: None, certificate: None, has_key: true, alert: None, http });
+        let inside = Http { status: 200, server: None, location: None };
+        assert_eq!(fits(&["https"], &tls(Some(inside.clone()))), Some(true));
+        assert_eq!(fits(&["http"], &tls(Some(inside))), Some(false));
+        assert_eq!((fits(&["imaps"], &tls(None)), fits(&["ssh"], &tls(None)), fits(&["ipp"], &tls(None))), (Some(true), Some(false), None));
     }
 }

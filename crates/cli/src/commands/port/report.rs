@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
 use serde::Serialize;
 use triquest_ports::{
-    advice::{self, Advice, Facts, Standing},
+    advice::{self, Advice, Facts, Session},
     registry::{Assignment, Known, PortReport, Protocol as Registered, ProtocolReport, Registry},
     sockets::{self, Ask, Hiding, Listening, Namespace, Owner, Package, Process, Reach, Socket, TakesIpv4},
 };
@@ -44,6 +44,7 @@ pub(super) fn run(
     port: u16,
     host: Option<&[SocketAddr]>,
     setting: &Setting,
+    answers: &mut probe::Answers,
     json: bool,
     terminal: &Terminal,
 ) -> Result<u8, Failure> {
@@ -53,20 +54,16 @@ pub(super) fn run(
         None => Some(sockets::listening(Some(port), Ask::everything()).map_err(|cause| Failure::new(escape(&cause.to_string())))?),
     };
     let probes = match (&listening, host) {
-        (Some(listening), _) => probe::sockets(&listening.sockets, setting),
-        (None, Some(addresses)) => probe::named(addresses, setting),
+        (Some(listening), _) => probe::sockets(&listening.sockets, true, registry, setting, answers),
+        (None, Some(addresses)) => probe::named(addresses, registry, setting, answers),
         (None, None) => Vec::new(),
     };
     let sockets = listening.as_ref().map_or(&[][..], |listening| &listening.sockets);
-    let needs_a_look = probes.iter().any(Probe::needs_a_look);
-    let standing = if probes.iter().any(Probe::is_not_genuine) {
-        Standing::NotGenuine
-    } else if probe::all_vouched_for(sockets, &probes) {
-        Standing::Expected
-    } else {
-        Standing::Unknown
-    };
-    let advice = advice::advise(sockets, standing, &Facts::of_this_machine());
+    // A key that the user named must be there: a port where nobody listens has not got it either.
+    let needs_a_look = probes.iter().any(Probe::needs_a_look) || probes.is_empty() && !setting.named.is_empty() && !setting.no_probe;
+    let session = std::env::var("SSH_CONNECTION").ok().and_then(|connection| Session::of_ssh(&connection));
+    let facts = Facts::of_this_machine(std::env::var_os("PATH").as_deref(), session);
+    let advice = advice::advise(sockets, |socket| probe::standing(socket, sockets, &probes), &facts);
     if json {
         terminal.json(&Report {
             port,
@@ -338,7 +335,12 @@ fn process_lines(process: &Process) -> Vec<String> {
     }
     let mut lines = vec![text];
     if let Some(executable) = &process.executable {
-        let deleted = if executable.deleted { " (deleted since: a newer one is on the disk)" } else { "" };
+        let deleted = match (executable.deleted, executable.replaced) {
+            (false, _) => "",
+            (true, Some(true)) => " (deleted since: another one is at that path now)",
+            (true, Some(false)) => " (deleted since: nothing is at that path now)",
+            (true, None) => " (deleted since: what is at that path now cannot be seen)",
+        };
         let package = match &executable.package {
             Some(Package::NoPackage { manager }) => format!(", of no package ({manager})"),
             Some(Package::Owned { manager, name }) => format!(", package {name} ({manager})"),

@@ -47,7 +47,7 @@ pub(in super::super) fn listening(port: Option<u16>, _ask: Ask) -> Result<Listen
 }
 
 fn process(process: listeners::Process) -> Process {
-    let executable = (!process.path.is_empty()).then(|| Executable { path: process.path, deleted: false, package: None });
+    let executable = (!process.path.is_empty()).then(|| Executable { path: process.path, deleted: false, replaced: None, package: None });
     Process {
         pid: process.pid,
         name: process.name,

@@ -194,6 +194,7 @@ fn described(
         let executable = facts.executable.as_ref().map(|file| Executable {
             path: file.to_string_lossy().into_owned(),
             deleted: facts.deleted,
+            replaced: facts.replaced,
             package: package(file),
         });
         let process = Process {

@@ -103,6 +103,7 @@ pub(super) struct Facts {
     pub(super) uid: Option<u32>,
     pub(super) executable: Option<PathBuf>,
     pub(super) deleted: bool,
+    pub(super) replaced: Option<bool>,
     /// The executable's path is one of this process' file system too.
     pub(super) same_files: bool,
     pub(super) command: Vec<String>,
@@ -116,7 +117,7 @@ pub(super) struct Facts {
 pub(super) fn facts(pid: u32, boot: Option<u64>) -> Facts {
     let folder = PathBuf::from(format!("/proc/{pid}"));
     let (unit, container) = control_group(pid);
-    let (executable, deleted) = executable(&folder);
+    let (executable, deleted, replaced) = executable(&folder);
     let (command, command_cut) = command(&folder);
     let mounts = |folder: &Path| fs::read_link(folder.join("ns/mnt")).ok();
     Facts {
@@ -124,6 +125,7 @@ pub(super) fn facts(pid: u32, boot: Option<u64>) -> Facts {
         uid: text(&folder.join("status")).and_then(|text| effective_user(&text)),
         executable,
         deleted,
+        replaced,
         same_files: mounts(&folder).is_some_and(|theirs| mounts(Path::new("/proc/self")) == Some(theirs)),
         command,
         command_cut,
@@ -144,12 +146,24 @@ pub(super) fn boot_time() -> Option<u64> {
     text.split(|byte| *byte == b'\n').find_map(|line| str::from_utf8(line.strip_prefix(b"btime ")?).ok()?.trim().parse().ok())
 }
 
-fn executable(folder: &Path) -> (Option<PathBuf>, bool) {
+/// The path of the file that runs, whether it is gone from there, and whether another one is there now: in the process's own file system.
+fn executable(folder: &Path) -> (Option<PathBuf>, bool, Option<bool>) {
     const DELETED: &[u8] = b" (deleted)";
-    let Ok(path) = fs::read_link(folder.join("exe")) else { return (None, false) };
+    let Ok(path) = fs::read_link(folder.join("exe")) else { return (None, false, None) };
+    let inside = |path: &Path| folder.join("root").join(path.strip_prefix("/").unwrap_or(path));
+    let is_there = |path: &Path| match fs::symlink_metadata(inside(path)) {
+        Ok(_) => Some(true),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Some(false),
+        Err(_) => None,
+    };
     match path.as_os_str().as_bytes().strip_suffix(DELETED) {
-        Some(bare) if !path.exists() => (Some(OsStr::from_bytes(bare).into()), true),
-        _ => (Some(path), false),
+        // A file may have such a name.
+        Some(bare) if is_there(&path) != Some(true) => {
+            let bare = PathBuf::from(OsStr::from_bytes(bare));
+            let replaced = is_there(&bare);
+            (Some(bare), true, replaced)
+        }
+        _ => (Some(path), false, None),
     }
 }
 

@@ -1,0 +1,39 @@
+//! `presence allow`: an administrator lets dead processes free their seats at once again, for one address.
+
+use triquest_wire::status::AllowPresenceRequest;
+
+use crate::{
+    admin::{Admin, DataDir},
+    failure::{Failure, exit},
+    terminal::Terminal,
+};
+
+/// What can be done about the early freeing of seats.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum PresenceCommand {
+    /// Let presence free seats early again for an address, before its day is over
+    Allow(AllowCommand),
+}
+
+/// `presence allow ADDRESS --reason WHY`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AllowCommand {
+    /// The address, as `status` shows it
+    address: String,
+    /// Why, for the record
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    data: DataDir,
+}
+
+impl PresenceCommand {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        let Self::Allow(command) = self;
+        let admin = Admin::connect(&command.data)?;
+        let asked = AllowPresenceRequest { address: command.address, reason: command.reason };
+        let _: serde_json::Value = admin.post("/v1/presence/allow", &asked)?;
+        terminal.verb("Allowed", format_args!("early freeing of seats for {}", crate::terminal::escape(&asked.address)));
+        Ok(exit::OK)
+    }
+}

@@ -1,0 +1,36 @@
+//! `quarantine end`: an administrator lets a restored or rolled back server grant again.
+
+use triquest_wire::status::AcceptRequest;
+
+use crate::{
+    admin::{Admin, DataDir},
+    failure::{Failure, exit},
+    terminal::Terminal,
+};
+
+/// What can be done about the quarantine of a restored server.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum QuarantineCommand {
+    /// Grant seats again now, although seats that were granted in lost history may still be in use
+    End(EndCommand),
+}
+
+/// `quarantine end --reason WHY`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EndCommand {
+    /// Why, for the record
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    data: DataDir,
+}
+
+impl QuarantineCommand {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+        let Self::End(command) = self;
+        let admin = Admin::connect(&command.data)?;
+        let _: serde_json::Value = admin.post("/v1/quarantine/end", &AcceptRequest { reason: command.reason })?;
+        terminal.verb("Ended", format_args!("the quarantine: seats are granted again"));
+        Ok(exit::OK)
+    }
+}
