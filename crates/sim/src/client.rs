@@ -1,8 +1,8 @@
 //! Simulated client machines: a real keeper each, the clocks that it looks at, and what it believes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use triquest_allocator::{Claim, ContentDigest, Epoch, Holder, Index, LeaseId, Lineage};
+use triquest_allocator::{Claim, ContentDigest, Epoch, Grant, Holder, Index, Instance, LeaseId, Lineage, ShownGrant, ShownItem};
 use triquest_client::keeper::{Keeper, Now};
 
 use crate::{clock::MachineClock, plan::ClientPlan};
@@ -19,16 +19,37 @@ pub struct Seen {
 }
 
 /// A signed grant that a client could show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Shown {
     /// Of which lease.
     pub lease: LeaseId,
-    /// The time to live that it states.
-    pub ttl_ms: u64,
-    /// Which entry granted it.
-    pub granted: Seen,
-    /// Which start signed it.
-    pub instance: [u8; 16],
+    ttl_ms: u64,
+    /// Where it was signed.
+    signed: Seen,
+    instance: Instance,
+    items: Arc<[ShownItem]>,
+}
+
+impl Shown {
+    /// What is kept of a grant that was signed here.
+    #[must_use]
+    pub fn of(lease: LeaseId, grant: &Grant, signed: Seen, instance: Option<[u8; 16]>) -> Self {
+        let items = grant.items.iter().map(|item| ShownItem { feature: item.feature.clone(), from: item.from.clone() }).collect();
+        Self { lease, ttl_ms: grant.ttl_ms, signed, instance: Instance(instance.unwrap_or_default()), items }
+    }
+
+    /// What the server is told when its signature was verified.
+    #[must_use]
+    pub fn as_told(&self) -> ShownGrant {
+        ShownGrant {
+            lineage: self.signed.lineage,
+            epoch: self.signed.epoch,
+            instance: self.instance,
+            index: self.signed.index,
+            ttl_ms: self.ttl_ms,
+            items: self.items.to_vec(),
+        }
+    }
 }
 
 /// One client: a process on a machine, again and again.

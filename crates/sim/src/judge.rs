@@ -116,7 +116,7 @@ pub enum Asks {
     /// For seats, with this attempt.
     Checkout(u32),
     /// The same, showing a grant.
-    Adopt,
+    Adopt(u32),
     /// To give back.
     Release,
     /// To prolong, with counter and nonce.
@@ -254,14 +254,14 @@ impl Judge {
     /// A request leaves a client.
     pub fn sent(&mut self, sending: &Sending) {
         match sending.asks {
-            Asks::Checkout(attempt) => {
+            Asks::Adopt(attempt) | Asks::Checkout(attempt) => {
                 *self.open.entry((sending.lease, attempt)).or_default() += 1;
                 self.nothing.remove(&(sending.lease, attempt));
             }
             Asks::Release => {
                 self.released.insert(sending.lease);
             }
-            Asks::Adopt | Asks::Renew(..) => {}
+            Asks::Renew(..) => {}
         }
     }
 
@@ -489,6 +489,12 @@ impl Judge {
                 self.finals.retain(|(lease, _), _| known(*lease));
                 self.open.retain(|(lease, _), _| known(*lease));
                 self.nothing.retain(|(lease, _)| known(*lease));
+            }
+            Event::LineageBegan { .. } => self.proved(),
+            Event::LinesResumed { .. } => {
+                let up = self.up;
+                self.asked.values_mut().for_each(|asked| *asked = up);
+                self.ripe.clear();
             }
             Event::Recovered { lineage, .. } => {
                 self.up.starts += 1;
@@ -769,7 +775,7 @@ impl Judge {
         };
         let attempt = match sending.asks {
             Asks::Checkout(attempt) => Some(attempt),
-            Asks::Adopt => return,
+            Asks::Adopt(_) => return,
             Asks::Release | Asks::Renew(..) => None,
         };
         self.turns += 1;
@@ -789,7 +795,7 @@ impl Judge {
         if known && leads {
             self.broken(Invariant::NoFalseNo, || format!("{lease} is known and {:?} is told that it changed nothing", sending.asks));
         }
-        if let Asks::Checkout(attempt) = sending.asks {
+        if let Asks::Adopt(attempt) | Asks::Checkout(attempt) = sending.asks {
             let open = self.open.entry((lease, attempt)).or_default();
             *open = open.saturating_sub(1);
             if *open == 0 {
@@ -863,7 +869,7 @@ impl Judge {
             // Lease time since the last entry is lost with a crash: at most the interval of clock entries, and a batch, for each start.
             let starts = up.starts - since.starts;
             let claim_ms = held.claim_due.map_or(0, |_| triquest_allocator::limits::CLAIM_MS);
-            let limit = 2 * held.ttl_ms.max(claim_ms) + held.linger_ms + 15_000 + 13_000 * starts;
+            let limit = 2 * held.longest_ttl_ms.max(claim_ms) + held.linger_ms + 15_000 + 13_000 * starts;
             let past = up.ms.saturating_sub(since.ms);
             // The slowest clock that is allowed takes a 64th longer.
             if past > limit + limit / 32 && held.ending.is_none() {

@@ -17,6 +17,8 @@ pub struct Held {
     pub items: Vec<GrantedItem>,
     /// Its promised time to live.
     pub ttl_ms: u64,
+    /// The longest that it was ever promised.
+    pub longest_ttl_ms: u64,
     /// How long its seats stay taken after it.
     pub linger_ms: u64,
     /// Since when.
@@ -336,6 +338,7 @@ impl Ledger {
                 let held = Held {
                     items: items.clone(),
                     ttl_ms: *ttl_ms,
+                    longest_ttl_ms: *ttl_ms,
                     linger_ms: *linger_ms,
                     granted_at: at,
                     claim_due: None,
@@ -406,6 +409,7 @@ impl Ledger {
                 let held = Held {
                     items: items.clone(),
                     ttl_ms: *ttl_ms,
+                    longest_ttl_ms: *ttl_ms,
                     linger_ms: *linger_ms,
                     granted_at: at,
                     claim_due: *claim_due,
@@ -423,7 +427,17 @@ impl Ledger {
                 self.install(*license, *vendor, *first_entitlement, pools)
             }
             Event::LingerEnded { lease, .. } => self.end_linger(*lease),
-            Event::QuarantineEnded => self.quarantine_until = None,
+            Event::LineageBegan { quarantine_until, .. } => self.quarantine_until = Some(*quarantine_until),
+            Event::QuarantineEnded { actor, .. } => {
+                self.quarantine_until = None;
+                self.loss_accepted |= actor.is_some();
+            }
+            Event::QuarantineLengthened { until, .. } => self.quarantine_until = self.quarantine_until.map(|_| *until),
+            Event::TtlLowered { lease, ttl_ms, .. } => {
+                if let Some(held) = self.leases.get_mut(lease) {
+                    held.ttl_ms = *ttl_ms;
+                }
+            }
             Event::Queued { lease, attempt, items, .. } => {
                 self.dequeued.remove(lease);
                 self.line.push(Waiter { lease: *lease, items: items.clone(), attempt: *attempt });

@@ -54,6 +54,7 @@ macro_rules! safeguards {
 
 /// One mutation for each safeguard.
 pub const SAFEGUARDS: &[Mutation] = safeguards! {
+    adoption_is_bounded => OneHolderPerSeat,
     answers_wait_for_confirm => KeeperStopsBeforeServerFrees,
     answers_wait_for_entries => AnsweredImpliesDurable,
     attempts_ordered => LeaseHistoryLinearizable,
@@ -64,22 +65,33 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     due_before_decide => DeadSeatReturns,
     due_not_past_the_lane => RenewingNeverExpires,
     ending_keeps_deadline => KeeperStopsBeforeServerFrees,
+    epoch_has_instance => RestoredWaits,
     entries_are_bounded => BoundedEntry,
     extend_on_recovery => PromiseSurvivesRecovery,
+    full_disk_lowers_nothing => RenewingNeverExpires,
     grant_within_total => NoGrantPastEntitlement,
     heard_is_durable => PromiseSurvivesRecovery,
+    lowered_ttl_has_floor => PromiseSurvivesRecovery,
+    new_lineage_frees_nothing => KeeperStopsBeforeServerFrees,
     held_waiters_are_told_at_stop => NoFalseNo,
     lines_stand_while_full => FullDiskStandsStill,
+    presence_confirmed => OnlyDeathFrees,
+    presence_ends_agree => OnlyDeathFrees,
     presence_generation => OnlyDeathFrees,
     presence_regret => OnlyDeathFrees,
+    promised_ttl_counts => PromiseSurvivesRecovery,
+    proof_stops_at_once => RestoredWaits,
     quarantine_after_restore => RestoredWaits,
+    quarantine_from_lineage_start => RestoredWaits,
     queue_strict => QueueOrder,
     refusals_know_their_id => NoFalseNo,
     release_before_known => LeaseHistoryLinearizable,
     remember_ended => OneGrantPerId,
+    rollback_is_proved => RestoredWaits,
     shown_before_granted => RestoredWaits,
     silent_waiters_leave => QueueMoves,
     stranded_checked_at_renewal => NoGrantPastEntitlement,
+    waiter_heard => QueueMoves,
 };
 
 /// What can be done wrong outside of the core.

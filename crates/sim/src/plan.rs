@@ -175,6 +175,8 @@ pub enum Act {
     Begin(u32),
     /// A client gives back what it holds.
     Done(u32),
+    /// An administrator ends the quarantine of a new history.
+    EndQuarantine,
     /// What stands between ends a living client's presence connection in order.
     FalseFin(u32),
     /// The next append meets this.
@@ -224,6 +226,7 @@ pub enum Fault {
     CutOff,
     Die,
     DiskFull,
+    FalseFin,
     Fenced,
     Install,
     Kill,
@@ -244,7 +247,7 @@ pub enum Fault {
     UnknownLost,
 }
 
-const FAULTS: [Fault; 25] = [
+const FAULTS: [Fault; 26] = [
     Fault::AcceptBorrowLoss,
     Fault::AcceptClock,
     Fault::Backup,
@@ -252,6 +255,7 @@ const FAULTS: [Fault; 25] = [
     Fault::CutOff,
     Fault::Die,
     Fault::DiskFull,
+    Fault::FalseFin,
     Fault::Fenced,
     Fault::Install,
     Fault::Kill,
@@ -285,6 +289,8 @@ pub struct ClientPlan {
     pub wait_ms: Option<u64>,
     /// It has a presence connection.
     pub presence: bool,
+    /// Something between it and the server ends connections in its place; both ends see other addresses then.
+    pub behind_proxy: bool,
     /// It begins by itself at this time.
     pub begins_ms: Option<u64>,
     /// It uses its seats for between so long, and rests as long; none is for ever.
@@ -443,6 +449,7 @@ pub fn random_world(seed: u64) -> Plan {
             },
             wait_ms: random.chance(500).then(|| random.between(5_000, 4 * plan.ttl_ms)),
             presence: random.chance(500),
+            behind_proxy: random.chance(200),
             begins_ms: Some(random.between(10, plan.ttl_ms)),
             uses_ms: random.chance(900).then_some(uses),
             drift_per_million: drift(random),

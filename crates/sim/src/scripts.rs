@@ -29,6 +29,7 @@ fn user(random: &mut Random, feature: &str) -> ClientPlan {
         ttl_ms: None,
         wait_ms: None,
         presence: false,
+        behind_proxy: false,
         begins_ms: None,
         uses_ms: None,
         drift_per_million: drift(random),
@@ -179,7 +180,7 @@ fn a_dead_waiter_is_granted(plan: &mut Plan, random: &mut Random) {
 
 fn a_false_end_of_presence(plan: &mut Plan, random: &mut Random) {
     cad(plan, 3);
-    plan.clients = vec![ClientPlan { presence: true, ..user(random, "cad") }];
+    plan.clients = vec![ClientPlan { presence: true, behind_proxy: random.chance(400), ..user(random, "cad") }];
     at(plan, 50, Act::Begin(0));
     for number in 1..5 {
         at(plan, number * random.between(30_000, 50_000), Act::FalseFin(0));

@@ -92,6 +92,8 @@ enum Step {
     Pass(usize, u64),
     Reach(Box<Reach>),
     RoomAgain,
+    /// A client knows that its presence connection stands.
+    Stands(u32, u32, u64),
     Start,
     Tick,
     Trouble,
@@ -182,7 +184,7 @@ pub struct World {
     /// Renewals that a server has taken and not answered.
     last_ticket: u64,
     clients: Vec<Client>,
-    outboxes: BTreeMap<u32, Vec<Sending>>,
+    outboxes: BTreeMap<u32, Vec<(Sending, Renewal)>>,
     issued: BTreeMap<LicenseHash, Arc<Issued>>,
     judge: Judge,
     next_look: u64,
@@ -315,6 +317,7 @@ impl World {
             Step::Pass(slot, token) => self.pass(slot, token),
             Step::Reach(reach) => self.reach(*reach),
             Step::RoomAgain => self.room_again(),
+            Step::Stands(client, life, generation) => self.stands(client, life, generation),
             Step::Start => self.start(),
             Step::Tick => self.tick(),
             Step::Trouble => self.trouble(),
@@ -400,44 +403,63 @@ impl World {
 
     fn does(&mut self, client: u32, action: Action) {
         let number = client as usize;
-        let life = self.clients[number].life;
         let random = u32::from_le_bytes(self.random.bytes());
-        let sent_ms = self.real_ms;
+        let make = |id: u32| move |life: u32| lease_id(client, life, id, random);
+        let (life, sent_ms, network) = (self.clients[number].life, self.real_ms, network_of(client));
         let sending = |lease, call, asks| Sending { client, life, call, lease, asks, sent_ms, passed_at: None };
         match action {
-            Action::Checkout { call, id, attempt, wait_ms, show_grant, .. } => {
+            Action::Checkout { call, id, attempt, wait_ms, show_grant, regained, .. } => {
+                let next_lineage = Lineage(self.random.bytes());
                 let this = &mut self.clients[number];
-                let lease = this.lease_id(id, |life| lease_id(client, life, id, random));
-                this.attempts.insert(id, attempt);
-                let (holder, content, vendor_keys, items) =
-                    (this.holder.clone(), this.content, this.vendor_keys.clone(), this.plan.items.clone());
-                let shown = this.shown.filter(|shown| show_grant && shown.lease == lease);
-                if let Some(shown) = shown {
-                    let adopt = Command::Adopt { lease, holder, content, vendor_keys, items, ttl_ms: shown.ttl_ms };
-                    return self.send(vec![sending(lease, call, Asks::Adopt)], adopt.into(), 0, client);
-                }
-                let ttl_ms = this.plan.ttl_ms;
-                let checkout = Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms };
+                let lease = this.lease_id(id, make(id));
+                let shown = this.shown.clone().filter(|shown| show_grant && shown.lease == lease);
+                let (holder, content, vendor_keys) = (this.holder.clone(), this.content, this.vendor_keys.clone());
+                let (items, ttl_ms) = (this.plan.items.clone(), this.plan.ttl_ms);
+                let (asks, command) = match shown {
+                    Some(shown) => {
+                        let shown = Box::new(shown.as_told());
+                        let command = Command::Adopt {
+                            lease,
+                            attempt,
+                            content,
+                            holder,
+                            vendor_keys,
+                            items,
+                            ttl_ms,
+                            wait_ms,
+                            network,
+                            regained,
+                            shown,
+                            next_lineage,
+                        };
+                        (Asks::Adopt(attempt), command)
+                    }
+                    None => {
+                        let command =
+                            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network };
+                        (Asks::Checkout(attempt), command)
+                    }
+                };
                 let hold_ms = wait_ms.map_or(0, |_| HOLD_MS.min(self.plan.ttl_ms / 3));
-                self.send(vec![sending(lease, call, Asks::Checkout(attempt))], checkout.into(), hold_ms, client);
+                self.send(vec![sending(lease, call, asks)], command.into(), hold_ms, client);
             }
             Action::Release { call, id } => {
-                let lease = self.clients[number].lease_id(id, |life| lease_id(client, life, id, random));
-                self.send(vec![sending(lease, call, Asks::Release)], Command::Release { lease }.into(), 0, client);
+                let lease = self.clients[number].lease_id(id, make(id));
+                self.send(vec![sending(lease, call, Asks::Release)], Command::Release { lease, network }.into(), 0, client);
             }
-            Action::Renew { call, id, counter, nonce } => {
-                let lease = self.clients[number].lease_id(id, |life| lease_id(client, life, id, random));
+            Action::Renew { call, id, counter, nonce, presence, regained } => {
+                let lease = self.clients[number].lease_id(id, make(id));
                 let sending = sending(lease, call, Asks::Renew(counter, nonce));
+                let renewal = Renewal { lease, counter, nonce, idle_ms: None, presence, regained };
                 if let Some(host) = self.clients[number].plan.batch {
                     let outbox = self.outboxes.entry(host).or_default();
-                    outbox.push(sending);
+                    outbox.push((sending, renewal));
                     if outbox.len() == 1 {
                         let pause = self.random.between(1, 400);
                         self.plan(pause, Step::Flush(host));
                     }
                     return;
                 }
-                let renewal = Renewal { lease, counter, nonce, idle_ms: None };
                 self.send(vec![sending], Asked::Renew(renewal), 0, client);
             }
             Action::Tell(notice) => self.hears(client, &notice),
@@ -445,20 +467,22 @@ impl World {
     }
 
     fn flush(&mut self, host: u32) {
-        let Some(sendings) = self.outboxes.remove(&host) else { return };
-        let renews = |sending: &Sending| match sending.asks {
-            Asks::Renew(counter, nonce) => Some(Command::Renew { lease: sending.lease, counter, nonce, idle_ms: None }),
-            _ => None,
-        };
-        let commands: Vec<Command> = sendings.iter().filter_map(renews).collect();
-        let Some(client) = sendings.first().map(|sending| sending.client) else { return };
-        self.send(sendings, Asked::Many(commands), 0, client);
+        let Some(outbox) = self.outboxes.remove(&host) else { return };
+        // At most a thousand go in one request.
+        for portion in outbox.chunks(1_000) {
+            let commands: Vec<Command> = portion.iter().map(|(_, renewal)| Command::from(*renewal)).collect();
+            let sendings: Vec<Sending> = portion.iter().map(|(sending, _)| *sending).collect();
+            if let Some(client) = sendings.first().map(|sending| sending.client) {
+                self.send(sendings, Asked::Many(commands), 0, client);
+            }
+        }
     }
 
     fn hears(&mut self, client: u32, notice: &Notice) {
         self.trace(|_| format!("client {client} hears {notice:?}"));
         match notice {
             Notice::Granted | Notice::Regained { .. } if self.clients[client as usize].plan.presence => self.opens_presence(client),
+            Notice::Late { .. } | Notice::Grace { .. } if self.clients[client as usize].plan.presence => self.leaves_presence(client),
             Notice::Lost(Failure::Refused(code)) | Notice::Failed(Failure::Refused(code)) => {
                 let code = *code;
                 let this = &self.clients[client as usize];
@@ -480,14 +504,14 @@ impl World {
         let to = self.front;
         let this = &mut self.clients[client as usize];
         this.generation += 1;
-        let generation = this.generation;
+        let (generation, life, ends_agree) = (this.generation, this.life, !this.plan.behind_proxy);
         let before = std::mem::take(&mut this.standing);
         this.standing.push((generation, to));
         let unseen = std::mem::take(&mut this.opening_unseen);
         let leases: Vec<_> = this.ids().collect();
         let delay = self.latency();
         for lease in &leases {
-            self.presence(delay, to, client, Command::PresenceOpened { lease: *lease, generation });
+            self.presence(delay, to, client, Command::PresenceOpened { lease: *lease, generation, ends_agree });
         }
         // What stands between may end an old connection in order, long after.
         for (generation, to) in before {
@@ -496,8 +520,36 @@ impl World {
                 self.presence_ends(later, to, client, &leases, generation);
             }
         }
-        if unseen && self.wrong(Wrong::PresenceClosesInOrder) {
+        if unseen {
+            // The client gives up and resets; what stands between makes an orderly end of that.
             self.presence_ends(delay + PRESENCE_OPENING_MS, to, client, &leases, generation);
+        } else {
+            let back = delay + self.latency();
+            self.plan(back, Step::Stands(client, life, generation));
+        }
+    }
+
+    /// The client knows that its presence connection stands.
+    fn stands(&mut self, client: u32, life: u32, generation: u64) {
+        let this = &self.clients[client as usize];
+        if this.life != life || this.generation != generation || !self.slots.contains_key(&self.front) {
+            return;
+        }
+        self.drive(client, |keeper, now, fresh| {
+            keeper.stands(now, Some(generation));
+            keeper.on_time(now, fresh)
+        });
+    }
+
+    /// A client that has lost its right leaves its presence connection, by a reset that frees nothing.
+    fn leaves_presence(&mut self, client: u32) {
+        let this = &mut self.clients[client as usize];
+        let leases: Vec<_> = this.ids().collect();
+        let standing = std::mem::take(&mut this.standing);
+        if self.wrong(Wrong::PresenceClosesInOrder) {
+            for (generation, to) in standing {
+                self.presence_ends(1, to, client, &leases, generation);
+            }
         }
     }
 
@@ -604,10 +656,7 @@ impl World {
         let ticket = self.last_ticket;
         let origin = match from {
             None => Origin::SERVER,
-            Some(client) => {
-                let [_, b, c, d] = client.to_be_bytes();
-                Origin { network: Some(Network::V4([10, b, c, d / 4])), connection: client.into() }
-            }
+            Some(client) => Origin { network: network_of(client), connection: client.into() },
         };
         if !sendings.is_empty() {
             self.tickets.insert(ticket, (number, sendings));
@@ -967,7 +1016,7 @@ impl World {
                 self.judge.answer(sending, &outcome, seen);
                 let place = Place { lineage: 0, epoch: seen.epoch.0, pass: pass.0, index: seen.index.0, turn: 0 };
                 self.judge.reaches(sending, &outcome, place, self.real_ms);
-                if sending.asks == Asks::Adopt {
+                if matches!(sending.asks, Asks::Adopt(_)) {
                     self.judge.proved();
                 }
                 if self.report.operations.is_multiple_of(EACH)
@@ -976,12 +1025,7 @@ impl World {
                     self.judge.broken(Invariant::ApplyTotal, || what);
                 }
                 let shown = match &outcome {
-                    Outcome::Granted(grant) => Some(Shown {
-                        lease: sending.lease,
-                        ttl_ms: grant.ttl_ms,
-                        granted: grant.granted_in.map_or(seen, |(epoch, index)| Seen { lineage: seen.lineage, epoch, index }),
-                        instance: self.slots.get(&number).map_or([0; 16], |slot| slot.instance),
-                    }),
+                    Outcome::Granted(grant) => Some(Shown::of(sending.lease, grant, seen, self.slots.get(&number).map(|slot| slot.instance))),
                     _ => None,
                 };
                 let Some(told) = self.told(sending, outcome) else { return };
@@ -1055,6 +1099,7 @@ impl World {
             Fault::CutOff => Act::CutOff(client, random.between(1_000, 3 * ttl_ms)),
             Fault::Die => Act::Die(client, random.chance(700).then(|| random.between(100, 3 * ttl_ms))),
             Fault::DiskFull => Act::DiskFull(random.between(1_000, 4 * ttl_ms)),
+            Fault::FalseFin => Act::FalseFin(client),
             Fault::Fenced => Act::Fault(DiskFault::Fenced),
             Fault::Install => Act::Install(usize::try_from(random.below(self.plan.licenses.len() as u64)).expect("few")),
             Fault::Kill => Act::Kill(back),
@@ -1113,11 +1158,15 @@ impl World {
                 let life = self.clients[client as usize].life;
                 self.done(client, life);
             }
+            Act::EndQuarantine => self.local(0, Command::EndQuarantine { actor: administrator() }, None),
             Act::FalseFin(client) => {
                 let this = &self.clients[client as usize];
                 let leases: Vec<_> = this.ids().collect();
                 if let Some((generation, to)) = this.standing.last().copied() {
-                    self.judge.false_end(client as usize);
+                    // Behind a proxy early freeing is off, so no such end may free.
+                    if !this.plan.behind_proxy {
+                        self.judge.false_end(client as usize);
+                    }
                     self.presence_ends(1, to, client, &leases, generation);
                 }
             }
@@ -1273,7 +1322,8 @@ impl World {
         let until_ms = self.real_ms + self.plan.ttl_max_ms + self.plan.ttl_max_ms / 32 + 1_000;
         self.judge.loses_history(ledger, until_ms, known, Scene { clients: &self.clients, real_ms: self.real_ms });
         if let Some(accepts_ms) = self.plan.accepts_after_ms {
-            self.plan(accepts_ms, Step::Act(Act::AcceptBorrowLoss));
+            let act = if self.random.chance(500) { Act::AcceptBorrowLoss } else { Act::EndQuarantine };
+            self.plan(accepts_ms, Step::Act(act));
         }
     }
 
@@ -1301,6 +1351,12 @@ impl World {
             self.judge.tick(Scene { clients: &self.clients, real_ms: self.real_ms });
         }
     }
+}
+
+/// Four clients share an address.
+fn network_of(client: u32) -> Option<Network> {
+    let [_, b, c, d] = client.to_be_bytes();
+    Some(Network::V4([10, b, c, d / 4]))
 }
 
 fn administrator() -> Actor {
@@ -1405,6 +1461,7 @@ fn error_code(refusal: &Refusal) -> ErrorCode {
         Refusal::StaleAttempt { .. } => ErrorCode::StaleAttempt,
         Refusal::StaleCounter => ErrorCode::StaleCounter,
         Refusal::UnknownLease => ErrorCode::UnknownLease,
+        Refusal::LicenseUnknown(_) => ErrorCode::LicenseUnknown,
         Refusal::NothingToDo(_) => ErrorCode::NothingToDo,
         Refusal::LimitReached(_) => ErrorCode::LimitReached,
         _ => ErrorCode::BadRequest,
