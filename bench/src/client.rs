@@ -1,6 +1,6 @@
 //! The smallest HTTP/1.1 client over TLS 1.3 that is enough to measure a server: keep-alive, one request at a time, bodies with a length.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -10,7 +10,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use triquest_wire::limits::ANSWER_BYTES_MAX;
 
@@ -59,15 +59,36 @@ impl ServerCertVerifier for AnyCertificate {
 /// # Errors
 /// If TLS 1.3 is not there.
 pub(crate) fn tls() -> anyhow::Result<TlsConnector> {
+    let mut config = config()?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// The same without a protocol above TLS.
+///
+/// # Errors
+/// If TLS 1.3 is not there.
+pub(crate) fn config() -> anyhow::Result<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(config)
+}
+
+/// A TCP connection from this address of the loopback.
+///
+/// # Errors
+/// If nothing listens there.
+pub(crate) async fn connect_from(address: SocketAddr, source: IpAddr) -> anyhow::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    let stream = socket.connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// One connection that is kept alive.
@@ -85,8 +106,15 @@ impl Connection {
     /// # Errors
     /// If nothing answers there, or not with TLS 1.3.
     pub(crate) async fn open(tls: &TlsConnector, address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
-        stream.set_nodelay(true)?;
+        Self::open_from(tls, address, IpAddr::from([127, 0, 0, 1])).await
+    }
+
+    /// The same from this address of the loopback, so that several networks are there.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub(crate) async fn open_from(tls: &TlsConnector, address: SocketAddr, source: IpAddr) -> anyhow::Result<Self> {
+        let stream = connect_from(address, source).await?;
         let stream = tls.connect(ServerName::from(address.ip()), stream).await.context("the TLS handshake failed")?;
         Ok(Self { stream, host: address.to_string(), request: Vec::new(), answer: Vec::new(), body: 0..0 })
     }
@@ -96,6 +124,14 @@ impl Connection {
     /// # Errors
     /// If the connection ends or the answer is not as this client expects.
     pub(crate) async fn call(&mut self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<u16> {
+        self.call_with(method, path, "", body).await
+    }
+
+    /// The same with more lines of headers, each begun by a line end.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub(crate) async fn call_with(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> anyhow::Result<u16> {
         self.request.clear();
         self.request.extend_from_slice(method.as_bytes());
         self.request.push(b' ');
@@ -106,6 +142,7 @@ impl Connection {
             self.request.extend_from_slice(b"\r\ncontent-type: application/json\r\ncontent-length: ");
             self.request.extend_from_slice(body.len().to_string().as_bytes());
         }
+        self.request.extend_from_slice(headers.as_bytes());
         self.request.extend_from_slice(b"\r\n\r\n");
         self.request.extend_from_slice(body);
         self.stream.write_all(&self.request).await?;

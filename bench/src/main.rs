@@ -2,10 +2,12 @@
 //!
 //! Everything runs on the loopback, with processes and folders that are made here and end here, and is bounded in count and time.
 
+mod attack;
 mod client;
 mod demo;
 mod experiments;
 mod floors;
+mod history;
 mod load;
 mod replay;
 mod report;
@@ -96,6 +98,44 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=4_000_000))]
         leases: u64,
     },
+    /// Hostile clients beside honest ones: what each attack costs those, before, during and after it
+    Attack {
+        /// Only this one
+        #[arg(long, value_enum, value_name = "NAME")]
+        only: Option<attack::hostile::Attack>,
+        /// Seconds of each part
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=120))]
+        seconds: u16,
+        /// Report only: succeed whatever was measured
+        #[arg(long)]
+        report: bool,
+    },
+    /// The hostile side of an attack, on this machine only
+    #[command(hide = true)]
+    Hostile {
+        /// Which
+        #[arg(value_enum)]
+        attack: attack::hostile::Attack,
+        /// The server
+        #[arg(long)]
+        address: std::net::SocketAddr,
+        /// It ends by itself after so long
+        #[arg(long)]
+        seconds: u16,
+    },
+    /// Random clients while the server is killed, stopped, paused, robbed of its disk and given other licenses; everything that clients were
+    /// told is then judged against the journal
+    History {
+        /// Seconds in all, for the seeds one after the other
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(20..=86_400))]
+        seconds: u64,
+        /// What decides all that is random but timing; may be given several times [default: a fixed list]
+        #[arg(long = "seed", value_name = "SEED")]
+        seeds: Vec<u64>,
+        /// This process may mount what it likes: nobody else sees it
+        #[arg(long, hide = true)]
+        own_mounts: bool,
+    },
     /// Replays real usage through a real server and compares every decision and count with a naive model
     Replay {
         /// Files of events [default: those under bench/data]
@@ -106,6 +146,11 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let setting = experiments::Setting { program: arguments.program, folder: arguments.folder };
+    if let Command::History { seconds, seeds, own_mounts: false } = &arguments.command
+        && history::run_with_mounts(&setting, *seconds, seeds)?
+    {
+        return Ok(());
+    }
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         match arguments.command {
             Command::Load { operation, connections, rate, seconds, population } => {
@@ -118,6 +163,14 @@ fn main() -> anyhow::Result<()> {
             Command::Restart { leases } => experiments::restart(&setting, leases).await,
             Command::Scale { pools, leases } => experiments::scale(&setting, pools, leases).await,
             Command::Stall { leases } => experiments::stall(&setting, leases).await,
+            Command::Attack { only, seconds, report } => attack::run(&setting, only, Duration::from_secs(seconds.into()), report).await,
+            Command::Hostile { attack, address, seconds } => {
+                attack::hostile::run(attack, address, Duration::from_secs(seconds.into())).await
+            }
+            Command::History { seconds, seeds, own_mounts } => {
+                let seeds = if seeds.is_empty() { history::SEEDS.to_vec() } else { seeds };
+                history::run(setting, seconds, &seeds, own_mounts).await
+            }
             Command::Replay { files } => replay::run(&setting, files).await,
         }
     })

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -13,6 +13,9 @@ use triquest_license::{Note, ServerKey};
 
 /// How long a start may take.
 const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// An administrator waits for an answer at most so long.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// A server process.
 pub(crate) struct Process {
@@ -36,6 +39,16 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() * 1024
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+    }
+
+    /// How it ended, if it did by itself.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
 
     /// Ends it at once, as a crash would.
@@ -112,14 +125,31 @@ impl Place {
         }?;
         let folder = temporary.path().to_owned();
         // What measures is one address, and is denied often: neither limit is what is measured.
-        let config =
-            "[limits]\nconnections_per_address = 20000\ndenials_burst = 100000\ndenials_per_second = 100000\n[log]\nlevel = \"warn\"\n";
+        let config = "[limits]\nconnections_per_address = 20000\ndenials_burst = 100000\ndenials_per_second = 100000\nnew_ids_burst = 10000000\nnew_ids_per_second = 100000\n[log]\nlevel = \"warn\"\n";
         std::fs::write(folder.join("config.toml"), config)?;
         Ok(Self { program, folder, _temporary: Some(temporary) })
     }
 
-    fn data(&self) -> PathBuf {
+    /// Another configuration than that for measuring, from the next start on.
+    pub(crate) fn configure(&self, text: &str) -> anyhow::Result<()> {
+        Ok(std::fs::write(self.folder.join("config.toml"), text)?)
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    /// What the last start has said.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default()
+    }
+
+    /// The program, for its other commands about this place.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env("TRIQUEST_LM_DATA", self.data()).env_remove("TRIQUEST_LM_SERVER").stdin(Stdio::null());
+        command
     }
 
     /// Starts the server on a free port, and returns once it is ready, with the time that took.
@@ -128,23 +158,17 @@ impl Place {
         let _ = std::fs::remove_file(&runtime_file);
         let log = std::fs::File::create(self.folder.join("server.log"))?;
         let began = Instant::now();
-        let mut child = Command::new(&self.program)
-            .args(["serve", "--init"])
-            .arg("--config")
-            .arg(self.folder.join("config.toml"))
-            .arg("--data")
-            .arg(self.data())
-            .args(["--listen", "127.0.0.1:0"])
-            .env_remove("TRIQUEST_LM_SERVER")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("{} did not start", self.program.display()))?;
-        let said = || std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default();
+        let mut command = self.command();
+        command.arg("serve").arg("--config").arg(self.folder.join("config.toml"));
+        command.arg("--data").arg(self.data()).args(["--listen", "127.0.0.1:0"]);
+        if !self.data().join("journal.sqlite").exists() {
+            command.arg("--init");
+        }
+        let mut child =
+            command.stdout(Stdio::null()).stderr(log).spawn().with_context(|| format!("{} did not start", self.program.display()))?;
         loop {
             if let Some(status) = child.try_wait()? {
-                bail!("the server ended with {status}: {}", said());
+                bail!("the server ended with {status}: {}", self.log());
             }
             if let Some(address) = self.fact("addresses").and_then(|list| list.get(0)?.as_str()?.parse().ok())
                 && ready(address).await
@@ -154,7 +178,7 @@ impl Place {
             if began.elapsed() > READY_WITHIN {
                 let _ = child.kill();
                 let _ = child.wait();
-                bail!("the server was not ready within {READY_WITHIN:?}: {}", said());
+                bail!("the server was not ready within {READY_WITHIN:?}: {}", self.log());
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -176,19 +200,33 @@ impl Place {
         let license = String::from_utf8(note.to_file_bytes())?;
         let request = triquest_wire::license::InstallRequest { license, reason: "to be measured".into() };
         let body = serde_json::to_vec(&request)?;
-        let mut socket = UnixStream::connect(self.data().join("admin.sock")).context("the server's own socket")?;
-        write!(
-            socket,
-            "POST /v1/licenses HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        )?;
-        socket.write_all(&body)?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer)?;
-        if !answer.starts_with("HTTP/1.1 200") && !answer.starts_with("HTTP/1.1 201") {
+        let (status, answer) = self.administer("POST", "/v1/licenses", &body)?;
+        if !matches!(status, 200 | 201) {
             bail!("the license was not installed: {answer}");
         }
         Ok(())
+    }
+
+    /// Asks the server's own socket, as an administrator of this machine; status and body.
+    pub(crate) fn administer(&self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<(u16, String)> {
+        let mut socket = UnixStream::connect(self.data().join("admin.sock")).context("the server's own socket")?;
+        socket.set_read_timeout(Some(ANSWER_WITHIN))?;
+        socket.set_write_timeout(Some(ANSWER_WITHIN))?;
+        write!(
+            socket,
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        )?;
+        socket.write_all(body)?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("the server's own socket gave half an answer")?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status line")?;
+        let length = head.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        if length.is_some_and(|(_, length)| length.trim().parse() != Ok(body.len())) {
+            bail!("the server's own socket gave half an answer");
+        }
+        Ok((status, body.to_owned()))
     }
 
     /// Bytes of the journal on disk.

@@ -1,6 +1,9 @@
 //! Networks of clients, by which what anybody can make the server keep is counted and shared.
 
-use std::net::IpAddr;
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// The network that a request came from: one IPv4 address, or the first 64 bits of an IPv6 address. It is no part of a request's content:
 /// a client that moves stays the same client.
@@ -32,6 +35,15 @@ impl Network {
     }
 }
 
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(bytes) => write!(f, "{}", Ipv4Addr::from(*bytes)),
+            Self::V6(bytes) => write!(f, "{}/64", Ipv6Addr::from(u128::from(u64::from_be_bytes(*bytes)) << 64)),
+        }
+    }
+}
+
 impl From<IpAddr> for Network {
     /// An IPv4 address that is written as IPv6 counts as what it is.
     fn from(address: IpAddr) -> Self {
@@ -58,5 +70,7 @@ mod tests {
         assert_ne!(network("2001:db8:1:2::3"), network("2001:db8:1:3::3"));
         assert_eq!(network("2001:db8:1:2::3").wide(), network("2001:db8:1:3::3").wide());
         assert_eq!(network("10.1.2.3").wide(), WideNetwork::V4([10, 1, 2]));
+        assert_eq!(network("::ffff:10.1.2.3").to_string(), "10.1.2.3");
+        assert_eq!(network("2001:db8:1:2::3").to_string(), "2001:db8:1:2::/64");
     }
 }

@@ -11,6 +11,7 @@ use triquest_client::admin::AdminClient;
 use triquest_server::config::default_data_dir;
 use triquest_wire::{
     ErrorCode, LeaseId, Problem, Retry,
+    license::LicenseList,
     status::{LeaseList, LeaseStatus, Status},
 };
 
@@ -149,6 +150,21 @@ impl Admin {
             }
         }
         Ok(leases)
+    }
+
+    /// The installed licenses, page by page.
+    ///
+    /// # Errors
+    /// As for [`Self::get`].
+    pub(crate) fn licenses(&self) -> Result<LicenseList, Failure> {
+        let mut list: LicenseList = self.get("/v1/licenses")?;
+        for _ in 0..PAGES_MAX {
+            let Some(after) = list.next.take() else { break };
+            let page: LicenseList = self.get(&format!("/v1/licenses?after={after}"))?;
+            list.licenses.extend(page.licenses);
+            list.next = page.next;
+        }
+        Ok(list)
     }
 
     fn call<T: DeserializeOwned>(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> Result<T, Failure> {

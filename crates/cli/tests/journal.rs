@@ -26,6 +26,7 @@ fn a_backup_of_a_running_server_is_whole_and_brings_it_back_with_its_key_and_sea
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let again = triquest(&folder, ["journal", "backup", "monday.sqlite"]).run();
     assert!(again.code != 0 && again.stderr.contains("is there already"), "{}", again.stderr);
+    assert_eq!(fs::read_dir(folder.path().join("data/backups")).unwrap().count(), 0, "what the server wrote for it was taken away again");
     let in_backups = triquest(&folder, ["journal", "backup"]).run().ok().stdout;
     assert!(in_backups.contains("backups"), "{in_backups}");
     let report: serde_json::Value =

@@ -4,12 +4,13 @@
 //! A backup is a journal file of its own with one more table, `kept`, for the server's key. It is written through the [`Journal`] trait, entry by entry and chunk by
 //! chunk, so every byte is verified on the way, appends go on in between, and any journal can be backed up.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, params};
-use rustix::fs::{Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use triquest_allocator::Index;
 
@@ -135,11 +136,16 @@ fn read_kept(data: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, JournalError> 
     Ok(kept)
 }
 
-/// The file to be, and the name that it has until it is whole.
+/// The file to be, and the name that it has until it is whole. The directory is opened once, and everything happens in that one: whoever can
+/// exchange a directory for another, or for a link, leads nothing anywhere else.
 struct Target {
+    /// For messages.
     path: PathBuf,
+    dir: File,
+    name: OsString,
+    partial_name: OsString,
+    /// The partial file by the open directory, for SQLite.
     partial: PathBuf,
-    dir: PathBuf,
 }
 
 impl Target {
@@ -157,36 +163,59 @@ impl Target {
         };
         // SQLite follows no link here, so the directory's real path is needed.
         let dir = std::fs::canonicalize(&dir).map_err(|error| io(&dir, "open the directory", &error))?;
-        if path.symlink_metadata().is_ok() {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(&dir, flags, Mode::empty()).map_err(|errno| sys::fault(&dir, "open the directory", errno))?;
+        if rustix::fs::statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             return Err(exists(path));
         }
-        let mut partial = std::ffi::OsString::from(".");
-        partial.push(name);
-        partial.push(format!(".{}.partial", std::process::id()));
-        Ok(Self { path: dir.join(name), partial: dir.join(partial), dir })
+        let mut partial_name = OsString::from(".");
+        partial_name.push(name);
+        partial_name.push(format!(".{}.partial", std::process::id()));
+        let partial = dir.join(&partial_name);
+        Ok(Self { path: dir.join(name), dir: handle.into(), name: name.to_owned(), partial_name, partial })
     }
 
     fn begin(&self) -> Result<(), JournalError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::open(&self.partial, flags, Mode::RUSR | Mode::WUSR)
+        rustix::fs::openat(&self.dir, &self.partial_name, flags, Mode::RUSR | Mode::WUSR)
             .map(|_| ())
             .map_err(|errno| sys::fault(&self.partial, "make the backup", errno))
     }
 
+    /// Whether the file that SQLite opens by its path is the one in the open directory.
+    fn is_same(&self) -> Result<(), JournalError> {
+        let moved = |errno| sys::fault(&self.partial, "find the backup again", errno);
+        let here = rustix::fs::statat(&self.dir, &self.partial_name, AtFlags::SYMLINK_NOFOLLOW).map_err(moved)?;
+        let there = rustix::fs::lstat(&self.partial).map_err(moved)?;
+        if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino) {
+            return Ok(());
+        }
+        Err(JournalError::new(
+            JournalErrorKind::System,
+            format!("{} was exchanged while the backup was written", self.partial.display()),
+            "write backups where nobody else can write",
+        ))
+    }
+
     fn discard(&self) {
-        let _ = std::fs::remove_file(&self.partial);
+        let _ = rustix::fs::unlinkat(&self.dir, &self.partial_name, AtFlags::empty());
     }
 
     fn finish(&self) -> Result<Report, JournalError> {
-        let file = File::open(&self.partial).map_err(|error| io(&self.partial, "open the backup", &error))?;
-        file.sync_all().map_err(|error| io(&self.partial, "sync the backup", &error))?;
+        self.is_same()?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.dir, &self.partial_name, flags, Mode::empty())
+            .map_err(|errno| sys::fault(&self.partial, "open the backup", errno))?;
+        File::from(file).sync_all().map_err(|error| io(&self.partial, "sync the backup", &error))?;
         let report = check(&self.partial)?;
-        let cwd = rustix::fs::CWD;
-        rustix::fs::renameat_with(cwd, &self.partial, cwd, &self.path, RenameFlags::NOREPLACE).map_err(|errno| match errno {
-            Errno::EXIST => exists(&self.path),
-            errno => sys::fault(&self.path, "name the backup", errno),
-        })?;
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(|error| io(&self.dir, "sync the directory", &error))?;
+        self.is_same()?;
+        rustix::fs::renameat_with(&self.dir, &self.partial_name, &self.dir, &self.name, RenameFlags::NOREPLACE).map_err(
+            |errno| match errno {
+                Errno::EXIST => exists(&self.path),
+                errno => sys::fault(&self.path, "name the backup", errno),
+            },
+        )?;
+        self.dir.sync_all().map_err(|error| io(&self.path, "sync the directory", &error))?;
         Ok(Report { path: self.path.clone(), ..report })
     }
 }

@@ -22,17 +22,22 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{Notify, Semaphore, mpsc, oneshot, watch},
     time::Instant,
 };
-use tokio_rustls::TlsAcceptor;
-use triquest_allocator::{Command, LeaseId};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
+use triquest_allocator::{Command, LeaseId, Network};
 use triquest_wire::limits::{
-    ADMIN_CONNECTIONS_MAX, HANDSHAKE_MS_MAX, HANDSHAKES_MAX, HEADER_MS_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, IDLE_HTTP2_MS_MAX, IDLE_MS_MAX,
+    ADMIN_CONNECTIONS_MAX, HANDSHAKE_MS_MAX, HEADER_MS_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, IDLE_HTTP2_MS_MAX, IDLE_MS_MAX,
     STREAM_RESETS_MAX, STREAMS_MAX,
 };
 
-use crate::http::App;
+use crate::{
+    http::App,
+    limits::{HELLO_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES},
+    places::{Crowd, Over, Places, Standing, Turns},
+    seldom::Kind,
+};
 
 /// Who is at the other end.
 #[derive(Clone, Debug)]
@@ -50,66 +55,74 @@ pub enum Peer {
     },
 }
 
-/// An IPv4 address, or the /64 of an IPv6 address: what one peer can be expected to hold.
-#[must_use]
-pub fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
-    }
-}
-
 /// One connection, as its requests see it.
 #[derive(Debug)]
 pub struct Conn {
     /// Who.
     pub peer: Peer,
-    /// HTTP/1.1, where the end of the connection is the end of its one user.
-    pub http1: bool,
     /// Our own end; none on the Unix socket.
     local: Option<SocketAddr>,
     /// The number of the state of licenses that this connection's last trust exchange showed.
     pub shown_licenses: AtomicU64,
     /// The last `Host` that was found good, so that the next request needs one comparison.
     pub good_host: Mutex<Option<HeaderValue>>,
+    is_http2: AtomicBool,
     /// Leases that this connection stands for, with the generation.
     presence: Mutex<Vec<(LeaseId, u64)>>,
     is_presence: AtomicBool,
+    /// A lease was granted, renewed or stood for here.
+    is_leased: AtomicBool,
     /// The peer ended in order.
     finished: AtomicBool,
     /// The connection broke.
     broken: AtomicBool,
-    /// The peer takes nothing that is sent to it.
+    /// It has to end.
     given_up: AtomicBool,
+    ending: Notify,
     born: Instant,
     in_flight: AtomicU32,
     /// Since when (milliseconds after birth, plus 1) a request has begun to arrive and is not complete; 0 if none.
     partial_ms: AtomicU64,
     /// When the last request was answered, milliseconds after birth.
     idle_ms: AtomicU64,
+    /// Since when (milliseconds after birth) each answer waits to be taken, by number.
+    untaken: Mutex<BTreeMap<u64, u64>>,
+    answers: AtomicU64,
+    /// How long an answer may wait, milliseconds.
+    answer_taken_ms: u64,
 }
 
 impl Conn {
-    /// A fresh connection.
+    /// A fresh connection whose answers must be taken within `answer_taken_ms`.
     #[must_use]
-    pub fn new(peer: Peer, http1: bool) -> Self {
+    pub fn new(peer: Peer, answer_taken_ms: u64) -> Self {
         Self {
             peer,
-            http1,
             local: None,
             shown_licenses: AtomicU64::new(0),
             good_host: Mutex::new(None),
+            is_http2: AtomicBool::new(false),
             presence: Mutex::new(Vec::new()),
             is_presence: AtomicBool::new(false),
+            is_leased: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
+            ending: Notify::new(),
             born: Instant::now(),
             in_flight: AtomicU32::new(0),
             // A connection that never asks is one whose first request is late.
             partial_ms: AtomicU64::new(1),
             idle_ms: AtomicU64::new(0),
+            untaken: Mutex::default(),
+            answers: AtomicU64::new(0),
+            answer_taken_ms,
         }
+    }
+
+    /// When it began, by a clock that began at `base`.
+    fn born_ms(&self, base: Instant) -> u64 {
+        u64::try_from(self.born.saturating_duration_since(base).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// With our own end of it.
@@ -134,6 +147,12 @@ impl Conn {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// HTTP/1.1, where the end of the connection is the end of its one user.
+    #[must_use]
+    pub fn is_http1(&self) -> bool {
+        !self.is_http2.load(Ordering::Acquire)
+    }
+
     /// Whether it is the kernel's word that an administrator is at the other end.
     #[must_use]
     pub fn is_admin(&self) -> bool {
@@ -149,16 +168,17 @@ impl Conn {
         }
     }
 
-    /// The network that its requests are counted for; none for the Unix socket.
+    /// The peer's network, for limits. The Unix socket has none.
     #[must_use]
-    pub fn network(&self) -> Option<triquest_allocator::Network> {
-        self.address().map(triquest_allocator::Network::from)
+    pub fn network(&self) -> Option<Network> {
+        self.address().map(Network::from)
     }
 
     /// From now on the connection stands for these leases until its end, and no time-out ends it.
     pub fn stand_for(&self, leases: Vec<(LeaseId, u64)>) {
         *self.presence.lock() = leases;
         self.is_presence.store(true, Ordering::Release);
+        self.serves_lease();
     }
 
     /// Whether it stands for leases.
@@ -167,9 +187,15 @@ impl Conn {
         self.is_presence.load(Ordering::Acquire)
     }
 
-    /// The connection is ended soon, whatever is under way on it.
+    /// A holder of a seat is at the other end: others leave before it.
+    pub fn serves_lease(&self) {
+        self.is_leased.store(true, Ordering::Release);
+    }
+
+    /// The connection is ended now, whatever is under way on it.
     pub fn give_up(&self) {
         self.given_up.store(true, Ordering::Release);
+        self.ending.notify_one();
     }
 
     /// A request is under way until the guard falls.
@@ -180,11 +206,28 @@ impl Conn {
         UnderWay(Arc::clone(self))
     }
 
+    /// An answer is on its way until the guard falls, which is when the last of its bytes went to the system.
+    #[must_use]
+    pub fn answering(self: &Arc<Self>) -> Answering {
+        let number = self.answers.fetch_add(1, Ordering::AcqRel);
+        self.untaken.lock().insert(number, self.age_ms());
+        Answering { conn: Arc::clone(self), number }
+    }
+
     /// Bytes came. While nothing is under way they begin a request.
     fn heard(&self) {
-        if self.in_flight.load(Ordering::Acquire) == 0 && self.partial_ms.load(Ordering::Acquire) == 0 && self.http1 {
+        if self.in_flight.load(Ordering::Acquire) == 0 && self.partial_ms.load(Ordering::Acquire) == 0 && self.is_http1() {
             self.partial_ms.store(self.age_ms() + 1, Ordering::Release);
         }
+    }
+
+    /// How the connection stands among others, by a clock that began at `base`; `None` if it is at work.
+    fn standing(&self, base: Instant) -> Option<Standing> {
+        if self.in_flight.load(Ordering::Acquire) > 0 && !self.is_presence() {
+            return None;
+        }
+        let since_ms = self.born_ms(base).saturating_add(self.idle_ms.load(Ordering::Acquire));
+        Some(Standing { leased: self.is_leased.load(Ordering::Acquire), since_ms })
     }
 
     /// How long the connection may still stand as it is; `None` if its time is over.
@@ -193,18 +236,41 @@ impl Conn {
         if self.given_up.load(Ordering::Acquire) {
             return None;
         }
-        if self.in_flight.load(Ordering::Acquire) > 0 || self.is_presence() {
-            return Some(header);
-        }
         let now = self.age_ms();
+        // An answer that is not taken is no idleness, and no work either: whoever takes nothing is not waited for.
+        let untaken = self.untaken.lock().first_key_value().map(|(_, since)| *since);
+        let taken = match untaken {
+            Some(since) => {
+                let left = self.answer_taken_ms.checked_sub(now.saturating_sub(since)).filter(|left| *left > 0)?;
+                Duration::from_millis(left).min(header)
+            }
+            None => header,
+        };
+        if untaken.is_some() || self.in_flight.load(Ordering::Acquire) > 0 || self.is_presence() {
+            return Some(taken);
+        }
         let (since, most) = match self.partial_ms.load(Ordering::Acquire) {
-            0 if self.http1 => (self.idle_ms.load(Ordering::Acquire), IDLE_MS_MAX),
+            0 if self.is_http1() => (self.idle_ms.load(Ordering::Acquire), IDLE_MS_MAX),
             0 => (self.idle_ms.load(Ordering::Acquire), IDLE_HTTP2_MS_MAX),
             since => (since - 1, HEADER_MS_MAX),
         };
         let left = most.checked_sub(now.saturating_sub(since)).filter(|left| *left > 0)?;
-        // Never longer than a late header would be given, so that one which begins meanwhile is noticed.
+        // Never longer than a late header or an answer would be given, so that one which begins meanwhile is noticed.
         Some(Duration::from_millis(left).min(header))
+    }
+}
+
+/// An answer that was not taken yet.
+#[derive(Debug)]
+pub struct Answering {
+    conn: Arc<Conn>,
+    number: u64,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.conn.untaken.lock().remove(&self.number);
+        self.conn.idle_ms.store(self.conn.age_ms(), Ordering::Release);
     }
 }
 
@@ -223,12 +289,20 @@ impl Drop for UnderWay {
 struct Noting<S> {
     inner: S,
     conn: Arc<Conn>,
+    /// How many bytes may still come before a whole ClientHello; `None` after it.
+    allowance: Option<usize>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Noting<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let (before, room) = (buf.filled().len(), buf.remaining() > 0);
+        if self.allowance == Some(0) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "too many bytes for a ClientHello")));
+        }
         let result = std::task::ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
+        if let Some(left) = &mut self.allowance {
+            *left = left.saturating_sub(buf.filled().len() - before);
+        }
         match &result {
             Ok(()) if buf.filled().len() > before => self.conn.heard(),
             Ok(()) if room => self.conn.finished.store(true, Ordering::Release),
@@ -263,48 +337,35 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noting<S> {
     }
 }
 
-/// How many connections each network has. Exact, and never larger than the number of connections.
-#[derive(Debug, Default)]
-struct Counts(Mutex<BTreeMap<IpAddr, usize>>);
-
-/// One connection's place in the counts.
-struct Counted {
-    counts: Arc<Counts>,
-    network: IpAddr,
+/// Who is inside, and who has to leave when others come.
+struct Inside {
+    connections: Crowd,
+    /// Those that have not sent a whole ClientHello, the oldest first.
+    hellos: Crowd,
+    conns: BTreeMap<u64, Arc<Conn>>,
+    next: u64,
 }
 
-impl Counts {
-    fn enter(self: &Arc<Self>, network: IpAddr, most: usize) -> Option<Counted> {
-        let mut counts = self.0.lock();
-        let count = counts.entry(network).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        drop(counts);
-        Some(Counted { counts: Arc::clone(self), network })
+/// One connection's places.
+struct Inhabitant {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Inhabitant {
+    /// The whole ClientHello is here.
+    fn said_hello(&self) {
+        self.shared.inside.lock().hellos.leave(self.id);
     }
 }
 
-impl Drop for Counted {
+impl Drop for Inhabitant {
     fn drop(&mut self) {
-        let mut counts = self.counts.0.lock();
-        if let Some(count) = counts.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.network);
-            }
-        }
+        let mut inside = self.shared.inside.lock();
+        inside.hellos.leave(self.id);
+        inside.connections.leave(self.id);
+        inside.conns.remove(&self.id);
     }
-}
-
-/// What accepting may use.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Connections at once.
-    pub connections: usize,
-    /// Of them, from one network.
-    pub per_network: usize,
 }
 
 /// The accept loops and their connections.
@@ -318,18 +379,21 @@ pub struct Accepting {
 impl Accepting {
     /// Starts to accept on these listeners.
     #[must_use]
-    pub fn start(app: &Arc<App>, tls: TlsAcceptor, tcp: Vec<TcpListener>, unix: UnixListener, bounds: Bounds) -> Self {
+    pub fn start(app: &Arc<App>, tls: Arc<rustls::ServerConfig>, tcp: Vec<TcpListener>, unix: UnixListener) -> Self {
         let (stop, stopping) = watch::channel(false);
         let (alive, drained) = mpsc::channel(1);
+        let limits = app.gate().limits();
+        let inside =
+            Inside { connections: Crowd::new(limits.connections), hellos: Crowd::new(limits.hellos), conns: BTreeMap::new(), next: 0 };
         let shared = Arc::new(Shared {
             app: Arc::clone(app),
             tls,
-            connections: Arc::new(Semaphore::new(bounds.connections)),
-            handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            base: Instant::now(),
+            inside: Mutex::new(inside),
+            handshakes: Arc::new(Handshakes::new(limits.handshakes)),
+            http2: Places::new(limits.http2),
             // The socket answers while the network is saturated: its places are its own.
             administration: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)),
-            counts: Arc::default(),
-            per_network: bounds.per_network,
         });
         let mut loops: Vec<_> = tcp
             .into_iter()
@@ -351,19 +415,103 @@ impl Accepting {
 
 struct Shared {
     app: Arc<App>,
-    tls: TlsAcceptor,
-    connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    tls: Arc<rustls::ServerConfig>,
+    /// When accepting began: standings are told by it.
+    base: Instant,
+    inside: Mutex<Inside>,
+    handshakes: Arc<Handshakes>,
+    http2: Places,
     administration: Arc<Semaphore>,
-    counts: Arc<Counts>,
-    per_network: usize,
 }
 
-/// What a connection's task holds as long as it lives.
-struct Held {
-    _permit: OwnedSemaphorePermit,
-    _counted: Option<Counted>,
-    _alive: mpsc::Sender<()>,
+impl Shared {
+    /// Lets a connection in, in the place of others if need be; `None` if it has to stay outside.
+    fn enter(self: &Arc<Self>, conn: &Arc<Conn>, network: Network) -> Option<Inhabitant> {
+        let mut inside = self.inside.lock();
+        let Inside { connections, hellos, conns, next } = &mut *inside;
+        let id = *next;
+        *next += 1;
+        let now_ms = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let standing = Standing { leased: false, since_ms: now_ms };
+        let oldest = |id| conns.get(&id).map(|conn: &Arc<Conn>| Standing { since_ms: conn.born_ms(self.base), leased: false });
+        let first = hellos.enter(id, network, standing, oldest);
+        for gone in &first.leaving {
+            connections.leave(*gone);
+        }
+        let second = if first.entered.is_ok() {
+            let idlest = |id| conns.get(&id).and_then(|conn: &Arc<Conn>| conn.standing(self.base));
+            Some(connections.enter(id, network, standing, idlest))
+        } else {
+            None
+        };
+        let entered = second.as_ref().is_some_and(|second| second.entered.is_ok());
+        for gone in second.iter().flat_map(|second| &second.leaving) {
+            hellos.leave(*gone);
+        }
+        let leaving = first.leaving.iter().chain(second.iter().flat_map(|second| &second.leaving));
+        let leaving: Vec<Arc<Conn>> = leaving.filter_map(|gone| conns.remove(gone)).collect();
+        if entered {
+            conns.insert(id, Arc::clone(conn));
+        } else {
+            hellos.leave(id);
+        }
+        drop(inside);
+        for (kind, reached) in [(Kind::Hellos, first.reached), (Kind::Connections, second.and_then(|second| second.reached))] {
+            // If all together are too many, it is the largest network that is said.
+            match reached {
+                Some(Over::All) => {
+                    let largest = leaving.first().map_or(Some(network), |gone| gone.network());
+                    self.app.gate().note(kind, largest);
+                }
+                Some(_) => self.app.gate().note(kind, Some(network)),
+                None => {}
+            }
+        }
+        leaving.iter().for_each(|gone| gone.give_up());
+        entered.then(|| Inhabitant { shared: Arc::clone(self), id })
+    }
+}
+
+/// Handshakes that are computed at once: so many, in turn by network. Waiting for the peer is not counted, or whoever never answers would
+/// hold a turn.
+struct Handshakes(Mutex<(usize, Turns<oneshot::Sender<Turn>>)>);
+
+/// The right to compute a handshake, until it falls.
+struct Turn(Option<Arc<Handshakes>>);
+
+impl Handshakes {
+    fn new(at_once: usize) -> Self {
+        Self(Mutex::new((at_once.max(1), Turns::default())))
+    }
+
+    async fn turn(self: &Arc<Self>, network: Network) -> Option<Turn> {
+        let mine = {
+            let mut turns = self.0.lock();
+            if turns.0 > 0 {
+                turns.0 -= 1;
+                return Some(Turn(Some(Arc::clone(self))));
+            }
+            let (sender, mine) = oneshot::channel();
+            turns.1.push(network, sender);
+            mine
+        };
+        mine.await.ok()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(handshakes) = self.0.take() else { return };
+        let mut turns = handshakes.0.lock();
+        while let Some(next) = turns.1.next_turn() {
+            match next.send(Turn(Some(Arc::clone(&handshakes)))) {
+                Ok(()) => return,
+                // It has gone meanwhile: its turn is the next one's, and must not be given back here, where the lock is held.
+                Err(mut unwanted) => unwanted.0 = None,
+            }
+        }
+        turns.0 += 1;
+    }
 }
 
 async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, mut stop: watch::Receiver<bool>, alive: mpsc::Sender<()>) {
@@ -376,58 +524,86 @@ async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, mut stop: watch:
             Ok(accepted) => accepted,
             Err(cause) => {
                 // Out of files or memory: the pending connection stays in the kernel's queue, so trying at once would spin.
-                tracing::warn!(%cause, "cannot accept connections");
+                shared.app.gate().note(Kind::Connections, None);
+                tracing::debug!(%cause, "cannot accept connections");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        // Full: the newcomer is dropped, those inside go on.
-        let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
-            tracing::debug!(%address, "connection refused: limits.connections is reached");
-            continue;
-        };
-        let Some(counted) = shared.counts.enter(network_of(address.ip()), shared.per_network) else {
-            tracing::debug!(%address, "connection refused: limits.connections_per_address is reached");
-            continue;
-        };
-        let held = Held { _permit: permit, _counted: Some(counted), _alive: alive.clone() };
-        tokio::spawn(serve_tcp(Arc::clone(&shared), stream, address, stop.clone(), held));
+        let conn = Conn::new(Peer::Tcp(address), shared.app.gate().limits().answer_taken_ms).with_local(stream.local_addr().ok());
+        let conn = Arc::new(conn);
+        let network = Network::from(address.ip());
+        let Some(inhabitant) = shared.enter(&conn, network) else { continue };
+        tokio::spawn(serve_tcp(Arc::clone(&shared), stream, conn, network, stop.clone(), inhabitant, alive.clone()));
     }
 }
 
-async fn serve_tcp(shared: Arc<Shared>, stream: TcpStream, address: SocketAddr, stop: watch::Receiver<bool>, held: Held) {
+async fn serve_tcp(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    conn: Arc<Conn>,
+    network: Network,
+    stop: watch::Receiver<bool>,
+    inhabitant: Inhabitant,
+    alive: mpsc::Sender<()>,
+) {
     let _ = stream.set_nodelay(true);
     let _ = crate::sys::keep_alive(&stream);
-    let local = stream.local_addr().ok();
     let handshake = async {
-        // The first byte is awaited before a place among the handshakes is taken: silent peers cost a connection, not a handshake.
-        let mut first = [0u8; 1];
-        if stream.peek(&mut first).await.ok()? == 0 {
-            return None;
-        }
-        /// A TLS record of type handshake (RFC 8446, section 5.1).
-        const HANDSHAKE: u8 = 22;
-        if first[0] != HANDSHAKE {
-            refuse_plaintext(stream, first[0]).await;
-            return None;
-        }
-        let _place = shared.handshakes.acquire().await.ok()?;
-        let conn = Arc::new(Conn::new(Peer::Tcp(address), true).with_local(local));
-        let raw = Noting { inner: stream, conn: Arc::clone(&conn) };
-        let tls = shared.tls.accept(raw).await.inspect_err(|cause| tracing::debug!(%address, %cause, "TLS handshake failed")).ok()?;
-        Some((tls, conn))
+        let hello = tokio::time::timeout(Duration::from_millis(shared.app.gate().limits().hello_ms), client_hello(stream, &conn)).await;
+        let hello = hello.ok()??;
+        inhabitant.said_hello();
+        let handshake = handshake(&shared, hello, network);
+        tokio::time::timeout(Duration::from_millis(HANDSHAKE_MS_MAX), handshake).await.ok()?
     };
-    let Ok(Some((mut tls, conn))) = tokio::time::timeout(Duration::from_millis(HANDSHAKE_MS_MAX), handshake).await else { return };
+    let tls = tokio::select! {
+        tls = handshake => tls,
+        () = conn.ending.notified() => None,
+    };
+    let Some(tls) = tls else { return };
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-        let conn = Arc::new(Conn::new(Peer::Tcp(address), false));
-        tls.get_mut().0.conn = Arc::clone(&conn);
-        serve_http2(&shared.app, tls, &conn, stop).await;
+        conn.is_http2.store(true, Ordering::Release);
+        let place = shared.http2.take(Some(network), 1).inspect_err(|_| shared.app.gate().note(Kind::Http2, Some(network)));
+        serve_http2(&shared.app, tls, &conn, stop, place.is_ok()).await;
     } else {
-        let above = Noting { inner: tls, conn: Arc::clone(&conn) };
+        let above = Noting { inner: tls, conn: Arc::clone(&conn), allowance: None };
         serve_http1(&shared.app, above, &conn, stop).await;
         presence_ended(&shared.app, &conn).await;
     }
-    drop(held);
+    drop((inhabitant, alive));
+}
+
+/// Waits for a whole ClientHello, so that nothing is computed and no turn is taken for anybody who sends less.
+async fn client_hello(stream: TcpStream, conn: &Arc<Conn>) -> Option<StartHandshake<Noting<TcpStream>>> {
+    let mut first = [0u8; 1];
+    if stream.peek(&mut first).await.ok()? == 0 {
+        return None;
+    }
+    /// A TLS record of type handshake (RFC 8446, section 5.1).
+    const HANDSHAKE: u8 = 22;
+    if first[0] != HANDSHAKE {
+        refuse_plaintext(stream, first[0]).await;
+        return None;
+    }
+    let raw = Noting { inner: stream, conn: Arc::clone(conn), allowance: Some(HELLO_BYTES_MAX) };
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), raw).await;
+    let mut hello = hello.inspect_err(|cause| tracing::debug!(address = ?conn.address(), %cause, "no ClientHello")).ok()?;
+    // What follows is a few bytes for the handshake, and then requests, which have limits of their own.
+    hello.io.allowance = None;
+    Some(hello)
+}
+
+async fn handshake(shared: &Shared, hello: StartHandshake<Noting<TcpStream>>, network: Network) -> Option<TlsStream<Noting<TcpStream>>> {
+    let turn = shared.handshakes.turn(network).await?;
+    let mut handshake = std::pin::pin!(hello.into_stream(Arc::clone(&shared.tls)));
+    // The keys are agreed upon and the signature is made by now, or in this first step; what follows waits for the peer.
+    let first = std::future::poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
+    drop(turn);
+    let done = match first {
+        Poll::Ready(done) => done,
+        Poll::Pending => handshake.await,
+    };
+    done.inspect_err(|cause| tracing::debug!(%network, %cause, "TLS handshake failed")).ok()
 }
 
 /// Somebody speaks plaintext to the TLS port. One short answer, so that a person sees what is wrong and a scan (`contrib/nmap`) what this is; the text
@@ -465,7 +641,7 @@ async fn accept_unix(shared: Arc<Shared>, listener: UnixListener, mut stop: watc
             continue;
         };
         let Ok(permit) = Arc::clone(&shared.administration).try_acquire_owned() else { continue };
-        let held = Held { _permit: permit, _counted: None, _alive: alive.clone() };
+        let held = (permit, alive.clone());
         let (shared, stop) = (Arc::clone(&shared), stop.clone());
         tokio::spawn(async move {
             let Ok(credentials) = stream.peer_cred() else { return };
@@ -475,8 +651,8 @@ async fn accept_unix(shared: Arc<Shared>, listener: UnixListener, mut stop: watc
             let group = shared.app.admin_group();
             let admin = uid == 0 || uid == crate::sys::user_id() || group.is_some_and(|group| groups.contains(&group));
             let user = tokio::task::spawn_blocking(move || crate::sys::user_name(uid)).await.unwrap_or_else(|_| format!("uid {uid}"));
-            let conn = Arc::new(Conn::new(Peer::Unix { uid, user, admin }, true));
-            let noting = Noting { inner: stream, conn: Arc::clone(&conn) };
+            let conn = Arc::new(Conn::new(Peer::Unix { uid, user, admin }, shared.app.gate().limits().answer_taken_ms));
+            let noting = Noting { inner: stream, conn: Arc::clone(&conn), allowance: None };
             serve_http1(&shared.app, noting, &conn, stop).await;
             presence_ended(&shared.app, &conn).await;
             drop(held);
@@ -484,7 +660,7 @@ async fn accept_unix(shared: Arc<Shared>, listener: UnixListener, mut stop: watc
     }
 }
 
-async fn serve_http1<S>(app: &Arc<App>, io: S, conn: &Arc<Conn>, mut stop: watch::Receiver<bool>)
+async fn serve_http1<S>(app: &Arc<App>, io: S, conn: &Arc<Conn>, stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -499,30 +675,11 @@ where
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEADERS_BYTES_MAX)
         .serve_connection(TokioIo::new(io), service);
-    let mut connection = pin!(connection);
-    let mut told = false;
-    let mut timer = pin!(tokio::time::sleep(Duration::from_millis(HEADER_MS_MAX)));
-    loop {
-        tokio::select! {
-            _ = &mut connection => return,
-            () = &mut timer => match conn.patience() {
-                Some(patience) => timer.as_mut().reset(Instant::now() + patience),
-                None => return,
-            },
-            _ = stop.changed(), if !told => {
-                told = true;
-                if conn.is_presence() {
-                    // Dropped without a word: nothing is sent on it, and nothing is freed by our own end.
-                    conn.broken.store(true, Ordering::Release);
-                    return;
-                }
-                connection.as_mut().graceful_shutdown();
-            }
-        }
-    }
+    tend(pin!(connection), |connection| connection.graceful_shutdown(), conn, stop).await;
 }
 
-async fn serve_http2<S>(app: &Arc<App>, io: S, conn: &Arc<Conn>, mut stop: watch::Receiver<bool>)
+/// Serves HTTP/2. Where there is no `place` for it, the peer is told to go away and use what connections it has.
+async fn serve_http2<S>(app: &Arc<App>, io: S, conn: &Arc<Conn>, stop: watch::Receiver<bool>, place: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -536,6 +693,8 @@ where
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
         .max_pending_accept_reset_streams(STREAM_RESETS_MAX)
         .max_local_error_reset_streams(STREAM_RESETS_MAX)
         .max_header_list_size(u32::try_from(HEADERS_BYTES_MAX).unwrap_or(u32::MAX))
@@ -543,18 +702,35 @@ where
         .keep_alive_timeout(Duration::from_secs(30))
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
+    if place {
+        tend(connection, |connection| connection.graceful_shutdown(), conn, stop).await;
+    } else {
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(Duration::from_millis(HTTP2_GOAWAY_MS_MAX), connection).await;
+    }
+}
+
+/// Drives a connection until it ends, its time is over, others need its place, or the server stops.
+async fn tend<C: Future>(mut connection: Pin<&mut C>, shut_down: impl Fn(Pin<&mut C>), conn: &Arc<Conn>, mut stop: watch::Receiver<bool>) {
     let mut told = false;
-    let mut timer = pin!(tokio::time::sleep(Duration::from_millis(HEADER_MS_MAX)));
+    let first = conn.patience().unwrap_or_default();
+    let mut timer = pin!(tokio::time::sleep(first));
     loop {
         tokio::select! {
             _ = &mut connection => return,
+            () = conn.ending.notified() => return,
             () = &mut timer => match conn.patience() {
                 Some(patience) => timer.as_mut().reset(Instant::now() + patience),
                 None => return,
             },
             _ = stop.changed(), if !told => {
                 told = true;
-                connection.as_mut().graceful_shutdown();
+                if conn.is_presence() {
+                    // Dropped without a word: nothing is sent on it, and nothing is freed by our own end.
+                    conn.broken.store(true, Ordering::Release);
+                    return;
+                }
+                shut_down(connection.as_mut());
             }
         }
     }
@@ -565,7 +741,9 @@ async fn presence_ended(app: &Arc<App>, conn: &Arc<Conn>) {
     if !conn.is_presence() {
         return;
     }
-    let in_order = conn.finished.load(Ordering::Acquire) && !conn.broken.load(Ordering::Acquire);
+    // What we end ourselves is no word of the peer's.
+    let ended_here = conn.broken.load(Ordering::Acquire) || conn.given_up.load(Ordering::Acquire);
+    let in_order = conn.finished.load(Ordering::Acquire) && !ended_here;
     let leases = std::mem::take(&mut *conn.presence.lock());
     if !in_order {
         return;
@@ -582,27 +760,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    #[test]
-    fn one_network_is_an_ipv4_address_or_the_half_of_an_ipv6_address() {
-        let network = |text: &str| network_of(text.parse().unwrap()).to_string();
-        assert_eq!(network("10.1.2.3"), "10.1.2.3");
-        assert_eq!(network("::ffff:10.1.2.3"), "10.1.2.3");
-        assert_eq!(network("fd00:1:2:3:4:5:6:7"), "fd00:1:2:3::");
-    }
-
-    #[test]
-    fn connections_of_a_network_are_counted_exactly() {
-        let counts = Arc::new(Counts::default());
-        let network = network_of("10.0.0.1".parse().unwrap());
-        let held: Vec<_> = (0..3).map(|_| counts.enter(network, 3).unwrap()).collect();
-        assert!(counts.enter(network, 3).is_none());
-        drop(held);
-        assert!(counts.0.lock().is_empty());
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_late_header_an_idle_peer_and_a_presence_connection_have_their_own_patience() {
-        let conn = Arc::new(Conn::new(Peer::Tcp("127.0.0.1:1".parse().unwrap()), true));
+        let conn = Arc::new(Conn::new(Peer::Tcp("127.0.0.1:1".parse().unwrap()), 30_000));
         let pass = |ms| tokio::time::advance(Duration::from_millis(ms));
         assert!(conn.patience().is_some());
         pass(HEADER_MS_MAX).await;
@@ -621,5 +781,41 @@ mod tests {
         assert!(conn.patience().is_none(), "idle too long");
         conn.stand_for(Vec::new());
         assert!(conn.patience().is_some(), "presence");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_not_taken_is_neither_idle_nor_work() {
+        let conn = Arc::new(Conn::new(Peer::Tcp("127.0.0.1:1".parse().unwrap()), 30_000));
+        let pass = |ms| tokio::time::advance(Duration::from_millis(ms));
+        let (first, under_way) = (conn.answering(), conn.under_way());
+        pass(29_000).await;
+        let second = conn.answering();
+        assert_eq!(conn.patience(), Some(Duration::from_millis(1_000)));
+        pass(1_000).await;
+        assert!(conn.patience().is_none(), "however much else is under way");
+        drop((first, under_way));
+        assert!(conn.patience().is_some());
+        pass(29_000).await;
+        assert!(conn.patience().is_none());
+        drop(second);
+        assert!(conn.patience().is_some(), "and then it is idle since it took the last one");
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_nobody_waits_for_any_more_goes_to_the_next() {
+        let handshakes = Arc::new(Handshakes::new(1));
+        let network = |last| Network::from(IpAddr::from([10, 0, 0, last]));
+        let turn = handshakes.turn(network(1)).await.unwrap();
+        let mut gone = Box::pin(handshakes.turn(network(2)));
+        let mut stays = Box::pin(handshakes.turn(network(3)));
+        std::future::poll_fn(|cx| {
+            assert!(gone.as_mut().poll(cx).is_pending() && stays.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        drop(gone);
+        drop(turn);
+        drop(stays.await.unwrap());
+        assert_eq!(handshakes.0.lock().0, 1);
     }
 }

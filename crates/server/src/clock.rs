@@ -40,6 +40,13 @@ impl Clock for MachineClock {
     }
 }
 
+/// Microseconds that this thread has worked: what a request costs is told by it, however many others run beside.
+#[must_use]
+pub fn work_us() -> u64 {
+    let worked = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    worked.tv_sec.saturating_mul(1_000_000).saturating_add(worked.tv_nsec / 1_000).unsigned_abs()
+}
+
 fn milliseconds(time: rustix::time::Timespec) -> i64 {
     time.tv_sec.saturating_mul(1_000).saturating_add(time.tv_nsec / 1_000_000)
 }

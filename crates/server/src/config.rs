@@ -60,6 +60,9 @@ table! {
         /// Group whose members may administer this server through its Unix socket, besides root and the server's own user. None by default.
         /// With a group, the data directory may be entered by it (mode 0710) so that the socket can be reached; files in it stay closed.
         admin_group: Option<String>,
+        /// Folders, each with its whole path, that `triquest-lm journal backup` may write into while the server runs, besides `backups` in the data
+        /// directory. Only root and the server's user may be able to write them. Default: none. Needs a restart.
+        backups: Vec<PathBuf>,
         /// The data directory: keys, journal, admin socket. Default: `/var/lib/triquest-lm` for root, otherwise `~/.local/state/triquest-lm`.
         data: Option<PathBuf>,
         /// How clients find this server. Needs a restart.
@@ -103,12 +106,16 @@ table! {
     Limits, "limits." {
         /// Most connections at once. Default: 20000, less if the system allows fewer open files. Needs a restart.
         connections: Option<usize>,
-        /// Most connections at once from one IPv4 address or IPv6 /64. Default: 4000. Needs a restart.
+        /// Most connections at once from one IPv4 address or IPv6 /64. Default: 12000. Needs a restart.
         connections_per_address: Option<usize>,
-        /// Denials that one address may cause at once before it must slow down. Default: 200. Needs a restart.
+        /// Denials of one feature that one address may cause at once before it must slow down. Default: 200. Needs a restart.
         denials_burst: Option<u32>,
-        /// Denials per second that one address may cause for long. Default: 5. Needs a restart.
+        /// Denials of one feature per second that one address may cause for long. Default: 5. Needs a restart.
         denials_per_second: Option<u32>,
+        /// New leases that one address may ask for at once, for networks that come through one address. Default: 20000. Needs a restart.
+        new_ids_burst: Option<u32>,
+        /// New leases per second that one address may ask for for long. Default: 300. Needs a restart.
+        new_ids_per_second: Option<u32>,
     }
 }
 
@@ -257,6 +264,8 @@ pub struct Settings {
     pub accept_clock: bool,
     /// `--accept-borrow-loss`: end the quarantine after a restore.
     pub accept_borrow_loss: bool,
+    /// What anonymous clients can take, before the configuration's own values; for tests and programs that embed the server.
+    pub limits: crate::limits::Limits,
     /// `--end-quarantine`: grant again now after a restore or rollback.
     pub end_quarantine: bool,
 }
@@ -319,9 +328,7 @@ impl Config {
     /// # Errors
     /// [`Fault`] that shows the line with a caret under the place.
     pub fn read(file: &Path) -> Result<Self, Fault> {
-        let text = std::fs::read_to_string(file).map_err(|cause| {
-            Fault::new(format!("cannot read the configuration {}: {cause}", file.display()), "name another file with `--config FILE`")
-        })?;
+        let text = crate::identity::read_trusted(file)?;
         Self::parse(&text, &file.display().to_string())
     }
 
@@ -400,6 +407,11 @@ impl Config {
         at_most("limits.connections_per_address", self.limits.connections_per_address, limits::CONNECTIONS_MAX)?;
         at_most("limits.denials_burst", self.limits.denials_burst.map(|n| n as usize), 1_000_000)?;
         at_most("limits.denials_per_second", self.limits.denials_per_second.map(|n| n as usize), 100_000)?;
+        at_most("limits.new_ids_burst", self.limits.new_ids_burst.map(|n| n as usize), 10_000_000)?;
+        at_most("limits.new_ids_per_second", self.limits.new_ids_per_second.map(|n| n as usize), 100_000)?;
+        if let Some(folder) = self.backups.iter().find(|folder| !folder.is_absolute()) {
+            return Err(Fault::new(format!("backups: {} is no whole path", folder.display()), "begin it with `/`"));
+        }
         for name in &self.discovery.interfaces {
             // IFNAMSIZ with its final zero; the rest is what the kernel takes as a name.
             let plain = name.strip_suffix('*').unwrap_or(name);
@@ -645,6 +657,29 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_others_can_write_or_a_link_is_not_obeyed() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, "names_open = true").unwrap();
+        for (mode, taken) in [(0o600, true), (0o644, true), (0o664, false), (0o666, false), (0o602, false)] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let read = Config::read(&file);
+            assert_eq!(read.is_ok(), taken, "{mode:o}");
+            assert!(taken || read.unwrap_err().hint.contains("chmod go-w"));
+        }
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let link = dir.path().join("link.toml");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(Config::read(&link).unwrap_err().message.contains("symbolic link"));
+        assert!(Config::read(dir.path()).unwrap_err().message.contains("no plain file"));
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&file, Some(12_345), None).unwrap();
+            assert!(Config::read(&file).unwrap_err().message.contains("belongs to user"));
+        }
+    }
+
+    #[test]
     fn half_a_certificate_and_a_bad_address_are_refused() {
         assert!(Config::parse("[tls]\nkey='k'", "x").unwrap().check().unwrap_err().message.contains("tls.certificate"));
         assert!(Config::parse("listen=['ws1:1588']", "x").unwrap().check().unwrap_err().message.contains("ws1:1588"));
@@ -673,7 +708,14 @@ mod tests {
             admin_group: Some(String::new()),
             data: Some(PathBuf::new()),
             licenses: Some(PathBuf::new()),
-            limits: Limits { connections: Some(1), connections_per_address: Some(1), denials_burst: Some(1), denials_per_second: Some(1) },
+            limits: Limits {
+                connections: Some(1),
+                connections_per_address: Some(1),
+                denials_burst: Some(1),
+                denials_per_second: Some(1),
+                new_ids_burst: Some(1),
+                new_ids_per_second: Some(1),
+            },
             tls: Tls { certificate: Some(PathBuf::new()), key: Some(PathBuf::new()) },
             ..Config::default()
         })

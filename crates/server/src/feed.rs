@@ -18,12 +18,12 @@ use triquest_journal::{
 };
 use triquest_wire::{Lineage, Position, limits::EVENT_STREAM_BEHIND_MAX};
 
+use crate::limits::EVENT_PIECE_BYTES;
+
 /// Events that are kept for readers that are a little behind; older ones are read from the journal.
 const RECENT_EVENTS_MAX: usize = 16_384;
-/// Entries that one call hands out.
-const ENTRIES_PER_READ: usize = 256;
-/// Bytes of history that one read takes from the journal: an append waits for it no longer than about a millisecond.
-const HISTORY_BYTES_PER_READ: usize = 256 * 1024;
+/// Events after which one call hands out no further entry.
+const EVENTS_PER_READ: usize = 256;
 
 /// Fans committed entries out to any number of readers.
 pub struct Feed {
@@ -39,9 +39,12 @@ struct Recent {
     events: usize,
 }
 
-/// Why a reader gets no more.
+/// Why a reader gets no more, or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FeedError {
+    /// What it asks for lies in the past, which is in the journal only.
+    #[error("the entries after this cursor are in the journal only")]
+    Past,
     /// It fell behind the live stream; it may resume by cursor.
     #[error("the reader fell behind")]
     Behind,
@@ -85,6 +88,18 @@ impl Feed {
     /// # Errors
     /// [`FeedError::CursorLost`].
     pub fn reader(self: &Arc<Self>, after: Option<Position>) -> Result<FeedReader, FeedError> {
+        self.reader_of(after, true)
+    }
+
+    /// The same for a reader that may not make the journal be read: it goes on from what is still in memory.
+    ///
+    /// # Errors
+    /// [`FeedError::CursorLost`], [`FeedError::Past`].
+    pub fn live_reader(self: &Arc<Self>, after: Option<Position>) -> Result<FeedReader, FeedError> {
+        self.reader_of(after, false)
+    }
+
+    fn reader_of(self: &Arc<Self>, after: Option<Position>, history: bool) -> Result<FeedReader, FeedError> {
         let head = self.head.subscribe();
         let now = *head.borrow();
         let after = after.unwrap_or(now);
@@ -93,7 +108,11 @@ impl Feed {
             return Err(FeedError::CursorLost);
         }
         self.readers.fetch_add(1, Ordering::Relaxed);
-        Ok(FeedReader { feed: Arc::clone(self), head, next: after.index + 1, live: false })
+        let reader = FeedReader { feed: Arc::clone(self), head, next: after.index + 1, live: false, history };
+        if !history && after.index < now.index && reader.recent().is_none() {
+            return Err(FeedError::Past);
+        }
+        Ok(reader)
     }
 }
 
@@ -104,6 +123,8 @@ pub struct FeedReader {
     next: u64,
     /// It has been at the end.
     live: bool,
+    /// It may read the journal.
+    history: bool,
 }
 
 impl Drop for FeedReader {
@@ -130,7 +151,9 @@ impl FeedReader {
             }
             let entries = match self.recent() {
                 Some(entries) => entries,
-                None => self.history(Index(head)).await?,
+                None if self.history => self.history(Index(head)).await?,
+                // Those that it did not take in time are not kept for it.
+                None => return Err(FeedError::Behind),
             };
             let Some(last) = entries.last() else { return Err(FeedError::CursorLost) };
             self.next = last.index.0 + 1;
@@ -142,7 +165,13 @@ impl FeedReader {
         let recent = self.feed.recent.lock();
         let first = recent.entries.front()?.index.0;
         let skip = usize::try_from(self.next.checked_sub(first)?).ok()?;
-        let entries: Vec<_> = recent.entries.iter().skip(skip).take(ENTRIES_PER_READ).cloned().collect();
+        let mut events = 0;
+        let mut few = |entry: &&Arc<Entry>| {
+            let takes = events < EVENTS_PER_READ;
+            events += entry.events.len();
+            takes
+        };
+        let entries: Vec<_> = recent.entries.iter().skip(skip).take_while(|entry| few(entry)).cloned().collect();
         (!entries.is_empty()).then_some(entries)
     }
 
@@ -151,7 +180,10 @@ impl FeedReader {
         let from = Index(self.next);
         let (reply, answer) = tokio::sync::oneshot::channel();
         (self.feed.journal)(Box::new(move |journal: &mut dyn Journal| {
-            let _ = reply.send(read(journal, from, head));
+            // A reader that has left meanwhile is not read for.
+            if !reply.is_closed() {
+                let _ = reply.send(read(journal, from, head));
+            }
         }));
         match answer.await.map_err(|_| FeedError::Stopping)? {
             Ok(entries) => Ok(entries),
@@ -166,7 +198,7 @@ impl FeedReader {
 
 fn read(journal: &mut dyn Journal, from: Index, head: Index) -> Result<Vec<Arc<Entry>>, JournalError> {
     let mut entries = Vec::new();
-    for (index, bytes) in journal.read(from, HISTORY_BYTES_PER_READ)? {
+    for (index, bytes) in journal.read(from, EVENT_PIECE_BYTES)? {
         if index > head {
             break;
         }

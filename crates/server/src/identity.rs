@@ -55,7 +55,8 @@ pub fn prepare_data_dir(settings: &Settings) -> Result<bool, Fault> {
     let shown = dir.display();
     let group = settings.config.admin_group.is_some();
     let may_begin = settings.config.data.is_none() || settings.init;
-    match fs::metadata(&dir) {
+    let mut was_open = false;
+    match fs::symlink_metadata(&dir) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound && !may_begin => return Err(needs_init(&dir, "is not there")),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|cause| {
@@ -69,22 +70,36 @@ pub fn prepare_data_dir(settings: &Settings) -> Result<bool, Fault> {
             return Err(Fault::new(format!("cannot look at the data directory {shown}: {cause}"), "name another one with `--data DIR`"));
         }
         Ok(meta) => {
+            if meta.is_symlink() {
+                return Err(Fault::new(
+                    format!("the data directory {shown} is a symbolic link, which whoever made it could point elsewhere"),
+                    format!("name the directory itself: `--data {}`", fs::canonicalize(&dir).unwrap_or_else(|_| "DIR".into()).display()),
+                ));
+            }
             if !meta.is_dir() {
                 return Err(Fault::new(format!("the data directory {shown} is no directory"), "name another one with `--data DIR`"));
             }
             check_owner(&dir, &meta)?;
+            was_open = meta.mode() & 0o022 != 0;
         }
     }
     let fault =
         |cause: io::Error| Fault::new(format!("cannot use the data directory {shown}: {cause}"), "it must belong to the server's user");
     let has = |name: &str| fs::symlink_metadata(dir.join(name)).is_ok();
     let (has_key, has_journal) = (has(SERVER_KEY_FILE), has(JOURNAL_FILE));
+    let empty = fs::read_dir(&dir).map_err(fault)?.flatten().all(|entry| entry.file_name() == "lost+found");
     // Before anything in it is changed: it may be somebody's folder of other things.
     if !has_key && !has_journal && !may_begin {
-        let empty = fs::read_dir(&dir).map_err(fault)?.flatten().all(|entry| entry.file_name() == "lost+found");
         return Err(needs_init(&dir, if empty { "is empty" } else { "has no journal and no server's key" }));
     }
-    // Tightened rather than refused: nothing secret lies in it yet, or it lies in files that are checked one by one.
+    if was_open && !empty {
+        let mode = fs::symlink_metadata(&dir).map_err(fault)?.mode() & 0o777;
+        return Err(Fault::new(
+            format!("others may write the data directory {shown} (mode {mode:04o}), so what lies in it may be theirs"),
+            format!("look at what is in it, then: chmod 700 {shown}"),
+        ));
+    }
+    // Tightened rather than refused: nothing lies in it yet, or only its owner could put it there.
     let wanted = if group { 0o710 } else { 0o700 };
     if fs::metadata(&dir).map_err(fault)?.mode() & 0o777 != wanted {
         fs::set_permissions(&dir, Permissions::from_mode(wanted)).map_err(fault)?;
@@ -157,6 +172,39 @@ pub fn read_secret(path: &Path) -> Result<Vec<u8>, Fault> {
         ));
     }
     read_bounded(file, path)
+}
+
+/// Reads a file that the server obeys, such as its configuration: no symbolic link, root's or ours, and nobody else may write it.
+///
+/// # Errors
+/// By reason.
+pub fn read_trusted(path: &Path) -> Result<String, Fault> {
+    let shown = path.display();
+    let elsewhere = "name another file with `--config FILE`";
+    let cannot = |cause: io::Error| match cause.raw_os_error() {
+        Some(libc::ELOOP) => Fault::new(
+            format!("the configuration {shown} is a symbolic link; it is read from a plain file only"),
+            "name the file itself with `--config FILE`",
+        ),
+        _ => Fault::new(format!("cannot read the configuration {shown}: {cause}"), elsewhere),
+    };
+    let file =
+        fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK).open(path).map_err(cannot)?;
+    let meta = file.metadata().map_err(cannot)?;
+    if !meta.is_file() {
+        return Err(Fault::new(format!("the configuration {shown} is no plain file"), elsewhere));
+    }
+    if meta.uid() != 0 {
+        check_owner(path, &meta)?;
+    }
+    let mode = meta.mode() & 0o777;
+    if mode & 0o022 != 0 {
+        return Err(Fault::new(
+            format!("others may write the configuration {shown} (mode {mode:04o}), so it may say what they want"),
+            format!("look at what it says, then: chmod go-w {shown}"),
+        ));
+    }
+    String::from_utf8(read_bounded(file, path)?).map_err(|_| Fault::new(format!("the configuration {shown} is not UTF-8"), elsewhere))
 }
 
 fn read_bounded(file: File, path: &Path) -> Result<Vec<u8>, Fault> {
@@ -577,6 +625,30 @@ mod tests {
         fs::write(inner.join(JOURNAL_FILE), "").unwrap();
         prepare_data_dir(&named(&inner)).unwrap();
         assert_eq!(fs::metadata(&inner).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn an_open_directory_with_something_in_it_is_refused_and_an_empty_one_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("data");
+        fs::create_dir(&inner).unwrap();
+        let mut settings = named(&inner);
+        settings.init = true;
+        for mode in [0o777, 0o775, 0o702] {
+            fs::set_permissions(&inner, Permissions::from_mode(mode)).unwrap();
+            assert!(prepare_data_dir(&settings).unwrap());
+            assert_eq!(fs::metadata(&inner).unwrap().mode() & 0o777, 0o700);
+            fs::write(inner.join("config.toml"), "admin_group = 'everybody'").unwrap();
+            fs::set_permissions(&inner, Permissions::from_mode(mode)).unwrap();
+            let fault = prepare_data_dir(&settings).unwrap_err();
+            assert!(fault.message.contains(&format!("mode {mode:04o}")) && fault.hint.contains("chmod 700"), "{fault}");
+            fs::remove_file(inner.join("config.toml")).unwrap();
+        }
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&inner, &link).unwrap();
+        let mut settings = named(&link);
+        settings.init = true;
+        assert!(prepare_data_dir(&settings).unwrap_err().message.contains("symbolic link"));
     }
 
     #[test]

@@ -7,11 +7,15 @@
 pub mod accept;
 pub mod config;
 pub mod discovery;
+pub mod gate;
 pub mod http;
 pub mod identity;
 pub mod licenses_folder;
+pub mod limits;
+pub mod places;
 pub mod rates;
 pub mod run;
+pub mod seldom;
 pub mod sys;
 
 pub mod appender;

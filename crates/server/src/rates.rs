@@ -1,85 +1,359 @@
-//! How often somebody may: a rate with a burst, for everybody together or for each network. One number is kept for each, so memory is fixed, and the
-//! table of networks has a secret key, so no choice of addresses grows it or aims at somebody else's slot.
+//! How often somebody may: so many at once, then so many a second, for each network, for the wider network around it (four times as many) and
+//! for all together. One number is kept for each, in tables of fixed size under a secret key, so no choice of addresses grows them or aims at
+//! somebody else's slot. Pure: the time is an argument.
+//!
+//! What is charged is debt, and debt is paid off with time. It never grows above what may be had at once, so whoever was told to wait needs to
+//! wait no longer than it was told. What turns out to have cost nothing is given back.
 
 use std::{
+    collections::BTreeSet,
     hash::{BuildHasher, RandomState},
-    net::IpAddr,
-    sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::accept::network_of;
+use triquest_allocator::{Network, WideNetwork};
+
+use crate::places::Over;
 
 /// So many per second, after a burst. What is kept of somebody is the time, in microseconds of the boot clock, at which all so far will have been
 /// paid for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     interval_us: u64,
-    credit_us: u64,
+    burst: u64,
 }
 
 impl Rate {
     /// So many at once, then so many per second.
     #[must_use]
     pub fn new(burst: u32, per_second: u32) -> Self {
-        let interval_us = 1_000_000 / u64::from(per_second).max(1);
-        Self { interval_us, credit_us: interval_us * u64::from(burst) }
+        Self { interval_us: 1_000_000 / u64::from(per_second).clamp(1, 1_000_000), burst: burst.into() }
     }
 
     /// So many at once, then so many per minute.
     #[must_use]
     pub fn per_minute(burst: u32, per_minute: u32) -> Self {
-        let interval_us = 60_000_000 / u64::from(per_minute).max(1);
-        Self { interval_us, credit_us: interval_us * u64::from(burst) }
+        Self { interval_us: 60_000_000 / u64::from(per_minute).max(1), burst: burst.into() }
     }
 
     /// After how many milliseconds the next one may be; `None` is now.
     #[must_use]
     pub fn wait_ms(self, paid_us: u64, now_ms: u64) -> Option<u64> {
-        let ahead = paid_us.saturating_sub(now_ms * 1_000);
-        (ahead + self.interval_us > self.credit_us).then(|| (ahead + self.interval_us - self.credit_us).div_ceil(1_000))
+        self.wait_for_ms(paid_us, 1, now_ms)
+    }
+
+    /// After how many milliseconds the next `count` may be; `None` is now. More than a burst counts as a burst.
+    #[must_use]
+    pub fn wait_for_ms(self, paid_us: u64, count: u64, now_ms: u64) -> Option<u64> {
+        let credit_us = self.interval_us.saturating_mul(self.burst.max(1));
+        let wanted_us = self.interval_us.saturating_mul(count).min(credit_us);
+        let owed_us = paid_us.saturating_sub(now_ms.saturating_mul(1_000)).saturating_add(wanted_us);
+        (owed_us > credit_us).then(|| (owed_us - credit_us).div_ceil(1_000))
     }
 
     /// What is kept after one more.
     #[must_use]
     pub fn charged(self, paid_us: u64, now_ms: u64) -> u64 {
-        paid_us.max(now_ms * 1_000) + self.interval_us
+        self.charged_for(paid_us, 1, now_ms)
+    }
+
+    fn charged_for(self, paid_us: u64, count: u64, now_ms: u64) -> u64 {
+        let credit_us = self.interval_us.saturating_mul(self.burst.max(1));
+        paid_us.max(now_ms.saturating_mul(1_000)).saturating_add(self.interval_us.saturating_mul(count).min(credit_us))
+    }
+
+    /// How many are owed now.
+    fn owed(self, paid_us: u64, now_ms: u64) -> u64 {
+        paid_us.saturating_sub(now_ms.saturating_mul(1_000)).div_ceil(self.interval_us)
     }
 }
 
-/// A [`Rate`] for each network (/32, or /64 of IPv6), in a table of fixed size. Networks that meet in a slot share it.
-pub struct NetworkRates {
-    slots: Box<[AtomicU64]>,
-    key: RandomState,
-    rate: Rate,
+/// What one network may, and all together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateShare {
+    /// One network.
+    pub network: Rate,
+    /// All together, if there is such a limit.
+    pub all: Option<Rate>,
 }
 
-impl NetworkRates {
+/// Why not now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// When to ask again.
+    pub wait_ms: u64,
+    /// Whose limit it is.
+    pub by: Over,
+}
+
+/// A [`RateShare`] for every network. Networks that meet in a slot share it.
+pub struct Rates<S = RandomState> {
+    share: RateShare,
+    key: S,
+    networks: Box<[u64]>,
+    wider: Box<[u64]>,
+    all_us: u64,
+    /// Slots that owe something, by when they will have paid: how many networks are present. Only where all together have a limit.
+    present: BTreeSet<(u64, usize)>,
+}
+
+impl Rates {
     /// A table of so many slots.
     #[must_use]
-    pub fn new(slots: usize, rate: Rate) -> Self {
-        Self { slots: (0..slots.max(1)).map(|_| AtomicU64::new(0)).collect(), key: RandomState::new(), rate }
+    pub fn new(slots: usize, share: RateShare) -> Self {
+        Self::with_key(slots, share, RandomState::new())
+    }
+}
+
+impl<S: BuildHasher> Rates<S> {
+    /// The wider network's table is a quarter of the network's.
+    fn with_key(slots: usize, share: RateShare, key: S) -> Self {
+        let table = |slots: usize| vec![0; slots.max(1)].into_boxed_slice();
+        Self { share, key, networks: table(slots), wider: table(slots / 4), all_us: 0, present: BTreeSet::new() }
     }
 
-    /// After how many milliseconds this network may again; `None` is now.
-    #[must_use]
-    pub fn wait_ms(&self, address: IpAddr, now_ms: u64) -> Option<u64> {
-        self.rate.wait_ms(self.slot(address).load(Ordering::Relaxed), now_ms)
+    /// Charges `count` to a network, and to those around it.
+    ///
+    /// # Errors
+    /// When to ask again; then nothing was charged.
+    pub fn charge(&mut self, network: Network, count: u64, now_ms: u64) -> Result<(), Limited> {
+        self.charge_for(network, "", count, now_ms)
     }
 
-    /// Counts one of this network.
-    pub fn charge(&self, address: IpAddr, now_ms: u64) {
-        let slot = self.slot(address);
-        let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid| Some(self.rate.charged(paid, now_ms)));
+    /// The same, counted apart for each `what` (such as a feature).
+    ///
+    /// # Errors
+    /// As [`Rates::charge`].
+    pub fn charge_for(&mut self, network: Network, what: &str, count: u64, now_ms: u64) -> Result<(), Limited> {
+        let (slot, around) = self.slots(network, what);
+        let (own, wider) = (self.share.network, self.wider_rate());
+        let limited = |by, wait_ms: Option<u64>| wait_ms.map_or(Ok(()), |wait_ms| Err(Limited { wait_ms, by }));
+        limited(Over::Network, own.wait_for_ms(self.networks[slot], count, now_ms))?;
+        limited(Over::Wider, wider.wait_for_ms(self.wider[around], count, now_ms))?;
+        if let Some(all) = self.share.all {
+            while self.present.first().is_some_and(|(paid_us, _)| *paid_us <= now_ms.saturating_mul(1_000)) {
+                self.present.pop_first();
+            }
+            let is_new = !self.present.contains(&(self.networks[slot], slot));
+            let present = self.present.len() as u64 + u64::from(is_new);
+            let (owed, owed_by_all) = (own.owed(self.networks[slot], now_ms) + count, all.owed(self.all_us, now_ms) + count);
+            if owed_by_all > all.burst - all.burst / 4 && owed > all.burst / present {
+                // At the latest when its own debt is paid down to an even part.
+                let over = owed - all.burst / present;
+                return Err(Limited { wait_ms: over.saturating_mul(own.interval_us).div_ceil(1_000), by: Over::EvenPart });
+            }
+            limited(Over::All, all.wait_for_ms(self.all_us, count, now_ms))?;
+            self.all_us = all.charged_for(self.all_us, count, now_ms);
+        }
+        self.set(slot, own.charged_for(self.networks[slot], count, now_ms));
+        self.wider[around] = wider.charged_for(self.wider[around], count, now_ms);
+        Ok(())
     }
 
-    /// Bytes that the table takes, whoever asks.
+    /// Charges what was done already, whatever is owed: then it is not much, and known too late to refuse it.
+    pub fn owe(&mut self, network: Network, count: u64, now_ms: u64) {
+        let (slot, around) = self.slots(network, "");
+        let wider = self.wider_rate();
+        self.set(slot, self.share.network.charged_for(self.networks[slot], count, now_ms));
+        self.wider[around] = wider.charged_for(self.wider[around], count, now_ms);
+        if let Some(all) = self.share.all {
+            self.all_us = all.charged_for(self.all_us, count, now_ms);
+        }
+    }
+
+    /// Takes back what was charged for something that cost nothing after all.
+    pub fn give_back(&mut self, network: Network, count: u64) {
+        self.give_back_for(network, "", count);
+    }
+
+    /// The same for [`Rates::charge_for`].
+    pub fn give_back_for(&mut self, network: Network, what: &str, count: u64) {
+        let (slot, around) = self.slots(network, what);
+        let wider = self.wider_rate();
+        self.set(slot, self.networks[slot].saturating_sub(self.share.network.interval_us.saturating_mul(count)));
+        self.wider[around] = self.wider[around].saturating_sub(wider.interval_us.saturating_mul(count));
+        if let Some(all) = self.share.all {
+            self.all_us = self.all_us.saturating_sub(all.interval_us.saturating_mul(count));
+        }
+    }
+
+    /// Bytes that the tables take, whoever asks.
     #[must_use]
     pub fn table_bytes(&self) -> usize {
-        std::mem::size_of_val(&*self.slots)
+        size_of_val(&*self.networks) + size_of_val(&*self.wider)
     }
 
-    fn slot(&self, address: IpAddr) -> &AtomicU64 {
-        let hash = self.key.hash_one(network_of(address));
-        &self.slots[usize::try_from(hash % self.slots.len() as u64).unwrap_or(0)]
+    fn set(&mut self, slot: usize, paid_us: u64) {
+        if self.share.all.is_some() {
+            self.present.remove(&(self.networks[slot], slot));
+            self.present.insert((paid_us, slot));
+        }
+        self.networks[slot] = paid_us;
+    }
+
+    fn wider_rate(&self) -> Rate {
+        let Rate { interval_us, burst } = self.share.network;
+        Rate { interval_us: (interval_us / 4).max(1), burst: burst.saturating_mul(4) }
+    }
+
+    fn slots(&self, network: Network, what: &str) -> (usize, usize) {
+        let slot = |hash: u64, table: &[u64]| usize::try_from(hash % table.len() as u64).expect("a place in a table is a number of memory");
+        let wide: WideNetwork = network.wide();
+        (slot(self.key.hash_one((network, what)), &self.networks), slot(self.key.hash_one((wide, what)), &self.wider))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{
+        collections::{BTreeMap, hash_map::DefaultHasher},
+        hash::BuildHasherDefault,
+        net::IpAddr,
+    };
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW_MS: u64 = 1_000_000;
+
+    fn network(text: &str) -> Network {
+        Network::from(text.parse::<IpAddr>().unwrap())
+    }
+
+    #[test]
+    fn after_the_burst_they_come_at_the_rate() {
+        let mut rates = Rates::new(1_024, RateShare { network: Rate::new(3, 2), all: None });
+        let ana = network("10.0.0.1");
+        for _ in 0..3 {
+            rates.charge(ana, 1, NOW_MS).unwrap();
+        }
+        assert_eq!(rates.charge(ana, 1, NOW_MS), Err(Limited { wait_ms: 500, by: Over::Network }));
+        assert_eq!(rates.charge(ana, 1, NOW_MS + 499), Err(Limited { wait_ms: 1, by: Over::Network }));
+        rates.give_back(ana, 1);
+        rates.charge(ana, 1, NOW_MS).unwrap();
+        rates.charge(ana, 1, NOW_MS + 500).unwrap();
+        rates.charge(network("10.9.0.2"), 3, NOW_MS).unwrap();
+    }
+
+    #[test]
+    fn whoever_was_told_to_wait_waits_no_longer_however_often_it_asked() {
+        let mut rates = Rates::new(1_024, RateShare { network: Rate::new(10, 5), all: None });
+        let ana = network("10.0.0.1");
+        let refused = (0..4_096).filter_map(|_| rates.charge(ana, 1, NOW_MS).err()).collect::<Vec<_>>();
+        assert_eq!(refused.len(), 4_086);
+        assert!(refused.iter().all(|limited| limited.wait_ms == 200));
+        rates.charge(ana, 1, NOW_MS + 200).unwrap();
+    }
+
+    #[test]
+    fn features_are_counted_apart() {
+        let mut rates = Rates::new(65_536, RateShare { network: Rate::new(1, 1), all: None });
+        let ana = network("10.0.0.1");
+        rates.charge_for(ana, "cad", 1, NOW_MS).unwrap();
+        assert!(rates.charge_for(ana, "cad", 1, NOW_MS).is_err());
+        rates.charge_for(ana, "cam", 1, NOW_MS).unwrap();
+    }
+
+    #[test]
+    fn a_hundred_thousand_sources_of_one_half_are_one_network() {
+        let mut rates = Rates::new(1_024, RateShare { network: Rate::new(10, 1), all: None });
+        let charged = (0..100_000u128)
+            .filter(|source| rates.charge(Network::from(IpAddr::V6((0xfd00_u128 << 112 | source).into())), 1, 5_000).is_ok())
+            .count();
+        assert_eq!(charged, 10);
+        let bytes = rates.table_bytes();
+        assert_eq!(bytes, (1_024 + 256) * 8);
+    }
+
+    #[test]
+    fn what_is_scarce_is_for_those_who_had_less_than_an_even_part() {
+        let all = Some(Rate::new(100, 10));
+        let mut rates = Rates::new(65_536, RateShare { network: Rate::new(90, 1), all });
+        let (large, small) = (network("10.0.0.1"), network("10.9.0.1"));
+        rates.charge(large, 75, NOW_MS).unwrap();
+        rates.charge(small, 1, NOW_MS).unwrap();
+        assert_eq!(rates.charge(large, 1, NOW_MS).unwrap_err().by, Over::EvenPart);
+        rates.charge(small, 24, NOW_MS).unwrap();
+        assert_eq!(rates.charge(network("10.8.0.1"), 1, NOW_MS).unwrap_err().by, Over::All);
+    }
+
+    /// One number for each network that ever came, and the rule once more as plainly as can be.
+    #[derive(Default)]
+    struct Naive {
+        networks: BTreeMap<Network, u64>,
+        wider: BTreeMap<WideNetwork, u64>,
+        all_us: u64,
+    }
+
+    impl Naive {
+        fn charge(&mut self, share: RateShare, who: Network, count: u64, now_ms: u64) -> Result<(), Over> {
+            let now_us = now_ms * 1_000;
+            let cost = |rate: Rate| (rate.interval_us * count).min(rate.interval_us * rate.burst);
+            let fits = |paid: u64, rate: Rate| paid.saturating_sub(now_us) + cost(rate) <= rate.interval_us * rate.burst;
+            let wide = Rate { interval_us: (share.network.interval_us / 4).max(1), burst: share.network.burst * 4 };
+            let own = self.networks.get(&who).copied().unwrap_or(0);
+            let around = self.wider.get(&who.wide()).copied().unwrap_or(0);
+            if !fits(own, share.network) {
+                return Err(Over::Network);
+            }
+            if !fits(around, wide) {
+                return Err(Over::Wider);
+            }
+            if let Some(all) = share.all {
+                let owe = |paid: u64, rate: Rate| paid.saturating_sub(now_us).div_ceil(rate.interval_us);
+                let others = self.networks.iter().filter(|(other, paid)| **other != who && **paid > now_us).count() as u64;
+                let (mine, everybody) = (owe(own, share.network) + count, owe(self.all_us, all) + count);
+                if everybody > all.burst - all.burst / 4 && mine > all.burst / (others + 1) {
+                    return Err(Over::EvenPart);
+                }
+                if !fits(self.all_us, all) {
+                    return Err(Over::All);
+                }
+                self.all_us = self.all_us.max(now_us) + cost(all);
+            }
+            self.networks.insert(who, own.max(now_us) + cost(share.network));
+            self.wider.insert(who.wide(), around.max(now_us) + cost(wide));
+            Ok(())
+        }
+
+        fn give_back(&mut self, share: RateShare, who: Network, count: u64) {
+            let wide = (share.network.interval_us / 4).max(1);
+            *self.networks.entry(who).or_default() -= share.network.interval_us * count;
+            *self.wider.entry(who.wide()).or_default() -= wide * count;
+            if let Some(all) = share.all {
+                self.all_us -= all.interval_us * count;
+            }
+        }
+    }
+
+    type Fixed = BuildHasherDefault<DefaultHasher>;
+
+    proptest! {
+        #[test]
+        fn the_table_of_rates_is_the_plain_rule(
+            network in (5u32..20, 1u32..50), all in proptest::option::of((5u32..60, 1u32..100)),
+            steps in proptest::collection::vec((0u8..3, 0u8..4, 1u64..4, 0u64..200, any::<bool>()), 0..200),
+        ) {
+            let share = RateShare { network: Rate::new(network.0, network.1), all: all.map(|(burst, rate)| Rate::new(burst, rate)) };
+            // With this key none of the twelve networks meet in a slot; each wider one has a slot of its own too.
+            let mut rates = Rates::with_key(65_536, share, Fixed::default());
+            let mut naive = Naive::default();
+            let mut now_ms = NOW_MS;
+            for (wider, host, count, passes_ms, is_given_back) in steps {
+                now_ms += passes_ms;
+                let who = Network::from(IpAddr::from([10, 0, wider, host]));
+                let expected = naive.charge(share, who, count, now_ms);
+                let charged = rates.charge(who, count, now_ms);
+                prop_assert_eq!(charged.map_err(|limited| limited.by), expected);
+                if let Err(limited) = charged {
+                    prop_assert!(limited.wait_ms > 0);
+                }
+                if charged.is_ok() && is_given_back {
+                    naive.give_back(share, who, count);
+                    rates.give_back(who, count);
+                }
+            }
+        }
     }
 }

@@ -15,21 +15,23 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
 };
-use tokio_rustls::TlsAcceptor;
 use triquest_allocator::{Actor, Command, Outcome, Refusal, Safeguards};
 use triquest_journal::{Journal, JournalError, OpenMode, SqliteJournal};
 use triquest_license::{ServerKey, SigningKey};
-use triquest_wire::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_MS_MAX};
+use triquest_wire::limits::DRAIN_MS_MAX;
 
 use crate::{
-    accept::{Accepting, Bounds},
+    accept::Accepting,
     clock::{Clock, MachineClock},
     config::{Config, Fault, Log, LogFormat, Settings},
     discovery::{Discovery, Found, UdpSockets},
     driver::{self, Driver},
+    gate::Gate,
     http::{App, AppParts, Live, Reload},
     identity::{self, Certificate, Runtime},
-    licenses_folder, sys,
+    licenses_folder,
+    seldom::SAID_AGAIN_MS,
+    sys,
 };
 
 /// Files that are not connections: journal, log, sockets, threads' own.
@@ -79,6 +81,11 @@ impl Server {
         let first_start = identity::prepare_data_dir(&settings)?;
         let key = Arc::new(identity::server_key(&data_dir)?);
         let certificate = Arc::new(Certificate::load(&config)?);
+        // What would fail after it is found before: each start that gets as far as the journal is an entry in it.
+        check_admin_socket(&data_dir, &config)?;
+        licenses_folder::files(&config.licenses_dir(), config.licenses.is_some())?;
+        let files = sys::raise_open_files().saturating_sub(OTHER_FILES).max(16);
+        let limits = settings.limits.clone().with(&config.limits, files);
         let (stop, stopping) = watch::channel(false);
         if first_start {
             tracing::info!(
@@ -98,6 +105,7 @@ impl Server {
             clock,
             certificate: Arc::clone(&certificate),
             data_dir: data_dir.clone(),
+            limits,
             stopping,
         };
         let (app, reloads) = App::new(parts, &config);
@@ -117,13 +125,8 @@ impl Server {
             }
         };
         let addresses = tcp.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
-        let files = sys::raise_open_files().saturating_sub(OTHER_FILES).max(16);
-        let bounds = Bounds {
-            connections: config.limits.connections.unwrap_or(CONNECTIONS_MAX).min(files),
-            per_network: config.limits.connections_per_address.unwrap_or(CONNECTIONS_PER_ADDRESS_MAX),
-        };
-        let tls = TlsAcceptor::from(Arc::new(identity::tls_config(Arc::clone(&certificate))));
-        let accepting = Accepting::start(&app, tls, tcp, unix, bounds);
+        let tls = Arc::new(identity::tls_config(Arc::clone(&certificate)));
+        let accepting = Accepting::start(&app, tls, tcp, unix);
         let discovery = Discovery::start(&app, udp, &addresses, &config);
         let runtime = Runtime {
             pid: std::process::id(),
@@ -136,6 +139,7 @@ impl Server {
         runtime.write(&data_dir)?;
         let reloader = Reloader { settings, certificate, config: ArcSwap::from_pointee(config) };
         tokio::spawn(serve_reloads(Arc::clone(&app), reloader, reloads));
+        tokio::spawn(say_limits(Arc::clone(&app)));
         Ok(Running { app, accepting, discovery, stop, addresses, data_dir, first_start })
     }
 }
@@ -294,19 +298,13 @@ fn address_text(address: SocketAddr) -> String {
     if address.is_ipv6() { format!("[{}]", address.ip()) } else { address.ip().to_string() }
 }
 
-/// The Unix socket. The journal's lock is ours by now, so a socket that is there is a dead server's.
-fn bind_admin(data_dir: &Path, config: &Config) -> Result<UnixListener, Fault> {
+/// Whether the Unix socket can be made, as far as can be told while another server may still run here.
+fn check_admin_socket(data_dir: &Path, config: &Config) -> Result<Option<u32>, Fault> {
     let path = data_dir.join(identity::ADMIN_SOCKET_FILE);
-    let cannot = |cause: std::io::Error| Fault::new(format!("cannot make the socket {}: {cause}", path.display()), "");
-    match std::fs::symlink_metadata(&path) {
-        Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(&path).map_err(cannot)?,
-        Ok(_) => {
-            return Err(Fault::new(
-                format!("{} is no socket", path.display()),
-                "move it away; nothing but a server's socket belongs there",
-            ));
-        }
-        Err(_) => {}
+    if let Ok(meta) = std::fs::symlink_metadata(&path)
+        && !meta.file_type().is_socket()
+    {
+        return Err(Fault::new(format!("{} is no socket", path.display()), "move it away; nothing but a server's socket belongs there"));
     }
     /// Longest path that fits a Unix socket's address, with its final zero (unix(7)).
     const PATH_BYTES_MAX: usize = 107;
@@ -316,14 +314,28 @@ fn bind_admin(data_dir: &Path, config: &Config) -> Result<UnixListener, Fault> {
             "use a data directory with a shorter path",
         ));
     }
+    match config.admin_group.as_deref().map(|name| (name, sys::group_id(name))) {
+        Some((name, None)) => {
+            Err(Fault::new(format!("admin_group = {name:?}: there is no such group"), "`groupadd --system NAME` makes one"))
+        }
+        Some((_, group)) => Ok(group),
+        None => Ok(None),
+    }
+}
+
+/// The Unix socket. The journal's lock is ours by now, so a socket that is there is a dead server's.
+fn bind_admin(data_dir: &Path, config: &Config) -> Result<UnixListener, Fault> {
+    let path = data_dir.join(identity::ADMIN_SOCKET_FILE);
+    let cannot = |cause: std::io::Error| Fault::new(format!("cannot make the socket {}: {cause}", path.display()), "");
+    let group = check_admin_socket(data_dir, config)?;
+    if std::fs::symlink_metadata(&path).is_ok() {
+        std::fs::remove_file(&path).map_err(cannot)?;
+    }
     let listener = UnixListener::bind(&path).map_err(cannot)?;
-    let mode = match config.admin_group.as_deref().map(|name| (name, sys::group_id(name))) {
-        Some((_, Some(group))) => {
+    let mode = match group {
+        Some(group) => {
             std::os::unix::fs::chown(&path, None, Some(group)).map_err(cannot)?;
             0o660
-        }
-        Some((name, None)) => {
-            return Err(Fault::new(format!("admin_group = {name:?}: there is no such group"), "`groupadd --system NAME` makes one"));
         }
         None => 0o600,
     };
@@ -334,6 +346,17 @@ fn bind_admin(data_dir: &Path, config: &Config) -> Result<UnixListener, Fault> {
 fn log_folder(report: &licenses_folder::Report) {
     report.installed.iter().for_each(|line| tracing::info!("{line}"));
     report.refused.iter().for_each(|line| tracing::warn!("{line}"));
+}
+
+/// Says once a minute what came up against limits and was not said yet.
+async fn say_limits(app: Arc<App>) {
+    let mut stopping = app.stopping.clone();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(SAID_AGAIN_MS)) => app.gate().say_due(),
+            _ = stopping.changed() => return,
+        }
+    }
 }
 
 async fn serve_reloads(app: Arc<App>, reloader: Reloader, mut reloads: mpsc::Receiver<Reload>) {
@@ -434,6 +457,12 @@ impl Running {
     #[must_use]
     pub fn is_first_start(&self) -> bool {
         self.first_start
+    }
+
+    /// What is counted by network.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        self.app.gate()
     }
 
     /// The driver, for programs that embed the server.

@@ -10,8 +10,8 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use triquest_allocator::{
-    ClockReading, EndReason, EntitlementId, Event, GrantedItem, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, Timestamp, VendorId,
-    limits::STALL_MS,
+    CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, LeaseId as Id, Moment, PoolId, RightEnd,
+    StateRecord, Timestamp, VendorId, limits::STALL_MS,
 };
 use triquest_journal::record::Entry;
 use triquest_license::{LicenseHash, LicenseTerms, Note, Version};
@@ -49,6 +49,39 @@ pub struct PoolPage {
     pub pools: Vec<PoolStatus>,
     /// Set if more follow: pass it as `after`.
     pub next: Option<String>,
+}
+
+/// A page of licenses.
+#[derive(Clone, Debug)]
+pub struct LicensePage {
+    /// Where in history.
+    pub position: Position,
+    /// In order of installation.
+    pub licenses: Vec<LicenseSummary>,
+    /// Set if more follow: pass it as `after`.
+    pub next: Option<u32>,
+}
+
+/// Where a waiter stands.
+#[derive(Clone, Copy, Debug)]
+pub struct WaiterPlace {
+    /// Where in history.
+    pub position: Position,
+    /// Its place in line, from 1.
+    pub place: u32,
+    /// The pool that it waits longest for.
+    pub pool: PoolNumbers,
+    /// When it gives up.
+    pub gives_up_in_ms: u64,
+}
+
+/// A waiter, beside its row.
+struct Waiting {
+    order: u64,
+    attempt: u32,
+    content: ContentDigest,
+    /// It asked in this start of the server, and that is durable.
+    asked: bool,
 }
 
 /// The read model, folded from committed events only, with soft facts beside them (last heard, idle, deadlines).
@@ -125,6 +158,9 @@ impl View {
             self.inner.write()
         };
         for heard in heard.drain(..) {
+            if let Some(waiting) = inner.waiting.get_mut(&heard.lease) {
+                waiting.asked = true;
+            }
             if let Some(row) = inner.row_mut(&heard.lease)
                 && matches!(row.state, State::Live | State::Waiting)
             {
@@ -235,7 +271,6 @@ impl View {
             let inner = self.inner.read();
             let wanted = inner.pools_wanted(filter);
             let mut looked = 0;
-            let mut places = Places::default();
             let (mut shard, mut row) = match &cursor {
                 None => (0, 0),
                 Some(last) => {
@@ -259,7 +294,7 @@ impl View {
                             let next = leases.last().map(|lease| lease.lease);
                             return LeaseList { position: inner.position, leases, next };
                         }
-                        leases.push(inner.status(found, now, &mut places));
+                        leases.push(inner.status(found, now));
                         looked += 7;
                         looked = looked.min(ROWS_PER_LOCK);
                     }
@@ -280,7 +315,7 @@ impl View {
     pub fn lease(&self, lease: LeaseId) -> Option<LeaseStatus> {
         let now = self.now();
         let inner = self.inner.read();
-        inner.row(&Id(lease.0)).map(|row| inner.status(row, now, &mut Places::default()))
+        inner.row(&Id(lease.0)).map(|row| inner.status(row, now))
     }
 
     /// Installed licenses in order of installation.
@@ -288,6 +323,22 @@ impl View {
     pub fn licenses(&self) -> Vec<LicenseSummary> {
         let inner = self.inner.read();
         inner.licenses.iter().map(|(first, license)| inner.summary(*first, license)).collect()
+    }
+
+    /// A page of installed licenses in order of installation. `after` is the `next` of the page before.
+    #[must_use]
+    pub fn license_page(&self, after: Option<u32>, limit: usize) -> LicensePage {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let inner = self.inner.read();
+        let from = after.map_or(Unbounded, |after| Excluded(EntitlementId(after)));
+        let mut rest = inner.licenses.range((from, Unbounded));
+        let page: Vec<_> = rest.by_ref().take(limit).collect();
+        let next = page.last().map(|(first, _)| first.0).filter(|_| rest.next().is_some());
+        LicensePage {
+            position: inner.position,
+            licenses: page.into_iter().map(|(first, license)| inner.summary(*first, license)).collect(),
+            next,
+        }
     }
 
     /// Installed licenses by hash, each with its id and its vendor's name.
@@ -322,6 +373,69 @@ impl View {
     #[must_use]
     pub fn lease_state(&self, lease: LeaseId) -> Option<LeaseState> {
         self.inner.read().row(&Id(lease.0)).map(|row| row.state.wire())
+    }
+
+    /// What is free of each part for these vendors' applications, as `(feature, wanted, free)`; empty if one of them is not free, or it cannot
+    /// be told from here. Careful: what is counted as free is free whichever entitlements others are charged to.
+    #[must_use]
+    pub fn free_seats<'a>(&self, vendor_keys: &[[u8; 32]], items: &'a [CheckoutItem]) -> Vec<(&'a str, u64, u64)> {
+        let inner = self.inner.read();
+        if inner.quarantine_until.is_some() {
+            return Vec::new();
+        }
+        let mut free = Vec::with_capacity(items.len());
+        for item in items {
+            let Some(pool) = inner.pools_for(vendor_keys, item.feature.as_str()).next() else { return Vec::new() };
+            let covers = |right: &&Right| {
+                let entitlement = inner.licenses.get(&right.license).and_then(|there| there.terms.entitlements.get(right.position));
+                right.in_force()
+                    && entitlement.is_some_and(|entitlement| match (&entitlement.version, &item.version) {
+                        (None, _) => true,
+                        (Some(newest), Some(version)) => version <= newest,
+                        (Some(_), None) => false,
+                    })
+            };
+            let seats: u64 =
+                pool.rights.iter().filter_map(|right| inner.rights.get(right)).filter(covers).map(|right| u64::from(right.seats)).sum();
+            let left = seats.saturating_sub(pool.used + pool.lingering);
+            if !pool.line.is_empty() || left < u64::from(item.seats) {
+                return Vec::new();
+            }
+            free.push((item.feature.as_str(), u64::from(item.seats), left));
+        }
+        free
+    }
+
+    /// The numbers of the pool of this feature of one of these vendors.
+    #[must_use]
+    pub fn numbers(&self, vendor_keys: &[[u8; 32]], feature: &str) -> Option<PoolNumbers> {
+        self.inner.read().pools_for(vendor_keys, feature).next().map(Pool::numbers)
+    }
+
+    /// The place of a waiter that asked within so many milliseconds, with this attempt and content, durably and in this start of the server.
+    #[must_use]
+    pub fn asked_within(&self, lease: &Id, attempt: u32, content: ContentDigest, within_ms: u64) -> Option<WaiterPlace> {
+        let (at, _) = self.now();
+        let inner = self.inner.read();
+        let waiting = inner.waiting.get(lease)?;
+        let row = inner.row(lease)?;
+        let asked = waiting.asked && (waiting.attempt, waiting.content) == (attempt, content);
+        if !asked || at.saturating_sub(row.heard_at()) >= within_ms {
+            return None;
+        }
+        let worst = inner
+            .shapes
+            .items(row.shape)
+            .iter()
+            .map(|item| (inner.place(item.pool, waiting.order), item.pool))
+            .max_by_key(|(place, _)| *place);
+        let (place, pool) = worst?;
+        Some(WaiterPlace {
+            position: inner.position,
+            place,
+            pool: inner.pools.get(&pool)?.numbers(),
+            gives_up_in_ms: row.deadline.0.saturating_sub(at),
+        })
     }
 
     /// The names of a pool: vendor and feature.
@@ -426,10 +540,33 @@ struct Pool {
     used: u64,
     lingering: u64,
     denied: u64,
-    /// Waiters by their order.
-    line: BTreeMap<u64, Id>,
+    /// The orders of its waiters, ascending: a place is found by halving.
+    line: Vec<u64>,
     /// Entitlements that count or will.
     rights: Vec<EntitlementId>,
+}
+
+impl Pool {
+    fn numbers(&self) -> PoolNumbers {
+        let taken = self.used + self.lingering;
+        let narrow = |seats: u64| u32::try_from(seats).unwrap_or(u32::MAX);
+        PoolNumbers {
+            total: narrow(self.total),
+            used: narrow(self.used),
+            lingering: narrow(self.lingering),
+            reserved_idle: 0,
+            free: narrow(self.total.saturating_sub(taken)),
+            over: narrow(taken.saturating_sub(self.total)),
+            queued: narrow(self.line.len() as u64),
+        }
+    }
+
+    /// Almost always at the end.
+    fn join(&mut self, order: u64) {
+        if let Err(place) = self.line.binary_search(&order) {
+            self.line.insert(place, order);
+        }
+    }
 }
 
 struct Installed {
@@ -479,13 +616,9 @@ struct Inner {
     order: BTreeMap<PoolKey, PoolId>,
     licenses: BTreeMap<EntitlementId, Installed>,
     rights: BTreeMap<EntitlementId, Right>,
-    /// The order of each waiter.
-    waiting: BTreeMap<Id, u64>,
+    waiting: BTreeMap<Id, Waiting>,
     next_order: u64,
 }
-
-/// Places in line that a page has looked up: counting a line once is enough.
-type Places = HashMap<PoolId, HashMap<Id, u32>>;
 
 fn shard_of(id: &Id) -> usize {
     usize::from(u16::from_be_bytes([id.0[0], id.0[1]]) >> 2)
@@ -623,8 +756,9 @@ impl Inner {
                 self.insert(row);
                 self.count(shape, |pool| &mut pool.lingering, true);
             }
-            StateRecord::Waiter { lease, holder, items, gives_up, order, .. } => {
-                self.queue(lease, &holder, &items, gives_up, order, moment);
+            StateRecord::Waiter { lease, attempt, content, holder, items, gives_up, order, .. } => {
+                let waiting = Waiting { order, attempt, content, asked: false };
+                self.queue(lease, &holder, &items, gives_up, waiting, moment);
             }
         }
         Ok(())
@@ -637,9 +771,9 @@ impl Inner {
                 self.leave_line(lease);
                 self.grant(*lease, holder, items, claim_due.unwrap_or(moment.at.after_ms(*ttl_ms)), moment);
             }
-            Event::Queued { lease, holder, items, gives_up, .. } => {
-                let order = self.next_order;
-                self.queue(*lease, holder, items, *gives_up, order, moment);
+            Event::Queued { lease, attempt, content, holder, items, gives_up, .. } => {
+                let waiting = Waiting { order: self.next_order, attempt: *attempt, content: *content, asked: true };
+                self.queue(*lease, holder, items, *gives_up, waiting, moment);
             }
             Event::Denied { vendor, denial, .. } => {
                 if let (Some(vendor), Some(feature)) = (vendor, &denial.feature)
@@ -760,18 +894,19 @@ impl Inner {
         holder: &triquest_allocator::Holder,
         items: &[GrantedItem],
         gives_up: Timestamp,
-        order: u64,
+        waiting: Waiting,
         moment: Moment,
     ) {
+        let order = waiting.order;
         self.leave_line(&lease);
         let shape = self.shapes.intern(items);
         let (holder, process) = self.holders.intern(holder);
         for item in self.shapes.items(shape) {
             if let Some(pool) = self.pools.get_mut(&item.pool) {
-                pool.line.insert(order, lease);
+                pool.join(order);
             }
         }
-        self.waiting.insert(lease, order);
+        self.waiting.insert(lease, waiting);
         self.next_order = self.next_order.max(order + 1);
         self.insert(Row {
             id: lease,
@@ -788,11 +923,13 @@ impl Inner {
     }
 
     fn leave_line(&mut self, lease: &Id) {
-        let Some(order) = self.waiting.remove(lease) else { return };
+        let Some(Waiting { order, .. }) = self.waiting.remove(lease) else { return };
         let Some(row) = self.remove(lease) else { return };
         for item in self.shapes.items(row.shape) {
             if let Some(pool) = self.pools.get_mut(&item.pool) {
-                pool.line.remove(&order);
+                if let Ok(place) = pool.line.binary_search(&order) {
+                    pool.line.remove(place);
+                }
             }
         }
         self.forget(row);
@@ -843,7 +980,7 @@ impl Inner {
             used: 0,
             lingering: 0,
             denied: 0,
-            line: BTreeMap::new(),
+            line: Vec::new(),
             rights: Vec::new(),
         });
     }
@@ -913,7 +1050,7 @@ impl Inner {
                 there.used += pool.used;
                 there.lingering += pool.lingering;
                 there.denied += pool.denied;
-                there.line.extend(pool.line);
+                pool.line.iter().for_each(|order| there.join(*order));
                 there.rights.extend(pool.rights);
             }
         }
@@ -934,8 +1071,6 @@ impl Inner {
     fn pool_status(&self, pool: PoolId) -> Option<PoolStatus> {
         let pool = self.pools.get(&pool)?;
         let vendor = self.vendors.get(&pool.vendor)?;
-        let taken = pool.used + pool.lingering;
-        let narrow = |seats: u64| u32::try_from(seats).unwrap_or(u32::MAX);
         let first_end = pool
             .rights
             .iter()
@@ -959,15 +1094,7 @@ impl Inner {
             vendor_key: Bytes32(vendor.keys.first().copied().unwrap_or_default()),
             vendor_keys: vendor.keys.iter().copied().map(Bytes32).collect(),
             feature: pool.feature.to_string(),
-            numbers: PoolNumbers {
-                total: narrow(pool.total),
-                used: narrow(pool.used),
-                lingering: narrow(pool.lingering),
-                reserved_idle: 0,
-                free: narrow(pool.total.saturating_sub(taken)),
-                over: narrow(taken.saturating_sub(pool.total)),
-                queued: narrow(pool.line.len() as u64),
-            },
+            numbers: pool.numbers(),
             denied: pool.denied,
             ends: first_end.and_then(|(_, entitlement)| entitlement.expires_written.map(|written| written.to_string())),
             ends_ms: first_end.map(|(expires, _)| expires.0),
@@ -975,11 +1102,12 @@ impl Inner {
         })
     }
 
-    fn status(&self, row: &Row, (at, wall_ms): (u64, i64), places: &mut Places) -> LeaseStatus {
+    fn status(&self, row: &Row, (at, wall_ms): (u64, i64)) -> LeaseStatus {
         let items = self.shapes.items(row.shape);
         let place = (row.state == State::Waiting).then(|| {
             // The worst of its lines is what it waits for.
-            items.iter().map(|item| self.place(item.pool, &row.id, places)).max().unwrap_or(1)
+            let order = self.waiting.get(&row.id).map_or(0, |waiting| waiting.order);
+            items.iter().map(|item| self.place(item.pool, order)).max().unwrap_or(1)
         });
         LeaseStatus {
             lease: LeaseId(row.id.0),
@@ -1010,11 +1138,16 @@ impl Inner {
         }
     }
 
-    fn place(&self, pool: PoolId, lease: &Id, places: &mut Places) -> u32 {
-        let places = places
-            .entry(pool)
-            .or_insert_with(|| self.pools.get(&pool).map(|pool| pool.line.values().copied().zip(1..).collect()).unwrap_or_default());
-        places.get(lease).copied().unwrap_or(1)
+    /// From 1.
+    fn place(&self, pool: PoolId, order: u64) -> u32 {
+        let before = self.pools.get(&pool).map_or(0, |pool| pool.line.partition_point(|other| *other < order));
+        u32::try_from(before + 1).unwrap_or(u32::MAX)
+    }
+
+    /// The pools of a feature of the vendors that these keys name.
+    fn pools_for<'a>(&'a self, vendor_keys: &'a [[u8; 32]], feature: &'a str) -> impl Iterator<Item = &'a Pool> {
+        let named = self.vendors.iter().filter(|(_, vendor)| vendor.keys.iter().any(|key| vendor_keys.contains(key)));
+        named.filter_map(move |(vendor, _)| self.pools.get(&self.pool_of(*vendor, feature)?))
     }
 
     fn license_state(&self, first: EntitlementId, license: &Installed) -> LicenseState {

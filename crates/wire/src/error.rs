@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::lease::PoolNumbers;
+
 /// Declares words of which an unknown one counts as a certain known one.
 macro_rules! lenient {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident, $text:literal;)* } else $fallback:ident) => {
@@ -210,6 +212,9 @@ pub struct Problem {
     /// When to ask again at the earliest, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// The pool's numbers, where seats were asked for and too many such requests were denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolNumbers>,
 }
 
 impl Problem {
@@ -227,6 +232,7 @@ impl Problem {
             member: None,
             hint: String::new(),
             retry_after_ms: None,
+            pool: None,
         }
     }
 

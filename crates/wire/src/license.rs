@@ -75,6 +75,9 @@ pub struct LicenseList {
     pub position: Position,
     /// In order of installation.
     pub licenses: Vec<LicenseSummary>,
+    /// Set if more follow: pass it as `after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u32>,
 }
 
 /// One installed license.

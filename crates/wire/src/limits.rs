@@ -1,4 +1,4 @@
-//! Every limit of protocol and server, unit last. The core's own are in `allocator/limits.rs`, those of signed text in `license/limits.rs`.
+//! Limits of the protocol, and those of the server that others know; what an anonymous client can take is in `server/limits.rs`. Unit last. The core's own are in `allocator/limits.rs`, those of signed text in `license/limits.rs`.
 
 /// The port that IANA has registered as `triquest-lm`.
 pub const PORT: u16 = 1588;
@@ -22,10 +22,6 @@ pub const HOLDER_FIELD_BYTES_MAX: usize = 256;
 pub const REASON_BYTES_MAX: usize = 1_024;
 /// Most connections at once.
 pub const CONNECTIONS_MAX: usize = 20_000;
-/// Most connections at once from one address (/32, or /64 of IPv6).
-pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 4_000;
-/// Most handshakes under way at once.
-pub const HANDSHAKES_MAX: usize = 1_024;
 /// A handshake must end within this.
 pub const HANDSHAKE_MS_MAX: u64 = 10_000;
 /// Request headers must arrive within this; an idle connection that never asked ends too.
@@ -45,13 +41,11 @@ pub const HEADERS_BYTES_MAX: usize = 16 * 1024;
 /// Most request headers.
 pub const HEADERS_MAX: usize = 64;
 /// Most HTTP/2 streams at once on a connection.
-pub const STREAMS_MAX: u32 = 64;
+pub const STREAMS_MAX: u32 = 16;
 /// Most resets that an HTTP/2 peer may cause before the connection ends (rapid reset).
 pub const STREAM_RESETS_MAX: usize = 32;
 /// Most commands that wait for the driver; more are answered `overloaded`.
 pub const COMMANDS_WAITING_MAX: usize = 16_384;
-/// Most event streams at once.
-pub const EVENT_STREAMS_MAX: usize = 256;
 /// A reader of events that falls behind by so many entries is cut off and resumes by cursor.
 pub const EVENT_STREAM_BEHIND_MAX: usize = 4_096;
 /// A silent event stream gets a comment this often.
@@ -60,12 +54,6 @@ pub const EVENT_KEEP_ALIVE_MS: u64 = 15_000;
 pub const EVENT_WRITE_MS_MAX: u64 = 10_000;
 /// Most rows of a list in one answer.
 pub const LIST_ROWS_MAX: usize = 1_000;
-/// Denials per second that one address may cause before 429, after a burst of [`DENIALS_BURST`].
-pub const DENIALS_PER_SECOND: u32 = 5;
-/// Denials that one address may cause at once.
-pub const DENIALS_BURST: u32 = 200;
-/// Slots of the table that counts denials by address.
-pub const DENIAL_TABLE_SLOTS: usize = 65_536;
 /// How long a waiting checkout is held before it is answered `waiting`, at most; also under a third of its ttl.
 pub const WAIT_HELD_MS_MAX: u64 = 25_000;
 /// An answer that the journal has not confirmed after this is `outcome_unknown`.

@@ -52,6 +52,24 @@ pub struct Status {
     /// Set if more pools follow: pass it as `after`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// The networks that came up against a limit lately: all for viewers, for others only their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limited: Vec<LimitedNetwork>,
+}
+
+/// A network that came up against one of the server's limits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LimitedNetwork {
+    /// The limit: `connections`, `denials`, `event_streams`, `hellos`, `http2`, `new_ids`, `reads`, `searches`, `shown_grants`, `trust`,
+    /// `unread_bodies` or `unsent_answers`. There may be more.
+    pub limit: String,
+    /// An IPv4 address, or an IPv6 /64.
+    pub network: String,
+    /// How often, as far as it is known.
+    pub times: u64,
+    /// How long ago it was the last time, milliseconds.
+    pub last_ms: u64,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -306,8 +324,8 @@ pub struct Accepted {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BackupRequest {
-    /// Absolute path on the server's machine, in a directory that only the server's user or root may write. Absent: a new file in `backups` in
-    /// the data directory.
+    /// A plain name for a file in `backups` in the data directory; or an absolute path in one of the folders that `backups` of the server's
+    /// configuration lists. Absent: a new name in `backups` in the data directory.
     #[serde(default, deserialize_with = "crate::strict::present", skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }

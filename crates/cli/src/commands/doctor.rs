@@ -161,6 +161,7 @@ impl DoctorCommand {
         match client.status(feature) {
             Ok(status) => {
                 let given = self.verifier_key.as_deref().and_then(|keys| keys.parse::<VerifierKeys>().ok());
+                limits(&status, report);
                 seats(&status, given.as_ref(), feature, report);
             }
             Err(error) => report.fail("seats", escape(error.explanation())),
@@ -433,6 +434,16 @@ fn licenses(licenses: &[VerifiedLicense], feature: Option<&FeatureName>, report:
             None => "has no end".to_owned(),
         };
         report.ok("license", escape(&format!("{} of `{}` {text}", first.license, first.feature)));
+    }
+}
+
+/// Whether this computer's network came up against a limit of the server lately.
+fn limits(status: &Status, report: &mut Report<'_>) {
+    for limited in &status.limited {
+        let (network, limit) = (escape(&limited.network), limited.limit.replace('_', " "));
+        let when = format!("{} times, {} ago", limited.times, duration(limited.last_ms));
+        let what = "every program behind that address shares it; what asks in a loop should wait in line instead";
+        report.warn("limits", format_args!("network {network} came up against the server's limit of {} ({when}): {what}", escape(&limit)));
     }
 }
 

@@ -6,9 +6,7 @@ use std::{
 };
 
 use triquest_license::{LicenseHash, limits::INPUT_BYTES_MAX, read_any};
-use triquest_wire::license::{
-    InstallAnswer, InstallOutcome, InstallRequest, LicenseList, LicenseState, LicenseSummary, RemoveAnswer, RemoveRequest,
-};
+use triquest_wire::license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseState, LicenseSummary, RemoveAnswer, RemoveRequest};
 
 use crate::{
     admin::{Admin, DataDir},
@@ -154,7 +152,7 @@ pub(crate) struct ListCommand {
 
 impl ListCommand {
     fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
-        let list: LicenseList = Admin::connect(&self.data)?.get("/v1/licenses")?;
+        let list = Admin::connect(&self.data)?.licenses()?;
         if self.json {
             let mut value = serde_json::to_value(&list)?;
             // As `license show` and messages spell it, and as `license remove` takes it whatever its first digit is.
@@ -225,7 +223,7 @@ pub(crate) struct RemoveLicenseCommand {
 impl RemoveLicenseCommand {
     fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let admin = Admin::connect(&self.data)?;
-        let list: LicenseList = admin.get("/v1/licenses")?;
+        let list = admin.licenses()?;
         let wanted = |license: &&LicenseSummary| {
             let by_hash =
                 self.license.len() >= 8 && (license.hash.to_string().starts_with(&self.license) || hex(license).starts_with(&self.license));

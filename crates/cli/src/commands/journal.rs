@@ -1,7 +1,7 @@
 //! `journal`: look at what the server keeps, save it, bring it back.
 
 use std::{
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -138,8 +138,10 @@ impl BackupCommand {
         }
         let report = match Admin::connect(&self.data) {
             Ok(admin) => {
-                let path = self.file.as_deref().map(absolute).transpose()?.map(|path| path.to_string_lossy().into_owned());
-                let answer: BackupAnswer = admin.post("/v1/backup", &BackupRequest { path })?;
+                let answer = match self.file.as_deref().map(absolute).transpose()? {
+                    None => admin.post("/v1/backup", &BackupRequest { path: None })?,
+                    Some(path) => backup_to(&admin, &data, &path)?,
+                };
                 terminal.verb(
                     "Saved",
                     format_args!("{}: {}, at least to entry {}", escape(&answer.path), size(answer.bytes), answer.position.index),
@@ -161,6 +163,36 @@ impl BackupCommand {
         terminal.data(escape(&report));
         Ok(exit::OK)
     }
+}
+
+/// The server writes only where backups belong. Anywhere else the caller writes, with the caller's own rights: from a backup that the server makes
+/// in its own folder, and that is taken away again.
+fn backup_to(admin: &Admin, data: &Path, path: &Path) -> Result<BackupAnswer, Failure> {
+    if path.symlink_metadata().is_ok() {
+        return Err(Failure::new(format_args!("{} is there already", shown(path)))
+            .hint("a backup replaces nothing: choose another name, or remove that file"));
+    }
+    let own = data.join("backups");
+    let request = BackupRequest { path: Some(path.to_string_lossy().into_owned()) };
+    let refused = match admin.post::<BackupAnswer>("/v1/backup", &request) {
+        Err(refused) if path.parent() != Some(&own) => refused,
+        answered => return answered,
+    };
+    let answer: BackupAnswer = admin.post("/v1/backup", &BackupRequest { path: None })?;
+    let made = PathBuf::from(&answer.path);
+    let Ok(mut from) = std::fs::File::open(&made) else {
+        let _ = std::fs::remove_file(&made);
+        return Err(refused);
+    };
+    let cannot = |cause: std::io::Error| Failure::new(format_args!("cannot write {}: {cause}", shown(path)));
+    let copied = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).and_then(|mut to| {
+        let copied = std::io::copy(&mut from, &mut to).and_then(|_| to.sync_all());
+        copied.inspect_err(|_| drop(std::fs::remove_file(path)))
+    });
+    let removed = std::fs::remove_file(&made);
+    copied.map_err(cannot)?;
+    removed.map_err(|cause| Failure::new(format_args!("the backup is in {}, but {} stays: {cause}", shown(path), shown(&made))))?;
+    Ok(BackupAnswer { path: path.to_string_lossy().into_owned(), ..answer })
 }
 
 /// `journal restore FILE [DIRECTORY]`.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::Serialize;
 use triquest_client::{Client, Error, ErrorKind};
 use triquest_license::FeatureName;
-use triquest_wire::status::{ClockState, HolderStatus, JournalState, LeaseState, LeaseStatus, PoolStatus, Status};
+use triquest_wire::status::{ClockState, HolderStatus, JournalState, LeaseState, LeaseStatus, LimitedNetwork, PoolStatus, Status};
 
 use crate::{
     admin::{Admin, DataDir},
@@ -124,6 +124,7 @@ impl StatusCommand {
                 terminal.table(&pool_table(&shown, unix_ms(&now)));
             }
             self.show_leases(terminal, status, leases, &now);
+            limited(terminal, status);
         }
         Ok(())
     }
@@ -186,6 +187,23 @@ impl StatusCommand {
             }
         }
     }
+}
+
+/// Networks that came up against limits of the server lately.
+fn limited(terminal: &Terminal, status: &Status) {
+    if status.limited.is_empty() {
+        return;
+    }
+    terminal.data("");
+    terminal.table(&limited_table(&status.limited));
+}
+
+fn limited_table(limited: &[LimitedNetwork]) -> Table {
+    let mut table = Table::new(&[("LIMITED", Align::Left), ("LIMIT", Align::Left), ("TIMES", Align::Right), ("LAST", Align::Left)]);
+    for LimitedNetwork { limit, network, times, last_ms } in limited {
+        table.row(vec![network.clone(), limit.replace('_', " "), times.to_string(), format!("{} ago", duration_short(*last_ms))]);
+    }
+    table
 }
 
 /// Between two looks of `--watch`.
@@ -561,8 +579,14 @@ mod tests {
             foreign_grants: 0,
             leases: 3,
             pools: vec![pool],
+            limited: vec![LimitedNetwork { limit: "new_ids".into(), network: "fd00:1:2:3::/64".into(), times: 118, last_ms: 240_000 }],
             next: None,
         };
+        assert_eq!(
+            limited_table(&status.limited).render(None),
+            "LIMITED          LIMIT    TIMES  LAST\n\
+             fd00:1:2:3::/64  new ids    118  4 min ago\n"
+        );
         assert_eq!(headline(&status, "tqlic01"), "tqlic01  0.1.0, up 41 d, clock synchronized; tqs1:9f3c...e1");
         let mut job = lease("svc-cad", "node031", LeaseState::Live);
         job.holder.process = None;

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use super::entry::{Date, Entry, LETTERS, PortRange, Protocol, Protocols};
 use super::error::RegistryError;
 use super::limits::{ENCODED_BYTES_MAX, FIELD_BYTES_MAX, LIST_ITEMS_MAX, NAME_BYTES_MAX, RECORDS_MAX, TEXT_BYTES_MAX};
+use super::search::Index;
 use super::words;
 
 /// What the first line begins with.
@@ -30,6 +31,8 @@ pub struct Registry {
     rows: Arc<[Row]>,
     /// How many of the rows have ports.
     with_ports: usize,
+    /// Made when it is first searched.
+    index: Arc<OnceLock<Index>>,
 }
 
 /// What the first line of a table says.
@@ -102,6 +105,14 @@ impl Registry {
     /// All rows, by port, then those without one by name.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
         self.rows.iter().map(|row| self.entry(row))
+    }
+
+    pub(super) fn nth(&self, number: usize) -> Option<Entry<'_>> {
+        self.rows.get(number).map(|row| self.entry(row))
+    }
+
+    pub(super) fn index(&self) -> &Index {
+        self.index.get_or_init(|| Index::of(self.entries()))
     }
 
     /// The rows that speak of `port`, of one port before those of a range, by name.
@@ -199,7 +210,7 @@ impl Registry {
         if records != header.records || records > RECORDS_MAX || records == 0 {
             return Err(RegistryError::Damaged { reason: format!("it has {records} records, not {}", header.records) });
         }
-        Ok(Self { header, text: text.into(), rows: rows.into(), with_ports })
+        Ok(Self { header, text: text.into(), rows: rows.into(), with_ports, index: Arc::default() })
     }
 
     fn line(&self, row: &Row) -> &str {

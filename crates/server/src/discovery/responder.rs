@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
+use triquest_allocator::Network;
 use triquest_wire::{
     identity::IdentityRequest,
     limits::{
@@ -14,7 +15,7 @@ use triquest_wire::{
 };
 
 use super::links::Link;
-use crate::rates::{NetworkRates, Rate};
+use crate::rates::{Rate, RateShare, Rates};
 
 /// Where a datagram came from and went to, by the system's word.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +66,7 @@ pub enum Silence {
 /// The state behind the decisions, of a size that no asker changes.
 pub struct Responder {
     links: Vec<Link>,
-    networks: NetworkRates,
+    networks: Rates,
     signatures: Rate,
     signatures_paid_us: u64,
     /// When the answers that wait are due, at most [`IDENTITY_DELAYED_MAX`].
@@ -80,7 +81,7 @@ impl Responder {
         let network = Rate::new(IDENTITY_ANSWERS_PER_NETWORK_BURST, IDENTITY_ANSWERS_PER_NETWORK_PER_SECOND_MAX);
         Self {
             links,
-            networks: NetworkRates::new(IDENTITY_TABLE_SLOTS, network),
+            networks: Rates::new(IDENTITY_TABLE_SLOTS, RateShare { network, all: None }),
             // A tenth of a second's answers at once, so that no second has more than a tenth above the limit.
             signatures: Rate::new(IDENTITY_ANSWERS_PER_SECOND_MAX / 10, IDENTITY_ANSWERS_PER_SECOND_MAX),
             signatures_paid_us: 0,
@@ -129,15 +130,14 @@ impl Responder {
                 (Some(link.address), self.delays.hash_one((source, request.nonce)) % (IDENTITY_DELAY_MS_MAX + 1))
             }
         };
-        if self.networks.wait_ms(source.ip(), now_ms).is_some() {
-            return Err(Silence::TooOften);
-        }
+        let network = Network::from(source.ip());
+        self.networks.charge(network, 1, now_ms).map_err(|_| Silence::TooOften)?;
         self.delayed_ms.retain(|due_ms| *due_ms > now_ms);
         let crowded = after_ms > 0 && self.delayed_ms.len() >= IDENTITY_DELAYED_MAX;
         if crowded || self.signatures.wait_ms(self.signatures_paid_us, now_ms).is_some() {
+            self.networks.give_back(network, 1);
             return Err(Silence::Busy);
         }
-        self.networks.charge(source.ip(), now_ms);
         self.signatures_paid_us = self.signatures.charged(self.signatures_paid_us, now_ms);
         if after_ms > 0 {
             self.delayed_ms.push(now_ms + after_ms);
@@ -367,7 +367,7 @@ mod tests {
     fn a_million_forged_sources_take_no_memory_and_no_more_signatures_than_the_budget() {
         let mut responder = responder();
         let before = responder.state_bytes();
-        assert_eq!(before, IDENTITY_TABLE_SLOTS * 8 + IDENTITY_DELAYED_MAX * 8);
+        assert_eq!(before, (IDENTITY_TABLE_SLOTS + IDENTITY_TABLE_SLOTS / 4) * 8 + IDENTITY_DELAYED_MAX * 8);
         let (mut answers, mut best) = (0u32, 0);
         const SECONDS: u64 = 10;
         for number in 0..1_000_000u64 {

@@ -22,10 +22,11 @@ use triquest_wire::{
     },
 };
 
-use super::{Answer, App, Refused, bad, body, convert, json, routes::Found};
+use super::{Answer, App, Refused, bad, body, convert, json, leases::limit, query, routes::Found};
 use crate::{
     accept::{Conn, Peer},
     sys,
+    view::LicensePage,
 };
 
 /// Who acts, with the reason given.
@@ -47,8 +48,8 @@ fn actor(conn: &Conn, reason: &str, required: bool) -> Result<Actor, Problem> {
     Ok(Actor { name, reason: reason.to_owned() })
 }
 
-pub(super) async fn install(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
-    let asked: InstallRequest = body(request, BODY_BYTES_MAX).await?;
+pub(super) async fn install(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+    let asked: InstallRequest = body(app, conn, request, BODY_BYTES_MAX).await?;
     let actor = actor(conn, &asked.reason, false)?;
     json(&install_bytes(app, asked.license.as_bytes(), actor).await?)
 }
@@ -120,9 +121,12 @@ fn notice(Overlap { feature, before, with, until_ms, others }: &Overlap, name: &
     format!("{feature}: {before} + {} = {with}{until}, together with {}", with.saturating_sub(*before), licenses.join(", "))
 }
 
-pub(super) fn licenses(app: &App) -> Answer {
-    let view = app.driver.view();
-    json(&LicenseList { position: view.position(), licenses: view.licenses() })
+pub(super) fn licenses(app: &App, conn: &Conn, request: &Request<Incoming>) -> Answer {
+    let _reading = app.gate.reading(conn.network());
+    let [after, rows] = query(request, ["after", "limit"])?;
+    let after = after.map(|after| after.parse::<u32>()).transpose().map_err(|_| bad("after: needs the `next` of the page before"))?;
+    let LicensePage { position, licenses, next } = app.driver.view().license_page(after, limit(rows.as_deref())?);
+    json(&LicenseList { position, licenses, next })
 }
 
 /// A hash in either form, or an id that only one installed license has.
@@ -143,9 +147,9 @@ fn which(app: &App, text: &str) -> Result<LicenseHash, Problem> {
     }
 }
 
-pub(super) async fn remove(app: &Arc<App>, conn: &Conn, found: &Found, request: Request<Incoming>) -> Answer {
+pub(super) async fn remove(app: &Arc<App>, conn: &Conn, found: &Found, request: &mut Request<Incoming>) -> Answer {
     let license = which(app, &found.segment)?;
-    let asked: RemoveRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+    let asked: RemoveRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     let actor = actor(conn, &asked.reason, false)?;
     let answer = app.driver.decide(Command::Remove { license, actor }, None).await.map_err(Refused::from)?;
     match answer.outcome {
@@ -158,8 +162,8 @@ pub(super) async fn remove(app: &Arc<App>, conn: &Conn, found: &Found, request: 
     }
 }
 
-pub(super) async fn reclaim(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: Request<Incoming>) -> Answer {
-    let asked: ReclaimRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+pub(super) async fn reclaim(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Incoming>) -> Answer {
+    let asked: ReclaimRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     let actor = actor(conn, &asked.reason, true)?;
     let command = Command::Reclaim { lease: convert::to_core(lease), now: asked.now, actor };
     let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;
@@ -180,76 +184,109 @@ async fn accept(app: &App, command: Command) -> Answer {
     }
 }
 
-pub(super) async fn accept_clock(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
-    let asked: AcceptRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+pub(super) async fn accept_clock(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+    let asked: AcceptRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     accept(app, Command::AcceptClock { actor: actor(conn, &asked.reason, true)? }).await
 }
 
-pub(super) async fn accept_borrow_loss(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
-    let asked: AcceptRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+pub(super) async fn accept_borrow_loss(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+    let asked: AcceptRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     accept(app, Command::AcceptBorrowLoss { actor: actor(conn, &asked.reason, true)? }).await
 }
 
-pub(super) async fn end_quarantine(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
-    let asked: AcceptRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+pub(super) async fn end_quarantine(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+    let asked: AcceptRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     accept(app, Command::EndQuarantine { actor: actor(conn, &asked.reason, true)? }).await
 }
 
-pub(super) async fn allow_presence(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
-    let asked: AllowPresenceRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+pub(super) async fn allow_presence(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+    let asked: AllowPresenceRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     let actor = actor(conn, &asked.reason, true)?;
     accept(app, Command::AllowPresence { address: asked.address, actor }).await
 }
 
-pub(super) async fn backup(app: &Arc<App>, request: Request<Incoming>) -> Answer {
-    let asked: BackupRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
-    let path = match asked.path {
-        Some(path) => PathBuf::from(path),
-        None => default_backup(app)?,
-    };
-    let place = path.clone();
-    tokio::task::spawn_blocking(move || may_write_beside(&place))
+pub(super) async fn backup(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+    let asked: BackupRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
+    let position = app.position();
+    let day = CivilDate::of(CivilMs(app.driver.view().now().1));
+    // The position makes it new each time that anything happened.
+    let usual = format!("{day}-{}-{}", position.epoch, position.index);
+    let (data_dir, listed) = (app.data_dir.clone(), app.backups.clone());
+    let path = tokio::task::spawn_blocking(move || backup_place(&data_dir, &listed, asked.path.as_deref(), &usual))
         .await
         .map_err(|_| Problem::new(ErrorCode::Internal, "the check of the path failed"))??;
-    let position = app.position();
     app.driver.backup(path.clone()).await.map_err(|cause| bad(format!("no backup: {}", cause.message)).hint(cause.hint))?;
     let bytes = fs::metadata(&path).map(|meta| meta.len()).unwrap_or_default();
     json(&BackupAnswer { position, path: path.display().to_string(), bytes })
 }
 
-fn default_backup(app: &App) -> Result<PathBuf, Problem> {
-    let dir = app.data_dir.join("backups");
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&dir)
-        .map_err(|cause| bad(format!("cannot make {}: {cause}", dir.display())))?;
-    let position = app.position();
-    let day = CivilDate::of(CivilMs(app.driver.view().now().1));
-    // The position makes it new each time that anything happened.
-    let name = |number: u32| dir.join(format!("{day}-{}-{}-{number}.sqlite", position.epoch, position.index));
+/// Longest name of a backup.
+const BACKUP_NAME_BYTES_MAX: usize = 200;
+
+/// The server may be root and the caller only of a group: it must not be led into writing anywhere but where backups belong, and nothing but a
+/// file with a plain name.
+fn backup_place(data_dir: &Path, listed: &[PathBuf], path: Option<&str>, usual: &str) -> Result<PathBuf, Problem> {
+    let own = data_dir.join("backups");
+    let elsewhere = |dir: &Path| {
+        bad(format!("path: the server writes no backups into {}", sys::visible(&dir.display().to_string())))
+            .hint("give a plain name for `backups` in the data directory, or list the folder under `backups` in the server's configuration")
+    };
+    let (dir, name) = match path {
+        None => (own.clone(), None),
+        Some(text) if !text.contains('/') => (own.clone(), Some(text)),
+        Some(text) => {
+            let path = Path::new(text);
+            let dir = path.parent().filter(|_| path.is_absolute()).ok_or_else(|| elsewhere(path))?;
+            if dir != own && !listed.iter().any(|listed| listed == dir) {
+                return Err(elsewhere(dir));
+            }
+            // What follows the last slash, and not what the library makes of `..` or of a slash at the end.
+            (dir.to_owned(), text.rsplit('/').next())
+        }
+    };
+    if dir == own {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(|cause| bad(format!("cannot make {}: {cause}", dir.display())))?;
+    }
+    let meta = fs::symlink_metadata(&dir).map_err(|cause| bad(format!("path: cannot look at {}: {cause}", dir.display())))?;
+    if !meta.is_dir() || ![0, sys::user_id()].contains(&meta.uid()) || meta.mode() & 0o022 != 0 {
+        return Err(bad(format!("path: {} must be a directory, no link, that only root or the server's user may write", dir.display()))
+            .hint("leave the path out to write into `backups` in the data directory"));
+    }
+    // Whoever can exchange a folder above it could lead the server elsewhere; in a sticky one (/tmp) nobody can.
+    let exchangeable = dir.ancestors().skip(1).find(|above| {
+        fs::symlink_metadata(above).map_or(true, |meta| {
+            let open = meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0;
+            !meta.is_dir() || open || ![0, sys::user_id()].contains(&meta.uid())
+        })
+    });
+    if let Some(above) = exchangeable.filter(|_| dir != own) {
+        return Err(bad(format!("path: others could exchange {}, in which {} lies", above.display(), dir.display()))
+            .hint("leave the path out to write into `backups` in the data directory"));
+    }
+    if let Some(name) = name {
+        let plain = !name.is_empty()
+            && name.len() <= BACKUP_NAME_BYTES_MAX
+            && !name.starts_with('.')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte));
+        if !plain {
+            return Err(bad(
+                "path: the file needs a plain name of letters, digits and `.`, `_`, `-`, `+`, which does not begin with a dot",
+            ));
+        }
+        return Ok(dir.join(name));
+    }
     (1..1_000)
-        .map(name)
+        .map(|number: u32| dir.join(format!("{usual}-{number}.sqlite")))
         .find(|path| fs::symlink_metadata(path).is_err())
         .ok_or_else(|| bad(format!("{} is full of backups", dir.display())))
 }
 
-/// The server may be root and the caller only of a group: it must not be led into writing where others could have laid a trap.
-fn may_write_beside(path: &Path) -> Result<(), Problem> {
-    if !path.is_absolute() {
-        return Err(bad("path: must be absolute; the server does not know the caller's directory"));
-    }
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    let meta = fs::metadata(dir).map_err(|cause| bad(format!("path: cannot look at {}: {cause}", dir.display())))?;
-    if !meta.is_dir() || ![0, sys::user_id()].contains(&meta.uid()) || meta.mode() & 0o022 != 0 {
-        return Err(bad(format!("path: {} must be a directory that only root or the server's user may write", dir.display()))
-            .hint("leave the path out to write into `backups` in the data directory"));
-    }
-    Ok(())
-}
-
-pub(super) async fn reload(app: &Arc<App>, request: Request<Incoming>) -> Answer {
-    let ReloadRequest {} = body(request, LEASE_BODY_BYTES_MAX).await?;
+pub(super) async fn reload(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+    let ReloadRequest {} = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     let (reply, answer) = oneshot::channel();
     let busy = || Problem::new(ErrorCode::Overloaded, "the server is busy with a reload, or stopping");
     app.reload.try_send(reply).map_err(|_| busy())?;
@@ -260,6 +297,8 @@ pub(super) async fn reload(app: &Arc<App>, request: Request<Incoming>) -> Answer
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt as _;
+
     use triquest_license::FeatureName;
 
     use super::*;
@@ -280,10 +319,47 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_goes_only_where_no_stranger_can_lay_a_trap() {
-        let dir = tempfile::tempdir().unwrap();
-        may_write_beside(&dir.path().join("b.sqlite")).unwrap();
-        assert!(may_write_beside(Path::new("b.sqlite")).is_err());
-        assert!(may_write_beside(Path::new("/tmp/b.sqlite")).is_err());
+    fn a_backup_goes_only_where_backups_belong_and_has_a_plain_name() {
+        let data = tempfile::tempdir().unwrap();
+        let (listed, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let own = data.path().join("backups");
+        let link = data.path().join("link");
+        std::os::unix::fs::symlink(other.path(), &link).unwrap();
+        let folders = [listed.path().to_owned(), link.clone()];
+        let place = |path: Option<&str>| backup_place(data.path(), &folders, path, "2026-11-27-1-2");
+        assert_eq!(place(None).unwrap(), own.join("2026-11-27-1-2-1.sqlite"));
+        assert_eq!(place(Some("monday.sqlite")).unwrap(), own.join("monday.sqlite"));
+        let inside = |dir: &Path, name: &str| format!("{}/{name}", dir.display());
+        for dir in [&own, &folders[0]] {
+            assert_eq!(place(Some(&inside(dir, "b.sqlite"))).unwrap(), dir.join("b.sqlite"));
+        }
+        for wrong in [
+            "/etc/nologin".to_owned(),
+            "/tmp/b.sqlite".to_owned(),
+            String::new(),
+            ".hidden".to_owned(),
+            "a b".to_owned(),
+            "n\nl".to_owned(),
+            "backups/b".to_owned(),
+            inside(other.path(), "b"),
+            inside(&link, "b"),
+            inside(&own, ""),
+            inside(&own, ".."),
+            inside(&own, "../b"),
+            inside(&own, "sub/b"),
+            inside(&listed.path().join("../"), "b"),
+            inside(&own, &"x".repeat(BACKUP_NAME_BYTES_MAX + 1)),
+        ] {
+            assert!(place(Some(&wrong)).is_err(), "{wrong:?}");
+        }
+        let deep = listed.path().join("deep");
+        fs::create_dir(&deep).unwrap();
+        let deep_is_listed = |mode| {
+            fs::set_permissions(listed.path(), fs::Permissions::from_mode(mode)).unwrap();
+            backup_place(data.path(), std::slice::from_ref(&deep), Some(&inside(&deep, "b")), "x").is_ok()
+        };
+        assert!(deep_is_listed(0o755) && !deep_is_listed(0o777) && deep_is_listed(0o1777));
+        fs::set_permissions(listed.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(place(Some(&inside(listed.path(), "b"))).is_err());
     }
 }

@@ -22,13 +22,12 @@ use super::{Answer, App, Body, bad, convert, query};
 use crate::{
     accept::Conn,
     feed::FeedError,
+    limits::EVENT_PIECE_BYTES,
     view::{View, wire_end_reason},
 };
 
 /// Pieces that wait for a reader.
 const PIECES_MAX: usize = 4;
-/// A piece is closed when it has reached this.
-const PIECE_BYTES: usize = 32 * 1024;
 
 /// A cursor: after this event of this entry, or after the whole entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +64,8 @@ pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Incomin
         )
         .hint("read the present state (`GET /v1/status`, `GET /v1/leases`) and go on without a cursor")
     };
-    let Ok(place) = Arc::clone(&app.streams).try_acquire_owned() else {
-        return Err(Problem { retry_after_ms: Some(5_000), ..Problem::new(ErrorCode::Overloaded, "too many event streams are open") });
-    };
+    let place = app.gate.event_stream(conn.network())?;
+    let names = app.sees_names(conn);
     // An entry that was seen in part is read again, and what was seen of it left out.
     let from = cursor.map(|cursor| match cursor.number {
         Some(_) if cursor.position.index > 0 => Position { index: cursor.position.index - 1, ..cursor.position },
@@ -81,17 +79,23 @@ pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Incomin
     }
     // The reader compares epochs only at the very head, where the entry before may be of an older one.
     let from = from.map(|from| if from.index == head.index { Position { epoch: head.epoch, ..from } } else { from });
-    let mut reader = app.driver.feed().reader(from).map_err(|_| lost())?;
-    let names = conn.is_admin() || app.live.load().names_open;
+    // The past is read from the journal, between two appends: that is for viewers.
+    let feed = app.driver.feed();
+    let reader = if names { feed.reader(from) } else { feed.live_reader(from) };
+    let mut reader = reader.map_err(|error| match error {
+        FeedError::Past => Problem::new(ErrorCode::Forbidden, "the events after this cursor are in the past, which is for viewers")
+            .hint("go on without a cursor, or run `triquest-lm events` on the server's own machine"),
+        _ => lost(),
+    })?;
     let mut licenses: Names = app.driver.view().license_names().into_iter().collect();
     let (pieces, frames) = mpsc::channel(PIECES_MAX);
     let (app, conn, under_way) = (Arc::clone(app), Arc::clone(conn), conn.under_way());
-    let http1 = conn.http1;
+    let http1 = conn.is_http1();
     tokio::spawn(async move {
         let _held = (place, under_way);
         let mut stopping = app.stopping.clone();
         // Tells the reader at once that it is connected.
-        if !send(&pieces, Bytes::from_static(b": triquest-lm events\nretry: 2000\n\n")).await {
+        if !sent(&pieces, &conn, ": triquest-lm events\nretry: 2000\n\n".to_owned()).await {
             return;
         }
         loop {
@@ -101,30 +105,31 @@ pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Incomin
                 () = pieces.closed() => return,
                 _ = stopping.changed() => return,
             };
-            let (last, texts) = match next {
-                None => (false, vec![": still here\n\n".to_owned()]),
+            let last = match next {
+                None => Some(": still here\n\n"),
                 Some(Ok(entries)) => {
-                    let mut texts = vec![String::new()];
+                    let mut text = String::new();
                     for entry in &entries {
-                        frames_of(entry, app.driver.view(), names, cursor, &mut licenses, &mut texts);
+                        for frame in frames_of(entry, app.driver.view(), names, cursor, &mut licenses) {
+                            text.push_str(&frame);
+                            if text.len() >= EVENT_PIECE_BYTES && !sent(&pieces, &conn, std::mem::take(&mut text)).await {
+                                return;
+                            }
+                        }
                     }
-                    (false, texts)
+                    if !text.is_empty() && !sent(&pieces, &conn, text).await {
+                        return;
+                    }
+                    continue;
                 }
-                Some(Err(FeedError::Behind)) => (true, vec!["event: behind\ndata: {\"hint\":\"resume with the last id\"}\n\n".to_owned()]),
-                Some(Err(FeedError::CursorLost)) => (
-                    true,
-                    vec!["event: cursor_lost\ndata: {\"hint\":\"read the present state and go on without a cursor\"}\n\n".to_owned()],
-                ),
-                Some(Err(FeedError::Stopping)) => return,
+                Some(Err(FeedError::Behind | FeedError::Past)) => Some("event: behind\ndata: {\"hint\":\"resume with the last id\"}\n\n"),
+                Some(Err(FeedError::CursorLost)) => {
+                    Some("event: cursor_lost\ndata: {\"hint\":\"read the present state and go on without a cursor\"}\n\n")
+                }
+                Some(Err(FeedError::Stopping)) => None,
             };
-            for text in texts {
-                if !text.is_empty() && !send(&pieces, text.into()).await {
-                    // What waits for a reader that does not read would hold the connection open.
-                    conn.give_up();
-                    return;
-                }
-            }
-            if last {
+            let Some(text) = last else { return };
+            if !sent(&pieces, &conn, text.to_owned()).await || !text.starts_with(':') {
                 return;
             }
         }
@@ -139,42 +144,52 @@ pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Incomin
 }
 
 /// False if the reader is gone, or has not taken what waits for it in time.
-async fn send(pieces: &mpsc::Sender<Bytes>, piece: Bytes) -> bool {
-    matches!(tokio::time::timeout(Duration::from_millis(EVENT_WRITE_MS_MAX), pieces.send(piece)).await, Ok(Ok(())))
+async fn sent(pieces: &mpsc::Sender<Bytes>, conn: &Conn, piece: String) -> bool {
+    match tokio::time::timeout(Duration::from_millis(EVENT_WRITE_MS_MAX), pieces.send(piece.into())).await {
+        Ok(Ok(())) => true,
+        Ok(Err(_)) => false,
+        Err(_) => {
+            // What waits for a reader that does not read would hold the connection open.
+            conn.give_up();
+            false
+        }
+    }
 }
 
 /// Id and vendor of the licenses that were installed when the stream began or are in it: what is removed is not in the view any more.
 type Names = HashMap<LicenseHash, (String, String)>;
 
-/// One frame for each event. JSON has no raw line ends, so no value can end a frame or begin another field.
-fn frames_of(entry: &Entry, view: &View, names: bool, cursor: Option<Cursor>, licenses: &mut Names, texts: &mut Vec<String>) {
-    use std::fmt::Write;
+/// One frame for each event, made one after the other as they are sent. JSON has no raw line ends, so no value can end a frame or begin another
+/// field.
+fn frames_of<'a>(
+    entry: &'a Entry,
+    view: &'a View,
+    names: bool,
+    cursor: Option<Cursor>,
+    licenses: &'a mut Names,
+) -> impl Iterator<Item = String> + 'a {
     let position = Position { lineage: Lineage(entry.lineage.0), epoch: entry.epoch.0, index: entry.index.0 };
     let seen = cursor
         .filter(|cursor| cursor.position.index == position.index && cursor.position.epoch == position.epoch)
         .and_then(|cursor| cursor.number);
     let time = CivilMs(entry.moment.wall_ms).to_string();
-    for (number, event) in (0u32..).zip(&entry.events) {
+    (0u32..).zip(&entry.events).filter_map(move |(number, event)| {
         if let Event::LicenseInstalled { license, note, .. } = event
             && let Ok(terms) = Note::parse(note).map_err(drop).and_then(|note| LicenseTerms::parse(note.text()).map_err(drop))
         {
             licenses.insert(*license, (terms.license.to_string(), terms.vendor.to_string()));
         }
         if seen.is_some_and(|seen| number <= seen) {
-            continue;
+            return None;
         }
         let facts = facts(event, view, names, licenses);
         if let Event::LicenseRemoved { license, .. } = event {
             licenses.remove(license);
         }
         let body = EventBody::new(position, number, entry.moment.at.0, time.clone(), &facts);
-        let Ok(data) = serde_json::to_string(&body) else { continue };
-        if texts.last().is_none_or(|text| text.len() >= PIECE_BYTES) {
-            texts.push(String::new());
-        }
-        let Some(text) = texts.last_mut() else { continue };
-        let _ = write!(text, "id: {position}.{number}\nevent: {}\ndata: {data}\n\n", body.kind);
-    }
+        let data = serde_json::to_string(&body).ok()?;
+        Some(format!("id: {position}.{number}\nevent: {}\ndata: {data}\n\n", body.kind))
+    })
 }
 
 /// Kind and members of an event; `docs/reference/events.md` lists them.

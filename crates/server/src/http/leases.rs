@@ -1,6 +1,9 @@
 //! Checkout, renewal, release, inspection, presence, and looking.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use http::Request;
 use hyper::body::Incoming;
@@ -9,8 +12,8 @@ use triquest_license::{LicenseHash, PublicKey, merkle, statement};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Position, Problem, Secret,
     lease::{
-        CheckoutRequest, PresenceAnswer, PresenceRequest, ReleaseAnswer, ReleaseOutcome, RenewAnswer, RenewBatchAnswer, RenewBatchRequest,
-        RenewRequest, RenewResult, SecretRequest,
+        CheckoutAnswer, CheckoutRequest, PresenceAnswer, PresenceRequest, ReleaseAnswer, ReleaseOutcome, RenewAnswer, RenewBatchAnswer,
+        RenewBatchRequest, RenewRequest, RenewResult, SecretRequest,
     },
     limits::{
         ANSWER_MS_MAX, BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, LIST_ROWS_MAX, PRESENCE_LEASES_MAX, RENEWALS_PER_REQUEST_MAX, WAIT_HELD_MS_MAX,
@@ -20,7 +23,14 @@ use triquest_wire::{
 };
 
 use super::{Answer, App, Refused, bad, body, convert, holder, json, query, routes::Found, trust};
-use crate::{accept::Conn, driver, view::LeaseFilter};
+use crate::{
+    accept::Conn,
+    driver,
+    gate::{Denial, Rated},
+    limits::WAITER_ASKS_AGAIN_MS,
+    seldom::Kind,
+    view::{LeaseFilter, WaiterPlace},
+};
 
 /// Most addresses that a status names as without presence.
 const PRESENCE_OFF_SHOWN_MAX: usize = 100;
@@ -38,47 +48,33 @@ fn own(lease: LeaseId, secret: &Secret) -> Result<(), Problem> {
     Err(Problem::new(ErrorCode::WrongSecret, "the secret in the body does not belong to the lease in the path"))
 }
 
-/// An unsigned claim to have seen more of this history than there is: anybody can make it up, so it changes nothing. A signed grant that is
-/// shown proves it.
-fn note_seen(app: &App, seen: Option<&Position>) {
+/// A client may say that it saw more of this history than there is. Anybody can make that up, so it changes nothing: only a signed grant proves it.
+fn note_seen(app: &App, conn: &Conn, seen: Option<&Position>) {
+    let Some(seen) = seen else { return };
     let here = app.position();
-    if let Some(seen) = seen
-        && seen.lineage == here.lineage
-        && seen.index > here.index
-        && app.shown.says_seen(app.boot_ms())
-    {
-        tracing::debug!(seen = %seen, here = %here, "a client says that it has seen more of this history than is committed");
+    if seen.lineage == here.lineage && seen.index > here.index {
+        app.gate.note(Kind::Seen, conn.network());
     }
 }
 
-/// Refuses what would be denied again, before it costs a decision.
-fn not_too_often(app: &App, conn: &Conn, lease: LeaseId) -> Result<(), Problem> {
-    let Some(wait_ms) = conn.address().and_then(|address| app.denials.wait_ms(address, app.boot_ms())) else { return Ok(()) };
-    // Who holds a seat, waits or lets one linger is not asking in a loop.
+/// Charges an id that is neither held nor waiting nor lingering here. True if it is.
+fn known_or_charged(app: &App, conn: &Conn, lease: LeaseId) -> Result<bool, Problem> {
     if app.driver.view().lease_state(lease).is_some() {
-        return Ok(());
+        return Ok(true);
     }
-    let problem = Problem::new(ErrorCode::RateLimited, "too many requests from this address were denied")
-        .hint("wait in line with `wait_ms` instead of asking again");
-    Err(Problem { retry_after_ms: Some(wait_ms), ..problem })
+    app.gate.charge(Rated::NewIds, conn.network(), 1)?;
+    Ok(false)
 }
 
-fn charge(app: &App, conn: &Conn) {
-    if let Some(address) = conn.address() {
-        app.denials.charge(address, app.boot_ms());
-    }
-}
-
-pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
+pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
     let at_once = wants_answer_at_once(request.headers());
-    let asked: CheckoutRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+    let asked: CheckoutRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     trust::vendor_keys(&asked.vendor_keys)?;
     if asked.attempt == 0 {
         return Err(bad("attempt: counts from 1"));
     }
     let lease = asked.secret.lease_id();
-    note_seen(app, asked.seen.as_ref());
-    not_too_often(app, conn, lease)?;
+    note_seen(app, conn, asked.seen.as_ref());
     let items = convert::items(&asked.items)?;
     let holder = holder::of(asked.holder, conn)?;
     let content = convert::content(&holder, &items, &asked.vendor_keys);
@@ -89,6 +85,26 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
     let licenses_now = app.licenses.load(Ordering::Acquire);
 
     let network = conn.network();
+    let is_known = known_or_charged(app, conn, lease)?;
+    let waits = asked.wait_ms.is_some_and(|wait_ms| wait_ms > 0);
+    if waits
+        && asked.shown.is_none()
+        && let Some(answer) = asked_just_now(app, id, asked.attempt, content)
+    {
+        return json(&answer);
+    }
+    if asked.shown.is_some() {
+        app.gate.charge(Rated::ShownGrants, network, 1)?;
+    }
+    // Whoever holds, waits or comes back with a grant is not denied here, and whoever asks once more what was denied adds nothing.
+    let mut denial = if is_known || asked.shown.is_some() || app.gate.was_denied(lease.0, asked.attempt) {
+        Some(Denial::default())
+    } else {
+        let view = app.driver.view();
+        let first = items.first().map_or("", |item| item.feature.as_str());
+        let free = view.free_seats(&vendor_keys, &items);
+        Some(app.gate.may_be_denied(network, first, &free, || view.numbers(&vendor_keys, first))?)
+    };
     let (attempt, ttl_ms, wait_ms, regained) = (asked.attempt, asked.ttl_ms, asked.wait_ms, asked.regained);
     let command = match &asked.shown {
         Some(shown) => {
@@ -118,17 +134,33 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
     let answer = match wait_ms {
         Some(1..) if !at_once => {
             let mut stopping = app.stopping.clone();
-            tokio::select! {
-                answer = app.driver.decide_waiting(command, nonce, held_ms(ttl_ms)) => answer,
-                // Whoever waits keeps the place and asks again.
-                _ = stopping.wait_for(|stopping| *stopping) => Err(driver::DriverError::Stopping),
+            let mut held = std::pin::pin!(app.driver.decide_waiting(command, nonce, held_ms(ttl_ms)));
+            loop {
+                tokio::select! {
+                    answer = &mut held => break answer,
+                    // Whoever waits keeps the place and asks again.
+                    _ = stopping.wait_for(|stopping| *stopping) => break Err(driver::DriverError::Stopping),
+                    () = tokio::time::sleep(Duration::from_millis(HELD_LOOK_MS)), if denial.is_some() => {
+                        // It stands in line, so it was not denied: what was charged for that is given back while it waits.
+                        if app.driver.view().lease_state(lease) == Some(LeaseState::Waiting) {
+                            denial = None;
+                        }
+                    }
+                }
             }
         }
         _ => app.driver.decide(command, Some(nonce)).await,
     };
     let driver::Answer { outcome, position, signed } = answer.map_err(Refused::from)?;
-    if matches!(outcome, Outcome::Denied(_)) {
-        charge(app, conn);
+    match &outcome {
+        Outcome::Denied(_) => {
+            app.gate.note_denied(lease.0, asked.attempt);
+            if let Some(denial) = denial {
+                denial.was_denied();
+            }
+        }
+        Outcome::Granted(_) | Outcome::Waiting { .. } => conn.serves_lease(),
+        _ => {}
     }
     if let Outcome::Refused(triquest_allocator::Refusal::LicenseUnknown(license)) = &outcome {
         app.shown.misses(*license);
@@ -141,6 +173,22 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: Request<Incom
         _ => Vec::new(),
     };
     json(&convert::checkout_answer(outcome, position, signed, licenses, vendor_keys.len())?)
+}
+
+/// How often it is looked whether a request that is held stands in line by now.
+const HELD_LOOK_MS: u64 = 250;
+
+/// The place of a waiter that asked within the last second, and still waits: nothing has to be decided for that.
+fn asked_just_now(
+    app: &App,
+    lease: triquest_allocator::LeaseId,
+    attempt: u32,
+    content: triquest_allocator::ContentDigest,
+) -> Option<CheckoutAnswer> {
+    let view = app.driver.view();
+    let place = view.asked_within(&lease, attempt, content, WAITER_ASKS_AGAIN_MS)?;
+    let WaiterPlace { position, place, pool, gives_up_in_ms } = place;
+    Some(CheckoutAnswer::Waiting { position, place, pool, gives_up_in_ms, first_due_ms: None })
 }
 
 /// `Prefer: wait=0` (RFC 7240): whoever waits is told the place now; a client does so when it first asks, so that its user sees it.
@@ -227,24 +275,27 @@ fn renewal(asked: &RenewRequest) -> Command {
     }
 }
 
-pub(super) async fn renew(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: Request<Incoming>) -> Answer {
-    let asked: RenewRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+pub(super) async fn renew(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Incoming>) -> Answer {
+    let asked: RenewRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
-    note_seen(app, asked.seen.as_ref());
+    note_seen(app, conn, asked.seen.as_ref());
+    known_or_charged(app, conn, lease)?;
     let answer = app.driver.decide(renewal(&asked), None).await.map_err(Refused::from)?;
-    json(&renewed(conn, &asked, answer)?)
+    json(&renewed(app, conn, &asked, answer)?)
 }
 
-fn renewed(conn: &Conn, asked: &RenewRequest, answer: driver::Answer) -> Result<RenewAnswer, Problem> {
+fn renewed(app: &App, conn: &Conn, asked: &RenewRequest, answer: driver::Answer) -> Result<RenewAnswer, Problem> {
     let driver::Answer { outcome, position, .. } = answer;
-    if let Outcome::Refused(triquest_allocator::Refusal::ClonedClient) = &outcome {
-        tracing::warn!(lease = %asked.secret.lease_id(), address = ?conn.address(), "two clients use one lease: same counter, other nonce");
+    match &outcome {
+        Outcome::Refused(triquest_allocator::Refusal::ClonedClient) => app.gate.note(Kind::Cloned, conn.network()),
+        Outcome::Renewed { .. } => conn.serves_lease(),
+        _ => {}
     }
     convert::renew_answer(outcome, position, asked.nonce, asked.counter)
 }
 
-pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
-    let asked: RenewBatchRequest = body(request, BODY_BYTES_MAX).await?;
+pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+    let asked: RenewBatchRequest = body(app, conn, request, BODY_BYTES_MAX).await?;
     let renewals = asked.renewals;
     if renewals.is_empty() {
         return Err(bad("renewals: needs at least one"));
@@ -255,31 +306,36 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: Request<Inc
             format!("renewals: {} of them, at most {RENEWALS_PER_REQUEST_MAX} are taken", renewals.len()),
         ));
     }
+    // Leases that are live here are never limited; what is unknown is, each for itself.
+    let mut refused: Vec<Option<Problem>> = Vec::with_capacity(renewals.len());
     for renewal in &renewals {
-        note_seen(app, renewal.seen.as_ref());
+        note_seen(app, conn, renewal.seen.as_ref());
+        refused.push(known_or_charged(app, conn, renewal.secret.lease_id()).err());
     }
-    let answers = app.driver.decide_many(renewals.iter().map(renewal).collect()).await.map_err(Refused::from)?;
+    let asked = renewals.iter().zip(&refused).filter(|(_, refused)| refused.is_none());
+    let commands: Vec<Command> = asked.map(|(asked, _)| renewal(asked)).collect();
+    let mut answers = app.driver.decide_many(commands).await.map_err(Refused::from)?.into_iter();
     let answers = renewals
         .iter()
-        .zip(answers)
-        .map(|(asked, answer)| renewed(conn, asked, answer).map_or_else(RenewResult::Refused, RenewResult::from))
+        .zip(refused)
+        .map(|(asked, refused)| match refused {
+            Some(problem) => RenewResult::Refused(problem),
+            None => match answers.next() {
+                Some(answer) => renewed(app, conn, asked, answer).map_or_else(RenewResult::Refused, RenewResult::from),
+                None => RenewResult::Refused(Problem::new(ErrorCode::Internal, "a renewal was not answered")),
+            },
+        })
         .collect();
     json(&RenewBatchAnswer { answers })
 }
 
-pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: Request<Incoming>) -> Answer {
-    let asked: SecretRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Incoming>) -> Answer {
+    let asked: SecretRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
-    // Releasing what was never known is an entry too, so it is bounded as denials are.
-    let known = app.driver.view().lease_state(lease).is_some();
-    if !known {
-        not_too_often(app, conn, lease)?;
-    }
+    // Releasing what was never known is an entry too, so it is bounded as new ids are.
+    known_or_charged(app, conn, lease)?;
     let command = Command::Release { lease: convert::to_core(lease), network: conn.network() };
     let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;
-    if !known {
-        charge(app, conn);
-    }
     match answer.outcome {
         Outcome::Released { linger_ms } => json(&ReleaseAnswer { outcome: ReleaseOutcome::Released, position: answer.position, linger_ms }),
         // What has ended in another way has nothing left to give back.
@@ -289,9 +345,10 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
     }
 }
 
-pub(super) async fn inspect(app: &Arc<App>, lease: LeaseId, request: Request<Incoming>) -> Answer {
-    let asked: SecretRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+pub(super) async fn inspect(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Incoming>) -> Answer {
+    let asked: SecretRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
+    let _reading = app.gate.reading(conn.network());
     let view = app.driver.view();
     let position = view.position();
     match view.lease(lease) {
@@ -300,13 +357,13 @@ pub(super) async fn inspect(app: &Arc<App>, lease: LeaseId, request: Request<Inc
     }
 }
 
-pub(super) async fn presence(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
-    if !conn.http1 {
+pub(super) async fn presence(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+    if !conn.is_http1() {
         return Err(
             bad("a presence connection must be HTTP/1.1: the end of the connection is what it tells").hint("offer only http/1.1 by ALPN")
         );
     }
-    let asked: PresenceRequest = body(request, LEASE_BODY_BYTES_MAX.max(PRESENCE_LEASES_MAX * 80)).await?;
+    let asked: PresenceRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX.max(PRESENCE_LEASES_MAX * 80)).await?;
     if asked.leases.is_empty() {
         return Err(bad("leases: needs at least one"));
     }
@@ -336,7 +393,7 @@ pub(super) async fn presence(app: &Arc<App>, conn: &Conn, request: Request<Incom
 }
 
 /// A page's size from the query: at least 1, at most the limit.
-fn limit(text: Option<&str>) -> Result<usize, Problem> {
+pub(super) fn limit(text: Option<&str>) -> Result<usize, Problem> {
     match text.map(str::parse::<usize>) {
         None => Ok(LIST_ROWS_MAX),
         Some(Ok(rows @ 1..=LIST_ROWS_MAX)) => Ok(rows),
@@ -344,7 +401,8 @@ fn limit(text: Option<&str>) -> Result<usize, Problem> {
     }
 }
 
-pub(super) fn list(app: &App, request: &Request<Incoming>) -> Answer {
+pub(super) fn list(app: &App, conn: &Conn, request: &Request<Incoming>) -> Answer {
+    let _reading = app.gate.reading(conn.network());
     let [feature, vendor, state, after, rows] = query(request, ["feature", "vendor", "state", "after", "limit"])?;
     let state = state
         .map(|state| serde_json::from_value::<LeaseState>(state.into()))
@@ -355,6 +413,7 @@ pub(super) fn list(app: &App, request: &Request<Incoming>) -> Answer {
 }
 
 pub(super) fn status(app: &App, conn: &Conn, request: &Request<Incoming>) -> Answer {
+    let _reading = app.gate.reading(conn.network());
     let [feature, after, rows] = query(request, ["feature", "after", "limit"])?;
     let rows = limit(rows.as_deref())?;
     let view = app.driver.view();
@@ -381,6 +440,8 @@ pub(super) fn status(app: &App, conn: &Conn, request: &Request<Incoming>) -> Ans
         leases: view.live_leases(),
         pools: page.pools,
         next: page.next,
+        // Everybody is told of the own network; others' are names.
+        limited: app.gate.limited(conn.address().filter(|_| !app.sees_names(conn))),
     })
 }
 

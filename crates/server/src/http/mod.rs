@@ -15,28 +15,30 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use triquest_license::{ServerKey, SigningKey, Vocabulary};
 use triquest_ports::registry::Current;
 use triquest_wire::{
     ErrorCode, Position, Problem, WordList,
-    limits::{BODY_MS_MAX, EVENT_STREAMS_MAX, LEASE_BODY_BYTES_MAX},
+    limits::{BODY_MS_MAX, LEASE_BODY_BYTES_MAX},
 };
 
 use crate::{
-    accept::{Conn, Peer},
+    accept::{Answering, Conn, Peer},
     clock::Clock,
     config::Config,
     driver::{Driver, DriverError},
+    gate::{Gate, Rated},
     identity::Certificate,
+    limits::Limits,
+    places::Place,
 };
 
 mod admin;
 mod convert;
-mod denials;
 mod events;
 pub mod holder;
 mod leases;
@@ -47,8 +49,7 @@ mod shown;
 mod trust;
 
 pub(crate) use admin::install_bytes;
-pub use denials::Denials;
-use routes::{Endpoint, Found};
+use routes::{Class, Endpoint, Found};
 
 /// What every request may use.
 pub struct App {
@@ -63,14 +64,15 @@ pub struct App {
     pub(crate) certificate: Arc<Certificate>,
     pub(crate) data_dir: PathBuf,
     pub(crate) live: ArcSwap<Live>,
-    pub(crate) denials: Denials,
+    pub(crate) gate: Arc<Gate>,
+    /// Folders beside `backups` in the data directory that backups may go to.
+    pub(crate) backups: Vec<PathBuf>,
     pub(crate) shown: shown::Shown,
     pub(crate) feedback: ports::Feedback,
     /// Decoded when it is first asked for.
     registry: OnceLock<Current>,
     /// Grows whenever the installed licenses change, so that a grant brings texts along that a connection has not seen. From 1.
     pub(crate) licenses: AtomicU64,
-    pub(crate) streams: Arc<Semaphore>,
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) reload: mpsc::Sender<Reload>,
 }
@@ -127,6 +129,8 @@ pub struct AppParts {
     pub certificate: Arc<Certificate>,
     /// Keys, journal, socket.
     pub data_dir: PathBuf,
+    /// What anonymous clients can take.
+    pub limits: Limits,
     /// Turns true when the server stops.
     pub stopping: watch::Receiver<bool>,
 }
@@ -142,16 +146,16 @@ impl App {
             instance: parts.instance,
             offers: WordList::with_grease(&Vocabulary::OURS.all(), parts.instance[0]),
             started_boot_ms: parts.clock.read().boot_ms,
+            gate: Arc::new(Gate::new(parts.limits, Arc::clone(&parts.clock))),
+            backups: config.backups.clone(),
             clock: parts.clock,
             certificate: parts.certificate,
             feedback: ports::Feedback::open(&parts.data_dir),
             registry: OnceLock::new(),
             data_dir: parts.data_dir,
             live: ArcSwap::from_pointee(Live::of(config)),
-            denials: Denials::new(config.limits.denials_burst, config.limits.denials_per_second),
             shown: shown::Shown::default(),
             licenses: AtomicU64::new(1),
-            streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             stopping: parts.stopping,
             reload,
         };
@@ -164,6 +168,12 @@ impl App {
         &self.driver
     }
 
+    /// Every count that is kept by network.
+    #[must_use]
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
     /// The group of administrators now.
     #[must_use]
     pub fn admin_group(&self) -> Option<u32> {
@@ -174,6 +184,11 @@ impl App {
     #[must_use]
     pub fn vouches_for_proxies(&self) -> bool {
         !self.live.load().vouch_for.is_empty()
+    }
+
+    /// Whether this caller sees the names of users, hosts and networks.
+    pub(crate) fn sees_names(&self, conn: &Conn) -> bool {
+        conn.is_admin() || self.live.load().names_open
     }
 
     pub(crate) fn position(&self) -> Position {
@@ -204,8 +219,39 @@ impl App {
 pub enum Body {
     /// All of it.
     Full(Option<Bytes>),
+    /// All of it, from memory that every answer shares.
+    Shared(&'static [u8]),
     /// As it comes.
     Stream(mpsc::Receiver<Bytes>),
+}
+
+impl Body {
+    /// Counts the bytes until the last of them went to the system, and the time that they take; `None` if too many wait already.
+    fn counted(self, app: &App, conn: &Arc<Conn>) -> Option<Self> {
+        let (bytes, held) = match self {
+            Self::Full(Some(bytes)) => {
+                let held = bytes.len() as u64;
+                (bytes, held)
+            }
+            Self::Shared(bytes) => (Bytes::from_static(bytes), 0),
+            other => return Some(other),
+        };
+        let place = app.gate.unsent(conn.network(), held).ok()?;
+        Some(Self::Full(Some(Bytes::from_owner(Sent { bytes, _place: place, _answering: conn.answering() }))))
+    }
+}
+
+/// The bytes of an answer. Whoever sends them keeps this until they are gone.
+struct Sent {
+    bytes: Bytes,
+    _place: Place,
+    _answering: Answering,
+}
+
+impl AsRef<[u8]> for Sent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl HttpBody for Body {
@@ -215,17 +261,22 @@ impl HttpBody for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Shared(bytes) => {
+                let bytes = std::mem::take(bytes);
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(Bytes::from_static(bytes)))))
+            }
             Self::Stream(frames) => frames.poll_recv(cx).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Full(None))
+        matches!(self, Self::Full(None) | Self::Shared([]))
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Shared(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Stream(_) => SizeHint::default(),
         }
     }
@@ -236,7 +287,11 @@ pub(crate) type Answer = Result<Response<Body>, Problem>;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 fn response(status: StatusCode, kind: HeaderValue, bytes: Vec<u8>) -> Response<Body> {
-    let mut response = Response::new(Body::Full((!bytes.is_empty()).then(|| bytes.into())));
+    answer(status, kind, Body::Full((!bytes.is_empty()).then(|| bytes.into())))
+}
+
+fn answer(status: StatusCode, kind: HeaderValue, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.reserve(8);
@@ -294,7 +349,7 @@ pub(crate) fn bad(detail: impl Into<String>) -> Problem {
 }
 
 /// Answers one request.
-pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
+pub async fn handle(app: Arc<App>, conn: Arc<Conn>, mut request: Request<Incoming>) -> Response<Body> {
     let under_way = conn.under_way();
     let was_presence = conn.is_presence();
     let is_head = request.method() == Method::HEAD;
@@ -303,15 +358,13 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) 
         Err(bad("this connection stands for the presence of leases and takes no other request").hint("use another connection"))
     } else {
         match gate(&app, &conn, &request) {
-            Ok(found) => dispatch(&app, &conn, found, request).await,
+            Ok(found) => dispatch(&app, &conn, found, &mut request).await,
             Err(problem) => {
                 allow = (problem.code == ErrorCode::MethodNotAllowed).then(|| routes::allowed(request.uri().path()));
-                drain(request).await;
                 Err(problem)
             }
         }
     };
-    let refused = answer.is_err();
     let mut response = answer.unwrap_or_else(|problem| refuse(&problem));
     let headers = response.headers_mut();
     // For browsers: an answer is data, never a page, a script, or part of another site.
@@ -328,33 +381,58 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) 
     if is_head {
         without_body(&mut response);
     }
-    let closes = was_presence || matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE);
-    if refused && closes && conn.http1 {
+    let is_whole = !was_presence && taken_off(&response, request).await;
+    if !is_whole && conn.is_http1() {
         // What remains of the request is not waited for.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    let (parts, body) = response.into_parts();
+    let response = match body.counted(&app, &conn) {
+        Some(body) => Response::from_parts(parts, body),
+        None => {
+            // Whoever does not take its answers gets no more of them.
+            conn.give_up();
+            let mut closed = Response::new(Body::Full(None));
+            *closed.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            closed
+        }
+    };
     drop(under_way);
     response
 }
 
 /// What `HEAD` answers: all that `GET` would say of its body, and not the body.
 fn without_body(response: &mut Response<Body>) {
-    if let Body::Full(bytes) = response.body() {
-        let length = bytes.as_ref().map_or(0, Bytes::len);
+    if let Some(length) = response.body().size_hint().exact() {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     *response.body_mut() = Body::Full(None);
 }
 
-/// Takes off the rest of a request that is refused, if it is small. Closing over unread bytes would reset the connection, and the peer might
-/// never see why.
-async fn drain(request: Request<Incoming>) {
-    let incoming = request.into_body();
-    if incoming.is_end_stream() || incoming.size_hint().lower() > LEASE_BODY_BYTES_MAX as u64 {
-        return;
+/// The one place where what was not read of a request is taken off, if it is small, or given up. Closing over unread bytes would reset the
+/// connection, and the peer might never see why it was refused. True if nothing is left.
+async fn taken_off(response: &Response<Body>, mut request: Request<Incoming>) -> bool {
+    if request.body().is_end_stream() {
+        return true;
     }
-    let read = Limited::new(incoming, LEASE_BODY_BYTES_MAX).collect();
-    let _ = tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), read).await;
+    let given_up =
+        matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::SERVICE_UNAVAILABLE);
+    if given_up || request.body().size_hint().lower() > LEASE_BODY_BYTES_MAX as u64 {
+        return false;
+    }
+    // What comes is thrown away as it comes: it takes no room.
+    let mut left = LEASE_BODY_BYTES_MAX;
+    let rest = async {
+        while let Some(frame) = request.body_mut().frame().await {
+            let Ok(frame) = frame else { return false };
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(less) => left = less,
+                None => return false,
+            }
+        }
+        true
+    };
+    tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), rest).await.unwrap_or(false)
 }
 
 /// What is refused before anything is read: names that are not this server's, other sites, unknown paths and methods, the wrong role.
@@ -375,12 +453,17 @@ fn gate(app: &App, conn: &Conn, request: &Request<Incoming>) -> Result<Found, Pr
         };
         return Err(Problem::new(ErrorCode::Forbidden, format!("{} needs an administrator", found.endpoint.title())).hint(hint));
     }
-    if found.endpoint.needs_viewer() && !sees_names(app, conn) {
+    if found.endpoint.needs_viewer() && !app.sees_names(conn) {
         return Err(Problem::new(ErrorCode::Forbidden, format!("{} shows names, which is for viewers", found.endpoint.title()))
             .hint("run the command on the server's own machine, or ask its administrator to set `names_open = true`"));
     }
     if found.endpoint.takes_body() {
         is_json(headers)?;
+    }
+    match found.endpoint.class() {
+        Class::Free => {}
+        Class::Read => app.gate.charge(Rated::Reads, conn.network(), 1)?,
+        Class::Trust => app.gate.charge(Rated::Trust, conn.network(), 1)?,
     }
     Ok(found)
 }
@@ -506,8 +589,13 @@ fn names_json(kind: &[u8]) -> bool {
 }
 
 /// Reads a body in JSON of at most `bytes_max` bytes, within the time for bodies.
-pub(crate) async fn body<T: DeserializeOwned>(request: Request<Incoming>, bytes_max: usize) -> Result<T, Problem> {
-    let bytes = raw_body(request, bytes_max).await?;
+pub(crate) async fn body<T: DeserializeOwned>(
+    app: &App,
+    conn: &Conn,
+    request: &mut Request<Incoming>,
+    bytes_max: usize,
+) -> Result<T, Problem> {
+    let bytes = raw_body(app, conn, request, bytes_max).await?;
     serde_json::from_slice(&bytes).map_err(|cause| unreadable(&cause))
 }
 
@@ -523,18 +611,28 @@ fn unreadable(cause: &serde_json::Error) -> Problem {
 }
 
 /// Reads a body of at most `bytes_max` bytes, within the time for bodies.
-pub(crate) async fn raw_body(request: Request<Incoming>, bytes_max: usize) -> Result<Bytes, Problem> {
+pub(crate) async fn raw_body(app: &App, conn: &Conn, request: &mut Request<Incoming>, bytes_max: usize) -> Result<Vec<u8>, Problem> {
     let too_large = || Problem::new(ErrorCode::BodyTooLarge, format!("the body may have at most {bytes_max} bytes"));
-    let incoming = request.into_body();
-    if incoming.size_hint().lower() > bytes_max as u64 {
+    if request.body().size_hint().lower() > bytes_max as u64 {
         return Err(too_large());
     }
-    let read = Limited::new(incoming, bytes_max).collect();
+    let mut unread = app.gate.unread(conn.network());
+    let read = async {
+        let mut bytes = Vec::new();
+        while let Some(frame) = request.body_mut().frame().await {
+            let frame = frame.map_err(|_| bad("the body broke off"))?;
+            let Some(piece) = frame.data_ref() else { continue };
+            if bytes.len() + piece.len() > bytes_max {
+                return Err(too_large());
+            }
+            unread.more(piece.len())?;
+            bytes.extend_from_slice(piece);
+        }
+        Ok(bytes)
+    };
     match tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), read).await {
         Err(_) => Err(Problem::new(ErrorCode::Timeout, format!("the body did not arrive within {} s", BODY_MS_MAX / 1_000))),
-        Ok(Err(cause)) if cause.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(bad("the body broke off")),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(read) => read,
     }
 }
 
@@ -573,43 +671,43 @@ fn unescape(text: &str) -> Result<String, Problem> {
     String::from_utf8(bytes).map_err(|_| wrong())
 }
 
-async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: Request<Incoming>) -> Answer {
+async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: &mut Request<Incoming>) -> Answer {
     let lease = || leases::id_of(&found);
     match found.endpoint {
         Endpoint::AcceptBorrowLoss => admin::accept_borrow_loss(app, conn, request).await,
         Endpoint::AcceptClock => admin::accept_clock(app, conn, request).await,
         Endpoint::AllowPresence => admin::allow_presence(app, conn, request).await,
-        Endpoint::Backup => admin::backup(app, request).await,
+        Endpoint::Backup => admin::backup(app, conn, request).await,
         Endpoint::Checkout => leases::checkout(app, conn, request).await,
         Endpoint::EndQuarantine => admin::end_quarantine(app, conn, request).await,
-        Endpoint::Events => events::stream(app, conn, &request),
+        Endpoint::Events => events::stream(app, conn, request),
         Endpoint::Feedback => ports::counts(app),
         Endpoint::Health => Ok(text("ok\n")),
-        Endpoint::Inspect => leases::inspect(app, lease()?, request).await,
+        Endpoint::Inspect => leases::inspect(app, conn, lease()?, request).await,
         Endpoint::Install => admin::install(app, conn, request).await,
-        Endpoint::Leases => leases::list(app, &request),
-        Endpoint::Licenses => admin::licenses(app),
-        Endpoint::OpenApi => Ok(response(StatusCode::OK, JSON, openapi::TEXT.as_bytes().to_vec())),
-        Endpoint::Port => ports::report(app, &found, &request),
+        Endpoint::Leases => leases::list(app, conn, request),
+        Endpoint::Licenses => admin::licenses(app, conn, request),
+        Endpoint::OpenApi => Ok(answer(StatusCode::OK, JSON, Body::Shared(openapi::TEXT.as_bytes()))),
+        Endpoint::Port => ports::report(app, &found, request),
         Endpoint::PortAnswer => ports::answer(app, conn, &found, request).await,
-        Endpoint::PortPage => ports::page(app, &found, &request),
-        Endpoint::PortSearch => ports::search(app, &request),
+        Endpoint::PortPage => ports::page(app, &found, request),
+        Endpoint::PortSearch => ports::search(app, conn, request).await,
         Endpoint::Presence => leases::presence(app, conn, request).await,
         Endpoint::Ready => ready(app),
         Endpoint::Reclaim => admin::reclaim(app, conn, lease()?, request).await,
         Endpoint::Release => leases::release(app, conn, lease()?, request).await,
-        Endpoint::Reload => admin::reload(app, request).await,
+        Endpoint::Reload => admin::reload(app, conn, request).await,
         Endpoint::Remove => admin::remove(app, conn, &found, request).await,
         Endpoint::Renew => leases::renew(app, conn, lease()?, request).await,
         Endpoint::RenewMany => leases::renew_many(app, conn, request).await,
         Endpoint::ServerId => trust::server_id(app),
-        Endpoint::Status => leases::status(app, conn, &request),
+        Endpoint::Status => leases::status(app, conn, request),
         Endpoint::Trust => trust::trust(app, conn, request).await,
     }
 }
 
 fn text(text: &'static str) -> Response<Body> {
-    response(StatusCode::OK, HeaderValue::from_static("text/plain; charset=utf-8"), text.as_bytes().to_vec())
+    answer(StatusCode::OK, HeaderValue::from_static("text/plain; charset=utf-8"), Body::Shared(text.as_bytes()))
 }
 
 /// Ready: grants can be made durable now.

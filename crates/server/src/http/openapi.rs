@@ -9,7 +9,7 @@ use triquest_wire::{
 };
 use utoipa::ToSchema;
 
-use super::routes::{Endpoint, TABLE};
+use super::routes::{Class, Endpoint, TABLE};
 
 /// What `GET /openapi.json` answers.
 pub const TEXT: &str = include_str!("../../openapi.json");
@@ -172,7 +172,10 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
     use ErrorCode as E;
     let mut codes = vec![E::BadRequest, E::ForeignOrigin, E::Internal];
     if endpoint.takes_body() {
-        codes.extend([E::BodyTooLarge, E::ContentType, E::Timeout, E::UnknownMember]);
+        codes.extend([E::BodyTooLarge, E::ContentType, E::Overloaded, E::Timeout, E::UnknownMember]);
+    }
+    if endpoint.class() != Class::Free {
+        codes.push(E::RateLimited);
     }
     if endpoint.needs_admin() || endpoint.needs_viewer() {
         codes.push(E::Forbidden);
@@ -192,7 +195,7 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
                 E::StaleAttempt,
             ]));
         }
-        Endpoint::Events => codes.extend([E::CursorLost, E::Overloaded]),
+        Endpoint::Events => codes.extend([E::CursorLost, E::Forbidden, E::RateLimited]),
         Endpoint::Inspect => codes.extend([E::UnknownLease, E::WrongSecret]),
         Endpoint::Install => codes.extend(decided.into_iter().chain([E::BadLicense, E::ClockHeld, E::LicenseIdTaken, E::LimitReached])),
         Endpoint::Presence => codes.extend(decided.into_iter().chain([E::LimitReached])),
@@ -202,11 +205,14 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
         Endpoint::Backup | Endpoint::Reload => codes.push(E::Overloaded),
         Endpoint::Remove => codes.extend(decided.into_iter().chain([E::NotFound])),
         Endpoint::Renew => {
-            codes.extend(decided.into_iter().chain([E::ClonedClient, E::StaleCounter, E::UnknownLease, E::WrongSecret]));
+            codes.extend(decided.into_iter().chain([E::ClonedClient, E::RateLimited, E::StaleCounter, E::UnknownLease, E::WrongSecret]));
         }
         Endpoint::RenewMany => codes.extend(decided.into_iter().chain([E::LimitReached])),
         Endpoint::Port => codes.push(E::NotFound),
-        Endpoint::PortAnswer => codes.extend([E::BodyTooLarge, E::ContentType, E::DiskFull, E::NotFound, E::RateLimited, E::Timeout]),
+        Endpoint::PortAnswer => {
+            codes.extend([E::BodyTooLarge, E::ContentType, E::DiskFull, E::NotFound, E::Overloaded, E::RateLimited, E::Timeout]);
+        }
+        Endpoint::PortSearch => codes.push(E::RateLimited),
         Endpoint::Trust => codes.extend([E::LimitReached, E::Misdirected]),
         Endpoint::Feedback
         | Endpoint::Health
@@ -214,7 +220,6 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
         | Endpoint::Licenses
         | Endpoint::OpenApi
         | Endpoint::PortPage
-        | Endpoint::PortSearch
         | Endpoint::ServerId
         | Endpoint::Status => {}
     }
@@ -274,6 +279,11 @@ fn parameters(endpoint: Endpoint, path: &str) -> Vec<Value> {
             found.push(query("vendor", text(), "Only leases with a part of this vendor."));
             found.push(query("state", json!({ "$ref": "#/components/schemas/LeaseState" }), "Only in this state."));
             found.push(query("after", id(), "Only after this lease: `next` of the page before."));
+            found.push(rows());
+        }
+        Endpoint::Licenses => {
+            let after = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
+            found.push(query("after", after, "Only after this license: `next` of the page before."));
             found.push(rows());
         }
         Endpoint::Status => {

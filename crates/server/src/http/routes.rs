@@ -38,6 +38,17 @@ pub enum Endpoint {
     Trust,
 }
 
+/// How a path is limited where nothing else limits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// By what it does, or because it costs nothing.
+    Free,
+    /// As a read.
+    Read,
+    /// As a trust exchange.
+    Trust,
+}
+
 /// The table. `{...}` is one segment.
 pub const TABLE: &[(Method, &str, Endpoint)] = &[
     (Method::POST, "/v1/leases/{lease}/renew", Endpoint::Renew),
@@ -129,7 +140,19 @@ impl Endpoint {
     /// Viewers and administrators only, unless names are open.
     #[must_use]
     pub fn needs_viewer(self) -> bool {
-        matches!(self, Self::Leases)
+        matches!(self, Self::Leases | Self::Licenses)
+    }
+
+    /// How it is limited. Renewals and releases never are, and what asks whether the server lives must not depend on others who ask.
+    #[must_use]
+    pub fn class(self) -> Class {
+        match self {
+            Self::Inspect | Self::Leases | Self::Licenses | Self::OpenApi | Self::Port | Self::PortPage | Self::ServerId | Self::Status => {
+                Class::Read
+            }
+            Self::Trust => Class::Trust,
+            _ => Class::Free,
+        }
     }
 
     /// Carries a body, which must be `application/json`. (A page's form cannot: it has its own check.)

@@ -14,12 +14,11 @@ const SAID_EVERY_MS: u64 = 60_000;
 /// Most licenses that are named as missing.
 const UNKNOWN_LICENSES_MAX: usize = 16;
 
-/// Notes about grants and positions that clients showed since this start.
+/// Notes about grants that clients showed since this start.
 #[derive(Debug, Default)]
 pub(crate) struct Shown {
     foreign: AtomicU64,
     foreign_said_ms: AtomicU64,
-    seen_said_ms: AtomicU64,
     unknown: Mutex<BTreeSet<[u8; 32]>>,
 }
 
@@ -40,11 +39,6 @@ impl Shown {
     /// Such grants since this start.
     pub(crate) fn foreign(&self) -> u64 {
         self.foreign.load(Ordering::Relaxed)
-    }
-
-    /// An unsigned claim to have seen more than there is; true if the log should say so now.
-    pub(crate) fn says_seen(&self, now_ms: u64) -> bool {
-        may_say(&self.seen_said_ms, now_ms)
     }
 
     /// A license of a shown grant is not installed here.
@@ -77,7 +71,6 @@ mod tests {
         assert!(!shown.is_foreign(59_999));
         assert!(shown.is_foreign(60_000));
         assert_eq!(shown.foreign(), 3);
-        assert!(shown.says_seen(5) && !shown.says_seen(6));
     }
 
     #[test]

@@ -16,8 +16,9 @@ use triquest_wire::{
 use super::{Answer, App, bad, body, json};
 use crate::accept::Conn;
 
-pub(super) async fn trust(app: &Arc<App>, conn: &Conn, request: Request<Incoming>) -> Answer {
-    let asked: TrustRequest = body(request, LEASE_BODY_BYTES_MAX).await?;
+pub(super) async fn trust(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+    let asked: TrustRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
+    let _reading = app.gate.reading(conn.network());
     vendor_keys(&asked.vendor_keys)?;
     // Read before the licenses: a text that comes later is brought along by a grant.
     let shown = app.licenses.load(Ordering::Acquire);

@@ -17,7 +17,7 @@ async fn a_license_is_installed_once_whatever_its_form() {
         let body = world.install(&again).await;
         assert_eq!((body["outcome"].as_str(), body["license"].as_str()), (Some("already_installed"), Some("A-1")), "{body}");
     }
-    let (_, list) = world.get("/v1/licenses").await;
+    let (_, list) = world.admin("GET", "/v1/licenses", &json!(null)).await;
     assert_eq!((list["licenses"].as_array().unwrap().len(), list["licenses"][0]["state"].as_str()), (1, Some("in_force")), "{list}");
     let body = world.install(&world.license_with("A-2", "cad", 25, "", "expires = 2026-12-31\n")).await;
     assert_eq!(body["notices"], json!(["cad: 25 + 25 = 50 until 2026-12-31, together with A-1"]), "{body}");
@@ -129,7 +129,7 @@ async fn the_folder_of_licenses_installs_at_reload_and_removes_nothing() {
     assert!(changes.contains("installed A-1") && changes.contains("refused: ") && changes.contains("bad.lic"), "{changes}");
     std::fs::remove_file(folder.join("a.lic")).unwrap();
     world.admin("POST", "/v1/reload", &json!({})).await;
-    let (_, list) = world.get("/v1/licenses").await;
+    let (_, list) = world.admin("GET", "/v1/licenses", &json!(null)).await;
     assert_eq!(list["licenses"].as_array().unwrap().len(), 1);
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
     let (status, problem) = world.admin("POST", "/v1/reload", &json!({})).await;
@@ -222,4 +222,50 @@ async fn health_and_readiness_are_told_apart() {
     };
     assert_eq!((answer.status, answer.json()["code"].as_str().map(str::to_owned)), (507, Some("disk_full".into())));
     assert_eq!(world.connect().await.send("GET", "/healthz", &[], b"").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn licenses_are_listed_in_pages_and_for_viewers_only() {
+    let world = World::start().await;
+    for number in 1..=5 {
+        world.install(&world.license(&format!("A-{number}"), "cad", 1)).await;
+    }
+    assert_eq!(world.get("/v1/licenses").await.0, 403);
+    let (mut path, mut seen) = ("/v1/licenses?limit=2".to_owned(), Vec::new());
+    loop {
+        let (status, page) = world.admin("GET", &path, &json!(null)).await;
+        assert_eq!(status, 200, "{page}");
+        let licenses = page["licenses"].as_array().unwrap();
+        assert!((1..=2).contains(&licenses.len()));
+        seen.extend(licenses.iter().map(|license| license["license"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next"].as_u64() else { break };
+        path = format!("/v1/licenses?limit=2&after={next}");
+    }
+    assert_eq!(seen, ["A-1", "A-2", "A-3", "A-4", "A-5"]);
+    for wrong in ["/v1/licenses?limit=0", "/v1/licenses?after=x", "/v1/licenses?vendor=x"] {
+        assert_eq!(world.admin("GET", wrong, &json!(null)).await.0, 400, "{wrong}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_goes_into_the_data_directory_or_a_listed_folder_and_nowhere_else() {
+    let listed = tempfile::tempdir().unwrap();
+    let folder = listed.path().to_owned();
+    let mut world = World::start_with(|config| config.backups = vec![folder]).await;
+    let (status, body) = world.admin("POST", "/v1/backup", &json!({})).await;
+    assert_eq!(status, 200, "{body}");
+    assert!(body["path"].as_str().unwrap().starts_with(&*world.running().data_dir().join("backups").to_string_lossy()), "{body}");
+    let wanted = listed.path().join("monday.sqlite");
+    let (status, body) = world.admin("POST", "/v1/backup", &json!({ "path": wanted })).await;
+    assert_eq!((status, wanted.is_file()), (200, true), "{body}");
+    assert_eq!(wanted.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let (status, body) = world.admin("POST", "/v1/backup", &json!({ "path": wanted })).await;
+    assert_eq!(status, 400, "a backup replaces nothing: {body}");
+    let other = tempfile::tempdir().unwrap();
+    for path in [other.path().join("b.sqlite").display().to_string(), "/etc/nologin".into(), "../b".into(), ".b".into()] {
+        let (status, problem) = world.admin("POST", "/v1/backup", &json!({ "path": path })).await;
+        assert_eq!(status, 400, "{path}: {problem}");
+    }
+    assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 0);
+    world.running.take().unwrap().shutdown().await.unwrap();
 }

@@ -6,6 +6,8 @@ use tokio::{
     net::UnixStream,
 };
 
+use triquest_server::places::Share;
+
 use crate::world::{Client, World, secret};
 
 /// Reads frames until `count` events came.
@@ -65,14 +67,13 @@ async fn the_stream_tells_history_then_the_present_and_can_be_resumed_anywhere()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn anonymous_readers_see_what_happened_but_not_to_whom() {
+async fn anonymous_readers_see_what_happens_but_not_to_whom() {
     let world = World::with_seats().await;
-    world.take(1, "cad").await;
-    let after = beginning(&world).await;
     let mut anonymous = world.connect().await;
-    assert_eq!(open(&mut anonymous, &format!("/v1/events?after={after}"), "").await, 200);
+    assert_eq!(open(&mut anonymous, "/v1/events", "").await, 200);
     let mut viewer = unix(&world).await;
-    assert_eq!(open(&mut viewer, &format!("/v1/events?after={after}"), "").await, 200);
+    assert_eq!(open(&mut viewer, "/v1/events", "").await, 200);
+    world.take(1, "cad").await;
     loop {
         let (mut theirs, mut ours) = (events(&mut anonymous, 1).await, events(&mut viewer, 1).await);
         let ((id, theirs), (same, ours)) = (theirs.remove(0), ours.remove(0));
@@ -85,6 +86,27 @@ async fn anonymous_readers_see_what_happened_but_not_to_whom() {
             return;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_past_is_for_viewers_and_what_a_live_reader_missed_for_a_moment_is_not_the_past() {
+    let world = World::with_seats().await;
+    let after = beginning(&world).await;
+    let answer = world.connect().await.send("GET", &format!("/v1/events?after={after}"), &[], b"").await;
+    assert_eq!((answer.status, answer.json()["code"].as_str().map(str::to_owned)), (403, Some("forbidden".into())));
+    let mut viewer = unix(&world).await;
+    assert_eq!(open(&mut viewer, &format!("/v1/events?after={after}"), "").await, 200);
+    let mut live = world.connect().await;
+    assert_eq!(open(&mut live, "/v1/events", "").await, 200);
+    world.take(1, "cad").await;
+    let (id, first) = events(&mut live, 1).await.remove(0);
+    assert_eq!(first["kind"], "granted");
+    world.take(2, "cad").await;
+    let next = events(&mut live, 1).await.remove(0);
+    drop(live);
+    let mut again = world.connect().await;
+    assert_eq!(open(&mut again, "/v1/events", &format!("Last-Event-ID: {id}\r\n")).await, 200);
+    assert_eq!(events(&mut again, 1).await.remove(0), next);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,26 +142,40 @@ async fn hostile_names_add_no_field_to_a_frame() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_have_a_limit_and_the_rest_goes_on() {
-    let world = World::with_seats().await;
+async fn a_network_has_few_streams_and_the_administrator_has_places_of_his_own() {
+    let world = World::limited(|limits| {
+        limits.event_streams = Share { network: 3, all: 3 };
+        limits.event_streams_viewers = 2;
+    })
+    .await;
     let mut held = Vec::new();
-    let refused = loop {
-        let mut client = unix_or_tls(&world).await;
-        client.stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-        let answer = client.answer().await;
-        if answer.status != 200 {
-            break answer;
-        }
+    for _ in 0..3 {
+        let mut client = world.connect().await;
+        assert_eq!(open(&mut client, "/v1/events", "").await, 200);
         held.push(client);
-        assert!(held.len() <= triquest_wire::limits::EVENT_STREAMS_MAX);
-    };
-    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
-    assert_eq!(held.len(), triquest_wire::limits::EVENT_STREAMS_MAX);
+    }
+    let mut refused = world.connect().await;
+    let answer = refused.send("GET", "/v1/events", &[], b"").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("5")));
+    assert!(answer.json()["detail"].as_str().unwrap().contains("network 127.0.0.1 has reached its limit of event streams"));
+    let mut ours = Vec::new();
+    for _ in 0..2 {
+        let mut client = unix(&world).await;
+        assert_eq!(open(&mut client, &format!("/v1/events?after={}", beginning(&world).await), "").await, 200);
+        ours.push(client);
+    }
     world.take(1, "cad").await;
-}
-
-async fn unix_or_tls(world: &World) -> Client<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
-    world.connect().await
+    // A reader that leaves gives its place back at once.
+    held.pop();
+    let place = async {
+        loop {
+            let mut client = world.connect().await;
+            if open(&mut client, "/v1/events", "").await == 200 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), place).await.expect("the place comes back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +186,7 @@ async fn reading_from_the_beginning_in_a_loop_holds_nobody_up() {
     }
     let after = beginning(&world).await;
     for number in 51..=80 {
-        let mut reader = world.connect().await;
+        let mut reader = unix(&world).await;
         assert_eq!(open(&mut reader, &format!("/v1/events?after={after}"), "").await, 200);
         assert_eq!(events(&mut reader, 50).await.len(), 50);
         world.take(number, "sim").await;

@@ -8,9 +8,13 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::client::TlsStream;
-use triquest_wire::limits::{BODY_BYTES_MAX, DENIALS_BURST, DENIALS_PER_SECOND, IDLE_MS_MAX, RENEWALS_PER_REQUEST_MAX};
+use triquest_server::{
+    limits::{DENIALS_BURST, DENIALS_PER_SECOND, Frequency, FrequencyShare},
+    places::Share,
+};
+use triquest_wire::limits::{BODY_BYTES_MAX, IDLE_MS_MAX, RENEWALS_PER_REQUEST_MAX};
 
-use crate::world::{Client, World, renewal, secret, tls};
+use crate::world::{Client, World, lease, renewal, secret, tls};
 
 /// Reads until the server ends the connection; how many bytes came.
 async fn ended(stream: &mut (impl AsyncReadExt + Unpin)) -> usize {
@@ -118,6 +122,18 @@ async fn a_reader_of_events_that_does_not_read_is_cut_off() {
     }
 }
 
+fn few(burst: u32, per_second: u32) -> FrequencyShare {
+    FrequencyShare { network: Frequency { burst, per_second }, all: None }
+}
+
+/// How often this network came up against a limit, by the server's own word.
+async fn limited(world: &World, limit: &str) -> u64 {
+    let (_, status) = world.admin("GET", "/v1/status", &json!(null)).await;
+    let rows = status["limited"].as_array().cloned().unwrap_or_default();
+    let row = rows.iter().find(|row| row["limit"] == limit && row["network"] == "127.0.0.1");
+    row.map_or(0, |row| row["times"].as_u64().unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_socket_for_administration_answers_while_the_network_is_full() {
     let world = World::start_with(|config| {
@@ -129,24 +145,83 @@ async fn the_socket_for_administration_answers_while_the_network_is_full() {
     for _ in 0..20 {
         held.push(TcpStream::connect(world.address()).await.unwrap());
     }
-    let mut refused = TcpStream::connect(world.address()).await.unwrap();
-    assert_eq!(ended(&mut refused).await, 0);
     let (status, body) = world.admin("POST", "/v1/licenses", &json!({ "license": world.license("A-1", "cad", 1) })).await;
     assert_eq!(status, 200, "{body}");
-    held.clear();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_gets_the_place_of_the_idlest_that_holds_no_seat_and_it_is_said() {
+    let world = World::limited(|limits| limits.connections = Share { network: 4, all: 4 }).await;
+    let mut holder = world.connect().await;
+    assert_eq!(holder.json("POST", "/v1/leases", &world.checkout(1, "sim")).await.json()["outcome"], "granted");
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        let mut client = world.connect().await;
+        assert_eq!(client.send("GET", "/healthz", &[], b"").await.status, 200);
+        idle.push(client);
+    }
+    assert_eq!(limited(&world, "connections").await, 0);
+    let mut newcomer = world.connect().await;
+    assert_eq!(newcomer.send("GET", "/healthz", &[], b"").await.status, 200);
+    assert_eq!(ended(&mut idle[0].stream).await, 0, "the idlest has left");
+    assert_eq!(idle[2].send("GET", "/healthz", &[], b"").await.status, 200);
+    let renewed = holder.json("POST", &format!("/v1/leases/{}/renew", lease(1)), &renewal(1, 1)).await;
+    assert_eq!(renewed.json()["outcome"], "renewed", "whoever holds a seat stays");
+    assert_eq!(limited(&world, "connections").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_only_holders_of_seats_are_inside_a_newcomer_of_their_network_stays_outside() {
+    let world = World::limited(|limits| limits.connections = Share { network: 2, all: 4 }).await;
+    let mut holders = Vec::new();
+    for number in 1..=2 {
+        let mut client = world.connect().await;
+        client.json("POST", "/v1/leases", &world.checkout(number, "sim")).await;
+        holders.push(client);
+    }
+    assert!(tls(world.address(), &[b"http/1.1"]).await.is_err());
+    for holder in &mut holders {
+        assert_eq!(holder.send("GET", "/healthz", &[], b"").await.status, 200);
+    }
+    drop(holders);
     let wait = async { while tls(world.address(), &[b"http/1.1"]).await.is_err() {} };
     tokio::time::timeout(Duration::from_secs(30), wait).await.expect("places come back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_address_cannot_take_all_places() {
-    let world = World::start_with(|config| config.limits.connections_per_address = Some(5)).await;
-    let mut held = Vec::new();
-    for _ in 0..5 {
-        held.push(world.connect().await);
+async fn connections_without_a_whole_client_hello_cost_nobody_else_a_handshake() {
+    let world = World::limited(|limits| limits.hellos = Share { network: 8, all: 8 }).await;
+    let mut silent = Vec::new();
+    for _ in 0..24 {
+        let mut stream = TcpStream::connect(world.address()).await.unwrap();
+        // The first byte of a handshake, and no more.
+        stream.write_all(&[22]).await.unwrap();
+        silent.push(stream);
+        // Each stands in line behind the one before.
+        world.take(silent.len() as u64, "sim").await;
     }
-    assert!(tls(world.address(), &[b"http/1.1"]).await.is_err());
-    assert_eq!(held[0].send("GET", "/healthz", &[], b"").await.status, 200);
+    for old in &mut silent[..12] {
+        assert_eq!(ended(old).await, 0, "the oldest have left");
+    }
+    assert!(limited(&world, "hellos").await >= 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_hello_that_does_not_end_ends() {
+    let world = World::start().await;
+    let mut endless = TcpStream::connect(world.address()).await.unwrap();
+    // Records of handshake bytes: a ClientHello that says it is 65,535 bytes long.
+    let mut record = vec![22, 3, 1, 4, 0];
+    record.extend([1, 0, 255, 255]);
+    record.extend([0; 1_020]);
+    let mut sent = 0;
+    while sent < 1_000_000 && endless.write_all(&record).await.is_ok() {
+        sent += record.len();
+        record.truncate(5);
+        record.extend([0; 1_024]);
+    }
+    ended(&mut endless).await;
+    assert_eq!(world.connect().await.send("GET", "/healthz", &[], b"").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,7 +273,8 @@ async fn large_bodies_and_large_batches_are_refused_before_they_cost_anything() 
     let (status, problem) = world.post("/v1/renewals", &json!({ "renewals": many })).await;
     assert_eq!((status, problem["code"].as_str()), (422, Some("limit_reached")), "{problem}");
     let many: Vec<_> = (0..=1_000u64).map(|number| json!({ "secret": secret(number) })).collect();
-    let (status, problem) = world.post("/v1/presence", &json!({ "leases": many, "generation": 1 })).await;
+    let (status, problem) =
+        world.post("/v1/presence", &json!({ "leases": many, "generation": 1, "client": "127.0.0.1:1", "server": "127.0.0.1:2" })).await;
     assert!(matches!(status, 413 | 422), "{problem}");
 }
 
@@ -304,12 +380,6 @@ async fn a_minute_of_denials_grows_the_journal_by_no_more_than_the_limit() {
     assert_eq!(status, 200);
     let (status, _) = world.post(&format!("/v1/leases/{}/release", crate::world::lease(1)), &json!({ "secret": secret(1) })).await;
     assert_eq!(status, 200);
-    let mut statuses = Vec::new();
-    for number in 900_000..900_020 {
-        let path = format!("/v1/leases/{}/release", crate::world::lease(number));
-        statuses.push(client.json("POST", &path, &json!({ "secret": secret(number) })).await.status);
-    }
-    assert!(statuses.contains(&429), "releases of what was never known are bounded too: {statuses:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -328,4 +398,319 @@ async fn many_clients_at_once_are_all_served() {
     }
     let mut client: Client<_> = world.connect().await;
     assert_eq!(client.send("GET", "/v1/status?feature=sim", &[], b"").await.json()["pools"][0]["used"], 64);
+}
+
+/// Settings of HTTP/2 with a window of nothing: no byte of any answer is taken.
+async fn http2_that_takes_nothing(world: &World) -> TlsStream<TcpStream> {
+    let mut stream = tls(world.address(), &[b"h2"]).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113, section 6.5.2).
+    stream.write_all(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 0])).await.unwrap();
+    stream
+}
+
+/// `GET PATH https localhost`, in a frame that is all of the request.
+fn get(stream: u32, path: &str) -> Vec<u8> {
+    let mut headers = b"\x82\x87\x41\x09localhost\x04".to_vec();
+    headers.push(u8::try_from(path.len()).unwrap());
+    headers.extend(path.as_bytes());
+    frame(1, 5, stream, &headers)
+}
+
+#[tokio::test]
+async fn whoever_takes_no_answer_over_http2_is_closed_in_time_and_the_memory_comes_back() {
+    let world = World::with_seats().await;
+    let mut stream = http2_that_takes_nothing(&world).await;
+    for number in 0..8 {
+        stream.write_all(&get(2 * number + 1, "/v1/status")).await.unwrap();
+    }
+    stream.flush().await.unwrap();
+    let waits = async {
+        while world.running().gate().unsent_bytes() == 0 {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waits).await.expect("answers wait");
+    tokio::time::pause();
+    // A request each 20 s kept such a connection for ever.
+    for number in 8..12 {
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let _ = stream.write_all(&get(2 * number + 1, "/healthz")).await;
+        let _ = stream.flush().await;
+        tokio::task::yield_now().await;
+    }
+    ended(&mut stream).await;
+    let freed = async {
+        while world.running().gate().unsent_bytes() > 0 {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), freed).await.expect("nothing is kept for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_takes_are_bounded_for_each_network() {
+    let world = World::limited(|limits| limits.unsent_bytes = Share { network: 20_000, all: 40_000 }).await;
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let mut stream = http2_that_takes_nothing(&world).await;
+        for number in 0..16 {
+            if stream.write_all(&get(2 * number + 1, "/v1/status")).await.is_err() {
+                break;
+            }
+        }
+        let _ = stream.flush().await;
+        held.push(stream);
+    }
+    for stream in &mut held[1..] {
+        // What came before the end is settings and headers.
+        assert!(tokio::time::timeout(Duration::from_secs(30), ended(stream)).await.is_ok(), "no room for its answers");
+    }
+    assert!(world.running().gate().unsent_bytes() <= 20_000);
+    assert!(limited(&world, "unsent_answers").await >= 7);
+    drop(held);
+    let freed = async {
+        while world.running().gate().unsent_bytes() > 0 {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), freed).await.expect("the memory comes back");
+    world.take(1, "sim").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_description_of_the_api_is_shared_by_all_answers() {
+    let world = World::limited(|limits| limits.unsent_bytes = Share { network: 10_000, all: 10_000 }).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut stream = http2_that_takes_nothing(&world).await;
+        for number in 0..16 {
+            stream.write_all(&get(2 * number + 1, "/openapi.json")).await.unwrap();
+        }
+        stream.flush().await.unwrap();
+        held.push(stream);
+    }
+    for _ in 0..50 {
+        assert_eq!(world.connect().await.send("GET", "/healthz", &[], b"").await.status, 200);
+    }
+    assert_eq!(limited(&world, "unsent_answers").await, 0, "it is larger than all room for answers and takes none of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_connections_of_a_network_are_few_and_more_are_told_to_go_away() {
+    let world = World::limited(|limits| limits.http2 = Share { network: 2, all: 2 }).await;
+    let mut held = vec![http2(&world).await, http2(&world).await];
+    let mut settled = [0; 9];
+    for stream in &mut held {
+        stream.read_exact(&mut settled).await.unwrap();
+    }
+    let mut refused = http2(&world).await;
+    let mut bytes = Vec::new();
+    let _ = refused.read_to_end(&mut bytes).await;
+    // GOAWAY is frame type 7 (RFC 9113, section 6.8).
+    let mut rest = bytes.as_slice();
+    let mut kinds = Vec::new();
+    while rest.len() >= 9 {
+        let length = usize::from(rest[0]) << 16 | usize::from(rest[1]) << 8 | usize::from(rest[2]);
+        kinds.push(rest[3]);
+        rest = rest.get(9 + length..).unwrap_or_default();
+    }
+    assert!(kinds.contains(&7), "{kinds:?}");
+    assert_eq!(limited(&world, "http2").await, 1);
+    // HTTP/1.1 has its own places.
+    world.take(1, "sim").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_under_way_are_bounded_for_each_network() {
+    let world = World::limited(|limits| limits.unread_bytes = Share { network: 100_000, all: 200_000 }).await;
+    let head = "POST /v1/trust HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n";
+    let mut first = world.connect().await;
+    first.stream.write_all(head.as_bytes()).await.unwrap();
+    first.stream.write_all(&[b' '; 59_000]).await.unwrap();
+    first.stream.flush().await.unwrap();
+    let refused = async {
+        loop {
+            let mut client = world.connect().await;
+            let answer = client.send("POST", "/v1/trust", &["Content-Type: application/json"], &[b' '; 60_000]).await;
+            if answer.status == 503 {
+                return answer;
+            }
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(60), refused).await.unwrap();
+    assert_eq!((answer.json()["code"].as_str().unwrap(), answer.header("connection")), ("overloaded", Some("close")));
+    assert!(limited(&world, "unread_bodies").await >= 1);
+    drop(first);
+    let served = async {
+        loop {
+            let mut client = world.connect().await;
+            if client.send("POST", "/v1/trust", &["Content-Type: application/json"], &[b' '; 60_000]).await.status == 400 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), served).await.expect("room comes back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn denials_at_the_same_time_are_no_more_than_the_limit_and_hurt_nobody_who_can_be_served() {
+    let world = Arc::new(World::limited(|limits| limits.denials = few(10, 1)).await);
+    world.take(1, "cad").await;
+    world.take(2, "cad").await;
+    let tasks: Vec<_> = (0..128u64)
+        .map(|number| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.post("/v1/leases", &world.checkout(100 + number, "cad")).await })
+        })
+        .collect();
+    let mut denied = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            (200, body) => {
+                assert_eq!(body["outcome"], "denied", "{body}");
+                denied += 1;
+            }
+            (429, problem) => {
+                assert_eq!((problem["code"].as_str(), problem["pool"]["total"].as_u64()), (Some("rate_limited"), Some(2)), "{problem}");
+                assert!(
+                    problem["detail"].as_str().unwrap().contains("network 127.0.0.1 has reached its limit of denials (10 at once"),
+                    "{problem}"
+                );
+                // The debt is never more than may be had at once, so nobody waits longer than for one.
+                assert!((1..=1_000).contains(&problem["retry_after_ms"].as_u64().unwrap()), "{problem}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(denied, 10);
+    assert_eq!(limited(&world, "denials").await, 118);
+    // The same network: another feature, a place in line, and a seat that is free are no denials.
+    world.take(300, "sim").await;
+    let mut waits = world.checkout(301, "cad");
+    waits["wait_ms"] = json!(60_000);
+    let mut client = world.connect().await;
+    world.clock.advance_ms(1_000);
+    let answer =
+        client.send("POST", "/v1/leases", &["Content-Type: application/json", "Prefer: wait=0"], waits.to_string().as_bytes()).await;
+    assert_eq!(answer.json()["outcome"], "waiting", "{}", answer.json());
+    let answer =
+        client.send("POST", "/v1/leases", &["Content-Type: application/json", "Prefer: wait=0"], waits.to_string().as_bytes()).await;
+    assert_eq!(answer.json()["outcome"], "waiting");
+    world.post(&format!("/v1/leases/{}/release", lease(301)), &json!({ "secret": secret(301) })).await;
+    let (status, _) = world.post("/v1/leases", &world.checkout(302, "cad")).await;
+    assert_eq!(status, 200, "one more may be denied by now");
+    let (status, _) = world.post("/v1/leases", &world.checkout(303, "cad")).await;
+    assert_eq!(status, 429);
+    world.post(&format!("/v1/leases/{}/release", lease(1)), &json!({ "secret": secret(1) })).await;
+    world.take(304, "cad").await;
+    // Whoever repeats hears the same once more.
+    assert_eq!(world.post("/v1/leases", &world.checkout(302, "cad")).await.1["outcome"], "denied");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_ids_are_bounded_and_those_that_are_known_are_not() {
+    let world = World::limited(|limits| limits.new_ids = few(3, 1)).await;
+    for number in 1..=3 {
+        world.take(number, "sim").await;
+    }
+    let (status, problem) = world.post("/v1/leases", &world.checkout(4, "sim")).await;
+    assert_eq!((status, problem["code"].as_str()), (429, Some("rate_limited")), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("new lease ids"), "{problem}");
+    let (status, _) = world.post(&format!("/v1/leases/{}/release", lease(9)), &json!({ "secret": secret(9) })).await;
+    assert_eq!(status, 429, "a release of what was never known");
+    for counter in 1..=10 {
+        let (_, renewed) = world.post(&format!("/v1/leases/{}/renew", lease(1)), &renewal(1, counter)).await;
+        assert_eq!(renewed["outcome"], "renewed", "{renewed}");
+    }
+    assert_eq!(world.post("/v1/leases", &world.checkout(2, "sim")).await.0, 200, "a repeat");
+    let batch = json!({ "renewals": [renewal(2, 1), renewal(8, 1), renewal(3, 1)] });
+    let (_, answers) = world.post("/v1/renewals", &batch).await;
+    let answers = answers["answers"].as_array().unwrap();
+    assert_eq!((answers[0]["outcome"].as_str(), answers[2]["outcome"].as_str()), (Some("renewed"), Some("renewed")), "{answers:?}");
+    assert_eq!(answers[1]["code"], "rate_limited", "{answers:?}");
+    let (status, _) = world.post(&format!("/v1/leases/{}/release", lease(3)), &json!({ "secret": secret(3) })).await;
+    assert_eq!(status, 200);
+    let (_, granted) = world.admin("POST", "/v1/leases", &world.checkout(4, "sim")).await;
+    assert_eq!(granted["outcome"], "granted", "the socket has no such limit: {granted}");
+    world.clock.advance_ms(1_000);
+    world.take(5, "sim").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_trust_and_searches_have_rates_and_health_has_none() {
+    let world = World::limited(|limits| {
+        limits.reads = few(3, 1);
+        limits.trust = few(2, 1);
+        limits.searches = few(2, 1);
+    })
+    .await;
+    let mut client = world.connect().await;
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        statuses.push(client.send("GET", "/v1/server/id", &[], b"").await.status);
+    }
+    assert_eq!(statuses, [200, 200, 200, 429]);
+    let answer = client.send("GET", "/v1/status", &[], b"").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
+    for _ in 0..50 {
+        assert_eq!(client.send("GET", "/healthz", &[], b"").await.status, 200);
+        assert_eq!(world.admin("GET", "/v1/status", &json!(null)).await.0, 200);
+    }
+    let statuses = [(); 3].map(|()| ());
+    let mut searched = Vec::new();
+    for () in statuses {
+        searched.push(client.send("GET", "/ports?q=license", &[], b"").await.status);
+    }
+    assert_eq!(searched, [200, 200, 429]);
+    let mut trusted = Vec::new();
+    for _ in 0..3 {
+        trusted.push(client.json("POST", "/v1/trust", &json!({})).await.status);
+    }
+    assert_eq!(trusted, [400, 400, 429]);
+    for limit in ["reads", "searches", "trust"] {
+        assert!(limited(&world, limit).await >= 1, "{limit}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limited_network_is_told_of_itself_and_not_of_others() {
+    let world = World::limited(|limits| limits.searches = few(1, 1)).await;
+    for _ in 0..3 {
+        world.get("/ports?q=ssh").await;
+    }
+    let (_, status) = world.get("/v1/status").await;
+    assert_eq!((status["limited"][0]["limit"].as_str(), status["limited"][0]["times"].as_u64()), (Some("searches"), Some(2)), "{status}");
+    let world = World::with_seats().await;
+    assert!(world.get("/v1/status").await.1.get("limited").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_that_asks_again_at_once_is_told_its_place_and_nothing_is_decided() {
+    let world = World::with_seats().await;
+    world.take(1, "cad").await;
+    world.take(2, "cad").await;
+    let mut client = world.connect().await;
+    let mut asks = Vec::new();
+    for number in 10..13 {
+        let mut body = world.checkout(number, "cad");
+        body["wait_ms"] = json!(60_000);
+        let first =
+            client.send("POST", "/v1/leases", &["Content-Type: application/json", "Prefer: wait=0"], body.to_string().as_bytes()).await;
+        assert_eq!(first.json()["place"], number - 9, "{}", first.json());
+        asks.push(body);
+    }
+    for (place, body) in (1..).zip(&asks) {
+        // Without `Prefer`, a decision would be held.
+        let again = client.json("POST", "/v1/leases", body).await.json();
+        assert_eq!(
+            (again["outcome"].as_str(), again["place"].as_u64(), again["pool"]["queued"].as_u64()),
+            (Some("waiting"), Some(place), Some(3))
+        );
+    }
+    // Another attempt or other content is decided.
+    let mut other = asks[0].clone();
+    other["holder"]["user"] = json!("eve");
+    let answer = client.json("POST", "/v1/leases", &other).await;
+    assert_eq!((answer.status, answer.json()["code"].as_str().map(str::to_owned)), (409, Some("id_taken".into())));
 }

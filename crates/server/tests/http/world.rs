@@ -17,7 +17,11 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use triquest_allocator::Lineage;
 use triquest_journal::memory::MemoryDisk;
 use triquest_license::{Note, Signer, SigningKey, VendorName, sha256};
-use triquest_server::{Config, Running, Server, Settings, clock::HandClock};
+use triquest_server::{
+    Config, Running, Server, Settings,
+    clock::HandClock,
+    limits::{Frequency, Limits},
+};
 use triquest_wire::{Blob, Bytes16, Bytes32, LeaseId, Secret};
 
 /// 2026-11-23T12:00:00Z.
@@ -29,6 +33,7 @@ pub struct World {
     pub dir: tempfile::TempDir,
     pub vendor: Signer,
     pub disk: MemoryDisk,
+    pub limits: Limits,
 }
 
 pub fn vendor(number: u8) -> Signer {
@@ -49,10 +54,27 @@ impl World {
     }
 
     pub async fn start_with(edit: impl FnOnce(&mut Config)) -> Self {
+        Self::start_as(edit, |_| {}).await
+    }
+
+    /// A server with two seats of `cad` and 1,000 of `sim`, and with other limits.
+    pub async fn limited(edit: impl FnOnce(&mut Limits)) -> Self {
+        let world = Self::start_as(|_| {}, edit).await;
+        world.install(&world.license("A-1", "cad", 2)).await;
+        world.install(&world.license("A-2", "sim", 1_000)).await;
+        world
+    }
+
+    async fn start_as(edit: impl FnOnce(&mut Config), limit: impl FnOnce(&mut Limits)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let disk = MemoryDisk::new(Lineage([7; 16]));
         let clock = HandClock::new(NOW_MS);
-        let mut world = Self { running: None, clock, dir, vendor: vendor(1), disk };
+        // The clock stands still unless it is moved, so nothing that was charged is ever paid off: looking often is no part of most tests.
+        let often = Frequency { burst: 1_000_000_000, per_second: 1_000_000 };
+        let mut limits = Limits { reading_us: often, ..Limits::default() };
+        limits.reads.network = often;
+        limit(&mut limits);
+        let mut world = Self { running: None, clock, dir, vendor: vendor(1), disk, limits };
         world.running = Some(world.run(edit).await.unwrap());
         world
     }
@@ -61,7 +83,7 @@ impl World {
     pub async fn run(&self, edit: impl FnOnce(&mut Config)) -> anyhow::Result<Running> {
         let mut config = Config { data: Some(self.dir.path().join("data")), listen: vec!["127.0.0.1:0".into()], ..Config::default() };
         edit(&mut config);
-        let settings = Settings { init: true, ..Settings::of(config) };
+        let settings = Settings { init: true, limits: self.limits.clone(), ..Settings::of(config) };
         Server::start_with(settings, Arc::new(self.clock.clone()), Some(Box::new(self.disk.open()))).await
     }
 

@@ -4,19 +4,19 @@ use std::{
     collections::BTreeMap,
     fs, io,
     io::Write as _,
-    net::IpAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use triquest_allocator::Network;
 use triquest_wire::{
     limits::{FEEDBACK_BURST, FEEDBACK_FILE_BYTES_MAX, FEEDBACK_PER_MINUTE, SELDOM_TABLE_SLOTS},
     status::{FeedbackCounts, FeedbackList},
 };
 
-use crate::rates::{NetworkRates, Rate};
+use crate::rates::{Rate, RateShare, Rates};
 
 /// The file of the counts.
 const FILE: &str = "feedback.json";
@@ -43,7 +43,7 @@ pub(super) fn parse(form: &[u8]) -> Option<Face> {
 pub(crate) struct Feedback {
     path: PathBuf,
     counts: Mutex<BTreeMap<u16, Counts>>,
-    rate: NetworkRates,
+    rate: Mutex<Rates>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,17 +68,16 @@ impl Feedback {
         Self {
             path,
             counts: Mutex::new(counts),
-            rate: NetworkRates::new(SELDOM_TABLE_SLOTS, Rate::per_minute(FEEDBACK_BURST, FEEDBACK_PER_MINUTE)),
+            rate: Mutex::new(Rates::new(
+                SELDOM_TABLE_SLOTS,
+                RateShare { network: Rate::per_minute(FEEDBACK_BURST, FEEDBACK_PER_MINUTE), all: None },
+            )),
         }
     }
 
     /// How long this network must wait before its next answer counts; none if it may answer now, which is then charged.
-    pub(super) fn wait_ms(&self, address: IpAddr, now_ms: u64) -> Option<u64> {
-        let wait = self.rate.wait_ms(address, now_ms);
-        if wait.is_none() {
-            self.rate.charge(address, now_ms);
-        }
-        wait
+    pub(super) fn wait_ms(&self, network: Network, now_ms: u64) -> Option<u64> {
+        self.rate.lock().charge(network, 1, now_ms).err().map(|limited| limited.wait_ms)
     }
 
     /// Counts one answer, and writes the file. Blocks.
@@ -156,7 +155,7 @@ mod tests {
     fn one_network_cannot_stuff_the_box() {
         let folder = tempfile::tempdir().unwrap();
         let feedback = Feedback::open(folder.path());
-        let (one, other) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let (one, other) = (Network::V4([10, 0, 0, 1]), Network::V4([10, 0, 0, 2]));
         let taken = (0..100).filter(|_| feedback.wait_ms(one, 5).is_none()).count();
         assert_eq!(taken, usize::try_from(FEEDBACK_BURST).unwrap());
         assert!(feedback.wait_ms(other, 5).is_none());

@@ -18,7 +18,7 @@ use triquest_wire::{
 };
 
 use super::{Answer, App, Body, bad, json, query, raw_body, response, routes::Found};
-use crate::accept::Conn;
+use crate::{accept::Conn, gate::Rated};
 
 pub(crate) use feedback::Feedback;
 
@@ -92,11 +92,11 @@ pub(super) fn page(app: &App, found: &Found, request: &Request<Incoming>) -> Ans
     let registry = &app.registry().registry;
     let segment = super::unescape(&found.segment)?;
     match Asked::parse(&segment)? {
-        Asked::Port(port) => Ok(html(StatusCode::OK, &page::port(registry, port, thanks.is_some()))),
+        Asked::Port(port) => Ok(html(StatusCode::OK, page::port(registry, port, thanks.is_some()))),
         Asked::Name(name) => match of_name(registry, name) {
-            OfName::Nothing => Ok(html(StatusCode::NOT_FOUND, &page::unknown(registry, name))),
-            OfName::OnePort(port) => Ok(html(StatusCode::OK, &page::port(registry, port, thanks.is_some()))),
-            OfName::Several(entries) => Ok(html(StatusCode::OK, &page::name(registry, name, &entries))),
+            OfName::Nothing => Ok(html(StatusCode::NOT_FOUND, page::unknown(registry, name))),
+            OfName::OnePort(port) => Ok(html(StatusCode::OK, page::port(registry, port, thanks.is_some()))),
+            OfName::Several(entries) => Ok(html(StatusCode::OK, page::name(registry, name, &entries))),
         },
     }
 }
@@ -121,9 +121,10 @@ fn of_name<'a>(registry: &'a Registry, name: &str) -> OfName<'a> {
 }
 
 /// `GET /ports`, with `q` for a search.
-pub(super) fn search(app: &App, request: &Request<Incoming>) -> Answer {
+///
+/// A search looks at thousands of rows: it is made by one worker that no other request waits for.
+pub(super) async fn search(app: &Arc<App>, conn: &Conn, request: &Request<Incoming>) -> Answer {
     let [words] = query(request, ["q"])?;
-    let registry = &app.registry().registry;
     let words = words.unwrap_or_default();
     let words = words.trim();
     if words.len() > PORT_NAME_BYTES_MAX {
@@ -135,21 +136,29 @@ pub(super) fn search(app: &App, request: &Request<Incoming>) -> Answer {
     {
         return Ok(see_other(&format!("/ports/{port}")));
     }
-    Ok(html(StatusCode::OK, &page::search(registry, words, &registry.search(words, PORT_SEARCH_HITS_MAX))))
+    app.gate.charge(Rated::Searches, conn.network(), 1)?;
+    let _turn = app.gate.search(conn.network()).await?;
+    let (searcher, words) = (Arc::clone(app), words.to_owned());
+    let page = tokio::task::spawn_blocking(move || {
+        let registry = &searcher.registry().registry;
+        page::search(registry, &words, &registry.search(&words, PORT_SEARCH_HITS_MAX))
+    });
+    let page = page.await.map_err(|_| Problem::new(ErrorCode::Internal, "the search failed"))?;
+    Ok(html(StatusCode::OK, page))
 }
 
 /// `POST /ports/{port}/feedback`: one of three faces, as a plain form sends it. It is recorded here and nowhere else.
-pub(super) async fn answer(app: &Arc<App>, conn: &Conn, found: &Found, request: Request<Incoming>) -> Answer {
+pub(super) async fn answer(app: &Arc<App>, conn: &Conn, found: &Found, request: &mut Request<Incoming>) -> Answer {
     let Asked::Port(port) = Asked::parse(&found.segment)? else { return Err(nothing(&found.segment)) };
     let mut kinds = request.headers().get_all(header::CONTENT_TYPE).iter();
     let form = matches!((kinds.next(), kinds.next()), (Some(kind), None) if kind.as_bytes().eq_ignore_ascii_case(FORM.as_bytes()));
     if !form {
         return Err(Problem::new(ErrorCode::ContentType, format!("the answer comes as a form: `Content-Type: {FORM}`")));
     }
-    let bytes = raw_body(request, FEEDBACK_BODY_BYTES_MAX).await?;
+    let bytes = raw_body(app, conn, request, FEEDBACK_BODY_BYTES_MAX).await?;
     let answer = feedback::parse(&bytes).ok_or_else(|| bad("the form has exactly one field, answer=yes, answer=partly or answer=no"))?;
-    if let Some(address) = conn.address()
-        && let Some(wait_ms) = app.feedback.wait_ms(address, app.boot_ms())
+    if let Some(network) = conn.network()
+        && let Some(wait_ms) = app.feedback.wait_ms(network, app.boot_ms())
     {
         let problem = Problem::new(ErrorCode::RateLimited, "enough answers from this address for now");
         return Err(Problem { retry_after_ms: Some(wait_ms), ..problem });
@@ -180,8 +189,8 @@ fn see_other(place: &str) -> Response<Body> {
 }
 
 /// A page: no script, no frame, nothing from elsewhere; its own style is named by its hash.
-fn html(status: StatusCode, page: &str) -> Response<Body> {
-    let mut response = response(status, HTML, page.as_bytes().to_vec());
+fn html(status: StatusCode, page: String) -> Response<Body> {
+    let mut response = response(status, HTML, page.into_bytes());
     let policy =
         format!("default-src 'none'; style-src '{}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'", page::style_hash());
     if let Ok(policy) = HeaderValue::from_str(&policy) {

@@ -1,0 +1,746 @@
+//! Random clients against a real server process while it is killed, stopped, paused, robbed of its disk and given other licenses. Everything that
+//! is asked and answered is recorded with times, and a checker that shares no code with the server judges it from the outside.
+
+mod check;
+mod clients;
+mod json;
+mod record;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use triquest_license::{Note, ServerKey, Signer, SigningKey, VendorName, VerifiedLicense};
+use triquest_wire::Bytes32;
+
+use crate::client::Connection;
+use crate::experiments::Setting;
+use crate::server::{Place, Process};
+use check::{Counts, Violation};
+use clients::{Client, Random, Recorder, Shared};
+use record::{Asked, Fault, Heard, License, Micros, Reading, Recording, Sending, Spell, Terms};
+
+/// What each run of `./test` tries.
+pub(crate) const SEEDS: [u64; 2] = [1588, 32];
+/// Clients of one world.
+const CLIENTS: u32 = 10;
+/// The disk of the data directory.
+const DISK_MEBIBYTES: u32 = 96;
+/// The end of a world, in which everything is given back and the dead expire, takes about so long.
+const END: Duration = Duration::from_secs(16);
+/// What is dead must be free within the bound that the checker knows; this is only how long is waited for it.
+const DRAIN_MAX: Duration = Duration::from_secs(150);
+/// Violations that are shown.
+const SHOWN_MAX: usize = 5;
+
+/// Worlds at once: they mostly wait, for answers and for what was promised.
+const WORLDS_AT_ONCE: usize = 2;
+
+/// Runs a world for each seed.
+pub(crate) async fn run(setting: Setting, seconds: u64, seeds: &[u64], own_mounts: bool) -> anyhow::Result<()> {
+    let turns = seeds.chunks(WORLDS_AT_ONCE).len().max(1);
+    let length = Duration::from_secs(seconds / turns as u64);
+    let setting = Arc::new(setting);
+    let mut violated = 0;
+    for seeds in seeds.chunks(WORLDS_AT_ONCE) {
+        let worlds: Vec<_> = seeds
+            .iter()
+            .map(|seed| {
+                let (setting, seed) = (Arc::clone(&setting), *seed);
+                (seed, tokio::spawn(async move { world(&setting, seed, length, own_mounts).await }))
+            })
+            .collect();
+        for (seed, world) in worlds {
+            let judged = world.await?.with_context(|| format!("seed {seed}"))?;
+            violated += report(seed, length, &judged)?;
+        }
+    }
+    if violated > 0 {
+        bail!("{violated} violations");
+    }
+    Ok(())
+}
+
+/// A world that is over.
+struct Judged {
+    recording: Recording,
+    done: Done,
+    found: Vec<Violation>,
+    counts: Counts,
+}
+
+/// Says what a world was like, and what must not have been; how much of that there is.
+fn report(seed: u64, length: Duration, judged: &Judged) -> anyhow::Result<usize> {
+    let Judged { recording, done, found, counts } = judged;
+    println!("{}", summary(seed, done, *counts, recording));
+    if found.is_empty() {
+        return Ok(0);
+    }
+    for violation in found.iter().take(SHOWN_MAX) {
+        println!("\nviolated: {}\n  {}", violation.rule, violation.says);
+        for line in &violation.excerpt {
+            println!("    {line}");
+        }
+    }
+    let mut rules: BTreeMap<&str, usize> = BTreeMap::new();
+    for violation in found {
+        *rules.entry(violation.rule).or_default() += 1;
+    }
+    let rules: Vec<String> = rules.into_iter().map(|(rule, count)| format!("{rule} {count}")).collect();
+    println!("\nviolated in all: {}", rules.join(", "));
+    let file = std::env::temp_dir().join(format!("triquest-history-{seed}-{}.txt", std::process::id()));
+    let mut text = format!("seed {seed}, {} s\n", length.as_secs());
+    for violation in found {
+        let _ = writeln!(text, "violated: {}: {}", violation.rule, violation.says);
+    }
+    text.push_str(&recording.text());
+    text.push_str(&done.log);
+    std::fs::write(&file, text)?;
+    println!("the recording is in {}", file.display());
+    println!("once more, as far as timing allows: triquest-bench history --seconds {} --seed {seed}", length.as_secs());
+    Ok(found.len())
+}
+
+/// The same in a process that may mount a small disk, where this system lets it.
+///
+/// # Errors
+/// If what ran there failed.
+pub(crate) fn run_with_mounts(setting: &Setting, seconds: u64, seeds: &[u64]) -> anyhow::Result<bool> {
+    let root = rustix::process::geteuid().is_root();
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.args(if root { &["-m"][..] } else { &["-r", "-m"] });
+        command
+    };
+    let probe = "mount -t tmpfs -o size=1m tmpfs /tmp";
+    let may = unshare().args(["sh", "-c", probe]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status();
+    if !may.is_ok_and(|status| status.success()) {
+        println!("no small disk can be mounted here, so the disk never becomes full in this run");
+        return Ok(false);
+    }
+    // Made here, because the directory outlives what is mounted in it.
+    let mut folder = tempfile::Builder::new();
+    let folder = folder.prefix("triquest-history-");
+    let folder = match &setting.folder {
+        Some(parent) => folder.tempdir_in(parent),
+        None => folder.tempdir(),
+    }?;
+    let mut command = unshare();
+    command.arg(std::env::current_exe()?).arg("--folder").arg(folder.path());
+    if let Some(program) = &setting.program {
+        command.arg("--program").arg(std::path::absolute(program)?);
+    }
+    command.args(["history", "--own-mounts", "--seconds", &seconds.to_string()]);
+    for seed in seeds {
+        command.args(["--seed", &seed.to_string()]);
+    }
+    let status = command.status().context("`unshare` did not start")?;
+    if !status.success() {
+        bail!("the history test failed: {status}");
+    }
+    Ok(true)
+}
+
+/// What was done in a world.
+#[derive(Debug, Default)]
+struct Done {
+    kills: u32,
+    stops: u32,
+    pauses: u32,
+    full: u32,
+    /// Starts that needed room first.
+    starts_without_room: u32,
+    installs: u32,
+    removals: u32,
+    backups: u32,
+    log: String,
+}
+
+fn summary(seed: u64, done: &Done, counts: Counts, recording: &Recording) -> String {
+    format!(
+        "seed {seed}: {} requests ({} without an answer), {} grants, {} denials, {} waits, {} renewals, {} refusals; {} facts in {} kills, {} stops, {} pauses, {} spells of a full disk, {} installations, {} removals, {} backups; {} s",
+        recording.sendings.len(),
+        counts.unanswered,
+        counts.granted,
+        counts.denied,
+        counts.waiting,
+        counts.renewed,
+        counts.problems,
+        counts.facts,
+        done.kills,
+        done.stops,
+        done.pauses,
+        done.full,
+        done.installs,
+        done.removals,
+        done.backups,
+        recording.end / 1_000_000
+    )
+}
+
+/// Vendors that exist only here.
+fn vendors() -> anyhow::Result<Vec<Signer>> {
+    let vendor = |name: &str, seed| Ok::<_, anyhow::Error>(Signer::new(VendorName::new(name)?, SigningKey::from_seed([seed; 32])));
+    Ok(vec![vendor("history-one.example", 0x51)?, vendor("history-two.example", 0x52)?])
+}
+
+/// One entitlement to be signed.
+struct Draft {
+    terms: Terms,
+    ttl_max_ms: u64,
+}
+
+fn draft(feature: &str, seats: u64, ttl_max_ms: u64) -> Draft {
+    Draft { terms: Terms { feature: feature.to_owned(), version: None, seats, linger_ms: 0 }, ttl_max_ms }
+}
+
+/// The licenses that were signed, and those that may be installed now.
+struct Licenses {
+    signers: Vec<Signer>,
+    server_key: ServerKey,
+    all: Vec<License>,
+    notes: Vec<Note>,
+    /// The main license of the first vendor: its number in its line of successors.
+    main: u32,
+    extras: u32,
+    /// Extra licenses that may be there.
+    there: Vec<usize>,
+}
+
+impl Licenses {
+    fn sign(&mut self, vendor: usize, id: &str, replaces: Option<&str>, drafts: &[Draft]) -> anyhow::Result<usize> {
+        let signer = &self.signers[vendor];
+        let replaces = replaces.map(|old| format!("replaces = [\"{old}\"]\n")).unwrap_or_default();
+        let mut text = format!(
+            "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"{}\"\nverifier = [\"{}\"]\nlicensee = \"History\"\nissued = 2026-01-01\nservers = [\"{}\"]\n{replaces}",
+            signer.name(),
+            signer.verifier_key(),
+            self.server_key,
+        );
+        for Draft { terms, ttl_max_ms } in drafts {
+            write!(text, "\n[[entitlement]]\nfeature = \"{}\"\n", terms.feature)?;
+            if let Some(version) = &terms.version {
+                writeln!(text, "version = \"{version}\"")?;
+            }
+            writeln!(text, "seats = {}\nttl = \"10s\"\nttl_max = \"{}s\"", terms.seats, ttl_max_ms / 1_000)?;
+            if terms.linger_ms > 0 {
+                writeln!(text, "linger = \"{}s\"", terms.linger_ms / 1_000)?;
+            }
+        }
+        let note = Note::sign(&text, std::slice::from_ref(signer))?;
+        let hash = VerifiedLicense::verify_named(&note).map_err(|error| anyhow::anyhow!("{error}")).context("a license made here")?.hash();
+        let entitlements = drafts.iter().map(|draft| draft.terms.clone()).collect();
+        self.all.push(License { id: id.to_owned(), hash: hash.to_string(), vendor: signer.name().to_string(), entitlements });
+        self.notes.push(note);
+        Ok(self.all.len() - 1)
+    }
+
+    fn main_drafts(random: &mut Random) -> Vec<Draft> {
+        let ttl_max_ms = [10_000, 20_000, 30_000, 600_000][random.weighted(&[2, 2, 2, 1])];
+        let mut sim = draft("sim", 3 + random.below(3), ttl_max_ms);
+        sim.terms.linger_ms = 2_000;
+        let mut older = draft("ver", 2, ttl_max_ms);
+        older.terms.version = Some("1.0".to_owned());
+        let mut newer = draft("ver", 3, ttl_max_ms);
+        newer.terms.version = Some("2.0".to_owned());
+        let mut drafts = vec![draft("cad", 6 + random.below(5), ttl_max_ms), draft("cam", 4 + random.below(4), ttl_max_ms)];
+        if random.percent(85) {
+            drafts.extend([sim, older, newer]);
+        }
+        drafts
+    }
+}
+
+/// A world: a server with its place, clients, and what goes wrong.
+struct World {
+    place: Arc<Place>,
+    server: Option<Process>,
+    shared: Arc<Shared>,
+    licenses: Licenses,
+    random: Random,
+    recording: Recording,
+    done: Done,
+    /// The data directory is a small disk.
+    small_disk: bool,
+    cursor: Option<String>,
+    /// What must not be and no checker of recordings sees.
+    found: Vec<Violation>,
+}
+
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> anyhow::Result<R> {
+    Ok(tokio::task::spawn_blocking(work).await?)
+}
+
+async fn world(setting: &Setting, seed: u64, length: Duration, own_mounts: bool) -> anyhow::Result<Judged> {
+    let place = Arc::new(setting.place()?);
+    let disk = own_mounts.then(|| Disk::mount(&place.data())).transpose()?;
+    let (server, _) = place.start().await?;
+    let signers = vendors()?;
+    let key = |signer: &Signer| (signer.name().to_string(), Bytes32(*signer.verifier_key().public().as_bytes()));
+    let shared = Arc::new(Shared {
+        recorder: Recorder::new(),
+        tls: crate::client::tls()?,
+        port: AtomicU16::new(server.address().port()),
+        ends: AtomicBool::new(false),
+        early: AtomicBool::new(true),
+        vendors: signers.iter().map(key).collect(),
+    });
+    let server_key = place.server_key()?;
+    let licenses = Licenses { signers, server_key, all: Vec::new(), notes: Vec::new(), main: 0, extras: 0, there: Vec::new() };
+    let mut world = World {
+        place,
+        server: Some(server),
+        shared: Arc::clone(&shared),
+        licenses,
+        random: Random::new(seed),
+        recording: Recording::default(),
+        done: Done::default(),
+        small_disk: disk.is_some(),
+        cursor: None,
+        found: Vec::new(),
+    };
+    world.first_licenses().await?;
+    let clients: Vec<_> = (0..CLIENTS).map(|number| tokio::spawn(Client::new(number, seed, Arc::clone(&shared)).run())).collect();
+    let observer = tokio::spawn(observe(Arc::clone(&shared)));
+    world.storm(Instant::now() + length.saturating_sub(END).max(Duration::from_secs(5))).await?;
+    shared.ends.store(true, Ordering::Relaxed);
+    let mut living = Vec::new();
+    for client in clients {
+        living.push(client.await?);
+    }
+    let back: Vec<_> = living.into_iter().map(|client| tokio::spawn(client.give_back())).collect();
+    for back in back {
+        if !back.await? {
+            world.violation("renewing_and_releasing_work", "seats could not be given back in 90 s although the server runs");
+        }
+    }
+    world.drain().await?;
+    world.read_facts().await?;
+    world.read_again().await?;
+    observer.await?;
+    world.stop_for_good().await?;
+    let World { mut recording, mut done, mut found, licenses, place, .. } = world;
+    recording.licenses = licenses.all;
+    recording.sendings = shared.recorder.take();
+    recording.sendings.sort_by_key(|sending| sending.sent);
+    recording.end = shared.recorder.now();
+    done.log = place.log();
+    drop(disk);
+    let (more, counts, recording) = blocking(move || {
+        let (more, counts) = check::check(&recording);
+        (more, counts, recording)
+    })
+    .await?;
+    found.extend(more);
+    Ok(Judged { recording, done, found, counts })
+}
+
+/// Looks at the status all the time.
+async fn observe(shared: Arc<Shared>) {
+    let mut connection = None;
+    while !shared.ends.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        look(&shared, &mut connection).await;
+    }
+}
+
+/// One look at the status, recorded.
+async fn look(shared: &Shared, connection: &mut Option<Connection>) -> Option<Value> {
+    let within = Duration::from_secs(5);
+    if connection.is_none() {
+        let address = ([127, 0, 0, 1], shared.port.load(Ordering::Relaxed)).into();
+        *connection = tokio::time::timeout(within, Connection::open(&shared.tls, address)).await.ok()?.ok();
+    }
+    let open = connection.as_mut()?;
+    let sent = shared.recorder.now();
+    let Ok(Ok(status)) = tokio::time::timeout(within, open.call("GET", "/v1/status", b"")).await else {
+        *connection = None;
+        return None;
+    };
+    let body = String::from_utf8_lossy(open.body()).into_owned();
+    let seen = serde_json::from_str(&body).ok();
+    let heard = Some(Heard { received: shared.recorder.now(), status, body });
+    shared.recorder.add(Sending { client: u32::MAX, asked: Asked::Status, sent, heard });
+    seen
+}
+
+impl World {
+    fn now(&self) -> Micros {
+        self.shared.recorder.now()
+    }
+
+    fn violation(&mut self, rule: &'static str, says: impl Into<String>) {
+        let log = self.place.log();
+        let lines: Vec<String> = log.lines().rev().take(12).map(str::to_owned).collect();
+        self.found.push(Violation { rule, says: says.into(), excerpt: lines.into_iter().rev().collect() });
+    }
+
+    async fn pause_ms(&mut self, from: u64, to: u64) {
+        let ms = from + self.random.below(to - from);
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+
+    // Licenses.
+
+    async fn first_licenses(&mut self) -> anyhow::Result<()> {
+        let main = Licenses::main_drafts(&mut self.random);
+        let main = self.licenses.sign(0, "MAIN-0000", None, &main)?;
+        let other = self.licenses.sign(1, "OTHER", None, &[draft("cad", 3, 30_000), draft("net", 2, 600_000)])?;
+        for license in [main, other] {
+            if !self.install(license).await? {
+                bail!("the first licenses are not installed: {}", self.place.log());
+            }
+        }
+        Ok(())
+    }
+
+    /// One act of an administrator, recorded. Nothing if no answer came.
+    async fn administer(&mut self, asked: Asked, method: &'static str, path: String, body: Value) -> anyhow::Result<Option<u16>> {
+        let (place, sent) = (Arc::clone(&self.place), self.now());
+        let answer = blocking(move || place.administer(method, &path, body.to_string().as_bytes())).await?;
+        let heard = answer.ok().map(|(status, body)| Heard { received: self.now(), status, body });
+        let status = heard.as_ref().map(|heard| heard.status);
+        self.shared.recorder.add(Sending { client: u32::MAX, asked, sent, heard });
+        Ok(status)
+    }
+
+    async fn install(&mut self, license: usize) -> anyhow::Result<bool> {
+        self.done.installs += 1;
+        let text = String::from_utf8(self.licenses.notes[license].to_file_bytes())?;
+        let asked = Asked::Install { license: self.licenses.all[license].hash.clone() };
+        let status = self.administer(asked, "POST", "/v1/licenses".to_owned(), json!({ "license": text, "reason": "history" })).await?;
+        Ok(matches!(status, Some(200 | 201)))
+    }
+
+    async fn remove(&mut self, license: usize) -> anyhow::Result<bool> {
+        self.done.removals += 1;
+        let hash = self.licenses.all[license].hash.clone();
+        let path = format!("/v1/licenses/{hash}");
+        let status = self.administer(Asked::Remove { license: hash }, "DELETE", path, json!({ "reason": "history" })).await?;
+        Ok(matches!(status, Some(200 | 404)))
+    }
+
+    async fn change_licenses(&mut self) -> anyhow::Result<()> {
+        let there = self.licenses.there.len() as u64;
+        if there > 0 && self.random.percent(if there > 2 { 70 } else { 35 }) {
+            let which = self.random.below(there) as usize;
+            let license = self.licenses.there[which];
+            if self.remove(license).await? {
+                self.licenses.there.remove(which);
+            }
+        } else if self.random.percent(60) {
+            // The main license is replaced, by a new id or under its own.
+            let old = format!("MAIN-{:04}", self.licenses.main);
+            if self.random.percent(70) {
+                self.licenses.main += 1;
+            }
+            let id = format!("MAIN-{:04}", self.licenses.main);
+            let drafts = Licenses::main_drafts(&mut self.random);
+            let license = self.licenses.sign(0, &id, Some(&old), &drafts)?;
+            if !self.install(license).await? {
+                // Whether it took effect is not known: asked again until it is, so that there is one main license.
+                for _ in 0..3 {
+                    self.ensure_running().await?;
+                    if self.install(license).await? {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        } else {
+            self.licenses.extras += 1;
+            let (id, vendor) = (format!("EXTRA-{:04}", self.licenses.extras), self.random.weighted(&[3, 1]));
+            let ttl_max_ms = [10_000, 15_000, 60_000][self.random.below(3) as usize];
+            let mut drafts = vec![draft("cad", 1 + self.random.below(3), ttl_max_ms)];
+            if vendor == 0 && self.random.percent(50) {
+                drafts.push(draft("cam", 1 + self.random.below(2), ttl_max_ms));
+            }
+            let license = self.licenses.sign(vendor, &id, None, &drafts)?;
+            self.install(license).await?;
+            self.licenses.there.push(license);
+        }
+        Ok(())
+    }
+
+    // The server.
+
+    /// Ends the present process, if it still runs: at once, or as asked.
+    async fn end(&mut self, gently: bool) -> anyhow::Result<()> {
+        let Some(mut server) = self.server.take() else { return Ok(()) };
+        if let Some(status) = server.ended() {
+            self.violation("the_server_runs", format!("it ended by itself with {status}"));
+            return Ok(());
+        }
+        if gently {
+            if let Err(error) = blocking(move || server.stop()).await? {
+                self.violation("the_server_runs", format!("asked to stop: {error:#}"));
+            }
+        } else {
+            blocking(move || server.crash()).await??;
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self, filler: Option<&Path>) -> anyhow::Result<()> {
+        let server = match self.place.start().await {
+            Ok((server, _)) => server,
+            Err(error) => {
+                let Some(filler) = filler else { return Err(error) };
+                // A start that finds no room at all says so and ends; with room it must go on.
+                self.done.starts_without_room += 1;
+                let _ = std::fs::remove_file(filler);
+                self.place.start().await?.0
+            }
+        };
+        self.shared.port.store(server.address().port(), Ordering::Relaxed);
+        self.server = Some(server);
+        Ok(())
+    }
+
+    async fn restart(&mut self, gently: bool, filler: Option<&Path>) -> anyhow::Result<()> {
+        let from = self.now();
+        self.end(gently).await?;
+        if gently {
+            self.done.stops += 1;
+        } else {
+            self.done.kills += 1;
+        }
+        self.begin(filler).await?;
+        self.recording.spells.push(Spell { fault: Fault::Down, from, to: self.now() });
+        Ok(())
+    }
+
+    async fn ensure_running(&mut self) -> anyhow::Result<()> {
+        if self.server.as_mut().is_some_and(|server| server.ended().is_some()) {
+            self.restart(false, None).await?;
+        }
+        Ok(())
+    }
+
+    async fn stall(&mut self) -> anyhow::Result<()> {
+        let from = self.now();
+        let Some(server) = &self.server else { return Ok(()) };
+        server.signal(Signal::STOP)?;
+        let ms = 200 + self.random.below(3_500);
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        if let Some(server) = &self.server {
+            server.signal(Signal::CONT)?;
+        }
+        self.done.pauses += 1;
+        self.recording.spells.push(Spell { fault: Fault::Paused, from, to: self.now() });
+        Ok(())
+    }
+
+    /// Takes all room of the disk for a while, sometimes with a kill in between.
+    async fn fill(&mut self) -> anyhow::Result<()> {
+        let filler = self.place.data().join("filler");
+        let from = self.now();
+        let path = filler.clone();
+        blocking(move || fill_up(&path)).await??;
+        self.done.full += 1;
+        self.pause_ms(700, 2_500).await;
+        if self.random.percent(40) {
+            let gently = self.random.percent(30);
+            self.restart(gently, Some(&filler)).await?;
+            self.pause_ms(200, 1_200).await;
+        }
+        let _ = std::fs::remove_file(&filler);
+        // With room again it grants again, by itself.
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut connection = None;
+        loop {
+            if look(&self.shared, &mut connection).await.is_some_and(|status| status["journal"] == "ok") {
+                break;
+            }
+            if Instant::now() > until {
+                self.violation("a_full_disk_heals", "the disk has had room for 60 s, and `status` still says that it is full");
+                break;
+            }
+            self.ensure_running().await?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.recording.spells.push(Spell { fault: Fault::DiskFull, from, to: self.now() });
+        Ok(())
+    }
+
+    async fn backup(&mut self) -> anyhow::Result<()> {
+        let place = Arc::clone(&self.place);
+        let backups = place.data().join("backups");
+        let (saved, checked) = blocking(move || {
+            let saved = place.command().args(["journal", "backup"]).output()?;
+            let newest = std::fs::read_dir(&backups).into_iter().flatten().flatten().map(|file| file.path()).max();
+            let checked = newest.filter(|_| saved.status.success()).map(|file| {
+                let checked = place.command().args(["journal", "check"]).arg(&file).output();
+                let _ = std::fs::remove_file(&file);
+                checked
+            });
+            Ok::<_, std::io::Error>((saved, checked.transpose()?))
+        })
+        .await??;
+        self.done.backups += 1;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match checked {
+            None => self.violation("backups_are_whole", format!("`journal backup` of a running server failed: {}", text(&saved.stderr))),
+            Some(checked) if !checked.status.success() => {
+                self.violation("backups_are_whole", format!("`journal check` of a backup failed: {}", text(&checked.stderr)));
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Everything that goes wrong, one after the other.
+    async fn storm(&mut self, until: Instant) -> anyhow::Result<()> {
+        let half = Instant::now() + (until.saturating_duration_since(Instant::now())) / 2;
+        self.pause_ms(1_000, 1_500).await;
+        while Instant::now() < until {
+            if Instant::now() > half {
+                self.shared.early.store(false, Ordering::Relaxed);
+            }
+            self.ensure_running().await?;
+            let full = if self.small_disk { 10 } else { 0 };
+            match self.random.weighted(&[22, 12, 12, full, 26, 7, 5]) {
+                0 => self.restart(false, None).await?,
+                1 => self.restart(true, None).await?,
+                2 => self.stall().await?,
+                3 => self.fill().await?,
+                4 => {
+                    self.change_licenses().await?;
+                    if self.random.percent(35) {
+                        let ms = self.random.below(30);
+                        tokio::time::sleep(Duration::from_millis(ms)).await;
+                        let gently = self.random.percent(30);
+                        self.restart(gently, None).await?;
+                    }
+                }
+                5 => self.backup().await?,
+                _ => self.read_facts().await?,
+            }
+            self.pause_ms(100, 900).await;
+        }
+        self.ensure_running().await
+    }
+
+    /// Waits until every seat is free: what died must expire. Whether it came in time is the checker's to say.
+    async fn drain(&mut self) -> anyhow::Result<()> {
+        let until = Instant::now() + DRAIN_MAX;
+        let mut connection = None;
+        while Instant::now() < until {
+            if let Some(status) = look(&self.shared, &mut connection).await {
+                let pools = status["pools"].as_array().cloned().unwrap_or_default();
+                let taken = |pool: &Value| ["used", "lingering", "queued"].iter().any(|name| pool[*name].as_u64() != Some(0));
+                if !pools.iter().any(taken) {
+                    return Ok(());
+                }
+            }
+            self.ensure_running().await?;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.violation(
+            "dead_seat_returns",
+            format!("not every seat was free again {} s after the last client had gone", DRAIN_MAX.as_secs()),
+        );
+        Ok(())
+    }
+
+    // The journal.
+
+    /// Reads the facts that came since the last reading, as `triquest-lm events` tells them.
+    async fn read_facts(&mut self) -> anyhow::Result<()> {
+        let lines = self.events(self.cursor.clone()).await?;
+        if let Some(last) = lines.last() {
+            let last: Value = serde_json::from_str(last).context("a line of `events --json`")?;
+            self.cursor = last["cursor"].as_str().map(str::to_owned);
+        }
+        self.recording.pieces.push(Reading { done: self.now(), lines });
+        Ok(())
+    }
+
+    async fn read_again(&mut self) -> anyhow::Result<()> {
+        let lines = self.events(None).await?;
+        self.recording.again = Some(Reading { done: self.now(), lines });
+        Ok(())
+    }
+
+    async fn events(&mut self, after: Option<String>) -> anyhow::Result<Vec<String>> {
+        let mut said = String::new();
+        // The command gives up where a busy machine makes it wait too long.
+        for _ in 0..10 {
+            self.ensure_running().await?;
+            let (place, after) = (Arc::clone(&self.place), after.clone());
+            let output = blocking(move || {
+                let mut command = place.command();
+                command.args(["events", "--json"]);
+                if let Some(after) = &after {
+                    command.args(["--after", after]);
+                }
+                command.output()
+            })
+            .await??;
+            if output.status.success() {
+                return Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect());
+            }
+            said = String::from_utf8_lossy(&output.stderr).into_owned();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        bail!("`triquest-lm events --json` fails again and again: {said}");
+    }
+
+    /// A clean end, and a journal that is whole.
+    async fn stop_for_good(&mut self) -> anyhow::Result<()> {
+        self.end(true).await?;
+        let place = Arc::clone(&self.place);
+        let checked = blocking(move || place.command().args(["journal", "check"]).output()).await??;
+        if !checked.status.success() {
+            self.violation("journal_is_whole", format!("`journal check`: {}", String::from_utf8_lossy(&checked.stderr)));
+        }
+        Ok(())
+    }
+}
+
+/// Writes zeros until there is no room.
+fn fill_up(path: &Path) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(path)?;
+    for piece in [1024 * 1024, 4096] {
+        let zeros = vec![0; piece];
+        for _ in 0..4096 {
+            match file.write_all(&zeros) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => break,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A small disk of its own for a directory, in this process's mounts only.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(path: &Path) -> anyhow::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        std::fs::DirBuilder::new().mode(0o700).create(path)?;
+        let options = format!("mode=0700,size={DISK_MEBIBYTES}m");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path).status()?;
+        if !mounted.success() {
+            bail!("a small disk could not be mounted: {mounted}");
+        }
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // It goes with this process's mounts in any case.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}

@@ -1,0 +1,442 @@
+//! Counts what each network takes, and refuses what is too much: with which limit, whose, and when to ask again.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use triquest_allocator::Network;
+use triquest_wire::{ErrorCode, Problem, lease::PoolNumbers};
+
+use crate::{
+    clock::{Clock, work_us},
+    limits::{Limits, RATE_SLOTS},
+    places::{Over, Place, Places},
+    rates::{Limited, RateShare, Rates},
+    seldom::{Kind, Said, Seldom},
+};
+
+/// Every count of the server that is kept by network.
+pub struct Gate {
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    seldom: Seldom,
+    new_ids: Mutex<Rates>,
+    denials: Mutex<Rates>,
+    denials_all: Mutex<Rates>,
+    /// Denials of requests that were let through although the network had too many.
+    mistaken: Mutex<Rates>,
+    shown_grants: Mutex<Rates>,
+    trust: Mutex<Rates>,
+    reads: Mutex<Rates>,
+    /// Microseconds of work.
+    reading: Mutex<Rates>,
+    searches: Mutex<Rates>,
+    /// Seats of each feature that requests under way were let through for, because they are free.
+    promised: Mutex<BTreeMap<String, u64>>,
+    /// Attempts that were denied lately, as secret hashes: what is asked once more is told once more.
+    denied: Mutex<Box<[u64]>>,
+    denied_key: RandomState,
+    unsent: Places,
+    unread: Places,
+    event_streams: Places,
+    event_streams_viewers: Arc<Semaphore>,
+    /// One search at a time, and so many that wait for it.
+    searching: Semaphore,
+    searches_waiting: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate(..)")
+    }
+}
+
+/// What is limited by rate alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rated {
+    /// New or unknown lease ids.
+    NewIds,
+    /// Looking.
+    Reads,
+    /// Searches.
+    Searches,
+    /// Signed grants that are shown.
+    ShownGrants,
+    /// Trust exchanges.
+    Trust,
+}
+
+impl Gate {
+    /// With these limits.
+    #[must_use]
+    pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        let rates = |share: RateShare| Mutex::new(Rates::new(RATE_SLOTS, share));
+        let reading = limits.reading_us.rate();
+        Self {
+            clock,
+            seldom: Seldom::default(),
+            new_ids: rates(limits.new_ids.share()),
+            denials: rates(limits.denials.share()),
+            denials_all: rates(limits.denials_all.share()),
+            mistaken: rates(RateShare { network: limits.denials_all.network.rate(), all: None }),
+            shown_grants: rates(limits.shown_grants.share()),
+            trust: rates(limits.trust.share()),
+            reads: rates(limits.reads.share()),
+            reading: rates(RateShare { network: reading, all: Some(reading) }),
+            searches: rates(limits.searches.share()),
+            promised: Mutex::default(),
+            denied: Mutex::new(vec![0; RATE_SLOTS].into_boxed_slice()),
+            denied_key: RandomState::new(),
+            unsent: Places::new(limits.unsent_bytes),
+            unread: Places::new(limits.unread_bytes),
+            event_streams: Places::new(limits.event_streams),
+            event_streams_viewers: Arc::new(Semaphore::new(limits.event_streams_viewers)),
+            searching: Semaphore::new(1),
+            searches_waiting: Arc::new(Semaphore::new(crate::limits::SEARCHES_WAITING_MAX)),
+            limits,
+        }
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.read().boot_ms
+    }
+
+    /// Notes that a limit was reached, or that something strange came; says so in the log now and then.
+    pub fn note(&self, kind: Kind, network: Option<Network>) {
+        if let Some(said) = self.seldom.note(kind, network, self.now_ms()) {
+            say(&said);
+        }
+    }
+
+    /// Says what is left to say; to be called about once a minute.
+    pub fn say_due(&self) {
+        self.seldom.due(self.now_ms()).iter().for_each(say);
+    }
+
+    /// The networks that came up against a limit lately; or only this one, for whoever may not see others.
+    #[must_use]
+    pub fn limited(&self, only: Option<IpAddr>) -> Vec<triquest_wire::status::LimitedNetwork> {
+        self.seldom.limited(only.map(Network::from), self.now_ms())
+    }
+
+    /// Charges `count` of something to a network; whoever has none is not limited.
+    ///
+    /// # Errors
+    /// 429, with when to ask again.
+    pub fn charge(&self, what: Rated, network: Option<Network>, count: u64) -> Result<(), Problem> {
+        let Some(network) = network else { return Ok(()) };
+        let now_ms = self.now_ms();
+        if count == 0 {
+            return Ok(());
+        }
+        if matches!(what, Rated::Reads | Rated::Trust) {
+            // Nothing is charged yet: what it costs is known afterwards.
+            let mut reading = self.reading.lock();
+            let free = reading.charge(network, 1, now_ms);
+            reading.give_back(network, u64::from(free.is_ok()));
+            drop(reading);
+            free.map_err(|limited| self.too_often(what.kind(), network, limited))?;
+        }
+        let rates = match what {
+            Rated::NewIds => &self.new_ids,
+            Rated::Reads => &self.reads,
+            Rated::Searches => &self.searches,
+            Rated::ShownGrants => &self.shown_grants,
+            Rated::Trust => &self.trust,
+        };
+        let charged = rates.lock().charge(network, count, now_ms);
+        charged.map_err(|limited| self.too_often(what.kind(), network, limited))
+    }
+
+    /// Work for a read or a trust exchange begins; what it cost is charged when the guard falls, in the same thread.
+    #[must_use]
+    pub fn reading(&self, network: Option<Network>) -> Reading<'_> {
+        Reading { gate: self, network, began_us: work_us() }
+    }
+
+    fn too_often(&self, kind: Kind, network: Network, limited: Limited) -> Problem {
+        self.note(kind, Some(network));
+        let share = match kind {
+            Kind::Denials => Some(self.limits.denials),
+            Kind::NewIds => Some(self.limits.new_ids),
+            Kind::Reads => Some(self.limits.reads),
+            Kind::Searches => Some(self.limits.searches),
+            Kind::ShownGrants => Some(self.limits.shown_grants),
+            Kind::Trust => Some(self.limits.trust),
+            _ => None,
+        };
+        let of = share
+            .map_or_else(String::new, |share| format!(" ({} at once, then {} a second)", share.network.burst, share.network.per_second));
+        let whose = match limited.by {
+            Over::Network => format!("network {network} has reached its limit of {}{of}", kind.what()),
+            Over::Wider => format!("the networks around {network} have reached their limit of {}", kind.what()),
+            Over::All | Over::EvenPart => format!("the server has reached its limit of {}", kind.what()),
+        };
+        Problem { retry_after_ms: Some(limited.wait_ms.max(1)), ..Problem::new(ErrorCode::RateLimited, whose) }
+    }
+
+    /// Charges a denial that may come, before the decision. `seats` are those of each feature that are free now, as far as a look can tell, with
+    /// how many are wanted; empty if some are not free. Whoever can be served is let through.
+    ///
+    /// # Errors
+    /// 429, with the numbers of the pool.
+    pub fn may_be_denied(
+        &self,
+        network: Option<Network>,
+        feature: &str,
+        free: &[(&str, u64, u64)],
+        pool: impl FnOnce() -> Option<PoolNumbers>,
+    ) -> Result<Denial<'_>, Problem> {
+        let Some(network) = network else { return Ok(Denial::default()) };
+        let now_ms = self.now_ms();
+        let charged = {
+            let mut denials = self.denials.lock();
+            denials.charge_for(network, feature, 1, now_ms).and_then(|()| {
+                let all = self.denials_all.lock().charge(network, 1, now_ms);
+                if all.is_err() {
+                    denials.give_back_for(network, feature, 1);
+                }
+                all
+            })
+        };
+        let limited = match charged {
+            Ok(()) => return Ok(Denial { charged: Some((self, network, feature.to_owned())), promised: None }),
+            Err(limited) => limited,
+        };
+        if let Some(promised) = self.promise(network, free, now_ms) {
+            return Ok(Denial { charged: None, promised: Some(promised) });
+        }
+        let problem = self.too_often(Kind::Denials, network, limited);
+        Err(Problem { pool: pool(), ..problem }.hint("wait in line with `wait_ms` instead of asking again"))
+    }
+
+    /// Whether this attempt of this lease was denied lately: then the answer is known, and no new denial.
+    #[must_use]
+    pub fn was_denied(&self, lease: [u8; 16], attempt: u32) -> bool {
+        let (hash, slot) = self.denied_slot(lease, attempt);
+        self.denied.lock()[slot] == hash
+    }
+
+    /// This attempt of this lease was denied.
+    pub fn note_denied(&self, lease: [u8; 16], attempt: u32) {
+        let (hash, slot) = self.denied_slot(lease, attempt);
+        self.denied.lock()[slot] = hash;
+    }
+
+    fn denied_slot(&self, lease: [u8; 16], attempt: u32) -> (u64, usize) {
+        let hash = self.denied_key.hash_one((lease, attempt)) | 1;
+        (hash, usize::try_from((hash >> 1) % RATE_SLOTS as u64).expect("a place in a table is a number of memory"))
+    }
+
+    /// Lets a request through for seats that are free, and that no other request was let through for. What looks free and is denied all the same
+    /// is bounded too.
+    fn promise(&self, network: Network, free: &[(&str, u64, u64)], now_ms: u64) -> Option<Promised<'_>> {
+        let mut promised = self.promised.lock();
+        let fits = |(feature, wanted, free): &(&str, u64, u64)| promised.get(*feature).copied().unwrap_or(0) + wanted <= *free;
+        if free.is_empty() || !free.iter().all(fits) || self.mistaken.lock().charge(network, 1, now_ms).is_err() {
+            return None;
+        }
+        for (feature, wanted, _) in free {
+            *promised.entry((*feature).to_owned()).or_default() += wanted;
+        }
+        drop(promised);
+        Some(Promised {
+            gate: self,
+            network: Some(network),
+            seats: free.iter().map(|(feature, wanted, _)| ((*feature).to_owned(), *wanted)).collect(),
+        })
+    }
+
+    /// Room for the bytes of an answer, until it was taken.
+    ///
+    /// # Errors
+    /// If too much is not taken yet: then the connection has to close.
+    pub fn unsent(&self, network: Option<Network>, bytes: u64) -> Result<Place, Over> {
+        self.unsent.take(network, bytes).inspect_err(|_| self.note(Kind::UnsentAnswers, network))
+    }
+
+    /// Bytes of all answers that were not taken yet.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> u64 {
+        self.unsent.all()
+    }
+
+    /// Room for the bytes of a body that come in; it grows as they do.
+    pub fn unread(&self, network: Option<Network>) -> Unread<'_> {
+        // Nothing is always there.
+        Unread { gate: self, network, place: self.unread.take(network, 0).ok() }
+    }
+
+    /// A place for an event stream: for the network, or one of those for the Unix socket.
+    ///
+    /// # Errors
+    /// 429.
+    pub fn event_stream(&self, network: Option<Network>) -> Result<StreamPlace, Problem> {
+        let Some(network) = network else {
+            let place = Arc::clone(&self.event_streams_viewers).try_acquire_owned();
+            return place.map(|permit| StreamPlace { _permit: Some(permit), _place: None }).map_err(|_| {
+                self.note(Kind::EventStreams, None);
+                Problem {
+                    retry_after_ms: Some(5_000),
+                    ..Problem::new(ErrorCode::RateLimited, "too many event streams are open on this machine")
+                }
+            });
+        };
+        let place = self.event_streams.take(Some(network), 1);
+        place.map(|place| StreamPlace { _permit: None, _place: Some(place) }).map_err(|by| {
+            let problem = self.too_often(Kind::EventStreams, network, Limited { wait_ms: 5_000, by });
+            problem.hint("one stream tells everything; the server's own machine has places of its own")
+        })
+    }
+
+    /// Waits for the turn of a search. One is made at a time.
+    ///
+    /// # Errors
+    /// 429 if too many wait.
+    pub async fn search(&self, network: Option<Network>) -> Result<SearchTurn<'_>, Problem> {
+        let busy = || Problem { retry_after_ms: Some(1_000), ..Problem::new(ErrorCode::RateLimited, "too many searches wait") };
+        let waits = Arc::clone(&self.searches_waiting).try_acquire_owned().map_err(|_| {
+            self.note(Kind::Searches, network);
+            busy()
+        })?;
+        let turn = self.searching.acquire().await.map_err(|_| busy())?;
+        drop(waits);
+        Ok(SearchTurn { _turn: turn })
+    }
+}
+
+fn say(said: &Said) {
+    let network = said.network.map(|network| network.to_string());
+    let (kind, times, network) = (said.kind.as_str(), said.times, network.as_deref().unwrap_or("-"));
+    match said.kind {
+        // Anybody can make it up.
+        Kind::Seen => tracing::debug!(kind, times, network, "{said}"),
+        _ => tracing::warn!(kind, times, network, "{said}"),
+    }
+}
+
+impl Rated {
+    fn kind(self) -> Kind {
+        match self {
+            Self::NewIds => Kind::NewIds,
+            Self::Reads => Kind::Reads,
+            Self::Searches => Kind::Searches,
+            Self::ShownGrants => Kind::ShownGrants,
+            Self::Trust => Kind::Trust,
+        }
+    }
+}
+
+/// A place for an event stream.
+#[derive(Debug)]
+pub struct StreamPlace {
+    _permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    _place: Option<Place>,
+}
+
+/// The turn of a search.
+#[derive(Debug)]
+pub struct SearchTurn<'a> {
+    _turn: tokio::sync::SemaphorePermit<'a>,
+}
+
+/// A denial that was charged before the decision. It is given back unless [`Denial::was_denied`] is called.
+#[derive(Default)]
+pub struct Denial<'a> {
+    charged: Option<(&'a Gate, Network, String)>,
+    promised: Option<Promised<'a>>,
+}
+
+struct Promised<'a> {
+    gate: &'a Gate,
+    /// To whom the denial that may come was charged.
+    network: Option<Network>,
+    seats: Vec<(String, u64)>,
+}
+
+impl Denial<'_> {
+    /// It was a denial indeed.
+    pub fn was_denied(mut self) {
+        self.charged = None;
+        if let Some(promised) = &mut self.promised {
+            promised.network = None;
+        }
+    }
+}
+
+impl Drop for Denial<'_> {
+    fn drop(&mut self) {
+        if let Some((gate, network, feature)) = self.charged.take() {
+            gate.denials.lock().give_back_for(network, &feature, 1);
+            gate.denials_all.lock().give_back(network, 1);
+        }
+        self.promised = None;
+    }
+}
+
+impl Drop for Promised<'_> {
+    fn drop(&mut self) {
+        if let Some(network) = self.network {
+            self.gate.mistaken.lock().give_back(network, 1);
+        }
+        let mut promised = self.gate.promised.lock();
+        for (feature, seats) in &self.seats {
+            if let Some(count) = promised.get_mut(feature) {
+                *count = count.saturating_sub(*seats);
+                if *count == 0 {
+                    promised.remove(feature);
+                }
+            }
+        }
+    }
+}
+
+/// A body that comes in.
+#[derive(Debug)]
+pub struct Unread<'a> {
+    gate: &'a Gate,
+    network: Option<Network>,
+    place: Option<Place>,
+}
+
+impl Unread<'_> {
+    /// More of it came.
+    ///
+    /// # Errors
+    /// 503 if too much is being sent.
+    pub fn more(&mut self, bytes: usize) -> Result<(), Problem> {
+        let Some(place) = &mut self.place else { return Ok(()) };
+        place.grow(bytes as u64).map_err(|_| {
+            self.gate.note(Kind::UnreadBodies, self.network);
+            Problem { retry_after_ms: Some(1_000), ..Problem::new(ErrorCode::Overloaded, "too much is being sent to this server at once") }
+        })
+    }
+}
+
+/// Work that is charged when it is done. It begins and ends on one thread: nothing is awaited in between.
+pub struct Reading<'a> {
+    gate: &'a Gate,
+    network: Option<Network>,
+    began_us: u64,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if let Some(network) = self.network {
+            let us = work_us().saturating_sub(self.began_us).max(1);
+            self.gate.reading.lock().owe(network, us, self.gate.now_ms());
+        }
+    }
+}

@@ -1,0 +1,547 @@
+//! Who may hold how much at once: one table for everything that an anonymous client can hold open or let pile up.
+//!
+//! A [`Share`] names what one network and all together may have. A network is an IPv4 address or an IPv6 /64; the wider network around it
+//! (/24, /48) may have four times as much. Above three quarters of what all may have, whoever has more than an even part of it gets no more,
+//! so that no network can shut the others out. The Unix socket has places of its own and never asks here. Pure, but for the lock in [`Places`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use triquest_allocator::{Network, WideNetwork};
+
+/// What one network, and all of them together, may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// One network.
+    pub network: u64,
+    /// All together.
+    pub all: u64,
+}
+
+impl Share {
+    /// What the network around a network may have.
+    #[must_use]
+    pub fn wider(self) -> u64 {
+        self.network.saturating_mul(4)
+    }
+
+    /// Above this, nobody gets more than an even part.
+    #[must_use]
+    pub fn crowded(self) -> u64 {
+        self.all - self.all / 4
+    }
+}
+
+/// Whose limit is reached. Kept alphabetical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Everybody's together.
+    All,
+    /// Little is left, and this network has more than an even part already.
+    EvenPart,
+    /// The network's own.
+    Network,
+    /// The wider network's.
+    Wider,
+}
+
+/// How much each network has. Exact, and never larger than the number of networks that have something.
+#[derive(Debug)]
+pub struct Shares {
+    share: Share,
+    all: u64,
+    networks: BTreeMap<Network, u64>,
+    wider: BTreeMap<WideNetwork, u64>,
+}
+
+impl Shares {
+    /// Nobody has anything.
+    #[must_use]
+    pub fn new(share: Share) -> Self {
+        Self { share, all: 0, networks: BTreeMap::new(), wider: BTreeMap::new() }
+    }
+
+    /// Gives so much to a network.
+    ///
+    /// # Errors
+    /// Whose limit is in the way; then nothing was given.
+    pub fn take(&mut self, network: Network, amount: u64) -> Result<(), Over> {
+        if amount == 0 {
+            return Ok(());
+        }
+        let own = self.networks.get(&network).copied();
+        let around = self.wider.get(&network.wide()).copied().unwrap_or(0);
+        let (all, present) = (self.all.saturating_add(amount), self.networks.len() as u64 + u64::from(own.is_none()));
+        let mine = own.unwrap_or(0).saturating_add(amount);
+        if mine > self.share.network {
+            return Err(Over::Network);
+        }
+        if around.saturating_add(amount) > self.share.wider() {
+            return Err(Over::Wider);
+        }
+        if all > self.share.crowded() && mine > self.share.all / present {
+            return Err(Over::EvenPart);
+        }
+        if all > self.share.all {
+            return Err(Over::All);
+        }
+        self.all = all;
+        self.networks.insert(network, mine);
+        self.wider.insert(network.wide(), around + amount);
+        Ok(())
+    }
+
+    /// Takes back what was given.
+    pub fn give_back(&mut self, network: Network, amount: u64) {
+        less(&mut self.networks, network, amount);
+        less(&mut self.wider, network.wide(), amount);
+        self.all = self.all.saturating_sub(amount);
+    }
+
+    /// What all have together.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.all
+    }
+}
+
+fn less<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K, amount: u64) {
+    if let Some(count) = counts.get_mut(&key) {
+        *count = count.saturating_sub(amount);
+        if *count == 0 {
+            counts.remove(&key);
+        }
+    }
+}
+
+/// [`Shares`] that many tasks use. A [`Place`] gives itself back.
+#[derive(Clone, Debug)]
+pub struct Places(Arc<Mutex<Shares>>);
+
+/// What somebody has of [`Places`], until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    of: Option<(Places, Network)>,
+    amount: u64,
+}
+
+impl Places {
+    /// All free.
+    #[must_use]
+    pub fn new(share: Share) -> Self {
+        Self(Arc::new(Mutex::new(Shares::new(share))))
+    }
+
+    /// So much for a network. Whoever comes over the Unix socket has no network, and no limit here.
+    ///
+    /// # Errors
+    /// Whose limit is in the way.
+    pub fn take(&self, network: Option<Network>, amount: u64) -> Result<Place, Over> {
+        let Some(network) = network else { return Ok(Place { of: None, amount: 0 }) };
+        self.0.lock().take(network, amount)?;
+        Ok(Place { of: Some((self.clone(), network)), amount })
+    }
+
+    /// What all have together.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.0.lock().all()
+    }
+}
+
+impl Place {
+    /// Takes more into the same place.
+    ///
+    /// # Errors
+    /// Whose limit is in the way; what was there stays.
+    pub fn grow(&mut self, amount: u64) -> Result<(), Over> {
+        if let Some((places, network)) = &self.of {
+            places.0.lock().take(*network, amount)?;
+            self.amount += amount;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some((places, network)) = self.of.take() {
+            places.0.lock().give_back(network, self.amount);
+        }
+    }
+}
+
+/// How easily somebody may be asked to leave: the smallest goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Standing {
+    /// It stands for leases.
+    pub leased: bool,
+    /// Since when it has done nothing, milliseconds of any clock that only grows.
+    pub since_ms: u64,
+}
+
+/// Who is inside, when a newcomer may take the place of somebody who needs it less: the idlest of the largest network, of those without
+/// leases first. Standings that are kept may be out of date; they only ever grow, so the smallest is asked again before it counts.
+#[derive(Debug)]
+pub struct Crowd {
+    shares: Shares,
+    members: BTreeMap<u64, (Network, Standing)>,
+    networks: BTreeMap<Network, BTreeSet<(Standing, u64)>>,
+    /// By size, for everybody and within each wider network.
+    sizes: BTreeSet<(usize, Network)>,
+    sizes_within: BTreeMap<WideNetwork, BTreeSet<(usize, Network)>>,
+}
+
+/// What became of a newcomer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entered {
+    /// It is inside; else whose limit is in the way.
+    pub entered: Result<(), Over>,
+    /// Who has to leave for it. They are not inside any more.
+    pub leaving: Vec<u64>,
+    /// The limit that was reached, if one was.
+    pub reached: Option<Over>,
+}
+
+impl Crowd {
+    /// Busy members that are passed over in the search for an idle one.
+    const PASSED_OVER_MAX: usize = 64;
+
+    /// Nobody inside.
+    #[must_use]
+    pub fn new(share: Share) -> Self {
+        Self {
+            shares: Shares::new(share),
+            members: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            sizes: BTreeSet::new(),
+            sizes_within: BTreeMap::new(),
+        }
+    }
+
+    /// How many are inside.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether nobody is inside.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Lets a newcomer in, if need be in somebody's place. `now` says how a member stands now; `None` is one that is at work.
+    pub fn enter(&mut self, id: u64, network: Network, standing: Standing, now: impl Fn(u64) -> Option<Standing>) -> Entered {
+        let (mut leaving, mut reached) = (Vec::new(), None);
+        // Each round makes room in one more count: the network's, the wider one's, everybody's.
+        for _ in 0..4 {
+            let over = match self.shares.take(network, 1) {
+                Ok(()) => {
+                    self.put(id, network, standing);
+                    return Entered { entered: Ok(()), leaving, reached };
+                }
+                Err(over) => over,
+            };
+            reached.get_or_insert(over);
+            let from = match over {
+                Over::Network | Over::EvenPart => Some(network),
+                Over::Wider => self.sizes_within.get(&network.wide()).and_then(|sizes| sizes.last()).map(|(_, network)| *network),
+                Over::All => self.sizes.last().map(|(_, network)| *network),
+            };
+            // A newcomer takes no place of a lease or of work under way from its own network, which would gain nothing.
+            let victim = from.and_then(|from| self.idlest(from, from != network, standing.since_ms, &now));
+            let Some(victim) = victim else { return Entered { entered: Err(over), leaving, reached } };
+            self.leave(victim);
+            leaving.push(victim);
+        }
+        let over = reached.unwrap_or(Over::All);
+        Entered { entered: Err(over), leaving, reached }
+    }
+
+    /// Somebody has gone, or is not counted any more.
+    pub fn leave(&mut self, id: u64) {
+        let Some((network, standing)) = self.members.remove(&id) else { return };
+        self.shares.give_back(network, 1);
+        if let Some(inside) = self.networks.get_mut(&network) {
+            let size = inside.len();
+            inside.remove(&(standing, id));
+            let left = inside.len();
+            if left == 0 {
+                self.networks.remove(&network);
+            }
+            self.resize(network, size, left);
+        }
+    }
+
+    fn put(&mut self, id: u64, network: Network, standing: Standing) {
+        self.members.insert(id, (network, standing));
+        let inside = self.networks.entry(network).or_default();
+        let size = inside.len();
+        inside.insert((standing, id));
+        let grown = inside.len();
+        self.resize(network, size, grown);
+    }
+
+    fn resize(&mut self, network: Network, before: usize, after: usize) {
+        self.sizes.remove(&(before, network));
+        let within = self.sizes_within.entry(network.wide()).or_default();
+        within.remove(&(before, network));
+        if after > 0 {
+            self.sizes.insert((after, network));
+            within.insert((after, network));
+        } else if within.is_empty() {
+            self.sizes_within.remove(&network.wide());
+        }
+    }
+
+    /// The member of a network that needs its place least. If `any`, one that is at work, or stands for leases, if there is no other.
+    fn idlest(&mut self, network: Network, any: bool, now_ms: u64, now: &impl Fn(u64) -> Option<Standing>) -> Option<u64> {
+        let mut at_work = None;
+        for _ in 0..Self::PASSED_OVER_MAX {
+            let inside = self.networks.get_mut(&network)?;
+            let (kept, id) = *inside.first()?;
+            let standing = now(id);
+            if standing.is_none_or(|standing| standing > kept) {
+                if standing.is_none() {
+                    if at_work == Some(id) {
+                        break;
+                    }
+                    at_work.get_or_insert(id);
+                }
+                // At work: it will have been idle since now at the earliest.
+                let newer = standing.unwrap_or(Standing { since_ms: now_ms.max(kept.since_ms), ..kept });
+                inside.remove(&(kept, id));
+                inside.insert((newer, id));
+                self.members.insert(id, (network, newer));
+                continue;
+            }
+            if kept.leased && !any {
+                return None;
+            }
+            return Some(id);
+        }
+        at_work.filter(|_| any)
+    }
+}
+
+/// Who waits for something that few may do at once: one of each network in turn, in a network in the order of coming.
+#[derive(Debug)]
+pub struct Turns<T> {
+    waiting: BTreeMap<Network, VecDeque<T>>,
+    order: VecDeque<Network>,
+}
+
+impl<T> Default for Turns<T> {
+    fn default() -> Self {
+        Self { waiting: BTreeMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<T> Turns<T> {
+    /// Somebody waits.
+    pub fn push(&mut self, network: Network, who: T) {
+        let line = self.waiting.entry(network).or_default();
+        if line.is_empty() {
+            self.order.push_back(network);
+        }
+        line.push_back(who);
+    }
+
+    /// Whose turn it is.
+    pub fn next_turn(&mut self) -> Option<T> {
+        let network = self.order.pop_front()?;
+        let line = self.waiting.get_mut(&network)?;
+        let who = line.pop_front();
+        if line.is_empty() {
+            self.waiting.remove(&network);
+        } else {
+            self.order.push_back(network);
+        }
+        who
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{collections::HashMap, net::IpAddr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn network(text: &str) -> Network {
+        Network::from(text.parse::<IpAddr>().unwrap())
+    }
+
+    #[test]
+    fn little_room_is_for_those_who_have_less_than_an_even_part() {
+        let mut shares = Shares::new(Share { network: 90, all: 100 });
+        let (large, small) = (network("10.0.0.1"), network("10.9.0.1"));
+        shares.take(large, 75).unwrap();
+        shares.take(small, 1).unwrap();
+        assert_eq!(shares.take(large, 1), Err(Over::EvenPart));
+        shares.take(small, 24).unwrap();
+        assert_eq!(shares.take(network("10.8.0.1"), 1), Err(Over::All));
+    }
+
+    /// One network of few, so that they meet in wider ones.
+    fn any_network() -> impl Strategy<Value = Network> {
+        (0u8..3, 0u8..6).prop_map(|(wider, host)| Network::from(IpAddr::from([10, 0, wider, host])))
+    }
+
+    /// The rule, written down once more as plainly as can be.
+    fn naive(held: &[(Network, u64)], share: Share, network: Network, amount: u64) -> Result<(), Over> {
+        let sum = |of: &dyn Fn(Network) -> bool| held.iter().filter(|(who, _)| of(*who)).map(|(_, amount)| amount).sum::<u64>();
+        let mut present: Vec<Network> = held.iter().map(|(who, _)| *who).chain([network]).collect();
+        present.sort();
+        present.dedup();
+        let (own, wider, all) = (sum(&|who| who == network), sum(&|who| who.wide() == network.wide()), sum(&|_| true));
+        if amount == 0 {
+            Ok(())
+        } else if own + amount > share.network {
+            Err(Over::Network)
+        } else if wider + amount > 4 * share.network {
+            Err(Over::Wider)
+        } else if all + amount > share.all - share.all / 4 && own + amount > share.all / present.len() as u64 {
+            Err(Over::EvenPart)
+        } else if all + amount > share.all {
+            Err(Over::All)
+        } else {
+            Ok(())
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_table_of_shares_is_the_plain_rule(
+            share in (1u64..20, 1u64..80).prop_map(|(network, all)| Share { network, all }),
+            steps in proptest::collection::vec((any_network(), 0u64..6, any::<proptest::sample::Index>(), any::<bool>()), 0..200),
+        ) {
+            let mut shares = Shares::new(share);
+            let mut held: Vec<(Network, u64)> = Vec::new();
+            for (network, amount, which, gives_back) in steps {
+                if gives_back && !held.is_empty() {
+                    let (network, amount) = held.swap_remove(which.index(held.len()));
+                    shares.give_back(network, amount);
+                } else {
+                    let expected = naive(&held, share, network, amount);
+                    prop_assert_eq!(shares.take(network, amount), expected);
+                    if expected.is_ok() && amount > 0 {
+                        held.push((network, amount));
+                    }
+                }
+                prop_assert_eq!(shares.all(), held.iter().map(|(_, amount)| amount).sum::<u64>());
+            }
+            for (network, amount) in held {
+                shares.give_back(network, amount);
+            }
+            prop_assert!(shares.all() == 0 && shares.networks.is_empty() && shares.wider.is_empty());
+        }
+
+        #[test]
+        fn a_crowd_keeps_its_limits_and_asks_the_idlest_to_leave(
+            share in (1u64..6, 2u64..12).prop_map(|(network, all)| Share { network, all }),
+            steps in proptest::collection::vec((any_network(), 0u64..50, any::<bool>(), 0u8..4), 1..120),
+        ) {
+            let mut crowd = Crowd::new(share);
+            let mut real: HashMap<u64, (Network, Option<Standing>)> = HashMap::new();
+            for (id, (network, since_ms, leased, kind)) in (0u64..).zip(steps) {
+                let standing = Standing { leased, since_ms };
+                let known = real.clone();
+                let entered = crowd.enter(id, network, standing, |id| known[&id].1);
+                for gone in &entered.leaving {
+                    let (of, standing) = real.remove(gone).unwrap();
+                    if let (Over::Network, Some(standing)) = (entered.reached.unwrap(), standing) {
+                        prop_assert_eq!(of, network);
+                        prop_assert!(!standing.leased);
+                    }
+                    // Nobody of its network who could leave was idler.
+                    let idler = real.values().filter(|(other, _)| *other == of).filter_map(|(_, standing)| *standing).min();
+                    if let (Some(standing), Some(idler)) = (standing, idler) {
+                        prop_assert!(standing <= idler, "{:?} left before {:?}", standing, idler);
+                    }
+                }
+                if entered.entered.is_ok() {
+                    real.insert(id, (network, (kind != 0).then_some(standing)));
+                }
+                prop_assert_eq!(crowd.len(), real.len());
+                prop_assert!(real.len() as u64 <= share.all);
+                for (network, _) in real.values() {
+                    let of = |other: &&(Network, Option<Standing>)| other.0 == *network;
+                    prop_assert!(real.values().filter(of).count() as u64 <= share.network);
+                }
+                if kind == 3 && let Some(id) = real.keys().min().copied() {
+                    real.remove(&id);
+                    crowd.leave(id);
+                }
+            }
+            for id in real.into_keys() {
+                crowd.leave(id);
+            }
+            prop_assert!(crowd.is_empty() && crowd.networks.is_empty() && crowd.sizes.is_empty() && crowd.sizes_within.is_empty());
+        }
+
+        #[test]
+        fn nobody_waits_longer_than_one_turn_of_each_other_network(steps in proptest::collection::vec((any_network(), any::<bool>()), 1..200)) {
+            let mut turns = Turns::default();
+            let mut waiting: Vec<(Network, u64)> = Vec::new();
+            // How many turns of each network have passed since the first of each network came to the front of its own.
+            let mut passed: HashMap<Network, Vec<Network>> = HashMap::new();
+            for (number, (network, takes)) in (0u64..).zip(steps) {
+                if takes {
+                    let Some((network, number)) = turns.next_turn() else {
+                        prop_assert!(waiting.is_empty());
+                        continue;
+                    };
+                    // First come, first served within a network.
+                    prop_assert_eq!(waiting.iter().find(|(of, _)| *of == network).map(|(_, number)| *number), Some(number));
+                    waiting.retain(|(_, other)| *other != number);
+                    passed.remove(&network);
+                    for (of, seen) in &mut passed {
+                        prop_assert!(!seen.contains(&network), "{} was twice before {}", network, of);
+                        seen.push(network);
+                    }
+                    if waiting.iter().any(|(of, _)| *of == network) {
+                        passed.insert(network, Vec::new());
+                    }
+                } else {
+                    turns.push(network, (network, number));
+                    waiting.push((network, number));
+                    passed.entry(network).or_default();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_gives_itself_back_and_the_unix_socket_needs_none() {
+        let places = Places::new(Share { network: 3, all: 4 });
+        let one = network("10.0.0.1");
+        let mut place = places.take(Some(one), 2).unwrap();
+        assert_eq!(place.grow(2), Err(Over::Network));
+        place.grow(1).unwrap();
+        assert_eq!(places.take(Some(one), 1).unwrap_err(), Over::Network);
+        drop(places.take(None, 1_000).unwrap());
+        drop(place);
+        assert_eq!(places.all(), 0);
+    }
+
+    #[test]
+    fn a_newcomer_takes_the_place_of_the_largest_network_s_idlest() {
+        let mut crowd = Crowd::new(Share { network: 8, all: 8 });
+        let (large, small) = (network("10.0.0.1"), network("10.9.0.1"));
+        for id in 0..8 {
+            let standing = Standing { leased: id < 2, since_ms: id };
+            assert!(crowd.enter(id, large, standing, |_| None).entered.is_ok());
+        }
+        let now = |id| (id != 3).then_some(Standing { leased: id < 2, since_ms: if id == 2 { 100 } else { id } });
+        let entered = crowd.enter(9, small, Standing { leased: false, since_ms: 9 }, now);
+        // 0 and 1 stand for leases, 2 has moved since, 3 is at work.
+        assert_eq!((entered.entered, entered.leaving, entered.reached), (Ok(()), vec![4], Some(Over::All)));
+    }
+}
