@@ -22,7 +22,15 @@ fn secret(lease: LeaseId) -> Secret {
 }
 
 fn renewal(lease: LeaseId, counter: u64, nonce: [u8; 16]) -> RenewRequest {
-    RenewRequest { secret: secret(lease), nonce: Bytes16(nonce), counter, idle_ms: None, presence: Some(3), regained: counter % 2 == 1, seen: Some(Position::default()) }
+    RenewRequest {
+        secret: secret(lease),
+        nonce: Bytes16(nonce),
+        counter,
+        idle_ms: None,
+        presence: Some(3),
+        regained: counter % 2 == 1,
+        seen: Some(Position::default()),
+    }
 }
 
 fn same(good: bool, what: &str) -> Result<(), String> {
@@ -55,7 +63,9 @@ pub fn request(asked: &Asked) -> Result<(), String> {
             Command::Checkout { lease, attempt, vendor_keys, items, ttl_ms, wait_ms, .. } => {
                 checkout(*lease, *attempt, vendor_keys, items, *ttl_ms, *wait_ms)
             }
-            Command::Release { lease, .. } => same(through(&SecretRequest { secret: secret(*lease) })?.secret == secret(*lease), "a release"),
+            Command::Release { lease, .. } => {
+                same(through(&SecretRequest { secret: secret(*lease) })?.secret == secret(*lease), "a release")
+            }
             _ => Ok(()),
         },
     }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use triquest_allocator::{
-    Actor, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Index, InstallLicense, LeaseId, Lineage, Outcome, Refusal,
-    Safeguards,
+    Actor, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Index, InstallLicense, LeaseId, Lineage, Outcome,
+    Refusal, Safeguards,
 };
 use triquest_client::keeper::{Action, Answer as Told, Failure, Fresh, Keeper, Notice, Phase, Terms};
 use triquest_engine::{Answer, Answers, Asked, Input, Network, Origin, Renewal, Request, Start, TookEffect, Why};
@@ -405,7 +405,8 @@ impl World {
         let number = client as usize;
         let random = u32::from_le_bytes(self.random.bytes());
         let make = |id: u32| move |life: u32| lease_id(client, life, id, random);
-        let (life, sent_ms, network) = (self.clients[number].life, self.real_ms, network_of(client));
+        let (life, sent_ms) = (self.clients[number].life, self.real_ms);
+        let network = Some(triquest_allocator::Network::V4(address_of(client)));
         let sending = |lease, call, asks| Sending { client, life, call, lease, asks, sent_ms, passed_at: None };
         match action {
             Action::Checkout { call, id, attempt, wait_ms, show_grant, regained, .. } => {
@@ -616,7 +617,13 @@ impl World {
             sendings.iter().for_each(|sending| self.judge.sent(sending));
             self.plan(
                 late,
-                Step::Arrive(Box::new(Arrival { sendings: sendings.clone(), asked: asked.clone(), hold_ms: 0, from: Some(client), to: None })),
+                Step::Arrive(Box::new(Arrival {
+                    sendings: sendings.clone(),
+                    asked: asked.clone(),
+                    hold_ms: 0,
+                    from: Some(client),
+                    to: None,
+                })),
             );
         }
         if wire.lost > 0 && self.random.chance(wire.lost) {
@@ -656,7 +663,7 @@ impl World {
         let ticket = self.last_ticket;
         let origin = match from {
             None => Origin::SERVER,
-            Some(client) => Origin { network: network_of(client), connection: client.into() },
+            Some(client) => Origin { network: Some(Network::V4(address_of(client))), connection: client.into() },
         };
         if !sendings.is_empty() {
             self.tickets.insert(ticket, (number, sendings));
@@ -1025,7 +1032,9 @@ impl World {
                     self.judge.broken(Invariant::ApplyTotal, || what);
                 }
                 let shown = match &outcome {
-                    Outcome::Granted(grant) => Some(Shown::of(sending.lease, grant, seen, self.slots.get(&number).map(|slot| slot.instance))),
+                    Outcome::Granted(grant) => {
+                        Some(Shown::of(sending.lease, grant, seen, self.slots.get(&number).map(|slot| slot.instance)))
+                    }
                     _ => None,
                 };
                 let Some(told) = self.told(sending, outcome) else { return };
@@ -1354,9 +1363,9 @@ impl World {
 }
 
 /// Four clients share an address.
-fn network_of(client: u32) -> Option<Network> {
+fn address_of(client: u32) -> [u8; 4] {
     let [_, b, c, d] = client.to_be_bytes();
-    Some(Network::V4([10, b, c, d / 4]))
+    [10, b, c, d / 4]
 }
 
 fn administrator() -> Actor {
