@@ -418,7 +418,8 @@ impl Judge {
                 if *reason == EndReason::Reclaimed && !self.reclaimed.contains(lease) {
                     self.broken(Invariant::OnlyTheOwnerOrAnAdministrator, || format!("{lease} is taken back by nobody"));
                 }
-                self.runs_until(scene, *lease, due.since_ms(at), Invariant::PromiseOnlyGrows);
+                let until = (*due).max(self.ledger.quarantine_until.unwrap_or_default());
+                self.runs_until(scene, *lease, until.since_ms(at), Invariant::PromiseOnlyGrows);
                 if matches!(reason, EndReason::LicenseEnded | EndReason::LicenseRemoved | EndReason::LicenseReplaced) {
                     self.fits_nowhere(*lease, entry.moment.wall_ms);
                 }
@@ -630,7 +631,9 @@ impl Judge {
         }
         // What clients of lost history still believe in, where the present one knows nothing of it.
         for client in scene.clients {
-            let Some(theirs) = client.promised(scene.real_ms).filter(|theirs| !self.ledger.leases.contains_key(theirs)) else { continue };
+            let Some(theirs) = client.promised(scene.real_ms).filter(|theirs| *theirs != lease && !self.ledger.leases.contains_key(theirs)) else {
+                continue;
+            };
             let Some(held) = self.ledger.wished(&client.vendor_keys, &client.plan.items) else { continue };
             let over = held.iter().any(|item| {
                 let counts = self.ledger.counts(item.pool);

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Lines of the trace that are kept.
-const TRACE_LINES: usize = 600;
+const TRACE_LINES: usize = 4_000;
 /// Each so-many-eth message goes through its bytes, and each so-many-eth entry is followed by a look at the whole state.
 const EACH: u64 = 64;
 /// How long a waiting request is held at most.
@@ -491,7 +491,7 @@ impl World {
                 let wished = ledger.wished(&this.vendor_keys, &this.plan.items);
                 let free =
                     wished.is_some_and(|items| ledger.fits(&items) && !ledger.line.iter().any(|waiter| ledger.meet(&waiter.items, &items)));
-                if free && ledger.quarantine_until.is_none() && code.retry() != Retry::SameId && !code.is_about_clones() {
+                if free && ledger.quarantine_until.is_none() && code.retry() == Retry::Never && !code.is_about_clones() {
                     self.judge
                         .broken(Invariant::NobodySentAway, || format!("client {client} is sent away with {code:?} and seats are free"));
                 }
