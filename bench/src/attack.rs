@@ -30,7 +30,7 @@ pub(crate) const HONEST: &str = "honest";
 /// Features with one seat each, for the attacks.
 pub(crate) const LINES: u32 = 32;
 /// An honest checkout follows so long after the one before.
-const EVERY: Duration = Duration::from_millis(4);
+const EVERY: Duration = Duration::from_millis(20);
 /// An honest renewal that was not answered within this is not answered.
 const RENEWED_WITHIN: Duration = Duration::from_secs(10);
 /// An attack must have begun within this.

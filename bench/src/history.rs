@@ -5,6 +5,7 @@ mod check;
 mod clients;
 mod json;
 mod record;
+mod restore;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -160,12 +161,13 @@ struct Done {
     installs: u32,
     removals: u32,
     backups: u32,
+    restores: u32,
     log: String,
 }
 
 fn summary(seed: u64, done: &Done, counts: Counts, recording: &Recording) -> String {
     format!(
-        "seed {seed}: {} requests ({} without an answer), {} grants, {} denials, {} waits, {} renewals, {} refusals; {} facts in {} kills, {} stops, {} pauses, {} spells of a full disk, {} installations, {} removals, {} backups; {} s",
+        "seed {seed}: {} requests ({} without an answer), {} grants, {} denials, {} waits, {} renewals, {} refusals; {} facts in {} kills, {} stops, {} pauses, {} spells of a full disk, {} installations, {} removals, {} backups, {} restores; {} s",
         recording.sendings.len(),
         counts.unanswered,
         counts.granted,
@@ -181,6 +183,7 @@ fn summary(seed: u64, done: &Done, counts: Counts, recording: &Recording) -> Str
         done.installs,
         done.removals,
         done.backups,
+        done.restores,
         recording.end / 1_000_000
     )
 }
@@ -325,12 +328,14 @@ async fn world(setting: &Setting, seed: u64, length: Duration, own_mounts: bool)
     world.read_facts().await?;
     world.read_again().await?;
     observer.await?;
+    let end = world.now();
+    world.restore().await?;
     world.stop_for_good().await?;
     let World { mut recording, mut done, mut found, licenses, place, .. } = world;
     recording.licenses = licenses.all;
     recording.sendings = shared.recorder.take();
     recording.sendings.sort_by_key(|sending| sending.sent);
-    recording.end = shared.recorder.now();
+    recording.end = end;
     done.log = place.log();
     drop(disk);
     let (more, counts, recording) = blocking(move || {
@@ -435,7 +440,7 @@ impl World {
             if self.remove(license).await? {
                 self.licenses.there.remove(which);
             }
-        } else if self.random.percent(60) {
+        } else if self.random.percent(45) {
             // The main license is replaced, by a new id or under its own.
             let old = format!("MAIN-{:04}", self.licenses.main);
             if self.random.percent(70) {
@@ -606,7 +611,7 @@ impl World {
             }
             self.ensure_running().await?;
             let full = if self.small_disk { 10 } else { 0 };
-            match self.random.weighted(&[22, 12, 12, full, 26, 7, 5]) {
+            match self.random.weighted(&[20, 10, 10, full, 34, 7, 4]) {
                 0 => self.restart(false, None).await?,
                 1 => self.restart(true, None).await?,
                 2 => self.stall().await?,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -107,6 +108,7 @@ pub(crate) fn start_floor() -> anyhow::Result<Process> {
 pub(crate) struct Place {
     program: PathBuf,
     folder: PathBuf,
+    moved: AtomicBool,
     /// Removed at the end, unless the place was named.
     _temporary: Option<tempfile::TempDir>,
 }
@@ -124,10 +126,10 @@ impl Place {
             None => tempfile::Builder::new().prefix("triquest-bench-").tempdir(),
         }?;
         let folder = temporary.path().to_owned();
-        // What measures is one address, and is denied often: neither limit is what is measured.
-        let config = "[limits]\nconnections_per_address = 20000\ndenials_burst = 100000\ndenials_per_second = 100000\nnew_ids_burst = 10000000\nnew_ids_per_second = 100000\n[log]\nlevel = \"warn\"\n";
+        // What measures is one address, and asks and is denied often: no such limit is what is measured.
+        let config = "[limits]\nconnections_per_address = 20000\ndenials_burst = 100000\ndenials_per_second = 100000\nnew_ids_burst = 10000000\nnew_ids_per_second = 100000\nreads_burst = 10000000\nreads_per_second = 100000\n[log]\nlevel = \"warn\"\n";
         std::fs::write(folder.join("config.toml"), config)?;
-        Ok(Self { program, folder, _temporary: Some(temporary) })
+        Ok(Self { program, folder, moved: AtomicBool::new(false), _temporary: Some(temporary) })
     }
 
     /// Another configuration than that for measuring, from the next start on.
@@ -137,7 +139,17 @@ impl Place {
 
     /// The data directory.
     pub(crate) fn data(&self) -> PathBuf {
-        self.folder.join("data")
+        if self.moved.load(Ordering::Relaxed) { self.elsewhere() } else { self.folder.join("data") }
+    }
+
+    /// Where a backup may be brought back to.
+    pub(crate) fn elsewhere(&self) -> PathBuf {
+        self.folder.join("restored")
+    }
+
+    /// From now on [`Place::elsewhere`] is the data directory.
+    pub(crate) fn move_there(&self) {
+        self.moved.store(true, Ordering::Relaxed);
     }
 
     /// What the last start has said.

@@ -70,6 +70,12 @@ _triquest__lm() {
             triquest__lm,run)
                 cmd="triquest__lm__subcmd__run"
                 ;;
+            triquest__lm,run-watcher)
+                cmd="triquest__lm__subcmd__run__subcmd__watcher"
+                ;;
+            triquest__lm,seat)
+                cmd="triquest__lm__subcmd__seat"
+                ;;
             triquest__lm,serve)
                 cmd="triquest__lm__subcmd__serve"
                 ;;
@@ -147,6 +153,12 @@ _triquest__lm() {
                 ;;
             triquest__lm__subcmd__help,run)
                 cmd="triquest__lm__subcmd__help__subcmd__run"
+                ;;
+            triquest__lm__subcmd__help,run-watcher)
+                cmd="triquest__lm__subcmd__help__subcmd__run__subcmd__watcher"
+                ;;
+            triquest__lm__subcmd__help,seat)
+                cmd="triquest__lm__subcmd__help__subcmd__seat"
                 ;;
             triquest__lm__subcmd__help,serve)
                 cmd="triquest__lm__subcmd__help__subcmd__serve"
@@ -365,7 +377,7 @@ _triquest__lm() {
 
     case "${cmd}" in
         triquest__lm)
-            opts="-h -V --color --help --version backup checkout clock completions doctor events find journal license man port quickstart quickstart-client reclaim release restore run serve server status vendor help"
+            opts="-h -V --color --help --version backup checkout clock completions doctor events find journal license man port quickstart quickstart-client reclaim release restore run run-watcher seat serve server status vendor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -405,7 +417,7 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__checkout)
-            opts="-f -h --feature --seats --version --wait --server --verifier-key --project --accept-any-server --lease-file --for --hold --keeper --color --help"
+            opts="-f -h --feature --seats --version --wait --server --verifier-key --project --accept-any-server --lease-file --for --on-lost --hold --keeper --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -449,6 +461,10 @@ _triquest__lm() {
                     ;;
                 --for)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on-lost)
+                    COMPREPLY=($(compgen -W "suspend terminate warn" -- "${cur}"))
                     return 0
                     ;;
                 --color)
@@ -669,7 +685,7 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__help)
-            opts="backup checkout clock completions doctor events find journal license man port quickstart quickstart-client reclaim release restore run serve server status vendor help"
+            opts="backup checkout clock completions doctor events find journal license man port quickstart quickstart-client reclaim release restore run run-watcher seat serve server status vendor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1117,6 +1133,34 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__help__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__help__subcmd__run__subcmd__watcher)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__help__subcmd__seat)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2175,6 +2219,42 @@ _triquest__lm() {
                     COMPREPLY=($(compgen -W "suspend terminate warn" -- "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "always auto never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__run__subcmd__watcher)
+            opts="-h --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "always auto never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__seat)
+            opts="-h --json --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --color)
                     COMPREPLY=($(compgen -W "always auto never" -- "${cur}"))
                     return 0

@@ -40,6 +40,8 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand release 'Give back a seat that `checkout` took'
             cand restore 'The same as `journal restore`'
             cand run 'Run a program while a seat is held for it'
+            cand run-watcher '`run-watcher PROGRAM`: started by `run` before it stops itself together with its program'
+            cand seat 'Ask whether a seat that `checkout` took still holds'
             cand serve 'Run the server'
             cand server 'Ask what the server of this machine is'
             cand status 'Show who holds what, since when, how idle'
@@ -63,6 +65,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --project 'Project that the use is booked to'
             cand --lease-file 'Where to write the lease file [default: a new one in $XDG_RUNTIME_DIR/triquest-lm]'
             cand --for 'Give the seat back when this process has ended'
+            cand --on-lost 'When the seat is lost for good, after every grace: tell only, stop the process of --for until a seat is there again, or end it (SIGTERM, after 60 s SIGKILL), in each case with what it has started'
             cand --color 'When to colour the output'
             cand --accept-any-server 'Accept a license with servers = "any", which anyone who has the file can serve'
             cand --hold 'Stay in the foreground and hold the seat until a signal'
@@ -396,6 +399,17 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
+        &'triquest-lm;run-watcher'= {
+            cand --color 'When to colour the output'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'triquest-lm;seat'= {
+            cand --color 'When to colour the output'
+            cand --json 'As JSON: {"held": true, "lost": "why, the last time"}'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
         &'triquest-lm;serve'= {
             cand --config 'Configuration file [default: config.toml in the data directory, if there is one; env: TRIQUEST_LM_CONFIG]'
             cand --data 'Data directory [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm; env: TRIQUEST_LM_DATA]'
@@ -403,7 +417,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --log-format 'Form of the log [default: text; env: TRIQUEST_LM_LOG_FORMAT]'
             cand --log-level 'How much is logged [default: info; env: TRIQUEST_LM_LOG_LEVEL]'
             cand --color 'When to colour the output'
-            cand --init 'Let a named data directory that is empty become a new server'
+            cand --init 'Let a named data directory without a journal become a new server, with a new key'
             cand --check 'Check the configuration, say what is wrong, and exit'
             cand --accept-clock 'Believe the wall clock as it stands now, even if it jumped'
             cand --accept-borrow-loss 'After a restore: grant again at once, accepting that lent seats may be in use twice'
@@ -525,6 +539,8 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand release 'Give back a seat that `checkout` took'
             cand restore 'The same as `journal restore`'
             cand run 'Run a program while a seat is held for it'
+            cand run-watcher '`run-watcher PROGRAM`: started by `run` before it stops itself together with its program'
+            cand seat 'Ask whether a seat that `checkout` took still holds'
             cand serve 'Run the server'
             cand server 'Ask what the server of this machine is'
             cand status 'Show who holds what, since when, how idle'
@@ -606,6 +622,10 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
         &'triquest-lm;help;restore'= {
         }
         &'triquest-lm;help;run'= {
+        }
+        &'triquest-lm;help;run-watcher'= {
+        }
+        &'triquest-lm;help;seat'= {
         }
         &'triquest-lm;help;serve'= {
         }

@@ -43,6 +43,8 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('release', 'release', [CompletionResultType]::ParameterValue, 'Give back a seat that `checkout` took')
             [CompletionResult]::new('restore', 'restore', [CompletionResultType]::ParameterValue, 'The same as `journal restore`')
             [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Run a program while a seat is held for it')
+            [CompletionResult]::new('run-watcher', 'run-watcher', [CompletionResultType]::ParameterValue, '`run-watcher PROGRAM`: started by `run` before it stops itself together with its program')
+            [CompletionResult]::new('seat', 'seat', [CompletionResultType]::ParameterValue, 'Ask whether a seat that `checkout` took still holds')
             [CompletionResult]::new('serve', 'serve', [CompletionResultType]::ParameterValue, 'Run the server')
             [CompletionResult]::new('server', 'server', [CompletionResultType]::ParameterValue, 'Ask what the server of this machine is')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Show who holds what, since when, how idle')
@@ -68,6 +70,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'Project that the use is booked to')
             [CompletionResult]::new('--lease-file', '--lease-file', [CompletionResultType]::ParameterName, 'Where to write the lease file [default: a new one in $XDG_RUNTIME_DIR/triquest-lm]')
             [CompletionResult]::new('--for', '--for', [CompletionResultType]::ParameterName, 'Give the seat back when this process has ended')
+            [CompletionResult]::new('--on-lost', '--on-lost', [CompletionResultType]::ParameterName, 'When the seat is lost for good, after every grace: tell only, stop the process of --for until a seat is there again, or end it (SIGTERM, after 60 s SIGKILL), in each case with what it has started')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
             [CompletionResult]::new('--accept-any-server', '--accept-any-server', [CompletionResultType]::ParameterName, 'Accept a license with servers = "any", which anyone who has the file can serve')
             [CompletionResult]::new('--hold', '--hold', [CompletionResultType]::ParameterName, 'Stay in the foreground and hold the seat until a signal')
@@ -451,6 +454,19 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
+        'triquest-lm;run-watcher' {
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'triquest-lm;seat' {
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'As JSON: {"held": true, "lost": "why, the last time"}')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
         'triquest-lm;serve' {
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file [default: config.toml in the data directory, if there is one; env: TRIQUEST_LM_CONFIG]')
             [CompletionResult]::new('--data', '--data', [CompletionResultType]::ParameterName, 'Data directory [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm; env: TRIQUEST_LM_DATA]')
@@ -458,7 +474,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Form of the log [default: text; env: TRIQUEST_LM_LOG_FORMAT]')
             [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'How much is logged [default: info; env: TRIQUEST_LM_LOG_LEVEL]')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
-            [CompletionResult]::new('--init', '--init', [CompletionResultType]::ParameterName, 'Let a named data directory that is empty become a new server')
+            [CompletionResult]::new('--init', '--init', [CompletionResultType]::ParameterName, 'Let a named data directory without a journal become a new server, with a new key')
             [CompletionResult]::new('--check', '--check', [CompletionResultType]::ParameterName, 'Check the configuration, say what is wrong, and exit')
             [CompletionResult]::new('--accept-clock', '--accept-clock', [CompletionResultType]::ParameterName, 'Believe the wall clock as it stands now, even if it jumped')
             [CompletionResult]::new('--accept-borrow-loss', '--accept-borrow-loss', [CompletionResultType]::ParameterName, 'After a restore: grant again at once, accepting that lent seats may be in use twice')
@@ -600,6 +616,8 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('release', 'release', [CompletionResultType]::ParameterValue, 'Give back a seat that `checkout` took')
             [CompletionResult]::new('restore', 'restore', [CompletionResultType]::ParameterValue, 'The same as `journal restore`')
             [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Run a program while a seat is held for it')
+            [CompletionResult]::new('run-watcher', 'run-watcher', [CompletionResultType]::ParameterValue, '`run-watcher PROGRAM`: started by `run` before it stops itself together with its program')
+            [CompletionResult]::new('seat', 'seat', [CompletionResultType]::ParameterValue, 'Ask whether a seat that `checkout` took still holds')
             [CompletionResult]::new('serve', 'serve', [CompletionResultType]::ParameterValue, 'Run the server')
             [CompletionResult]::new('server', 'server', [CompletionResultType]::ParameterValue, 'Ask what the server of this machine is')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Show who holds what, since when, how idle')
@@ -712,6 +730,12 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             break
         }
         'triquest-lm;help;run' {
+            break
+        }
+        'triquest-lm;help;run-watcher' {
+            break
+        }
+        'triquest-lm;help;seat' {
             break
         }
         'triquest-lm;help;serve' {

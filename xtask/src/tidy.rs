@@ -74,6 +74,17 @@ const IMPURE: &[&str] = &[
     "tracing::",
 ];
 
+/// Where the environment is read, beside the program itself (`crates/cli`): what an administrator or a user may set is found in one place of each crate,
+/// and nothing hidden changes what the server does.
+const ENVIRONMENT: &[&str] = &[
+    // Which folder a service's data is in, and `TRIQUEST_LM_...` of the configuration.
+    "crates/server/src/config.rs",
+    // Which server an application's user named.
+    "crates/client/src/lookup.rs",
+    // Where programs are looked for that an advice names.
+    "crates/ports/src/advice.rs",
+];
+
 /// Bans that every clippy.toml repeats, because a crate's own replaces the root's.
 const BANS_EVERYWHERE: &[&str] = &["std::thread::sleep", "ureq::tls::TlsConfigBuilder::disable_verification"];
 /// Bans of the pure crates.
@@ -86,6 +97,7 @@ pub(crate) fn all(root: &Path) -> Vec<String> {
     complaints.extend(allowed_dependencies(root));
     complaints.extend(pure_code(root, &files));
     complaints.extend(limits_in_one_file(root, &files));
+    complaints.extend(environment_in_one_place(root, &files));
     complaints.extend(clippy_bans(root));
     complaints.extend(words(root, &files));
     complaints.extend(docs(root, &files));
@@ -193,6 +205,26 @@ fn limits_in_one_file(root: &Path, files: &[PathBuf]) -> Vec<String> {
             let name = after.split(':').next().unwrap_or_default().trim();
             if name.ends_with("_MAX") || name.ends_with("_MIN") {
                 complaints.push(format!("{}:{number}: the limit {name} belongs into limits.rs", path.display()));
+            }
+        }
+    }
+    complaints
+}
+
+/// Libraries and the server read the environment in one file each.
+fn environment_in_one_place(root: &Path, files: &[PathBuf]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let inside = |path: &Path| {
+        path.starts_with("crates") && !path.starts_with("crates/cli") && path.components().any(|part| part.as_os_str() == "src")
+    };
+    for path in files.iter().filter(|path| path.extension().is_some_and(|kind| kind == "rs") && inside(path)) {
+        if ENVIRONMENT.iter().any(|allowed| path == Path::new(allowed)) {
+            continue;
+        }
+        let text = fs::read_to_string(root.join(path)).unwrap_or_default();
+        for (number, line) in code_lines(&text) {
+            if ["env::var(", "env::var_os(", "env::vars(", "env::vars_os("].iter().any(|call| line.contains(call)) {
+                complaints.push(format!("{}:{number}: the environment is read elsewhere: {}", path.display(), ENVIRONMENT.join(", ")));
             }
         }
     }
@@ -343,6 +375,11 @@ mod tests {
     #[test]
     fn limits_stand_in_one_file_of_each_crate() {
         none(limits_in_one_file(&crate::root(), &files(&crate::root())));
+    }
+
+    #[test]
+    fn the_environment_is_read_where_it_may_be() {
+        none(environment_in_one_place(&crate::root(), &files(&crate::root())));
     }
 
     #[test]

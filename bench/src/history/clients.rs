@@ -325,7 +325,7 @@ impl Client {
                 continue;
             }
             let version = (feature == "ver").then(|| ["1.0", "2.0", "2.5"][self.random.weighted(&[5, 5, 1])].to_owned());
-            let seats = [1, 2, 7][self.random.weighted(&[78, 21, 1])];
+            let seats = [1, 2, 7][self.random.weighted(&[78, 20, if feature == "cad" { 3 } else { 0 }])];
             parts.push(Part { feature: feature.to_owned(), version, seats });
         }
         let long = if self.shared.early.load(Ordering::Relaxed) { 20 } else { 0 };

@@ -16,6 +16,8 @@ pub(crate) mod exit {
     pub(crate) const JOURNAL: u8 = 74;
     /// Denied, or no server answered: asking later may help (`EX_TEMPFAIL`).
     pub(crate) const LATER: u8 = 75;
+    /// The seat was lost while it was kept (`EX_PROTOCOL`: what was agreed did not hold).
+    pub(crate) const LOST: u8 = 76;
     /// Denied, and asking later will not help (`EX_NOPERM`).
     pub(crate) const NEVER: u8 = 77;
 }

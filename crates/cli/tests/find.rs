@@ -229,3 +229,20 @@ fn a_changed_key_and_an_impostor_are_called_out() {
     assert_eq!(run.code, 75, "{}", run.stdout);
     assert!(run.stdout.contains("NOT a known server: it speaks no TLS 1.3") && !run.stdout.contains('\u{1b}'), "{}", run.stdout);
 }
+
+#[test]
+fn find_port_and_doctor_agree_that_two_servers_are_copies_of_one() {
+    let (first, second) = (Folder::new(), Folder::new());
+    assert_eq!(Server::start(&first).stop(), Some(0));
+    let copied = std::process::Command::new("cp").arg("-a").args([first.path().join("data"), second.path().join("data")]).status().unwrap();
+    assert!(copied.success());
+    let (one, other) = (Server::start(&first), Server::start(&second));
+    assert_eq!(one.key(), other.key());
+    let names = format!("{},{}", one.name(), other.name());
+    let run = triquest(&first, ["doctor", &names]).run();
+    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+    let said = format!("{}{}", run.stdout, run.stderr);
+    assert!(said.contains("this key runs twice at the same time (127.0.0.1:"), "{said}");
+    let run = triquest(&first, ["find", "--no-mdns", "--timeout", "1s"]).env("TRIQUEST_LM_SERVER", &names).run();
+    assert!(run.stdout.contains("CLONE"), "{}{}", run.stdout, run.stderr);
+}

@@ -210,6 +210,54 @@ fn if_run_itself_is_killed_the_seat_comes_back_at_once() {
     signal("KILL", program);
 }
 
+#[test]
+fn a_program_whose_presence_connection_hears_nothing_keeps_its_seat() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    // Passes everything up and holds back what the server says on every connection but the first.
+    let (ended, end) = std::sync::mpsc::channel();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (relay, port) = (format!("{}@127.0.0.1", listener.local_addr().unwrap().port()), server.port());
+    std::thread::spawn(move || {
+        for (number, client) in listener.incoming().enumerate() {
+            let (mut client, mut up) = (client.unwrap(), std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
+            let (mut back, mut down, ended) = (client.try_clone().unwrap(), up.try_clone().unwrap(), ended.clone());
+            // The server's part of the handshake passes, and what it answers after the client's second flight does not.
+            let withheld = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let withhold = withheld.clone();
+            std::thread::spawn(move || {
+                let mut chunk = [0; 16_384];
+                while let Ok(read @ 1..) = std::io::Read::read(&mut down, &mut chunk) {
+                    if !withheld.load(std::sync::atomic::Ordering::SeqCst) {
+                        let _ = std::io::Write::write_all(&mut back, &chunk[..read]);
+                    }
+                }
+                let _ = ended.send(number);
+            });
+            std::thread::spawn(move || {
+                let mut chunk = [0; 16_384];
+                let mut flights = 0;
+                while let Ok(read @ 1..) = std::io::Read::read(&mut client, &mut chunk) {
+                    flights += 1;
+                    withhold.store(number > 0 && flights > 1, std::sync::atomic::Ordering::SeqCst);
+                    let _ = std::io::Write::write_all(&mut up, &chunk[..read]);
+                }
+                // However the client left, the server sees an end in order.
+                let _ = up.shutdown(std::net::Shutdown::Write);
+            });
+        }
+    });
+    let mut child =
+        triquest(&folder, ["run", "--feature", "cad", "--server", &relay, "--verifier-key", &key, "--", "sh", "-c", "echo held; cat"])
+            .start();
+    assert_eq!(first_line_of(&mut child), "held");
+    while end.recv_timeout(support::STEP).unwrap() == 0 {}
+    assert_eq!(used(&folder), 1, "{}", server.log());
+    assert_eq!(at(&folder, &server, &key, ["run", "--feature", "cad", "--", "true"]).run().code, 75);
+    assert_eq!(let_go(child), Some(0));
+    assert_eq!(used(&folder), 0);
+}
+
 fn sockets(open: fs::ReadDir) -> usize {
     open.flatten().filter(|entry| fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))).count()
 }
@@ -240,19 +288,102 @@ fn is_ignored_here(number: u32) -> bool {
     u64::from_str_radix(ignored.trim(), 16).unwrap() >> (number - 1) & 1 == 1
 }
 
+/// The same in a process group of its own, as a batch system starts it.
+fn holding_as_a_group(folder: &Folder, server: &Server, key: &str) -> Running {
+    let mut call = at(folder, server, key, ["run", "--feature", "cad", "--", "sh", "-c", "echo held; cat"]);
+    std::os::unix::process::CommandExt::process_group(call.command(), 0);
+    let mut child = call.start();
+    assert_eq!(first_line_of(&mut child), "held");
+    child
+}
+
+fn both_go_on(run: u32, program: u32) {
+    until("both go on", || state(run) != 'T' && state(program) != 'T');
+}
+
 #[test]
-fn a_stopped_program_stops_run_too_and_both_go_on() {
+fn a_program_that_is_stopped_by_itself_keeps_its_seat_and_run_goes_on() {
     let folder = Folder::new();
     let (server, key) = serving(&folder, 1);
     let child = holding(&folder, &server, &key, "cad");
     let program = child_of(child.id());
+    for _ in 0..8 {
+        signal("STOP", program);
+        until("the program stops", || state(program) == 'T');
+        signal("CONT", program);
+        both_go_on(child.id(), program);
+    }
     signal("STOP", program);
-    until("run stops", || state(child.id()) == 'T');
-    assert_eq!(state(program), 'T');
-    signal("CONT", child.id());
-    until("both go on", || state(child.id()) != 'T' && state(program) != 'T');
+    until("the program stops", || state(program) == 'T');
+    // However long it stands still, its seat is renewed.
+    assert_ne!(state(child.id()), 'T');
+    assert_eq!(used(&folder), 1);
+    assert_ne!(state(child.id()), 'T');
+    signal("CONT", program);
     assert_eq!(let_go(child), Some(0));
     assert_eq!(used(&folder), 0);
+}
+
+#[test]
+fn a_group_that_is_stopped_and_goes_on_leaves_nobody_behind() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    let child = holding_as_a_group(&folder, &server, &key);
+    let program = child_of(child.id());
+    let group = |name: &str| {
+        assert!(Command::new("kill").args([&format!("-{name}"), "--", &format!("-{}", child.id())]).status().unwrap().success());
+    };
+    for _ in 0..8 {
+        group("STOP");
+        until("both stop", || state(child.id()) == 'T' && state(program) == 'T');
+        group("CONT");
+        both_go_on(child.id(), program);
+    }
+    assert_eq!(let_go(child), Some(0));
+    assert_eq!(used(&folder), 0);
+}
+
+#[test]
+fn at_the_terminals_ctrl_z_both_stop_and_run_is_never_stopped_longer_than_its_program() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    let program = env!("CARGO_BIN_EXE_triquest-lm");
+    let run = format!(
+        "{program} run --feature cad --server {} --verifier-key {key} -- sh -c \"echo ready \\$\\$; cat\"; echo back; fg; echo end",
+        server.name()
+    );
+    let started = Command::new("script")
+        .args(["-qec", &format!("bash -m -c '{run}'"), "/dev/null"])
+        .env("HOME", folder.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn();
+    let Ok(mut terminal) = started else {
+        println!("skipped: there is no `script` here, which makes a terminal");
+        return;
+    };
+    let mut typed = terminal.stdin.take().unwrap();
+    let mut shown = BufReader::new(terminal.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let ready = shown.find(|line| line.contains("ready")).expect("the program begins");
+    let program: u32 = ready.split_whitespace().next_back().unwrap().parse().unwrap();
+    let stat = fs::read_to_string(format!("/proc/{program}/stat")).unwrap();
+    let run: u32 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+    let mut press = |key: &[u8]| std::io::Write::write_all(&mut typed, key).unwrap();
+    press(b"\x1a");
+    // The shell goes on to its next line only because its job stands still as a whole; `fg` lets it go on.
+    shown.find(|line| line.contains("back")).expect("the shell sees its job stopped");
+    both_go_on(run, program);
+    press(b"\x1a");
+    until("both stop again", || state(run) == 'T' && state(program) == 'T' || state(run) == '-');
+    // Somebody lets the program alone go on.
+    signal("CONT", program);
+    both_go_on(run, program);
+    signal("TERM", run);
+    drop(typed);
+    until("it ends", || state(run) == '-');
+    let _ = terminal.kill();
+    let _ = terminal.wait();
+    until("the seat is back", || used(&folder) == 0);
 }
 
 #[test]
@@ -385,6 +516,59 @@ fn a_scripts_seat_comes_back_when_the_process_that_it_is_for_has_ended() {
     script.wait().unwrap();
     until("the seat comes back", || used(&folder) == 0);
     until("the lease file is gone", || !folder.path().join("seat.lease").exists());
+}
+
+#[test]
+fn the_loss_of_a_scripts_seat_is_done_to_its_process_and_said_by_seat_and_release() {
+    let folder = Folder::new();
+    let (server, key) = short_lived(&folder);
+    let mut script = Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = script.id().to_string();
+    let checkout = |more: &[&str]| {
+        let arguments = ["checkout", "--feature", "cad", "--for", &pid, "--lease-file", "seat.lease"];
+        let call = triquest(&folder, arguments.iter().chain(more).collect::<Vec<_>>());
+        call.env("TRIQUEST_LM_SERVER", server.name()).env("TRIQUEST_LM_VERIFIER_KEY", &key).run().ok();
+    };
+    let seat = || triquest(&folder, ["seat", "seat.lease"]).run();
+    checkout(&[]);
+    let run = seat().ok();
+    assert!(run.stderr.starts_with("        Held cad, lease "), "{}", run.stderr);
+    reclaim(&folder);
+    until("the loss is known", || seat().code == 76);
+    let run = seat();
+    assert!(run.stderr.contains("the seat of cad was lost: an administrator took the seat back; it is not held now"), "{}", run.stderr);
+    let state: serde_json::Value = serde_json::from_str(&triquest(&folder, ["seat", "--json", "seat.lease"]).run().stdout).unwrap();
+    assert_eq!(state, serde_json::json!({"held": false, "lost": "an administrator took the seat back"}));
+    let run = triquest(&folder, ["release", "seat.lease"]).run();
+    assert_eq!(run.code, 76, "{}", run.stderr);
+    assert!(run.stderr.contains("had been lost: an administrator took the seat back; there was nothing to give back"), "{}", run.stderr);
+    assert_eq!(seat().code, 1);
+    // The script itself was left alone; now it is told to end.
+    assert_eq!(script.try_wait().unwrap(), None);
+    checkout(&["--on-lost", "terminate"]);
+    reclaim(&folder);
+    until("the script is ended", || script.try_wait().unwrap().is_some());
+    assert_eq!(used(&folder), 0);
+    let run = at(&folder, &server, &key, ["checkout", "--feature", "cad", "--on-lost", "terminate"]).run();
+    assert!(run.code == 2 && run.stderr.contains("--for PID"), "{}", run.stderr);
+}
+
+#[test]
+fn a_script_whose_runtime_folder_is_not_there_and_whose_project_has_strange_letters_gets_its_seat() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    for project in ["P\u{200b}-2207", "\u{1f680} Apollo", "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}"] {
+        let run = at(&folder, &server, &key, ["checkout", "--feature", "cad"])
+            .env("XDG_RUNTIME_DIR", "/no/such/folder")
+            .env("TMPDIR", folder.path())
+            .env("TRIQUEST_LM_PROJECT", project)
+            .run()
+            .ok();
+        assert!(run.stdout.starts_with(&*folder.path().to_string_lossy()), "{}", run.stdout);
+        triquest(&folder, ["release", run.stdout.trim_end()]).run().ok();
+    }
+    let events = triquest(&folder, ["events", "--json"]).run().ok().stdout;
+    assert!(events.contains("\"P-2207\"") && events.contains("\u{1f680} Apollo"), "{events}");
 }
 
 #[test]

@@ -14,10 +14,10 @@ use std::{
 
 use triquest_license::{FeatureName, ServerKey, VerifierKey, VerifierKeys, Version};
 use triquest_wire::{
-    LeaseId, Secret,
+    ErrorCode, LeaseId, Secret,
     lease::{HolderClaim, Item, ReleaseAnswer, SecretRequest},
     limits::{ITEMS_MAX, PRESENCE_LEASES_MAX},
-    status::Status,
+    status::{LeaseList, LeaseState, Status},
 };
 
 use crate::{
@@ -229,6 +229,21 @@ impl Client {
         let session = shared.any_session(&[])?;
         let path = feature.map_or_else(|| "/v1/status".to_owned(), |feature| format!("/v1/status?feature={feature}"));
         session.get(&path).map_err(|error| shared.call_failed(&session, error))
+    }
+
+    /// Whether the server still has this lease, whose secret is known. Asking is no renewal. `server`: who granted it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoServer`], [`ErrorKind::NotTrusted`], [`ErrorKind::Refused`].
+    pub fn holds(&self, secret: Secret, server: &ServerKey) -> Result<bool, Error> {
+        let shared = &self.inner.shared;
+        let session = shared.session(Some(server), None).map_err(|tried| shared.no_server(tried))?;
+        let path = format!("/v1/leases/{}/inspect", secret.lease_id());
+        match session.post::<LeaseList>(&path, &SecretRequest { secret }, session.deadlines().call) {
+            Ok(list) => Ok(list.leases.iter().any(|lease| matches!(lease.state, LeaseState::Live | LeaseState::Ending))),
+            Err(CallError::Problem(problem)) if problem.code == ErrorCode::UnknownLease => Ok(false),
+            Err(error) => Err(shared.call_failed(&session, error)),
+        }
     }
 
     /// Gives back a lease whose secret is known, of a lease file for example. `server`: who granted it.

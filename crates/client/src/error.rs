@@ -6,11 +6,13 @@ use triquest_license::VerifierKeyError;
 use triquest_wire::{
     ErrorCode, Problem, Retry,
     lease::{Denial, EndReason},
+    text,
 };
 
 use crate::{
     address::{AddressError, ServerAddress},
     keeper::Failure,
+    limits::SAID_BYTES_MAX,
     lookup::Looked,
     transport::Rejected,
     verify::Distrust,
@@ -122,6 +124,13 @@ impl Error {
         Self::new(ErrorKind::Refused, problem.code.as_str(), problem.detail.clone(), later).with_hint(problem.hint.clone())
     }
 
+    /// A problem document of a server that has proved nothing: its words are shown as its words, and its hint is not ours.
+    pub(crate) fn unproved(server: &ServerAddress, problem: &Problem) -> Self {
+        let later = matches!(problem.code.retry(), Retry::SameId | Retry::NewRequest);
+        Self::new(ErrorKind::Refused, problem.code.as_str(), says(server, &problem.detail), later)
+            .with_hint(format!("it has proved nothing, so nothing that it says counts: triquest-lm doctor {server}"))
+    }
+
     pub(crate) fn distrust(reason: &Distrust) -> Self {
         let (code, hint) = match reason {
             Distrust::NoLicense { .. } => {
@@ -146,7 +155,7 @@ impl Error {
             .iter()
             .map(|(server, reason)| Tried {
                 server: server.clone(),
-                reason: reason.to_string(),
+                reason: reason.told_by(server),
                 answered: !matches!(reason, Rejected::Unreachable(_)),
             })
             .collect();
@@ -154,7 +163,7 @@ impl Error {
         let telling = tried.iter().find(|(_, reason)| !matches!(reason, Rejected::Unreachable(_)));
         let mut error = match telling {
             Some((_, Rejected::NotTrusted(reason))) => Self::distrust(reason),
-            Some((_, Rejected::Refused(problem))) => Self::problem(problem),
+            Some((server, Rejected::Refused(problem))) => Self::unproved(server, problem),
             _ => Self::new(ErrorKind::NoServer, "no_server", "no license server answered", true)
                 .with_hint(tried.first().map_or_else(String::new, |(server, _)| format!("triquest-lm doctor {server}"))),
         };
@@ -255,6 +264,11 @@ impl From<VerifierKeyError> for Error {
     fn from(error: VerifierKeyError) -> Self {
         Self::new(ErrorKind::VerifierKey, "bad_verifier_key", error.to_string(), false).with_hint(error.hint().unwrap_or_default())
     }
+}
+
+/// The words of a server that has proved nothing, as what they are: `HOST says: ...`, tidied and cut.
+pub(crate) fn says(server: impl fmt::Display, words: &str) -> String {
+    format!("{server} says: {}", text::tidy(words, SAID_BYTES_MAX))
 }
 
 /// Why a lease ended, for people.

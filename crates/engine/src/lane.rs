@@ -4,26 +4,26 @@ use std::collections::{BTreeMap, VecDeque};
 
 use triquest_allocator::{Command, LeaseId};
 
-use crate::{Renewal, queues::Asker};
+use crate::{Network, Renewal, queues::Asker};
 
 /// What a lease asks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum LaneAsk {
-    Release(LeaseId),
+    Release(LeaseId, Option<Network>),
     Renew(Renewal),
 }
 
 impl LaneAsk {
     pub(crate) fn lease(&self) -> LeaseId {
         match self {
-            Self::Release(lease) => *lease,
+            Self::Release(lease, _) => *lease,
             Self::Renew(renewal) => renewal.lease,
         }
     }
 
     pub(crate) fn command(self) -> Command {
         match self {
-            Self::Release(lease) => Command::Release { lease, network: None },
+            Self::Release(lease, network) => Command::Release { lease, network },
             Self::Renew(renewal) => renewal.into(),
         }
     }
@@ -65,7 +65,7 @@ impl<T> Lane<T> {
         let lease = new.ask.lease();
         let older = self.numbers.get(&lease).and_then(|number| usize::try_from(number - self.first).ok());
         if let Some(older) = older.and_then(|place| self.waiting.get_mut(place)) {
-            if matches!(older.ask, LaneAsk::Release(_)) {
+            if matches!(older.ask, LaneAsk::Release(..)) {
                 return Some(new.asker);
             }
             older.ask = new.ask;

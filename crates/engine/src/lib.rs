@@ -15,6 +15,6 @@ pub mod request;
 mod writing;
 
 pub use engine::{Effect, Engine, Input, StartError};
-pub use origin::{Network, Origin, WiderNetwork};
+pub use origin::{Network, Origin, WideNetwork};
 pub use request::{Answer, Answers, Asked, Heard, PassId, Position, Renewal, Request, Start, Ticket, TookEffect, Why};
 pub use triquest_allocator::Room;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use triquest_allocator::Command;
 
 use crate::{
-    Answer, Answers, Network, Origin, Ticket, Why, WiderNetwork,
+    Answer, Answers, Network, Origin, Ticket, Why, WideNetwork,
     fair::Turns,
     limits::{
         COMMANDS_EVEN_SHARE_MIN, COMMANDS_LOCAL_MAX, COMMANDS_MAX, COMMANDS_PER_NETWORK_MAX, COMMANDS_PER_TURN_MAX,
@@ -39,7 +39,7 @@ pub(crate) struct Queued<T> {
 #[derive(Debug)]
 pub(crate) struct Queues<T> {
     turns: Turns<Option<Network>, u64, Queued<T>>,
-    wider: BTreeMap<WiderNetwork, usize>,
+    wider: BTreeMap<WideNetwork, usize>,
 }
 
 impl<T> Queues<T> {
@@ -57,7 +57,7 @@ impl<T> Queues<T> {
         let Some(network) = origin.network else { return local == 0 || local + count <= COMMANDS_LOCAL_MAX };
         let all = self.turns.len() - local;
         let own = self.turns.len_of(&origin.network);
-        let wider = self.wider.get(&network.wider()).copied().unwrap_or_default();
+        let wider = self.wider.get(&network.wide()).copied().unwrap_or_default();
         if all + count > COMMANDS_MAX && all > 0 || wider + count > COMMANDS_PER_WIDER_NETWORK_MAX && wider > 0 {
             return false;
         }
@@ -71,14 +71,14 @@ impl<T> Queues<T> {
 
     pub(crate) fn push(&mut self, queued: Queued<T>) {
         if let Some(network) = queued.origin.network {
-            *self.wider.entry(network.wider()).or_default() += 1;
+            *self.wider.entry(network.wide()).or_default() += 1;
         }
         self.turns.push(queued.origin.network, queued.origin.connection, queued);
     }
 
     pub(crate) fn pop(&mut self) -> Option<Queued<T>> {
         let (network, _, queued) = self.turns.pop()?;
-        if let Some(wider) = network.map(Network::wider)
+        if let Some(wider) = network.map(Network::wide)
             && let Some(count) = self.wider.get_mut(&wider)
         {
             *count -= 1;
@@ -92,7 +92,7 @@ impl<T> Queues<T> {
     /// Gives one back that was just taken; several in the reverse order.
     pub(crate) fn give_back(&mut self, queued: Queued<T>) {
         if let Some(network) = queued.origin.network {
-            *self.wider.entry(network.wider()).or_default() += 1;
+            *self.wider.entry(network.wide()).or_default() += 1;
         }
         self.turns.give_back(queued.origin.network, queued.origin.connection, queued);
     }

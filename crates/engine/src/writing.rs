@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use triquest_allocator::{Event, Index, LeaseId};
+use triquest_allocator::{Event, Index, LeaseId, Lineage};
 use triquest_journal::record::Entry;
 
 use crate::{Answer, Heard, PassId, queues::Asker};
@@ -85,10 +85,12 @@ pub(crate) struct Writing<T> {
     confirming: Option<PassId>,
     wanted: Option<PassId>,
     pub(crate) committed: Index,
+    /// Of the last entry that was committed.
+    lineage: Lineage,
 }
 
 impl<T> Writing<T> {
-    pub(crate) fn new(committed: Index) -> Self {
+    pub(crate) fn new(committed: Index, lineage: Lineage) -> Self {
         Self {
             in_flight: VecDeque::new(),
             fresh: BTreeMap::new(),
@@ -97,6 +99,7 @@ impl<T> Writing<T> {
             confirming: None,
             wanted: None,
             committed,
+            lineage,
         }
     }
 
@@ -135,6 +138,12 @@ impl<T> Writing<T> {
         self.in_flight.back().map(|in_flight| in_flight.entry.index)
     }
 
+    /// The history that an entry in flight belongs to, or the last that was committed.
+    pub(crate) fn lineage_at(&self, index: Index) -> Lineage {
+        let there = self.in_flight.iter().find(|in_flight| in_flight.entry.index == index);
+        there.map_or(self.lineage, |there| there.entry.lineage)
+    }
+
     pub(crate) fn entry(&mut self, index: Index) -> Option<&mut InFlight<T>> {
         self.in_flight.iter_mut().find(|in_flight| in_flight.entry.index == index)
     }
@@ -146,6 +155,7 @@ impl<T> Writing<T> {
         }
         let done = self.in_flight.pop_front()?;
         self.committed = done.entry.index;
+        self.lineage = done.entry.lineage;
         self.confirmed = self.confirmed.max(done.pass);
         for lease in &done.leases {
             if self.fresh.get(lease) == Some(&done.entry.index) {

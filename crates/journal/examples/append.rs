@@ -21,7 +21,7 @@ use triquest_allocator::{
 };
 use triquest_journal::record::{Entry, decode_chunk, decode_entry, encode_entry};
 use triquest_journal::snapshot::{Remote, Work, make};
-use triquest_journal::{Appended, Journal, OpenMode, SqliteJournal, load_counted};
+use triquest_journal::{Appended, History, Journal, OpenMode, SqliteJournal, load_counted};
 use triquest_license::{FeatureName, Note, ServerKey, Signer, SigningKey, VendorName, VerifiedLicense};
 
 const ROUNDS: usize = 10;
@@ -74,7 +74,7 @@ fn appends(dir: &Path) {
             }
             for (index, bytes) in &entries {
                 let began = Instant::now();
-                assert_eq!(journal.append(Epoch(1), *index, bytes).unwrap(), Appended::Committed);
+                assert_eq!(journal.append(Epoch(1), Index(index.0 - 1), bytes).unwrap(), Appended::Committed);
                 ours.push(began.elapsed());
             }
         }
@@ -102,7 +102,7 @@ fn restart(dir: &Path, leases: u64) {
     while left > 0 {
         let entry = core.checkouts(left.min(2_000) as usize);
         left -= entry.events.len() as u64;
-        assert_eq!(journal.append(Epoch(1), entry.index, &encode_entry(&entry)).unwrap(), Appended::Committed);
+        assert_eq!(journal.append(Epoch(1), Index(entry.index.0 - 1), &encode_entry(&entry)).unwrap(), Appended::Committed);
     }
     println!("\n{leases} checkouts decided and journalled in {:.2?}, {} MiB resident", began.elapsed(), resident_mib());
     let tail = time("load from entries alone", || load_counted(&mut journal, Safeguards::default()).unwrap());
@@ -125,7 +125,7 @@ fn restart(dir: &Path, leases: u64) {
         let entry = core.released(lease);
         let bytes = encode_entry(&entry);
         let began = Instant::now();
-        assert_eq!(journal.append(Epoch(1), entry.index, &bytes).unwrap(), Appended::Committed);
+        assert_eq!(journal.append(Epoch(1), Index(entry.index.0 - 1), &bytes).unwrap(), Appended::Committed);
         appends_took.push(began.elapsed());
     }
     let made = maker.join().unwrap();
@@ -209,7 +209,7 @@ impl Core {
             Command::Install(InstallLicense { license: Box::new(license(seats)), actor }),
         ] {
             let entry = core.decide(vec![command]);
-            assert_eq!(journal.append(Epoch(1), entry.index, &encode_entry(&entry)).unwrap(), Appended::Committed);
+            assert_eq!(journal.append(Epoch(1), Index(entry.index.0 - 1), &encode_entry(&entry)).unwrap(), Appended::Committed);
         }
         core
     }

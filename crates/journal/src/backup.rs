@@ -1,7 +1,7 @@
 //! Backups: one file with everything that a server needs to go on elsewhere, made while it runs or while it does not, and brought back under
 //! a new history.
 //!
-//! A backup is a journal file of its own with one more table, `kept`, for the server's key. It is written through the [`Journal`] trait, entry by entry and chunk by
+//! A backup is a journal file of its own with one more table, `kept`, for the server's key. It is written through the [`History`] trait, entry by entry and chunk by
 //! chunk, so every byte is verified on the way, appends go on in between, and any journal can be backed up.
 
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use crate::check::{Reader, Report, check};
 use crate::load::PORTION_BYTES;
 use crate::sqlite::{JOURNAL_FILE, fault, lay_out};
 use crate::sys::{self, DataDir, random_lineage};
-use crate::{Journal, JournalError, JournalErrorKind, record};
+use crate::{History, JournalError, JournalErrorKind, record};
 
 /// Files of the data directory that go into a backup. Without its key a restored server could not serve the licenses that name it.
 const KEPT_FILES: [&str; 1] = ["server.key"];
@@ -34,7 +34,7 @@ const ATTEMPTS_MAX: u32 = 3;
 ///
 /// # Errors
 /// The fault, with its next step; then no file is left.
-pub fn backup(journal: &mut dyn Journal, data: Option<&Path>, to: &Path) -> Result<Report, JournalError> {
+pub fn backup(journal: &mut dyn History, data: Option<&Path>, to: &Path) -> Result<Report, JournalError> {
     let target = Target::new(to)?;
     let kept = data.map(read_kept).transpose()?.unwrap_or_default();
     let mut attempt = 1;
@@ -228,7 +228,7 @@ fn exists(path: &Path) -> JournalError {
     )
 }
 
-fn write(journal: &mut dyn Journal, kept: &[(&str, Vec<u8>)], path: &Path) -> Result<(), JournalError> {
+fn write(journal: &mut dyn History, kept: &[(&str, Vec<u8>)], path: &Path) -> Result<(), JournalError> {
     let writing = |error: rusqlite::Error| fault(path, "write the backup", &error);
     let connection = Connection::open_with_flags(
         path,

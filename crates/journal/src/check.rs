@@ -12,7 +12,7 @@ use triquest_allocator::{Allocator, Epoch, Index, Lineage, Safeguards, StateReco
 
 use crate::load::{Order, PORTION_BYTES, SnapshotRecords, damaged};
 use crate::sqlite::{JOURNAL_FILE, after_damage, careful, corrupt, fault, find_head, find_snapshot, identify, read_chunk, read_entries};
-use crate::{Appended, Head, Journal, JournalError, JournalErrorKind, LOCK_FILE, sys};
+use crate::{Head, History, JournalError, JournalErrorKind, LOCK_FILE, sys};
 
 /// What a check found. Everything in it is whole: the first fault of a journal is an error instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -295,13 +295,9 @@ fn equal(journal: &mut Reader, replay: &Allocator, snapshot: &SnapshotReport) ->
     }
 }
 
-impl Journal for Reader {
+impl History for Reader {
     fn head(&self) -> Head {
         self.head
-    }
-
-    fn append(&mut self, _: Epoch, index: Index, _: &[u8]) -> Result<Appended, JournalError> {
-        Err(JournalError::bug(index, "this journal was opened to be read"))
     }
 
     fn read(&mut self, from: Index, bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError> {

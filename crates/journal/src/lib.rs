@@ -1,6 +1,6 @@
 //! The journal: the durable order of facts, and how they stand on disk.
 //!
-//! [`Journal`] is a fenced log of opaque entries with snapshots, small enough that SQLite, memory and (later) etcd or PostgreSQL carry it alike.
+//! [`Journal`] is a fenced log of opaque entries, and [`History`] reads it back and keeps snapshots, small enough that SQLite, memory and (later) etcd or PostgreSQL carry it alike.
 //! [`record`] is the one place that knows the bytes of entries and snapshots.
 
 pub mod backup;
@@ -131,13 +131,10 @@ pub struct Head {
     pub index: Index,
 }
 
-/// The durable order of entries. One writer; the bytes of an entry are opaque here and made by [`record`].
-pub trait Journal: Send {
+/// What is durable, read back, and the snapshots of it. Each call is one small piece, so that whoever reads stands in no append's way for longer.
+pub trait History: Send {
     /// Where the log ends.
     fn head(&self) -> Head;
-
-    /// Makes one entry durable at `index`, which must be one after the head. Returns only when it is on disk, or why not.
-    fn append(&mut self, epoch: Epoch, index: Index, entry: &[u8]) -> Result<Appended, JournalError>;
 
     /// Reads entries from `from` on, in order, until about `bytes_max` bytes are read. Empty at the end. Fails with [`JournalErrorKind::Missing`] if `from` was truncated.
     fn read(&mut self, from: Index, bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError>;
@@ -156,6 +153,24 @@ pub trait Journal: Send {
 
     /// Drops entries up to and with `through`, in bounded portions; true if there is more to drop. A complete snapshot at or after it must exist.
     fn truncate(&mut self, through: Index) -> Result<bool, JournalError>;
+}
+
+/// The durable order of entries. One writer; the bytes of an entry are opaque here and made by [`record`].
+pub trait Journal: History {
+    /// Makes one entry durable right behind `expected_head`, in the name of epoch `fence`. Returns only when it is on disk, or why not. The same
+    /// bytes at a place that is occupied: committed if they are what is there, fenced if not.
+    fn append(&mut self, fence: Epoch, expected_head: Index, batch: &[u8]) -> Result<Appended, JournalError>;
+
+    /// Whether whoever holds this journal open leads for as long as that is so: a lock for life. Then nobody need be asked, and
+    /// [`Journal::confirm`] is true at once.
+    fn leads_by_lock(&self) -> bool {
+        true
+    }
+
+    /// Makes sure, by a read that begins now and sees every write before it, that no other server has taken over. False: it has.
+    fn confirm(&mut self) -> Result<bool, JournalError> {
+        Ok(true)
+    }
 
     /// Gives up the room kept in reserve so that releases can be written on a full disk; false if there was none. A journal without one has none.
     fn release_reserve(&mut self) -> Result<bool, JournalError> {

@@ -3,7 +3,7 @@
 use triquest_allocator::{Allocator, Epoch, Event, Index, Lineage, Safeguards, StateRecord, Timestamp};
 
 use crate::record::{self, Entry};
-use crate::{Journal, JournalError, JournalErrorKind};
+use crate::{History, JournalError, JournalErrorKind};
 
 /// Entries are read in portions of about so many bytes, so that whoever else waits for the journal waits a millisecond.
 pub(crate) const PORTION_BYTES: usize = 1024 * 1024;
@@ -29,7 +29,7 @@ pub struct Counts {
 ///
 /// # Errors
 /// [`JournalErrorKind::Corrupt`] and the place if anything is not what was written, is out of order or does not fit; nothing may be served then.
-pub fn load(journal: &mut dyn Journal, safeguards: Safeguards) -> Result<Allocator, JournalError> {
+pub fn load(journal: &mut dyn History, safeguards: Safeguards) -> Result<Allocator, JournalError> {
     load_counted(journal, safeguards).map(|(allocator, _)| allocator)
 }
 
@@ -37,7 +37,7 @@ pub fn load(journal: &mut dyn Journal, safeguards: Safeguards) -> Result<Allocat
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_counted(journal: &mut dyn Journal, safeguards: Safeguards) -> Result<(Allocator, Counts), JournalError> {
+pub fn load_counted(journal: &mut dyn History, safeguards: Safeguards) -> Result<(Allocator, Counts), JournalError> {
     let mut counts = Counts::default();
     let mut order = Order::default();
     let mut allocator = match journal.snapshot()? {
@@ -189,7 +189,7 @@ impl Order {
 
 /// The records of a snapshot, one chunk in memory at a time. An error ends the iteration and stays in `error`.
 pub(crate) struct SnapshotRecords<'a> {
-    journal: &'a mut dyn Journal,
+    journal: &'a mut dyn History,
     index: Index,
     chunks: u32,
     next: u32,
@@ -201,7 +201,7 @@ pub(crate) struct SnapshotRecords<'a> {
 }
 
 impl<'a> SnapshotRecords<'a> {
-    pub(crate) fn new(journal: &'a mut dyn Journal, index: Index, chunks: u32) -> Self {
+    pub(crate) fn new(journal: &'a mut dyn History, index: Index, chunks: u32) -> Self {
         Self { journal, index, chunks, next: 0, ready: Vec::new().into_iter(), order: Order::default(), error: None, count: 0, bytes: 0 }
     }
 

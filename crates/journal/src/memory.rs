@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use triquest_allocator::{Epoch, Index, Lineage};
 
-use crate::{Appended, ENTRY_BYTES_MAX, Head, Journal, JournalError, JournalErrorKind, SNAPSHOT_CHUNK_BYTES_MAX, record};
+use crate::{Appended, ENTRY_BYTES_MAX, Head, History, Journal, JournalError, JournalErrorKind, SNAPSHOT_CHUNK_BYTES_MAX, record};
 
 /// What the next append shall meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,63 +137,10 @@ impl MemoryJournal {
     }
 }
 
-impl Journal for MemoryJournal {
+impl History for MemoryJournal {
     fn head(&self) -> Head {
         let content = self.disk.content();
         Head { lineage: content.lineage, epoch: content.epoch, index: content.head }
-    }
-
-    fn append(&mut self, epoch: Epoch, index: Index, entry: &[u8]) -> Result<Appended, JournalError> {
-        let head = record::peek_entry(entry).map_err(|error| JournalError::bug(index, error))?;
-        if head.index != index || head.epoch != epoch {
-            return Err(JournalError::bug(index, format!("its bytes say epoch {}, index {}", head.epoch.0, head.index.0)));
-        }
-        if entry.len() > ENTRY_BYTES_MAX {
-            return Err(JournalError::bug(index, format!("it has {} bytes, at most {ENTRY_BYTES_MAX} are allowed", entry.len())));
-        }
-        let content = self.live()?;
-        if content.opening != self.opening {
-            return Ok(Appended::Fenced);
-        }
-        if index <= content.head {
-            let same = content.entries.get(&index.0).is_some_and(|there| **there == *entry);
-            return Ok(if same { Appended::Committed } else { Appended::Fenced });
-        }
-        if index.0 != content.head.0 + 1 {
-            return Err(JournalError::bug(index, format!("the journal ends at {}", content.head.0)));
-        }
-        if epoch < content.epoch {
-            return Ok(Appended::Fenced);
-        }
-        if head.lineage != content.lineage && !crate::record::begins_lineage(entry, head.lineage) {
-            return Err(JournalError::bug(index, format!("it is of history {}, the journal is of {}", head.lineage, content.lineage)));
-        }
-        drop(content);
-        let fault = self.faults.pop();
-        let mut content = self.disk.content();
-        match fault {
-            Some(Fault::Error) => {
-                drop(content);
-                self.dead = true;
-                return Err(JournalError::new(JournalErrorKind::System, "the disk failed", "open the journal again"));
-            }
-            Some(Fault::Fenced) => {
-                content.opening += 1;
-                return Ok(Appended::Fenced);
-            }
-            Some(Fault::Full) => return Ok(Appended::Full),
-            Some(Fault::UnknownLost) => return Ok(Appended::Unknown),
-            None | Some(Fault::UnknownCommitted) => {}
-        }
-        if content.room_bytes.is_some_and(|room| content.used_bytes + entry.len() > room) {
-            return Ok(Appended::Full);
-        }
-        content.used_bytes += entry.len();
-        content.entries.insert(index.0, entry.into());
-        content.head = index;
-        content.epoch = epoch;
-        content.lineage = head.lineage;
-        Ok(if fault.is_some() { Appended::Unknown } else { Appended::Committed })
     }
 
     fn read(&mut self, from: Index, bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError> {
@@ -265,5 +212,61 @@ impl Journal for MemoryJournal {
         }
         let more = content.entries.keys().next().is_some_and(|&index| index <= through.0);
         Ok(more)
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn append(&mut self, epoch: Epoch, expected_head: Index, entry: &[u8]) -> Result<Appended, JournalError> {
+        let index = Index(expected_head.0 + 1);
+        let head = record::peek_entry(entry).map_err(|error| JournalError::bug(index, error))?;
+        if head.index != index || head.epoch != epoch {
+            return Err(JournalError::bug(index, format!("its bytes say epoch {}, index {}", head.epoch.0, head.index.0)));
+        }
+        if entry.len() > ENTRY_BYTES_MAX {
+            return Err(JournalError::bug(index, format!("it has {} bytes, at most {ENTRY_BYTES_MAX} are allowed", entry.len())));
+        }
+        let content = self.live()?;
+        if content.opening != self.opening {
+            return Ok(Appended::Fenced);
+        }
+        if index <= content.head {
+            let same = content.entries.get(&index.0).is_some_and(|there| **there == *entry);
+            return Ok(if same { Appended::Committed } else { Appended::Fenced });
+        }
+        if index.0 != content.head.0 + 1 {
+            return Err(JournalError::bug(index, format!("the journal ends at {}", content.head.0)));
+        }
+        if epoch < content.epoch {
+            return Ok(Appended::Fenced);
+        }
+        if head.lineage != content.lineage && !crate::record::begins_lineage(entry, head.lineage) {
+            return Err(JournalError::bug(index, format!("it is of history {}, the journal is of {}", head.lineage, content.lineage)));
+        }
+        drop(content);
+        let fault = self.faults.pop();
+        let mut content = self.disk.content();
+        match fault {
+            Some(Fault::Error) => {
+                drop(content);
+                self.dead = true;
+                return Err(JournalError::new(JournalErrorKind::System, "the disk failed", "open the journal again"));
+            }
+            Some(Fault::Fenced) => {
+                content.opening += 1;
+                return Ok(Appended::Fenced);
+            }
+            Some(Fault::Full) => return Ok(Appended::Full),
+            Some(Fault::UnknownLost) => return Ok(Appended::Unknown),
+            None | Some(Fault::UnknownCommitted) => {}
+        }
+        if content.room_bytes.is_some_and(|room| content.used_bytes + entry.len() > room) {
+            return Ok(Appended::Full);
+        }
+        content.used_bytes += entry.len();
+        content.entries.insert(index.0, entry.into());
+        content.head = index;
+        content.epoch = epoch;
+        content.lineage = head.lineage;
+        Ok(if fault.is_some() { Appended::Unknown } else { Appended::Committed })
     }
 }

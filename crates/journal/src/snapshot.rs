@@ -4,11 +4,11 @@
 //! and writes it. So the driver does nothing and stops for nothing; a thread does the work, and reaches the journal through [`Remote`], which
 //! hands each small access to the one thread that appends. What that thread does for a snapshot is bounded: a read of a megabyte, a write of one chunk.
 
-use triquest_allocator::{Epoch, Index, Safeguards};
+use triquest_allocator::{Index, Safeguards};
 
 use crate::load::{Counts, load_counted};
 use crate::record::encode_snapshot;
-use crate::{Appended, Head, Journal, JournalError, JournalErrorKind};
+use crate::{Head, History, JournalError, JournalErrorKind};
 
 /// Bytes of entries after which a snapshot is worth making, however small the state is.
 const TAIL_BYTES_MIN: u64 = 32 * 1024 * 1024;
@@ -36,7 +36,7 @@ pub struct Made {
 ///
 /// # Errors
 /// As [`crate::load`]; [`JournalErrorKind::Full`] if there is no room, with the older snapshot still in force.
-pub fn make(journal: &mut dyn Journal, safeguards: Safeguards, keep_entries: u64) -> Result<Option<Made>, JournalError> {
+pub fn make(journal: &mut dyn History, safeguards: Safeguards, keep_entries: u64) -> Result<Option<Made>, JournalError> {
     let (allocator, counts) = load_counted(journal, safeguards)?;
     let Counts { snapshot, tail_entries, .. } = counts;
     if tail_entries == 0 {
@@ -56,7 +56,7 @@ pub fn make(journal: &mut dyn Journal, safeguards: Safeguards, keep_entries: u64
 }
 
 /// What runs on the journal's own thread.
-pub type Work = Box<dyn FnOnce(&mut dyn Journal) + Send>;
+pub type Work = Box<dyn FnOnce(&mut dyn History) + Send>;
 
 /// A journal that lives on another thread. Each call is handed to it as [`Work`] and waited for; `send` answers false if that thread has ended.
 ///
@@ -85,7 +85,7 @@ impl<S: FnMut(Work) -> bool + Send> Remote<S> {
 
 fn on<R: Send + 'static>(
     send: &mut impl FnMut(Work) -> bool,
-    work: impl FnOnce(&mut dyn Journal) -> R + Send + 'static,
+    work: impl FnOnce(&mut dyn History) -> R + Send + 'static,
 ) -> Result<R, JournalError> {
     let (reply, answer) = std::sync::mpsc::sync_channel(1);
     let sent = send(Box::new(move |journal| {
@@ -99,14 +99,9 @@ fn on<R: Send + 'static>(
     answer.recv().map_err(|_| ended())
 }
 
-impl<S: FnMut(Work) -> bool + Send> Journal for Remote<S> {
+impl<S: FnMut(Work) -> bool + Send> History for Remote<S> {
     fn head(&self) -> Head {
         self.head
-    }
-
-    fn append(&mut self, epoch: Epoch, index: Index, entry: &[u8]) -> Result<Appended, JournalError> {
-        let entry = entry.to_vec();
-        on(&mut self.send, move |journal| journal.append(epoch, index, &entry))?
     }
 
     fn read(&mut self, from: Index, bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError> {

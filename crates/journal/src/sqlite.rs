@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use triquest_allocator::{Epoch, Index, Lineage, StateRecord};
 
 use crate::sys::{DataDir, Lock, Mark, RESERVE_FILE, random_lineage};
-use crate::{Appended, ENTRY_BYTES_MAX, Head, Journal, JournalError, JournalErrorKind, SNAPSHOT_CHUNK_BYTES_MAX, record};
+use crate::{Appended, ENTRY_BYTES_MAX, Head, History, Journal, JournalError, JournalErrorKind, SNAPSHOT_CHUNK_BYTES_MAX, record};
 
 /// Name of the journal in its directory.
 pub const JOURNAL_FILE: &str = "journal.sqlite";
@@ -447,71 +447,9 @@ fn connect(dir: &DataDir, path: &Path) -> Result<Connection, JournalError> {
     Ok(connection)
 }
 
-impl Journal for SqliteJournal {
+impl History for SqliteJournal {
     fn head(&self) -> Head {
         self.head
-    }
-
-    fn append(&mut self, epoch: Epoch, index: Index, entry: &[u8]) -> Result<Appended, JournalError> {
-        self.alive()?;
-        let named = record::peek_entry(entry).map_err(|error| JournalError::bug(index, error))?;
-        if named.index != index || named.epoch != epoch {
-            return Err(JournalError::bug(index, format!("its bytes say epoch {}, entry {}", named.epoch.0, named.index.0)));
-        }
-        if entry.len() > ENTRY_BYTES_MAX {
-            return Err(JournalError::bug(index, format!("it has {} bytes, at most {ENTRY_BYTES_MAX} are allowed", entry.len())));
-        }
-        if index <= self.head.index {
-            let there: Option<Vec<u8>> = self
-                .connection
-                .prepare_cached("SELECT bytes FROM entry WHERE number = ?")
-                .and_then(|mut statement| statement.query_row(params![index.0.cast_signed()], |row| row.get(0)).optional())
-                .map_err(|error| fault(&self.path(), &format!("read entry {}", index.0), &error))?;
-            return Ok(if there.as_deref() == Some(entry) { Appended::Committed } else { Appended::Fenced });
-        }
-        if index.0 != self.head.index.0 + 1 {
-            return Err(JournalError::bug(index, format!("the journal ends at {}", self.head.index.0)));
-        }
-        if epoch < self.head.epoch {
-            return Ok(Appended::Fenced);
-        }
-        let begins = named.lineage != self.head.lineage;
-        if begins && !crate::record::begins_lineage(entry, named.lineage) {
-            return Err(JournalError::bug(index, format!("it is of history {}, the journal is of {}", named.lineage, self.head.lineage)));
-        }
-        let number = index.0.cast_signed();
-        let insert = |connection: &Connection| {
-            let mut statement = connection.prepare_cached("INSERT INTO entry (number, bytes) VALUES (?, ?)")?;
-            statement.execute(params![number, entry]).map(|_| ())
-        };
-        let written = if begins {
-            // The journal is of the new history if and only if it has the entry that begins it.
-            self.connection.transaction().and_then(|both| {
-                insert(&both)?;
-                both.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", params![named.lineage.0.as_slice()])?;
-                both.commit()
-            })
-        } else {
-            insert(&self.connection)
-        };
-        if let Err(error) = written {
-            self.failed(&format!("append entry {}", index.0), &error)?;
-            // Certainly not written, or nothing is certain.
-            let there: Option<i64> = self
-                .connection
-                .query_row("SELECT max(number) FROM entry", [], |row| row.get(0))
-                .map_err(|error| fault(&self.path(), "look at the journal's end", &error))
-                .inspect_err(|_| self.dead = true)?;
-            if there.is_some_and(|there| there.cast_unsigned() > self.head.index.0) {
-                self.dead = true;
-                return Err(fault(&self.path(), &format!("take entry {} back", index.0), &error));
-            }
-            return Ok(Appended::Full);
-        }
-        self.head = Head { lineage: named.lineage, epoch, index };
-        // A mark that lags behind only makes a later check weaker.
-        let _ = self.lock.set_mark(Mark { lineage: self.head.lineage, index });
-        Ok(Appended::Committed)
     }
 
     fn read(&mut self, from: Index, bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError> {
@@ -598,6 +536,71 @@ impl Journal for SqliteJournal {
             connection.prepare_cached("DELETE FROM entry WHERE number <= ?")?.execute(params![last])?;
             connection.query_row("SELECT EXISTS (SELECT 1 FROM entry WHERE number <= ?)", params![through], |row| row.get(0))
         })
+    }
+}
+
+impl Journal for SqliteJournal {
+    fn append(&mut self, epoch: Epoch, expected_head: Index, entry: &[u8]) -> Result<Appended, JournalError> {
+        let index = Index(expected_head.0 + 1);
+        self.alive()?;
+        let named = record::peek_entry(entry).map_err(|error| JournalError::bug(index, error))?;
+        if named.index != index || named.epoch != epoch {
+            return Err(JournalError::bug(index, format!("its bytes say epoch {}, entry {}", named.epoch.0, named.index.0)));
+        }
+        if entry.len() > ENTRY_BYTES_MAX {
+            return Err(JournalError::bug(index, format!("it has {} bytes, at most {ENTRY_BYTES_MAX} are allowed", entry.len())));
+        }
+        if index <= self.head.index {
+            let there: Option<Vec<u8>> = self
+                .connection
+                .prepare_cached("SELECT bytes FROM entry WHERE number = ?")
+                .and_then(|mut statement| statement.query_row(params![index.0.cast_signed()], |row| row.get(0)).optional())
+                .map_err(|error| fault(&self.path(), &format!("read entry {}", index.0), &error))?;
+            return Ok(if there.as_deref() == Some(entry) { Appended::Committed } else { Appended::Fenced });
+        }
+        if index.0 != self.head.index.0 + 1 {
+            return Err(JournalError::bug(index, format!("the journal ends at {}", self.head.index.0)));
+        }
+        if epoch < self.head.epoch {
+            return Ok(Appended::Fenced);
+        }
+        let begins = named.lineage != self.head.lineage;
+        if begins && !crate::record::begins_lineage(entry, named.lineage) {
+            return Err(JournalError::bug(index, format!("it is of history {}, the journal is of {}", named.lineage, self.head.lineage)));
+        }
+        let number = index.0.cast_signed();
+        let insert = |connection: &Connection| {
+            let mut statement = connection.prepare_cached("INSERT INTO entry (number, bytes) VALUES (?, ?)")?;
+            statement.execute(params![number, entry]).map(|_| ())
+        };
+        let written = if begins {
+            // The journal is of the new history if and only if it has the entry that begins it.
+            self.connection.transaction().and_then(|both| {
+                insert(&both)?;
+                both.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", params![named.lineage.0.as_slice()])?;
+                both.commit()
+            })
+        } else {
+            insert(&self.connection)
+        };
+        if let Err(error) = written {
+            self.failed(&format!("append entry {}", index.0), &error)?;
+            // Certainly not written, or nothing is certain.
+            let there: Option<i64> = self
+                .connection
+                .query_row("SELECT max(number) FROM entry", [], |row| row.get(0))
+                .map_err(|error| fault(&self.path(), "look at the journal's end", &error))
+                .inspect_err(|_| self.dead = true)?;
+            if there.is_some_and(|there| there.cast_unsigned() > self.head.index.0) {
+                self.dead = true;
+                return Err(fault(&self.path(), &format!("take entry {} back", index.0), &error));
+            }
+            return Ok(Appended::Full);
+        }
+        self.head = Head { lineage: named.lineage, epoch, index };
+        // A mark that lags behind only makes a later check weaker.
+        let _ = self.lock.set_mark(Mark { lineage: self.head.lineage, index });
+        Ok(Appended::Committed)
     }
 
     fn release_reserve(&mut self) -> Result<bool, JournalError> {

@@ -16,7 +16,7 @@ use triquest_journal::check::check;
 use triquest_journal::memory::MemoryJournal;
 use triquest_journal::record::encode_snapshot;
 use triquest_journal::snapshot::{Remote, Work, make};
-use triquest_journal::{Appended, Journal, JournalError, JournalErrorKind, OpenMode, SqliteJournal, load};
+use triquest_journal::{Appended, History, Journal, JournalError, JournalErrorKind, OpenMode, SqliteJournal, load};
 
 pub use common::{holder, lease};
 
@@ -373,7 +373,7 @@ fn an_entry_of_a_newer_version_stops_the_start() {
     *bytes.last_mut().unwrap() = 0x81;
     bytes.extend_from_slice(&[0x82, 0x19, 0x0f, 0xa0, 0x80]);
     bytes.extend_from_slice(&triquest_license::sha256(&bytes)[..8]);
-    assert_eq!(journal.append(head.epoch, Index(head.index.0 + 1), &bytes).unwrap(), Appended::Committed);
+    assert_eq!(journal.append(head.epoch, head.index, &bytes).unwrap(), Appended::Committed);
     drop(journal);
     let error = refused(&dir);
     assert!(error.message.contains("event 0") && error.message.contains(&format!("entry {}", head.index.0 + 1)), "{error}");

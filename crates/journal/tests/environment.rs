@@ -13,7 +13,7 @@ use common::entry;
 use triquest_allocator::{Epoch, Event, Index, ReleaseCause};
 use triquest_journal::check::check;
 use triquest_journal::record::encode_entry;
-use triquest_journal::{Appended, Journal, JournalErrorKind, OpenMode, SqliteJournal};
+use triquest_journal::{Appended, History, Journal, JournalErrorKind, OpenMode, SqliteJournal};
 
 const DIR: &str = "TRIQUEST_TEST_DIR";
 
@@ -62,14 +62,14 @@ fn a_full_disk_loses_nothing_and_the_reserve_makes_room_for_releases() {
         let index = Index(journal.head().index.0 + 1);
         let events = (0..20).map(|number| common::granted(index.0 * 100 + number)).collect();
         let bytes = common::entry_of(lineage, 1, index.0, events);
-        match journal.append(Epoch(1), index, &bytes).unwrap() {
+        match journal.append(Epoch(1), Index(index.0 - 1), &bytes).unwrap() {
             Appended::Committed => {}
             Appended::Full => break (index, bytes),
             other => panic!("{other:?}"),
         }
     };
     assert!(full.0 > 5);
-    assert_eq!(journal.append(Epoch(1), full, &bytes).unwrap(), Appended::Full, "still full");
+    assert_eq!(journal.append(Epoch(1), Index(full.0 - 1), &bytes).unwrap(), Appended::Full, "still full");
     assert_eq!(journal.read(Index(1), usize::MAX).unwrap().len() as u64, full.0 - 1, "everything acknowledged is there, nothing else");
     let error = journal.write_snapshot_chunk(Index(1), 0, &[0; 200_000]).unwrap_err();
     assert_eq!(error.kind, JournalErrorKind::Full, "{error}");
@@ -81,11 +81,11 @@ fn a_full_disk_loses_nothing_and_the_reserve_makes_room_for_releases() {
     assert_eq!(journal.head().index.0, full.0 - 1);
     let _ = journal.release_reserve().unwrap();
     assert!(!data.join("reserve").exists());
-    assert_eq!(journal.append(Epoch(1), full, &bytes).unwrap(), Appended::Committed, "the same bytes again");
+    assert_eq!(journal.append(Epoch(1), Index(full.0 - 1), &bytes).unwrap(), Appended::Committed, "the same bytes again");
     let mut releases = 0;
     while releases < 3_000 {
         let (index, bytes) = released(&journal, releases);
-        if journal.append(Epoch(1), index, &bytes).unwrap() != Appended::Committed {
+        if journal.append(Epoch(1), Index(index.0 - 1), &bytes).unwrap() != Appended::Committed {
             break;
         }
         releases += 1;
@@ -102,7 +102,7 @@ fn a_full_disk_loses_nothing_and_the_reserve_makes_room_for_releases() {
             .map(|number| Event::Released { lease: common::lease(number), cause: ReleaseCause::Holder, linger_until: None })
             .collect(),
     });
-    assert_eq!(journal.append(Epoch(1), Index(head.index.0 + 1), &all).unwrap(), Appended::Committed, "a whole batch of releases");
+    assert_eq!(journal.append(Epoch(1), head.index, &all).unwrap(), Appended::Committed, "a whole batch of releases");
     assert!(!journal.restore_reserve().unwrap() || data.join("reserve").exists());
     fs::remove_file(Path::new(&dir).join("filler")).unwrap();
     assert!(journal.restore_reserve().unwrap());
@@ -137,7 +137,7 @@ fn append_until_killed() {
     let mut out = std::io::stdout();
     loop {
         let index = Index(journal.head().index.0 + 1);
-        assert_eq!(journal.append(Epoch(1), index, &entry(lineage, 1, index.0)).unwrap(), Appended::Committed);
+        assert_eq!(journal.append(Epoch(1), Index(index.0 - 1), &entry(lineage, 1, index.0)).unwrap(), Appended::Committed);
         writeln!(out, "acknowledged {}", index.0).unwrap();
         out.flush().unwrap();
     }
@@ -216,7 +216,7 @@ fn everything_is_closed_to_others_and_stays_so() {
     assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
     let mut journal = SqliteJournal::open(&dir, OpenMode::Existing).unwrap();
     let lineage = journal.head().lineage;
-    journal.append(Epoch(1), Index(1), &entry(lineage, 1, 1)).unwrap();
+    journal.append(Epoch(1), Index(0), &entry(lineage, 1, 1)).unwrap();
     for file in fs::read_dir(&dir).unwrap() {
         let file = file.unwrap();
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.file_name());

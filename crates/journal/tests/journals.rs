@@ -6,7 +6,7 @@ mod common;
 use common::{LINEAGE, entry};
 use triquest_allocator::{Epoch, Index, Lineage};
 use triquest_journal::memory::{Fault, MemoryJournal};
-use triquest_journal::{Appended, Journal, JournalErrorKind, OpenMode, SqliteJournal};
+use triquest_journal::{Appended, History, Journal, JournalErrorKind, OpenMode, SqliteJournal};
 
 fn each(check: impl Fn(&mut dyn Journal, Lineage)) {
     check(&mut MemoryJournal::new(LINEAGE), LINEAGE);
@@ -17,7 +17,7 @@ fn each(check: impl Fn(&mut dyn Journal, Lineage)) {
 }
 
 fn append(journal: &mut dyn Journal, lineage: Lineage, index: u64) {
-    assert_eq!(journal.append(Epoch(1), Index(index), &entry(lineage, 1, index)).unwrap(), Appended::Committed);
+    assert_eq!(journal.append(Epoch(1), Index(index - 1), &entry(lineage, 1, index)).unwrap(), Appended::Committed);
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn the_same_bytes_again_are_committed_and_others_are_fenced() {
         (1..=3).for_each(|index| append(journal, lineage, index));
         append(journal, lineage, 2);
         let other = common::entry_of(lineage, 1, 2, vec![common::granted(77)]);
-        assert_eq!(journal.append(Epoch(1), Index(2), &other).unwrap(), Appended::Fenced);
+        assert_eq!(journal.append(Epoch(1), Index(1), &other).unwrap(), Appended::Fenced);
     });
 }
 
@@ -49,8 +49,8 @@ fn the_same_bytes_again_are_committed_and_others_are_fenced() {
 fn an_epoch_that_is_over_is_fenced() {
     each(|journal, lineage| {
         append(journal, lineage, 1);
-        assert_eq!(journal.append(Epoch(2), Index(2), &entry(lineage, 2, 2)).unwrap(), Appended::Committed);
-        assert_eq!(journal.append(Epoch(1), Index(3), &entry(lineage, 1, 3)).unwrap(), Appended::Fenced);
+        assert_eq!(journal.append(Epoch(2), Index(1), &entry(lineage, 2, 2)).unwrap(), Appended::Committed);
+        assert_eq!(journal.append(Epoch(1), Index(2), &entry(lineage, 1, 3)).unwrap(), Appended::Fenced);
     });
 }
 
@@ -58,10 +58,10 @@ fn an_epoch_that_is_over_is_fenced() {
 fn a_gap_another_history_and_foreign_bytes_are_never_written() {
     each(|journal, lineage| {
         append(journal, lineage, 1);
-        assert!(journal.append(Epoch(1), Index(3), &entry(lineage, 1, 3)).is_err());
         assert!(journal.append(Epoch(1), Index(2), &entry(lineage, 1, 3)).is_err());
-        assert!(journal.append(Epoch(1), Index(2), &entry(Lineage([9; 16]), 1, 2)).is_err());
-        assert!(journal.append(Epoch(1), Index(2), b"seats").is_err());
+        assert!(journal.append(Epoch(1), Index(1), &entry(lineage, 1, 3)).is_err());
+        assert!(journal.append(Epoch(1), Index(1), &entry(Lineage([9; 16]), 1, 2)).is_err());
+        assert!(journal.append(Epoch(1), Index(1), b"seats").is_err());
         append(journal, lineage, 2);
     });
 }
@@ -106,12 +106,12 @@ fn what_is_unknown_is_found_out_by_appending_the_same_bytes() {
     let mut journal = MemoryJournal::new(LINEAGE);
     journal.inject([Fault::UnknownLost, Fault::UnknownCommitted, Fault::Full]);
     let first = entry(LINEAGE, 1, 1);
-    assert_eq!(journal.append(Epoch(1), Index(1), &first).unwrap(), Appended::Unknown);
-    assert_eq!(journal.append(Epoch(1), Index(1), &first).unwrap(), Appended::Unknown);
-    assert_eq!(journal.append(Epoch(1), Index(1), &first).unwrap(), Appended::Committed);
+    assert_eq!(journal.append(Epoch(1), Index(0), &first).unwrap(), Appended::Unknown);
+    assert_eq!(journal.append(Epoch(1), Index(0), &first).unwrap(), Appended::Unknown);
+    assert_eq!(journal.append(Epoch(1), Index(0), &first).unwrap(), Appended::Committed);
     let second = entry(LINEAGE, 1, 2);
-    assert_eq!(journal.append(Epoch(1), Index(2), &second).unwrap(), Appended::Full);
-    assert_eq!(journal.append(Epoch(1), Index(2), &second).unwrap(), Appended::Committed);
+    assert_eq!(journal.append(Epoch(1), Index(1), &second).unwrap(), Appended::Full);
+    assert_eq!(journal.append(Epoch(1), Index(1), &second).unwrap(), Appended::Committed);
     assert_eq!(journal.crash().head().index, Index(2));
 }
 
@@ -120,10 +120,10 @@ fn a_second_opening_fences_the_first_and_an_error_ends_an_opening() {
     let mut first = MemoryJournal::new(LINEAGE);
     append(&mut first, LINEAGE, 1);
     let mut second = first.disk().open();
-    assert_eq!(first.append(Epoch(1), Index(2), &entry(LINEAGE, 1, 2)).unwrap(), Appended::Fenced);
+    assert_eq!(first.append(Epoch(1), Index(1), &entry(LINEAGE, 1, 2)).unwrap(), Appended::Fenced);
     second.inject([Fault::Error]);
-    assert!(second.append(Epoch(2), Index(2), &entry(LINEAGE, 2, 2)).is_err());
-    assert!(second.append(Epoch(2), Index(2), &entry(LINEAGE, 2, 2)).is_err(), "it stays dead");
+    assert!(second.append(Epoch(2), Index(1), &entry(LINEAGE, 2, 2)).is_err());
+    assert!(second.append(Epoch(2), Index(1), &entry(LINEAGE, 2, 2)).is_err(), "it stays dead");
     assert_eq!(second.crash().head().index, Index(1));
 }
 
@@ -132,7 +132,7 @@ fn a_memory_disk_has_the_room_that_it_is_given() {
     let mut journal = MemoryJournal::new(LINEAGE);
     append(&mut journal, LINEAGE, 1);
     journal.disk().set_room_bytes(Some(entry(LINEAGE, 1, 1).len() + 10));
-    assert_eq!(journal.append(Epoch(1), Index(2), &entry(LINEAGE, 1, 2)).unwrap(), Appended::Full);
+    assert_eq!(journal.append(Epoch(1), Index(1), &entry(LINEAGE, 1, 2)).unwrap(), Appended::Full);
     journal.disk().set_room_bytes(None);
     append(&mut journal, LINEAGE, 2);
 }

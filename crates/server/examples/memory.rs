@@ -15,7 +15,7 @@ use std::{
 use triquest_allocator::{
     Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Safeguards,
 };
-use triquest_journal::{Appended, Head, Journal, JournalError};
+use triquest_journal::{Appended, Head, History, Journal, JournalError};
 use triquest_license::{Note, ServerKey, Signer, SigningKey, VerifiedLicense};
 use triquest_server::{
     clock::MachineClock,
@@ -34,13 +34,15 @@ const HOSTS: u32 = 10_000;
 struct Forgetful(Head);
 
 impl Journal for Forgetful {
+    fn append(&mut self, fence: Epoch, expected_head: Index, _batch: &[u8]) -> Result<Appended, JournalError> {
+        self.0 = Head { epoch: fence, index: Index(expected_head.0 + 1), ..self.0 };
+        Ok(Appended::Committed)
+    }
+}
+
+impl History for Forgetful {
     fn head(&self) -> Head {
         self.0
-    }
-
-    fn append(&mut self, epoch: Epoch, index: Index, _entry: &[u8]) -> Result<Appended, JournalError> {
-        self.0 = Head { epoch, index, ..self.0 };
-        Ok(Appended::Committed)
     }
 
     fn read(&mut self, _from: Index, _bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError> {

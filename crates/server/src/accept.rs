@@ -749,7 +749,7 @@ async fn presence_ended(app: &Arc<App>, conn: &Arc<Conn>) {
         return;
     }
     let closed = leases.into_iter().map(|(lease, generation)| Command::PresenceClosed { lease, generation }).collect();
-    if let Err(cause) = app.driver().decide_many(closed).await {
+    if let Err(cause) = app.driver().from(crate::ticket::origin(conn)).decide_many(closed).await {
         // Nothing is lost: the leases end at their deadlines.
         tracing::debug!(%cause, "the end of a presence connection was not recorded");
     }

@@ -12,38 +12,39 @@ use std::{
 };
 
 use tokio::sync::mpsc::UnboundedSender;
-use triquest_allocator::Index;
+use triquest_allocator::{Epoch, Index};
+use triquest_engine::{PassId, Room};
 use triquest_journal::{
-    Appended, Journal, JournalError,
+    Appended, History, Journal, JournalError,
     record::{Entry, encode_entry},
     snapshot::Work,
 };
 
 use crate::driver::Fault;
 
-/// How long after a full disk or an unknown outcome the same bytes are appended again.
-const APPEND_RETRY_MS: u64 = 100;
 /// How often a server that lives on its reserve looks whether there is room to make a new one.
 const RESERVE_RETRY_MS: u64 = 2_000;
 
 /// Something for the thread to do.
-pub(crate) enum Job<C> {
-    /// Make an entry durable, then hand `carry` on.
+pub(crate) enum Job {
+    /// Make an entry durable.
     Append {
-        /// The entry; its number follows the one before.
+        /// Who writes.
+        fence: Epoch,
+        /// Where the journal must end.
+        expected_head: Index,
+        /// The entry.
         entry: Arc<Entry>,
-        /// For the publisher.
-        carry: C,
     },
-    /// Hand `carry` on when all entries before are durable.
-    Pass(C),
+    /// Make sure that this server leads.
+    Confirm(PassId),
     /// Anything else that needs the journal; must be short.
     Work(Work),
     /// Finish what is there, and end.
     Stop,
 }
 
-/// What the thread tells the driver.
+/// What the thread tells the leader.
 #[derive(Debug)]
 pub(crate) enum Report {
     /// Durable.
@@ -53,61 +54,59 @@ pub(crate) enum Report {
         /// Its size.
         bytes: u64,
     },
-    /// There is no room; nothing can be written.
-    Full,
-    /// The reserve was given up to make room: releases and recovery go on, grants do not.
-    Reserve,
-    /// There is room, and a reserve again.
-    Room,
+    /// This server led in this pass.
+    Confirmed(PassId),
     /// The journal cannot be used any more.
     Fault(Fault),
+    /// There is no room; nothing was written.
+    Full,
+    /// How much room there is now.
+    Room(Room),
+    /// Whether it is durable is not known.
+    Unknown(Index),
 }
 
 /// The handle to the thread.
-pub(crate) struct Appender<C> {
-    jobs: Sender<Job<C>>,
+pub(crate) struct Appender {
+    jobs: Sender<Job>,
+    leads_by_lock: bool,
     thread: Option<JoinHandle<()>>,
 }
 
-impl<C> Clone for Appender<C> {
+impl Clone for Appender {
     /// Without the thread's handle: only the first may wait for its end.
     fn clone(&self) -> Self {
-        Self { jobs: self.jobs.clone(), thread: None }
+        Self { jobs: self.jobs.clone(), leads_by_lock: self.leads_by_lock, thread: None }
     }
 }
 
-impl<C: Send + 'static> Appender<C> {
-    /// Starts the thread.
+impl Appender {
+    /// Starts the thread. `room` is what the start has found.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub(crate) fn start(
-        journal: Box<dyn Journal>,
-        reports: UnboundedSender<Report>,
-        publisher: UnboundedSender<C>,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn start(journal: Box<dyn Journal>, room: Room, reports: UnboundedSender<Report>) -> std::io::Result<Self> {
         let (jobs, receiver) = std::sync::mpsc::channel();
-        let worker = Worker {
-            journal,
-            reports,
-            publisher,
-            appends: VecDeque::new(),
-            works: VecDeque::new(),
-            room: Room::Enough,
-            retry: None,
-            stopping: false,
-        };
+        let leads_by_lock = journal.leads_by_lock();
+        let retry = (room != Room::Enough).then(Instant::now);
+        let worker =
+            Worker { journal, reports, appends: VecDeque::new(), works: VecDeque::new(), awaits: None, room, retry, stopping: false };
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || worker.run(&receiver))?;
-        Ok(Self { jobs, thread: Some(thread) })
+        Ok(Self { jobs, leads_by_lock, thread: Some(thread) })
+    }
+
+    /// This server leads as long as it has the journal's lock, so nobody need be asked.
+    pub(crate) fn leads_by_lock(&self) -> bool {
+        self.leads_by_lock
     }
 
     /// Sends a job. If the thread has ended, the job is dropped: whoever waits for it sees that.
-    pub(crate) fn send(&self, job: Job<C>) {
+    pub(crate) fn send(&self, job: Job) {
         let _ = self.jobs.send(job);
     }
 
     /// Runs `work` on the journal between appends; none if the thread has ended.
-    pub(crate) async fn with_journal<R: Send + 'static>(&self, work: impl FnOnce(&mut dyn Journal) -> R + Send + 'static) -> Option<R> {
+    pub(crate) async fn with_journal<R: Send + 'static>(&self, work: impl FnOnce(&mut dyn History) -> R + Send + 'static) -> Option<R> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.send(Job::Work(Box::new(move |journal| {
             let _ = reply.send(work(journal));
@@ -126,39 +125,30 @@ impl<C: Send + 'static> Appender<C> {
     }
 }
 
-/// How much room the disk has, as far as the last append knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Room {
-    Enough,
-    /// None, even without the reserve.
-    None,
-    /// The reserve was given up, and appends succeed.
-    Reserve,
-}
-
-struct Worker<C> {
+struct Worker {
     journal: Box<dyn Journal>,
     reports: UnboundedSender<Report>,
-    publisher: UnboundedSender<C>,
-    /// In order; the first may have been tried.
-    appends: VecDeque<Append<C>>,
+    /// In order.
+    appends: VecDeque<Append>,
     works: VecDeque<Work>,
+    /// The append behind this entry was not written: those behind it are dropped until the leader hands it out again, the first of all.
+    awaits: Option<Index>,
     room: Room,
-    /// When to try the first append (or the reserve) again.
+    /// When to look for room for a reserve again.
     retry: Option<Instant>,
     stopping: bool,
 }
 
-enum Append<C> {
-    Entry { entry: Arc<Entry>, bytes: Option<Vec<u8>>, carry: C },
-    Pass(C),
+struct Append {
+    fence: Epoch,
+    expected_head: Index,
+    entry: Arc<Entry>,
 }
 
-impl<C> Worker<C> {
-    fn run(mut self, jobs: &Receiver<Job<C>>) {
+impl Worker {
+    fn run(mut self, jobs: &Receiver<Job>) {
         loop {
-            let due = self.retry.is_none_or(|retry| retry <= Instant::now());
-            let ready = !self.works.is_empty() || due && !self.appends.is_empty() || self.stopping;
+            let ready = !self.works.is_empty() || !self.appends.is_empty() || self.stopping;
             if !ready {
                 let job = match self.retry {
                     None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -174,17 +164,11 @@ impl<C> Worker<C> {
                 self.take(job);
             }
             if self.retry.is_some_and(|retry| retry <= Instant::now()) {
-                self.retry = None;
                 self.renew_reserve();
             }
-            if self.retry.is_none() || self.room == Room::Reserve {
-                match self.append_all() {
-                    Ok(()) => {}
-                    Err(fault) => {
-                        let _ = self.reports.send(Report::Fault(fault));
-                        return;
-                    }
-                }
+            if let Err(fault) = self.append_all() {
+                let _ = self.reports.send(Report::Fault(fault));
+                return;
             }
             if let Some(work) = self.works.pop_front()
                 && std::panic::catch_unwind(AssertUnwindSafe(|| work(&mut *self.journal))).is_err()
@@ -195,95 +179,102 @@ impl<C> Worker<C> {
                 }));
                 return;
             }
-            // What cannot be written although the server stops was never answered.
-            if self.stopping && self.works.is_empty() && (self.appends.is_empty() || self.room == Room::None || self.retry.is_some()) {
+            if self.stopping && self.works.is_empty() && self.appends.is_empty() {
                 return;
             }
         }
     }
 
-    fn take(&mut self, job: Job<C>) {
+    fn take(&mut self, job: Job) {
         match job {
-            Job::Append { entry, carry } => self.appends.push_back(Append::Entry { entry, bytes: None, carry }),
-            Job::Pass(carry) => self.appends.push_back(Append::Pass(carry)),
+            Job::Append { fence, expected_head, entry } => self.appends.push_back(Append { fence, expected_head, entry }),
+            Job::Confirm(pass) => match self.journal.confirm() {
+                Ok(true) => drop(self.reports.send(Report::Confirmed(pass))),
+                Ok(false) => drop(self.reports.send(Report::Fault(taken_over("its leadership was not confirmed")))),
+                Err(error) => drop(self.reports.send(Report::Fault(error.into()))),
+            },
             Job::Work(work) => self.works.push_back(work),
             Job::Stop => self.stopping = true,
         }
     }
 
-    /// Appends what waits, in order, until nothing does or the disk refuses.
+    /// Appends what waits, in order, until nothing does or the journal refuses.
     fn append_all(&mut self) -> Result<(), Fault> {
-        while let Some(append) = self.appends.front_mut() {
-            let Append::Entry { entry, bytes, .. } = append else {
-                self.hand_on();
+        while let Some(Append { fence, expected_head, entry }) = self.appends.pop_front() {
+            if self.awaits.is_some_and(|awaited| awaited != expected_head) {
                 continue;
-            };
-            let bytes = bytes.get_or_insert_with(|| encode_entry(entry));
-            let (epoch, index, size) = (entry.epoch, entry.index, bytes.len() as u64);
-            match self.journal.append(epoch, index, bytes) {
-                Ok(Appended::Committed) => {
-                    if self.room == Room::None {
-                        self.room = Room::Reserve;
-                        let _ = self.reports.send(Report::Reserve);
+            }
+            self.awaits = None;
+            let bytes = encode_entry(&entry);
+            let mut appended = self.journal.append(fence, expected_head, &bytes)?;
+            if appended == Appended::Full && self.journal.release_reserve()? {
+                tracing::warn!("the disk is full; the reserve was given up, and nothing more is granted until there is room");
+                self.set_room(Room::Reserve);
+                appended = self.journal.append(fence, expected_head, &bytes)?;
+            }
+            match appended {
+                Appended::Committed => {
+                    // After an append that found no room there is some again, and perhaps enough.
+                    let had_none = self.room == Room::None;
+                    if had_none {
+                        self.set_room(Room::Reserve);
+                    }
+                    let _ = self.reports.send(Report::Committed { index: entry.index, bytes: bytes.len() as u64 });
+                    if had_none {
                         self.renew_reserve();
                     }
-                    // The answers first: they are what somebody waits for.
-                    self.hand_on();
-                    let _ = self.reports.send(Report::Committed { index, bytes: size });
                 }
-                Ok(Appended::Fenced) => {
-                    return Err(Fault {
-                        message: format!("another server has taken over this journal (entry {})", index.0),
-                        hint: "make sure that only one server uses this data directory, and start again".to_owned(),
-                    });
-                }
-                Ok(Appended::Full) => {
-                    if self.journal.release_reserve()? {
-                        tracing::warn!("the disk is full; the reserve was given up, and nothing more is granted until there is room");
-                        self.room = Room::Reserve;
-                        self.retry = Some(Instant::now() + Duration::from_millis(RESERVE_RETRY_MS));
-                        let _ = self.reports.send(Report::Reserve);
-                        continue;
-                    }
+                Appended::Fenced => return Err(taken_over(&format!("entry {}", entry.index.0))),
+                Appended::Full => {
                     if self.room != Room::None {
                         tracing::error!("the disk is full and there is no reserve left; only renewals are answered until there is room");
                         self.room = Room::None;
-                        let _ = self.reports.send(Report::Full);
                     }
-                    self.retry = Some(Instant::now() + Duration::from_millis(APPEND_RETRY_MS));
-                    return Ok(());
+                    self.retry = None;
+                    self.give_back(expected_head);
+                    let _ = self.reports.send(Report::Full);
                 }
-                Ok(Appended::Unknown) => {
-                    tracing::warn!(index = index.0, "the journal does not know whether an entry is durable; the same bytes follow again");
-                    self.retry = Some(Instant::now() + Duration::from_millis(APPEND_RETRY_MS));
-                    if self.room == Room::Reserve {
-                        self.room = Room::None;
-                        let _ = self.reports.send(Report::Full);
-                    }
-                    return Ok(());
+                Appended::Unknown => {
+                    tracing::warn!(
+                        index = entry.index.0,
+                        "the journal does not know whether an entry is durable; the same bytes follow again"
+                    );
+                    self.give_back(expected_head);
+                    let _ = self.reports.send(Report::Unknown(entry.index));
                 }
-                Err(error) => return Err(Fault::from(error)),
             }
         }
         Ok(())
     }
 
-    fn hand_on(&mut self) {
-        if let Some(Append::Entry { carry, .. } | Append::Pass(carry)) = self.appends.pop_front() {
-            let _ = self.publisher.send(carry);
-        }
+    /// What lies behind an append that was not written comes again, after it.
+    fn give_back(&mut self, expected_head: Index) {
+        self.appends.clear();
+        self.awaits = Some(expected_head);
+    }
+
+    fn set_room(&mut self, room: Room) {
+        self.room = room;
+        self.retry = (room == Room::Reserve).then(|| Instant::now() + Duration::from_millis(RESERVE_RETRY_MS));
+        let _ = self.reports.send(Report::Room(room));
     }
 
     fn renew_reserve(&mut self) {
-        if self.room == Room::Reserve {
-            if matches!(self.journal.restore_reserve(), Ok(true)) {
-                tracing::info!("there is room on the disk again; seats are granted again");
-                self.room = Room::Enough;
-                let _ = self.reports.send(Report::Room);
-            } else {
-                self.retry = Some(Instant::now() + Duration::from_millis(RESERVE_RETRY_MS));
-            }
+        if self.room != Room::Reserve {
+            self.retry = None;
+        } else if matches!(self.journal.restore_reserve(), Ok(true)) {
+            tracing::info!("there is room on the disk again; seats are granted again");
+            self.set_room(Room::Enough);
+        } else {
+            self.retry = Some(Instant::now() + Duration::from_millis(RESERVE_RETRY_MS));
         }
+    }
+}
+
+fn taken_over(what: &str) -> Fault {
+    Fault {
+        message: format!("another server has taken over this journal ({what})"),
+        hint: "make sure that only one server uses this data directory, and start again".to_owned(),
     }
 }
 

@@ -116,6 +116,10 @@ table! {
         new_ids_burst: Option<u32>,
         /// New leases per second that one address may ask for for long. Default: 300. Needs a restart.
         new_ids_per_second: Option<u32>,
+        /// Reads (the status, lists, pages) that one address may make at once. Default: 2000. Needs a restart.
+        reads_burst: Option<u32>,
+        /// Reads per second that one address may make for long. Default: 200. Needs a restart.
+        reads_per_second: Option<u32>,
     }
 }
 
@@ -409,6 +413,8 @@ impl Config {
         at_most("limits.denials_per_second", self.limits.denials_per_second.map(|n| n as usize), 100_000)?;
         at_most("limits.new_ids_burst", self.limits.new_ids_burst.map(|n| n as usize), 10_000_000)?;
         at_most("limits.new_ids_per_second", self.limits.new_ids_per_second.map(|n| n as usize), 100_000)?;
+        at_most("limits.reads_burst", self.limits.reads_burst.map(|n| n as usize), 10_000_000)?;
+        at_most("limits.reads_per_second", self.limits.reads_per_second.map(|n| n as usize), 100_000)?;
         if let Some(folder) = self.backups.iter().find(|folder| !folder.is_absolute()) {
             return Err(Fault::new(format!("backups: {} is no whole path", folder.display()), "begin it with `/`"));
         }
@@ -554,13 +560,18 @@ fn hint(message: &str) -> String {
     }
 }
 
+/// A variable of the environment, if it is set. The server reads it nowhere else.
+pub(crate) fn environment(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
+}
+
 /// The data directory where none is named: `/var/lib/triquest-lm` for root, otherwise `triquest-lm` in the user's state folder.
 #[must_use]
 pub fn default_data_dir() -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/var/lib/triquest-lm");
     }
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
     // Without a home there is no better place; the checks of the directory's owner and mode still hold.
     state.unwrap_or_else(|| PathBuf::from("/var/tmp")).join("triquest-lm")
@@ -715,6 +726,8 @@ mod tests {
                 denials_per_second: Some(1),
                 new_ids_burst: Some(1),
                 new_ids_per_second: Some(1),
+                reads_burst: Some(1),
+                reads_per_second: Some(1),
             },
             tls: Tls { certificate: Some(PathBuf::new()), key: Some(PathBuf::new()) },
             ..Config::default()

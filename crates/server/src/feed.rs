@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use triquest_allocator::{Epoch, Index};
 use triquest_journal::{
-    Journal, JournalError, JournalErrorKind,
+    History, JournalError, JournalErrorKind,
     record::{Entry, decode_entry},
     snapshot::Work,
 };
@@ -179,7 +179,7 @@ impl FeedReader {
     async fn history(&self, head: Index) -> Result<Vec<Arc<Entry>>, FeedError> {
         let from = Index(self.next);
         let (reply, answer) = tokio::sync::oneshot::channel();
-        (self.feed.journal)(Box::new(move |journal: &mut dyn Journal| {
+        (self.feed.journal)(Box::new(move |journal: &mut dyn History| {
             // A reader that has left meanwhile is not read for.
             if !reply.is_closed() {
                 let _ = reply.send(read(journal, from, head));
@@ -196,7 +196,7 @@ impl FeedReader {
     }
 }
 
-fn read(journal: &mut dyn Journal, from: Index, head: Index) -> Result<Vec<Arc<Entry>>, JournalError> {
+fn read(journal: &mut dyn History, from: Index, head: Index) -> Result<Vec<Arc<Entry>>, JournalError> {
     let mut entries = Vec::new();
     for (index, bytes) in journal.read(from, EVENT_PIECE_BYTES)? {
         if index > head {

@@ -23,8 +23,11 @@ pub mod clock;
 pub mod driver;
 pub mod feed;
 pub mod grants;
+mod leader;
+mod publisher;
 pub mod recovery;
 pub mod snapshots;
+mod ticket;
 pub mod view;
 
 pub use config::{Config, Fault, Overrides, Settings};

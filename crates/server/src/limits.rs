@@ -221,6 +221,7 @@ impl Limits {
         };
         raise(&mut self.denials, config.denials_burst, config.denials_per_second);
         raise(&mut self.new_ids, config.new_ids_burst, config.new_ids_per_second);
+        raise(&mut self.reads, config.reads_burst, config.reads_per_second);
         // What one feature may have, all features may; and what one network may, all networks may.
         let one = self.denials.network;
         let network = &mut self.denials_all.network;

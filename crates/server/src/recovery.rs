@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use triquest_allocator::{Allocator, CivilClock, Command, Epoch, Index, Instance, LeaseClock, Moment, Outcome, Safeguards};
+use triquest_allocator::{Instance, Safeguards};
+use triquest_engine::{Effect, Engine, Input, Room, Start};
 use triquest_journal::{
     Appended, Counts, Journal, JournalError, JournalErrorKind, load_counted,
     record::{Entry, encode_entry},
 };
 
-use crate::{clock::Clock, feed, view::View};
+use crate::{clock::Clock, feed, ticket::Ticket, view::View};
 
 /// How often an append whose outcome is not known is tried again before the start gives up.
 const APPEND_TRIES_MAX: u32 = 50;
@@ -17,17 +18,15 @@ const APPEND_RETRY: Duration = Duration::from_millis(100);
 
 /// A state that may serve.
 pub(crate) struct Recovered {
-    pub(crate) allocator: Allocator,
-    pub(crate) lease_clock: LeaseClock,
-    pub(crate) civil_clock: CivilClock,
-    /// The journal says that the wall clock is not believed.
-    pub(crate) clock_held: bool,
+    pub(crate) engine: Engine<Ticket>,
     pub(crate) view: View,
     pub(crate) counts: Counts,
-    pub(crate) entry: Entry,
+    /// The entry that began the epoch.
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) room: Room,
 }
 
-/// Loads, decides `Recover`, appends it.
+/// Loads, begins the epoch, makes that durable.
 pub(crate) fn recover(
     journal: &mut dyn Journal,
     safeguards: Safeguards,
@@ -37,45 +36,41 @@ pub(crate) fn recover(
 ) -> Result<Recovered, JournalError> {
     let began = std::time::Instant::now();
     let head = journal.head();
-    let (mut allocator, mut counts) = load_counted(journal, safeguards)?;
+    let (allocator, mut counts) = load_counted(journal, safeguards)?;
     let loaded = began.elapsed();
 
     let reading = clock.read();
-    let before = allocator.head_moment();
-    let mut lease_clock = LeaseClock::resume(before.at);
-    let mut civil_clock = CivilClock::resume(before.wall_ms);
-    let at = lease_clock.advance(reading);
-    let (wall_ms, refused) = civil_clock.advance(reading);
-    if let Some(refused) = refused {
+    let start = Start { lineage: head.lineage, instance: instance.0, folder_ttl_max_ms };
+    let mut engine = Engine::start(allocator, reading, start).map_err(|error| {
+        JournalError::new(JournalErrorKind::System, error.message, "this is a defect of triquest-lm, please report it with the log")
+    })?;
+    if let Some(refused) = engine.refused_wall_ms() {
         tracing::warn!(
-            believed = crate::view::rfc3339(wall_ms),
+            believed = crate::view::rfc3339(engine.moment().wall_ms),
             clock = crate::view::rfc3339(refused),
             "the wall clock is far from where this server left it and the kernel does not vouch for it; licenses neither begin nor end by it until it is synchronized or accepted"
         );
     }
-    let moment = Moment { at, wall_ms };
-    let epoch = Epoch(head.epoch.0 + 1);
-    let command = Command::Recover { epoch, instance, lineage: head.lineage, folder_ttl_max_ms };
-    let batch = allocator.decide_batch(moment, vec![((), command)]);
-    if let Some(((), outcome)) = batch.outcomes.first()
-        && *outcome != Outcome::Recovered
-    {
-        return Err(JournalError::new(
-            JournalErrorKind::System,
-            format!("a new epoch cannot begin: {outcome:?}"),
-            "this is a defect of triquest-lm, please report it with the log",
-        ));
-    }
-    let index = Index(head.index.0 + 1);
-    let entry = Entry { lineage: head.lineage, epoch, index, moment, events: batch.events };
+    let Some(Effect::Append { entry, .. }) = engine.poll() else {
+        return Err(JournalError::new(JournalErrorKind::System, "a start has no first entry", "this is a defect of triquest-lm"));
+    };
     let bytes = encode_entry(&entry);
     append(journal, &entry, &bytes)?;
-    allocator.sealed(index);
+    engine.handle(Input::Committed(entry.index));
+    // Nobody has asked yet, so all that it says is that the entry is durable.
+    while engine.poll().is_some() {}
+    let room = if journal.restore_reserve()? {
+        Room::Enough
+    } else {
+        tracing::warn!("the disk is full: there is no room for the reserve, and nothing is granted until there is");
+        Room::Reserve
+    };
+    engine.handle(Input::Room(room));
     counts.tail_entries += 1;
     counts.tail_bytes += bytes.len() as u64;
 
-    let clock_held = allocator.clock_refused().is_some();
-    let view = View::new(Arc::clone(clock), feed::position(head.lineage, epoch, index), moment, allocator.snapshot()).map_err(|error| {
+    let position = feed::position(entry.lineage, entry.epoch, entry.index);
+    let view = View::new(Arc::clone(clock), position, engine.moment(), engine.allocator().snapshot()).map_err(|error| {
         JournalError::new(
             JournalErrorKind::Corrupt,
             format!("an installed license cannot be read: {error}"),
@@ -83,21 +78,22 @@ pub(crate) fn recover(
         )
     })?;
     tracing::info!(
-        epoch = epoch.0,
-        index = index.0,
-        leases = allocator.leases(),
+        epoch = entry.epoch.0,
+        index = entry.index.0,
+        leases = engine.allocator().leases(),
         load_ms = loaded.as_millis(),
         total_ms = began.elapsed().as_millis(),
         "recovered"
     );
-    Ok(Recovered { allocator, lease_clock, civil_clock, clock_held, view, counts, entry })
+    Ok(Recovered { engine, view, counts, entry, room })
 }
 
 /// Nothing may be answered before this entry is durable, so a start waits for it for a while. Nobody says when a disk knows again.
 #[allow(clippy::disallowed_methods)]
 fn append(journal: &mut dyn Journal, entry: &Entry, bytes: &[u8]) -> Result<(), JournalError> {
+    let expected_head = triquest_allocator::Index(entry.index.0 - 1);
     for _ in 0..APPEND_TRIES_MAX {
-        match journal.append(entry.epoch, entry.index, bytes)? {
+        match journal.append(entry.epoch, expected_head, bytes)? {
             Appended::Committed => return Ok(()),
             Appended::Fenced => {
                 return Err(JournalError::new(

@@ -23,7 +23,7 @@ use triquest_wire::limits::DRAIN_MS_MAX;
 use crate::{
     accept::Accepting,
     clock::{Clock, MachineClock},
-    config::{Config, Fault, Log, LogFormat, Settings},
+    config::{self, Config, Fault, Log, LogFormat, Settings},
     discovery::{Discovery, Found, UdpSockets},
     driver::{self, Driver},
     gate::Gate,
@@ -87,6 +87,12 @@ impl Server {
         let files = sys::raise_open_files().saturating_sub(OTHER_FILES).max(16);
         let limits = settings.limits.clone().with(&config.limits, files);
         let (stop, stopping) = watch::channel(false);
+        let journal = open_journal(&data_dir, first_start, journal).await?;
+        // The journal's lock is ours; now all else that can fail, and only then the first entry: a start that fails leaves no trace in history.
+        let unix = bind_admin(&data_dir, &config)?;
+        let tcp = tcp.into_iter().map(TcpListener::from_std).collect::<Result<Vec<_>, _>>()?;
+        let addresses = tcp.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let tls = Arc::new(identity::tls_config(Arc::clone(&certificate)));
         if first_start {
             tracing::info!(
                 data = %data_dir.display(), server_key = %ServerKey::new(*key.public()),
@@ -96,7 +102,7 @@ impl Server {
         let instance = identity::random();
         // A restored server waits as long as any license may have promised, also one that only lost history had installed.
         let folder_ttl_max_ms = licenses_folder::longest_ttl_max_ms(&config.licenses_dir()).await;
-        let starting = Starting { first_start, key: Arc::clone(&key), clock: Arc::clone(&clock), instance, folder_ttl_max_ms };
+        let starting = Starting { key: Arc::clone(&key), clock: Arc::clone(&clock), instance, folder_ttl_max_ms };
         let driver = start_driver(&data_dir, starting, journal).await?;
         let parts = AppParts {
             driver,
@@ -111,22 +117,15 @@ impl Server {
         let (app, reloads) = App::new(parts, &config);
         let accepted = accept_at_start(&app, &settings).await;
         let folder = licenses_folder::install(&app, &config.licenses_dir(), config.licenses.is_some()).await;
-        let tcp = tcp.into_iter().map(TcpListener::from_std).collect::<Result<Vec<_>, _>>();
-        let ready = || -> anyhow::Result<(Vec<TcpListener>, UnixListener)> {
+        let ready = || -> anyhow::Result<()> {
             accepted?;
             log_folder(&folder?);
-            Ok((tcp?, bind_admin(&data_dir, &config)?))
+            Ok(())
         };
-        let (tcp, unix) = match ready() {
-            Ok(ready) => ready,
-            Err(cause) => {
-                app.driver().clone().stop().await;
-                return Err(cause);
-            }
-        };
-        let addresses = tcp.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
-        let tls = Arc::new(identity::tls_config(Arc::clone(&certificate)));
-        let accepting = Accepting::start(&app, tls, tcp, unix);
+        if let Err(cause) = ready() {
+            app.driver().clone().stop().await;
+            return Err(cause);
+        }
         let discovery = Discovery::start(&app, udp, &addresses, &config);
         let runtime = Runtime {
             pid: std::process::id(),
@@ -136,7 +135,9 @@ impl Server {
             admin_socket: data_dir.join(identity::ADMIN_SOCKET_FILE),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
+        // Before anybody is accepted: whoever sees the file can connect, and whoever connects can see it.
         runtime.write(&data_dir)?;
+        let accepting = Accepting::start(&app, tls, tcp, unix);
         let reloader = Reloader { settings, certificate, config: ArcSwap::from_pointee(config) };
         tokio::spawn(serve_reloads(Arc::clone(&app), reloader, reloads));
         tokio::spawn(say_limits(Arc::clone(&app)));
@@ -144,31 +145,37 @@ impl Server {
     }
 }
 
+/// Opens the journal, which locks the data directory for this server's life. Blocks no other task.
+async fn open_journal(data_dir: &Path, first_start: bool, journal: Option<Box<dyn Journal>>) -> anyhow::Result<Box<dyn Journal>> {
+    if let Some(journal) = journal {
+        return Ok(journal);
+    }
+    let dir = data_dir.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let mode = if first_start { OpenMode::InitIfMissing } else { OpenMode::Existing };
+        let journal: Box<dyn Journal> = Box::new(SqliteJournal::open(&dir, mode).map_err(journal_fault)?);
+        Ok(journal)
+    })
+    .await?
+}
+
 /// What a driver starts with beside its journal.
 struct Starting {
-    first_start: bool,
     key: Arc<SigningKey>,
     clock: Arc<dyn Clock>,
     instance: [u8; 32],
     folder_ttl_max_ms: u64,
 }
 
-async fn start_driver(data_dir: &Path, starting: Starting, journal: Option<Box<dyn Journal>>) -> anyhow::Result<Driver> {
-    let Starting { first_start, key, clock, instance, folder_ttl_max_ms } = starting;
-    let (dir, runtime) = (data_dir.to_owned(), tokio::runtime::Handle::current());
+async fn start_driver(data_dir: &Path, starting: Starting, journal: Box<dyn Journal>) -> anyhow::Result<Driver> {
+    let Starting { key, clock, instance, folder_ttl_max_ms } = starting;
+    let (data_dir, runtime) = (data_dir.to_owned(), tokio::runtime::Handle::current());
     // Reading a journal back takes seconds at a million leases.
     tokio::task::spawn_blocking(move || {
         let _entered = runtime.enter();
-        let journal = match journal {
-            Some(journal) => journal,
-            None => {
-                let mode = if first_start { OpenMode::InitIfMissing } else { OpenMode::Existing };
-                Box::new(SqliteJournal::open(&dir, mode).map_err(journal_fault)?)
-            }
-        };
         let server_key = ServerKey::new(*key.public());
         let parts = driver::Parts {
-            data_dir: dir,
+            data_dir,
             journal,
             signing_key: key,
             server_key,
@@ -378,7 +385,7 @@ async fn serve_reloads(app: Arc<App>, reloader: Reloader, mut reloads: mpsc::Rec
 
 impl Reloader {
     async fn reload(&self, app: &App) -> Result<Vec<String>, Fault> {
-        let environment = |name: &str| std::env::var(name).ok();
+        let environment = |name: &str| config::environment(name).and_then(|value| value.into_string().ok());
         let fresh = match &self.settings.file {
             Some(file) => Settings::load(Some(file), self.settings.overrides.clone(), &environment)?.config,
             None => self.settings.config.clone(),
@@ -523,6 +530,7 @@ impl Running {
     /// None at present.
     pub async fn shutdown(self) -> anyhow::Result<()> {
         let _ = self.stop.send(true);
+        self.app.driver().stop_holding().await;
         self.discovery.stop().await;
         self.accepting.drain(Duration::from_millis(DRAIN_MS_MAX)).await;
         self.app.driver().clone().stop().await;
@@ -542,7 +550,7 @@ pub fn start_log(log: &Log) {
     let _ = match log.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init().is_ok(),
         LogFormat::Text => builder
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none())
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && config::environment("NO_COLOR").is_none())
             .try_init()
             .is_ok(),
     };

@@ -106,10 +106,11 @@ pub struct Said {
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.kind.says())?;
+        let times = if self.times == 1 { "once".to_owned() } else { format!("{} times", self.times) };
         match (self.network, self.networks) {
-            (None, _) => write!(f, " ({} times)", self.times),
-            (Some(network), 0 | 1) => write!(f, " (network {network}, {} times)", self.times),
-            (Some(network), _) => write!(f, " ({} times, most by network {network})", self.times),
+            (None, _) => write!(f, " ({times})"),
+            (Some(network), 0 | 1) => write!(f, " (network {network}, {times})"),
+            (Some(network), _) => write!(f, " ({times}, most by network {network})"),
         }
     }
 }
@@ -226,7 +227,7 @@ mod tests {
     fn each_kind_is_said_once_a_minute_with_a_count_and_with_who_did_it_most() {
         let seldom = Seldom::default();
         let first = seldom.note(Kind::Denials, Some(network(1)), 0).unwrap();
-        assert_eq!(first.to_string(), "requests were refused: too many were denied (network 10.0.0.1, 1 times)");
+        assert_eq!(first.to_string(), "requests were refused: too many were denied (network 10.0.0.1, once)");
         for number in 0..1_000 {
             assert_eq!(seldom.note(Kind::Denials, Some(network(if number % 4 == 0 { 2 } else { 3 })), 1_000 + number), None);
         }

@@ -13,6 +13,7 @@ use triquest_allocator::{
     CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, LeaseId as Id, Moment, PoolId, RightEnd,
     StateRecord, Timestamp, VendorId, limits::STALL_MS,
 };
+use triquest_engine::Heard;
 use triquest_journal::record::Entry;
 use triquest_license::{LicenseHash, LicenseTerms, Note, Version};
 use triquest_wire::{
@@ -96,19 +97,6 @@ pub struct View {
 struct Stamp {
     moment: Moment,
     boot_ms: u64,
-}
-
-/// What a renewal or a repeat moved. Soft.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Heard {
-    /// Which lease.
-    pub(crate) lease: Id,
-    /// When.
-    pub(crate) at: Timestamp,
-    /// What remains of the right from then on.
-    pub(crate) remaining_ms: u64,
-    /// What the application said, if it did.
-    pub(crate) idle_ms: Option<u64>,
 }
 
 impl View {

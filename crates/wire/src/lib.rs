@@ -14,6 +14,7 @@ pub mod license;
 pub mod limits;
 pub mod status;
 mod strict;
+pub mod text;
 pub mod trust;
 pub mod words;
 

@@ -44,8 +44,6 @@ pub const HEADERS_MAX: usize = 64;
 pub const STREAMS_MAX: u32 = 16;
 /// Most resets that an HTTP/2 peer may cause before the connection ends (rapid reset).
 pub const STREAM_RESETS_MAX: usize = 32;
-/// Most commands that wait for the driver; more are answered `overloaded`.
-pub const COMMANDS_WAITING_MAX: usize = 16_384;
 /// A reader of events that falls behind by so many entries is cut off and resumes by cursor.
 pub const EVENT_STREAM_BEHIND_MAX: usize = 4_096;
 /// A silent event stream gets a comment this often.

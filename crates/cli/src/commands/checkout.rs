@@ -12,13 +12,14 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::mpsc::{self, Sender},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
+    time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, pidfd_open},
 };
 use serde::{Deserialize, Serialize};
 use signal_hook::{
@@ -29,7 +30,7 @@ use triquest_client::Seat;
 use triquest_wire::{LeaseId, Secret};
 
 use crate::{
-    commands::run::{SeatArgs, failed, give_back, waiting_line},
+    commands::run::{KILL_AFTER_MS, OnLost, SeatArgs, failed, give_back, signal_family, waiting_line},
     failure::{Failure, exit},
     terminal::{Terminal, escape},
 };
@@ -48,7 +49,8 @@ The file can be read by its owner only: it holds the lease's secret.
   triquest-lm release \"$lease\"
 
 With --for PID the seat is also given back when that process ends, however it ends (`--for $$`: with the script); without it, when the
-session (the login, the batch job's step) ends. With --hold nothing is left behind: the command itself keeps the seat until Ctrl-C.
+session (the login, the batch job's step) ends. If the seat is lost for good meanwhile, --on-lost says what becomes of that process;
+`triquest-lm seat` asks whether the seat still holds, and `release` says that it was lost. With --hold nothing is left behind: the command itself keeps the seat until Ctrl-C.
 To hold a seat for one program, `triquest-lm run` is simpler.
 
 Exit codes: 0 granted; 75 denied or no server, later may help; 77 denied, later will not help.")]
@@ -61,6 +63,10 @@ pub(crate) struct CheckoutCommand {
     /// Give the seat back when this process has ended
     #[arg(long = "for", value_name = "PID", value_parser = process_number)]
     until: Option<i32>,
+    /// When the seat is lost for good, after every grace: tell only, stop the process of --for until a seat is there again, or end it (SIGTERM, after 60 s
+    /// SIGKILL), in each case with what it has started
+    #[arg(long, value_enum, default_value_t = OnLost::Warn, value_name = "WHAT")]
+    on_lost: OnLost,
     /// Stay in the foreground and hold the seat until a signal
     #[arg(long)]
     hold: bool,
@@ -91,6 +97,11 @@ pub(crate) struct LeaseFile {
     pub(crate) keeper: i32,
     /// When that process began, in the kernel's ticks since boot, so that another one with its number is told apart.
     pub(crate) keeper_began: u64,
+    /// Whether the keeper holds the seat now.
+    pub(crate) held: bool,
+    /// Why it was lost the last time, if it ever was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lost: Option<String>,
 }
 
 pub(crate) const LEASE_FILE_FORMAT: &str = "triquest-lm/v1/lease";
@@ -136,6 +147,31 @@ impl LeaseFile {
         file.write_all(&text)?;
         Ok(())
     }
+
+    /// Writes it anew in place of itself, so that no reader ever sees half of it.
+    fn replace(&self, path: &Path) -> Result<(), Failure> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{}", self.keeper));
+        let beside = PathBuf::from(beside);
+        drop(fs::remove_file(&beside));
+        self.write(&beside)?;
+        fs::rename(&beside, path).inspect_err(|_| drop(fs::remove_file(&beside)))?;
+        Ok(())
+    }
+
+    /// Whether the process that keeps the seat is there.
+    pub(crate) fn is_kept(&self) -> bool {
+        began(self.keeper) == Some(self.keeper_began)
+    }
+}
+
+/// What the keeper hears.
+enum Heard {
+    /// The process that the seat is for has ended.
+    Ended,
+    Lost(String),
+    Regained,
+    Signal(i32),
 }
 
 fn there_already(path: &Path) -> Failure {
@@ -163,6 +199,9 @@ impl CheckoutCommand {
             && fs::symlink_metadata(path).is_ok()
         {
             return Err(there_already(path));
+        }
+        if self.on_lost != OnLost::Warn && self.until.is_none() {
+            return Err(Failure::usage("--on-lost needs the process that it is about").hint("--for PID names it; `--for $$` is the script"));
         }
         if self.hold || self.keeper {
             return self.keep(terminal);
@@ -209,27 +248,27 @@ impl CheckoutCommand {
         thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in &mut signals {
                 cancelled.cancel();
-                let _ = by_signal.send(Some(signal));
+                let _ = by_signal.send(Heard::Signal(signal));
             }
         })?;
         if let Some(process) = until {
             let cancelled = cancel.clone();
-            watch(process, sender, cancelled)?;
+            watch(process, sender.clone(), cancelled)?;
         }
         let talk = *terminal;
         let names = self.seat.names();
-        let (lost, regained) = (names.clone(), names.clone());
+        let (lost, regained) = (sender.clone(), sender);
         let seat = self
             .seat
             .checkout(&client)
             .cancel(&cancel)
-            .on_lost(move |why| talk.warning(format_args!("the seat of {lost} is lost: {}", escape(why.explanation()))))
-            .on_regained(move || talk.verb("Regained", format_args!("{regained}: the seat is held again")))
+            .on_lost(move |why| drop(lost.send(Heard::Lost(why.explanation().to_owned()))))
+            .on_regained(move || drop(regained.send(Heard::Regained)))
             .on_waiting(move |line| talk.verb("Waiting", waiting_line(&line)))
             .take()
             .map_err(|error| failed(&error, &self.seat))?;
         let path = self.lease_path(&seat)?;
-        let file = LeaseFile {
+        let mut file = LeaseFile {
             format: LEASE_FILE_FORMAT.to_owned(),
             lease: seat.lease(),
             secret: seat.secret(),
@@ -239,6 +278,8 @@ impl CheckoutCommand {
             features: self.seat.feature.iter().map(|wanted| wanted.feature.clone()).collect(),
             keeper: rustix::process::getpid().as_raw_nonzero().get(),
             keeper_began: began(rustix::process::getpid().as_raw_nonzero().get()).unwrap_or(0),
+            held: true,
+            lost: None,
         };
         if let Err(failure) = file.write(&path) {
             give_back(terminal, seat);
@@ -249,14 +290,78 @@ impl CheckoutCommand {
         if self.keeper {
             close_streams()?;
         }
-        // A signal, or the end of the process that it is for.
-        let ended_by = ends.recv().ok().flatten();
+        let ended_by = self.until_given_back(terminal, &seat, &ends, &mut file, &path);
         drop(fs::remove_file(&path));
         give_back(terminal, seat);
         Ok(match ended_by {
             Some(signal) if self.hold && signal != SIGINT => 128 + u8::try_from(signal).unwrap_or(127),
+            _ if self.hold && file.lost.is_some() => exit::LOST,
             _ => exit::OK,
         })
+    }
+
+    /// Until a signal, or the end of the process that the seat is for. What becomes of the seat meanwhile is written into the lease file, and done to that
+    /// process.
+    fn until_given_back(
+        &self,
+        terminal: &Terminal,
+        seat: &Seat,
+        heard: &Receiver<Heard>,
+        file: &mut LeaseFile,
+        path: &Path,
+    ) -> Option<i32> {
+        let names = self.seat.names();
+        let process = self.until.filter(|_| self.on_lost != OnLost::Warn).and_then(Pid::from_raw);
+        let mut kill_at: Option<Instant> = None;
+        loop {
+            let next = match kill_at {
+                None => heard.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => heard.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            match next {
+                Ok(Heard::Signal(signal)) => return Some(signal),
+                Ok(Heard::Ended) | Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    kill_at = None;
+                    if let Some(process) = process {
+                        signal_family(process, Signal::KILL);
+                    }
+                }
+                Ok(Heard::Lost(why)) => {
+                    terminal.warning(format_args!("the seat of {names} is lost: {}", escape(&why)));
+                    file.held = false;
+                    file.lost = Some(why);
+                    self.note(terminal, file, path);
+                    match (self.on_lost, process) {
+                        (OnLost::Suspend, Some(process)) => signal_family(process, Signal::STOP),
+                        (OnLost::Terminate, Some(process)) => {
+                            signal_family(process, Signal::TERM);
+                            kill_at.get_or_insert_with(|| Instant::now() + Duration::from_millis(KILL_AFTER_MS));
+                        }
+                        (OnLost::Warn, _) | (_, None) => {}
+                    }
+                }
+                Ok(Heard::Regained) => {
+                    terminal.verb("Regained", format_args!("{names}: the seat is held again"));
+                    kill_at = None;
+                    // It may be another lease than before, which another secret gives back.
+                    file.held = true;
+                    file.lease = seat.lease();
+                    file.secret = seat.secret();
+                    file.server_key = seat.server_key().map(|key| key.to_string()).unwrap_or_default();
+                    self.note(terminal, file, path);
+                    if let (OnLost::Suspend, Some(process)) = (self.on_lost, process) {
+                        signal_family(process, Signal::CONT);
+                    }
+                }
+            }
+        }
+    }
+
+    fn note(&self, terminal: &Terminal, file: &LeaseFile, path: &Path) {
+        if let Err(failure) = file.replace(path) {
+            terminal.failure(&failure);
+        }
     }
 
     fn lease_path(&self, seat: &Seat) -> Result<PathBuf, Failure> {
@@ -264,8 +369,10 @@ impl CheckoutCommand {
             return Ok(std::path::absolute(path)?);
         }
         let uid = rustix::process::geteuid().as_raw();
-        let folder = match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
-            Some(folder) => PathBuf::from(folder).join("triquest-lm"),
+        // A batch job inherits the variable from a login on another machine, where its folder is: what is not there is as if it were not set.
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_absolute() && folder.is_dir());
+        let folder = match runtime {
+            Some(folder) => folder.join("triquest-lm"),
             None => std::env::temp_dir().join(format!("triquest-lm-{uid}")),
         };
         let created = fs::DirBuilder::new().mode(0o700).create(&folder);
@@ -298,11 +405,11 @@ fn watched(pid: i32) -> Result<OwnedFd, Failure> {
         .map_err(|cause| Failure::usage(format_args!("cannot watch process {pid} for its end: {}", io::Error::from(cause))))
 }
 
-fn watch(process: OwnedFd, sender: Sender<Option<i32>>, cancel: triquest_client::Cancel) -> Result<(), Failure> {
+fn watch(process: OwnedFd, sender: Sender<Heard>, cancel: triquest_client::Cancel) -> Result<(), Failure> {
     thread::Builder::new().name("watch".into()).spawn(move || {
         while let Err(rustix::io::Errno::INTR) = poll(&mut [PollFd::new(&process.as_fd(), PollFlags::IN)], None) {}
         cancel.cancel();
-        let _ = sender.send(None);
+        let _ = sender.send(Heard::Ended);
     })?;
     Ok(())
 }

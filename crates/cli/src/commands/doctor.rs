@@ -12,7 +12,7 @@ use std::{
 use triquest_client::{
     Client, Error, ErrorKind, SERVER_VARIABLE, ServerProof,
     address::{ServerAddress, ServerList},
-    identity::{self, Known, Udp},
+    identity::{self, Known, Proof, Udp},
     lookup::{Lookup, Place},
     pins::Noted,
     wire::{
@@ -38,6 +38,8 @@ use crate::{
 
 /// The variable that holds the vendor's verifier keys for commands. Programs with the SDK embed theirs and never look at it.
 pub(crate) const VERIFIER_VARIABLE: &str = "TRIQUEST_LM_VERIFIER_KEY";
+/// Whether one key runs twice is asked for at most so long.
+const CLONES_MS_MAX: u64 = 1_500;
 /// A port that does not answer within this is silent.
 const PORT_MS_MAX: u64 = 2_000;
 /// Most addresses of one name that are tried.
@@ -70,6 +72,8 @@ struct Report<'a> {
     terminal: &'a Terminal,
     failures: u32,
     warnings: u32,
+    /// What every server has proved, for telling whether two of them are copies of one.
+    proofs: Vec<Proof>,
 }
 
 impl Report<'_> {
@@ -103,7 +107,7 @@ impl DoctorCommand {
                     .hint("`triquest-lm vendor show` prints it, as name+id+key")
             })?;
         }
-        let mut report = Report { terminal, failures: 0, warnings: 0 };
+        let mut report = Report { terminal, failures: 0, warnings: 0, proofs: Vec::new() };
         for server in servers.as_slice() {
             self.look_at(server, &from, feature.as_ref(), &mut report);
         }
@@ -235,12 +239,17 @@ fn second_opinion(address: SocketAddr, text: &str, trusted: Option<&ServerKey>, 
             report.fail("trust", format_args!("{text}; {}", escape(&proof.verdict.to_string())));
             return;
         }
-        Udp::OtherInstance => {
-            let what = "this key runs twice at the same time: somebody copied the server's data directory, and each copy counts from zero";
-            report.fail("trust", format_args!("{text}; {what}"));
-            return;
-        }
-        Udp::Agrees | Udp::Silent => {}
+        Udp::Agrees | Udp::OtherInstance | Udp::Silent => {}
+    }
+    report.proofs.push(proof.clone());
+    let key = proof.proved.as_ref().map(|proved| proved.server_key);
+    let clones = identity::clones(&report.proofs, Duration::from_millis(CLONES_MS_MAX));
+    if let Some(clones) = clones.iter().find(|clones| Some(clones.server_key) == key) {
+        let at = clones.at.iter().map(|(address, _)| address.to_string()).collect::<std::collections::BTreeSet<_>>();
+        let at = at.into_iter().collect::<Vec<_>>().join(" and ");
+        let what = "somebody copied the server's data directory, and each copy counts from zero";
+        report.fail("trust", format_args!("{text}; this key runs twice at the same time ({at}): {what}"));
+        return;
     }
     let heard = if proof.udp == Udp::Agrees { "same key over UDP, one history".to_owned() } else { format!("UDP {port} is silent") };
     let changed = proof.proved.as_ref().and_then(|proved| match pin(address, proved, is_trusted, false) {

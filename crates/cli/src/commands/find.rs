@@ -276,7 +276,7 @@ impl FindCommand {
         let mut proved = Vec::new();
         for (key, of_key) in by_key {
             let mut server = Server::of(candidates, &of_key);
-            server.clone |= clones.iter().any(|clones| clones.server_key == key);
+            server.clone = clones.iter().any(|clones| clones.server_key == key);
             let somewhere = of_key.iter().any(|proof| pins::name_of(proof.address).is_some());
             for proof in &of_key {
                 let Some(now) = &proof.proved else { continue };
@@ -416,7 +416,7 @@ impl Server {
             vendor: licensed.map(|license| license.terms().vendor.to_string()),
             version: proofs.iter().find_map(|proof| proof.version()).map(str::to_owned),
             instances: instances.into_iter().collect(),
-            clone: proofs.iter().any(|proof| proof.is_clone()),
+            clone: false,
             changed_from: None,
             detail,
             udp,

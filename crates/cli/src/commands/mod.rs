@@ -16,6 +16,7 @@ mod quickstart;
 mod reclaim;
 mod release;
 mod run;
+mod seat;
 mod serve;
 mod server;
 pub(crate) mod status;
@@ -92,6 +93,10 @@ enum Command {
     Restore(journal::RestoreCommand),
     /// Run a program while a seat is held for it
     Run(run::RunCommand),
+    #[command(hide = true)]
+    RunWatcher(run::RunWatcherCommand),
+    /// Ask whether a seat that `checkout` took still holds
+    Seat(seat::SeatCommand),
     /// Run the server
     Serve(serve::ServeCommand),
     /// Ask what the server of this machine is
@@ -139,6 +144,8 @@ pub(crate) fn run(cli: Cli, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Release(command) => command.run(terminal),
         Command::Restore(command) => command.run(terminal),
         Command::Run(command) => command.run(terminal),
+        Command::RunWatcher(command) => command.run(),
+        Command::Seat(command) => command.run(terminal),
         Command::Serve(command) => command.run(terminal),
         Command::Server(command) => command.run(terminal),
         Command::Status(command) => command.run(terminal),

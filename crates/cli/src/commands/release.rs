@@ -23,7 +23,7 @@ const KEEPER_S_MAX: i64 = 10;
 /// `release FILE...`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: 0 given back; 75 no server answered, so the seat comes back by itself at the end of its time to live; 1 there is no such lease file.")]
+Exit codes: 0 given back; 76 the seat had been lost meanwhile (what is held again is given back); 75 no server answered, so the seat comes back by itself at the end of its time to live; 1 there is no such lease file.")]
 pub(crate) struct ReleaseCommand {
     /// Lease files, as `triquest-lm checkout` printed them
     #[arg(required = true, value_name = "LEASE-FILE")]
@@ -35,14 +35,23 @@ impl ReleaseCommand {
         let mut first = None;
         for path in &self.files {
             let released = LeaseFile::read(path).and_then(|file| {
-                let outcome = release(&file);
-                if outcome.is_ok() {
-                    // The keeper has removed it, unless it was killed.
-                    drop(fs::remove_file(path));
-                    terminal
-                        .verb("Released", format_args!("{}, lease {}", escape(&file.features.join(", ")), &file.lease.to_string()[..8]));
+                let lost = release(&file)?;
+                // The keeper has removed it, unless it was killed.
+                drop(fs::remove_file(path));
+                let names = escape(&file.features.join(", ")).into_owned();
+                match lost {
+                    None => {
+                        terminal.verb("Released", format_args!("{names}, lease {}", &file.lease.to_string()[..8]));
+                        Ok(())
+                    }
+                    Some(why) => {
+                        let end =
+                            if file.held { "it was held again at the end, and is given back" } else { "there was nothing to give back" };
+                        Err(Failure::new(format_args!("the seat of {names} had been lost: {}; {end}", escape(&why)))
+                            .hint("what ran meanwhile ran without a seat for some time; `checkout --on-lost` can stop or end it")
+                            .with_code(exit::LOST))
+                    }
                 }
-                outcome
             });
             if let Err(failure) = released {
                 if self.files.len() > 1 {
@@ -59,7 +68,9 @@ impl ReleaseCommand {
     }
 }
 
-fn release(file: &LeaseFile) -> Result<(), Failure> {
+/// Gives the seat back. Says why it had been lost, if it was.
+fn release(file: &LeaseFile) -> Result<Option<String>, Failure> {
+    let kept = file.is_kept();
     tell_keeper(file);
     // Also if the keeper did it: a repeat gets the same answer, and this one is heard.
     let failed = |error: triquest_client::Error| {
@@ -69,7 +80,10 @@ fn release(file: &LeaseFile) -> Result<(), Failure> {
     };
     let server = file.server_key.parse().map_err(|_| Failure::usage("the lease file names no server key"))?;
     let client = Client::builder().servers(&file.servers).verifier_keys(&file.verifier_keys).accept_any_server().build().map_err(failed)?;
-    client.release(file.secret, &server).map(drop).map_err(failed)
+    // Its keeper was killed, and nobody renewed the seat since.
+    let gone = !kept && file.lost.is_none() && client.holds(file.secret, &server).is_ok_and(|holds| !holds);
+    client.release(file.secret, &server).map_err(failed)?;
+    Ok(file.lost.clone().or_else(|| gone.then(|| "its keeper was ended, and the server has freed it".to_owned())))
 }
 
 /// Ends the process that keeps the seat, if it is still that process.

@@ -5,7 +5,7 @@ use std::{
     fs, io,
     os::unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
     time::{Duration, Instant},
@@ -33,9 +33,13 @@ use crate::{
 };
 
 /// A program that was told to end because its seat is lost is killed after so long.
-const KILL_AFTER_MS: u64 = 60_000;
+pub(crate) const KILL_AFTER_MS: u64 = 60_000;
 /// The release at the end is waited for at most so long; presence and time free the seat anyway.
 const RELEASE_MS_MAX: u64 = 5_000;
+/// A program that stops later than this after Ctrl-Z does not stop because of it.
+const STOP_AFTER_TERMINAL_MS_MAX: u64 = 5_000;
+/// While `run` stands still with its program, the watcher looks this often.
+const WATCH_EVERY_MS: u64 = 50;
 /// Exit code of a program that cannot be executed, as the shell's.
 const NOT_EXECUTABLE: u8 = 126;
 /// Exit code of a program that was not found, as the shell's.
@@ -93,7 +97,7 @@ pub(crate) struct RunCommand {
 
 /// What to do when the seat is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum OnLost {
+pub(crate) enum OnLost {
     /// Stop the program until a seat is there again.
     Suspend,
     /// End the program.
@@ -381,7 +385,7 @@ impl RunCommand {
                     ended_by = Some(u8::try_from(origin.signal).expect("signals are small"));
                     cancel.cancel();
                 }
-                Happened::Signal(origin) if origin.signal == SIGTSTP => stop_self(),
+                Happened::Signal(origin) if origin.signal == SIGTSTP => kill_self(Signal::STOP),
                 _ => {}
             }
         }
@@ -400,6 +404,8 @@ impl RunCommand {
         thread::Builder::new().name("program".into()).spawn(move || wait_for(pid, &reaper))?;
         let mut kill_at: Option<Instant> = None;
         let mut suspended = false;
+        // When the terminal told both to stop (Ctrl-Z).
+        let mut stop_wanted: Option<Instant> = None;
         loop {
             let event = match kill_at {
                 None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -413,11 +419,19 @@ impl RunCommand {
                 }
                 Ok(Happened::Ended(status)) => return Ok(status),
                 Ok(Happened::WaitFailed(cause)) => return Err(Failure::new(format_args!("cannot wait for the program: {cause}"))),
-                Ok(Happened::Signal(origin)) => pass_on(pid, &origin),
-                // The program was stopped (Ctrl-Z): this process stops too, so that the shell sees its job stopped. While both stand still
-                // the seat is not renewed; on waking it is asked for again.
+                Ok(Happened::Signal(origin)) => {
+                    pass_on(pid, &origin);
+                    if origin.signal == SIGTSTP && by_terminal(&origin) && !suspended {
+                        stop_wanted = Some(Instant::now());
+                        stop_with(pid, &mut stop_wanted);
+                    } else if origin.signal == SIGCONT {
+                        stop_wanted = None;
+                    }
+                }
+                // Stopped by somebody's SIGSTOP, it holds its seat, and this process renews it. Only after the terminal's Ctrl-Z, which a program may
+                // answer late, this process stops too, so that the shell sees its job stopped.
                 Ok(Happened::Stopped) if suspended => {}
-                Ok(Happened::Stopped) => stop_self(),
+                Ok(Happened::Stopped) => stop_with(pid, &mut stop_wanted),
                 Ok(Happened::Warned(warning)) => terminal.warning(self.warning(&warning)),
                 Ok(Happened::Regained) => {
                     terminal.verb("Regained", format_args!("{}: the seat is held again", self.seat.names()));
@@ -548,21 +562,97 @@ fn ignored_signals() -> u64 {
 
 /// A signal of the terminal (Ctrl-C) has reached the program already, since both are in one group; what somebody sent to us is passed on.
 fn pass_on(pid: Pid, origin: &Origin) {
-    let by_terminal = matches!(origin.cause, Cause::Kernel) && origin.signal != SIGCONT;
-    if !by_terminal && let Some(signal) = Signal::from_named_raw(origin.signal) {
+    if !by_terminal(origin)
+        && let Some(signal) = Signal::from_named_raw(origin.signal)
+    {
         // It fails only if the program has just ended.
         let _ = kill_process(pid, signal);
     }
 }
 
-/// As if stopped by the terminal, but a stop that no handler of ours catches.
-fn stop_self() {
-    let _ = kill_process(rustix::process::getpid(), Signal::STOP);
+fn by_terminal(origin: &Origin) -> bool {
+    matches!(origin.cause, Cause::Kernel) && origin.signal != SIGCONT
+}
+
+/// Stops this process if the terminal wanted that and the program stands still at this moment; an older word that it stopped counts for nothing. While both
+/// stand still the seat is not renewed; on waking it is asked for again. A watcher sees to it that this process never stands still for longer than the program.
+fn stop_with(pid: Pid, wanted: &mut Option<Instant>) {
+    if wanted.is_none_or(|since| since.elapsed() > Duration::from_millis(STOP_AFTER_TERMINAL_MS_MAX)) {
+        *wanted = None;
+        return;
+    }
+    if !is_stopped(pid) {
+        return;
+    }
+    *wanted = None;
+    // Without a watcher it is better not to stop than to stop for good beside a program that works.
+    if let Ok(mut watcher) = watcher(pid) {
+        kill_self(Signal::STOP);
+        drop(thread::Builder::new().name("watcher".into()).spawn(move || watcher.wait()));
+    }
+}
+
+fn kill_self(signal: Signal) {
+    let _ = kill_process(rustix::process::getpid(), signal);
+}
+
+/// Whether a process stands still now.
+fn is_stopped(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+}
+
+/// A process beside us, in a group of its own so that the terminal does not stop it, that lets us go on as soon as the program does.
+fn watcher(program: Pid) -> io::Result<Child> {
+    use std::os::unix::process::CommandExt as _;
+    Command::new(std::env::current_exe()?)
+        .args(["run-watcher", &program.as_raw_nonzero().to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+}
+
+/// `run-watcher PROGRAM`: started by `run` before it stops itself together with its program.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunWatcherCommand {
+    /// The program that `run` runs
+    program: i32,
+}
+
+impl RunWatcherCommand {
+    /// Until the two are not both stopped any more.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the kernel tells nobody but the parent that a process goes on, so this looks now and then"
+    )]
+    pub(crate) fn run(self) -> Result<u8, Failure> {
+        crate::sys::end_with_parent();
+        let (Some(run), Some(program)) = (rustix::process::getppid(), Pid::from_raw(self.program)) else { return Ok(exit::FAILURE) };
+        let began = Instant::now();
+        let mut both_stopped = false;
+        while rustix::process::getppid() == Some(run) {
+            let (run_stopped, program_stopped) = (is_stopped(run), is_stopped(program));
+            both_stopped |= run_stopped && program_stopped;
+            if run_stopped && !program_stopped {
+                let _ = kill_process(run, Signal::CONT);
+                break;
+            }
+            // Somebody let `run` go on, or it never stopped.
+            if !run_stopped && (both_stopped || began.elapsed() > Duration::from_millis(STOP_AFTER_TERMINAL_MS_MAX)) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(WATCH_EVERY_MS));
+        }
+        Ok(exit::OK)
+    }
 }
 
 /// The program and its descendants: a script's child is the one that uses the feature.
-fn signal_family(pid: Pid, signal: Signal) {
-    for member in family(pid) {
+pub(crate) fn signal_family(pid: Pid, signal: Signal) {
+    let own = rustix::process::getpid();
+    for member in family(pid).into_iter().filter(|member| *member != own) {
         let _ = kill_process(member, signal);
     }
 }

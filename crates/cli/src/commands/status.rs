@@ -585,7 +585,7 @@ mod tests {
         assert_eq!(
             limited_table(&status.limited).render(None),
             "LIMITED          LIMIT    TIMES  LAST\n\
-             fd00:1:2:3::/64  new ids    118  4 min ago\n"
+             fd00:1:2:3::/64  new ids    118  4m ago\n"
         );
         assert_eq!(headline(&status, "tqlic01"), "tqlic01  0.1.0, up 41 d, clock synchronized; tqs1:9f3c...e1");
         let mut job = lease("svc-cad", "node031", LeaseState::Live);

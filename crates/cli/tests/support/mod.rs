@@ -153,6 +153,11 @@ impl Call {
         self
     }
 
+    /// For what is rarely wanted.
+    pub fn command(&mut self) -> &mut Command {
+        &mut self.command
+    }
+
     pub fn run(mut self) -> Run {
         let mut child = self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();

@@ -463,6 +463,59 @@ pub fn raw(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
     address
 }
 
+/// How a client's side of a TCP connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    InOrder,
+    Reset,
+}
+
+/// Stands in front of a double and sees how each connection is left. Connections are counted as the double counts them.
+pub struct Relay {
+    pub address: SocketAddr,
+    pub ends: std::sync::mpsc::Receiver<(usize, End)>,
+}
+
+impl Relay {
+    pub fn start(to: SocketAddr) -> Self {
+        let (sender, ends) = std::sync::mpsc::channel();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for (number, client) in listener.incoming().enumerate() {
+                let (Ok(mut client), Ok(mut server)) = (client, TcpStream::connect(to)) else { return };
+                let (mut back, mut answers, sender) = (client.try_clone().unwrap(), server.try_clone().unwrap(), sender.clone());
+                thread::spawn(move || {
+                    let _ = std::io::copy(&mut answers, &mut back);
+                });
+                thread::spawn(move || {
+                    let end = match std::io::copy(&mut client, &mut server) {
+                        Ok(_) => End::InOrder,
+                        Err(_) => End::Reset,
+                    };
+                    let _ = sender.send((number + 1, end));
+                    let _ = server.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        });
+        Self { address, ends }
+    }
+
+    pub fn name(&self) -> String {
+        format!("{}@127.0.0.1", self.address.port())
+    }
+
+    /// How this connection was left; waits for it.
+    pub fn end_of(&self, connection: usize) -> End {
+        loop {
+            let (ended, how) = self.ends.recv_timeout(std::time::Duration::from_secs(30)).unwrap();
+            if ended == connection {
+                return how;
+            }
+        }
+    }
+}
+
 /// Answers identity questions over UDP on the port of a double; what it answers a test may bend.
 pub struct Responder {
     pub address: SocketAddr,

@@ -76,7 +76,7 @@ impl Server {
         let index = Index(head.index.0 + 1);
         self.allocator.sealed(index);
         let entry = Entry { lineage: head.lineage, epoch: self.epoch, index, moment, events: batch.events };
-        (self.journal.append(self.epoch, index, &encode_entry(&entry)).unwrap(), outcomes)
+        (self.journal.append(self.epoch, Index(index.0 - 1), &encode_entry(&entry)).unwrap(), outcomes)
     }
 
     pub fn install(&mut self, seats: u32) {

@@ -29,6 +29,7 @@ use crate::{
     gate::{Denial, Rated},
     limits::WAITER_ASKS_AGAIN_MS,
     seldom::Kind,
+    ticket::origin,
     view::{LeaseFilter, WaiterPlace},
 };
 
@@ -52,7 +53,7 @@ fn own(lease: LeaseId, secret: &Secret) -> Result<(), Problem> {
 fn note_seen(app: &App, conn: &Conn, seen: Option<&Position>) {
     let Some(seen) = seen else { return };
     let here = app.position();
-    if seen.lineage == here.lineage && seen.index > here.index {
+    if seen.lineage == here.lineage && seen.index > app.driver.handed_out() {
         app.gate.note(Kind::Seen, conn.network());
     }
 }
@@ -76,7 +77,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     let lease = asked.secret.lease_id();
     note_seen(app, conn, asked.seen.as_ref());
     let items = convert::items(&asked.items)?;
-    let holder = holder::of(asked.holder, conn)?;
+    let holder = holder::of(asked.holder, conn);
     let content = convert::content(&holder, &items, &asked.vendor_keys);
     let vendor_keys: Vec<[u8; 32]> = asked.vendor_keys.iter().map(|key| key.0).collect();
     let id = convert::to_core(lease);
@@ -133,13 +134,11 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     };
     let answer = match wait_ms {
         Some(1..) if !at_once => {
-            let mut stopping = app.stopping.clone();
-            let mut held = std::pin::pin!(app.driver.decide_waiting(command, nonce, held_ms(ttl_ms)));
+            // A stop answers it with its place.
+            let mut held = std::pin::pin!(app.driver.from(origin(conn)).decide_waiting(command, nonce, held_ms(ttl_ms)));
             loop {
                 tokio::select! {
                     answer = &mut held => break answer,
-                    // Whoever waits keeps the place and asks again.
-                    _ = stopping.wait_for(|stopping| *stopping) => break Err(driver::DriverError::Stopping),
                     () = tokio::time::sleep(Duration::from_millis(HELD_LOOK_MS)), if denial.is_some() => {
                         // It stands in line, so it was not denied: what was charged for that is given back while it waits.
                         if app.driver.view().lease_state(lease) == Some(LeaseState::Waiting) {
@@ -149,7 +148,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
                 }
             }
         }
-        _ => app.driver.decide(command, Some(nonce)).await,
+        _ => app.driver.from(origin(conn)).decide(command, Some(nonce)).await,
     };
     let driver::Answer { outcome, position, signed } = answer.map_err(Refused::from)?;
     match &outcome {
@@ -280,7 +279,7 @@ pub(super) async fn renew(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: 
     own(lease, &asked.secret)?;
     note_seen(app, conn, asked.seen.as_ref());
     known_or_charged(app, conn, lease)?;
-    let answer = app.driver.decide(renewal(&asked), None).await.map_err(Refused::from)?;
+    let answer = app.driver.from(origin(conn)).decide(renewal(&asked), None).await.map_err(Refused::from)?;
     json(&renewed(app, conn, &asked, answer)?)
 }
 
@@ -314,14 +313,17 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: &mut Reques
     }
     let asked = renewals.iter().zip(&refused).filter(|(_, refused)| refused.is_none());
     let commands: Vec<Command> = asked.map(|(asked, _)| renewal(asked)).collect();
-    let mut answers = app.driver.decide_many(commands).await.map_err(Refused::from)?.into_iter();
+    let mut answers = app.driver.from(origin(conn)).decide_many(commands).await.map_err(Refused::from)?.into_iter();
     let answers = renewals
         .iter()
         .zip(refused)
         .map(|(asked, refused)| match refused {
             Some(problem) => RenewResult::Refused(problem),
             None => match answers.next() {
-                Some(answer) => renewed(app, conn, asked, answer).map_or_else(RenewResult::Refused, RenewResult::from),
+                Some(answer) => {
+                    let answer = answer.map_err(|error| Problem::from(Refused::from(error)));
+                    answer.and_then(|answer| renewed(app, conn, asked, answer)).map_or_else(RenewResult::Refused, RenewResult::from)
+                }
                 None => RenewResult::Refused(Problem::new(ErrorCode::Internal, "a renewal was not answered")),
             },
         })
@@ -335,7 +337,7 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
     // Releasing what was never known is an entry too, so it is bounded as new ids are.
     known_or_charged(app, conn, lease)?;
     let command = Command::Release { lease: convert::to_core(lease), network: conn.network() };
-    let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;
+    let answer = app.driver.from(origin(conn)).decide(command, None).await.map_err(Refused::from)?;
     match answer.outcome {
         Outcome::Released { linger_ms } => json(&ReleaseAnswer { outcome: ReleaseOutcome::Released, position: answer.position, linger_ms }),
         // What has ended in another way has nothing left to give back.
@@ -384,8 +386,8 @@ pub(super) async fn presence(app: &Arc<App>, conn: &Conn, request: &mut Request<
     let opened = leases.iter().map(opened).collect::<Vec<_>>();
     let mut position = app.position();
     if !opened.is_empty() {
-        let answers = app.driver.decide_many(opened).await.map_err(Refused::from)?;
-        position = answers.last().map_or(position, |answer| answer.position);
+        let answers = app.driver.from(origin(conn)).decide_many(opened).await.map_err(Refused::from)?;
+        position = answers.iter().flatten().last().map_or(position, |answer| answer.position);
     }
     let live = u32::try_from(leases.len()).unwrap_or(u32::MAX);
     conn.stand_for(leases.into_iter().map(|lease| (convert::to_core(lease), generation)).collect());

@@ -19,10 +19,11 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{mpsc, oneshot, watch};
+use triquest_engine::TookEffect;
 use triquest_license::{ServerKey, SigningKey, Vocabulary};
 use triquest_ports::registry::Current;
 use triquest_wire::{
-    ErrorCode, Position, Problem, WordList,
+    Effect, ErrorCode, Position, Problem, WordList,
     limits::{BODY_MS_MAX, LEASE_BODY_BYTES_MAX},
 };
 
@@ -321,16 +322,20 @@ pub fn refuse(problem: &Problem) -> Response<Body> {
 impl From<DriverError> for Refused {
     fn from(error: DriverError) -> Self {
         let code = match error {
-            DriverError::DiskFull => ErrorCode::DiskFull,
+            DriverError::DiskFull(_) => ErrorCode::DiskFull,
             DriverError::Internal => ErrorCode::Internal,
             DriverError::OutcomeUnknown => ErrorCode::OutcomeUnknown,
-            DriverError::Overloaded | DriverError::Stopping => ErrorCode::Overloaded,
+            DriverError::Overloaded(_) | DriverError::Stopping(_) => ErrorCode::Overloaded,
         };
-        let problem = Problem::new(code, error.to_string());
+        let took_effect = match error.took_effect() {
+            TookEffect::No => Effect::No,
+            TookEffect::Unknown => Effect::Unknown,
+        };
+        let problem = Problem { took_effect, ..Problem::new(code, error.to_string()) };
         Self(match error {
-            DriverError::DiskFull => problem.hint("make room on the disk of the server's data directory; it goes on by itself"),
+            DriverError::DiskFull(_) => problem.hint("make room on the disk of the server's data directory; it goes on by itself"),
             DriverError::Internal | DriverError::OutcomeUnknown => problem,
-            DriverError::Overloaded | DriverError::Stopping => Problem { retry_after_ms: Some(1_000), ..problem },
+            DriverError::Overloaded(_) | DriverError::Stopping(_) => Problem { retry_after_ms: Some(1_000), ..problem },
         })
     }
 }
@@ -713,7 +718,8 @@ fn text(text: &'static str) -> Response<Body> {
 /// Ready: grants can be made durable now.
 fn ready(app: &App) -> Answer {
     if *app.stopping.borrow() {
-        return Err(Problem::new(ErrorCode::Overloaded, "the server is stopping"));
+        // Of a repeat nobody here knows what became of it before.
+        return Err(Problem { took_effect: Effect::Unknown, ..Problem::new(ErrorCode::Overloaded, "the server is stopping") });
     }
     if app.driver.journal_state() != triquest_wire::status::JournalState::Ok {
         return Err(Problem::new(ErrorCode::DiskFull, "the disk is full: renewals and releases work, nothing is granted"));

@@ -1,6 +1,7 @@
 //! Nothing is answered before it is durable, and nothing durable is lost.
 
 use triquest_allocator::{Command, Lineage, Outcome, Refusal};
+use triquest_engine::TookEffect;
 use triquest_journal::memory::Fault;
 use triquest_server::driver::DriverError;
 use triquest_wire::status::JournalState;
@@ -9,10 +10,10 @@ use crate::world::{World, checkout, checkout_of, install, is_granted, lease, rel
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grant_denial_and_release_are_answered_only_when_they_are_on_disk() {
-    let world = World::with_seats(2).await;
-    assert!(is_granted(&world.decide(checkout(1)).await));
-    // Heard once in this epoch, so that its renewals need no disk.
-    world.decide(renew(1, 1)).await.unwrap();
+    let world = World::with_seats(3).await;
+    for number in [1, 4] {
+        assert!(is_granted(&world.decide(checkout(number)).await));
+    }
 
     world.gate.hold();
     let before = world.driver.view().position();
@@ -22,8 +23,8 @@ async fn grant_denial_and_release_are_answered_only_when_they_are_on_disk() {
     let denied = world.spawn(checkout(3));
     let released = world.spawn(release(1));
     // The driver decides on: a renewal that depends on nothing of this is answered while the disk stands still.
-    let renewed = world.decide(renew(1, 2)).await.unwrap();
-    assert!(matches!(renewed.outcome, Outcome::Renewed { .. } | Outcome::Ended { .. }));
+    let renewed = world.decide(renew(4, 1)).await.unwrap();
+    assert!(matches!(renewed.outcome, Outcome::Renewed { .. }));
     assert_eq!(world.driver.view().position(), before, "nothing is shown before it is durable");
     assert!(world.driver.view().lease(triquest_wire::LeaseId(lease(2).0)).is_none());
     assert!(!granted.is_finished() && !denied.is_finished() && !released.is_finished());
@@ -118,7 +119,7 @@ async fn a_full_disk_stops_grants_but_not_renewals_and_room_brings_them_back() {
     // The second append of the same entry comes after the driver has heard that the first found no room.
     world.gate.wait_for_arrivals(arrived + 2).await;
     assert_eq!(world.driver.journal_state(), JournalState::DiskFull);
-    assert_eq!(world.decide(checkout(3)).await.unwrap_err(), DriverError::DiskFull);
+    assert_eq!(world.decide(checkout(3)).await.unwrap_err(), DriverError::DiskFull(TookEffect::No));
     assert!(matches!(world.decide(renew(1, 2)).await.unwrap().outcome, Outcome::Renewed { .. }));
     assert!(!stuck.is_finished(), "neither granted nor refused: its entry may still become durable");
 
@@ -139,7 +140,7 @@ async fn a_fenced_journal_stops_the_server_and_answers_nobody_falsely() {
     let fault = world.driver.faulted().await;
     assert!(fault.message.contains("another server"), "{fault:?}");
     assert!(!fault.hint.is_empty());
-    assert_eq!(world.decide(checkout(2)).await.unwrap_err(), DriverError::Stopping);
+    assert_eq!(world.decide(checkout(2)).await.unwrap_err(), DriverError::Stopping(TookEffect::No));
     let world = world.crash();
     assert_eq!(world.driver.view().live_leases(), 0);
 }
@@ -269,7 +270,7 @@ async fn a_stop_answers_what_was_taken_and_refuses_what_comes_after() {
     world.gate.open();
     stop.await.unwrap();
     assert!(is_granted(&taken.await.unwrap()));
-    assert_eq!(world.decide(install("B-1", &[("cad", 1)])).await.unwrap_err(), DriverError::Stopping);
+    assert_eq!(world.decide(install("B-1", &[("cad", 1)])).await.unwrap_err(), DriverError::Stopping(TookEffect::No));
     let world = World::start(world.disk.clone(), world.clock.clone());
     assert_eq!(world.driver.view().live_leases(), 1);
 }
@@ -291,25 +292,21 @@ async fn a_far_jump_of_the_wall_clock_is_shown_and_ends_no_license_until_it_is_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_renewals_in_one_request_both_wait_for_the_first_to_be_durable() {
+async fn two_renewals_of_a_lease_both_wait_for_the_first_to_be_durable() {
     let world = World::with_seats(1).await;
     world.decide(checkout(1)).await.unwrap();
     let world = world.restart().await;
     world.gate.hold();
     let arrived = world.gate.arrivals();
-    let renewed = tokio::spawn({
-        let driver = world.driver.clone();
-        async move { driver.decide_many(vec![renew(1, 1), renew(1, 2)]).await }
-    });
+    let renewed = world.spawn(renew(1, 1));
     world.gate.wait_for_arrivals(arrived + 1).await;
     // A later pass, so that the earlier one is over.
-    let third = world.spawn(renew(1, 3));
-    assert!(!renewed.is_finished() && !third.is_finished());
+    let second = world.spawn(renew(1, 2));
+    assert!(!renewed.is_finished() && !second.is_finished());
     world.gate.open();
     let before = world.driver.view().position();
-    for answer in renewed.await.unwrap().unwrap() {
+    for answer in [renewed.await.unwrap().unwrap(), second.await.unwrap().unwrap()] {
         assert!(matches!(answer.outcome, Outcome::Renewed { .. }));
         assert!(answer.position >= before);
     }
-    assert!(matches!(third.await.unwrap().unwrap().outcome, Outcome::Renewed { .. }));
 }

@@ -10,7 +10,7 @@ use triquest_allocator::{
     Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Safeguards,
 };
 use triquest_journal::{
-    Appended, Head, Journal, JournalError,
+    Appended, Head, History, Journal, JournalError,
     memory::{Fault, MemoryDisk, MemoryJournal},
 };
 use triquest_license::{Note, ServerKey, Signer, SigningKey, VerifiedLicense};
@@ -65,11 +65,7 @@ struct GatedJournal {
 }
 
 impl Journal for GatedJournal {
-    fn head(&self) -> Head {
-        self.journal.head()
-    }
-
-    fn append(&mut self, epoch: Epoch, index: Index, entry: &[u8]) -> Result<Appended, JournalError> {
+    fn append(&mut self, fence: Epoch, expected_head: Index, entry: &[u8]) -> Result<Appended, JournalError> {
         self.gate.arrived.send_modify(|arrived| *arrived += 1);
         let (state, changed) = &*self.gate.inner;
         let mut state = state.lock().unwrap();
@@ -80,7 +76,13 @@ impl Journal for GatedJournal {
             self.journal.inject([fault]);
         }
         drop(state);
-        self.journal.append(epoch, index, entry)
+        self.journal.append(fence, expected_head, entry)
+    }
+}
+
+impl History for GatedJournal {
+    fn head(&self) -> Head {
+        self.journal.head()
     }
 
     fn read(&mut self, from: Index, bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError> {

@@ -173,6 +173,41 @@ async fn leases_survive_a_restart_of_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_fails_leaves_no_epoch() {
+    use triquest_journal::History as _;
+    let mut world = World::start().await;
+    world.running.take().unwrap().shutdown().await.unwrap();
+    // The journal in memory leaves no file, which would be a lost journal on a real disk.
+    std::fs::write(world.dir.path().join("data/journal.sqlite"), "").unwrap();
+    let before = world.disk.open().head();
+    let socket = world.dir.path().join("data/admin.sock");
+    std::os::unix::fs::symlink("/nowhere", &socket).unwrap();
+    assert!(world.run(|_| {}).await.is_err());
+    std::fs::remove_file(&socket).unwrap();
+    assert!(world.run(|config| config.admin_group = Some("no-such-group".into())).await.is_err());
+    assert!(world.run(|config| config.licenses = Some("/nowhere/licenses".into())).await.is_err());
+    assert_eq!(world.disk.open().head(), before);
+    world.running = Some(world.run(|_| {}).await.unwrap());
+    assert_eq!(world.get("/v1/server/id").await.1["position"]["epoch"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_whose_request_is_held_hears_its_place_when_the_server_stops() {
+    let mut world = World::with_seats().await;
+    world.take(1, "cad").await;
+    world.take(2, "cad").await;
+    let mut body = world.checkout(3, "cad");
+    body["wait_ms"] = json!(600_000);
+    let mut client = world.connect().await;
+    let held = tokio::spawn(async move { client.json("POST", "/v1/leases", &body).await });
+    world.until("cad", "queued", 1).await;
+    assert!(!held.is_finished());
+    world.running.take().unwrap().shutdown().await.unwrap();
+    let answer = held.await.unwrap();
+    assert_eq!((answer.status, answer.json()["outcome"].as_str()), (200, Some("waiting")), "{}", answer.json());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_server_on_the_port_is_told_who_has_it() {
     let world = World::start().await;
     let port = world.address().port();

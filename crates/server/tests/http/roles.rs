@@ -3,7 +3,7 @@
 use std::{os::unix::fs::PermissionsExt, process::Command};
 
 use serde_json::json;
-use triquest_journal::Journal as _;
+use triquest_journal::History as _;
 use triquest_server::http::routes::{Endpoint, TABLE};
 
 use crate::world::World;

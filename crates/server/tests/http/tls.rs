@@ -287,7 +287,7 @@ async fn the_secret_is_in_no_output_and_not_in_the_journal() {
     assert_eq!(leases["leases"][0]["lease"], json!(id));
     let mut bytes = leases.to_string().into_bytes();
     let mut journal = world.disk.copy().open();
-    let entries = triquest_journal::Journal::read(&mut journal, triquest_allocator::Index(1), usize::MAX).unwrap();
+    let entries = triquest_journal::History::read(&mut journal, triquest_allocator::Index(1), usize::MAX).unwrap();
     assert!(!entries.is_empty());
     entries.into_iter().for_each(|(_, entry)| bytes.extend(entry));
     assert!(!bytes.windows(32).any(|window| window == secret.0.0));

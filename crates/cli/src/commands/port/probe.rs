@@ -150,7 +150,7 @@ impl Identity {
             name: proof.name().map(str::to_owned),
             version: proof.version().map(str::to_owned),
             instance: proof.proved.as_ref().map(|proved| short_instance(&proved.instance)),
-            clone: proof.is_clone(),
+            clone: false,
             changed_from,
             unlike_named: !has_a_named_one,
             udp,
@@ -444,7 +444,7 @@ fn ask_all(questions: Vec<Question>, setting: &Setting, answers: &mut Answers) -
             let took_ms = proof.as_ref().map_or(0, |proof| u64::try_from(proof.round_trip.as_millis()).unwrap_or(u64::MAX));
             let mut identity = proof.as_ref().map(|proof| Identity::of(proof, setting));
             if let (Some(identity), Some(proved)) = (&mut identity, proof.as_ref().and_then(|proof| proof.proved.as_ref())) {
-                identity.clone |= clones.iter().any(|clones| clones.server_key == proved.server_key);
+                identity.clone = clones.iter().any(|clones| clones.server_key == proved.server_key);
             }
             let says_took = answer.as_ref().map_or(0, |answer| answer.took_ms);
             Probe { address, identity, says: answer.map(|answer| answer.says), took_ms: took_ms.max(says_took) }

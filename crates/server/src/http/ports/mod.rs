@@ -28,7 +28,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The table that this server answers from: the newest of the built-in one and those that `triquest-lm port --update` has kept.
 pub(crate) fn registry() -> Current {
-    let variable = |name| std::env::var_os(name).map(std::path::PathBuf::from);
+    let variable = |name| crate::config::environment(name).map(std::path::PathBuf::from);
     let (home, data_home) = (variable("HOME"), variable("XDG_DATA_HOME"));
     let current = triquest_ports::registry::current(&Places::usual(home.as_deref().map(Path::new), data_home.as_deref().map(Path::new)));
     for unusable in &current.unusable {

@@ -1,0 +1,10 @@
+//! The engine by hand: time, the journal and the confirmation of leadership move when a script says so.
+
+#![allow(clippy::unwrap_used)]
+
+mod bounds;
+mod desk;
+mod fairness;
+mod promises;
+mod room;
+mod stop;

@@ -1,0 +1,126 @@
+//! A full disk.
+
+use triquest_allocator::{
+    Event, Outcome,
+    limits::{CLAIM_MS, WAIT_TTL_MS},
+};
+use triquest_engine::{Input, Room, TookEffect, Why};
+
+use crate::desk::{Desk, checkout, checkout_of, home, is_granted, is_renewed, release, renew, waits};
+
+#[test]
+fn the_same_bytes_are_written_again_after_a_full_disk_or_an_unknown_outcome() {
+    for said in [Input::Full, Input::Unknown(triquest_allocator::Index(3))] {
+        let mut desk = Desk::with_seats(2);
+        desk.journal_held = true;
+        let name = desk.ask(checkout(1));
+        desk.pass();
+        let behind = desk.ask(checkout(2));
+        desk.pass();
+        let entries: Vec<_> = desk.waiting.iter().cloned().collect();
+        assert_eq!(entries.len(), 2);
+        desk.say(said);
+        assert!(desk.waiting.is_empty());
+        desk.wait_ms(500);
+        assert_eq!(desk.waiting.iter().cloned().collect::<Vec<_>>(), entries);
+        desk.commit_all();
+        assert!(is_granted(&desk.outcome(name)) && is_granted(&desk.outcome(behind)));
+    }
+}
+
+#[test]
+fn while_the_disk_is_full_heard_leases_are_renewed_and_nothing_is_granted() {
+    let mut desk = Desk::with_seats(3);
+    desk.now(checkout(1));
+    desk.engine.handle(Input::Room(Room::None));
+    let new = desk.ask(checkout(2));
+    desk.settle();
+    assert_eq!(desk.why(new), Why::DiskFull(TookEffect::No));
+    assert!(is_renewed(&desk.now(renew(1, 1))));
+    assert!(is_granted(&desk.now(checkout(1))), "a repeat is a renewal");
+    let release = desk.ask(release(1));
+    desk.settle();
+    assert!(!desk.is_back(release), "a release waits for room");
+    desk.engine.handle(Input::Room(Room::Enough));
+    desk.settle();
+    assert!(matches!(desk.outcome(release), Outcome::Released { .. }));
+}
+
+#[test]
+fn a_repeat_that_cannot_be_decided_on_a_full_disk_is_unknown() {
+    let mut desk = Desk::with_seats(1);
+    desk.now(checkout(1));
+    desk.now(checkout(2));
+    desk.engine.handle(Input::Room(Room::None));
+    let again = desk.ask(checkout_of(2, 2, None));
+    desk.settle();
+    assert_eq!(desk.why(again), Why::DiskFull(TookEffect::Unknown));
+    assert!(matches!(desk.now(checkout(2)), Outcome::Denied(_)), "the same attempt has its outcome");
+}
+
+#[test]
+fn the_reserve_is_for_the_first_word_of_a_lease_and_for_releases() {
+    let mut desk = Desk::with_seats(1);
+    desk.now(checkout(1));
+    let mut desk = desk.crash();
+    desk.engine.handle(Input::Room(Room::Reserve));
+    assert!(is_renewed(&desk.now(renew(1, 1))));
+    let new = desk.ask(checkout(2));
+    let made_up = desk.ask(release(99));
+    desk.settle();
+    assert_eq!(desk.why(new), Why::DiskFull(TookEffect::No));
+    assert_eq!(desk.why(made_up), Why::DiskFull(TookEffect::No), "anybody could fill the reserve so");
+    assert!(matches!(desk.now(release(1)), Outcome::Released { .. }));
+}
+
+#[test]
+fn lines_stand_still_on_a_full_disk_and_begin_anew_when_there_is_room() {
+    let mut desk = Desk::with_seats(1);
+    desk.now(checkout(1));
+    for number in 2..6 {
+        assert!(matches!(desk.now(waits(number)), Outcome::Waiting { .. }));
+    }
+    desk.engine.handle(Input::Room(Room::Reserve));
+    desk.now(release(1));
+    for _ in 0..20 {
+        desk.wait_ms(15_000);
+        for number in 2..6 {
+            assert!(matches!(desk.now(waits(number)), Outcome::Waiting { place, .. } if place == number - 1), "its place, not a no");
+        }
+    }
+    let changed = |event: &Event| matches!(event, Event::Dequeued { .. } | Event::Granted { claim_due: Some(_), .. } | Event::Ended { .. });
+    assert!(!desk.events().any(changed));
+    desk.engine.handle(Input::Room(Room::Enough));
+    desk.settle();
+    assert!(is_granted(&desk.now(waits(2))));
+    desk.wait_ms(WAIT_TTL_MS - 1_000);
+    assert!(!desk.events().any(|event| matches!(event, Event::Dequeued { .. })), "every waiter has its full time to ask");
+    desk.wait_ms(2_000);
+    assert_eq!(desk.events().filter(|event| matches!(event, Event::Dequeued { .. })).count(), 3);
+}
+
+#[test]
+fn a_seat_that_could_not_be_claimed_on_a_full_disk_has_its_full_time_again() {
+    let mut desk = Desk::with_seats(1);
+    desk.now(checkout(1));
+    desk.now(waits(2));
+    desk.now(release(1));
+    desk.settle();
+    desk.engine.handle(Input::Room(Room::None));
+    desk.wait_ms(2 * CLAIM_MS);
+    desk.engine.handle(Input::Room(Room::Enough));
+    desk.wait_ms(CLAIM_MS - 1_000);
+    assert!(!desk.events().any(|event| matches!(event, Event::Ended { .. })));
+    assert!(is_granted(&desk.now(waits(2))));
+}
+
+#[test]
+fn held_waiters_keep_their_place_over_a_full_disk() {
+    let mut desk = Desk::with_seats(1);
+    desk.now(checkout(1));
+    let held = desk.send(home(), waits(2), 20_000);
+    desk.settle();
+    desk.engine.handle(Input::Room(Room::None));
+    desk.wait_ms(21_000);
+    assert!(matches!(desk.outcome(held), Outcome::Waiting { place: 1, .. }));
+}

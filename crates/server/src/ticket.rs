@@ -1,0 +1,46 @@
+//! Who waits for an answer, and how to tell.
+
+use tokio::sync::oneshot;
+use triquest_engine::{Origin, Why};
+
+use crate::{
+    accept::Conn,
+    driver::{Answer, DriverError},
+};
+
+/// Where one answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, DriverError>>;
+
+/// Who waits. Kept small, for it is moved from queue to queue.
+#[derive(Debug)]
+pub(crate) enum Ticket {
+    /// For a request with several commands.
+    Many(Reply<Vec<Result<Answer, DriverError>>>),
+    /// For one command; the nonce is for the signed grant of a checkout or adoption.
+    One(Reply<Answer>, Option<[u8; 32]>),
+}
+
+impl triquest_engine::Ticket for Ticket {
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Many(reply) => reply.is_closed(),
+            Self::One(reply, _) => reply.is_closed(),
+        }
+    }
+}
+
+impl Ticket {
+    /// Tells why there is no answer. Whoever has gone asks again with the same id.
+    pub(crate) fn fail(self, why: Why) {
+        match self {
+            Self::Many(reply) => drop(reply.send(Err(why.into()))),
+            Self::One(reply, _) => drop(reply.send(Err(why.into()))),
+        }
+    }
+}
+
+/// Where the requests of a connection come from.
+pub(crate) fn origin(conn: &Conn) -> Origin {
+    // The place in memory is one connection's for its life.
+    Origin { network: conn.network(), connection: std::ptr::from_ref(conn) as usize as u64 }
+}
