@@ -631,7 +631,8 @@ impl Judge {
         }
         // What clients of lost history still believe in, where the present one knows nothing of it.
         for client in scene.clients {
-            let Some(theirs) = client.promised(scene.real_ms).filter(|theirs| *theirs != lease && !self.ledger.leases.contains_key(theirs)) else {
+            let Some(theirs) = client.promised(scene.real_ms).filter(|theirs| *theirs != lease && !self.ledger.leases.contains_key(theirs))
+            else {
                 continue;
             };
             let Some(held) = self.ledger.wished(&client.vendor_keys, &client.plan.items) else { continue };

@@ -11,7 +11,7 @@ use triquest_allocator::{Allocator, ClockReading, Epoch, Index, Safeguards, Time
 
 use triquest_engine::{Answers, Effect, Engine, Input, PassId, Position, Request, Room, Start, Ticket as EngineTicket, Why};
 use triquest_journal::{
-    Appended, Journal, load,
+    Appended, History, Journal, load,
     memory::{Fault, MemoryDisk, MemoryJournal},
     record::{Entry, encode_entry},
     snapshot,
@@ -218,7 +218,7 @@ impl Node {
     pub fn append(&mut self) -> Option<Appended> {
         let write = self.writes.pop_front()?;
         let bytes = encode_entry(&write.entry);
-        let appended = match self.journal.append(write.fence, write.index, &bytes) {
+        let appended = match self.journal.append(write.fence, Index(write.index.0 - 1), &bytes) {
             Ok(appended) => appended,
             Err(error) => {
                 self.out.push(Out::Broken(error.to_string()));
