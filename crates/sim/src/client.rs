@@ -89,6 +89,10 @@ pub struct Client {
     pub seen: Option<Seen>,
     /// The last grant that it could show.
     pub shown: Option<Shown>,
+    /// A grant that it keeps even when it is worth nothing any more.
+    pub kept: Option<Shown>,
+    /// It does not come back by itself.
+    pub gone: bool,
     /// The last checkout's attempt by the keeper's number.
     pub attempts: BTreeMap<u32, u32>,
 }
@@ -124,6 +128,8 @@ impl Client {
             opening_unseen: false,
             seen: None,
             shown: None,
+            kept: None,
+            gone: false,
             attempts: BTreeMap::new(),
         }
     }

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use triquest_allocator::{
-    Allocator, CheckoutItem, DenialCode, DequeueReason, EndReason, Event, GrantedItem, LeaseId, Outcome, PoolId, ReleaseCause, RightEnd,
-    Timestamp,
+    Allocator, CheckoutItem, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Outcome, PoolId, ReleaseCause,
+    RightEnd, Timestamp,
     limits::{EVENTS_MAX, WAIT_TTL_MS},
 };
 use triquest_journal::{ENTRY_BYTES_MAX, record::Entry};
@@ -147,8 +147,8 @@ pub struct Sending {
 struct Lost {
     /// All that was promised in it has ended by then.
     until_ms: u64,
-    /// The server knows.
-    known: bool,
+    /// The server knows, from this lease time on.
+    known_at: Option<Timestamp>,
 }
 
 /// Where things stand when something is judged.
@@ -195,6 +195,12 @@ pub struct Judge {
     false_ends: BTreeMap<usize, bool>,
     /// Up-time and starts when each waiter was last told its place.
     asked: BTreeMap<LeaseId, UpTime>,
+    /// Lease time and entry of the last denial for want of a seat, by pool.
+    denied_at: BTreeMap<PoolId, (Timestamp, Index)>,
+    /// Milliseconds of all passes of leading servers, each counted with at most the stall limit.
+    pub passed_ms: u64,
+    /// The same when each lease was last heard.
+    heard_after: BTreeMap<LeaseId, u64>,
     /// Renewals that have arrived and are not answered.
     waiting: BTreeMap<LeaseId, Vec<Timestamp>>,
     /// The last entry: real time of its decision and its lease time.
@@ -231,6 +237,9 @@ impl Judge {
             reclaimed: BTreeSet::new(),
             false_ends: BTreeMap::new(),
             asked: BTreeMap::new(),
+            denied_at: BTreeMap::new(),
+            passed_ms: 0,
+            heard_after: BTreeMap::new(),
             waiting: BTreeMap::new(),
             decided: None,
         }
@@ -316,8 +325,10 @@ impl Judge {
         self.ledger = ledger;
         self.history.forget();
         self.histories += 1;
-        self.lost = Some(Lost { until_ms, known });
+        self.lost = Some(Lost { until_ms, known_at: known.then_some(Timestamp(0)) });
         self.heard.clear();
+        self.heard_after.clear();
+        self.denied_at.clear();
         self.dead.clear();
         self.ripe.clear();
         self.open.clear();
@@ -331,10 +342,12 @@ impl Judge {
         }
     }
 
-    /// A client has shown what proves that history was lost, and was answered.
-    pub fn proved(&mut self) {
-        if let Some(lost) = &mut self.lost {
-            lost.known = true;
+    /// What proves that history was lost lay before a pass at this lease time.
+    pub fn proved(&mut self, at: Timestamp) {
+        if let Some(lost) = &mut self.lost
+            && lost.known_at.is_none()
+        {
+            lost.known_at = Some(at);
         }
     }
 
@@ -409,6 +422,7 @@ impl Judge {
                 self.frees(scene, *lease, *reason);
                 if *reason == EndReason::Expired {
                     self.expires(*lease, *due);
+                    self.was_denied(entry, *lease, *due);
                 }
                 if *reason == EndReason::Reclaimed && !self.reclaimed.contains(lease) {
                     self.broken(Invariant::OnlyTheOwnerOrAnAdministrator, || format!("{lease} was taken back by nobody"));
@@ -477,12 +491,25 @@ impl Judge {
             Event::Adopted { lease, .. } => {
                 self.history.adopted(*lease);
                 self.excused.insert(*lease);
+                self.adopts(*lease);
             }
             Event::Queued { lease, attempt, .. } => {
                 self.asked.insert(*lease, self.up);
                 self.has_effect(*lease, *attempt);
             }
-            Event::Denied { lease, attempt, .. } => self.has_effect(*lease, *attempt),
+            Event::Denied { lease, attempt, denial, .. } => {
+                self.has_effect(*lease, *attempt);
+                if denial.code == DenialCode::NoSeatFree
+                    && let Some(client) = scene.clients.get(client_of(*lease))
+                    && let [only] = client.plan.items.as_slice()
+                    && only.version.is_none()
+                    && let Some(wished) = self.ledger.wished(&client.vendor_keys, &client.plan.items)
+                    && client.vendor_keys.len() == 1
+                    && only.seats == 1
+                {
+                    self.denied_at.insert(wished[0].pool, (entry.moment.at, entry.index));
+                }
+            }
             Event::Forgot { .. } => {
                 let ledger = &self.ledger;
                 let known = |lease: LeaseId| ledger.leases.contains_key(&lease) || ledger.line.iter().any(|waiter| waiter.lease == lease);
@@ -491,7 +518,7 @@ impl Judge {
                 self.open.retain(|(lease, _), _| known(*lease));
                 self.nothing.retain(|(lease, _)| known(*lease));
             }
-            Event::LineageBegan { .. } => self.proved(),
+            Event::LineageBegan { .. } => self.proved(entry.moment.at),
             Event::LinesResumed { .. } => {
                 let up = self.up;
                 self.asked.values_mut().for_each(|asked| *asked = up);
@@ -499,11 +526,25 @@ impl Judge {
             }
             Event::Recovered { lineage, .. } => {
                 self.up.starts += 1;
-                if *lineage == entry.lineage && self.lost.is_some_and(|lost| !lost.known && self.ledger.quarantine_until.is_some()) {
-                    self.proved();
+                if *lineage == entry.lineage && self.ledger.quarantine_until.is_some() {
+                    self.proved(entry.moment.at);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// no_grant_past_entitlement: what is taken over from lost history shows no more seats of an entitlement than it has.
+    fn adopts(&mut self, lease: LeaseId) {
+        let mut shown: BTreeMap<triquest_allocator::EntitlementId, u64> = BTreeMap::new();
+        for charge in self.ledger.leases.values().flat_map(|held| &held.shown) {
+            *shown.entry(charge.entitlement).or_default() += u64::from(charge.seats);
+        }
+        for (entitlement, seats) in shown {
+            let has = self.ledger.rights.get(&entitlement).map_or(u64::MAX, |right| right.seats);
+            if seats > has {
+                self.broken(Invariant::NoGrantPastEntitlement, || format!("{lease}: {seats} seats were taken over, {has} were signed"));
+            }
         }
     }
 
@@ -529,19 +570,44 @@ impl Judge {
     /// renewing_never_expires
     fn expires(&mut self, lease: LeaseId, due: Timestamp) {
         let Some(held) = self.ledger.leases.get(&lease) else { return };
+        let claimed = held.claim_due.is_none();
         if let Some((heard, ttl_ms)) = self.heard.get(&lease).copied()
             && due.0 < heard.0 + ttl_ms
-            && held.claim_due.is_none()
+            && claimed
         {
             self.broken(Invariant::RenewingNeverExpires, || {
                 format!("{lease} was heard at {} and expired at {}, ttl {ttl_ms}", heard.0, due.0)
             });
+        }
+        if let (Some((_, ttl_ms)), Some(after)) = (self.heard.get(&lease).copied(), self.heard_after.get(&lease).copied()) {
+            let passed = self.passed_ms.saturating_sub(after);
+            if passed + passed / 64 + 3_000 < ttl_ms && claimed {
+                self.broken(Invariant::RenewingNeverExpires, || {
+                    format!("{lease} expired after {passed} ms of passes, promised were {ttl_ms}")
+                });
+            }
         }
         if let Some(at) = self.waiting.get(&lease).and_then(|waiting| waiting.iter().min().copied())
             && at <= due
         {
             self.broken(Invariant::RenewingNeverExpires, || {
                 format!("{lease} expired at {} although its renewal lay there at {}", due.0, at.0)
+            });
+        }
+    }
+
+    /// queue_moves: nobody was turned away over a seat whose time was up already.
+    fn was_denied(&mut self, entry: &Entry, lease: LeaseId, due: Timestamp) {
+        let Some(held) = self.ledger.leases.get(&lease) else { return };
+        let late = held.items.iter().find_map(|item| {
+            let (at, index) = *self.denied_at.get(&self.ledger.resolve(item.pool))?;
+            (due < at && index < entry.index).then_some((at, index))
+        });
+        if let Some((at, index)) = late
+            && self.ledger.quarantine_until.is_none()
+        {
+            self.broken(Invariant::QueueMoves, || {
+                format!("{lease} was due at {}, and entry {} denied its seat at {}", due.0, index.0, at.0)
             });
         }
     }
@@ -625,7 +691,9 @@ impl Judge {
         if self.ledger.quarantine_until.is_some_and(|until| at < until) {
             self.broken(Invariant::RestoredWaits, || format!("{lease} was granted in quarantine"));
         }
-        let Some(lost) = self.lost.filter(|lost| lost.known && scene.real_ms < lost.until_ms) else { return };
+        let Some(lost) = self.lost.filter(|lost| lost.known_at.is_some_and(|known| known <= at) && scene.real_ms < lost.until_ms) else {
+            return;
+        };
         if self.ledger.loss_accepted || !self.looks_at(Invariant::RestoredWaits) {
             return;
         }
@@ -706,9 +774,10 @@ impl Judge {
 
     // ---- answers
 
-    /// A lease was heard at this lease time, and promised so much.
-    pub fn hears(&mut self, lease: LeaseId, at: Timestamp, remaining_ms: u64) {
+    /// A lease was heard at this lease time, so long ago, and promised so much.
+    pub fn hears(&mut self, lease: LeaseId, at: Timestamp, ago_ms: u64, remaining_ms: u64) {
         self.heard.insert(lease, (at, remaining_ms));
+        self.heard_after.insert(lease, self.passed_ms.saturating_sub(ago_ms));
         if let Some(since) = self.dead.get_mut(&lease) {
             *since = self.up;
         }
@@ -790,7 +859,13 @@ impl Judge {
     }
 
     /// A request was refused undecided. `no`: it is told that it changed nothing; `leads`: by the server that knows what is known.
-    pub fn refused(&mut self, sending: &Sending, no: bool, leads: bool) {
+    pub fn refused(&mut self, sending: &Sending, no: bool, full: bool, leads: bool) {
+        let heard = |held: &crate::ledger::Held| held.heard == self.ledger.epoch && held.claim_due.is_none();
+        if full && leads && matches!(sending.asks, Asks::Renew(..)) && self.ledger.leases.get(&sending.lease).is_some_and(heard) {
+            self.broken(Invariant::RenewingNeverExpires, || {
+                format!("{} was heard in this epoch, and is not renewed while the disk is full", sending.lease)
+            });
+        }
         if !no {
             return;
         }

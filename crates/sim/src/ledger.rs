@@ -29,6 +29,10 @@ pub struct Held {
     pub ending: Option<(Timestamp, EndReason)>,
     /// The attempt that it was granted to; none for one that was taken over.
     pub attempt: Option<u32>,
+    /// The epoch in which it was last heard.
+    pub heard: Epoch,
+    /// What its grant of lost history was charged to.
+    pub shown: Vec<triquest_allocator::Charge>,
 }
 
 /// One entitlement of an installed license.
@@ -332,7 +336,7 @@ impl Ledger {
     /// Folds one fact in.
     pub fn fold(&mut self, at: Timestamp, event: &Event) {
         match event {
-            Event::Adopted { lease, items, ttl_ms, linger_ms, .. } => {
+            Event::Adopted { lease, items, ttl_ms, linger_ms, shown, .. } => {
                 self.ended.remove(lease);
                 self.end_linger(*lease);
                 let held = Held {
@@ -344,6 +348,8 @@ impl Ledger {
                     claim_due: None,
                     ending: None,
                     attempt: None,
+                    heard: self.epoch,
+                    shown: shown.clone(),
                 };
                 self.take(*lease, held);
             }
@@ -415,12 +421,15 @@ impl Ledger {
                     claim_due: *claim_due,
                     ending: None,
                     attempt: Some(*attempt),
+                    heard: self.epoch,
+                    shown: Vec::new(),
                 };
                 self.take(*lease, held);
             }
             Event::Heard { lease, .. } => {
                 if let Some(held) = self.leases.get_mut(lease) {
                     held.claim_due = None;
+                    held.heard = self.epoch;
                 }
             }
             Event::LicenseInstalled { license, vendor, first_entitlement, pools, .. } => {

@@ -54,7 +54,7 @@ macro_rules! safeguards {
 
 /// One mutation for each safeguard.
 pub const SAFEGUARDS: &[Mutation] = safeguards! {
-    adoption_is_bounded => OneHolderPerSeat,
+    adoption_is_bounded => NoGrantPastEntitlement,
     answers_wait_for_confirm => KeeperStopsBeforeServerFrees,
     answers_wait_for_entries => AnsweredImpliesDurable,
     attempts_ordered => LeaseHistoryLinearizable,
@@ -62,7 +62,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     claims_end => DeadSeatReturns,
     clock_is_marked => DeadSeatReturns,
     counters_detect_clones => OneHolderPerSeat,
-    due_before_decide => DeadSeatReturns,
+    due_before_decide => QueueMoves,
     due_not_past_the_lane => RenewingNeverExpires,
     ending_keeps_deadline => KeeperStopsBeforeServerFrees,
     epoch_has_instance => RestoredWaits,

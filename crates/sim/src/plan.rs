@@ -199,6 +199,8 @@ pub enum Act {
     Restore,
     /// The backup is put back as if nothing had happened.
     Rollback,
+    /// A client shows the last grant that it ever had, whatever became of it.
+    Show(u32),
     /// A client's machine sleeps for so long.
     Sleep(u32, u64),
     /// A snapshot is made, and entries before it are dropped.

@@ -77,8 +77,11 @@ scripts! {
     a_reissue_before_its_day,
     a_release_and_a_late_copy,
     a_rollback_and_its_proof,
+    a_rollback_passed_by_a_busy_server,
+    a_rollback_shown_with_a_newcomer,
     a_seat_is_taken_back,
     a_silent_waiter,
+    a_stale_backup_frees_nothing,
     a_stalled_server,
     a_stop_while_somebody_waits,
     a_takeover,
@@ -90,7 +93,10 @@ scripts! {
     features_that_change_at_one_instant,
     lingering_seats_give_way,
     lines_on_a_full_disk,
+    late_renewals_of_many,
+    lowered_on_a_full_disk,
     many_ask_for_one_seat,
+    many_old_grants_are_shown,
     merged_vendors_with_many_seats,
     seats_for_large_and_small,
 }
@@ -536,5 +542,103 @@ fn seats_for_large_and_small(plan: &mut Plan, random: &mut Random) {
             client.wait_ms = Some(random.between(20_000, 300_000));
         }
         plan.clients.push(client);
+    }
+}
+
+fn a_rollback_passed_by_a_busy_server(plan: &mut Plan, random: &mut Random) {
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 1, 60, 120), Draft::new("cam", 3, 30, 120)]));
+    at(plan, 5, Act::Install(0));
+    plan.ttl_ms = 60_000;
+    plan.clients = vec![user(random, "cad"), waits(user(random, "cad"), 300_000), user(random, "cad")];
+    for _ in 0..6 {
+        plan.clients.push(ClientPlan { begins_ms: Some(4_000), uses_ms: Some((100, 1_500)), ..user(random, "cam") });
+    }
+    at(plan, 200, Act::Backup);
+    // The lost history and the present one have an epoch of the same number.
+    at(plan, 400, Act::Kill(100));
+    at(plan, 1_000, Act::Begin(0));
+    let back = random.between(2_000, 3_500);
+    at(plan, back, Act::Rollback);
+    let asks = back + 20_000 + random.between(2_000, 8_000);
+    at(plan, asks, Act::Begin(1));
+    at(plan, asks + random.between(1, 10_000), Act::Begin(2));
+}
+
+fn a_rollback_shown_with_a_newcomer(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.clients = vec![user(random, "cad"), user(random, "cad"), user(random, "cad")];
+    at(plan, 200, Act::Backup);
+    at(plan, 500, Act::Begin(0));
+    let back = random.between(2_000, 9_000);
+    at(plan, back, Act::Rollback);
+    // Everything that comes in a while lies before one pass: newcomers first.
+    let stall = back + random.between(1_100, 4_000);
+    at(plan, stall, Act::Stall(12_000, true));
+    at(plan, stall + 100, Act::Begin(1));
+    at(plan, stall + 200, Act::Begin(2));
+    at(plan, stall + 11_000, Act::Show(0));
+}
+
+fn a_stale_backup_frees_nothing(plan: &mut Plan, random: &mut Random) {
+    plan.ttl_ms = 120_000;
+    plan.ttl_max_ms = 120_000;
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 1, 120, 120)]));
+    at(plan, 5, Act::Install(0));
+    plan.clients = vec![user(random, "cad")];
+    at(plan, 50, Act::Begin(0));
+    let killed = random.between(3_000, 10_000);
+    at(plan, killed, Act::Kill(200));
+    // It is not heard until shortly before its promise ends; the backup knows it as it was then.
+    let unheard = random.between(85_000, 100_000);
+    at(plan, killed - 1, Act::CutOff(0, unheard));
+    at(plan, killed + unheard - 1_000, Act::Backup);
+    let restored = killed + unheard + random.between(16_000, 20_000);
+    at(plan, restored, Act::CutOff(0, 110_000));
+    at(plan, restored + 1, Act::Restore);
+}
+
+fn late_renewals_of_many(plan: &mut Plan, random: &mut Random) {
+    let many = 2_400;
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 4_000, 30, 120)]));
+    at(plan, 5, Act::Install(0));
+    plan.append_ms = (150, 500);
+    plan.duration_ms = 50_000;
+    plan.clients = (0..many).map(|_| ClientPlan { begins_ms: Some(random.between(100, 3_000)), ..user(random, "cad") }).collect();
+    let killed = random.between(5_000, 6_000);
+    at(plan, killed, Act::Kill(300));
+    // Nobody is heard until their promises are nearly over, and then all at once.
+    for client in 0..many {
+        at(plan, killed + 1, Act::CutOff(client, 26_000));
+    }
+    at(plan, killed + 27_500 + random.between(0, 1_500), Act::Stall(random.between(1_800, 2_600), true));
+}
+
+fn lowered_on_a_full_disk(plan: &mut Plan, random: &mut Random) {
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 2, 60, 120)]));
+    plan.licenses.push(issue(&[0], "B", &["A"], &[Draft::new("cad", 2, 10, 10)]));
+    plan.ttl_ms = 60_000;
+    plan.reserve = random.chance(300);
+    plan.clients = vec![user(random, "cad")];
+    at(plan, 5, Act::Install(0));
+    at(plan, 50, Act::Begin(0));
+    let replaced = random.between(1_000, 10_000);
+    at(plan, replaced, Act::Install(1));
+    at(plan, replaced + 100, Act::DiskFull(100_000));
+}
+
+fn many_old_grants_are_shown(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 2);
+    let clients = 6;
+    plan.clients = (0..clients).map(|_| user(random, "cad")).collect();
+    at(plan, 100, Act::Backup);
+    // One after the other, each with a grant of its own.
+    for client in 0..clients {
+        at(plan, 500 + 1_000 * u64::from(client), Act::Begin(client));
+        at(plan, 1_200 + 1_000 * u64::from(client), Act::Done(client));
+    }
+    let restored = 10_000 + random.between(0, 5_000);
+    at(plan, restored, Act::Restore);
+    for client in 0..clients {
+        at(plan, restored + 2_000 + 100 * u64::from(client), Act::Show(client));
     }
 }

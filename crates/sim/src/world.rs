@@ -327,6 +327,9 @@ impl World {
     // ---- clients
 
     fn live(&mut self, client: u32) {
+        if self.clients[client as usize].gone {
+            return;
+        }
         let now = self.clients[client as usize].now(self.real_ms);
         let again = self.random.between(self.plan.ttl_ms / 4, self.plan.ttl_ms);
         let this = &mut self.clients[client as usize];
@@ -695,6 +698,7 @@ impl World {
                 believes = true;
             }
             if shown.is_some() {
+                this.kept = shown.clone();
                 this.shown = shown;
             }
             if self.wrong(Wrong::RightFromAnswer) || self.wrong(Wrong::RightWithoutDrift) {
@@ -789,8 +793,11 @@ impl World {
         let passed_ms = (real_ms - slot.last_pass_ms).min(triquest_allocator::limits::STALL_MS);
         slot.last_pass_ms = real_ms;
         slot.node.pass(reading, real_ms);
-        if number == front && !slot.node.is_full() {
-            self.judge.up.ms += passed_ms;
+        if number == front {
+            self.judge.passed_ms += passed_ms;
+            if !slot.node.is_full() {
+                self.judge.up.ms += passed_ms;
+            }
         }
         let at = slot.node.at();
         for (of, sendings) in self.tickets.values_mut().rev() {
@@ -802,6 +809,9 @@ impl World {
             }
             for sending in sendings.iter_mut().filter(|sending| sending.passed_at.is_none()) {
                 sending.passed_at = Some(at);
+                if matches!(sending.asks, Asks::Adopt(_)) && number == front {
+                    self.judge.proved(at);
+                }
                 if matches!(sending.asks, Asks::Renew(..)) {
                     self.judge.lies_before_the_server(sending.lease, at);
                 }
@@ -1006,15 +1016,16 @@ impl World {
         let (told, seen, shown) = match answer {
             Err(why) => {
                 // Only who leads knows what is known.
-                self.judge.refused(sending, why.took_effect() == TookEffect::No, number == self.front);
+                self.judge.refused(sending, why.took_effect() == TookEffect::No, matches!(why, Why::DiskFull(_)), number == self.front);
                 self.trace(|_| format!("{} ({:?}): {why:?}", sending.lease, sending.asks));
                 self.fingerprint(&[0xff]);
                 (Told::Refused { code: refusal_of(why), retry_after_ms: None }, None, None)
             }
             Ok(Answer { outcome, position, pass, moment }) => {
+                let ago_ms = self.slots.get(&number).map_or(0, |slot| slot.node.at().since_ms(moment.at));
                 match &outcome {
-                    Outcome::Renewed { remaining_ms, .. } => self.judge.hears(sending.lease, moment.at, *remaining_ms),
-                    Outcome::Granted(grant) => self.judge.hears(sending.lease, moment.at, grant.remaining_ms),
+                    Outcome::Renewed { remaining_ms, .. } => self.judge.hears(sending.lease, moment.at, ago_ms, *remaining_ms),
+                    Outcome::Granted(grant) => self.judge.hears(sending.lease, moment.at, ago_ms, grant.remaining_ms),
                     _ => {}
                 }
                 let seen = Seen { lineage: position.lineage, epoch: position.epoch, index: position.index };
@@ -1023,9 +1034,6 @@ impl World {
                 self.judge.answer(sending, &outcome, seen);
                 let place = Place { lineage: 0, epoch: seen.epoch.0, pass: pass.0, index: seen.index.0, turn: 0 };
                 self.judge.reaches(sending, &outcome, place, self.real_ms);
-                if matches!(sending.asks, Asks::Adopt(_)) {
-                    self.judge.proved();
-                }
                 if self.report.operations.is_multiple_of(EACH)
                     && let Err(what) = wire_bytes::answer(&outcome)
                 {
@@ -1149,11 +1157,15 @@ impl World {
                     self.backup = Some(Backup { disk: self.disk.copy(), ledger: self.judge.ledger.clone() });
                 }
             }
-            Act::Begin(client) => self.live(client),
+            Act::Begin(client) => {
+                self.clients[client as usize].gone = false;
+                self.live(client);
+            }
             Act::Clone(of, client) => self.clone_client(of as usize, client as usize),
             Act::CutOff(client, ms) => self.clients[client as usize].cut_off_until_ms = self.real_ms + ms,
             Act::Die(client, back_ms) => {
                 self.die(client);
+                self.clients[client as usize].gone = back_ms.is_none();
                 if let Some(back_ms) = back_ms {
                     self.plan(back_ms, Step::Life(client));
                 }
@@ -1211,6 +1223,27 @@ impl World {
             }
             Act::Restore => self.loses_history(true),
             Act::Rollback => self.loses_history(false),
+            Act::Show(client) => {
+                let next_lineage = Lineage(self.random.bytes());
+                let this = &self.clients[client as usize];
+                if let Some(shown) = this.kept.clone() {
+                    let adopt = Command::Adopt {
+                        lease: shown.lease,
+                        attempt: 1,
+                        content: this.content,
+                        holder: this.holder.clone(),
+                        vendor_keys: this.vendor_keys.clone(),
+                        items: this.plan.items.clone(),
+                        ttl_ms: this.plan.ttl_ms,
+                        wait_ms: None,
+                        network: None,
+                        regained: false,
+                        shown: Box::new(shown.as_told()),
+                        next_lineage,
+                    };
+                    self.local(1, adopt, Some(client));
+                }
+            }
             Act::Sleep(client, ms) => self.clients[client as usize].asleep_until_ms = self.real_ms + ms,
             Act::Snapshot => {
                 let (safeguards, keep) = (self.safeguards(), self.random.below(20));
