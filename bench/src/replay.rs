@@ -187,7 +187,7 @@ impl Replay {
                     }
                     (CheckoutAnswer::Denied { denial, .. }, Expected::Denied(code)) => {
                         self.counted.denied += 1;
-                        if denial.code != code || denial.pool.used != model.used(&event.feature) {
+                        if denial.code != code || denial.pool.used != u64::from(model.used(&event.feature)) {
                             self.differs(event, &format!("the model denies with {code:?}, the server with {denial:?}"));
                         }
                     }
@@ -208,8 +208,8 @@ impl Replay {
     /// The numbers of the event's pool against the model's.
     async fn compare(&mut self, event: &Event, model: &Model) -> anyhow::Result<()> {
         let status: Status = self.connection.json("GET", &format!("/v1/status?feature={}", event.feature), &()).await?;
-        let (total, used) = (model.seats[&event.feature], model.used(&event.feature));
-        let seen: Vec<(u32, u32, u32, u32)> =
+        let (total, used) = (u64::from(model.seats[&event.feature]), u64::from(model.used(&event.feature)));
+        let seen: Vec<(u64, u64, u64, u64)> =
             status.pools.iter().map(|pool| (pool.numbers.total, pool.numbers.used, pool.numbers.free, pool.numbers.over)).collect();
         if seen != [(total, used, total - used, 0)] || status.leases != model.held.len() as u64 {
             let held = model.held.len();

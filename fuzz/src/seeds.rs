@@ -75,6 +75,11 @@ pub fn records() -> Vec<Vec<u8>> {
         Event::PoolOpened { pool: PoolId(0), vendor: VendorId(0), feature: FeatureName::new("cad-pro").expect("a good name") },
         Event::LicenseInstalled {
             license: LicenseHash::of_text("x"),
+            terms: {
+                let note = triquest_license::read_any(&licenses().swap_remove(0)).expect("a good note");
+                let terms = triquest_license::LicenseTerms::parse(note.text()).expect("a good text");
+                std::sync::Arc::new(triquest_allocator::InstalledTerms::of(&terms))
+            },
             note: licenses().swap_remove(0),
             vendor: VendorId(0),
             first_entitlement: EntitlementId(0),
@@ -91,6 +96,7 @@ pub fn records() -> Vec<Vec<u8>> {
             ttl_ms: 300_000,
             linger_ms: 0,
             claim_due: None,
+            network: None,
         },
         Event::Heard { lease },
         Event::ClockMarked,

@@ -103,6 +103,7 @@ impl World {
         lease.copy_from_slice(&digest[..16]);
         content.copy_from_slice(&digest[16..]);
         Command::Checkout {
+            accepts: Default::default(),
             lease: LeaseId(lease),
             attempt: 1,
             content: ContentDigest(content),

@@ -1,14 +1,20 @@
 //! The state and its public face.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
-use triquest_license::{FeatureName, LicenseHash, LicenseId, VerifiedLicense, Version};
+use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words};
 
 use crate::{
-    Actor, Charge, Command, ContentDigest, Denial, EndReason, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, Instance, LeaseId,
-    Lineage, Moment, Outcome, PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
+    Actor, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance, LeaseId,
+    Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
+    crowd::Crowd,
     limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS},
     lineage::Proof,
+    memory::Memory,
+    rank::Ranks,
     store::{Features, Holders, LeaseTable, Rank, Slot, UNSEALED, Wheel, WishItem, Wishes},
 };
 
@@ -23,6 +29,8 @@ pub struct Safeguards {
     pub answers_wait_for_entries: bool,
     /// A lower attempt than the last is refused, and the same attempt gets the same answer.
     pub attempts_ordered: bool,
+    /// At one instant rights begin before others end.
+    pub begin_before_end: bool,
     /// Charges go to another entitlement when theirs ends or when that makes room.
     pub charges_move: bool,
     /// A seat granted to a waiter is taken back if it does not come for it.
@@ -61,6 +69,8 @@ pub struct Safeguards {
     pub presence_confirmed: bool,
     /// The end of a presence connection counts only if both ends see the same addresses and ports.
     pub presence_ends_agree: bool,
+    /// Seats that linger are given up before a live lease loses its license.
+    pub linger_gives_way: bool,
     /// Only the newest presence connection of a lease counts.
     pub presence_generation: bool,
     /// A client that comes back after presence freed its seats turns early freeing off for its address.
@@ -77,8 +87,12 @@ pub struct Safeguards {
     pub queue_strict: bool,
     /// A refusal of a known id does not say that nothing happened.
     pub refusals_know_their_id: bool,
+    /// A license replaces only what was installed before it.
+    pub reissue_order: bool,
     /// An id that was released before it was known never grants.
     pub release_before_known: bool,
+    /// Nobody takes more than a share of what everybody may make the server keep.
+    pub shares_by_network: bool,
     /// An id that ended never grants again.
     pub remember_ended: bool,
     /// A signed grant of entries that are not there begins a new lineage.
@@ -89,8 +103,12 @@ pub struct Safeguards {
     pub silent_waiters_leave: bool,
     /// A lease that lost its entitlement is not renewed as if nothing had happened before its turn came.
     pub stranded_checked_at_renewal: bool,
+    /// No seat comes from an entitlement whose words its client did not accept.
+    pub words_are_accepted: bool,
     /// The first asking of a waiter in an epoch is an event, and who was not heard keeps the deadline of the recovery before.
     pub waiter_heard: bool,
+    /// When licenses change, waiters are looked at wherever they stand, not only at the head of a line.
+    pub waiters_looked_at: bool,
 }
 
 impl Default for Safeguards {
@@ -100,6 +118,7 @@ impl Default for Safeguards {
             answers_wait_for_confirm: true,
             answers_wait_for_entries: true,
             attempts_ordered: true,
+            begin_before_end: true,
             charges_move: true,
             claims_end: true,
             clock_is_marked: true,
@@ -119,6 +138,7 @@ impl Default for Safeguards {
             lines_stand_while_full: true,
             presence_confirmed: true,
             presence_ends_agree: true,
+            linger_gives_way: true,
             presence_generation: true,
             presence_regret: true,
             promised_ttl_counts: true,
@@ -127,13 +147,17 @@ impl Default for Safeguards {
             quarantine_from_lineage_start: true,
             queue_strict: true,
             refusals_know_their_id: true,
+            reissue_order: true,
             release_before_known: true,
+            shares_by_network: true,
             remember_ended: true,
             rollback_is_proved: true,
             shown_before_granted: true,
             silent_waiters_leave: true,
             stranded_checked_at_renewal: true,
+            words_are_accepted: true,
             waiter_heard: true,
+            waiters_looked_at: true,
         }
     }
 }
@@ -168,8 +192,12 @@ pub struct Allocator {
     pub(crate) licenses: BTreeMap<EntitlementId, InstalledLicense>,
     pub(crate) leases: LeaseTable,
     pub(crate) line: BTreeMap<u64, Waiter>,
-    pub(crate) remembered: BTreeMap<LeaseId, Remembered>,
+    pub(crate) remembered: Memory,
     /// Addresses for which presence frees nothing early, and until when.
+    /// What clients of leases and waiters accept, where that is anything.
+    pub(crate) accepted: BTreeMap<LeaseId, Words>,
+    /// The words of kinds of records that the journal may hold.
+    pub(crate) format: Words,
     pub(crate) presence_off: BTreeMap<String, Timestamp>,
     /// Leases that were taken over, with what their shown grants were charged to.
     pub(crate) adopted: BTreeMap<LeaseId, Box<[Charge]>>,
@@ -188,9 +216,16 @@ pub struct Allocator {
     pub(crate) successors: BTreeMap<(VendorId, LicenseId), BTreeSet<EntitlementId>>,
     pub(crate) waiting_ids: BTreeMap<LeaseId, u64>,
     pub(crate) next_order: u64,
-    pub(crate) forget: BTreeSet<(Timestamp, LeaseId)>,
-    /// The next change by date of each entitlement that has one.
-    pub(crate) dates: BTreeSet<(i64, EntitlementId)>,
+    /// Who waits, by network.
+    pub(crate) waiting_crowd: Crowd,
+    /// When each entitlement that is not in force begins by date.
+    pub(crate) begins: BTreeSet<(i64, EntitlementId)>,
+    /// When each entitlement that is in force ends by date.
+    pub(crate) ends: BTreeSet<(i64, EntitlementId)>,
+    /// Licenses that began to take the place of others, whose rights have not all ended yet.
+    pub(crate) replacing: BTreeSet<EntitlementId>,
+    /// Vendors that became part of another and have pools that have not followed yet.
+    pub(crate) merging: BTreeMap<VendorId, VendorId>,
     /// Ended entitlements whose leases have not all been moved or marked yet.
     pub(crate) stranded: BTreeSet<(PoolId, EntitlementId)>,
     pub(crate) live: usize,
@@ -211,6 +246,8 @@ pub struct Allocator {
     pub(crate) waiters_due: BTreeSet<(Timestamp, u64)>,
     /// Pools whose line must be looked at again.
     pub(crate) dirty: BTreeSet<PoolId>,
+    /// Pools whose licenses changed, with the place in line from which on waiters have not been looked at since.
+    pub(crate) recheck: BTreeMap<PoolId, u64>,
     pub(crate) presence: BTreeMap<LeaseId, Presence>,
     pub(crate) freed_by_presence: BTreeMap<LeaseId, FreedByPresence>,
     pub(crate) unsealed: Vec<Slot>,
@@ -224,8 +261,8 @@ pub struct Allocator {
     pub(crate) proof: Option<Proof>,
     /// The longest `ttl_max` in the license folder, as the start found it.
     pub(crate) folder_ttl_max_ms: u64,
-    /// The license that a decision is installing, so that it is not verified twice.
-    pub(crate) verified: Option<Box<VerifiedLicense>>,
+    /// The words that the client whose lease is being placed knows.
+    pub(crate) accepting: Words,
 }
 
 /// A vendor on this server.
@@ -249,7 +286,11 @@ pub(crate) struct Pool {
     /// What the entitlements say is charged; must be `used + lingering`.
     pub(crate) charged: u64,
     /// Who waits here, in order.
-    pub(crate) line: BTreeSet<u64>,
+    pub(crate) line: Ranks,
+    /// The same by network; none if nobody waits.
+    pub(crate) crowd: Option<Box<Crowd>>,
+    /// Whose seats linger here, soonest free first.
+    pub(crate) lingerers: BTreeSet<(Timestamp, Slot)>,
 }
 
 impl Pool {
@@ -266,15 +307,14 @@ impl Pool {
     }
 
     pub(crate) fn numbers(&self) -> PoolNumbers {
-        let narrow = |seats: u64| u32::try_from(seats).unwrap_or(u32::MAX);
         PoolNumbers {
-            total: narrow(self.total),
-            used: narrow(self.used),
-            lingering: narrow(self.lingering),
+            total: self.total,
+            used: self.used,
+            lingering: self.lingering,
             reserved_idle: 0,
-            free: narrow(self.free()),
-            over: narrow(self.over()),
-            queued: narrow(self.line.len() as u64),
+            free: self.free(),
+            over: self.over(),
+            queued: self.line.len() as u64,
         }
     }
 }
@@ -291,7 +331,8 @@ pub(crate) struct Right {
     pub(crate) version: Option<Version>,
     pub(crate) starts: Option<i64>,
     pub(crate) expires: Option<i64>,
-    pub(crate) began: bool,
+    /// When it came into force, in civil time.
+    pub(crate) began: Option<i64>,
     pub(crate) ended: Option<RightEnd>,
     pub(crate) ttl_ms: Option<u64>,
     pub(crate) ttl_max_ms: u64,
@@ -299,14 +340,36 @@ pub(crate) struct Right {
     pub(crate) grace_ms: u64,
     pub(crate) presence: bool,
     pub(crate) vendor_data: Option<Box<str>>,
+    /// The words that a client must have accepted for a seat of it.
+    pub(crate) needs: Words,
     pub(crate) charged: u64,
     /// Who is charged to it and may be moved, by version.
     pub(crate) held: BTreeMap<Rank, BTreeSet<Slot>>,
 }
 
+impl Allocator {
+    /// The words that the client of a lease or waiter accepted.
+    pub(crate) fn accepted_by(&self, lease: &LeaseId) -> Words {
+        self.accepted.get(lease).cloned().unwrap_or_default()
+    }
+
+    /// Before a lease, a place or an adoption becomes a fact: what its client accepts, if that is anything.
+    pub(crate) fn keep_accepted(&mut self, lease: LeaseId, sink: &mut Sink<'_>) {
+        let words = self.accepting.clone();
+        if self.accepted.get(&lease).map_or(!words.is_empty(), |kept| *kept != words) {
+            self.emit(sink, Event::WordsAccepted { lease, words });
+        }
+    }
+
+    /// Whether the client whose lease is being placed knows all words that a seat of this entitlement needs.
+    pub(crate) fn is_accepted(&self, right: &Right) -> bool {
+        !self.safeguards.words_are_accepted || right.needs.iter().all(|word| self.accepting.contains(word))
+    }
+}
+
 impl Right {
     pub(crate) fn in_force(&self) -> bool {
-        self.began && self.ended.is_none()
+        self.began.is_some() && self.ended.is_none()
     }
 
     pub(crate) fn rank(&self) -> Rank {
@@ -322,17 +385,26 @@ impl Right {
         self.starts.is_none_or(|starts| starts <= wall_ms) && self.expires.is_none_or(|expires| wall_ms < expires)
     }
 
-    /// When its dates change what it is; the beginning of time if they already have.
-    pub(crate) fn next_change(&self, wall_ms: i64) -> Option<i64> {
-        let due = match (self.in_force(), self.ended) {
-            (_, Some(RightEnd::Removed | RightEnd::Replaced)) => return None,
-            (true, _) if self.starts.is_some_and(|starts| starts > wall_ms) => Some(i64::MIN),
-            (true, _) => self.expires,
-            // Ended by a date that has been taken back.
-            (false, Some(RightEnd::Expired)) if self.expires.is_some_and(|expires| expires <= wall_ms) => return None,
-            (false, _) => Some(self.starts.unwrap_or(i64::MIN)),
+    /// When it begins by date, the beginning of time if that has come; none if it is in force or will never begin.
+    pub(crate) fn begins_at(&self, wall_ms: i64) -> Option<i64> {
+        let gone = match self.ended {
+            Some(RightEnd::Removed | RightEnd::Replaced) => true,
+            // Unless it was ended by a date that has been taken back.
+            Some(RightEnd::Expired) => self.expires.is_some_and(|expires| expires <= wall_ms),
+            None => false,
         };
-        due.map(|due| if due <= wall_ms { i64::MIN } else { due })
+        let due = self.starts.unwrap_or(i64::MIN);
+        (!gone && !self.in_force()).then_some(if due <= wall_ms { i64::MIN } else { due })
+    }
+
+    /// When it ends by date, the beginning of time if that has come; none if it is not in force or ends by no date.
+    pub(crate) fn ends_at(&self, wall_ms: i64) -> Option<i64> {
+        if !self.in_force() {
+            return None;
+        }
+        // Its beginning was taken back.
+        let due = if self.starts.is_some_and(|starts| starts > wall_ms) { i64::MIN } else { self.expires? };
+        Some(if due <= wall_ms { i64::MIN } else { due })
     }
 }
 
@@ -343,7 +415,11 @@ pub(crate) struct InstalledLicense {
     pub(crate) id: LicenseId,
     pub(crate) vendor: VendorId,
     pub(crate) note: Box<[u8]>,
+    pub(crate) terms: Arc<InstalledTerms>,
+    /// What was wrong with its signatures at the last start, if anything.
+    pub(crate) problem: Option<String>,
     pub(crate) replaces: Box<[LicenseId]>,
+    /// As many as the text has: one that is left out keeps its number.
     pub(crate) entitlements: u32,
     pub(crate) actor: Actor,
     /// Taken off, but leases that are ending still name it.
@@ -351,7 +427,7 @@ pub(crate) struct InstalledLicense {
 }
 
 impl InstalledLicense {
-    pub(crate) fn rights(&self, first: EntitlementId) -> impl Iterator<Item = EntitlementId> + use<> {
+    pub(crate) fn rights(&self, first: EntitlementId) -> impl Iterator<Item = EntitlementId> + Clone + use<> {
         (first.0..first.0 + self.entitlements).map(EntitlementId)
     }
 }
@@ -371,16 +447,7 @@ pub(crate) struct Waiter {
     pub(crate) heard: u32,
     /// When it leaves if it does not ask again; soft once it was heard in this epoch.
     pub(crate) due: Timestamp,
-}
-
-/// An id that is not live but not forgotten either.
-#[derive(Debug)]
-pub(crate) struct Remembered {
-    pub(crate) attempt: u32,
-    pub(crate) content: Option<ContentDigest>,
-    pub(crate) denial: Option<Box<Denial>>,
-    pub(crate) ended: Option<EndReason>,
-    pub(crate) forget: Timestamp,
+    pub(crate) network: Option<Network>,
 }
 
 /// The newest presence connection of a lease. Soft.
@@ -447,7 +514,7 @@ impl Allocator {
             licenses: BTreeMap::new(),
             leases: LeaseTable::default(),
             line: BTreeMap::new(),
-            remembered: BTreeMap::new(),
+            remembered: Memory::default(),
             presence_off: BTreeMap::new(),
             adopted: BTreeMap::new(),
             floors: BTreeMap::new(),
@@ -460,8 +527,11 @@ impl Allocator {
             successors: BTreeMap::new(),
             waiting_ids: BTreeMap::new(),
             next_order: 0,
-            forget: BTreeSet::new(),
-            dates: BTreeSet::new(),
+            waiting_crowd: Crowd::default(),
+            begins: BTreeSet::new(),
+            ends: BTreeSet::new(),
+            replacing: BTreeSet::new(),
+            merging: BTreeMap::new(),
             stranded: BTreeSet::new(),
             live: 0,
             restless: 0,
@@ -473,6 +543,7 @@ impl Allocator {
             wheel: Wheel::default(),
             waiters_due: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            recheck: BTreeMap::new(),
             presence: BTreeMap::new(),
             freed_by_presence: BTreeMap::new(),
             unsealed: Vec::new(),
@@ -481,7 +552,9 @@ impl Allocator {
             resumes_lines: false,
             proof: None,
             folder_ttl_max_ms: 0,
-            verified: None,
+            accepting: Words::default(),
+            accepted: BTreeMap::new(),
+            format: Words::default(),
         }
     }
 
@@ -526,6 +599,10 @@ impl Allocator {
 
     /// Folds a fact in and hands it out. A fact that does not fit here would stop every later start, so it stops this server now.
     pub(crate) fn emit(&mut self, sink: &mut Sink<'_>, event: Event) {
+        if let Some(word) = event.word().and_then(|word| Word::new(word).ok()).filter(|word| !self.format.contains(word)) {
+            let words = Words::new([word]).unwrap_or_default();
+            self.emit(sink, Event::FormatRaised { words, backup: None });
+        }
         if let Err(why) = self.fold(&event) {
             panic!("decided what does not apply ({why}): {event:?}");
         }
@@ -580,7 +657,7 @@ impl Allocator {
         let bucket = self.wheel.first_bucket().map(|bucket| Timestamp(u64::from(bucket) << 10));
         let ready = self.wheel.first_ready().map(|(due, _)| due);
         let waiter = self.waiters_due.first().map(|(due, _)| *due);
-        let forget = self.forget.first().map(|(due, _)| due.after_ms(FORGET_EVERY_MS));
+        let forget = self.remembered.first_due().map(|due| due.after_ms(FORGET_EVERY_MS));
         [bucket, ready, waiter, forget, self.quarantine_until, self.clock_mark_due()].into_iter().flatten().min()
     }
 
@@ -590,7 +667,8 @@ impl Allocator {
         if self.clock_is_ahead() {
             return None;
         }
-        self.dates.first().map(|(due, _)| (*due).max(self.now.wall_ms))
+        let first = [self.begins.first(), self.ends.first()].into_iter().flatten().map(|(due, _)| *due).min();
+        first.map(|due| due.max(self.now.wall_ms))
     }
 
     /// Which safeguards are on.

@@ -9,7 +9,7 @@ use std::borrow::Borrow;
 use crate::{
     Allocator, Command, Event, LeaseId, Moment, Outcome, Timestamp,
     allocator::Sink,
-    limits::{DUE_PER_BATCH_MAX, ENDS_PER_INSTALL_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, MOVES_PER_CHECKOUT_MAX},
+    limits::{DUE_PER_BATCH_MAX, ENTITLEMENTS_PER_LICENSE_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, MOVES_PER_CHECKOUT_MAX},
     store::{Phase, Slot},
 };
 
@@ -250,7 +250,9 @@ impl Allocator {
     pub fn is_repeat(&self, command: &Command) -> bool {
         match command {
             Command::Renew { .. } => true,
-            Command::Checkout { lease, .. } => self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease),
+            Command::Adopt { lease, .. } | Command::Checkout { lease, .. } => {
+                self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease)
+            }
             _ => false,
         }
     }
@@ -262,7 +264,7 @@ impl Allocator {
             Some(slot) if self.leases.at(slot).phase != Phase::Lingering => Standing::Live,
             Some(_) => Standing::Remembered,
             None if self.waiting_ids.contains_key(lease) => Standing::Waiting,
-            None if self.remembered.contains_key(lease) => Standing::Remembered,
+            None if self.remembered.contains(lease) => Standing::Remembered,
             None => Standing::Unknown,
         }
     }
@@ -342,8 +344,13 @@ impl Allocator {
 /// The most that a command may add to an entry.
 fn most_that_may_come_of(command: &Command) -> Weight {
     match command {
-        Command::Install(install) => Weight { events: 2 * ENDS_PER_INSTALL_MAX, bytes: 2 * install.license.note().text().len() + 65_536 },
-        Command::Remove { .. } => Weight { events: ENDS_PER_INSTALL_MAX, bytes: 65_536 },
+        Command::Install(install) => {
+            Weight { events: ENTITLEMENTS_PER_LICENSE_MAX + 64, bytes: 2 * install.license.note().text().len() + 65_536 }
+        }
+        Command::Reread { read: Ok(license), .. } => {
+            Weight { events: ENTITLEMENTS_PER_LICENSE_MAX + 64, bytes: 2 * license.note().text().len() + 65_536 }
+        }
+        Command::Remove { .. } => Weight { events: ENTITLEMENTS_PER_LICENSE_MAX + 1, bytes: 65_536 },
         Command::Renew { .. } => Weight { events: MOVES_PER_CHECKOUT_MAX, bytes: 8_192 },
         _ => CHECKOUT,
     }

@@ -1,6 +1,6 @@
 //! What may be asked of the allocator.
 
-use triquest_license::{FeatureName, LicenseHash, VerifiedLicense, Version};
+use triquest_license::{FeatureName, LicenseHash, VerifiedLicense, Version, Words};
 
 use crate::{ContentDigest, Epoch, Holder, Index, Instance, LeaseId, Lineage, Network};
 
@@ -83,6 +83,8 @@ pub enum Command {
         attempt: u32,
         /// As for a checkout.
         content: ContentDigest,
+        /// As for a checkout.
+        accepts: Words,
         /// The holder now.
         holder: Holder,
         /// The vendor's keys; the shown licenses must be of a vendor that they name.
@@ -117,6 +119,8 @@ pub enum Command {
         attempt: u32,
         /// Digest of holder (without address) and parts.
         content: ContentDigest,
+        /// Words that the client knows, as far as a license here may need them.
+        accepts: Words,
         /// Who wants it.
         holder: Holder,
         /// The keys that the application embeds; the first that names a vendor here which can serve counts.
@@ -182,6 +186,13 @@ pub enum Command {
         lease: LeaseId,
         /// Where it came from; none is this machine's own socket.
         network: Option<Network>,
+    },
+    /// What this version reads in the note of an installed license, at each start: its verdict on the signatures, and what it understands.
+    Reread {
+        /// Which.
+        license: LicenseHash,
+        /// Verified under every key that its own text names, or why it is not.
+        read: Result<Box<VerifiedLicense>, String>,
     },
     /// Take a license off the server.
     Remove {

@@ -2,12 +2,14 @@
 
 use crate::{
     Actor, Allocator, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event,
-    Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Lineage, Outcome, PoolId, PoolNumbers, Refusal, ReleaseCause, RightEnd,
-    Timestamp, VendorId,
-    allocator::{Pool, Presence, Sink},
+    Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal, ReleaseCause,
+    RightEnd, Timestamp, VendorId,
+    allocator::{Pool, Presence, Right, Sink},
+    crowd::Share,
     limits::{
-        CLAIM_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, PRESENCE_OFF_MAX, PRESENCE_OFF_MS, REMEMBERED_MAX, TTL_MS_MAX,
-        TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS, WAITERS_MAX, WAITERS_PER_POOL_MAX,
+        CLAIM_MS, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, PRESENCE_OFF_MAX, PRESENCE_OFF_MS,
+        REMEMBERED_MAX, REMEMBERED_PER_NETWORK_MAX, TTL_MS_MAX, TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS, WAITERS_MAX, WAITERS_PER_NETWORK_MAX,
+        WAITERS_PER_POOL_MAX,
     },
     matching::Placed,
     store::{Phase, Slot, UNSEALED, WishItem},
@@ -24,6 +26,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) ttl_ms: Option<u64>,
     pub(crate) wait_ms: Option<u64>,
     pub(crate) regained: bool,
+    pub(crate) network: Option<Network>,
 }
 
 impl Allocator {
@@ -46,10 +49,12 @@ impl Allocator {
                 ttl_ms,
                 wait_ms,
                 regained,
-                network: _,
+                network,
                 shown,
                 next_lineage,
+                accepts,
             } => {
+                self.accepting = accepts.clone();
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -60,17 +65,19 @@ impl Allocator {
                     ttl_ms: *ttl_ms,
                     wait_ms: *wait_ms,
                     regained: *regained,
+                    network: *network,
                 };
                 return self.adopt(&asked, shown, *next_lineage, sink);
             }
             Command::AllowPresence { address, actor } => {
-                if !self.presence_off.get(address).is_some_and(|until| *until > self.now.at) {
+                if self.presence_off.get(address).is_none_or(|until| *until <= self.now.at) {
                     return Some(Outcome::Refused(Refusal::NothingToDo("presence frees seats early for this address already")));
                 }
                 self.emit(sink, Event::PresenceAllowed { address: address.clone(), actor: actor.clone() });
                 Outcome::Done
             }
-            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network: _ } => {
+            Command::Checkout { lease, attempt, content, accepts, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network } => {
+                self.accepting = accepts.clone();
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -80,6 +87,7 @@ impl Allocator {
                     items,
                     ttl_ms: *ttl_ms,
                     wait_ms: *wait_ms,
+                    network: *network,
                     regained: *regained,
                 };
                 return self.checkout(&asked, sink);
@@ -93,10 +101,11 @@ impl Allocator {
                 self.folder_ttl_max_ms = *folder_ttl_max_ms;
                 self.decide_recover(*epoch, *instance, *lineage, sink)
             }
-            Command::Release { lease, network: _ } => self.release(*lease, sink),
+            Command::Release { lease, network } => self.release(*lease, *network, sink),
+            Command::Reread { license, read } => self.reread_license(license, read, sink),
             Command::Remove { license, actor } => self.remove_license(license, actor, sink),
             Command::Renew { lease, counter, nonce, idle_ms: _, presence, regained } => {
-                let outcome = self.renew(lease, *counter, nonce, *regained, sink);
+                let outcome = self.renew(lease, *counter, nonce, *regained, sink)?;
                 if matches!(outcome, Outcome::Renewed { .. })
                     && let Some(newest) = self.presence.get_mut(lease)
                 {
@@ -145,7 +154,7 @@ impl Allocator {
     /// Why an id has ended, if it has.
     fn ended(&self, lease: &LeaseId) -> Option<EndReason> {
         let lingering = self.leases.find(lease).filter(|slot| self.leases.at(*slot).phase == Phase::Lingering);
-        self.remembered.get(lease).and_then(|known| known.ended).or(lingering.map(|_| EndReason::Released))
+        self.remembered.ended(lease).or(lingering.map(|_| EndReason::Released))
     }
 
     /// A client came back to a lease that its own presence connection had ended, with its right still running. One that had lost it by its own
@@ -162,8 +171,9 @@ impl Allocator {
         }
     }
 
-    /// Moves a lease's charges off ended entitlements, or marks it as ending if they fit nowhere.
-    pub(crate) fn settle(&mut self, slot: Slot, sink: &mut Sink<'_>) {
+    /// Moves a lease's charges off ended entitlements, or marks it as ending if they fit nowhere. False if that is left for the next entry.
+    pub(crate) fn settle(&mut self, slot: Slot, sink: &mut Sink<'_>) -> bool {
+        self.accepting = self.accepted_by(&self.leases.at(slot).id);
         loop {
             let mut stranded = None;
             self.leases.each_charge(slot, |item, charge| {
@@ -171,7 +181,7 @@ impl Allocator {
                     stranded = Some((item, charge));
                 }
             });
-            let Some((item, charge)) = stranded else { return };
+            let Some((item, charge)) = stranded else { return true };
             let wished = self.leases.at(slot).wish.items[item];
             let mut moves = Vec::new();
             let placed =
@@ -186,10 +196,16 @@ impl Allocator {
                 };
                 if self.leases.at(slot).phase == Phase::Lingering {
                     self.emit(sink, Event::LingerEnded { lease });
+                } else if let Some(lingering) = self.linger_that_gives_way(wished.pool, charge.seats) {
+                    if sink.full() {
+                        return false;
+                    }
+                    self.emit(sink, Event::LingerEnded { lease: lingering });
+                    continue;
                 } else {
                     self.begin_ending(slot, reason, None, sink);
                 }
-                return;
+                return true;
             };
             self.hand_out(moves, sink);
             for target in charges {
@@ -198,6 +214,15 @@ impl Allocator {
                 self.emit(sink, moved);
             }
         }
+    }
+
+    /// Whose lingering seats in a pool are to be given up next, those first that are free soonest, where that may keep a live lease.
+    fn linger_that_gives_way(&self, pool: PoolId, seats: u32) -> Option<LeaseId> {
+        let found = self.pool(pool).filter(|_| self.safeguards.linger_gives_way)?;
+        let in_force = found.rights.iter().filter_map(|right| self.right(*right)).filter(|right| right.in_force());
+        let free: u64 = in_force.map(Right::free).sum();
+        let (_, slot) = found.lingerers.first().filter(|_| free + found.lingering >= seats.into())?;
+        Some(self.leases.at(*slot).id)
     }
 
     /// Hands out moves that are folded in already.
@@ -259,26 +284,31 @@ impl Allocator {
     }
 
     /// The answer about a lease that is not lingering, to one who may have it.
-    fn live(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Outcome {
-        if let Some(ended) = self.still_running(slot, sink) {
-            return ended;
+    fn live(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Option<Outcome> {
+        if let Some(ended) = self.still_running(slot, sink)? {
+            return Some(ended);
         }
         self.hear(slot, sink);
         let grant = self.grant(slot);
         self.leases.at_mut(slot).regrant = false;
-        Outcome::Granted(Box::new(grant))
+        Some(Outcome::Granted(Box::new(grant)))
     }
 
-    /// Settles a stranded lease first; the answer if it is ending.
-    fn still_running(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Option<Outcome> {
+    /// Settles a stranded lease first; the answer if it is ending. None if that has to wait for the next entry.
+    fn still_running(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Option<Option<Outcome>> {
         let id = self.leases.at(slot).id;
         if self.safeguards.stranded_checked_at_renewal && !self.stranded.is_empty() && self.leases.at(slot).ending.is_none() {
-            self.settle(slot, sink);
+            if self.safeguards.begin_before_end {
+                self.work_begins(sink);
+            }
+            if !self.settle(slot, sink) {
+                return None;
+            }
         }
         let Some(lease) = self.leases.get(slot).filter(|lease| lease.id == id) else {
-            return Some(Outcome::Ended { reason: self.ended(&id).unwrap_or(EndReason::LicenseEnded), remaining_ms: 0 });
+            return Some(Some(Outcome::Ended { reason: self.ended(&id).unwrap_or(EndReason::LicenseEnded), remaining_ms: 0 }));
         };
-        lease.ending.map(|reason| Outcome::Ended { reason, remaining_ms: lease.deadline.since_ms(self.now.at) })
+        Some(lease.ending.map(|reason| Outcome::Ended { reason, remaining_ms: lease.deadline.since_ms(self.now.at) }))
     }
 
     pub(crate) fn grant(&self, slot: Slot) -> Grant {
@@ -322,15 +352,15 @@ impl Allocator {
         }
     }
 
-    fn renew(&mut self, lease: &LeaseId, counter: u64, nonce: &[u8; 16], regained: bool, sink: &mut Sink<'_>) -> Outcome {
+    fn renew(&mut self, lease: &LeaseId, counter: u64, nonce: &[u8; 16], regained: bool, sink: &mut Sink<'_>) -> Option<Outcome> {
         let slot = match self.leases.find(lease) {
             Some(slot) if self.leases.at(slot).phase != Phase::Lingering => slot,
             _ => {
                 self.regret(lease, regained, sink);
-                return match self.ended(lease) {
+                return Some(match self.ended(lease) {
                     Some(reason) => Outcome::Ended { reason, remaining_ms: 0 },
                     None => Outcome::Refused(Refusal::UnknownLease),
-                };
+                });
             }
         };
         // Four bytes of the nonce tell clones apart but for one renewal in four thousand million; the next renewal shows them.
@@ -338,21 +368,21 @@ impl Allocator {
         let last = self.leases.at(slot);
         if self.safeguards.counters_detect_clones {
             if counter < last.counter {
-                return Outcome::Refused(Refusal::StaleCounter);
+                return Some(Outcome::Refused(Refusal::StaleCounter));
             }
             if counter == last.counter && counter != 0 && nonce != last.nonce {
-                return Outcome::Refused(Refusal::ClonedClient);
+                return Some(Outcome::Refused(Refusal::ClonedClient));
             }
         }
-        if let Some(ended) = self.still_running(slot, sink) {
-            return ended;
+        if let Some(ended) = self.still_running(slot, sink)? {
+            return Some(ended);
         }
         self.hear(slot, sink);
         let (at, ttl_ms) = (self.now.at, self.ttl_of(slot));
         let lease = self.leases.at_mut(slot);
         lease.counter = counter;
         lease.nonce = nonce;
-        Outcome::Renewed { remaining_ms: lease.deadline.since_ms(at).min(ttl_ms), regrant: lease.regrant }
+        Some(Outcome::Renewed { remaining_ms: lease.deadline.since_ms(at).min(ttl_ms), regrant: lease.regrant })
     }
 
     /// When the seats are free after a release now, if they linger. An ending lease does not: its seats are awaited.
@@ -362,7 +392,7 @@ impl Allocator {
         (until > self.now.at && lease.ending.is_none()).then_some(until)
     }
 
-    fn release(&mut self, lease: LeaseId, sink: &mut Sink<'_>) -> Outcome {
+    fn release(&mut self, lease: LeaseId, network: Option<Network>, sink: &mut Sink<'_>) -> Outcome {
         if let Some(slot) = self.leases.find(&lease) {
             let found = self.leases.at(slot);
             if found.phase == Phase::Lingering {
@@ -373,8 +403,8 @@ impl Allocator {
             self.work_lines(sink);
             return Outcome::Released { linger_ms: linger_until.map_or(0, |until| until.since_ms(self.now.at)) };
         }
-        if self.waiting_ids.contains_key(&lease) {
-            self.emit(sink, Event::Dequeued { lease, reason: DequeueReason::Released });
+        if let Some(order) = self.waiting_ids.get(&lease).copied() {
+            self.dequeue_with(order, DequeueReason::Released, sink);
             self.work_lines(sink);
             return Outcome::Released { linger_ms: 0 };
         }
@@ -382,12 +412,23 @@ impl Allocator {
             return Outcome::Released { linger_ms: 0 };
         }
         if self.safeguards.release_before_known {
-            if self.remembered.len() >= REMEMBERED_MAX && !self.remembered.contains_key(&lease) {
-                return Outcome::Refused(Refusal::LimitReached("remembered ids"));
+            if let Some(refusal) = self.too_many_ids(&lease, network) {
+                return Outcome::Refused(refusal);
             }
-            self.emit(sink, Event::ReleasedUnknown { lease });
+            self.emit(sink, Event::ReleasedUnknown { lease, network });
         }
         Outcome::Released { linger_ms: 0 }
+    }
+
+    /// Whether one more id of this network may be remembered; an id that is known is none more.
+    fn too_many_ids(&self, lease: &LeaseId, network: Option<Network>) -> Option<Refusal> {
+        const SHARE: Share = Share { network: REMEMBERED_PER_NETWORK_MAX, all: REMEMBERED_MAX };
+        let crowd = &self.remembered.crowd;
+        if !self.safeguards.shares_by_network || self.remembered.contains(lease) || crowd.admits(network, SHARE, None) {
+            return None;
+        }
+        let first = self.remembered.first_due().unwrap_or(self.now.at).after_ms(FORGET_EVERY_MS);
+        Some(Refusal::TooManyIds { retry_after_ms: first.since_ms(self.now.at).max(FORGET_EVERY_MS) })
     }
 
     fn presence_opened(&mut self, lease: &LeaseId, generation: u64, ends_agree: bool) -> Outcome {
@@ -479,15 +520,15 @@ impl Allocator {
             return Some(Outcome::Refused(refusal));
         }
         if let Some(outcome) = self.known(asked, sink) {
-            return Some(outcome);
+            return outcome;
         }
         if self.withholds() {
             let ends = self.quarantine_until.map_or(self.quarantine_ms(), |until| until.since_ms(self.now.at));
             let denial = Denial { first_due_ms: Some(ends), ..bare_denial(DenialCode::Quarantine) };
             return Some(self.deny(asked, None, denial, sink));
         }
-        if self.remembered.len() >= REMEMBERED_MAX {
-            return Some(Outcome::Refused(Refusal::LimitReached("remembered ids")));
+        if let Some(refusal) = self.too_many_ids(&asked.lease, asked.network) {
+            return Some(Outcome::Refused(refusal));
         }
         if self.leases.len() >= LEASES_MAX {
             return Some(self.deny(asked, None, bare_denial(DenialCode::ServerFull), sink));
@@ -498,7 +539,7 @@ impl Allocator {
             let wished = match self.wished(vendor, asked.items) {
                 Ok(wished) => wished,
                 Err(denial) => {
-                    other.get_or_insert((vendor, denial));
+                    other.get_or_insert((vendor, *denial));
                     continue;
                 }
             };
@@ -523,6 +564,7 @@ impl Allocator {
                 Placed::Fits { items, moves } => {
                     self.hand_out(moves, sink);
                     let (ttl_ms, linger_ms) = self.terms_of(&items, asked.ttl_ms);
+                    self.keep_accepted(asked.lease, sink);
                     self.emit(
                         sink,
                         Event::Granted {
@@ -534,6 +576,7 @@ impl Allocator {
                             ttl_ms,
                             linger_ms,
                             claim_due: None,
+                            network: asked.network,
                         },
                     );
                     let slot = self.leases.find(&asked.lease).expect("just granted");
@@ -565,8 +608,8 @@ impl Allocator {
         })
     }
 
-    /// The answer for an id that was seen before; `None` if it is to be decided (anew).
-    fn known(&mut self, asked: &Asked<'_>, sink: &mut Sink<'_>) -> Option<Outcome> {
+    /// The answer for an id that was seen before, in itself none if it has to wait for the next entry; `None` if it is to be decided (anew).
+    fn known(&mut self, asked: &Asked<'_>, sink: &mut Sink<'_>) -> Option<Option<Outcome>> {
         let stale = |last: u32| {
             (asked.attempt < last && self.safeguards.attempts_ordered).then_some(Outcome::Refused(Refusal::StaleAttempt { last }))
         };
@@ -575,17 +618,17 @@ impl Allocator {
         {
             let lease = self.leases.at(slot);
             if lease.content != asked.content {
-                return Some(Outcome::Refused(Refusal::IdTaken));
+                return Some(Some(Outcome::Refused(Refusal::IdTaken)));
             }
-            return Some(stale(lease.attempt).unwrap_or_else(|| self.live(slot, sink)));
+            return Some(stale(lease.attempt).or_else(|| self.live(slot, sink)));
         }
         if let Some(order) = self.waiting_ids.get(&asked.lease).copied() {
             let waiter = &self.line[&order];
             if waiter.content != asked.content {
-                return Some(Outcome::Refused(Refusal::IdTaken));
+                return Some(Some(Outcome::Refused(Refusal::IdTaken)));
             }
             let (stale, due, heard) = (stale(waiter.attempt), waiter.due, waiter.heard == self.epoch_narrow());
-            return Some(stale.unwrap_or_else(|| {
+            return Some(Some(stale.unwrap_or_else(|| {
                 if !heard && self.safeguards.waiter_heard {
                     self.emit(sink, Event::WaiterHeard { lease: asked.lease });
                     return self.place_in_line(order);
@@ -597,20 +640,20 @@ impl Allocator {
                     self.waiters_due.insert((waiter.due, order));
                 }
                 self.place_in_line(order)
-            }));
+            })));
         }
         if let Some(known) = self.remembered.get(&asked.lease) {
-            if known.content.is_some_and(|content| content != asked.content) {
-                return Some(Outcome::Refused(Refusal::IdTaken));
+            if !known.may_be(asked.content) {
+                return Some(Some(Outcome::Refused(Refusal::IdTaken)));
             }
             if known.ended.is_none() {
                 let same = known.denial.as_ref().filter(|_| known.attempt == asked.attempt && self.safeguards.attempts_ordered);
-                return stale(known.attempt).or_else(|| same.map(|denial| Outcome::Denied((**denial).clone())));
+                return stale(known.attempt).or_else(|| same.map(|denial| Outcome::Denied((**denial).clone()))).map(Some);
             }
         }
         if self.ended(&asked.lease).is_some() {
             self.regret(&asked.lease, asked.regained, sink);
-            return Some(Outcome::Denied(bare_denial(DenialCode::LeaseEnded)));
+            return Some(Some(Outcome::Denied(bare_denial(DenialCode::LeaseEnded))));
         }
         None
     }
@@ -625,6 +668,7 @@ impl Allocator {
                 holder: asked.holder.clone(),
                 vendor,
                 denial: denial.clone(),
+                network: asked.network,
             },
         );
         Outcome::Denied(denial)
@@ -639,8 +683,7 @@ impl Allocator {
         denial: Denial,
         sink: &mut Sink<'_>,
     ) -> Outcome {
-        let full = |pool: PoolId| self.pool(pool).is_some_and(|pool| pool.line.len() >= WAITERS_PER_POOL_MAX);
-        if self.line.len() >= WAITERS_MAX || wished.iter().any(|item| full(item.pool)) {
+        if wished.iter().any(|item| !self.has_place(item.pool, asked.network)) {
             return self.deny(asked, Some(vendor), Denial { code: DenialCode::QueueFull, ..denial }, sink);
         }
         let items =
@@ -648,6 +691,7 @@ impl Allocator {
         let items: Vec<_> = items.collect();
         // What is asked for is kept; at the grant it is bounded by the terms of what the lease is charged to then.
         let ttl_ms = asked.ttl_ms.map_or(0, |ttl_ms| ttl_ms.clamp(TTL_MS_MIN, TTL_MS_MAX));
+        self.keep_accepted(asked.lease, sink);
         self.emit(
             sink,
             Event::Queued {
@@ -659,15 +703,29 @@ impl Allocator {
                 ttl_ms,
                 linger_ms: 0,
                 gives_up: self.now.at.after_ms(wait_ms),
+                network: asked.network,
             },
         );
         self.place_in_line(self.waiting_ids[&asked.lease])
     }
 
+    /// Whether a line has a place for this network.
+    fn has_place(&self, pool: PoolId, network: Option<Network>) -> bool {
+        const ALL: Share = Share { network: WAITERS_PER_NETWORK_MAX, all: WAITERS_MAX };
+        const LINE: Share = Share { network: WAITERS_PER_POOL_MAX / 2, all: WAITERS_PER_POOL_MAX };
+        let Some(pool) = self.pool(pool) else { return false };
+        if self.waiting_crowd.total() >= WAITERS_MAX || pool.line.len() as u64 >= WAITERS_PER_POOL_MAX {
+            return false;
+        }
+        let hundredth = (pool.line.len() as u64).div_ceil(100);
+        let in_line = || pool.crowd.as_ref().is_none_or(|crowd| crowd.admits(network, LINE, Some(hundredth)));
+        !self.safeguards.shares_by_network || self.waiting_crowd.admits(network, ALL, None) && in_line()
+    }
+
     /// The answer to somebody in line.
     fn place_in_line(&self, order: u64) -> Outcome {
         let waiter = &self.line[&order];
-        let ahead = |pool: PoolId| self.pool(pool).map_or(0, |pool| pool.line.range(..order).count());
+        let ahead = |pool: PoolId| self.pool(pool).map_or(0, |pool| pool.line.before(order));
         let worst = waiter.items.iter().max_by_key(|item| ahead(item.pool)).copied();
         let pool = worst.and_then(|item| self.pool(item.pool));
         Outcome::Waiting {
@@ -680,6 +738,7 @@ impl Allocator {
 
     /// Grants, to the head of a line, what fits now; it must come for it.
     pub(crate) fn serve(&mut self, order: u64, sink: &mut Sink<'_>) -> bool {
+        self.accepting = self.accepted_by(&self.line[&order].lease);
         let items = self.line[&order].items.clone();
         match self.place_all(&items) {
             Placed::Fits { items, moves } => {
@@ -696,14 +755,14 @@ impl Allocator {
                     ttl_ms,
                     linger_ms,
                     claim_due: Some(self.now.at.after_ms(CLAIM_MS)),
+                    network: waiter.network,
                 };
                 self.emit(sink, granted);
                 true
             }
             Placed::NoSeatFree(_) => false,
             Placed::Hopeless(_) => {
-                let lease = self.line[&order].lease;
-                self.emit(sink, Event::Dequeued { lease, reason: DequeueReason::Hopeless });
+                self.dequeue_with(order, DequeueReason::Hopeless, sink);
                 true
             }
         }
@@ -724,15 +783,14 @@ impl Allocator {
         vendors
     }
 
-    fn wished(&self, vendor: VendorId, items: &[CheckoutItem]) -> Result<Vec<WishItem>, Denial> {
-        let features = self.vendor(vendor).map(|vendor| &vendor.features);
+    fn wished(&self, vendor: VendorId, items: &[CheckoutItem]) -> Result<Vec<WishItem>, Box<Denial>> {
         items
             .iter()
-            .map(|item| match features.and_then(|features| features.get(&item.feature)) {
-                Some(pool) => Ok(WishItem { pool: self.resolve(pool), version: item.version, seats: item.seats }),
+            .map(|item| match self.pool_of_feature(vendor, &item.feature) {
+                Some(pool) => Ok(WishItem { pool, version: item.version, seats: item.seats }),
                 None => {
                     let feature = Some(item.feature.clone());
-                    Err(Denial { feature, seats: item.seats, ..bare_denial(DenialCode::UnknownFeature) })
+                    Err(Box::new(Denial { feature, seats: item.seats, ..bare_denial(DenialCode::UnknownFeature) }))
                 }
             })
             .collect()
@@ -741,7 +799,10 @@ impl Allocator {
     /// Something in this pool comes before a newcomer: leases without their entitlement, or a line that was not looked at since seats came.
     fn unsettled(&self, pool: PoolId) -> bool {
         let pool = self.resolve(pool);
-        self.dirty.contains(&pool) || self.stranded.range((pool, EntitlementId(0))..=(pool, EntitlementId(u32::MAX))).next().is_some()
+        let waiters = self.dirty.contains(&pool) || self.recheck.contains_key(&pool);
+        waiters
+            || self.licenses_change_in(pool)
+            || self.stranded.range((pool, EntitlementId(0))..=(pool, EntitlementId(u32::MAX))).next().is_some()
     }
 
     fn pool_is_full_of_leases(&self, pool: PoolId) -> bool {

@@ -1,8 +1,13 @@
 //! Past-tense facts. What is kept is these, never the commands.
 
-use triquest_license::{FeatureName, LicenseHash, Version};
+use std::sync::Arc;
 
-use crate::{Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, Index, Instance, LeaseId, Lineage, PoolId, Timestamp, VendorId};
+use triquest_license::{FeatureName, LicenseHash, Version, Words};
+
+use crate::{
+    Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, Index, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Instance,
+    LeaseId, Lineage, Network, PoolId, Timestamp, VendorId,
+};
 
 /// Seats of one lease's part charged to one entitlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +102,8 @@ pub enum Event {
         ttl_ms: u64,
         linger_ms: u64,
         shown: Vec<Charge>,
+        /// Its id is counted for this network when it has ended.
+        network: Option<Network>,
     },
     /// The risk of seats granted or borrowed in lost history was accepted.
     BorrowLossAccepted { actor: Actor },
@@ -109,13 +116,32 @@ pub enum Event {
     /// The wall clock made a step that is not followed by itself (ahead of or behind the time that is believed), or came back from one.
     ClockStepped { from_ms: i64, to_ms: i64, believed: bool },
     /// Seats denied. Remembered for the id until `forget`.
-    Denied { lease: LeaseId, attempt: u32, content: ContentDigest, holder: Holder, vendor: Option<VendorId>, denial: Denial },
-    /// A waiter left the line.
-    Dequeued { lease: LeaseId, reason: DequeueReason },
+    Denied {
+        lease: LeaseId,
+        attempt: u32,
+        content: ContentDigest,
+        holder: Holder,
+        vendor: Option<VendorId>,
+        denial: Denial,
+        /// The remembered id is counted for this network.
+        network: Option<Network>,
+    },
+    /// A waiter left the line. What it is told when it asks again is here too; nothing if it released its id.
+    Dequeued { lease: LeaseId, reason: DequeueReason, denial: Option<Box<Denial>> },
     /// A lease will not be renewed and ends at `due`.
     Ending { lease: LeaseId, due: Timestamp, reason: EndReason, actor: Option<Actor> },
     /// A lease ended and its seats are free (or linger until `linger_until`).
     Ended { lease: LeaseId, due: Timestamp, reason: EndReason, linger_until: Option<Timestamp>, actor: Option<Actor> },
+    /// Entitlements of an installed license that were left out are understood by this version: one pool for each. They count from
+    /// `EntitlementBegan` on.
+    EntitlementsUnderstood {
+        license: LicenseHash,
+        entitlements: Vec<InstalledEntitlement>,
+        left_out: Vec<InstalledLeftOut>,
+        pools: Vec<PoolId>,
+    },
+    /// From here on there may be kinds of records that only versions which know these words can read. `backup` was made before.
+    FormatRaised { words: Words, backup: Option<String> },
     /// An entitlement came into force.
     EntitlementBegan { entitlement: EntitlementId },
     /// An entitlement stopped counting.
@@ -133,13 +159,19 @@ pub enum Event {
         linger_ms: u64,
         /// Set for a waiter: it must ask by then.
         claim_due: Option<Timestamp>,
+        /// Its id is counted for this network when it has ended.
+        network: Option<Network>,
     },
     /// The first renewal (or repeat) of a lease in this epoch.
     Heard { lease: LeaseId },
-    /// A license was installed; its entitlements count from `EntitlementBegan` on. The note's own bytes, to be verified again when read back.
+    /// The signatures of an installed license, checked at a start by that version's rules, have another verdict than before.
+    LicenseChecked { license: LicenseHash, problem: Option<String> },
+    /// A license was installed; its entitlements count from `EntitlementBegan` on. The note's own bytes are for those who verify it; what it
+    /// says was parsed once, and is in `terms`.
     LicenseInstalled {
         license: LicenseHash,
         note: Vec<u8>,
+        terms: Arc<InstalledTerms>,
         vendor: VendorId,
         first_entitlement: EntitlementId,
         pools: Vec<PoolId>,
@@ -157,6 +189,9 @@ pub enum Event {
     LingerEnded { lease: LeaseId },
     /// A pool appeared.
     PoolOpened { pool: PoolId, vendor: VendorId, feature: FeatureName },
+    /// Pools of a vendor that became part of another, in portions: each with the pool that it is part of now, itself if the other vendor has
+    /// none for its feature.
+    PoolsMerged { from: VendorId, into: VendorId, pools: Vec<(PoolId, PoolId)> },
     /// An administrator lets presence free seats early again for an address.
     PresenceAllowed { address: String, actor: Actor },
     /// A client came back with its right running after its seats were freed by presence; turns early freeing off for its address until
@@ -172,6 +207,8 @@ pub enum Event {
         ttl_ms: u64,
         linger_ms: u64,
         gives_up: Timestamp,
+        /// The place is counted for this network.
+        network: Option<Network>,
     },
     /// The quarantine of a new lineage ended: by itself, or because an administrator said so.
     QuarantineEnded { actor: Option<Actor> },
@@ -182,19 +219,33 @@ pub enum Event {
     /// The holder gave seats back (or the kernel did for a dead process).
     Released { lease: LeaseId, cause: ReleaseCause, linger_until: Option<Timestamp> },
     /// An id was released before it was known; it never grants.
-    ReleasedUnknown { lease: LeaseId },
+    ReleasedUnknown {
+        lease: LeaseId,
+        /// The remembered id is counted for this network.
+        network: Option<Network>,
+    },
     /// A renewal told the client of a shorter time to live, which counts from here. No recovery, expiry or ending of the lease falls
     /// before `not_before`: until then an older, longer promise may still run.
     TtlLowered { lease: LeaseId, ttl_ms: u64, not_before: Timestamp },
     /// A vendor appeared, or more keys became known as its own.
     VendorKeys { vendor: VendorId, name: String, keys: Vec<[u8; 32]> },
-    /// Keys of two vendors co-signed one text: `from` and all its pools are `into` now.
-    VendorsMerged { from: VendorId, into: VendorId, pools: Vec<(PoolId, PoolId)> },
+    /// Keys of two vendors co-signed one text: keys and licenses of `from` are of `into` now; its pools follow in [`Event::PoolsMerged`].
+    VendorsMerged { from: VendorId, into: VendorId },
+    /// The client of this lease knows these words. Precedes its grant, place in line or adoption.
+    WordsAccepted { lease: LeaseId, words: Words },
     /// The first asking of a waiter in this epoch.
     WaiterHeard { lease: LeaseId },
 }
 
 impl Event {
+    /// The word under which this kind of record came after version 1; none for those of version 1. The first record of such a kind follows
+    /// [`Event::FormatRaised`] with its word, so that an older version that meets it can say what it lacks.
+    #[must_use]
+    pub const fn word(&self) -> Option<&'static str> {
+        // No kind was added since version 1.
+        None
+    }
+
     /// Bytes that the event may take in an entry, estimated from above: entries are closed by it.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -218,6 +269,9 @@ impl Event {
         fn actor(actor: &Actor) -> usize {
             actor.name.len() + actor.reason.len() + 12
         }
+        fn words_bytes(words: &Words) -> usize {
+            words.iter().map(|word| word.as_str().len() + 2).sum()
+        }
         const PLAIN: usize = 64;
         PLAIN
             + match self {
@@ -233,16 +287,27 @@ impl Event {
                     who.as_ref().map_or(0, actor)
                 }
                 Self::PresenceAllowed { address, actor: who } => address.len() + actor(who),
-                Self::LicenseInstalled { note, pools, actor: who, .. } => note.len() + 6 * pools.len() + actor(who) + 64,
+                Self::EntitlementsUnderstood { entitlements, left_out, pools, .. } => {
+                    entitlements.iter().map(InstalledEntitlement::weight).sum::<usize>()
+                        + left_out.iter().map(InstalledLeftOut::weight).sum::<usize>()
+                        + 6 * pools.len()
+                        + 64
+                }
+                Self::FormatRaised { words, backup } => words_bytes(words) + backup.as_ref().map_or(0, String::len),
+                Self::LicenseChecked { problem, .. } => problem.as_ref().map_or(0, String::len) + 40,
+                Self::LicenseInstalled { note, terms, pools, actor: who, .. } => {
+                    note.len() + terms.weight() + 6 * pools.len() + actor(who) + 64
+                }
+                Self::WordsAccepted { words, .. } => words_bytes(words),
                 Self::LineageBegan { .. } | Self::Recovered { .. } => 64,
                 Self::PoolOpened { feature, .. } => feature.as_str().len(),
                 Self::PresenceRegretted { address, .. } => address.as_ref().map_or(0, String::len),
                 Self::VendorKeys { name, keys, .. } => name.len() + 36 * keys.len(),
-                Self::VendorsMerged { pools, .. } => 12 * pools.len(),
+                Self::Dequeued { denial, .. } => denial.as_ref().map_or(0, |_| 256),
+                Self::PoolsMerged { pools, .. } => 12 * pools.len(),
                 Self::ChargeMoved { .. }
                 | Self::ClockMarked
                 | Self::ClockStepped { .. }
-                | Self::Dequeued { .. }
                 | Self::EntitlementBegan { .. }
                 | Self::EntitlementEnded { .. }
                 | Self::Forgot { .. }
@@ -253,6 +318,7 @@ impl Event {
                 | Self::Released { .. }
                 | Self::ReleasedUnknown { .. }
                 | Self::TtlLowered { .. }
+                | Self::VendorsMerged { .. }
                 | Self::WaiterHeard { .. } => 0,
             }
     }

@@ -5,13 +5,16 @@ use std::{
     sync::Arc,
 };
 
-use triquest_license::{LicenseHash, LicenseId, VerifiedLicense, read_any};
+use triquest_license::{LicenseHash, LicenseId, Vocabulary, Word, Words};
 
 use crate::{
-    Actor, Allocator, Charge, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem,
-    Holder, Instance, LeaseId, Lineage, PoolId, ReleaseCause, RightEnd, Timestamp, VendorId,
-    allocator::{FreedByPresence, InstalledLicense, Pool, Remembered, Right, Vendor, Waiter},
+    Actor, Allocator, Charge, ContentDigest, Denial, EndReason, EntitlementId, Epoch, Event, GrantedItem, Holder, InstalledEntitlement,
+    InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, Network, PoolId, ReleaseCause, RightEnd, Timestamp, VendorId,
+    allocator::{FreedByPresence, InstalledLicense, Pool, Right, Vendor, Waiter},
+    crowd::Crowd,
     limits::{REMEMBER_MS, WAIT_TTL_MS},
+    memory::{Remembered, mark, ticked},
+    rank::Ranks,
     store::{Features, Lease, Phase, READY, SPREAD, Slot, UNSEALED, Wish, WishItem},
 };
 
@@ -40,6 +43,7 @@ struct NewLease<'a> {
     ttl_ms: u64,
     linger_ms: u64,
     claim_due: Option<Timestamp>,
+    network: Option<Network>,
     may_go_over: bool,
 }
 
@@ -48,7 +52,7 @@ impl Allocator {
     pub(crate) fn fold(&mut self, event: &Event) -> Result<(), String> {
         self.fact_at = self.now.at;
         match event {
-            Event::Adopted { lease, attempt, content, holder, items, ttl_ms, linger_ms, shown } => {
+            Event::Adopted { lease, attempt, content, holder, items, ttl_ms, linger_ms, shown, network } => {
                 self.add_lease(&NewLease {
                     lease: *lease,
                     attempt: *attempt,
@@ -58,6 +62,7 @@ impl Allocator {
                     ttl_ms: *ttl_ms,
                     linger_ms: *linger_ms,
                     claim_due: None,
+                    network: *network,
                     may_go_over: true,
                 })?;
                 self.note_adopted(*lease, shown);
@@ -79,36 +84,38 @@ impl Allocator {
                 self.clock_refused = (!believed).then_some((*from_ms, *to_ms));
                 Ok(())
             }
-            Event::Denied { lease, attempt, content, denial, .. } => {
+            Event::Denied { lease, attempt, content, denial, network, .. } => {
                 if self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease) {
                     return Err(format!("a denial of {lease}, which is live or waits"));
                 }
                 let denial = Some(Box::new(denial.clone()));
                 self.remember(
                     *lease,
-                    Remembered { attempt: *attempt, content: Some(*content), denial, ended: None, forget: self.forget_at() },
+                    Remembered {
+                        attempt: *attempt,
+                        content: Some(mark(*content)),
+                        denial,
+                        ended: None,
+                        forget: self.forget_at(),
+                        network: *network,
+                    },
                 );
                 Ok(())
             }
-            Event::Dequeued { lease, reason } => self.dequeue(lease, *reason),
+            Event::Dequeued { lease, denial, .. } => self.dequeue(lease, denial.clone()),
             Event::Ending { lease, due, reason, .. } => self.mark_ending(lease, *due, *reason),
             Event::Ended { lease, reason, linger_until, .. } => self.end_lease(lease, *reason, *linger_until),
             Event::EntitlementBegan { entitlement } => self.begin_right(*entitlement),
             Event::EntitlementEnded { entitlement, reason } => self.end_right(*entitlement, *reason),
             Event::Forgot { until } => {
-                while let Some((due, lease)) = self.forget.first().copied()
-                    && due <= *until
-                {
-                    self.forget.pop_first();
-                    self.remembered.remove(&lease);
-                    self.freed_by_presence.remove(&lease);
-                }
+                let freed = &mut self.freed_by_presence;
+                self.remembered.forget(*until, |lease| drop(freed.remove(&lease)));
                 self.forgotten_until = *until;
                 let at = self.now.at;
                 self.presence_off.retain(|_, ends| *ends > at);
                 Ok(())
             }
-            Event::Granted { lease, attempt, content, holder, items, ttl_ms, linger_ms, claim_due } => self.add_lease(&NewLease {
+            Event::Granted { lease, attempt, content, holder, items, ttl_ms, linger_ms, claim_due, network } => self.add_lease(&NewLease {
                 lease: *lease,
                 attempt: *attempt,
                 content: *content,
@@ -117,6 +124,7 @@ impl Allocator {
                 ttl_ms: *ttl_ms,
                 linger_ms: *linger_ms,
                 claim_due: *claim_due,
+                network: *network,
                 may_go_over: !self.safeguards.grant_within_total,
             }),
             Event::Heard { lease } => {
@@ -134,8 +142,17 @@ impl Allocator {
                 });
                 Ok(())
             }
-            Event::LicenseInstalled { license, note, vendor, first_entitlement, pools, actor } => {
-                self.install(license, note, *vendor, *first_entitlement, pools, actor, None)
+            Event::EntitlementsUnderstood { license, entitlements, left_out, pools } => {
+                self.understand(license, entitlements, left_out, pools)
+            }
+            Event::FormatRaised { words, .. } => self.raise_format(words),
+            Event::LicenseChecked { license, problem } => {
+                let first = *missing(self.by_hash.get(license), "license", license)?;
+                missing(self.licenses.get_mut(&first), "license", first)?.problem.clone_from(problem);
+                Ok(())
+            }
+            Event::LicenseInstalled { license, note, terms, vendor, first_entitlement, pools, actor } => {
+                self.install(license, note, terms, *vendor, *first_entitlement, pools, actor, None)
             }
             Event::LicenseRemoved { license, reason, .. } => {
                 let first = missing(self.by_hash.remove(license), "license", license)?;
@@ -210,7 +227,7 @@ impl Allocator {
                 }
                 Ok(())
             }
-            Event::Queued { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up } => {
+            Event::Queued { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, network } => {
                 if self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease) {
                     return Err(format!("a second place for {lease}"));
                 }
@@ -226,6 +243,7 @@ impl Allocator {
                     gives_up: *gives_up,
                     heard: self.epoch_narrow(),
                     due: self.now.at.after_ms(WAIT_TTL_MS).min(*gives_up),
+                    network: *network,
                 })
             }
             Event::QuarantineLengthened { until } => {
@@ -247,18 +265,29 @@ impl Allocator {
                 };
                 self.end_lease(lease, reason, *linger_until)
             }
-            Event::ReleasedUnknown { lease } => {
+            Event::ReleasedUnknown { lease, network } => {
                 if self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease) {
                     return Err(format!("{lease} is known"));
                 }
-                let (attempt, content) = self.remembered.get(lease).map_or((0, None), |known| (known.attempt, known.content));
-                let ended = Some(EndReason::Released);
-                self.remember(*lease, Remembered { attempt, content, denial: None, ended, forget: self.forget_at() });
+                let known = self.remembered.get(lease);
+                let network = known.as_ref().map_or(*network, |known| known.network);
+                let (attempt, content) = known.map_or((0, None), |known| (known.attempt, known.content));
+                let (ended, forget) = (Some(EndReason::Released), self.forget_at());
+                self.remember(*lease, Remembered { attempt, content, denial: None, ended, forget, network });
                 Ok(())
             }
             Event::TtlLowered { lease, ttl_ms, not_before } => self.lower(lease, *ttl_ms, *not_before),
+            Event::WordsAccepted { lease, words } => {
+                if words.is_empty() {
+                    self.accepted.remove(lease);
+                } else {
+                    self.accepted.insert(*lease, words.clone());
+                }
+                Ok(())
+            }
             Event::VendorKeys { vendor, name, keys } => self.add_keys(*vendor, name, keys),
-            Event::VendorsMerged { from, into, pools } => self.merge_vendors(*from, *into, pools),
+            Event::PoolsMerged { from, into, pools } => self.take_over_pools(*from, *into, pools),
+            Event::VendorsMerged { from, into } => self.merge_vendors(*from, *into),
             Event::WaiterHeard { lease } => {
                 let order = *missing(self.waiting_ids.get(lease), "waiter", lease)?;
                 let (epoch, asks_by) = (self.epoch_narrow(), self.now.at.after_ms(WAIT_TTL_MS));
@@ -279,21 +308,11 @@ impl Allocator {
     }
 
     fn forget_at(&self) -> Timestamp {
-        self.now.at.after_ms(REMEMBER_MS)
+        ticked(self.now.at.after_ms(REMEMBER_MS))
     }
 
     pub(crate) fn remember(&mut self, lease: LeaseId, remembered: Remembered) {
-        let forget = remembered.forget;
-        if let Some(before) = self.remembered.insert(lease, remembered) {
-            self.forget.remove(&(before.forget, lease));
-        }
-        self.forget.insert((forget, lease));
-    }
-
-    fn unremember(&mut self, lease: &LeaseId) {
-        if let Some(before) = self.remembered.remove(lease) {
-            self.forget.remove(&(before.forget, *lease));
-        }
+        self.remembered.insert(lease, remembered);
     }
 
     pub(crate) fn all_lines_dirty(&mut self) {
@@ -301,6 +320,16 @@ impl Allocator {
         for pool in pools {
             let pool = self.resolve(pool);
             self.dirty.insert(pool);
+            self.recheck.insert(pool, 0);
+        }
+    }
+
+    /// The licenses of a pool changed: all that wait there are looked at again.
+    fn licenses_changed(&mut self, pool: PoolId) {
+        let pool = self.resolve(pool);
+        if self.pool(pool).is_some_and(|pool| !pool.line.is_empty()) {
+            self.dirty.insert(pool);
+            self.recheck.insert(pool, 0);
         }
     }
 
@@ -342,14 +371,14 @@ impl Allocator {
             }
         }
         self.leave_line(&id);
-        self.unremember(&id);
+        self.remembered.remove(&id);
         let epoch = self.epoch_narrow();
         let (phase, deadline) = match new.claim_due {
             Some(due) => (Phase::Claimable, due),
             None => (Phase::Live, self.now.at.after_ms(new.ttl_ms)),
         };
         let wish = self.wish(new.items, new.ttl_ms, new.linger_ms);
-        let holder = self.holders.intern(new.holder);
+        let holder = self.holders.intern(new.holder, new.network);
         let slot = self.put_lease(
             new.items,
             Lease {
@@ -421,6 +450,7 @@ impl Allocator {
                 pool.used += seats;
             } else {
                 pool.lingering += seats;
+                pool.lingerers.insert((deadline, slot));
             }
             pool.conserved()?;
         }
@@ -496,6 +526,10 @@ impl Allocator {
         let slot = missing(self.leases.find(&lease), "lease", lease)?;
         let wished = *missing(self.leases.at(slot).wish.items.get(item), "part", item)?;
         let target = missing(self.right(to), "entitlement", to)?;
+        let accepted = self.accepted.get(&lease);
+        if self.safeguards.words_are_accepted && !target.needs.iter().all(|word| accepted.is_some_and(|words| words.contains(word))) {
+            return Err(format!("{to:?} needs words that the client of {lease} did not accept"));
+        }
         if !target.in_force() || self.resolve(target.pool) != self.resolve(wished.pool) || target.rank() < wished.rank() {
             return Err(format!("{to:?} cannot take over a charge of {lease}"));
         }
@@ -567,7 +601,8 @@ impl Allocator {
         if found.phase == Phase::Lingering {
             return Err(format!("{lease} has ended already"));
         }
-        let (attempt, content, deadline) = (found.attempt, found.content, found.deadline);
+        let (attempt, content, deadline) = (found.attempt, Some(mark(found.content)), found.deadline);
+        let network = found.holder.network();
         if reason == EndReason::Presence {
             let address = found.holder.holder().address.map(|claim| claim.value);
             self.freed_by_presence.insert(*lease, FreedByPresence { address, right_until: deadline });
@@ -582,8 +617,8 @@ impl Allocator {
             }
         }
         if self.safeguards.remember_ended {
-            let forget = self.forget_at().max(linger_until.unwrap_or_default());
-            self.remember(*lease, Remembered { attempt, content: Some(content), denial: None, ended: Some(reason), forget });
+            let forget = self.forget_at().max(ticked(linger_until.unwrap_or_default()));
+            self.remember(*lease, Remembered { attempt, content, denial: None, ended: Some(reason), forget, network });
         }
         Ok(())
     }
@@ -594,7 +629,7 @@ impl Allocator {
             lease.ending = None;
             lease.deadline = until;
         });
-        let nobody = self.holders.intern(&Holder::default());
+        let nobody = self.holders.intern(&Holder::default(), None);
         let wish = Arc::clone(&self.leases.at(slot).wish);
         let bare = self.wishes.intern(wish.items.iter().copied(), 0, 0);
         drop(wish);
@@ -609,6 +644,7 @@ impl Allocator {
             let pool = missing(self.pool_mut(item.pool), "pool", item.pool)?;
             pool.used -= u64::from(item.seats);
             pool.lingering += u64::from(item.seats);
+            pool.lingerers.insert((until, slot));
             pool.conserved()?;
         }
         Ok(())
@@ -620,6 +656,7 @@ impl Allocator {
         self.leases.each_charge(slot, |item, charge| charges.push((item, charge)));
         let restless = self.is_restless(self.leases.at(slot));
         let lease = missing(self.leases.remove(slot), "slot", slot)?;
+        self.accepted.remove(&lease.id);
         self.restless -= usize::from(restless);
         let live = lease.phase != Phase::Lingering;
         self.live -= usize::from(live);
@@ -637,6 +674,7 @@ impl Allocator {
                 pool.used -= u64::from(item.seats);
             } else {
                 pool.lingering -= u64::from(item.seats);
+                pool.lingerers.remove(&(lease.deadline, slot));
             }
             pool.conserved()?;
             self.line_dirty(item.pool);
@@ -702,10 +740,13 @@ impl Allocator {
     pub(crate) fn add_waiter(&mut self, waiter: Waiter) -> Result<(), String> {
         let order = self.next_order;
         self.next_order += 1;
-        self.unremember(&waiter.lease);
+        self.remembered.remove(&waiter.lease);
         for item in &waiter.items {
-            missing(self.pool_mut(item.pool), "pool", item.pool)?.line.insert(order);
+            let pool = missing(self.pool_mut(item.pool), "pool", item.pool)?;
+            pool.line.insert(order);
+            pool.crowd.get_or_insert_default().enter(waiter.network);
         }
+        self.waiting_crowd.enter(waiter.network);
         self.unheard_waiters += usize::from(waiter.heard != self.epoch_narrow());
         self.waiters_due.insert((waiter.due, order));
         self.waiting_ids.insert(waiter.lease, order);
@@ -718,36 +759,44 @@ impl Allocator {
         let order = self.waiting_ids.remove(lease)?;
         let waiter = self.line.remove(&order)?;
         self.waiters_due.remove(&(waiter.due, order));
+        self.waiting_crowd.leave_network(waiter.network);
         self.unheard_waiters -= usize::from(waiter.heard != self.epoch_narrow());
         for item in &waiter.items {
             if let Some(pool) = self.pool_mut(item.pool) {
-                pool.line.remove(&order);
+                if pool.line.remove(order)
+                    && let Some(crowd) = &mut pool.crowd
+                {
+                    crowd.leave_network(waiter.network);
+                }
+                if pool.line.is_empty() {
+                    pool.crowd = None;
+                }
             }
             self.line_dirty(item.pool);
         }
         Some(waiter)
     }
 
-    fn dequeue(&mut self, lease: &LeaseId, reason: DequeueReason) -> Result<(), String> {
+    fn dequeue(&mut self, lease: &LeaseId, denial: Option<Box<Denial>>) -> Result<(), String> {
         let waiter = missing(self.leave_line(lease), "waiter", lease)?;
-        let first = *missing(waiter.items.first(), "part", 0)?;
-        let over = |code| Denial { code, first_due_ms: None, ..self.no_seat_free(&first) };
-        let denial = match reason {
-            DequeueReason::Released => None,
-            // Why it is hopeless, as the hard state has it here and in every replay.
-            DequeueReason::Hopeless => {
-                let why = waiter.items.iter().find_map(|item| self.hopeless(item));
-                Some(Box::new(why.unwrap_or_else(|| over(DenialCode::MoreThanPool))))
-            }
-            DequeueReason::Silent | DequeueReason::WaitOver => Some(Box::new(over(DenialCode::WaitOver))),
-        };
+        self.accepted.remove(lease);
         let ended = denial.is_none().then_some(EndReason::Released);
-        let content = Some(waiter.content);
-        self.remember(*lease, Remembered { attempt: waiter.attempt, content, denial, ended, forget: self.forget_at() });
+        let (attempt, content, forget, network) = (waiter.attempt, Some(mark(waiter.content)), self.forget_at(), waiter.network);
+        self.remember(*lease, Remembered { attempt, content, denial, ended, forget, network });
         Ok(())
     }
 
     // Licenses.
+
+    /// Kinds of records with these words may follow.
+    pub(crate) fn raise_format(&mut self, words: &Words) -> Result<(), String> {
+        let unknown: Vec<_> = words.iter().filter(|word| !Vocabulary::OURS.knows(word)).map(Word::as_str).collect();
+        if !unknown.is_empty() {
+            return Err(format!("it needs the words {}, which this version does not know", unknown.join(", ")));
+        }
+        self.format = Words::new(self.format.iter().chain(words.iter()).cloned()).map_err(|error| error.to_string())?;
+        Ok(())
+    }
 
     /// Puts an installed license in; its entitlements wait for their beginning.
     #[allow(clippy::too_many_arguments)]
@@ -755,73 +804,34 @@ impl Allocator {
         &mut self,
         license: &LicenseHash,
         note: &[u8],
+        terms: &Arc<InstalledTerms>,
         vendor: VendorId,
         first: EntitlementId,
         pools: &[PoolId],
         actor: &Actor,
         removed: Option<RightEnd>,
     ) -> Result<(), String> {
-        let verified = match self.verified.take() {
-            Some(verified) if verified.hash() == *license => verified,
-            _ => {
-                let note = read_any(note).map_err(|error| format!("license {license}: {error}"))?;
-                Box::new(VerifiedLicense::verify_named(&note).map_err(|error| format!("license {license}: {error}"))?)
-            }
-        };
-        let terms = verified.terms();
-        if verified.hash() != *license || terms.entitlements.len() != pools.len() || first.0 as usize != self.rights.len() {
+        let in_text = terms.entitlements_in_text();
+        let in_order = terms.entitlements.windows(2).all(|pair| pair[0].position < pair[1].position);
+        let in_range = terms.entitlements.last().is_none_or(|last| usize::from(last.position) < in_text);
+        if !in_order || !in_range || first.0 as usize != self.rights.len() {
             return Err(format!("license {license} is not what the entry says"));
         }
-        let owner = missing(self.vendor(vendor), "vendor", vendor)?;
-        if !verified.vendor_keys().iter().all(|key| owner.keys.contains(key.as_bytes())) {
-            return Err(format!("license {license} is signed by keys of another vendor"));
-        }
+        missing(self.vendor(vendor), "vendor", vendor)?;
         if removed.is_none() && self.by_hash.contains_key(license) {
             return Err(format!("license {license} is installed already"));
         }
-        for (position, (entitlement, pool)) in terms.entitlements.iter().zip(pools).enumerate() {
-            let id = EntitlementId(first.0 + position as u32);
-            let pool = self.resolve(*pool);
-            let found = missing(self.pool(pool), "pool", pool)?;
-            if found.vendor != vendor || found.feature != entitlement.feature {
-                return Err(format!("{pool:?} is not of {}", entitlement.feature));
-            }
-            let right = Right {
-                license: first,
-                hash: *license,
-                position: position as u16,
-                pool,
-                seats: entitlement.seats.into(),
-                version: entitlement.version,
-                starts: entitlement.starts.map(|instant| instant.0),
-                expires: entitlement.expires.map(|instant| instant.0),
-                began: false,
-                ended: None,
-                ttl_ms: entitlement.ttl.map(triquest_license::Span::ms),
-                ttl_max_ms: entitlement.ttl_max.ms(),
-                linger_ms: entitlement.linger.map_or(0, triquest_license::Span::ms).min(u32::MAX.into()),
-                grace_ms: entitlement.grace.ms(),
-                presence: entitlement.presence,
-                vendor_data: entitlement.vendor_data.as_deref().map(Into::into),
-                charged: 0,
-                held: BTreeMap::new(),
-            };
-            let key = |right: &Right, id: EntitlementId| (right.expires.unwrap_or(i64::MAX), right.rank(), id);
-            let place = key(&right, id);
-            let at = found.rights.partition_point(|other| self.right(*other).is_some_and(|right| key(right, *other) < place));
-            self.ttl_max_seen_ms = self.ttl_max_seen_ms.max(right.ttl_max_ms);
-            self.rights.push(Some(right));
-            if let Some(pool) = self.pool_mut(pool) {
-                pool.rights.insert(at, id);
-            }
-        }
+        // One that is left out keeps its number, for the day on which it is understood.
+        self.rights.resize_with(self.rights.len() + in_text, || None);
         let installed = InstalledLicense {
             hash: *license,
             id: terms.license.clone(),
             vendor,
             note: note.into(),
+            terms: Arc::clone(terms),
+            problem: None,
             replaces: terms.replaces.as_slice().into(),
-            entitlements: pools.len() as u32,
+            entitlements: u32::try_from(in_text).unwrap_or(u32::MAX),
             actor: actor.clone(),
             removed,
         };
@@ -834,27 +844,112 @@ impl Allocator {
             }
         }
         self.licenses.insert(first, installed);
+        self.put_rights(license, first, vendor, &terms.entitlements, pools)?;
         for right in rights {
             self.schedule(right);
         }
         Ok(())
     }
 
+    /// Puts entitlements of an installed license into their pools.
+    fn put_rights(
+        &mut self,
+        license: &LicenseHash,
+        first: EntitlementId,
+        vendor: VendorId,
+        entitlements: &[InstalledEntitlement],
+        pools: &[PoolId],
+    ) -> Result<(), String> {
+        if entitlements.len() != pools.len() {
+            return Err(format!("license {license} has {} entitlements and {} pools", entitlements.len(), pools.len()));
+        }
+        for (entitlement, pool) in entitlements.iter().zip(pools) {
+            let id = EntitlementId(first.0 + u32::from(entitlement.position));
+            let pool = self.resolve(*pool);
+            let found = missing(self.pool(pool), "pool", pool)?;
+            let owner = self.merging.get(&found.vendor).copied().unwrap_or(found.vendor);
+            if owner != vendor || found.feature != entitlement.feature {
+                return Err(format!("{pool:?} is not of {}", entitlement.feature));
+            }
+            let right = Right {
+                license: first,
+                hash: *license,
+                position: entitlement.position,
+                pool,
+                seats: entitlement.seats.into(),
+                version: entitlement.version,
+                starts: entitlement.starts,
+                expires: entitlement.expires,
+                began: None,
+                ended: None,
+                ttl_ms: entitlement.ttl_ms,
+                ttl_max_ms: entitlement.ttl_max_ms,
+                linger_ms: entitlement.linger_ms,
+                grace_ms: entitlement.grace_ms,
+                presence: entitlement.presence,
+                vendor_data: entitlement.vendor_data.as_deref().map(Into::into),
+                needs: entitlement.needs.clone(),
+                charged: 0,
+                held: BTreeMap::new(),
+            };
+            let key = |right: &Right, id: EntitlementId| (right.expires.unwrap_or(i64::MAX), right.rank(), id);
+            let place = key(&right, id);
+            let at = found.rights.partition_point(|other| self.right(*other).is_some_and(|right| key(right, *other) < place));
+            self.ttl_max_seen_ms = self.ttl_max_seen_ms.max(right.ttl_max_ms);
+            match self.rights.get_mut(id.0 as usize) {
+                Some(slot @ None) => *slot = Some(right),
+                _ => return Err(format!("{id:?} of license {license} is there already, or is none of its own")),
+            }
+            if let Some(pool) = self.pool_mut(pool) {
+                pool.rights.insert(at, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was left out of an installed license becomes a right.
+    fn understand(
+        &mut self,
+        license: &LicenseHash,
+        entitlements: &[InstalledEntitlement],
+        left_out: &[InstalledLeftOut],
+        pools: &[PoolId],
+    ) -> Result<(), String> {
+        let first = *missing(self.by_hash.get(license), "license", license)?;
+        let installed = missing(self.licenses.get_mut(&first), "license", first)?;
+        let terms = Arc::make_mut(&mut installed.terms);
+        let before = terms.entitlements_in_text();
+        terms.entitlements.extend(entitlements.iter().cloned());
+        terms.entitlements.sort_by_key(|entitlement| entitlement.position);
+        terms.left_out = left_out.to_vec();
+        if terms.entitlements_in_text() != before {
+            return Err(format!("license {license} does not have so many entitlements"));
+        }
+        let vendor = installed.vendor;
+        self.put_rights(license, first, vendor, entitlements, pools)?;
+        for entitlement in entitlements {
+            self.schedule(EntitlementId(first.0 + u32::from(entitlement.position)));
+        }
+        Ok(())
+    }
+
     fn begin_right(&mut self, right: EntitlementId) -> Result<(), String> {
+        let wall_ms = self.now.wall_ms;
         let found = missing(self.right_mut(right), "entitlement", right)?;
         if found.in_force() || matches!(found.ended, Some(RightEnd::Removed | RightEnd::Replaced)) {
             return Err(format!("{right:?} cannot begin"));
         }
-        found.began = true;
+        found.began = Some(wall_ms);
         found.ended = None;
-        let (pool, seats) = (found.pool, found.seats);
+        let (pool, seats, license) = (found.pool, found.seats, found.license);
         let pool = self.resolve(pool);
         self.stranded.remove(&(pool, right));
         let target = missing(self.pool_mut(pool), "pool", pool)?;
         target.total += seats;
         target.conserved()?;
         self.schedule(right);
-        self.line_dirty(pool);
+        self.note_replacing(license);
+        self.licenses_changed(pool);
         Ok(())
     }
 
@@ -876,7 +971,7 @@ impl Allocator {
             self.stranded.insert((pool, right));
         }
         self.schedule(right);
-        self.line_dirty(pool);
+        self.licenses_changed(pool);
         Ok(())
     }
 
@@ -885,13 +980,25 @@ impl Allocator {
         let wall_ms = self.now.wall_ms;
         let Some(found) = self.right(right) else { return };
         let removed = self.licenses.get(&found.license).is_none_or(|license| license.removed.is_some());
-        let due = if removed { None } else { found.next_change(wall_ms) };
-        // At most three entries can be there: its beginning, its end, and "now".
-        for old in [Some(i64::MIN), found.starts, found.expires].into_iter().flatten() {
-            self.dates.remove(&(old, right));
+        let (begins, ends) = if removed { (None, None) } else { (found.begins_at(wall_ms), found.ends_at(wall_ms)) };
+        self.unschedule(found.starts, found.expires, right);
+        self.begins.extend(begins.map(|due| (due, right)));
+        self.ends.extend(ends.map(|due| (due, right)));
+    }
+
+    /// An entitlement of these dates is not due any more: it can only stand at its beginning, its end, or "now".
+    fn unschedule(&mut self, starts: Option<i64>, expires: Option<i64>, right: EntitlementId) {
+        for due in [Some(i64::MIN), starts, expires].into_iter().flatten() {
+            self.begins.remove(&(due, right));
+            self.ends.remove(&(due, right));
         }
-        if let Some(due) = due {
-            self.dates.insert((due, right));
+    }
+
+    /// A license that has a right in force takes the place of what it replaces.
+    pub(crate) fn note_replacing(&mut self, first: EntitlementId) {
+        let Some(license) = self.licenses.get(&first) else { return };
+        if license.removed.is_none() && !license.replaces.is_empty() {
+            self.replacing.insert(first);
         }
     }
 
@@ -909,11 +1016,10 @@ impl Allocator {
             return;
         }
         self.licenses.remove(&first);
+        self.replacing.remove(&first);
         for right in rights {
             let Some(found) = self.rights.get_mut(right.0 as usize).and_then(Option::take) else { continue };
-            for date in [Some(i64::MIN), found.starts, found.expires].into_iter().flatten() {
-                self.dates.remove(&(date, right));
-            }
+            self.unschedule(found.starts, found.expires, right);
             let pool = self.resolve(found.pool);
             self.stranded.remove(&(pool, right));
             if let Some(pool) = self.pool_mut(pool) {
@@ -941,34 +1047,25 @@ impl Allocator {
         Ok(())
     }
 
-    fn merge_vendors(&mut self, from: VendorId, into: VendorId, pairs: &[(PoolId, PoolId)]) -> Result<(), String> {
-        if from == into || self.vendor(into).is_none() {
+    fn merge_vendors(&mut self, from: VendorId, into: VendorId) -> Result<(), String> {
+        if from == into || self.vendor(into).is_none() || self.merging.contains_key(&from) || self.merging.contains_key(&into) {
             return Err(format!("{from:?} cannot become {into:?}"));
         }
-        let gone = missing(self.vendors.get_mut(from.0 as usize).and_then(Option::take), "vendor", from)?;
-        for key in &gone.keys {
+        let gone = missing(self.vendors.get_mut(from.0 as usize).and_then(Option::as_mut), "vendor", from)?;
+        let keys = std::mem::take(&mut gone.keys);
+        for key in &keys {
             self.keys.insert(*key, into);
         }
-        for (feature, pool) in gone.features.iter() {
-            match pairs.iter().find(|(old, _)| *old == pool) {
-                Some((_, target)) => self.merge_pools(pool, *target)?,
-                None => {
-                    if let Some(pool) = self.pool_mut(pool) {
-                        pool.vendor = into;
-                    }
-                    let owner = missing(self.vendors.get_mut(into.0 as usize).and_then(Option::as_mut), "vendor", into)?;
-                    if !owner.features.insert(feature.clone(), pool) {
-                        return Err(format!("two pools for {feature}"));
-                    }
-                }
-            }
-        }
         let owner = missing(self.vendors.get_mut(into.0 as usize).and_then(Option::as_mut), "vendor", into)?;
-        for key in gone.keys {
+        for key in keys {
             if !owner.keys.contains(&key) {
                 owner.keys.push(key);
             }
         }
+        // Who was on the way to `from` goes on to `into`.
+        self.merging.values_mut().filter(|target| **target == from).for_each(|target| *target = into);
+        self.merging.insert(from, into);
+        self.end_merge(from);
         let moved: Vec<_> = self.licenses.iter().filter(|(_, license)| license.vendor == from).map(|(first, _)| *first).collect();
         for first in moved {
             if let Some(license) = self.licenses.get_mut(&first) {
@@ -982,8 +1079,56 @@ impl Allocator {
                         self.successors.entry((into, old)).or_default().extend(firsts);
                     }
                 }
+                self.note_replacing_if_begun(first);
             }
         }
+        Ok(())
+    }
+
+    /// Licenses of a merged vendor may replace those of the other from now on.
+    pub(crate) fn note_replacing_if_begun(&mut self, first: EntitlementId) {
+        let begun = self.licenses.get(&first).is_some_and(|license| license.rights(first).any(|right| self.is_in_force(right)));
+        if begun {
+            self.note_replacing(first);
+        }
+    }
+
+    pub(crate) fn is_in_force(&self, right: EntitlementId) -> bool {
+        self.right(right).is_some_and(Right::in_force)
+    }
+
+    /// A merged vendor whose pools have all followed is gone.
+    fn end_merge(&mut self, from: VendorId) {
+        if self.vendor(from).is_some_and(|vendor| vendor.features.is_empty()) {
+            self.vendors[from.0 as usize] = None;
+            self.merging.remove(&from);
+        }
+    }
+
+    fn take_over_pools(&mut self, from: VendorId, into: VendorId, pools: &[(PoolId, PoolId)]) -> Result<(), String> {
+        if self.merging.get(&from) != Some(&into) {
+            return Err(format!("{from:?} is not becoming {into:?}"));
+        }
+        for (pool, target) in pools {
+            let feature = missing(self.pools.get(pool.0 as usize).and_then(Option::as_ref), "pool", pool)?.feature.clone();
+            let gone = missing(self.vendors.get_mut(from.0 as usize).and_then(Option::as_mut), "vendor", from)?;
+            if !gone.features.remove(&feature) {
+                return Err(format!("{pool:?} is none of {from:?}"));
+            }
+            if pool == target {
+                missing(self.pool_mut(*pool), "pool", pool)?.vendor = into;
+                let owner = missing(self.vendors.get_mut(into.0 as usize).and_then(Option::as_mut), "vendor", into)?;
+                if !owner.features.insert(feature.clone(), *pool) {
+                    return Err(format!("two pools for {feature}"));
+                }
+            } else {
+                if missing(self.pool(*target), "pool", target)?.feature != feature {
+                    return Err(format!("{target:?} is not of {feature}"));
+                }
+                self.merge_pools(*pool, *target)?;
+            }
+        }
+        self.end_merge(from);
         Ok(())
     }
 
@@ -1007,18 +1152,41 @@ impl Allocator {
         target.used += gone.used;
         target.lingering += gone.lingering;
         target.charged += gone.charged;
-        target.line.extend(gone.line);
+        let here = std::mem::take(&mut target.line);
+        target.lingerers.extend(gone.lingerers);
         target.conserved()?;
+        let mut line = here;
+        line.extend(gone.line.iter());
+        let crowd = (!line.is_empty()).then(|| {
+            let mut crowd = Box::<Crowd>::default();
+            for waiter in line.iter().filter_map(|order| self.line.get(&order)) {
+                crowd.enter(waiter.network);
+            }
+            crowd
+        });
+        let target = missing(self.pool_mut(into), "pool", into)?;
+        (target.line, target.crowd) = (line, crowd);
         self.dirty.remove(&from);
-        self.line_dirty(into);
+        self.recheck.remove(&from);
+        self.licenses_changed(into);
         Ok(())
     }
 }
 
 impl Pool {
     pub(crate) fn new(vendor: VendorId, feature: triquest_license::FeatureName) -> Self {
-        let line = BTreeSet::new();
-        Self { vendor, feature, rights: Vec::new(), total: 0, used: 0, lingering: 0, charged: 0, line }
+        Self {
+            vendor,
+            feature,
+            rights: Vec::new(),
+            total: 0,
+            used: 0,
+            lingering: 0,
+            charged: 0,
+            line: Ranks::default(),
+            crowd: None,
+            lingerers: BTreeSet::new(),
+        }
     }
 
     /// The conservation law: what is taken is what is charged, and free, used, lingering and over add up.

@@ -84,8 +84,7 @@ pub fn seats_conserved(state: &Allocator) -> Result<(), String> {
             return Err(format!("seats_conserved: {} is {:?}, a recount differs", pool.feature, pool.numbers()));
         }
         let numbers = pool.numbers();
-        let sum = |parts: &[u32]| parts.iter().map(|part| u64::from(*part)).sum::<u64>();
-        let adds_up = sum(&[numbers.free, numbers.used, numbers.lingering, numbers.reserved_idle]) == sum(&[numbers.total, numbers.over]);
+        let adds_up = numbers.free + numbers.used + numbers.lingering + numbers.reserved_idle == numbers.total + numbers.over;
         if !adds_up || (numbers.free != 0 && numbers.over != 0) {
             return Err(format!("seats_conserved: {} is {numbers:?}", pool.feature));
         }
@@ -112,7 +111,7 @@ pub fn one_grant_per_id<'a>(events: impl IntoIterator<Item = &'a Event>) -> Resu
 
 /// The seats over in each pool, for [`no_grant_past_entitlement`].
 #[must_use]
-pub fn over(state: &Allocator) -> BTreeMap<PoolId, u32> {
+pub fn over(state: &Allocator) -> BTreeMap<PoolId, u64> {
     let pools = state.pools.iter().zip(0..).filter_map(|(pool, id)| Some((PoolId(id), pool.as_ref()?.numbers().over)));
     pools.filter(|(_, over)| *over > 0).collect()
 }
@@ -122,12 +121,12 @@ pub fn over(state: &Allocator) -> BTreeMap<PoolId, u32> {
 ///
 /// # Errors
 /// The pool that went over without a reason.
-pub fn no_grant_past_entitlement(before: &BTreeMap<PoolId, u32>, events: &[Event], after: &Allocator) -> Result<(), String> {
+pub fn no_grant_past_entitlement(before: &BTreeMap<PoolId, u64>, events: &[Event], after: &Allocator) -> Result<(), String> {
     let excuse = |pool: PoolId| {
         events.iter().any(|event| match event {
             Event::Adopted { items, .. } => items.iter().any(|item| after.resolve(item.pool) == pool),
             Event::EntitlementEnded { entitlement, .. } => after.right(*entitlement).is_none_or(|right| after.resolve(right.pool) == pool),
-            Event::VendorsMerged { .. } => true,
+            Event::PoolsMerged { .. } => true,
             _ => false,
         })
     };
@@ -203,7 +202,7 @@ impl QueueOrder {
         match event {
             Event::Queued { lease, items, .. } => self.line.push((*lease, items.iter().map(|item| item.pool).collect())),
             Event::Dequeued { lease, .. } => self.line.retain(|(waiter, _)| waiter != lease),
-            Event::VendorsMerged { pools, .. } => {
+            Event::PoolsMerged { pools, .. } => {
                 for pool in self.line.iter_mut().flat_map(|(_, pools)| pools) {
                     if let Some((_, into)) = pools.iter().find(|(from, _)| from == pool) {
                         *pool = *into;

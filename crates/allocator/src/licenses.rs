@@ -1,13 +1,14 @@
 //! Installing and removing licenses.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use triquest_license::{FeatureName, LicenseHash};
+use triquest_license::{FeatureName, LicenseHash, VerifiedLicense};
 
 use crate::{
-    Actor, Allocator, EndReason, EntitlementId, Event, InstallLicense, Outcome, Overlap, PoolId, Refusal, RightEnd, VendorId,
-    allocator::{Right, Sink},
-    limits::{ENDS_PER_INSTALL_MAX, LICENSES_MAX, POOL_SEATS_MAX, POOLS_MAX},
+    Actor, Allocator, EndReason, EntitlementId, Event, InstallLicense, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Outcome,
+    Overlap, PoolId, Refusal, RightEnd, VendorId,
+    allocator::{InstalledLicense, Right, Sink},
+    limits::{ENTITLEMENTS_PER_LICENSE_MAX, LICENSES_MAX, POOL_SEATS_MAX, POOLS_MAX, PROBLEM_CHARS_MAX},
 };
 
 impl Allocator {
@@ -19,7 +20,7 @@ impl Allocator {
             return Outcome::Refused(Refusal::AlreadyInstalled(hash));
         }
         let wall_ms = self.now.wall_ms;
-        if terms.entitlements.iter().all(|right| right.expires.is_some_and(|expires| expires.0 <= wall_ms)) {
+        if terms.left_out.is_empty() && terms.entitlements.iter().all(|right| right.expires.is_some_and(|expires| expires.0 <= wall_ms)) {
             return Outcome::Refused(Refusal::Expired(hash));
         }
         let keys: Vec<[u8; 32]> = license.vendor_keys().iter().map(|key| *key.as_bytes()).collect();
@@ -31,67 +32,134 @@ impl Allocator {
         // Keys that co-signed one text are one vendor.
         let vendor = vendors.first().copied().unwrap_or(VendorId(self.vendors.len() as u32));
         for from in vendors.iter().skip(1) {
-            let pools = self.same_features(*from, vendor);
-            self.emit(sink, Event::VendorsMerged { from: *from, into: vendor, pools });
+            self.emit(sink, Event::VendorsMerged { from: *from, into: vendor });
         }
         if keys.iter().any(|key| !self.keys.contains_key(key)) {
             self.emit(sink, Event::VendorKeys { vendor, name: terms.vendor.as_str().to_owned(), keys });
         }
+        self.merge_features(vendor, terms.entitlements.iter().map(|right| &right.feature), sink);
         let pools: Vec<PoolId> = terms.entitlements.iter().map(|right| self.pool_for(vendor, &right.feature, sink)).collect();
         let first = EntitlementId(self.rights.len() as u32);
-        self.verified = Some(license.clone());
         let note = license.note().to_file_bytes();
         let actor = install.actor.clone();
-        self.emit(sink, Event::LicenseInstalled { license: hash, note, vendor, first_entitlement: first, pools: pools.clone(), actor });
-
         let longest = terms.entitlements.iter().map(|right| right.ttl_max.ms()).max().unwrap_or(0);
+        let terms = Arc::new(InstalledTerms::of(terms));
+        self.emit(sink, Event::LicenseInstalled { license: hash, note, terms, vendor, first_entitlement: first, pools, actor });
+
         self.lengthen_quarantine(longest, sink);
-        let replaces: Vec<LicenseHash> = self.replaced_by(first).into_iter().map(|old| self.licenses[&old].hash).collect();
-        let rights: Vec<_> = self.licenses[&first].rights(first).collect();
-        for right in &rights {
-            let due = self.right(*right).is_some_and(|right| !right.in_force() && right.runs_at(wall_ms));
-            if due && !self.clock_is_ahead() {
-                self.begin(*right, sink);
+        let (waiting, replaced) = self.effect_of(first);
+        self.work_licenses(sink);
+        self.work_lines(sink);
+        Outcome::Installed { license: hash, waiting, replaced, overlaps: self.overlaps(first) }
+    }
+
+    /// What a start reads in an installed license: another verdict on its signatures than before is a fact, and so is what is understood of it
+    /// by now. Neither is ever taken back by reading less: what was installed stays what it was.
+    pub(crate) fn reread_license(
+        &mut self,
+        license: &LicenseHash,
+        read: &Result<Box<VerifiedLicense>, String>,
+        sink: &mut Sink<'_>,
+    ) -> Outcome {
+        let Some(first) = self.by_hash.get(license).copied() else { return Outcome::Refused(Refusal::UnknownLicense) };
+        let installed = &self.licenses[&first];
+        let problem = read.as_ref().err().map(|why| why.chars().take(PROBLEM_CHARS_MAX).collect::<String>());
+        let (vendor, known) = (installed.vendor, Arc::clone(&installed.terms));
+        let changed = installed.problem != problem;
+        if changed {
+            self.emit(sink, Event::LicenseChecked { license: *license, problem });
+        }
+        let fresh = read.as_ref().ok().map(|read| InstalledTerms::of(read.terms()));
+        let (new, left_out) = fresh.map_or_else(Default::default, |fresh| {
+            let new = |right: &InstalledEntitlement| known.left_out.iter().any(|out| out.position == right.position);
+            let (new, _): (Vec<_>, Vec<_>) = fresh.entitlements.into_iter().partition(new);
+            let still = known.left_out.iter().filter(|out| !new.iter().any(|right| right.position == out.position));
+            let still: Vec<InstalledLeftOut> = still.cloned().collect();
+            (new, still)
+        });
+        // Its seats are counted as those of an installation.
+        let fits = |right: &InstalledEntitlement| {
+            let there = self.seats_in(&self.pools_of_feature(&[vendor], &right.feature));
+            let all: u64 = new.iter().filter(|other| other.feature == right.feature).map(|other| u64::from(other.seats)).sum();
+            there + all <= POOL_SEATS_MAX
+        };
+        if self.pools.len() + new.len() > POOLS_MAX || !new.iter().all(fits) {
+            return Outcome::Refused(Refusal::LimitReached("seats of one feature, or pools"));
+        }
+        if new.is_empty() {
+            return if changed { Outcome::Done } else { Outcome::Refused(Refusal::NothingToDo("it is read as before")) };
+        }
+        let pools: Vec<PoolId> = new.iter().map(|right| self.pool_for(vendor, &right.feature, sink)).collect();
+        let longest = new.iter().map(|right| right.ttl_max_ms).max().unwrap_or(0);
+        self.emit(sink, Event::EntitlementsUnderstood { license: *license, entitlements: new, left_out, pools });
+        self.lengthen_quarantine(longest, sink);
+        self.work_licenses(sink);
+        self.work_lines(sink);
+        Outcome::Done
+    }
+
+    /// Whether a license that was just installed waits for its day, and otherwise what it replaces at once, however many entries that takes.
+    fn effect_of(&self, first: EntitlementId) -> (bool, Vec<LicenseHash>) {
+        let rights = |license: EntitlementId| self.licenses.get(&license).into_iter().flat_map(move |found| found.rights(license));
+        let begins = |right: &Right| right.in_force() || !self.clock_is_ahead() && right.runs_at(self.now.wall_ms);
+        let mine: Vec<&Right> = rights(first).filter_map(|right| self.right(right)).collect();
+        let now: BTreeSet<PoolId> = mine.iter().filter(|right| begins(right)).map(|right| self.resolve(right.pool)).collect();
+        let later: BTreeSet<PoolId> = mine.iter().map(|right| self.resolve(right.pool)).filter(|pool| !now.contains(pool)).collect();
+        if now.is_empty() {
+            return (true, Vec::new());
+        }
+        let understood = self.licenses.get(&first).is_none_or(|license| license.terms.left_out.is_empty());
+        let stays = |right: &Right| {
+            let pool = self.resolve(right.pool);
+            right.ended.is_none() && (later.contains(&pool) || !understood && !now.contains(&pool))
+        };
+        let replaced = self.replaced_by(first).into_iter();
+        let replaced = replaced.filter(|old| !rights(*old).filter_map(|right| self.right(right)).any(stays));
+        (false, replaced.map(|old| self.licenses[&old].hash).collect())
+    }
+
+    /// Pools of these features follow at once from vendors that became this one.
+    fn merge_features<'a>(&mut self, into: VendorId, features: impl Iterator<Item = &'a FeatureName> + Clone, sink: &mut Sink<'_>) {
+        let merging: Vec<VendorId> = self.merging.iter().filter(|(_, target)| **target == into).map(|(from, _)| *from).collect();
+        for from in merging {
+            let seen: BTreeSet<&FeatureName> = features.clone().collect();
+            let found = self.vendor(from).map(|vendor| &vendor.features);
+            let pools = seen.into_iter().filter_map(|feature| Some((feature, found?.get(feature)?)));
+            let pools: Vec<_> = pools.map(|(feature, pool)| (pool, self.counterpart(into, feature, pool))).collect();
+            if !pools.is_empty() {
+                self.emit(sink, Event::PoolsMerged { from, into, pools });
             }
         }
-        self.work_dates(sink);
-        self.work_stranded(sink);
-        self.work_lines(sink);
-        Outcome::Installed {
-            license: hash,
-            waiting: !rights.iter().any(|right| self.right(*right).is_some_and(Right::in_force)),
-            replaced: replaces.into_iter().filter(|hash| !self.by_hash.contains_key(hash)).collect(),
-            overlaps: self.overlaps(first),
-        }
+    }
+
+    /// The pool of a vendor's feature, also if it has not followed from a vendor that became part of this one.
+    pub(crate) fn pool_of_feature(&self, vendor: VendorId, feature: &FeatureName) -> Option<PoolId> {
+        let merging = self.merging.iter().filter(|(_, into)| **into == vendor).map(|(from, _)| *from);
+        let mut vendors = std::iter::once(vendor).chain(merging);
+        vendors.find_map(|vendor| self.vendor(vendor)?.features.get(feature)).map(|pool| self.resolve(pool))
     }
 
     /// All that speaks against it, before anything is changed.
     fn may_install(&self, install: &InstallLicense, vendors: &BTreeSet<VendorId>) -> Result<(), Refusal> {
         let license = &install.license;
         let terms = license.terms();
-        let mut ends = 0;
         let mut new_pools = 0;
         for vendor in vendors {
             let mut same_id = self.by_id.get(&(*vendor, terms.license.clone())).into_iter().flatten();
             if let Some(other) = same_id.find(|_| !terms.replaces.contains(&terms.license)) {
-                return Err(Refusal::LicenseIdTaken { installed: self.licenses[other].hash });
+                return Err(self.replaced(install, *other).unwrap_or(Refusal::LicenseIdTaken { installed: self.licenses[other].hash }));
             }
             // What an installed license has taken the place of does not come back beside it.
             let successors = self.successors.get(&(*vendor, terms.license.clone())).into_iter().flatten();
-            for (first, other) in successors.filter_map(|first| Some((*first, self.licenses.get(first)?))) {
-                let began = || other.rights(first).any(|right| self.right(right).is_some_and(Right::in_force));
-                if !terms.replaces.contains(&other.id) && began() {
-                    return Err(Refusal::LicenseIdTaken { installed: other.hash });
-                }
-            }
-            for id in &terms.replaces {
-                for old in self.by_id.get(&(*vendor, id.clone())).into_iter().flatten() {
-                    ends += self.licenses[old].entitlements as usize + 1;
+            for first in successors {
+                let names = |other: &InstalledLicense| !terms.replaces.contains(&other.id);
+                if let Some(refusal) = self.licenses.get(first).filter(|other| names(other)).and_then(|_| self.replaced(install, *first)) {
+                    return Err(refusal);
                 }
             }
         }
-        if ends + 2 * terms.entitlements.len() > ENDS_PER_INSTALL_MAX {
-            return Err(Refusal::LimitReached("entitlements that one installation begins and ends"));
+        if terms.entitlements.len() > ENTITLEMENTS_PER_LICENSE_MAX {
+            return Err(Refusal::LimitReached("entitlements of one license"));
         }
         if self.licenses.len() >= LICENSES_MAX {
             return Err(Refusal::LimitReached("licenses"));
@@ -103,14 +171,21 @@ impl Allocator {
                 None => seen.push((&right.feature, right.seats.into())),
             }
         }
-        for (feature, mut seats) in seen {
-            let pools = vendors.iter().filter_map(|vendor| self.vendor(*vendor)?.features.get(feature));
-            let pools: Vec<_> = pools.collect();
+        let vendors: Vec<VendorId> = vendors.iter().copied().collect();
+        for (feature, seats) in seen {
+            let pools = self.pools_of_feature(&vendors, feature);
             new_pools += usize::from(pools.is_empty());
-            let rights = pools.iter().filter_map(|pool| self.pool(*pool)).flat_map(|pool| &pool.rights);
-            seats += rights.filter_map(|right| self.right(*right)).map(|right| right.seats).sum::<u64>();
-            if seats > POOL_SEATS_MAX {
+            if seats + self.seats_in(&pools) > POOL_SEATS_MAX {
                 return Err(Refusal::LimitReached("seats of one feature"));
+            }
+        }
+        // Of all that two vendors have in common the seats add up.
+        if vendors.len() > 1 {
+            let features = |vendor: &VendorId| self.vendor(*vendor).into_iter().flat_map(|vendor| vendor.features.iter());
+            for (feature, _) in vendors.iter().skip(1).flat_map(features) {
+                if self.seats_in(&self.pools_of_feature(&vendors, feature)) > POOL_SEATS_MAX {
+                    return Err(Refusal::LimitReached("seats of one feature of vendors that become one"));
+                }
             }
         }
         if self.pools.len() + new_pools > POOLS_MAX {
@@ -120,18 +195,38 @@ impl Allocator {
     }
 
     fn pool_for(&mut self, vendor: VendorId, feature: &FeatureName, sink: &mut Sink<'_>) -> PoolId {
-        if let Some(pool) = self.vendor(vendor).and_then(|vendor| vendor.features.get(feature)) {
-            return self.resolve(pool);
+        if let Some(pool) = self.pool_of_feature(vendor, feature) {
+            return pool;
         }
         let pool = PoolId(self.pools.len() as u32);
         self.emit(sink, Event::PoolOpened { pool, vendor, feature: feature.clone() });
         pool
     }
 
-    /// Pools of two vendors that count the same feature, and become one.
-    fn same_features(&self, from: VendorId, into: VendorId) -> Vec<(PoolId, PoolId)> {
-        let (Some(from), Some(into)) = (self.vendor(from), self.vendor(into)) else { return Vec::new() };
-        from.features.iter().filter_map(|(feature, pool)| Some((pool, into.features.get(feature)?))).collect()
+    /// Each pool that counts this feature for one of these vendors.
+    fn pools_of_feature(&self, vendors: &[VendorId], feature: &FeatureName) -> BTreeSet<PoolId> {
+        let merging = self.merging.iter().filter(|(_, into)| vendors.contains(into)).map(|(from, _)| *from);
+        let pools = vendors.iter().copied().chain(merging).filter_map(|vendor| self.vendor(vendor)?.features.get(feature));
+        pools.map(|pool| self.resolve(pool)).collect()
+    }
+
+    /// All seats that these pools may count at some time.
+    fn seats_in(&self, pools: &BTreeSet<PoolId>) -> u64 {
+        let rights = pools.iter().filter_map(|pool| self.pool(*pool)).flat_map(|pool| &pool.rights);
+        rights.filter_map(|right| self.right(*right)).map(|right| right.seats).sum()
+    }
+
+    /// The refusal of a license that another one, which is in force, has replaced. Under the same id only what was issued before it was.
+    fn replaced(&self, install: &InstallLicense, by: EntitlementId) -> Option<Refusal> {
+        let other = self.licenses.get(&by)?;
+        let terms = install.license.terms();
+        let earlier = other.id != terms.license || terms.issued.begins().0 < other.terms.issued_ms;
+        if !earlier || !other.replaces.contains(&terms.license) {
+            return None;
+        }
+        let rights = other.rights(by).filter_map(|right| self.right(right)).filter(|right| right.in_force());
+        let since_ms = rights.filter_map(|right| right.began).min()?;
+        Some(Refusal::Replaced { by: other.id.clone(), license: other.hash, since_ms })
     }
 
     /// Where other licenses, that this one does not replace, add seats at the same time: said aloud, because it is often a mistake.
@@ -158,7 +253,6 @@ impl Allocator {
             let seats = |rights: &[&Right]| rights.iter().map(|right| right.seats).sum::<u64>();
             let own: Vec<&Right> = mine.iter().copied().filter(|other| self.resolve(other.pool) == self.resolve(right.pool)).collect();
             let until = others.iter().chain(&own).filter_map(|right| right.expires).min();
-            let narrow = |seats: u64| u32::try_from(seats).unwrap_or(u32::MAX);
             let before = seats(&others);
             let mut licenses: Vec<LicenseHash> = Vec::new();
             for other in &others {
@@ -166,13 +260,7 @@ impl Allocator {
                     licenses.push(other.hash);
                 }
             }
-            overlaps.push(Overlap {
-                feature: pool.feature.clone(),
-                before: narrow(before),
-                with: narrow(before + seats(&own)),
-                until_ms: until,
-                others: licenses,
-            });
+            overlaps.push(Overlap { feature: pool.feature.clone(), before, with: before + seats(&own), until_ms: until, others: licenses });
         }
         overlaps
     }
@@ -187,7 +275,7 @@ impl Allocator {
             }
         }
         self.emit(sink, Event::LicenseRemoved { license: *license, reason: RightEnd::Removed, actor: actor.clone() });
-        self.work_stranded(sink);
+        self.work_licenses(sink);
         self.work_lines(sink);
         let ending = |event: &&Event| matches!(event, Event::Ending { reason: EndReason::LicenseRemoved, .. });
         let marked = sink.events[from..].iter().filter(ending).count();

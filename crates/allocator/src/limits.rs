@@ -1,15 +1,21 @@
 //! Every limit of the core, unit last.
 
+/// Characters that are kept of what is wrong with the signatures of an installed license.
+pub const PROBLEM_CHARS_MAX: usize = 500;
 /// Most events in one entry; an entry stays under etcd's 1.5 MiB request.
 pub const EVENTS_MAX: usize = 2_048;
 /// Most bytes that the events of one entry may weigh by [`crate::Event::weight`], which is generous: under etcd's 1.5 MiB with room for the envelope.
 pub const ENTRY_BYTES_MAX: usize = 1_200_000;
-/// Most entitlements that one installation begins and ends, its own and those of what it replaces.
-pub const ENDS_PER_INSTALL_MAX: usize = 768;
+/// Most entitlements of one license: so many pools may open with it, and so many rights end when it is removed.
+pub const ENTITLEMENTS_PER_LICENSE_MAX: usize = 768;
+/// Most pools that one fact takes over from a merged vendor.
+pub const POOLS_PER_MERGE_MAX: usize = 512;
+/// Most waiters that one batch looks at because licenses changed.
+pub const WAITERS_LOOKED_AT_MAX: usize = 4_096;
 /// Most leases that are looked at to say when a seat may come back; in a larger pool the answer is "no later than".
 pub const FIRST_DUE_SCAN_MAX: usize = 64;
-/// Most seats of one vendor's feature in all.
-pub const POOL_SEATS_MAX: u64 = 4_000_000_000;
+/// Most seats of one vendor's feature in all: more than there are people, and exact in JSON numbers.
+pub const POOL_SEATS_MAX: u64 = 100_000_000_000;
 /// Most addresses for which presence is turned off after a regret.
 pub const PRESENCE_OFF_MAX: usize = 100_000;
 /// Ids whose memory ends are forgotten so often, in bulk.
@@ -48,12 +54,19 @@ pub const ITEMS_PER_CHECKOUT_MAX: usize = 32;
 pub const LEASES_PER_POOL_MAX: u32 = 1_000_000;
 /// Most live leases on one server.
 pub const LEASES_MAX: usize = 5_000_000;
-/// Most waiters in one pool's line.
-pub const WAITERS_PER_POOL_MAX: usize = 10_000;
+/// Most waiters in one pool's line; a network takes at most half of it, its last quarter only those with under a hundredth of it.
+pub const WAITERS_PER_POOL_MAX: u64 = 20_000;
+/// Most waiters of one network, in all lines.
+pub const WAITERS_PER_NETWORK_MAX: u64 = 10_000;
 /// Most waiters on one server.
-pub const WAITERS_MAX: usize = 100_000;
-/// Most ids of ended leases and denials that are remembered; at the limit checkouts are refused, nothing is forgotten early.
-pub const REMEMBERED_MAX: usize = 10_000_000;
+pub const WAITERS_MAX: u64 = 100_000;
+/// Most ids of ended leases and denials that are remembered; at the limit new ids are refused, nothing is forgotten early. In the last quarter
+/// a network has no more than an even share.
+pub const REMEMBERED_MAX: u64 = 10_000_000;
+/// Most remembered ids of one network.
+pub const REMEMBERED_PER_NETWORK_MAX: u64 = 1_250_000;
+/// What a wider network (/24, /48) may have, in shares of a network (/32, /64).
+pub const WIDE_NETWORK_SHARES: u64 = 4;
 /// Most pools on one server.
 pub const POOLS_MAX: usize = 200_000;
 /// Most licenses on one server.
@@ -71,5 +84,9 @@ pub const WALL_JUMP_RUNNING_MS_MAX: i64 = 5 * 60_000;
 /// A wall clock further behind the believed time than this is reported as set back; less is how time services correct a clock.
 pub const WALL_BACK_MS_MAX: i64 = 60_000;
 
+/// The largest whole number up to which JSON's numbers are exact everywhere.
+const JSON_EXACT_MAX: u64 = (1 << 53) - 1;
+
+const _: () = assert!(POOL_SEATS_MAX <= JSON_EXACT_MAX);
 const _: () = assert!(TTL_MS_MIN < TTL_MS_DEFAULT && TTL_MS_DEFAULT < TTL_MAX_MS_DEFAULT && TTL_MAX_MS_DEFAULT <= TTL_MS_MAX);
 const _: () = assert!(QUARANTINE_MS_MIN <= TTL_MS_MAX);

@@ -73,7 +73,8 @@ impl Allocator {
     /// The driver cannot decide a shown grant because the disk has no room: if it is a proof, nothing is granted from now on, and the new
     /// lineage begins as soon as it can be written.
     pub fn note_proof(&mut self, lease: crate::LeaseId, shown: &ShownGrant, next_lineage: Lineage) {
-        if self.safeguards.proof_stops_at_once && self.proof.is_none() && self.judge(shown) == Judgement::Proof {
+        let counts = self.safeguards.rollback_is_proved && self.safeguards.proof_stops_at_once;
+        if counts && self.proof.is_none() && self.judge(shown) == Judgement::Proof {
             self.proof = Some(Proof { lease, shown: Box::new(shown.clone()), next_lineage });
         }
     }
@@ -141,11 +142,10 @@ impl Allocator {
         }
         let judgement = self.judge(shown);
         if judgement == Judgement::Proof && self.safeguards.rollback_is_proved {
-            let proof = Proof { lease: asked.lease, shown: Box::new(shown.clone()), next_lineage };
-            if !self.has_room() {
-                self.proof.get_or_insert(proof);
+            if self.has_room() {
+                self.begin_lineage(Proof { lease: asked.lease, shown: Box::new(shown.clone()), next_lineage }, sink);
             } else {
-                self.begin_lineage(proof, sink);
+                self.note_proof(asked.lease, shown, next_lineage);
             }
         }
         if self.has_room() && self.quarantine_until.is_some() {
@@ -168,7 +168,7 @@ impl Allocator {
             return false;
         }
         let known = self.remembered.get(&asked.lease);
-        if known.is_some_and(|known| known.content.is_some_and(|content| content != asked.content)) {
+        if known.as_ref().is_some_and(|known| !known.may_be(asked.content)) {
             return false;
         }
         let ended = known.and_then(|known| known.ended);
@@ -243,6 +243,7 @@ impl Allocator {
         // The promise that was shown stands, whatever is permitted now.
         let (_, linger_ms) = self.terms_of(&granted, None);
         let charged = sums.into_iter().map(|(entitlement, seats)| Charge { entitlement, seats: u32::try_from(seats).unwrap_or(u32::MAX) });
+        self.keep_accepted(asked.lease, sink);
         let adopted = Event::Adopted {
             lease: asked.lease,
             attempt: asked.attempt,
@@ -252,6 +253,7 @@ impl Allocator {
             ttl_ms: shown.ttl_ms.clamp(TTL_MS_MIN, TTL_MS_MAX),
             linger_ms,
             shown: charged.collect(),
+            network: asked.network,
         };
         self.emit(sink, adopted);
         let slot = self.leases.find(&asked.lease).expect("just adopted");

@@ -66,7 +66,7 @@ impl Allocator {
             for id in &self.pool(pool)?.rights {
                 let Some(right) = self.right(*id) else { continue };
                 let take = right.free().min(need);
-                if right.in_force() && right.rank() >= rank && take > 0 {
+                if right.in_force() && right.rank() >= rank && take > 0 && self.is_accepted(right) {
                     charges.push(Charge { entitlement: *id, seats: u32::try_from(take).unwrap_or(u32::MAX) });
                     need -= take;
                     if need == 0 {
@@ -86,8 +86,11 @@ impl Allocator {
         let mut came: BTreeMap<EntitlementId, Option<EntitlementId>> = BTreeMap::new();
         let mut frontier = VecDeque::new();
         let in_force = |id: &EntitlementId| self.right(*id).filter(|right| right.in_force());
+        // Others are moved only to where nothing must have been accepted, so that the chain needs to know of no lease what its client accepts.
         for id in &found.rights {
-            if in_force(id).is_some_and(|right| right.rank() < rank && right.free() > 0) {
+            if in_force(id)
+                .is_some_and(|right| right.free() > 0 && right.needs.is_empty() && (right.rank() < rank || !self.is_accepted(right)))
+            {
                 came.insert(*id, None);
                 frontier.push_back(*id);
             }
@@ -103,7 +106,7 @@ impl Allocator {
                     continue;
                 }
                 came.insert(*from, Some(to));
-                if right.rank() >= rank {
+                if right.rank() >= rank && self.is_accepted(right) {
                     let mut from = *from;
                     while let Some(Some(to)) = came.get(&from) {
                         chain.push((from, *to));
@@ -111,7 +114,9 @@ impl Allocator {
                     }
                     break 'search;
                 }
-                frontier.push_back(*from);
+                if right.needs.is_empty() {
+                    frontier.push_back(*from);
+                }
             }
         }
         let Some((_, last)) = chain.last().copied() else { return false };
@@ -155,7 +160,8 @@ impl Allocator {
 
     /// Where an adopted lease is charged that fits nowhere: the first entitlement that covers it goes over.
     pub(crate) fn pile_on(&self, pool: PoolId, rank: Rank, seats: u32) -> Option<Charge> {
-        let covers = |id: &&EntitlementId| self.right(**id).is_some_and(|right| right.in_force() && right.rank() >= rank);
+        let covers =
+            |id: &&EntitlementId| self.right(**id).is_some_and(|right| right.in_force() && right.rank() >= rank && self.is_accepted(right));
         let entitlement = *self.pool(pool)?.rights.iter().find(covers)?;
         Some(Charge { entitlement, seats })
     }
@@ -169,7 +175,10 @@ impl Allocator {
         };
         let rights = || pool.rights.iter().filter_map(|id| self.right(*id));
         let in_force = || rights().filter(|right| right.in_force());
-        let covering = || in_force().filter(|right| right.rank() >= rank);
+        let covering = || in_force().filter(|right| right.rank() >= rank && self.is_accepted(right));
+        if covering().next().is_none() && in_force().any(|right| right.rank() >= rank) {
+            return Some(Denial { code: DenialCode::WordsNotAccepted, ..self.denial(item) });
+        }
         if covering().next().is_none() {
             let gone = |right: &&Right| matches!(right.ended, Some(RightEnd::Removed | RightEnd::Replaced));
             let waiting = rights().filter(|right| !gone(right) && right.rank() >= rank).filter_map(|right| right.starts);

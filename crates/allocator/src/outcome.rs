@@ -1,6 +1,6 @@
 //! What the allocator answers.
 
-use triquest_license::{FeatureName, LicenseHash, Version};
+use triquest_license::{FeatureName, LicenseHash, LicenseId, Version};
 
 use crate::{EndReason, Epoch, Index, LeaseId, Timestamp};
 
@@ -44,19 +44,19 @@ pub struct Grant {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolNumbers {
     /// Seats of all entitlements in force.
-    pub total: u32,
+    pub total: u64,
     /// Seats that leases hold.
-    pub used: u32,
+    pub used: u64,
     /// Seats taken after release.
-    pub lingering: u32,
+    pub lingering: u64,
     /// Seats set aside and not in use.
-    pub reserved_idle: u32,
+    pub reserved_idle: u64,
     /// Seats free.
-    pub free: u32,
+    pub free: u64,
     /// Seats held beyond the total.
-    pub over: u32,
+    pub over: u64,
     /// Waiters in line.
-    pub queued: u32,
+    pub queued: u64,
 }
 
 /// Why seats were denied; codes are stable, kept alphabetical.
@@ -86,6 +86,8 @@ pub enum DenialCode {
     VersionNotCovered,
     /// The wait ended without a seat.
     WaitOver,
+    /// Every entitlement that would cover it needs words that the client does not accept.
+    WordsNotAccepted,
 }
 
 /// A denial with its numbers. An outcome, not an error.
@@ -122,6 +124,15 @@ pub enum Refusal {
     Expired(LicenseHash),
     /// The id is in use with other content.
     IdTaken,
+    /// The license has been replaced by one that is in force, so there is nothing to do.
+    Replaced {
+        /// The license that replaced it.
+        by: LicenseId,
+        /// Its text.
+        license: LicenseHash,
+        /// Since when it is in force (unix ms).
+        since_ms: i64,
+    },
     /// Another text is installed under this vendor and license id and the new one does not replace it.
     LicenseIdTaken {
         /// The text that has the id.
@@ -142,6 +153,11 @@ pub enum Refusal {
         /// The last attempt seen.
         last: u32,
     },
+    /// Too many ids that are not live any more, or never were, are remembered for this network or for everybody.
+    TooManyIds {
+        /// When the first of them is forgotten at the latest, in milliseconds.
+        retry_after_ms: u64,
+    },
     /// No live lease and no memory of this id.
     UnknownLease,
     /// No such license.
@@ -156,9 +172,9 @@ pub struct Overlap {
     /// The feature.
     pub feature: FeatureName,
     /// Seats without the new license.
-    pub before: u32,
+    pub before: u64,
     /// Seats with it.
-    pub with: u32,
+    pub with: u64,
     /// Until when (unix ms), if it ends.
     pub until_ms: Option<i64>,
     /// The other licenses, each once.

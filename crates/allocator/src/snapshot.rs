@@ -1,10 +1,13 @@
 //! The hard state as records, out and in.
 
+use std::sync::Arc;
+
 use crate::{
     Allocator, Claim, ContentDigest, EntitlementId, Epoch, GrantedItem, Holder, Index, Moment, PoolId, Safeguards, StateRecord, Timestamp,
     VendorId,
-    allocator::{Pool, Remembered, Vendor, Waiter},
+    allocator::{Pool, Vendor, Waiter},
     limits::WAIT_TTL_MS,
+    memory::Remembered,
     store::{Features, Lease, Phase, SPREAD, Slot, UNSEALED},
 };
 
@@ -30,7 +33,9 @@ impl Allocator {
         let epochs = self.epochs.iter().map(|epoch| StateRecord::Epoch(*epoch));
         let vendors = self.vendors.iter().zip(0..).filter_map(|(vendor, id)| {
             let vendor = vendor.as_ref()?;
-            Some(StateRecord::Vendor { vendor: VendorId(id), name: vendor.name.clone(), keys: vendor.keys.clone() })
+            let vendor_id = VendorId(id);
+            let into = self.merging.get(&vendor_id).copied();
+            Some(StateRecord::Vendor { vendor: vendor_id, name: vendor.name.clone(), keys: vendor.keys.clone(), into })
         });
         let pools = self.pools.iter().zip(0..).filter_map(|(pool, id)| {
             let pool = pool.as_ref()?;
@@ -39,6 +44,8 @@ impl Allocator {
         let licenses = self.licenses.iter().map(|(first, license)| StateRecord::License {
             license: license.hash,
             note: license.note.to_vec(),
+            terms: Arc::clone(&license.terms),
+            problem: license.problem.clone(),
             vendor: license.vendor,
             first_entitlement: *first,
             pools: license.rights(*first).filter_map(|right| Some(self.resolve(self.right(right)?.pool))).collect(),
@@ -71,15 +78,19 @@ impl Allocator {
             heard: Epoch(waiter.heard.into()),
             // Moved by asking, so nothing that replay could know.
             unheard_due: if waiter.heard == self.epoch_narrow() { Timestamp(0) } else { waiter.due },
+            network: waiter.network,
         });
         let remembered = self.remembered.iter().map(|(lease, known)| StateRecord::Remembered {
-            lease: *lease,
+            lease,
             attempt: known.attempt,
             content: known.content,
-            denial: known.denial.clone(),
+            denial: known.denial,
             ended: known.ended,
             forget: known.forget,
+            network: known.network,
         });
+        let format = (!self.format.is_empty()).then(|| StateRecord::Format { words: self.format.clone() });
+        let accepted = self.accepted.iter().map(|(lease, words)| StateRecord::WordsAccepted { lease: *lease, words: words.clone() });
         let presence_off =
             self.presence_off.iter().map(|(address, until)| StateRecord::PresenceOff { address: address.clone(), until: *until });
         Box::new(
@@ -93,7 +104,9 @@ impl Allocator {
                 .chain(lingering)
                 .chain(line)
                 .chain(remembered)
-                .chain(presence_off),
+                .chain(presence_off)
+                .chain(format)
+                .chain(accepted),
         )
     }
 
@@ -131,6 +144,7 @@ impl Allocator {
             ending: lease.ending.map(|reason| (lease.deadline, reason)),
             not_before: self.floors.get(&lease.id).copied(),
             adopted: self.adopted.get(&lease.id).map_or(Vec::new(), |charges| charges.to_vec()),
+            network: lease.holder.network(),
         }
     }
 
@@ -198,6 +212,8 @@ impl Allocator {
                 state.stranded.insert((state.resolve(pool), id));
             }
         }
+        let firsts: Vec<_> = state.licenses.keys().copied().collect();
+        firsts.into_iter().for_each(|first| state.note_replacing_if_begun(first));
         state.all_lines_dirty();
         state.check_invariants()?;
         Ok(state)
@@ -210,12 +226,13 @@ impl Allocator {
                 self.epochs.push_back(epoch);
                 Ok(())
             }
-            StateRecord::Vendor { vendor, name, keys } => {
+            StateRecord::Vendor { vendor, name, keys, into } => {
                 if (vendor.0 as usize) < self.vendors.len() {
                     return Err(format!("{vendor:?} is out of order"));
                 }
                 self.vendors.resize_with(vendor.0 as usize, || None);
                 self.vendors.push(Some(Vendor { name: name.clone(), keys: Vec::new(), features: Features::default() }));
+                self.merging.extend(into.map(|into| (vendor, into)));
                 self.add_keys(vendor, &name, &keys)
             }
             StateRecord::Pool { pool, vendor, feature } => {
@@ -230,12 +247,16 @@ impl Allocator {
                 self.pools.push(Some(Pool::new(vendor, feature)));
                 Ok(())
             }
-            StateRecord::License { license, note, vendor, first_entitlement, pools, actor, removed } => {
+            StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, actor, removed } => {
                 if (first_entitlement.0 as usize) < self.rights.len() {
                     return Err(format!("license {license} is out of order"));
                 }
                 self.rights.resize_with(first_entitlement.0 as usize, || None);
-                self.install(&license, &note, vendor, first_entitlement, &pools, &actor, removed)
+                self.install(&license, &note, &terms, vendor, first_entitlement, &pools, &actor, removed)?;
+                if let Some(installed) = self.licenses.get_mut(&first_entitlement) {
+                    installed.problem = problem;
+                }
+                Ok(())
             }
             StateRecord::Entitlement { entitlement, began, ended } => {
                 let right = self.right_mut(entitlement).ok_or_else(|| format!("no {entitlement:?}"))?;
@@ -265,6 +286,7 @@ impl Allocator {
                 ending,
                 not_before,
                 adopted,
+                network,
             } => {
                 let at_most = |epoch: Epoch| u32::try_from(epoch.0).map_err(|_| format!("{lease} is of epoch {}", epoch.0));
                 let deadline = match (ending, claim_due) {
@@ -280,7 +302,7 @@ impl Allocator {
                 let lease = Lease {
                     id: lease,
                     content,
-                    holder: self.holders.intern(&holder),
+                    holder: self.holders.intern(&holder, network),
                     charged_to: SPREAD,
                     wish,
                     granted_at,
@@ -304,7 +326,7 @@ impl Allocator {
                 let lease = Lease {
                     id: lease,
                     content: ContentDigest([0; 16]),
-                    holder: self.holders.intern(&Holder::default()),
+                    holder: self.holders.intern(&Holder::default(), None),
                     charged_to: SPREAD,
                     wish,
                     granted_at: Timestamp(0),
@@ -323,14 +345,33 @@ impl Allocator {
                 };
                 self.load_lease(&items, lease)
             }
-            StateRecord::Waiter { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, order: _, heard, unheard_due } => {
+            StateRecord::Waiter {
+                lease,
+                attempt,
+                content,
+                holder,
+                items,
+                ttl_ms,
+                linger_ms,
+                gives_up,
+                order: _,
+                heard,
+                unheard_due,
+                network,
+            } => {
                 let items = items.iter().map(|item| crate::store::WishItem { pool: item.pool, version: item.version, seats: item.seats });
                 let due = if heard == self.epoch { gives_up.min(self.now.at.after_ms(WAIT_TTL_MS)) } else { unheard_due };
                 let heard = u32::try_from(heard.0).map_err(|_| format!("{lease} asked in epoch {}", heard.0))?;
-                self.add_waiter(Waiter { lease, attempt, content, holder, items: items.collect(), ttl_ms, linger_ms, gives_up, heard, due })
+                let items = items.collect();
+                self.add_waiter(Waiter { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, heard, due, network })
             }
-            StateRecord::Remembered { lease, attempt, content, denial, ended, forget } => {
-                self.remember(lease, Remembered { attempt, content, denial, ended, forget });
+            StateRecord::Remembered { lease, attempt, content, denial, ended, forget, network } => {
+                self.remember(lease, Remembered { attempt, content, denial, ended, forget, network });
+                Ok(())
+            }
+            StateRecord::Format { words } => self.raise_format(&words),
+            StateRecord::WordsAccepted { lease, words } => {
+                self.accepted.insert(lease, words);
                 Ok(())
             }
             StateRecord::PresenceOff { address, until } => {

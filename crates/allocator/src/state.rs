@@ -1,10 +1,12 @@
 //! The hard state as a list of records: what a snapshot holds, and what replay, snapshots and standbys agree on byte for byte.
 
-use triquest_license::{FeatureName, LicenseHash};
+use std::sync::Arc;
+
+use triquest_license::{FeatureName, LicenseHash, Words};
 
 use crate::{
-    Actor, Charge, ContentDigest, Denial, EndReason, EntitlementId, Epoch, EpochRecord, GrantedItem, Holder, Index, Instance, LeaseId,
-    Lineage, PoolId, RightEnd, Timestamp, VendorId,
+    Actor, Charge, ContentDigest, Denial, EndReason, EntitlementId, Epoch, EpochRecord, GrantedItem, Holder, Index, InstalledTerms,
+    Instance, LeaseId, Lineage, Network, PoolId, RightEnd, Timestamp, VendorId,
 };
 
 /// One record of the hard state. [`crate::Allocator::snapshot`] yields them in one canonical order (kind, then id), [`crate::Allocator::load`] takes them in that order.
@@ -36,15 +38,24 @@ pub enum StateRecord {
     /// A finished epoch, oldest first.
     Epoch(EpochRecord),
     /// A vendor and its keys.
-    Vendor { vendor: VendorId, name: String, keys: Vec<[u8; 32]> },
+    Vendor {
+        vendor: VendorId,
+        name: String,
+        keys: Vec<[u8; 32]>,
+        /// It became part of this one, and some of its pools have not followed yet.
+        into: Option<VendorId>,
+    },
     /// A pool.
     Pool { pool: PoolId, vendor: VendorId, feature: FeatureName },
     /// An installed license.
     License {
         license: LicenseHash,
         note: Vec<u8>,
+        terms: Arc<InstalledTerms>,
+        /// What was wrong with its signatures at the last start.
+        problem: Option<String>,
         vendor: VendorId,
-        /// One pool for each of its entitlements, which are numbered from here.
+        /// One pool for each of its entitlements that is understood. They are numbered from here by their position in the text.
         first_entitlement: EntitlementId,
         pools: Vec<PoolId>,
         actor: Actor,
@@ -52,7 +63,12 @@ pub enum StateRecord {
         removed: Option<RightEnd>,
     },
     /// What is so of an entitlement beyond its text.
-    Entitlement { entitlement: EntitlementId, began: bool, ended: Option<RightEnd> },
+    Entitlement {
+        entitlement: EntitlementId,
+        /// When it came into force, in civil time (unix ms).
+        began: Option<i64>,
+        ended: Option<RightEnd>,
+    },
     /// A live lease. Its deadline is soft but for `ending` and `unheard_deadline`.
     Lease {
         lease: LeaseId,
@@ -77,6 +93,8 @@ pub enum StateRecord {
         not_before: Option<Timestamp>,
         /// What its shown grant was charged to, if it was taken over.
         adopted: Vec<Charge>,
+        /// Its id is counted for this network when it has ended.
+        network: Option<Network>,
     },
     /// A released lease whose seats linger.
     Lingering { lease: LeaseId, items: Vec<GrantedItem>, until: Timestamp },
@@ -95,16 +113,25 @@ pub enum StateRecord {
         heard: Epoch,
         /// For a waiter not heard in this epoch: when it leaves, as the last recovery set it.
         unheard_due: Timestamp,
+        /// The place is counted for this network.
+        network: Option<Network>,
     },
     /// An id that is not live but must not grant again, or a denial that must be repeated the same.
     Remembered {
         lease: LeaseId,
         attempt: u32,
-        content: Option<ContentDigest>,
+        /// The first four bytes of the content's digest; none if it was only released.
+        content: Option<[u8; 4]>,
         denial: Option<Box<Denial>>,
         ended: Option<EndReason>,
         forget: Timestamp,
+        /// It is counted for this network.
+        network: Option<Network>,
     },
     /// An address for which presence frees nothing early, and until when.
     PresenceOff { address: String, until: Timestamp },
+    /// The words of kinds of records that the journal may hold, if any.
+    Format { words: Words },
+    /// The words that the client of a lease or waiter accepts.
+    WordsAccepted { lease: LeaseId, words: Words },
 }

@@ -12,7 +12,7 @@ use std::{
 
 use triquest_license::{FeatureName, Version};
 
-use crate::{Charge, Claim, ContentDigest, EndReason, EntitlementId, Holder, LeaseId, PoolId, Timestamp};
+use crate::{Charge, Claim, ContentDigest, EndReason, EntitlementId, Holder, LeaseId, Network, PoolId, Timestamp};
 
 /// A version as coverage compares it: an entitlement covers a lease whose rank is at most its own. A right without a version covers all;
 /// who does not say what it runs asks for no gate, and any right covers it.
@@ -34,7 +34,8 @@ pub(crate) fn covered_rank(version: Option<&Version>) -> Rank {
     }
 }
 
-/// A holder without its process number, encoded: for each field that is there a tag, whether it is proved, its length and its bytes.
+/// A holder without its process number, and its network, encoded: for each field that is there a tag, whether it is proved, its length and
+/// its bytes.
 #[derive(Debug)]
 pub(crate) struct HolderBase(Box<[u8]>);
 
@@ -186,7 +187,7 @@ pub(crate) struct Holders {
 
 impl Holders {
     /// Keeps a holder.
-    pub(crate) fn intern(&mut self, holder: &Holder) -> HolderRef {
+    pub(crate) fn intern(&mut self, holder: &Holder, network: Option<Network>) -> HolderRef {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
         let mut pid = 0;
@@ -204,6 +205,15 @@ impl Holders {
             bytes.extend_from_slice(&(text.len() as u32).to_le_bytes()[..3]);
             bytes.extend_from_slice(text.as_bytes());
         }
+        let network: &[u8] = match &network {
+            Some(Network::V4(network)) => network,
+            Some(Network::V6(network)) => network,
+            None => &[],
+        };
+        if !network.is_empty() {
+            bytes.extend_from_slice(&[NETWORK, network.len() as u8, 0, 0]);
+            bytes.extend_from_slice(network);
+        }
         let base = self.bases.intern(&bytes, || HolderBase(bytes.as_slice().into()));
         self.scratch = bytes;
         HolderRef { base, pid }
@@ -216,6 +226,8 @@ impl Holders {
 }
 
 const PROCESS: u8 = 6;
+/// No field of the holder: the network that its lease is counted for.
+const NETWORK: u8 = 9;
 
 fn fields(holder: &Holder) -> [(u8, Option<&Claim>); 9] {
     [
@@ -231,15 +243,35 @@ fn fields(holder: &Holder) -> [(u8, Option<&Claim>); 9] {
     ]
 }
 
+/// Takes the first field off.
+fn next_field<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+    let [tag, a, b, c, tail @ ..] = *rest else { return None };
+    let length = u32::from_le_bytes([*a, *b, *c, 0]) as usize;
+    let (text, tail) = tail.split_at(length.min(tail.len()));
+    *rest = tail;
+    Some((*tag, text))
+}
+
 impl HolderRef {
+    /// The network that its lease is counted for.
+    pub(crate) fn network(&self) -> Option<Network> {
+        let mut rest = &self.base.0[..];
+        let (_, bytes) = std::iter::from_fn(|| next_field(&mut rest)).find(|(tag, _)| *tag == NETWORK)?;
+        match (bytes.try_into(), bytes.try_into()) {
+            (Ok(network), _) => Some(Network::V4(network)),
+            (_, Ok(network)) => Some(Network::V6(network)),
+            _ => None,
+        }
+    }
+
     /// The holder as it came.
     pub(crate) fn holder(&self) -> Holder {
         let mut holder = Holder::default();
         let mut rest = &self.base.0[..];
-        while let [tag, a, b, c, tail @ ..] = rest {
-            let length = u32::from_le_bytes([*a, *b, *c, 0]) as usize;
-            let (text, tail) = tail.split_at(length.min(tail.len()));
-            rest = tail;
+        while let Some((tag, text)) = next_field(&mut rest) {
+            if tag & 0x3f == NETWORK {
+                continue;
+            }
             let mut value = String::from_utf8_lossy(text).into_owned();
             if tag & TAG_NUMBERED != 0 {
                 value = format!("{}{value}", self.pid);
@@ -648,6 +680,22 @@ impl Features {
         new
     }
 
+    /// False if the feature has no pool here.
+    pub(crate) fn remove(&mut self, feature: &FeatureName) -> bool {
+        let fingerprint = Self::fingerprint(feature);
+        let Some(same) = self.pools.get_mut(&fingerprint) else { return false };
+        let Some(at) = same.iter().position(|(name, _)| name == feature) else { return false };
+        same.remove(at);
+        if same.is_empty() {
+            self.pools.remove(&fingerprint);
+        }
+        true
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pools.is_empty()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&FeatureName, PoolId)> {
         self.pools.values().flatten().map(|(feature, pool)| (feature, *pool))
     }
@@ -674,9 +722,11 @@ mod tests {
                 project: claim("süd", false),
                 ..Holder::default()
             };
-            let kept = holders.intern(&holder);
-            assert_eq!(kept.holder(), holder);
-            holders.release(kept);
+            for network in [None, Some(Network::V4([10, 0, 0, 1])), Some(Network::V6([1; 8]))] {
+                let kept = holders.intern(&holder, network);
+                assert_eq!((kept.holder(), kept.network()), (holder.clone(), network));
+                holders.release(kept);
+            }
             assert!(holders.bases.all.is_empty());
         }
     }
@@ -685,7 +735,7 @@ mod tests {
     fn two_processes_of_one_user_share_all_but_a_number() {
         let mut holders = Holders::default();
         let holder = |process: &str| Holder { user: claim("ana", false), process: claim(process, false), ..Holder::default() };
-        let (a, b) = (holders.intern(&holder("1:cad")), holders.intern(&holder("2:cad")));
+        let (a, b) = (holders.intern(&holder("1:cad"), None), holders.intern(&holder("2:cad"), None));
         assert_eq!(holders.bases.all.len(), 1);
         holders.release(a);
         assert_eq!(holders.bases.all.len(), 1);

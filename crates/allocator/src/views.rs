@@ -34,9 +34,9 @@ pub struct EntitlementView {
     /// The pool that it counts in.
     pub pool: PoolId,
     /// Its seats.
-    pub seats: u32,
+    pub seats: u64,
     /// Seats charged to it.
-    pub charged: u32,
+    pub charged: u64,
     /// It counts now.
     pub in_force: bool,
     /// Why it does not count any more.
@@ -92,14 +92,15 @@ pub struct LeaseView {
 impl Allocator {
     /// All pools.
     pub fn pools(&self) -> impl Iterator<Item = PoolView<'_>> {
-        (0..self.pools.len() as u32).filter_map(|id| self.pool_view(PoolId(id)))
+        // A pool that became part of another is gone, and is not seen twice.
+        (0..self.pools.len() as u32).map(PoolId).filter(|id| self.resolve(*id) == *id).filter_map(|id| self.pool_view(id))
     }
 
     /// One pool; an id that became part of another gives that one.
     #[must_use]
     pub fn pool_view(&self, pool: PoolId) -> Option<PoolView<'_>> {
         let id = self.resolve(pool);
-        let found = self.pools.get(pool.0 as usize)?.as_ref()?;
+        let found = self.pool(id)?;
         let vendor_name = &self.vendor(found.vendor)?.name;
         Some(PoolView {
             pool: id,
@@ -114,8 +115,8 @@ impl Allocator {
     /// The pool of a feature of the vendor that has this key.
     #[must_use]
     pub fn pool_of(&self, vendor_key: &[u8; 32], feature: &FeatureName) -> Option<PoolView<'_>> {
-        let vendor = self.vendor(*self.keys.get(vendor_key)?)?;
-        self.pool_view(self.resolve(vendor.features.get(feature)?))
+        let owner = *self.keys.get(vendor_key)?;
+        self.pool_view(self.pool_of_feature(owner, feature)?)
     }
 
     /// A vendor's name and keys.
@@ -128,13 +129,12 @@ impl Allocator {
     #[must_use]
     pub fn entitlement_view(&self, entitlement: EntitlementId) -> Option<EntitlementView> {
         let right = self.right(entitlement)?;
-        let narrow = |seats: u64| u32::try_from(seats).unwrap_or(u32::MAX);
         Some(EntitlementView {
             license: right.hash,
             position: right.position,
             pool: self.resolve(right.pool),
-            seats: narrow(right.seats),
-            charged: narrow(right.charged),
+            seats: right.seats,
+            charged: right.charged,
             in_force: right.in_force(),
             ended: right.ended,
         })

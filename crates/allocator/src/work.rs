@@ -1,9 +1,11 @@
 //! What is due: dates, stranded leases, deadlines, silent waiters, lines, memory. In portions that an entry can hold.
 
+use triquest_license::FeatureName;
+
 use crate::{
-    Allocator, DequeueReason, EndReason, EntitlementId, Event, PoolId, RightEnd, Timestamp,
-    allocator::Sink,
-    limits::{CLAIM_MS, FORGET_EVERY_MS, WHEEL_PER_BATCH_MAX},
+    Allocator, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Event, PoolId, RightEnd, VendorId,
+    allocator::{Right, Sink},
+    limits::{CLAIM_MS, FORGET_EVERY_MS, POOLS_PER_MERGE_MAX, WAITERS_LOOKED_AT_MAX, WHEEL_PER_BATCH_MAX},
     store::{Phase, READY, Slot, bucket_of},
 };
 
@@ -15,20 +17,64 @@ impl Allocator {
         }
         self.work_lineage(sink);
         self.resume_lines(sink);
-        self.work_dates(sink);
-        self.work_stranded(sink);
+        self.work_licenses(sink);
         self.work_deadlines(sink);
         self.work_waiters(sink);
         self.work_lines(sink);
         self.work_memory(sink);
     }
 
+    /// All that follows from licenses: vendors that merge, rights that begin and end, leases that lost theirs.
+    pub(crate) fn work_licenses(&mut self, sink: &mut Sink<'_>) {
+        self.work_merges(sink);
+        self.work_dates(sink);
+        self.work_stranded(sink);
+    }
+
+    /// Licenses are changing: pools of merged vendors have not all followed, or rights that are due have not all begun and ended.
+    pub(crate) fn licenses_are_changing(&self) -> bool {
+        !self.merging.is_empty() || !self.replacing.is_empty() || self.begins_are_due() || self.ends_are_due()
+    }
+
+    /// The same for one pool.
+    pub(crate) fn licenses_change_in(&self, pool: PoolId) -> bool {
+        if !self.licenses_are_changing() {
+            return false;
+        }
+        let Some(found) = self.pool(pool) else { return false };
+        let is_merging = || {
+            let other = |(from, into): (&VendorId, &VendorId)| {
+                let has = || self.vendor(*from).is_some_and(|vendor| vendor.features.get(&found.feature).is_some());
+                *from == found.vendor || *into == found.vendor && has()
+            };
+            self.merging.iter().any(other)
+        };
+        let wall_ms = self.now.wall_ms;
+        let is_replaced = |right: &Right| {
+            let license = self.licenses.get(&right.license);
+            let successors = license.and_then(|license| self.successors.get(&(license.vendor, license.id.clone())));
+            right.ended.is_none() && successors.is_some_and(|firsts| firsts.iter().any(|first| self.replacing.contains(first)))
+        };
+        let is_due = |right: &Right| {
+            let dates = [right.begins_at(wall_ms), right.ends_at(wall_ms)];
+            !self.clock_is_ahead() && dates.contains(&Some(i64::MIN)) || is_replaced(right)
+        };
+        is_merging() || found.rights.iter().filter_map(|right| self.right(*right)).any(is_due)
+    }
+
+    fn begins_are_due(&self) -> bool {
+        !self.clock_is_ahead() && self.begins.first().is_some_and(|(due, _)| *due <= self.now.wall_ms)
+    }
+
+    fn ends_are_due(&self) -> bool {
+        !self.clock_is_ahead() && self.ends.first().is_some_and(|(due, _)| *due <= self.now.wall_ms)
+    }
+
     /// Something is to be done that no time has to pass for.
     pub(crate) fn has_backlog_now(&self) -> bool {
-        let dates = !self.clock_is_ahead() && self.dates.first().is_some_and(|(due, _)| *due <= self.now.wall_ms);
-        let lines = !self.dirty.is_empty() || self.resumes_lines;
+        let lines = !self.dirty.is_empty() || !self.recheck.is_empty() || self.resumes_lines;
         let proof = self.proof.is_some() && self.has_room();
-        dates || !self.stranded.is_empty() || lines || proof
+        self.licenses_are_changing() || !self.stranded.is_empty() || lines || proof
     }
 
     /// Deadlines have come that were not handled yet.
@@ -38,66 +84,115 @@ impl Allocator {
             || self.wheel.first_ready().is_some_and(|(due, _)| due <= at)
     }
 
-    /// Begins and ends entitlements by date. While the wall clock is not believed nothing begins and nothing ends.
-    pub(crate) fn work_dates(&mut self, sink: &mut Sink<'_>) {
-        if self.clock_is_ahead() {
-            return;
-        }
-        let wall_ms = self.now.wall_ms;
-        while let Some((due, id)) = self.dates.first().copied()
-            && due <= wall_ms
+    /// Pools of merged vendors follow, in portions.
+    fn work_merges(&mut self, sink: &mut Sink<'_>) {
+        while let Some((from, into)) = self.merging.first_key_value().map(|(from, into)| (*from, *into))
             && !sink.full()
         {
-            let Some(right) = self.right(id) else {
-                self.dates.pop_first();
-                continue;
-            };
-            if !right.in_force() && right.runs_at(wall_ms) {
-                self.begin(id, sink);
-            } else {
-                self.emit(sink, Event::EntitlementEnded { entitlement: id, reason: RightEnd::Expired });
+            let features = self.vendor(from).into_iter().flat_map(|vendor| vendor.features.iter());
+            let pools: Vec<_> =
+                features.take(POOLS_PER_MERGE_MAX).map(|(feature, pool)| (pool, self.counterpart(into, feature, pool))).collect();
+            self.emit(sink, Event::PoolsMerged { from, into, pools });
+        }
+    }
+
+    /// The pool of a vendor that a pool of another becomes part of: itself if there is none for its feature.
+    pub(crate) fn counterpart(&self, into: VendorId, feature: &FeatureName, pool: PoolId) -> PoolId {
+        let there = self.vendor(into).and_then(|vendor| vendor.features.get(feature));
+        there.map_or(pool, |there| self.resolve(there))
+    }
+
+    /// Begins and ends entitlements, by date and by replacement. At one instant all that begin come first, over any number of entries.
+    /// While the wall clock is not believed nothing begins and nothing ends by date.
+    pub(crate) fn work_dates(&mut self, sink: &mut Sink<'_>) {
+        if !self.safeguards.begin_before_end {
+            self.work_ends(sink);
+        }
+        self.work_begins(sink);
+        if !self.begins_are_due() || !self.safeguards.begin_before_end {
+            self.work_replaced(sink);
+            self.work_ends(sink);
+        }
+    }
+
+    pub(crate) fn work_begins(&mut self, sink: &mut Sink<'_>) {
+        while let Some((_, id)) = self.begins.first().copied()
+            && self.begins_are_due()
+            && !sink.full()
+        {
+            match self.right(id) {
+                None => drop(self.begins.pop_first()),
+                Some(right) if right.runs_at(self.now.wall_ms) => self.emit(sink, Event::EntitlementBegan { entitlement: id }),
+                // It ended while nobody looked.
+                Some(_) => self.emit(sink, Event::EntitlementEnded { entitlement: id, reason: RightEnd::Expired }),
             }
         }
     }
 
-    /// An entitlement begins, and what its license replaces ends where this one takes its place.
-    pub(crate) fn begin(&mut self, id: EntitlementId, sink: &mut Sink<'_>) {
-        self.emit(sink, Event::EntitlementBegan { entitlement: id });
-        let Some((first, pool)) = self.right(id).map(|right| (right.license, self.resolve(right.pool))) else { return };
-        let Some(license) = self.licenses.get(&first) else { return };
-        if license.removed.is_some() {
-            return;
+    fn work_ends(&mut self, sink: &mut Sink<'_>) {
+        while let Some((_, id)) = self.ends.first().copied()
+            && self.ends_are_due()
+            && !sink.full()
+        {
+            match self.right(id) {
+                None => drop(self.ends.pop_first()),
+                Some(_) => self.emit(sink, Event::EntitlementEnded { entitlement: id, reason: RightEnd::Expired }),
+            }
         }
-        let actor = license.actor.clone();
-        let pools: Vec<_> = license.rights(first).filter_map(|right| Some(self.resolve(self.right(right)?.pool))).collect();
-        for old in self.replaced_by(first) {
-            let rights: Vec<_> = self.licenses[&old].rights(old).collect();
-            for right in &rights {
-                let Some(found) = self.right(*right) else { continue };
-                let its_pool = self.resolve(found.pool);
-                let corresponds = its_pool == pool || !pools.contains(&its_pool);
-                if found.ended.is_none() && corresponds {
-                    self.emit(sink, Event::EntitlementEnded { entitlement: *right, reason: RightEnd::Replaced });
+    }
+
+    /// What licenses replace ends where rights of theirs have begun.
+    fn work_replaced(&mut self, sink: &mut Sink<'_>) {
+        while let Some(first) = self.replacing.first().copied() {
+            for old in self.replaced_by(first) {
+                let Some(license) = self.licenses.get(&old) else { continue };
+                let (hash, rights) = (license.hash, license.rights(old));
+                for right in rights.clone() {
+                    if sink.full() {
+                        return;
+                    }
+                    let Some(found) = self.right(right).filter(|right| right.ended.is_none()) else { continue };
+                    if self.takes_the_place_of(first, found.pool) {
+                        self.emit(sink, Event::EntitlementEnded { entitlement: right, reason: RightEnd::Replaced });
+                    }
+                }
+                let over = rights.clone().all(|right| self.right(right).is_none_or(|right| right.ended.is_some()));
+                let actor = self.licenses.get(&first).map(|license| license.actor.clone());
+                if let Some(actor) = actor.filter(|_| over && self.by_hash.contains_key(&hash)) {
+                    self.emit(sink, Event::LicenseRemoved { license: hash, reason: RightEnd::Replaced, actor });
                 }
             }
-            let over = |right: &EntitlementId| self.right(*right).is_none_or(|right| right.ended.is_some());
-            if rights.iter().all(over) {
-                let license = self.licenses[&old].hash;
-                self.emit(sink, Event::LicenseRemoved { license, reason: RightEnd::Replaced, actor: actor.clone() });
-            }
+            self.replacing.remove(&first);
         }
     }
 
-    /// The licenses, still installed, that this one names in `replaces`.
+    /// Whether a license has begun where it replaces rights in this pool: in the pool itself, or anywhere if it has none there.
+    fn takes_the_place_of(&self, first: EntitlementId, pool: PoolId) -> bool {
+        let pool = self.resolve(pool);
+        let rights =
+            || self.licenses.get(&first).into_iter().flat_map(|license| license.rights(first)).filter_map(|right| self.right(right));
+        let in_pool = |right: &&Right| self.resolve(right.pool) == pool;
+        if rights().any(|right| in_pool(&right)) {
+            return rights().filter(in_pool).any(Right::in_force);
+        }
+        // A license replaces only as far as it is understood: what it leaves out may be meant for that pool.
+        let understood = self.licenses.get(&first).is_some_and(|license| license.terms.left_out.is_empty());
+        understood && rights().any(Right::in_force)
+    }
+
+    /// The licenses, still installed, that this one replaces: those that it names and that were installed before it.
     pub(crate) fn replaced_by(&self, first: EntitlementId) -> Vec<EntitlementId> {
         let Some(license) = self.licenses.get(&first) else { return Vec::new() };
         let named = license.replaces.iter().filter_map(|id| self.by_id.get(&(license.vendor, id.clone())));
-        named.flatten().copied().filter(|other| *other != first).collect()
+        let before = |other: &EntitlementId| if self.safeguards.reissue_order { *other < first } else { *other != first };
+        named.flatten().copied().filter(before).collect()
     }
 
     /// Moves or marks leases whose entitlement has ended.
     pub(crate) fn work_stranded(&mut self, sink: &mut Sink<'_>) {
         while let Some((pool, right)) = self.stranded.first().copied()
+            // Where a lease fits is known when all that is due has begun and ended.
+            && (!self.licenses_are_changing() || !self.safeguards.begin_before_end)
             && !sink.full()
         {
             let Some(slot) = self.right(right).and_then(|right| right.held.first_key_value()?.1.first().copied()) else {
@@ -106,8 +201,8 @@ impl Allocator {
             };
             if self.leases.at(slot).ending.is_some() {
                 self.unstrand(slot);
-            } else {
-                self.settle(slot, sink);
+            } else if !self.settle(slot, sink) {
+                return;
             }
         }
     }
@@ -211,26 +306,30 @@ impl Allocator {
                 continue;
             }
             let reason = if over { DequeueReason::WaitOver } else { DequeueReason::Silent };
-            let lease = waiter.lease;
-            self.emit(sink, Event::Dequeued { lease, reason });
+            self.dequeue_with(order, reason, sink);
         }
     }
 
-    /// Looks at the lines of pools where something changed: the head of all its lines is served if it can be.
+    /// Looks at the lines of pools where something changed: whoever can never be served is told so, wherever it stands, and the head of all
+    /// its lines is served if it can be.
     pub(crate) fn work_lines(&mut self, sink: &mut Sink<'_>) {
         if self.lines_stand() {
             return;
         }
+        if self.licenses_are_changing() || !self.stranded.is_empty() {
+            // Leases that lost their entitlement come before those who wait for one.
+            self.work_licenses(sink);
+            if self.licenses_are_changing() || !self.stranded.is_empty() {
+                return;
+            }
+        }
+        self.work_unsatisfiable(sink);
         if self.withholds() {
             self.dirty.clear();
             return;
         }
-        if !self.stranded.is_empty() {
-            // Leases that lost their entitlement come before those who wait for one.
-            self.work_stranded(sink);
-        }
         while let Some(pool) = self.dirty.first().copied() {
-            if sink.full() || !self.stranded.is_empty() {
+            if sink.full() || !self.recheck.is_empty() {
                 return;
             }
             self.dirty.pop_first();
@@ -238,15 +337,56 @@ impl Allocator {
         }
     }
 
+    /// Everybody in line where licenses changed, in portions: who can never be served now leaves.
+    fn work_unsatisfiable(&mut self, sink: &mut Sink<'_>) {
+        if !self.safeguards.waiters_looked_at {
+            self.recheck.clear();
+            return;
+        }
+        let mut left = WAITERS_LOOKED_AT_MAX;
+        while let Some((pool, after)) = self.recheck.first_key_value().map(|(pool, after)| (*pool, *after)) {
+            let Some(order) = self.pool(pool).and_then(|pool| pool.line.from(after)) else {
+                self.recheck.remove(&pool);
+                continue;
+            };
+            if left == 0 || sink.full() {
+                return;
+            }
+            left -= 1;
+            self.recheck.insert(pool, order + 1);
+            if self.unsatisfiable(order).is_some() {
+                self.dequeue_with(order, DequeueReason::Hopeless, sink);
+            }
+        }
+    }
+
+    /// Why a waiter can never be served, if so.
+    fn unsatisfiable(&self, order: u64) -> Option<Denial> {
+        self.line.get(&order)?.items.iter().find_map(|item| self.hopeless(item))
+    }
+
+    /// Takes a waiter out of the line, with what it is told when it asks again.
+    pub(crate) fn dequeue_with(&mut self, order: u64, reason: DequeueReason, sink: &mut Sink<'_>) {
+        let Some(waiter) = self.line.get(&order) else { return };
+        let over = |code| waiter.items.first().map(|first| Denial { code, first_due_ms: None, ..self.no_seat_free(first) });
+        let denial = match reason {
+            DequeueReason::Released => None,
+            DequeueReason::Hopeless => self.unsatisfiable(order).or_else(|| over(DenialCode::MoreThanPool)),
+            DequeueReason::Silent | DequeueReason::WaitOver => over(DenialCode::WaitOver),
+        };
+        let event = Event::Dequeued { lease: waiter.lease, reason, denial: denial.map(Box::new) };
+        self.emit(sink, event);
+    }
+
     fn work_line(&mut self, pool: PoolId, sink: &mut Sink<'_>) {
         let mut after = 0;
         loop {
-            let Some(order) = self.pool(pool).and_then(|pool| pool.line.range(after..).next().copied()) else { return };
+            let Some(order) = self.pool(pool).and_then(|pool| pool.line.from(after)) else { return };
             if sink.full() {
                 self.dirty.insert(self.resolve(pool));
                 return;
             }
-            let is_head = |pool: PoolId| self.pool(pool).is_some_and(|pool| pool.line.first() == Some(&order));
+            let is_head = |pool: PoolId| self.pool(pool).is_some_and(|pool| pool.line.first() == Some(order));
             let first_everywhere = self.line[&order].items.iter().all(|item| is_head(item.pool));
             let served = (first_everywhere || !self.safeguards.queue_strict) && self.serve(order, sink);
             if !served {
@@ -260,22 +400,11 @@ impl Allocator {
 
     fn work_memory(&mut self, sink: &mut Sink<'_>) {
         let at = self.now.at;
-        let Some((first, _)) = self.forget.first().copied() else { return };
+        let Some(first) = self.remembered.first_due() else { return };
         if first.after_ms(FORGET_EVERY_MS) > at || sink.full() {
             return;
         }
-        // A portion: all up to a time, at least those of the first time, not more than a batch should.
-        let mut until = first;
-        for (due, _) in self.forget.iter().take(WHEEL_PER_BATCH_MAX) {
-            if *due > at {
-                break;
-            }
-            until = *due;
-        }
-        let more = self.forget.iter().nth(WHEEL_PER_BATCH_MAX).is_some_and(|(due, _)| *due == until);
-        if more && until > first {
-            until = Timestamp(until.0 - 1);
-        }
+        let Some(until) = self.remembered.portion(at, WHEEL_PER_BATCH_MAX) else { return };
         self.emit(sink, Event::Forgot { until });
     }
 }

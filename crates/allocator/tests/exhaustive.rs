@@ -25,6 +25,7 @@ const STEPS: [Step; 8] =
 
 fn checkout(name: &str, seats: u32, attempt: u32, wait_ms: Option<u64>) -> Command {
     Command::Checkout {
+        accepts: Default::default(),
         lease: lease(name),
         attempt,
         content: content(name),
@@ -74,7 +75,7 @@ fn run(install: &Command, steps: &[Step]) -> Result<(), String> {
             order.watch(event)?;
             match event {
                 Event::Granted { lease, .. } if over.contains(lease) => return Err(format!("{lease} was granted after it had ended")),
-                Event::Released { lease, .. } | Event::ReleasedUnknown { lease } | Event::Ended { lease, .. } => {
+                Event::Released { lease, .. } | Event::ReleasedUnknown { lease, .. } | Event::Ended { lease, .. } => {
                     over.insert(*lease);
                 }
                 _ => {}

@@ -5,7 +5,11 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{FileFailurePersistence, TestRunner},
+};
 use support::{Right, Server, actor, content, holder, install, item, key, lease, license, moment};
 use triquest_allocator::{Command, DenialCode, Event, LeaseId, Moment, Outcome, Refusal, Safeguards, limits};
 use triquest_license::LicenseHash;
@@ -165,14 +169,13 @@ impl Model {
     fn follow(&mut self, events: &[Event], now: u64) {
         for event in events {
             match event {
-                Event::Dequeued { lease, reason } => {
+                Event::Dequeued { lease, reason, denial } => {
                     let (_, _) = self.line.iter().find(|(id, _)| id == lease).unwrap();
                     self.line.retain(|(id, _)| id != lease);
                     let Some(Known::Waits { attempt, content }) = self.ids.get(lease).cloned() else { panic!("nobody waits") };
                     let known = match reason {
                         triquest_allocator::DequeueReason::Released => Known::Ended { content: Some(content) },
-                        triquest_allocator::DequeueReason::Hopeless => Known::Denied { attempt, code: DenialCode::MoreThanPool, content },
-                        _ => Known::Denied { attempt, code: DenialCode::WaitOver, content },
+                        _ => Known::Denied { attempt, code: denial.as_ref().unwrap().code, content },
                     };
                     self.ids.insert(*lease, known);
                 }
@@ -413,6 +416,7 @@ impl Run {
             item(FEATURES[*feature], *seats, version.as_deref())
         });
         let command = Command::Checkout {
+            accepts: Default::default(),
             lease: id,
             attempt,
             content: content(&text),
@@ -467,8 +471,7 @@ impl Run {
                 false
             }
             Some(Known::Denied { attempt: last, code, .. }) if attempt == last => {
-                let same = |found: DenialCode| found == code || code == DenialCode::MoreThanPool;
-                assert!(matches!(&outcome, Outcome::Denied(denial) if same(denial.code)), "{outcome:?}");
+                assert!(matches!(&outcome, Outcome::Denied(denial) if denial.code == code), "{outcome:?}");
                 false
             }
             Some(Known::Denied { .. }) | None => true,
@@ -520,6 +523,7 @@ impl Run {
         assert_eq!(line, self.model.line.iter().map(|(id, _)| *id).collect::<Vec<_>>());
         // queue_moves: who is first wherever it waits is served as soon as it can be.
         for (position, (id, wish)) in self.model.line.iter().enumerate() {
+            assert_eq!(self.model.hopeless(&self.server, wish), None, "queue_moves: {id} can never be served after {act:?}");
             let ahead = |feature: usize| self.model.line[..position].iter().any(|(_, other)| other.iter().any(|item| item.0 == feature));
             if wish.iter().all(|item| !ahead(item.0)) {
                 assert!(!self.model.fits(&self.server, wish), "queue_moves: {id} could be served after {act:?}");
@@ -559,8 +563,15 @@ fn the_naive_list_notices_when_a_rule_is_off() {
     assert!(noticed(|safeguards| safeguards.remember_ended = false), "remember_ended");
 }
 
+/// So many random scripts, in some seconds; more if `PROPTEST_CASES` says so.
+const CASES: u32 = 400;
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(CASES),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/model.regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn whatever_is_asked_in_whatever_order_the_answer_is_that_of_a_naive_list(acts in acts()) {

@@ -140,6 +140,7 @@ fn run(safeguards: &Safeguards, acts: &[(u64, Act)]) -> Result<(), String> {
                 let id = reading.id(*number);
                 let who = format!("u{number}");
                 let command = Command::Checkout {
+                    accepts: Default::default(),
                     lease: id,
                     attempt: reading.attempts[*number],
                     content: content(&format!("{number} {version}")),

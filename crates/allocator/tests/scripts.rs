@@ -876,11 +876,74 @@ fn another_text_under_the_same_id_is_refused_unless_it_says_that_it_replaces() {
 }
 
 #[test]
-fn what_was_replaced_does_not_come_back_beside_its_successor() {
+fn what_was_replaced_does_not_come_back_beside_its_successor_and_is_told_which_that_is() {
     check(
         "
         00:00 install B cad=5 replaces=A          => installed
-        00:01 install A cad=2                     => refused license_id_taken
+        00:01 install A cad=2                     => refused replaced by=B since=2026-07-01 facts=0
+        00:02 install C cad=5 starts=2026-08-15 replaces=B => installed waiting
+        00:03 install D cam=5                     => installed
+        00:04 date 2026-08-20                     => done began=C over=B:replaced
+        00:05 install B cad=5                     => refused replaced by=C since=2026-08-20
+        00:06 install A cad=2                     => installed
+    ",
+    );
+}
+
+#[test]
+fn an_earlier_issue_of_a_license_whose_next_one_is_in_force_is_no_other_text() {
+    check(
+        "
+        00:00 install A2*A cad=5 replaces=A issued=2026-03-01 => installed
+        00:01 install A1*A cad=2                  => refused replaced by=A since=2026-07-01
+        00:02 install A3*A cad=2 issued=2026-04-01 => refused license_id_taken
+    ",
+    );
+}
+
+#[test]
+fn a_license_replaces_only_what_was_installed_before_it() {
+    needs(
+        |safeguards| safeguards.reissue_order = false,
+        "
+        00:00 install A1*A cad=1                  => installed
+        00:00 install A2*A cad=2 starts=2026-08-01 replaces=A => installed waiting
+        00:00 install A3*A cad=3 starts=2026-09-01 replaces=A => installed waiting
+        00:00 checkout L1 cad ana@ws1             => grant cad=A1:1
+        01:00 date 2026-08-01                     => done began=A2 gone=A1 !gone=A3 moved=L1:A1>A2:1
+        01:00 state cad                           => done total=2
+        02:00 date 2026-09-01                     => done began=A3 gone=A2 moved=L1:A2>A3:1
+        02:00 state cad                           => done total=3 used=1
+        02:01 restart                             => recovered
+        02:02 state cad                           => done total=3
+    ",
+    );
+}
+
+#[test]
+fn the_newest_of_several_issues_is_kept_whichever_begins_first() {
+    check(
+        "
+        00:00 install A1*A cad=1                  => installed
+        00:00 install A2*A cad=2 starts=2026-09-01 replaces=A => installed waiting
+        00:00 install A3*A cad=3 starts=2026-08-01 replaces=A => installed waiting
+        01:00 date 2026-08-01                     => done began=A3 gone=A1 gone=A2
+        02:00 date 2026-09-02                     => done facts=0
+        02:00 state cad                           => done total=3
+    ",
+    );
+}
+
+#[test]
+fn a_license_of_several_rights_to_a_feature_takes_over_with_all_of_them() {
+    check(
+        "
+        00:00 install A cad=3@12                  => installed
+        00:00 checkout L1 cad@12 ana@ws1          => grant
+        00:00 checkout L2 cad@11 bo@ws2           => grant
+        00:01 install B cad=1@11 cad=1@12 replaces=A => installed replaced=A moved=L1:A>B:1 moved=L2:A>B:1 !ending=L1:license_replaced
+        00:02 renew L1                            => renewed
+        00:02 renew L2                            => renewed
     ",
     );
 }
@@ -921,6 +984,58 @@ fn lingering_seats_move_or_end_with_their_license() {
         00:04 state cad                           => done total=1 lingering=1 free=0
         00:05 remove B                            => removed ending=0 freed=L1
         00:06 state cad                           => done total=0 lingering=0
+    ",
+    );
+}
+
+#[test]
+fn seats_that_linger_give_way_before_a_live_lease_loses_its_license() {
+    needs(
+        |safeguards| safeguards.linger_gives_way = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 install B cam=1 linger=1h expires=2026-12-31 => installed
+        00:00 install C cam=2 linger=1h expires=2027-12-31 => installed
+        00:00 checkout L0 cad,cam ana@ws1         => grant cam=B:1
+        00:01 checkout L6 cam:2 bo@ws2            => grant cam=C:2
+        00:02 release L6                          => released linger=3600s
+        00:03 remove B                            => removed ending=0 freed=L6 moved=L0:B>C:1 !ending=L0:license_removed
+        00:04 renew L0                            => renewed
+        00:04 state cam                           => done total=2 used=1 lingering=0 free=1
+    ",
+    );
+}
+
+#[test]
+fn seats_that_linger_are_not_given_up_where_that_helps_nobody() {
+    check(
+        "
+        00:00 install A cam=3 expires=2026-12-31  => installed
+        00:00 install B cam=1 linger=1h expires=2027-12-31 => installed
+        00:00 checkout L0 cam:3 ana@ws1           => grant cam=A:3
+        00:01 checkout L1 cam bo@ws2              => grant cam=B:1
+        00:02 release L1                          => released linger=3600s
+        00:03 remove A                            => removed ending=1 ending=L0:license_removed !freed=L1
+        00:03 state cam                           => done lingering=1
+    ",
+    );
+}
+
+#[test]
+fn a_pool_that_became_part_of_another_is_seen_as_that_one() {
+    check(
+        "
+        00:00 install A/acme cad=1 sim=2          => installed
+        00:00 install B/acme+2 cad=1 cam=1        => installed
+        00:00 checkout L1 cad:1 ana@ws1 vendor=acme+2 => grant
+        00:01 checkout L2 cad bo@ws2 vendor=acme+2 wait=1h => wait place=1
+        00:02 install C/acme&acme+2 sim=1         => installed pools_merged granted=L2
+        00:03 state cad vendor=acme+2             => done total=2 used=2
+        00:03 state cam vendor=acme               => done total=1
+        00:03 state sim vendor=acme+2             => done total=3
+        00:04 restart                             => recovered
+        00:05 checkout L3 cad:2 cy@ws3 vendor=acme wait=1h => wait place=1
+        00:06 remove A                            => removed ending=1 dequeued=L3:hopeless told=L3:more_than_pool
     ",
     );
 }
@@ -1013,6 +1128,60 @@ fn waiters_are_served_in_the_order_in_which_they_came() {
         00:05 release L2                          => released granted=L3 !granted=L4
         00:06 checkout L3 cad:4 bo@ws2 wait=1h    => grant heard=L3
         00:07 release L3                          => released granted=L4
+    ",
+    );
+}
+
+#[test]
+fn when_licenses_change_every_waiter_is_looked_at_wherever_it_stands() {
+    needs(
+        |safeguards| safeguards.waiters_looked_at = false,
+        "
+        00:00 install A cad=3 cam=1               => installed
+        00:00 install C cad=2                     => installed
+        00:00 checkout L1 cam ana@ws1             => grant
+        00:01 checkout L2 cam bo@ws2 wait=1h      => wait place=1
+        00:02 checkout H cad:5,cam cy@ws3 wait=1h => wait place=2
+        00:03 checkout L3 cad di@ws4              => deny no_seat_free free=5
+        00:04 remove C                            => removed dequeued=H:hopeless told=H:more_than_pool
+        00:05 checkout L3 cad di@ws4 attempt=2    => grant
+        00:06 checkout H cad:5,cam cy@ws3         => deny more_than_pool seats=5 total=3 queued=1
+    ",
+    );
+}
+
+#[test]
+fn a_hopeless_waiter_behind_others_is_told_when_its_right_ends_by_date_and_by_replacement() {
+    check(
+        "
+        00:00 install A cad=2@12 expires=2026-08-01 => installed
+        00:00 install B cad=2@11                  => installed
+        00:00 checkout L1 cad:4@11 ana@ws1        => grant
+        00:01 checkout L2 cad@11 bo@ws2 wait=5h   => wait place=1
+        00:02 checkout L3 cad@12 cy@ws3 wait=5h   => wait place=2
+        00:03 checkout L4 cad:4@11 di@ws4 wait=5h => wait place=3
+        00:04 checkout L5 cad@11 ed@ws5 wait=5h   => wait place=4
+        01:00 date 2026-08-03                     => done over=A:expired dequeued=L3:hopeless told=L3:version_not_covered dequeued=L4:hopeless !dequeued=L2:hopeless !dequeued=L5:hopeless
+        01:01 checkout L3 cad@12 cy@ws3 wait=5h   => deny version_not_covered newest=11
+        01:02 checkout L6 cad:2@11 fa@ws6 wait=5h => wait place=3
+        01:03 install D cad=1@11 replaces=B       => installed dequeued=L6:hopeless told=L6:more_than_pool
+        01:04 checkout L5 cad@11 ed@ws5 wait=5h   => wait place=2
+    ",
+    );
+}
+
+#[test]
+fn a_hopeless_waiter_is_told_during_a_quarantine_too() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 install B cad=1                     => installed
+        00:00 checkout L1 cad:2 ana@ws1           => grant
+        00:01 checkout L2 cad bo@ws2 wait=5h      => wait place=1
+        00:02 checkout L3 cad:2 cy@ws3 wait=5h    => wait place=2
+        00:03 backup                              => done
+        00:04 restore                             => recovered
+        00:05 remove B                            => removed dequeued=L3:hopeless !dequeued=L2:hopeless
     ",
     );
 }
@@ -1375,6 +1544,49 @@ fn a_dead_head_does_not_hold_its_line_for_ever_on_a_server_that_restarts_often()
     );
 }
 
+// Early freeing.
+
+#[test]
+fn a_regret_turns_early_freeing_off_for_a_day_and_an_administrator_ends_it_sooner() {
+    check(
+        "
+        00:00 install A cad=9                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:01 renew L1 presence=1                 => renewed
+        00:02 presence L1 close 1                 => done released=L1:presence
+        00:03 renew L1                            => ended presence regretted=L1
+        00:04 checkout L2 cad ana@ws1             => grant presence=false
+        00:05 allow-presence ip-of-ws1            => done presence_allowed
+        00:06 checkout L3 cad ana@ws1             => grant presence=true
+        00:07 allow-presence ip-of-ws1            => refused nothing_to_do
+        00:08 presence L3 open 1                  => done
+        00:08 renew L3 presence=1                 => renewed
+        00:09 presence L3 close 1                 => done released=L3:presence
+        00:10 renew L3                            => ended presence regretted=L3
+        1440:09 checkout L4 cad ana@ws1           => grant presence=false
+        1440:10 checkout L5 cad ana@ws1           => grant presence=true
+        1440:11 restart                           => recovered
+        1440:12 checkout L6 cad ana@ws1           => grant presence=true
+    ",
+    );
+}
+
+#[test]
+fn a_client_that_lost_its_seat_by_its_own_clock_and_says_so_is_no_regret() {
+    check(
+        "
+        00:00 install A cad=9                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:01 renew L1 presence=1                 => renewed
+        00:02 presence L1 close 1                 => done released=L1:presence
+        00:03 renew L1 regained                   => ended presence !regretted=L1
+        00:04 checkout L2 cad ana@ws1             => grant presence=true
+    ",
+    );
+}
+
 // Histories.
 
 #[test]
@@ -1446,7 +1658,7 @@ fn what_is_older_than_memory_and_what_a_test_copy_signed_start_nothing() {
 #[test]
 fn a_proof_stops_all_granting_although_the_disk_is_full() {
     needs(
-        |safeguards| safeguards.rollback_is_proved = false,
+        |safeguards| safeguards.proof_stops_at_once = false,
         "
         00:00 install A cad=2                     => installed
         00:00 backup                              => done

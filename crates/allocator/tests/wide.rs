@@ -4,12 +4,16 @@
 mod support;
 
 use support::{Right, Server, actor, content, holder, install, item, key, lease, license, moment};
-use triquest_allocator::{Command, DenialCode, Event, Outcome, Safeguards, limits};
+use triquest_allocator::{
+    Allocator, Command, DenialCode, EndReason, Event, GrantedItem, Moment, Network, Outcome, PoolId, Refusal, Safeguards, StateRecord,
+    Timestamp, limits,
+};
 
 type Journal = Vec<(triquest_allocator::Moment, Vec<Event>)>;
 
 fn checkout(name: &str) -> Command {
     Command::Checkout {
+        accepts: Default::default(),
         lease: lease(name),
         attempt: 1,
         content: content(name),
@@ -129,7 +133,7 @@ fn an_entry_never_outgrows_what_a_journal_takes() {
         let batch = server.live.decide_batch(moment(1), commands);
         let weight: usize = batch.events.iter().map(Event::weight).sum();
         assert!(weight <= limits::ENTRY_BYTES_MAX && batch.events.len() <= limits::EVENTS_MAX, "{weight} {}", batch.events.len());
-        assert!(!batch.outcomes.is_empty());
+        assert!(!batch.outcomes.is_empty() || !batch.events.is_empty());
         done += batch.outcomes.len();
         commands = batch.left;
         if commands.is_empty() {
@@ -200,13 +204,12 @@ fn a_journal_that_does_not_fit_is_refused_and_not_guessed_at() {
     assert!(replay(&overdrawn).is_err(), "more than there is");
     let tampered = |journal: &mut Journal| {
         for event in &mut journal[1].1 {
-            if let Event::LicenseInstalled { note, .. } = event {
-                let text = String::from_utf8(note.clone()).unwrap().replace("seats = 2", "seats = 9");
-                *note = text.into_bytes();
+            if let Event::LicenseInstalled { pools, .. } = event {
+                pools.clear();
             }
         }
     };
-    assert!(replay(&tampered).is_err(), "a license that nobody signed");
+    assert!(replay(&tampered).is_err(), "an entitlement without its pool");
 }
 
 /// Whether a renewal between a license's removal and the lease's turn is told the truth.
@@ -235,4 +238,345 @@ fn renewed_on_a_license_that_is_gone(safeguards: Safeguards) -> bool {
 fn a_renewal_before_its_turn_knows_that_the_license_is_gone() {
     assert!(!renewed_on_a_license_that_is_gone(Safeguards::default()));
     assert!(renewed_on_a_license_that_is_gone(Safeguards { stranded_checked_at_renewal: false, ..Safeguards::default() }));
+}
+
+/// A batch that must keep the bounds of an entry, folded into `server` as its journal would have it.
+fn bounded(server: &mut Server, at: Moment, commands: Vec<((), Command)>) -> triquest_allocator::Batch<()> {
+    let batch = server.live.decide_batch(at, commands);
+    let weight: usize = batch.events.iter().map(Event::weight).sum();
+    assert!(batch.events.len() <= limits::EVENTS_MAX && weight <= limits::ENTRY_BYTES_MAX, "{} {weight}", batch.events.len());
+    if !batch.events.is_empty() {
+        let index = triquest_allocator::Index(server.live.index().0 + 1);
+        server.live.sealed(index);
+        server.journal.push((at, batch.events.clone()));
+    }
+    batch
+}
+
+/// Sweeps until nothing is due; all that happened.
+fn swept(server: &mut Server, at: Moment) -> Vec<Event> {
+    let mut all = Vec::new();
+    loop {
+        let events = bounded(server, at, vec![((), Command::Sweep)]).events;
+        if events.is_empty() {
+            return all;
+        }
+        all.extend(events);
+    }
+}
+
+/// 600 features of which the old rights end at the instant at which the new ones begin, in licenses of 200; whether a lease of some of
+/// them that is renewed between any two entries is ever marked as ending.
+fn a_renewal_between_portions_ends(safeguards: Safeguards, replaces: bool) -> bool {
+    let mut server = Server::new(safeguards);
+    server.checked = false;
+    server.restart(moment(0)).unwrap();
+    // The instant at which the last place on Earth leaves the day is written as one.
+    let instant = "2026-08-01T00:00:00Z";
+    for part in 0..3 {
+        let rights = |key: &str, value: &str| -> Vec<Right> {
+            let features = (0..200).map(|number| format!("feature-{}", part * 200 + number));
+            features
+                .map(|feature| if key.is_empty() { Right::new(&feature, 1) } else { Right::new(&feature, 1).with(key, value) })
+                .collect()
+        };
+        let (old, new) = (format!("Old-{part}"), format!("New-{part}"));
+        let ends = if replaces { rights("", "") } else { rights("expires", instant) };
+        server.decide(moment(0), install(license(&["acme"], &old, &[], &ends))).unwrap();
+        let names: &[&str] = if replaces { &[old.as_str()] } else { &[] };
+        server.decide(moment(0), install(license(&["acme"], &new, names, &rights("starts", instant)))).unwrap();
+    }
+    let features: Vec<u32> = (0..32).map(|number| number * 18).collect();
+    let leased = Command::Checkout {
+        lease: lease("ana"),
+        attempt: 1,
+        accepts: Default::default(),
+        content: content("ana"),
+        holder: holder("ana", "ws1"),
+        vendor_keys: vec![key("acme")],
+        items: features.iter().map(|number| item(&format!("feature-{number}"), 1, None)).collect(),
+        ttl_ms: None,
+        wait_ms: None,
+        regained: false,
+        network: None,
+    };
+    let (outcome, _) = server.decide(moment(1), leased).unwrap();
+    assert!(matches!(outcome, Outcome::Granted(_)), "{outcome:?}");
+    let at = |ms: u64| Moment { at: Timestamp(ms), wall_ms: support::civil("2026-08-01") + ms as i64 };
+    for pass in 2..40 {
+        let renew = Command::Renew { lease: lease("ana"), counter: pass, nonce: [0; 16], idle_ms: None, presence: None, regained: false };
+        let batch = bounded(&mut server, at(pass), vec![((), renew), ((), Command::Sweep)]);
+        if batch.events.iter().any(|event| matches!(event, Event::Ending { .. })) {
+            return true;
+        }
+        // A newcomer never finds seats of both the old and the new.
+        let batch = bounded(&mut server, at(pass), vec![((), newcomer(pass, "feature-18"))]);
+        assert!(!batch.outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Granted(_))), "{:?}", batch.outcomes);
+    }
+    server.live.check_invariants().unwrap();
+    server.replayed().unwrap();
+    let total: u64 = server.live.pools().map(|pool| pool.numbers.total).sum();
+    assert_eq!(total, 600);
+    false
+}
+
+fn newcomer(number: u64, feature: &str) -> Command {
+    from(None, &format!("newcomer-{number}"), feature, None)
+}
+
+fn from(network: Option<Network>, name: &str, feature: &str, wait_ms: Option<u64>) -> Command {
+    Command::Checkout {
+        lease: lease(name),
+        attempt: 1,
+        accepts: Default::default(),
+        content: content(name),
+        holder: holder("bo", "ws2"),
+        vendor_keys: vec![key("acme")],
+        items: vec![item(feature, 1, None)],
+        ttl_ms: None,
+        wait_ms,
+        regained: false,
+        network,
+    }
+}
+
+#[test]
+fn at_one_instant_rights_begin_before_others_end_over_any_number_of_entries() {
+    for replaces in [false, true] {
+        assert!(!a_renewal_between_portions_ends(Safeguards::default(), replaces), "replaces: {replaces}");
+    }
+    assert!(a_renewal_between_portions_ends(Safeguards { begin_before_end: false, ..Safeguards::default() }, false));
+}
+
+#[test]
+fn thousands_of_waiters_are_looked_at_in_portions_when_licenses_change() {
+    let mut server = server_with(0, &[("A", 3), ("B", 2)]);
+    let first = server.live.licenses().next().unwrap().license;
+    let (outcome, _) = server.decide(moment(1), checkout("holder")).unwrap();
+    assert!(matches!(outcome, Outcome::Granted(_)));
+    for number in 0..6_000 {
+        let mut command = from(None, &number.to_string(), "cad", Some(3_600_000));
+        let Command::Checkout { items, .. } = &mut command else { unreachable!() };
+        items[0].seats = if number % 3 == 2 { 2 } else { 5 };
+        let (outcome, _) = server.decide(moment(2), command).unwrap();
+        assert!(matches!(outcome, Outcome::Waiting { .. }), "{outcome:?}");
+    }
+    let events = bounded(&mut server, moment(3), vec![((), Command::Remove { license: first, actor: actor() })]).events;
+    let all: Vec<Event> = events.into_iter().chain(swept(&mut server, moment(3))).collect();
+    let told = |event: &&Event| matches!(event, Event::Dequeued { denial: Some(denial), .. } if denial.code == DenialCode::MoreThanPool);
+    assert_eq!(all.iter().filter(told).count(), 4_000);
+    server.replayed().unwrap();
+}
+
+#[test]
+fn vendors_with_thousands_of_features_become_one_in_portions_and_nobody_is_served_in_between() {
+    let mut server = Server::new(Safeguards::default());
+    server.checked = false;
+    server.restart(moment(0)).unwrap();
+    for (vendor, count) in [("acme", 24), ("acme+2", 30)] {
+        for part in 0..count {
+            let rights: Vec<_> = (0..250).map(|number| Right::new(&format!("feature-{}", part * 250 + number), 1)).collect();
+            server.decide(moment(0), install(license(&[vendor], &format!("{}-{part}", vendor.len()), &[], &rights))).unwrap();
+        }
+    }
+    let mut server_keys = checkout("ana");
+    let Command::Checkout { vendor_keys, items, .. } = &mut server_keys else { unreachable!() };
+    (*vendor_keys, *items) = (vec![key("acme+2")], vec![item("feature-5999", 1, None)]);
+    let (outcome, _) = server.decide(moment(1), server_keys).unwrap();
+    assert!(matches!(outcome, Outcome::Granted(_)), "{outcome:?}");
+
+    let both = install(license(&["acme", "acme+2"], "Both", &[], &[Right::new("feature-5999", 1)]));
+    let batch = bounded(&mut server, moment(2), vec![((), both)]);
+    assert!(matches!(batch.outcomes[..], [((), Outcome::Installed { .. })]), "{:?}", batch.outcomes);
+    let mut commands = vec![((), newcomer(1, "feature-5999")), ((), newcomer(2, "feature-5999")), ((), newcomer(3, "feature-5999"))];
+    let mut granted = 0;
+    let mut entries = 0;
+    while !commands.is_empty() {
+        let batch = bounded(&mut server, moment(3), commands);
+        entries += 1;
+        // A snapshot in the middle loads.
+        let loaded = Allocator::load(Safeguards::default(), server.live.snapshot()).unwrap();
+        triquest_allocator::invariants::hard_state_equal(&server.live, &loaded).unwrap();
+        granted += batch.outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Granted(_))).count();
+        commands = batch.left;
+    }
+    assert_eq!(granted, 2, "three seats, one of them taken, after {entries} entries");
+    assert_eq!(server.live.pools().count(), 7_500);
+    assert_eq!(server.live.vendor_view(triquest_allocator::VendorId(1)), None);
+    server.replayed().unwrap();
+}
+
+#[test]
+fn counts_are_wide_and_vendors_whose_seats_exceed_the_limit_do_not_become_one() {
+    let mut server = Server::new(Safeguards::default());
+    server.checked = false;
+    server.restart(moment(0)).unwrap();
+    // 250 rights of 10,000,000 seats each.
+    let rights: Vec<_> = (0..250).map(|_| Right::new("cad", 10_000_000)).collect();
+    let install_some = |server: &mut Server, vendor: &str, numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            server.decide(moment(0), install(license(&[vendor], &format!("{}-{number}", vendor.len()), &[], &rights))).unwrap();
+        }
+    };
+    install_some(&mut server, "acme", 0..19);
+    install_some(&mut server, "acme+2", 0..19);
+    let both = |id: &str| install(license(&["acme", "acme+2"], id, &[], &[Right::new("cam", 1)]));
+    install_some(&mut server, "acme+2", 19..39);
+    let (outcome, events) = server.decide(moment(1), both("Both")).unwrap();
+    assert!(matches!(outcome, Outcome::Refused(Refusal::LimitReached(_))), "{outcome:?}");
+    assert!(events.is_empty());
+    let hash = server.live.licenses().last().unwrap().license;
+    let hashes: Vec<_> = server.live.licenses().map(|view| view.license).collect();
+    assert_eq!(hashes.last(), Some(&hash));
+    for license in hashes.into_iter().rev().take(20) {
+        server.decide(moment(2), Command::Remove { license, actor: actor() }).unwrap();
+    }
+    let (outcome, _) = server.decide(moment(3), both("Both")).unwrap();
+    assert!(matches!(outcome, Outcome::Installed { .. }), "{outcome:?}");
+    let pool = server.live.pool_of(&key("acme"), &"cad".parse().unwrap()).unwrap();
+    assert_eq!(pool.numbers.total, 95_000_000_000);
+    let loaded = Allocator::load(Safeguards::default(), server.live.snapshot()).unwrap();
+    triquest_allocator::invariants::hard_state_equal(&server.live, &loaded).unwrap();
+}
+
+fn network(a: u8, b: u16) -> Option<Network> {
+    let [high, low] = b.to_be_bytes();
+    Some(Network::V4([10, a, high, low]))
+}
+
+/// The state of `server` with more records of one kind.
+fn with_records(server: &Server, more: impl Iterator<Item = StateRecord>) -> Allocator {
+    Allocator::load(server.safeguards.clone(), server.live.snapshot().chain(more)).unwrap()
+}
+
+/// What a command is answered, over as many entries as it takes.
+fn decided(live: &mut Allocator, at: Moment, command: Command) -> Outcome {
+    let mut commands = vec![((), command)];
+    loop {
+        let batch = live.decide_batch(at, commands);
+        if let Some((_, outcome)) = batch.outcomes.into_iter().next() {
+            return outcome;
+        }
+        commands = batch.left;
+    }
+}
+
+fn waiter(number: u32, network: Option<Network>) -> StateRecord {
+    StateRecord::Waiter {
+        lease: lease(&format!("waiter-{number}")),
+        attempt: 1,
+        content: content("waiter"),
+        holder: holder("ed", "ws5"),
+        items: vec![GrantedItem { pool: PoolId(0), version: None, seats: 1, charges: Vec::new() }],
+        ttl_ms: 0,
+        linger_ms: 0,
+        gives_up: Timestamp(100_000_000),
+        order: number.into(),
+        heard: triquest_allocator::Epoch(1),
+        unheard_due: Timestamp(0),
+        network,
+    }
+}
+
+#[test]
+fn a_network_takes_half_of_a_line_and_its_last_quarter_is_for_those_with_next_to_nothing_in_it() {
+    for safeguards in [Safeguards::default(), Safeguards { shares_by_network: false, ..Safeguards::default() }] {
+        let shared = safeguards.shares_by_network;
+        let mut server = server_with(1, &[("A", 1)]);
+        server.safeguards = safeguards;
+        let mut asked = 0;
+        let mut ask = |live: &mut Allocator, network: Option<Network>| {
+            asked += 1;
+            let command = from(network, &format!("asks-{asked}"), "cad", Some(1_000_000));
+            match decided(live, moment(2), command) {
+                Outcome::Waiting { place, .. } => Some(place),
+                Outcome::Denied(denial) if denial.code == DenialCode::QueueFull => None,
+                other => panic!("{other:?}"),
+            }
+        };
+        // Half a line of one network.
+        let mut live = with_records(&server, (0..10_000).map(|number| waiter(number, network(1, 1))));
+        assert_eq!(ask(&mut live, network(1, 1)), (!shared).then_some(10_001));
+        assert!(ask(&mut live, network(1, 2)).is_some());
+        assert!(ask(&mut live, None).is_some(), "this machine's own socket");
+        // Three quarters, of two networks.
+        let of = |number: u32| network(1, u16::from(number >= 9_000));
+        let mut live = with_records(&server, (0..15_000).map(|number| waiter(number, of(number))));
+        assert_eq!(ask(&mut live, network(1, 1)), (!shared).then_some(15_001), "6,000 of the line");
+        let places: Vec<_> = (0..160).map(|_| ask(&mut live, network(2, 1)).is_some()).collect();
+        let taken = places.iter().filter(|place| **place).count();
+        assert!(if shared { (150..=152).contains(&taken) } else { taken == 160 }, "{taken}");
+        assert!(ask(&mut live, network(3, 1)).is_some());
+        // All of it.
+        let mut live = with_records(&server, (0..20_000).map(|number| waiter(number, network(1, (number / 100) as u16))));
+        assert_eq!(ask(&mut live, network(9, 9)), None);
+    }
+}
+
+#[test]
+fn a_network_has_no_more_waiters_in_all_lines_than_its_share() {
+    let mut server = server_with(1, &[("A", 1)]);
+    let rights: Vec<_> = (0..3).map(|number| Right::new(&format!("feature-{number}"), 1)).collect();
+    server.decide(moment(1), install(license(&["acme"], "More", &[], &rights))).unwrap();
+    let record = |number: u32| {
+        let mut record = waiter(number, network(1, 1));
+        if let StateRecord::Waiter { items, .. } = &mut record {
+            items[0].pool = PoolId(number % 4);
+        }
+        record
+    };
+    let mut live = with_records(&server, (0..limits::WAITERS_PER_NETWORK_MAX as u32).map(record));
+    let ask = |live: &mut Allocator, name: &str, network| {
+        let outcome = decided(live, moment(2), from(network, name, "cad", Some(1_000_000)));
+        matches!(outcome, Outcome::Waiting { .. })
+    };
+    // Three lines have a free seat for their first.
+    assert_eq!((0..5).map(|name| ask(&mut live, &name.to_string(), network(1, 1))).filter(|placed| *placed).count(), 3);
+    assert!(ask(&mut live, "other", network(1, 2)));
+}
+
+fn remembered(number: u64, network: Option<Network>) -> StateRecord {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    StateRecord::Remembered {
+        lease: triquest_allocator::LeaseId(id),
+        attempt: 1,
+        content: None,
+        denial: None,
+        ended: Some(EndReason::Released),
+        forget: Timestamp(3_600_384),
+        network,
+    }
+}
+
+#[test]
+fn a_network_has_a_budget_of_remembered_ids_that_stops_new_ids_only() {
+    let mut server = server_with(0, &[("A", 9)]);
+    let hostile = network(1, 1);
+    server.decide(moment(1), from(hostile, "live", "cad", None)).unwrap();
+    server.decide(moment(1), from(hostile, "denied", "cam", None)).unwrap();
+    let more = (1..limits::REMEMBERED_PER_NETWORK_MAX).map(|number| remembered(number, hostile));
+    let mut live = with_records(&server, more);
+    let mut decide = |command: Command| decided(&mut live, moment(2), command);
+    let too_many = |outcome: &Outcome| matches!(outcome, Outcome::Refused(Refusal::TooManyIds { retry_after_ms }) if *retry_after_ms > 0);
+    assert!(too_many(&decide(from(hostile, "new", "cad", None))));
+    assert!(too_many(&decide(Command::Release { lease: lease("never seen"), network: hostile })));
+    // Others, the socket, repeats, renewals and releases are not refused.
+    assert!(matches!(decide(from(network(1, 2), "other", "cad", None)), Outcome::Granted(_)));
+    assert!(matches!(decide(from(None, "socket", "cad", None)), Outcome::Granted(_)));
+    assert!(matches!(decide(from(hostile, "live", "cad", None)), Outcome::Granted(_)));
+    assert!(matches!(decide(from(hostile, "denied", "cam", None)), Outcome::Denied(_)));
+    let mut again = from(hostile, "denied", "cam", None);
+    let Command::Checkout { attempt, .. } = &mut again else { unreachable!() };
+    *attempt = 2;
+    assert!(matches!(decide(again), Outcome::Denied(_)));
+    let renew = Command::Renew { lease: lease("live"), counter: 1, nonce: [0; 16], idle_ms: None, presence: None, regained: false };
+    assert!(matches!(decide(renew), Outcome::Renewed { .. }));
+    assert!(matches!(decide(Command::Release { lease: lease("live"), network: hostile }), Outcome::Released { .. }));
+    // When they are forgotten there is room again.
+    for _ in 0..2_000 {
+        live.decide_batch(moment(3_700_000), vec![((), Command::Sweep)]);
+    }
+    let outcome = decided(&mut live, moment(3_700_000), from(hostile, "later", "cad", None));
+    assert!(matches!(outcome, Outcome::Granted(_)), "{outcome:?}");
 }

@@ -52,9 +52,10 @@ fn a_backup_of_a_running_server_is_whole_and_brings_it_back_with_its_key_and_sea
     assert_eq!(denied.code(), "quarantine");
     assert!(denied.to_string().contains("no new seat for ") && !denied.to_string().contains('`'), "{denied}");
     let status = triquest(&folder, ["status"]).run().ok().stdout;
-    assert!(status.contains("RESTORED FROM A BACKUP: no new seats for "), "{status}");
+    assert!(status.contains("RESTORED OR ROLLED BACK: no new seats for ") && status.contains("triquest-lm quarantine end"), "{status}");
     let doctor = triquest(&folder, ["doctor", &restored.name(), "--verifier-key", &key]).run();
-    let line = "fail  seats    the server was restored from a backup, and seats granted before may still be in use: no new seats for ";
+    let line =
+        "fail  seats    the server's history was restored or rolled back, and seats granted before may still be in use: no new seats for ";
     assert!(doctor.code == 1 && doctor.stdout.contains(line), "{}", doctor.stdout);
     drop(seat);
 }

@@ -95,6 +95,22 @@ fn licenses_come_and_go_while_it_runs() {
 }
 
 #[test]
+fn a_license_that_was_replaced_is_told_which_one_is_in_force_and_since_when() {
+    let folder = Folder::new();
+    vendor(&folder);
+    let server = Server::start(&folder);
+    let cad = |seats: u32| format!("[[entitlement]]\nfeature = \"cad\"\nseats = {seats}\nexpires = 2090-12-31\n");
+    sign(&folder, "L4", server.key(), &cad(25));
+    sign(&folder, "L4b", server.key(), &format!("replaces = [\"L4\"]\n{}", cad(30)));
+    triquest(&folder, ["license", "install", "L4.lic"]).run().ok();
+    triquest(&folder, ["license", "install", "L4b.lic"]).run().expect(0, "", "   Installed L4b, replaces L4\n");
+    let run = triquest(&folder, ["license", "install", "L4.lic"]).run().ok();
+    let (said, since) = run.stderr.trim_start().split_once("in force since ").unwrap();
+    assert_eq!(said, "Unchanged L4 was replaced by L4b, ");
+    assert!(since.starts_with("20") && since.ends_with("; nothing to do\n"), "{since}");
+}
+
+#[test]
 fn a_license_of_another_server_a_forged_one_and_another_text_are_refused_with_the_reason() {
     let folder = Folder::new();
     vendor(&folder);

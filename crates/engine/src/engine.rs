@@ -529,7 +529,9 @@ impl<T: Ticket> Engine<T> {
         while taken.len() < COMMANDS_PER_PASS_MAX
             && let Some(queued) = self.again.pop_front().or_else(|| self.queues.pop())
         {
-            if matches!(*queued.command, Command::Checkout { .. } | Command::Renew { .. }) && self.batches.is_gone(&queued.asker) {
+            if matches!(*queued.command, Command::Adopt { .. } | Command::Checkout { .. } | Command::Renew { .. })
+                && self.batches.is_gone(&queued.asker)
+            {
                 self.fail(queued.asker, Why::Gone);
             } else if self.lacks_room(room, &queued.command) {
                 let effect = self.effect_of_command(&queued.command);
@@ -556,7 +558,7 @@ impl<T: Ticket> Engine<T> {
             (_, Command::Adopt { lease, .. } | Command::Checkout { lease, .. }) => known(lease) != Standing::Live,
             // An id that nobody knows could be made up, and the reserve is for those who hold.
             (_, Command::Release { lease, .. }) => known(lease) == Standing::Unknown,
-            (_, Command::Install(_)) => true,
+            (_, Command::Install(_) | Command::Reread { .. }) => true,
             _ => false,
         }
     }
@@ -727,8 +729,7 @@ impl<T: Ticket> Engine<T> {
         if self.retry_at_ms.is_none() {
             self.effects.push_back(append(&entry));
         }
-        let held = &self.held;
-        self.writing.begin(entry, self.pass, answers, |lease| held.contains_key(lease));
+        self.writing.begin(entry, self.pass, answers);
     }
 
     // The end.
@@ -869,7 +870,7 @@ impl<T> Decided<T> {
     fn of(queued: Queued<T>, outcome: Outcome, holding: bool) -> Self {
         let Queued { asker, command, origin, hold_until_ms } = queued;
         let (lease, idle_ms) = match &*command {
-            Command::Checkout { lease, .. } => (Some(*lease), None),
+            Command::Adopt { lease, .. } | Command::Checkout { lease, .. } => (Some(*lease), None),
             Command::Renew { lease, idle_ms, .. } => (Some(*lease), *idle_ms),
             _ => (None, None),
         };

@@ -38,7 +38,7 @@ pub(crate) struct InFlight<T> {
     leases: Vec<LeaseId>,
     /// It may touch any lease.
     wide: bool,
-    /// Waiters that it gives a seat or takes out of the line.
+    /// Whom it gives a seat or takes out of the line; some of them may be held waiters.
     pub(crate) resolved: Vec<LeaseId>,
     /// What waits for it, of its own pass and of later ones.
     pub(crate) answers: Vec<Ready<T>>,
@@ -104,7 +104,7 @@ impl<T> Writing<T> {
     }
 
     /// An entry goes out to be written.
-    pub(crate) fn begin(&mut self, entry: Arc<Entry>, pass: PassId, answers: Vec<Ready<T>>, is_held: impl Fn(&LeaseId) -> bool) {
+    pub(crate) fn begin(&mut self, entry: Arc<Entry>, pass: PassId, answers: Vec<Ready<T>>) {
         let mut in_flight = InFlight { entry, pass, leases: Vec::new(), wide: false, resolved: Vec::new(), answers, heard: Vec::new() };
         for event in &in_flight.entry.events {
             match touches(event) {
@@ -115,9 +115,8 @@ impl<T> Writing<T> {
                 }
                 Touches::Nothing => {}
             }
-            if let Event::Granted { lease, .. } | Event::Dequeued { lease, .. } | Event::Released { lease, .. } = event
-                && is_held(lease)
-            {
+            if let Event::Granted { lease, .. } | Event::Dequeued { lease, .. } | Event::Released { lease, .. } = event {
+                // Whoever is held for it may have asked in this very pass.
                 in_flight.resolved.push(*lease);
             }
         }

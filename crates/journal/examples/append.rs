@@ -242,6 +242,7 @@ impl Core {
         let number = self.next;
         let claim = |value: String, proved| Some(Claim { value, proved });
         Command::Checkout {
+            accepts: Default::default(),
             lease: id(number),
             attempt: 1,
             content: ContentDigest(id(number).0),

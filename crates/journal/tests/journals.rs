@@ -4,7 +4,7 @@
 mod common;
 
 use common::{LINEAGE, entry};
-use triquest_allocator::{Epoch, Index, Lineage};
+use triquest_allocator::{Epoch, Event, Index, Instance, Lineage, Timestamp};
 use triquest_journal::memory::{Fault, MemoryJournal};
 use triquest_journal::{Appended, History, Journal, JournalErrorKind, OpenMode, SqliteJournal};
 
@@ -64,6 +64,38 @@ fn a_gap_another_history_and_foreign_bytes_are_never_written() {
         assert!(journal.append(Epoch(1), Index(1), b"seats").is_err());
         append(journal, lineage, 2);
     });
+}
+
+#[test]
+fn an_entry_that_begins_a_lineage_makes_the_journal_one_of_it_and_no_other_entry_does() {
+    let begins = |named: Lineage, began: Lineage, index: u64| {
+        let event = Event::LineageBegan {
+            lineage: began,
+            quarantine_until: Timestamp(3_600_000),
+            lease: common::lease(1),
+            epoch: Epoch(1),
+            instance: Instance([2; 16]),
+            index: Index(9),
+        };
+        common::entry_of(named, 1, index, vec![event])
+    };
+    let next = Lineage([9; 16]);
+    let check = |journal: &mut dyn Journal, lineage: Lineage| {
+        append(journal, lineage, 1);
+        assert!(journal.append(Epoch(1), Index(2), &begins(next, lineage, 2)).is_err());
+        assert_eq!(journal.append(Epoch(1), Index(2), &begins(next, next, 2)).unwrap(), Appended::Committed);
+        assert_eq!((journal.head().lineage, journal.head().index), (next, Index(2)));
+        assert!(journal.append(Epoch(1), Index(3), &entry(lineage, 1, 3)).is_err());
+        append(journal, next, 3);
+    };
+    check(&mut MemoryJournal::new(LINEAGE), LINEAGE);
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = SqliteJournal::open(&dir.path().join("data"), OpenMode::Init).unwrap();
+    let lineage = journal.head().lineage;
+    check(&mut journal, lineage);
+    drop(journal);
+    let journal = SqliteJournal::open(&dir.path().join("data"), OpenMode::Existing).unwrap();
+    assert_eq!((journal.head().lineage, journal.head().index), (next, Index(3)));
 }
 
 #[test]

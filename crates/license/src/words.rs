@@ -253,6 +253,13 @@ impl Vocabulary {
         Words(known.into_iter().filter_map(|word| Word::new(word).ok()).collect())
     }
 
+    /// Those of these words, and of what they include, that name a key of a license: what an entitlement may need of an application.
+    #[must_use]
+    pub fn needable(self, words: &Words) -> Words {
+        let names_key = |word: &Word| self.find(word.as_str()).is_some_and(|row| row.key.is_some());
+        Words(self.known(words).0.into_iter().filter(names_key).collect())
+    }
+
     /// All of them.
     #[must_use]
     pub fn all(self) -> Words {
@@ -379,6 +386,7 @@ mod tests {
         ];
         let known = Vocabulary::of(ROWS).known(&Words::parse(["x-9", "1.1", "tomorrow"]).unwrap());
         assert_eq!(known.to_string(), "1.0, 1.1, share");
+        assert_eq!(Vocabulary::of(ROWS).needable(&known).to_string(), "share");
         assert_eq!(Vocabulary::OURS.known(&Words::parse(["x-9", "1.1", "tomorrow"]).unwrap()).to_string(), "");
     }
 

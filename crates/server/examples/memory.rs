@@ -99,6 +99,7 @@ fn lease(number: u32) -> LeaseId {
 fn checkout(number: u32, vendor: [u8; 32]) -> anyhow::Result<Command> {
     let claim = |value: String, proved| Some(Claim { value, proved });
     Ok(Command::Checkout {
+        accepts: Default::default(),
         lease: lease(number),
         attempt: 1,
         content: ContentDigest(lease(number).0),

@@ -126,7 +126,7 @@ pub async fn install(app: &App, folder: &Path, must_exist: bool) -> Result<Repor
             Err(cause) => Err(cause),
         };
         match outcome {
-            Ok(answer) if answer.outcome == InstallOutcome::AlreadyInstalled => {}
+            Ok(answer) if matches!(answer.outcome, InstallOutcome::AlreadyInstalled | InstallOutcome::Replaced) => {}
             Ok(answer) => {
                 let waiting = if answer.outcome == InstallOutcome::Waiting { ", waiting for its first day" } else { "" };
                 report.installed.push(format!("{name}: installed {}{waiting}", answer.license));

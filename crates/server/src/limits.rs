@@ -83,6 +83,8 @@ pub const EVENT_STREAMS_VIEWERS_MAX: usize = 56;
 pub const EVENT_PIECE_BYTES: usize = 32 * 1024;
 /// A waiter that asks again within this is told its place without a decision.
 pub const WAITER_ASKS_AGAIN_MS: u64 = 1_000;
+/// Networks that the log and `status` tell apart for each limit; of more, the busiest stay.
+pub const SAID_NETWORKS_MAX: usize = 16;
 /// Slots of a table of rates by network.
 pub const RATE_SLOTS: usize = 65_536;
 

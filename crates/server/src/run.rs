@@ -17,7 +17,7 @@ use tokio::{
 };
 use triquest_allocator::{Actor, Command, Outcome, Refusal, Safeguards};
 use triquest_journal::{Journal, JournalError, OpenMode, SqliteJournal};
-use triquest_license::{ServerKey, SigningKey};
+use triquest_license::{LicenseError, Note, ServerKey, SigningKey, VerifiedLicense};
 use triquest_wire::limits::DRAIN_MS_MAX;
 
 use crate::{
@@ -116,6 +116,7 @@ impl Server {
         };
         let (app, reloads) = App::new(parts, &config);
         let accepted = accept_at_start(&app, &settings).await;
+        reread_licenses(&app).await;
         let folder = licenses_folder::install(&app, &config.licenses_dir(), config.licenses.is_some()).await;
         let ready = || -> anyhow::Result<()> {
             accepted?;
@@ -348,6 +349,26 @@ fn bind_admin(data_dir: &Path, config: &Config) -> Result<UnixListener, Fault> {
     };
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).map_err(cannot)?;
     Ok(listener)
+}
+
+/// Checks the signatures of every installed license by this version's rules, and takes in what it understands that an older one left out.
+/// Neither is a reason not to serve: what is wrong is a fact, a line in the log and a word in `status`.
+async fn reread_licenses(app: &App) {
+    for (license, note) in app.driver().view().license_notes() {
+        let read = Note::parse(note.as_bytes()).map_err(LicenseError::from).and_then(|note| VerifiedLicense::verify_named(&note));
+        let read = match read {
+            Ok(read) if read.hash() == license => Ok(Box::new(read)),
+            Ok(read) => Err(format!("its text is that of another license, {}", read.hash())),
+            Err(cause) => Err(cause.to_string()),
+        };
+        if let Err(cause) = app.driver().decide(Command::Reread { license, read }, None).await {
+            tracing::warn!(%license, %cause, "what this version reads in an installed license could not be recorded");
+        }
+    }
+    app.licenses_changed();
+    for said in app.driver().view().license_warnings() {
+        tracing::warn!("{said}");
+    }
 }
 
 fn log_folder(report: &licenses_folder::Report) {

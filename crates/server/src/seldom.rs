@@ -6,10 +6,10 @@ use parking_lot::Mutex;
 use triquest_allocator::Network;
 use triquest_wire::status::LimitedNetwork;
 
+use crate::limits::SAID_NETWORKS_MAX;
+
 /// Between two lines of one kind.
 pub const SAID_AGAIN_MS: u64 = 60_000;
-/// Networks that are told apart in one kind; of more, the busiest stay.
-pub const NETWORKS_MAX: usize = 16;
 /// What nobody has come up against for so long is not shown any more.
 const SHOWN_MS_MAX: u64 = 15 * 60_000;
 
@@ -132,7 +132,7 @@ struct Seen {
     last_ms: u64,
 }
 
-/// Counts, and says when it is time to say something. Its size is fixed by [`Kind`] and [`NETWORKS_MAX`].
+/// Counts, and says when it is time to say something. Its size is fixed by [`Kind`] and [`SAID_NETWORKS_MAX`].
 #[derive(Debug)]
 pub struct Seldom(Mutex<Vec<Row>>);
 
@@ -151,7 +151,7 @@ impl Seldom {
         if let Some(network) = network {
             let mut taken_over = 0;
             if !row.networks.contains_key(&network)
-                && row.networks.len() >= NETWORKS_MAX
+                && row.networks.len() >= SAID_NETWORKS_MAX
                 && let Some((rarest, times)) = row.networks.iter().min_by_key(|(_, seen)| seen.times).map(|(of, seen)| (*of, seen.times))
             {
                 // The newcomer takes over the count, or two that take turns would keep each other at one for ever.
@@ -246,7 +246,7 @@ mod tests {
             seldom.note(Kind::Reads, Some(network(1)), 0);
         }
         let limited = seldom.limited(None, 0);
-        assert_eq!(limited.len(), NETWORKS_MAX);
+        assert_eq!(limited.len(), SAID_NETWORKS_MAX);
         assert!(limited.iter().any(|limited| limited.network == "10.0.0.1" && limited.times >= 100_000));
         assert_eq!(seldom.limited(Some(network(1)), 0).len(), 1);
         assert!(seldom.limited(None, SHOWN_MS_MAX + 1).is_empty());

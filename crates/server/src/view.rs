@@ -10,16 +10,17 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use triquest_allocator::{
-    CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, LeaseId as Id, Moment, PoolId, RightEnd,
-    StateRecord, Timestamp, VendorId, limits::STALL_MS,
+    CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, InstalledEntitlement, InstalledLeftOut,
+    InstalledTerms, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, Timestamp, VendorId, limits::STALL_MS,
 };
 use triquest_engine::Heard;
 use triquest_journal::record::Entry;
-use triquest_license::{LicenseHash, LicenseTerms, Note, Version};
+use triquest_license::{LicenseHash, Version};
 use triquest_wire::{
     Bytes32, LeaseId, Lineage, Position,
     lease::{EndReason as WireEndReason, PoolNumbers},
-    license::{EntitlementSummary, LicenseState, LicenseSummary},
+    license::{EntitlementSummary, LeftOutSummary, LicenseState, LicenseSummary},
+    limits::LICENSE_WARNINGS_MAX,
     status::{Claim, HeldItem, HolderStatus, LeaseList, LeaseState, LeaseStatus, PoolStatus},
 };
 
@@ -336,6 +337,39 @@ impl View {
         self.inner.read().licenses.values().map(name).collect()
     }
 
+    /// Installed licenses as they were installed, by hash.
+    #[must_use]
+    pub fn license_notes(&self) -> Vec<(LicenseHash, String)> {
+        self.inner.read().licenses.values().map(|there| (there.hash, there.file.to_string())).collect()
+    }
+
+    /// What is to be said of the installed licenses: what is left out, and signatures that are not good any more.
+    #[must_use]
+    pub fn license_warnings(&self) -> Vec<String> {
+        let inner = self.inner.read();
+        let mut said = Vec::new();
+        for license in inner.licenses.values() {
+            let id = &license.terms.license;
+            said.extend(
+                license.problem.iter().map(|why| format!("license {id}: its signatures are not good by this version's rules: {why}")),
+            );
+            for out in &license.terms.left_out {
+                let feature = out.feature.as_ref().map(|feature| format!(" ({feature})")).unwrap_or_default();
+                let words: Vec<&str> = out.unknown.iter().map(triquest_license::Word::as_str).collect();
+                said.push(format!(
+                    "license {id}: entitlement {}{feature} is left out, because it needs {}, which this version does not know",
+                    u32::from(out.position) + 1,
+                    words.join(", ")
+                ));
+            }
+            if said.len() >= LICENSE_WARNINGS_MAX {
+                said.truncate(LICENSE_WARNINGS_MAX);
+                break;
+            }
+        }
+        said
+    }
+
     /// Installed texts with this license id: none, one, or several of different vendors.
     #[must_use]
     pub fn licenses_by_id(&self, license: &str) -> Vec<LicenseHash> {
@@ -375,7 +409,7 @@ impl View {
         for item in items {
             let Some(pool) = inner.pools_for(vendor_keys, item.feature.as_str()).next() else { return Vec::new() };
             let covers = |right: &&Right| {
-                let entitlement = inner.licenses.get(&right.license).and_then(|there| there.terms.entitlements.get(right.position));
+                let entitlement = inner.licenses.get(&right.license).and_then(|there| there.terms.entitlement(right.position));
                 right.in_force()
                     && entitlement.is_some_and(|entitlement| match (&entitlement.version, &item.version) {
                         (None, _) => true,
@@ -537,15 +571,14 @@ struct Pool {
 impl Pool {
     fn numbers(&self) -> PoolNumbers {
         let taken = self.used + self.lingering;
-        let narrow = |seats: u64| u32::try_from(seats).unwrap_or(u32::MAX);
         PoolNumbers {
-            total: narrow(self.total),
-            used: narrow(self.used),
-            lingering: narrow(self.lingering),
+            total: self.total,
+            used: self.used,
+            lingering: self.lingering,
             reserved_idle: 0,
-            free: narrow(self.total.saturating_sub(taken)),
-            over: narrow(taken.saturating_sub(self.total)),
-            queued: narrow(self.line.len() as u64),
+            free: self.total.saturating_sub(taken),
+            over: taken.saturating_sub(self.total),
+            queued: self.line.len() as u64,
         }
     }
 
@@ -561,13 +594,15 @@ struct Installed {
     hash: LicenseHash,
     vendor: VendorId,
     file: Box<str>,
-    terms: LicenseTerms,
+    terms: Arc<InstalledTerms>,
+    /// What was wrong with its signatures at the last start.
+    problem: Option<String>,
 }
 
 struct Right {
     /// The first entitlement of its license.
     license: EntitlementId,
-    position: usize,
+    position: u16,
     pool: PoolId,
     seats: u32,
     began: bool,
@@ -687,21 +722,24 @@ impl Inner {
             StateRecord::PresenceOff { address, until } => {
                 self.presence_off.insert(address, until);
             }
-            StateRecord::Remembered { .. } => {}
-            StateRecord::Vendor { vendor, name, keys } => {
+            StateRecord::Format { .. } | StateRecord::Remembered { .. } | StateRecord::WordsAccepted { .. } => {}
+            StateRecord::Vendor { vendor, name, keys, into: _ } => {
                 self.vendors.insert(vendor, Vendor { name: name.into(), keys });
             }
             StateRecord::Pool { pool, vendor, feature } => self.open_pool(pool, vendor, feature.as_str()),
             // Taken off, and kept by the allocator only for leases that still name it.
             StateRecord::License { removed: Some(_), .. } => {}
-            StateRecord::License { license, note, vendor, first_entitlement, pools, .. } => {
-                self.install(license, &note, vendor, first_entitlement, &pools)?;
+            StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, .. } => {
+                self.install(license, &note, terms, vendor, first_entitlement, &pools);
+                if let Some(installed) = self.licenses.get_mut(&first_entitlement) {
+                    installed.problem = problem;
+                }
             }
             StateRecord::Entitlement { entitlement, began, ended } => {
-                if began && ended.is_none() {
+                if began.is_some() && ended.is_none() {
                     self.begin(entitlement);
                 } else if let Some(right) = self.rights.get_mut(&entitlement) {
-                    (right.began, right.ended) = (began, ended);
+                    (right.began, right.ended) = (began.is_some(), ended);
                 }
             }
             StateRecord::Lease { lease, holder, items, granted_wall_ms, unheard_deadline, ending, .. } => {
@@ -784,10 +822,16 @@ impl Inner {
             Event::LingerEnded { lease } => self.end(lease, None),
             Event::EntitlementBegan { entitlement } => self.begin(*entitlement),
             Event::EntitlementEnded { entitlement, reason } => self.end_right(*entitlement, *reason),
-            Event::LicenseInstalled { license, note, vendor, first_entitlement, pools, .. } => {
-                if let Err(why) = self.install(*license, note, *vendor, *first_entitlement, pools) {
-                    tracing::error!(%license, why, "an installed license cannot be shown");
+            Event::EntitlementsUnderstood { license, entitlements, left_out, pools } => {
+                self.understand(license, entitlements, left_out, pools);
+            }
+            Event::LicenseChecked { license, problem } => {
+                for installed in self.licenses.values_mut().filter(|installed| installed.hash == *license) {
+                    installed.problem.clone_from(problem);
                 }
+            }
+            Event::LicenseInstalled { license, note, terms, vendor, first_entitlement, pools, .. } => {
+                self.install(*license, note, Arc::clone(terms), *vendor, *first_entitlement, pools);
             }
             Event::LicenseRemoved { license, reason, .. } => {
                 let firsts: Vec<_> = self.licenses.iter().filter(|(_, there)| there.hash == *license).map(|(first, _)| *first).collect();
@@ -812,9 +856,15 @@ impl Inner {
                     }
                 }
             }
-            Event::VendorsMerged { from, into, pools } => self.merge(*from, *into, pools),
+            Event::PoolsMerged { from, into, pools } => self.take_over_pools(*from, *into, pools),
+            Event::VendorsMerged { from, into } => self.merge(*from, *into),
             Event::BorrowLossAccepted { .. } | Event::QuarantineEnded { .. } => self.quarantine_until = None,
-            Event::LineageBegan { lineage, quarantine_until, .. } => {
+            Event::LineageBegan { lineage, quarantine_until, lease, epoch, index, .. } => {
+                tracing::error!(
+                    %lease, epoch = epoch.0, index = index.0, ms = quarantine_until.since_ms(moment.at),
+                    "a signed grant shows that entries of this history are lost: was an old copy of the data directory put back? A new history begins; for so \
+                     long nothing new is granted, and seats in use are taken over; `triquest-lm quarantine end` ends it sooner"
+                );
                 self.quarantine_until = Some(*quarantine_until);
                 self.lineages.insert(lineage.0);
             }
@@ -840,7 +890,9 @@ impl Inner {
             | Event::PresenceRegretted { address: None, .. }
             | Event::ReleasedUnknown { .. }
             | Event::TtlLowered { .. }
-            | Event::WaiterHeard { .. } => {}
+            | Event::FormatRaised { .. }
+            | Event::WaiterHeard { .. }
+            | Event::WordsAccepted { .. } => {}
         }
     }
 
@@ -914,10 +966,10 @@ impl Inner {
         let Some(Waiting { order, .. }) = self.waiting.remove(lease) else { return };
         let Some(row) = self.remove(lease) else { return };
         for item in self.shapes.items(row.shape) {
-            if let Some(pool) = self.pools.get_mut(&item.pool) {
-                if let Ok(place) = pool.line.binary_search(&order) {
-                    pool.line.remove(place);
-                }
+            if let Some(pool) = self.pools.get_mut(&item.pool)
+                && let Ok(place) = pool.line.binary_search(&order)
+            {
+                pool.line.remove(place);
             }
         }
         self.forget(row);
@@ -973,20 +1025,44 @@ impl Inner {
         });
     }
 
-    fn install(&mut self, hash: LicenseHash, note: &[u8], vendor: VendorId, first: EntitlementId, pools: &[PoolId]) -> Result<(), String> {
-        let note = Note::parse(note).map_err(|error| error.to_string())?;
-        let terms = LicenseTerms::parse(note.text()).map_err(|error| error.to_string())?;
-        for (position, (entitlement, pool)) in terms.entitlements.iter().zip(pools).enumerate() {
-            let id = EntitlementId(first.0 + position as u32);
+    fn install(
+        &mut self,
+        hash: LicenseHash,
+        note: &[u8],
+        terms: Arc<InstalledTerms>,
+        vendor: VendorId,
+        first: EntitlementId,
+        pools: &[PoolId],
+    ) {
+        self.put_rights(first, &terms.entitlements, pools);
+        // As it was installed, byte for byte: whether this version can read it is another question.
+        let file = String::from_utf8_lossy(note).into_owned().into_boxed_str();
+        self.licenses.insert(first, Installed { hash, vendor, file, terms, problem: None });
+    }
+
+    fn put_rights(&mut self, first: EntitlementId, entitlements: &[InstalledEntitlement], pools: &[PoolId]) {
+        for (entitlement, pool) in entitlements.iter().zip(pools) {
+            let id = EntitlementId(first.0 + u32::from(entitlement.position));
+            let position = entitlement.position;
             let right = Right { license: first, position, pool: *pool, seats: entitlement.seats, began: false, ended: None };
             if let Some(pool) = self.pools.get_mut(pool) {
                 pool.rights.push(id);
             }
             self.rights.insert(id, right);
         }
-        let file = String::from_utf8_lossy(&note.to_file_bytes()).into_owned().into_boxed_str();
-        self.licenses.insert(first, Installed { hash, vendor, file, terms });
-        Ok(())
+    }
+
+    fn understand(&mut self, hash: &LicenseHash, entitlements: &[InstalledEntitlement], left_out: &[InstalledLeftOut], pools: &[PoolId]) {
+        let firsts: Vec<_> = self.licenses.iter().filter(|(_, there)| there.hash == *hash).map(|(first, _)| *first).collect();
+        for first in firsts {
+            if let Some(installed) = self.licenses.get_mut(&first) {
+                let terms = Arc::make_mut(&mut installed.terms);
+                terms.entitlements.extend(entitlements.iter().cloned());
+                terms.entitlements.sort_by_key(|entitlement| entitlement.position);
+                terms.left_out = left_out.to_vec();
+            }
+            self.put_rights(first, entitlements, pools);
+        }
     }
 
     fn begin(&mut self, entitlement: EntitlementId) {
@@ -1009,25 +1085,33 @@ impl Inner {
         }
     }
 
-    fn merge(&mut self, from: VendorId, into: VendorId, pools: &[(PoolId, PoolId)]) {
-        let mut name = Box::default();
-        if let Some(gone) = self.vendors.remove(&from) {
-            name = gone.name;
-            if let Some(vendor) = self.vendors.get_mut(&into) {
-                for key in gone.keys {
-                    if !vendor.keys.contains(&key) {
-                        vendor.keys.push(key);
-                    }
+    /// Keys and licenses of a vendor are another's now; its pools follow.
+    fn merge(&mut self, from: VendorId, into: VendorId) {
+        let keys = self.vendors.get_mut(&from).map(|gone| std::mem::take(&mut gone.keys)).unwrap_or_default();
+        if let Some(vendor) = self.vendors.get_mut(&into) {
+            for key in keys {
+                if !vendor.keys.contains(&key) {
+                    vendor.keys.push(key);
                 }
             }
         }
         for license in self.licenses.values_mut().filter(|license| license.vendor == from) {
             license.vendor = into;
         }
+    }
+
+    /// Pools of a vendor that became part of another, each with the pool that it is part of now.
+    fn take_over_pools(&mut self, from: VendorId, into: VendorId, pools: &[(PoolId, PoolId)]) {
+        let name = self.vendors.get(&from).map(|vendor| vendor.name.clone()).unwrap_or_default();
         for (old, new) in pools {
-            let Some(pool) = self.pools.remove(old) else { continue };
+            let Some(mut pool) = self.pools.remove(old) else { continue };
             self.order.remove(&PoolKey { vendor: name.clone(), feature: pool.feature.clone(), number: old.0 });
             self.open_pool(*new, into, &pool.feature);
+            if old == new {
+                pool.vendor = into;
+                self.pools.insert(*new, pool);
+                continue;
+            }
             for right in &pool.rights {
                 if let Some(right) = self.rights.get_mut(right) {
                     right.pool = *new;
@@ -1042,7 +1126,11 @@ impl Inner {
                 there.rights.extend(pool.rights);
             }
         }
-        self.shapes.rename(pools);
+        let renamed: BTreeMap<PoolId, PoolId> = pools.iter().filter(|(old, new)| old != new).copied().collect();
+        self.shapes.rename(&renamed);
+        if !self.pools.values().any(|pool| pool.vendor == from) {
+            self.vendors.remove(&from);
+        }
     }
 
     fn pools_wanted(&self, filter: &LeaseFilter) -> Option<Vec<PoolId>> {
@@ -1064,7 +1152,7 @@ impl Inner {
             .iter()
             .filter_map(|right| self.rights.get(right))
             .filter(|right| right.in_force())
-            .filter_map(|right| self.licenses.get(&right.license)?.terms.entitlements.get(right.position))
+            .filter_map(|right| self.licenses.get(&right.license)?.terms.entitlement(right.position))
             .filter_map(|entitlement| entitlement.expires.map(|expires| (expires, entitlement)))
             .min_by_key(|(expires, _)| *expires);
         let next_start = pool
@@ -1072,11 +1160,9 @@ impl Inner {
             .iter()
             .filter_map(|right| self.rights.get(right))
             .filter(|right| right.state() == LicenseState::Waiting)
-            .filter_map(|right| {
-                let terms = &self.licenses.get(&right.license)?.terms;
-                terms.starts_of(terms.entitlements.get(right.position)?)
-            })
-            .min_by_key(|starts| starts.begins());
+            .filter_map(|right| self.licenses.get(&right.license)?.terms.entitlement(right.position))
+            .filter_map(|entitlement| entitlement.starts.map(|starts| (starts, entitlement)))
+            .min_by_key(|(starts, _)| *starts);
         Some(PoolStatus {
             vendor: vendor.name.to_string(),
             vendor_key: Bytes32(vendor.keys.first().copied().unwrap_or_default()),
@@ -1084,9 +1170,9 @@ impl Inner {
             feature: pool.feature.to_string(),
             numbers: pool.numbers(),
             denied: pool.denied,
-            ends: first_end.and_then(|(_, entitlement)| entitlement.expires_written.map(|written| written.to_string())),
-            ends_ms: first_end.map(|(expires, _)| expires.0),
-            starts: next_start.map(|starts| starts.to_string()),
+            ends: first_end.and_then(|(_, entitlement)| entitlement.expires_written.clone()),
+            ends_ms: first_end.map(|(expires, _)| expires),
+            starts: next_start.and_then(|(_, entitlement)| entitlement.starts_written.clone()),
         })
     }
 
@@ -1139,10 +1225,10 @@ impl Inner {
     }
 
     fn license_state(&self, first: EntitlementId, license: &Installed) -> LicenseState {
-        let states = (0..license.terms.entitlements.len() as u32)
-            .filter_map(|position| self.rights.get(&EntitlementId(first.0 + position)))
-            .map(Right::state);
-        let mut waits = false;
+        let of = |right: &InstalledEntitlement| self.rights.get(&EntitlementId(first.0 + u32::from(right.position)));
+        let states = license.terms.entitlements.iter().filter_map(of).map(Right::state);
+        // What is left out may be understood one day.
+        let mut waits = !license.terms.left_out.is_empty();
         for state in states {
             match state {
                 LicenseState::InForce => return LicenseState::InForce,
@@ -1164,17 +1250,29 @@ impl Inner {
             entitlements: terms
                 .entitlements
                 .iter()
-                .zip(0..)
-                .map(|(entitlement, position)| EntitlementSummary {
+                .map(|entitlement| EntitlementSummary {
                     feature: entitlement.feature.to_string(),
                     version: entitlement.version.as_ref().map(ToString::to_string),
                     seats: entitlement.seats,
-                    starts: terms.starts_of(entitlement).map(|written| written.to_string()),
-                    expires: entitlement.expires_written.map(|written| written.to_string()),
-                    ends_ms: entitlement.expires.map(|expires| expires.0),
-                    state: self.rights.get(&EntitlementId(first.0 + position)).map_or(LicenseState::Expired, Right::state),
+                    starts: entitlement.starts_written.clone(),
+                    expires: entitlement.expires_written.clone(),
+                    ends_ms: entitlement.expires,
+                    state: self
+                        .rights
+                        .get(&EntitlementId(first.0 + u32::from(entitlement.position)))
+                        .map_or(LicenseState::Expired, Right::state),
                 })
                 .collect(),
+            left_out: terms
+                .left_out
+                .iter()
+                .map(|out| LeftOutSummary {
+                    entitlement: out.position,
+                    feature: out.feature.as_ref().map(ToString::to_string),
+                    unknown_words: out.unknown.iter().map(ToString::to_string).collect(),
+                })
+                .collect(),
+            problem: license.problem.clone(),
         }
     }
 }
@@ -1267,16 +1365,16 @@ impl Shapes {
     }
 
     /// Pools became part of others.
-    fn rename(&mut self, pools: &[(PoolId, PoolId)]) {
+    fn rename(&mut self, pools: &BTreeMap<PoolId, PoolId>) {
         for slot in 0..self.slots.len() {
             let items = &self.slots[slot].0;
-            if !items.iter().any(|item| pools.iter().any(|(old, _)| *old == item.pool)) {
+            if !items.iter().any(|item| pools.contains_key(&item.pool)) {
                 continue;
             }
             let renamed: Vec<_> = items
                 .iter()
                 .map(|item| {
-                    let pool = pools.iter().find(|(old, _)| *old == item.pool).map_or(item.pool, |(_, new)| *new);
+                    let pool = pools.get(&item.pool).copied().unwrap_or(item.pool);
                     ShapeItem { pool, ..*item }
                 })
                 .collect();

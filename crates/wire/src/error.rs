@@ -149,7 +149,7 @@ error_codes! {
     /// Another text has this license id.
     LicenseIdTaken, "license_id_taken", 409, Never, No, "another text is installed under this license id";
     /// The shown grant is charged to a license that is not installed here: ask again when it is.
-    LicenseUnknown, "license_unknown", 409, SameId, No, "the license of the shown grant is not installed here";
+    LicenseUnknown, "license_unknown", 409, Later, No, "the license of the shown grant is not installed here";
     /// A named limit.
     LimitReached, "limit_reached", 422, Never, No, "a limit is exceeded";
     /// The URL exists, the method does not.
@@ -174,6 +174,8 @@ error_codes! {
     StaleCounter, "stale_counter", 409, Never, No, "a later renewal was seen";
     /// The request took too long to arrive.
     Timeout, "timeout", 408, SameId, No, "the request did not arrive in time";
+    /// Too many ids that are not live are remembered for this network, or for all.
+    TooManyIds, "too_many_ids", 429, SameId, No, "too many ended and denied leases are remembered";
     /// No such lease.
     UnknownLease, "unknown_lease", 404, NewRequest, No, "no such lease";
     /// A member of the request that this server does not know.

@@ -291,7 +291,7 @@ pub enum EventFacts {
         actor: Option<EventActor>,
     },
     /// The signatures of a license were checked at a start, by that version's rules, with another result than before.
-    LicenseSignatureChecked {
+    LicenseChecked {
         /// SHA-256 of the text.
         hash: String,
         /// Its id.
@@ -335,6 +335,11 @@ pub enum EventFacts {
         /// The feature.
         feature: String,
     },
+    /// Pools of a vendor whose keys signed one text with another's are the other's from now on.
+    PoolsMerged {
+        /// How many.
+        pools: u64,
+    },
     /// An administrator lets presence free seats early again for an address.
     PresenceAllowed {
         /// The address; only for viewers.
@@ -348,7 +353,7 @@ pub enum EventFacts {
     PresenceRegretted {
         /// The lease.
         lease: LeaseId,
-        /// Its address; only for viewers.
+        /// Its address, for which nothing is freed early; only for viewers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         address: Option<String>,
         /// Until when.
@@ -427,5 +432,12 @@ pub enum EventFacts {
     WaiterHeard {
         /// The lease asked for.
         lease: LeaseId,
+    },
+    /// The client of a lease knows these words.
+    WordsAccepted {
+        /// The lease asked for.
+        lease: LeaseId,
+        /// Those of them that a license may need.
+        words: Vec<String>,
     },
 }

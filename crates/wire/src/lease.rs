@@ -216,19 +216,19 @@ impl DenialCode {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PoolNumbers {
     /// Seats in force.
-    pub total: u32,
+    pub total: u64,
     /// Held by leases.
-    pub used: u32,
+    pub used: u64,
     /// Taken after release.
-    pub lingering: u32,
+    pub lingering: u64,
     /// Set aside and idle.
-    pub reserved_idle: u32,
+    pub reserved_idle: u64,
     /// Free.
-    pub free: u32,
+    pub free: u64,
     /// Held beyond the total.
-    pub over: u32,
+    pub over: u64,
     /// Waiters in line.
-    pub queued: u32,
+    pub queued: u64,
 }
 
 /// A denial with its numbers.

@@ -20,7 +20,7 @@ pub struct InstallRequest {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InstallAnswer {
-    /// `installed`, `waiting` or `already_installed`.
+    /// `installed`, `waiting`, `already_installed` or `replaced`.
     pub outcome: InstallOutcome,
     /// Where in history.
     pub position: Position,
@@ -30,8 +30,23 @@ pub struct InstallAnswer {
     pub license: String,
     /// Ids of licenses that it replaces.
     pub replaced: Vec<String>,
+    /// With `replaced`, the license that has taken its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<Successor>,
     /// Where it adds to others, such as `cad: 25 + 25 = 50 until 2026-12-31, together with ACME-1`.
     pub notices: Vec<String>,
+}
+
+/// A license that has taken the place of another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Successor {
+    /// Its id.
+    pub license: String,
+    /// SHA-256 of its text.
+    pub hash: Bytes32,
+    /// Since when it is in force (unix ms).
+    pub since_ms: i64,
 }
 
 /// What an installation did.
@@ -43,6 +58,8 @@ pub enum InstallOutcome {
     AlreadyInstalled,
     /// In force.
     Installed,
+    /// Another license has taken its place and is in force; nothing changed.
+    Replaced,
     /// Takes effect by itself on its day.
     Waiting,
 }
@@ -94,8 +111,27 @@ pub struct LicenseSummary {
     pub licensee: String,
     /// `in_force`, `waiting`, `expired`.
     pub state: LicenseState,
-    /// Its entitlements.
+    /// Its entitlements that the server understands.
     pub entitlements: Vec<EntitlementSummary>,
+    /// Those that it leaves out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOutSummary>,
+    /// What is wrong with its signatures by the rules of this version of the server, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// An entitlement that the server leaves out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LeftOutSummary {
+    /// Its position in the license, from 0.
+    pub entitlement: u16,
+    /// The feature, if it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature: Option<String>,
+    /// The words that the server would have to know.
+    pub unknown_words: Vec<String>,
 }
 
 /// Where a license stands.

@@ -1,5 +1,7 @@
 //! Limits of the protocol, and those of the server that others know; what an anonymous client can take is in `server/limits.rs`. Unit last. The core's own are in `allocator/limits.rs`, those of signed text in `license/limits.rs`.
 
+/// Sentences about installed licenses in one answer to a status.
+pub const LICENSE_WARNINGS_MAX: usize = 20;
 /// The port that IANA has registered as `triquest-lm`.
 pub const PORT: u16 = 1588;
 /// Largest request body.

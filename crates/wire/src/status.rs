@@ -45,6 +45,9 @@ pub struct Status {
     /// server has a copy of its data directory.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub foreign_grants: u64,
+    /// What is to be said of the installed licenses, a sentence each: what is left out, and signatures that are not good any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub license_warnings: Vec<String>,
     /// Live leases.
     pub leases: u64,
     /// The pools asked for, in order of vendor and feature.

@@ -52,10 +52,15 @@ pub fn key(name: &str) -> [u8; 32] {
 
 /// Signs a license with the keys of these signers.
 pub fn license(signers: &[&str], id: &str, replaces: &[&str], rights: &[Right]) -> VerifiedLicense {
+    license_issued(signers, id, "2026-01-01", replaces, rights)
+}
+
+/// The same, issued on a day.
+pub fn license_issued(signers: &[&str], id: &str, issued: &str, replaces: &[&str], rights: &[Right]) -> VerifiedLicense {
     let signers: Vec<_> = signers.iter().map(|name| signer(name)).collect();
     let verifier: Vec<_> = signers.iter().map(|signer| format!("\"{}\"", signer.verifier_key())).collect();
     let mut text = format!(
-        "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"{}\"\nverifier = [{}]\nlicensee = \"Initech\"\nissued = 2026-01-01\nservers = \"any\"\n",
+        "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"{}\"\nverifier = [{}]\nlicensee = \"Initech\"\nissued = {issued}\nservers = \"any\"\n",
         signers[0].name(),
         verifier.join(", "),
     );
@@ -182,7 +187,7 @@ impl Server {
         Err("the backlog never ends".into())
     }
 
-    fn append(&mut self, moment: Moment, events: &[Event], over: &BTreeMap<triquest_allocator::PoolId, u32>) -> Result<(), String> {
+    fn append(&mut self, moment: Moment, events: &[Event], over: &BTreeMap<triquest_allocator::PoolId, u64>) -> Result<(), String> {
         if events.is_empty() {
             return Ok(());
         }

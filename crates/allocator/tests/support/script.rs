@@ -14,7 +14,7 @@ use triquest_allocator::{
 };
 use triquest_license::LicenseHash;
 
-use super::{CIVIL_START_MS, Right, Server, actor, civil, content, holder, install, item, key, lease, license};
+use super::{CIVIL_START_MS, Right, Server, actor, civil, content, holder, install, item, key, lease};
 
 /// Runs a script with all safeguards on.
 #[track_caller]
@@ -158,6 +158,7 @@ impl World {
                 let regained = plain.any(|word| word == "regained");
                 let command = if verb == "adopt" {
                     Command::Adopt {
+                        accepts: Default::default(),
                         lease: lease(name),
                         attempt,
                         holder: holder(user, host),
@@ -173,6 +174,7 @@ impl World {
                     }
                 } else {
                     Command::Checkout {
+                        accepts: Default::default(),
                         lease: lease(name),
                         attempt,
                         content,
@@ -212,7 +214,7 @@ impl World {
             }
             "install" => {
                 let license = self.signed(&rest, &options);
-                self.licenses.insert(license.hash(), rest[0].split('/').next().unwrap().into());
+                self.licenses.insert(license.hash(), rest[0].split(['/', '*']).next().unwrap().into());
                 self.server.decide(self.moment(at_ms), install(license))?
             }
             "presence" => {
@@ -356,7 +358,7 @@ impl World {
         let mut rights = Vec::new();
         for word in &rest[1..] {
             let Some((feature, seats)) = word.split_once('=') else { continue };
-            if keys.contains(&feature) || feature == "replaces" || feature == "text" {
+            if keys.contains(&feature) || ["replaces", "text", "issued"].contains(&feature) {
                 continue;
             }
             let (seats, version) = seats.split_once('@').map_or((seats, None), |(seats, version)| (seats, Some(version)));
@@ -376,7 +378,8 @@ impl World {
         }
         // `A2*A` is another text under the id A.
         let id = id.split_once('*').map_or(id, |(_, id)| id);
-        license(&signers, id, &replaces, &rights)
+        let issued = options.get("issued").copied().unwrap_or("2026-01-01");
+        super::license_issued(&signers, id, issued, &replaces, &rights)
     }
 
     fn answer(&self, at_ms: u64, outcome: &Outcome) -> Vec<String> {
@@ -440,8 +443,13 @@ impl World {
             Outcome::Recovered => words.push("recovered".into()),
             Outcome::Refused(refusal) => {
                 words.extend(["refused".into(), word(refusal)]);
-                if let Refusal::StaleAttempt { last } = refusal {
-                    words.push(format!("last={last}"));
+                match refusal {
+                    Refusal::StaleAttempt { last } => words.push(format!("last={last}")),
+                    Refusal::Replaced { by, since_ms, .. } => {
+                        words.push(format!("by={by}"));
+                        words.push(format!("since={}", triquest_license::CivilDate::of(triquest_license::CivilMs(*since_ms))));
+                    }
+                    _ => {}
                 }
             }
             Outcome::Released { linger_ms } => words.extend(["released".into(), format!("linger={}", shown(*linger_ms))]),
@@ -468,8 +476,11 @@ impl World {
                 Event::ChargeMoved { lease, from, to, seats, .. } => {
                     format!("moved={}:{}>{}:{seats}", self.name(lease), self.right_name(*from), self.right_name(*to))
                 }
-                Event::Dequeued { lease, reason } => {
+                Event::Dequeued { lease, reason, denial } => {
                     let reason: &DequeueReason = reason;
+                    if let Some(denial) = denial {
+                        words.push(format!("told={}:{}", self.name(lease), word(&denial.code)));
+                    }
                     format!("dequeued={}:{}", self.name(lease), word(reason))
                 }
                 Event::Ending { lease, reason, .. } => {
@@ -491,6 +502,10 @@ impl World {
                     format!("quarantine_until={:02}:{:02}", until.0 / 60_000, until.0 / 1_000 % 60)
                 }
                 Event::TtlLowered { lease, ttl_ms, .. } => format!("lowered={}:{}", self.name(lease), shown(*ttl_ms)),
+                Event::EntitlementsUnderstood { entitlements, .. } => format!("understood={}", entitlements.len()),
+                Event::FormatRaised { words, .. } => format!("raised={words}"),
+                Event::LicenseChecked { problem, .. } => format!("checked={}", problem.as_deref().unwrap_or("good")),
+                Event::WordsAccepted { lease, words } => format!("accepts={}:{words}", self.name(lease)),
                 Event::WaiterHeard { lease } => format!("asked={}", self.name(lease)),
                 Event::LingerEnded { lease } => format!("freed={}", self.name(lease)),
                 Event::PresenceRegretted { lease, .. } => format!("regretted={}", self.name(lease)),

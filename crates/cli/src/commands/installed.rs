@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use triquest_license::{LicenseHash, limits::INPUT_BYTES_MAX, read_any};
+use triquest_license::{CivilDate, CivilMs, LicenseHash, limits::INPUT_BYTES_MAX, read_any};
 use triquest_wire::license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseState, LicenseSummary, RemoveAnswer, RemoveRequest};
 
 use crate::{
@@ -88,6 +88,12 @@ impl InstallCommand {
         let id = escape(&answer.license).into_owned();
         match answer.outcome {
             InstallOutcome::AlreadyInstalled => terminal.verb("Unchanged", format_args!("{id}: already installed")),
+            InstallOutcome::Replaced => {
+                let by = answer.successor.as_ref().map_or_else(String::new, |successor| {
+                    format!(" by {}, in force since {}", escape(&successor.license), CivilDate::of(CivilMs(successor.since_ms)))
+                });
+                terminal.verb("Unchanged", format_args!("{id} was replaced{by}; nothing to do"));
+            }
             InstallOutcome::Installed => terminal.verb("Installed", format_args!("{id}{}", replaced(&answer.replaced))),
             InstallOutcome::Waiting => {
                 terminal.verb(

@@ -266,7 +266,8 @@ pub(crate) fn notices(status: &Status) -> Vec<String> {
         format!("license   {hash} is not installed, but clients show grants of it: install it again")
     });
     let copies = format!("copy      {} grants of a copy of this server's data directory were shown", status.foreign_grants);
-    off.chain(unknown).chain((status.foreign_grants > 0).then_some(copies)).collect()
+    let warnings = status.license_warnings.iter().map(|said| format!("license   {}", escape(said)));
+    off.chain(unknown).chain(warnings).chain((status.foreign_grants > 0).then_some(copies)).collect()
 }
 
 /// It has seats, or somebody has or wants some, or a license waits for its day.
@@ -576,6 +577,7 @@ mod tests {
             clock_says: None,
             presence_off: Vec::new(),
             unknown_licenses: Vec::new(),
+            license_warnings: Vec::new(),
             foreign_grants: 0,
             leases: 3,
             pools: vec![pool],

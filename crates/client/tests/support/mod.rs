@@ -211,7 +211,7 @@ impl World {
                                 retry: Retry::Later,
                                 feature: Some(asked.items[0].feature.clone()),
                                 seats: wanted,
-                                pool: PoolNumbers { total: seats.total, used, ..PoolNumbers::default() },
+                                pool: PoolNumbers { total: seats.total.into(), used: used.into(), ..PoolNumbers::default() },
                                 first_due_ms: Some(60_000),
                                 newest_version: None,
                                 at: None,

@@ -267,6 +267,7 @@ pub(crate) fn checkout_of(number: u32, attempt: u32, wait_ms: Option<u64>) -> Co
     Command::Checkout {
         lease: lease(number),
         attempt,
+        accepts: Default::default(),
         content: ContentDigest([number as u8; 16]),
         holder: Holder { user: claim(format!("user{}", number % 7)), host: claim(format!("host{}", number % 5)), ..Holder::default() },
         vendor_keys: vec![*SigningKey::from_seed([7; 32]).public().as_bytes()],

@@ -193,3 +193,14 @@ fn a_refusal_of_a_known_id_admits_that_it_may_have_happened() {
     desk.pass();
     assert!(is_renewed(&desk.outcome(renewal)), "the lane is never full");
 }
+
+#[test]
+fn a_waiter_that_asks_and_gives_up_in_one_pass_is_answered() {
+    let mut desk = Desk::with_seats(1);
+    desk.now(checkout(1));
+    desk.now(waits(2));
+    let held = desk.send(home(), waits(2), 600_000);
+    desk.ask(release(2));
+    desk.settle();
+    assert!(!matches!(desk.outcome(held), Outcome::Waiting { .. } | Outcome::Granted(_)));
+}

@@ -8,8 +8,9 @@ use triquest_allocator::{
 use triquest_license::LicenseHash;
 
 use super::parts::{
-    ActorRecord, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, PairRecord, charge_pairs, dequeue_reason, end_reason, feature,
-    granted_items, is_empty, is_zero, items, plain_charges, release_cause, right_end,
+    ActorRecord, Bytes16, Bytes32, DenialRecord, EntitlementRecord, HolderRecord, ItemRecord, LeftOutRecord, NetworkRecord, PairRecord,
+    TermsRecord, charge_pairs, dequeue_reason, end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges, release_cause,
+    right_end, word_texts, words,
 };
 
 /// One event, in the order of invention.
@@ -71,8 +72,6 @@ pub(super) enum EventRecord<'a> {
         from: u32,
         #[n(1)]
         into: u32,
-        #[cbor(n(2), skip_if = "is_empty")]
-        pools: Vec<PairRecord>,
     },
     #[n(9)]
     PoolOpened {
@@ -97,6 +96,8 @@ pub(super) enum EventRecord<'a> {
         pools: Vec<u32>,
         #[b(5)]
         actor: ActorRecord<'a>,
+        #[n(6)]
+        terms: TermsRecord,
     },
     #[n(11)]
     LicenseRemoved {
@@ -139,6 +140,9 @@ pub(super) enum EventRecord<'a> {
         /// Absent: not a waiter.
         #[n(7)]
         claim_due: Option<u64>,
+        /// Absent: this machine's own socket.
+        #[n(8)]
+        network: Option<NetworkRecord>,
     },
     #[n(15)]
     Denied {
@@ -155,6 +159,9 @@ pub(super) enum EventRecord<'a> {
         /// Absent: no vendor here has any of the keys.
         #[n(5)]
         vendor: Option<u32>,
+        /// Absent: this machine's own socket.
+        #[n(6)]
+        network: Option<NetworkRecord>,
     },
     #[n(16)]
     Heard {
@@ -175,6 +182,9 @@ pub(super) enum EventRecord<'a> {
     ReleasedUnknown {
         #[n(0)]
         lease: Bytes16,
+        /// Absent: this machine's own socket.
+        #[n(1)]
+        network: Option<NetworkRecord>,
     },
     #[n(19)]
     LingerEnded {
@@ -240,6 +250,9 @@ pub(super) enum EventRecord<'a> {
         /// Absent: 0.
         #[cbor(n(7), skip_if = "is_zero")]
         linger_ms: u64,
+        /// Absent: this machine's own socket.
+        #[n(8)]
+        network: Option<NetworkRecord>,
     },
     #[n(24)]
     Dequeued {
@@ -247,6 +260,9 @@ pub(super) enum EventRecord<'a> {
         lease: Bytes16,
         #[n(1)]
         reason: u8,
+        /// Absent: it released its id.
+        #[b(2)]
+        denial: Option<DenialRecord<'a>>,
     },
     #[n(25)]
     PresenceRegretted {
@@ -277,6 +293,9 @@ pub(super) enum EventRecord<'a> {
         attempt: u32,
         #[n(7)]
         shown: Vec<PairRecord>,
+        /// Absent: this machine's own socket.
+        #[n(8)]
+        network: Option<NetworkRecord>,
     },
     #[n(27)]
     Forgot {
@@ -329,6 +348,50 @@ pub(super) enum EventRecord<'a> {
         #[b(1)]
         actor: ActorRecord<'a>,
     },
+    #[n(34)]
+    PoolsMerged {
+        #[n(0)]
+        from: u32,
+        #[n(1)]
+        into: u32,
+        #[n(2)]
+        pools: Vec<PairRecord>,
+    },
+    #[n(35)]
+    EntitlementsUnderstood {
+        #[n(0)]
+        license: Bytes32,
+        #[n(1)]
+        entitlements: Vec<EntitlementRecord>,
+        #[cbor(n(2), skip_if = "is_empty")]
+        left_out: Vec<LeftOutRecord>,
+        #[n(3)]
+        pools: Vec<u32>,
+    },
+    /// Kept readable by every version for ever: it is how a version learns what it lacks.
+    #[n(36)]
+    FormatRaised {
+        #[n(0)]
+        words: Vec<String>,
+        /// Absent: there is none.
+        #[b(1)]
+        backup: Option<&'a str>,
+    },
+    #[n(37)]
+    LicenseChecked {
+        #[n(0)]
+        license: Bytes32,
+        /// Absent: all is well.
+        #[b(1)]
+        problem: Option<&'a str>,
+    },
+    #[n(38)]
+    WordsAccepted {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        words: Vec<String>,
+    },
 }
 
 fn actor(actor: &Option<Actor>) -> Option<ActorRecord<'_>> {
@@ -346,7 +409,7 @@ pub(super) fn plain_keys(keys: Vec<Bytes32>) -> Vec<[u8; 32]> {
 impl<'a> From<&'a Event> for EventRecord<'a> {
     fn from(event: &'a Event) -> Self {
         match event {
-            Event::Adopted { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, shown } => Self::Adopted {
+            Event::Adopted { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, shown, network } => Self::Adopted {
                 attempt: *attempt,
                 shown: charge_pairs(shown),
                 lease: lease.0.into(),
@@ -355,6 +418,7 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
                 items: items(parts),
                 ttl_ms: *ttl_ms,
                 linger_ms: *linger_ms,
+                network: network.map(NetworkRecord),
             },
             Event::BorrowLossAccepted { actor } => Self::BorrowLossAccepted { actor: actor.into() },
             &Event::ChargeMoved { lease, item, from, to, seats } => {
@@ -363,15 +427,20 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
             Event::ClockAccepted { wall_ms, actor } => Self::ClockAccepted { wall_ms: *wall_ms, actor: actor.into() },
             Event::ClockMarked => Self::ClockMarked,
             &Event::ClockStepped { from_ms, to_ms, believed } => Self::ClockStepped { from_ms, to_ms, believed },
-            Event::Denied { lease, attempt, content, holder, vendor, denial } => Self::Denied {
+            Event::Denied { lease, attempt, content, holder, vendor, denial, network } => Self::Denied {
                 lease: lease.0.into(),
                 attempt: *attempt,
                 content: content.0.into(),
                 holder: holder.into(),
                 denial: denial.into(),
                 vendor: vendor.map(|vendor| vendor.0),
+                network: network.map(NetworkRecord),
             },
-            Event::Dequeued { lease, reason } => Self::Dequeued { lease: lease.0.into(), reason: dequeue_reason::code(*reason) },
+            Event::Dequeued { lease, reason, denial } => Self::Dequeued {
+                lease: lease.0.into(),
+                reason: dequeue_reason::code(*reason),
+                denial: denial.as_deref().map(DenialRecord::from),
+            },
             Event::Ending { lease, due, reason, actor: who } => {
                 Self::Ending { lease: lease.0.into(), due: due.0, reason: end_reason::code(*reason), actor: actor(who) }
             }
@@ -387,7 +456,7 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
                 Self::EntitlementEnded { entitlement: entitlement.0, reason: right_end::code(*reason) }
             }
             Event::Forgot { until } => Self::Forgot { until: until.0 },
-            Event::Granted { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, claim_due } => Self::Granted {
+            Event::Granted { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, claim_due, network } => Self::Granted {
                 lease: lease.0.into(),
                 attempt: *attempt,
                 content: content.0.into(),
@@ -396,9 +465,22 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
                 ttl_ms: *ttl_ms,
                 linger_ms: *linger_ms,
                 claim_due: claim_due.map(|due| due.0),
+                network: network.map(NetworkRecord),
             },
             Event::Heard { lease } => Self::Heard { lease: lease.0.into() },
-            Event::LicenseInstalled { license, note, vendor, first_entitlement, pools, actor } => Self::LicenseInstalled {
+            Event::EntitlementsUnderstood { license, entitlements, left_out, pools } => Self::EntitlementsUnderstood {
+                license: (*license.as_bytes()).into(),
+                entitlements: entitlements.iter().map(Into::into).collect(),
+                left_out: left_out.iter().map(Into::into).collect(),
+                pools: pools.iter().map(|pool| pool.0).collect(),
+            },
+            Event::FormatRaised { words, backup } => Self::FormatRaised { words: word_texts(words), backup: backup.as_deref() },
+            Event::LicenseChecked { license, problem } => {
+                Self::LicenseChecked { license: (*license.as_bytes()).into(), problem: problem.as_deref() }
+            }
+            Event::WordsAccepted { lease, words } => Self::WordsAccepted { lease: lease.0.into(), words: word_texts(words) },
+            Event::LicenseInstalled { license, note, terms, vendor, first_entitlement, pools, actor } => Self::LicenseInstalled {
+                terms: (&**terms).into(),
                 license: (*license.as_bytes()).into(),
                 note: note.as_slice().into(),
                 vendor: vendor.0,
@@ -414,7 +496,7 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
             Event::PresenceRegretted { lease, address, until } => {
                 Self::PresenceRegretted { lease: lease.0.into(), address: address.as_deref(), until: until.0 }
             }
-            Event::Queued { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, gives_up } => Self::Queued {
+            Event::Queued { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, gives_up, network } => Self::Queued {
                 lease: lease.0.into(),
                 attempt: *attempt,
                 content: content.0.into(),
@@ -423,6 +505,7 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
                 ttl_ms: *ttl_ms,
                 gives_up: gives_up.0,
                 linger_ms: *linger_ms,
+                network: network.map(NetworkRecord),
             },
             &Event::LineageBegan { lineage, quarantine_until, lease, epoch, instance, index } => Self::LineageBegan {
                 lineage: lineage.0.into(),
@@ -451,9 +534,12 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
                 cause: release_cause::code(*cause),
                 linger_until: linger_until.map(|until| until.0),
             },
-            Event::ReleasedUnknown { lease } => Self::ReleasedUnknown { lease: lease.0.into() },
+            Event::ReleasedUnknown { lease, network } => {
+                Self::ReleasedUnknown { lease: lease.0.into(), network: network.map(NetworkRecord) }
+            }
             Event::VendorKeys { vendor, name, keys: bytes } => Self::VendorKeys { vendor: vendor.0, name, keys: keys(bytes) },
-            Event::VendorsMerged { from, into, pools } => Self::VendorsMerged {
+            Event::VendorsMerged { from, into } => Self::VendorsMerged { from: from.0, into: into.0 },
+            Event::PoolsMerged { from, into, pools } => Self::PoolsMerged {
                 from: from.0,
                 into: into.0,
                 pools: pools.iter().map(|(first, second)| PairRecord { first: first.0, second: second.0 }).collect(),
@@ -493,7 +579,8 @@ impl TryFrom<EventRecord<'_>> for Event {
             EventRecord::VendorKeys { vendor, name, keys } => {
                 Self::VendorKeys { vendor: VendorId(vendor), name: name.to_owned(), keys: plain_keys(keys) }
             }
-            EventRecord::VendorsMerged { from, into, pools } => Self::VendorsMerged {
+            EventRecord::VendorsMerged { from, into } => Self::VendorsMerged { from: VendorId(from), into: VendorId(into) },
+            EventRecord::PoolsMerged { from, into, pools } => Self::PoolsMerged {
                 from: VendorId(from),
                 into: VendorId(into),
                 pools: pools.into_iter().map(|pair| (PoolId(pair.first), PoolId(pair.second))).collect(),
@@ -501,14 +588,30 @@ impl TryFrom<EventRecord<'_>> for Event {
             EventRecord::PoolOpened { pool, vendor, feature: name } => {
                 Self::PoolOpened { pool: PoolId(pool), vendor: VendorId(vendor), feature: feature(name)? }
             }
-            EventRecord::LicenseInstalled { license: hash, note, vendor, first_entitlement, pools, actor } => Self::LicenseInstalled {
+            EventRecord::EntitlementsUnderstood { license: hash, entitlements, left_out, pools } => Self::EntitlementsUnderstood {
                 license: license(hash),
-                note: note.to_vec(),
-                vendor: VendorId(vendor),
-                first_entitlement: EntitlementId(first_entitlement),
+                entitlements: entitlements.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+                left_out: left_out.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
                 pools: pools.into_iter().map(PoolId).collect(),
-                actor: actor.into(),
             },
+            EventRecord::FormatRaised { words: texts, backup } => {
+                Self::FormatRaised { words: words(&texts)?, backup: backup.map(str::to_owned) }
+            }
+            EventRecord::LicenseChecked { license: hash, problem } => {
+                Self::LicenseChecked { license: license(hash), problem: problem.map(str::to_owned) }
+            }
+            EventRecord::WordsAccepted { lease: id, words: texts } => Self::WordsAccepted { lease: lease(id), words: words(&texts)? },
+            EventRecord::LicenseInstalled { license: hash, note, vendor, first_entitlement, pools, actor, terms } => {
+                Self::LicenseInstalled {
+                    terms: std::sync::Arc::new(terms.try_into()?),
+                    license: license(hash),
+                    note: note.to_vec(),
+                    vendor: VendorId(vendor),
+                    first_entitlement: EntitlementId(first_entitlement),
+                    pools: pools.into_iter().map(PoolId).collect(),
+                    actor: actor.into(),
+                }
+            }
             EventRecord::LicenseRemoved { license: hash, reason, actor } => {
                 Self::LicenseRemoved { license: license(hash), reason: right_end::kind(reason)?, actor: actor.into() }
             }
@@ -516,29 +619,35 @@ impl TryFrom<EventRecord<'_>> for Event {
             EventRecord::EntitlementEnded { entitlement, reason } => {
                 Self::EntitlementEnded { entitlement: EntitlementId(entitlement), reason: right_end::kind(reason)? }
             }
-            EventRecord::Granted { lease: id, attempt, content: digest, holder, items, ttl_ms, linger_ms, claim_due } => Self::Granted {
-                lease: lease(id),
-                attempt,
-                content: content(digest),
-                holder: holder.into(),
-                items: granted_items(items),
-                ttl_ms,
-                linger_ms,
-                claim_due: claim_due.map(Timestamp),
-            },
-            EventRecord::Denied { lease: id, attempt, content: digest, holder, denial, vendor } => Self::Denied {
+            EventRecord::Granted { lease: id, attempt, content: digest, holder, items, ttl_ms, linger_ms, claim_due, network } => {
+                Self::Granted {
+                    lease: lease(id),
+                    attempt,
+                    content: content(digest),
+                    holder: holder.into(),
+                    items: granted_items(items),
+                    ttl_ms,
+                    linger_ms,
+                    claim_due: claim_due.map(Timestamp),
+                    network: network.map(|network| network.0),
+                }
+            }
+            EventRecord::Denied { lease: id, attempt, content: digest, holder, denial, vendor, network } => Self::Denied {
                 lease: lease(id),
                 attempt,
                 content: content(digest),
                 holder: holder.into(),
                 vendor: vendor.map(VendorId),
                 denial: Denial::try_from(denial)?,
+                network: network.map(|network| network.0),
             },
             EventRecord::Heard { lease: id } => Self::Heard { lease: lease(id) },
             EventRecord::Released { lease: id, cause, linger_until } => {
                 Self::Released { lease: lease(id), cause: release_cause::kind(cause)?, linger_until: linger_until.map(Timestamp) }
             }
-            EventRecord::ReleasedUnknown { lease: id } => Self::ReleasedUnknown { lease: lease(id) },
+            EventRecord::ReleasedUnknown { lease: id, network } => {
+                Self::ReleasedUnknown { lease: lease(id), network: network.map(|network| network.0) }
+            }
             EventRecord::LingerEnded { lease: id } => Self::LingerEnded { lease: lease(id) },
             EventRecord::Ending { lease: id, due, reason, actor } => {
                 Self::Ending { lease: lease(id), due: Timestamp(due), reason: end_reason::kind(reason)?, actor: actor.map(Actor::from) }
@@ -553,30 +662,40 @@ impl TryFrom<EventRecord<'_>> for Event {
             EventRecord::ChargeMoved { lease: id, item, from, to, seats } => {
                 Self::ChargeMoved { lease: lease(id), item, from: EntitlementId(from), to: EntitlementId(to), seats }
             }
-            EventRecord::Queued { lease: id, attempt, content: digest, holder, items, ttl_ms, gives_up, linger_ms } => Self::Queued {
+            EventRecord::Queued { lease: id, attempt, content: digest, holder, items, ttl_ms, gives_up, linger_ms, network } => {
+                Self::Queued {
+                    lease: lease(id),
+                    attempt,
+                    content: content(digest),
+                    holder: holder.into(),
+                    items: granted_items(items),
+                    ttl_ms,
+                    linger_ms,
+                    gives_up: Timestamp(gives_up),
+                    network: network.map(|network| network.0),
+                }
+            }
+            EventRecord::Dequeued { lease: id, reason, denial } => Self::Dequeued {
                 lease: lease(id),
-                attempt,
-                content: content(digest),
-                holder: holder.into(),
-                items: granted_items(items),
-                ttl_ms,
-                linger_ms,
-                gives_up: Timestamp(gives_up),
+                reason: dequeue_reason::kind(reason)?,
+                denial: denial.map(|denial| Denial::try_from(denial).map(Box::new)).transpose()?,
             },
-            EventRecord::Dequeued { lease: id, reason } => Self::Dequeued { lease: lease(id), reason: dequeue_reason::kind(reason)? },
             EventRecord::PresenceRegretted { lease: id, address, until } => {
                 Self::PresenceRegretted { lease: lease(id), address: address.map(str::to_owned), until: Timestamp(until) }
             }
-            EventRecord::Adopted { lease: id, content: digest, holder, items, ttl_ms, linger_ms, attempt, shown } => Self::Adopted {
-                attempt,
-                shown: plain_charges(shown),
-                lease: lease(id),
-                content: content(digest),
-                holder: holder.into(),
-                items: granted_items(items),
-                ttl_ms,
-                linger_ms,
-            },
+            EventRecord::Adopted { lease: id, content: digest, holder, items, ttl_ms, linger_ms, attempt, shown, network } => {
+                Self::Adopted {
+                    attempt,
+                    shown: plain_charges(shown),
+                    lease: lease(id),
+                    content: content(digest),
+                    holder: holder.into(),
+                    items: granted_items(items),
+                    ttl_ms,
+                    linger_ms,
+                    network: network.map(|network| network.0),
+                }
+            }
             EventRecord::Forgot { until } => Self::Forgot { until: Timestamp(until) },
             EventRecord::TtlLowered { lease: id, ttl_ms, not_before } => {
                 Self::TtlLowered { lease: lease(id), ttl_ms, not_before: Timestamp(not_before) }

@@ -3,10 +3,10 @@
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use triquest_allocator::{
-    Actor, Charge, Claim, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, GrantedItem, Holder, PoolId, PoolNumbers,
-    ReleaseCause, RightEnd,
+    Actor, Charge, Claim, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, GrantedItem, Holder, InstalledEntitlement,
+    InstalledLeftOut, InstalledTerms, Network, PoolId, PoolNumbers, ReleaseCause, RightEnd,
 };
-use triquest_license::{FeatureName, Version};
+use triquest_license::{FeatureName, LicenseId, Version, Word, Words};
 
 /// Defines the frozen numbers of a plain kind. A number is never reused; a retired one stays reserved in a comment.
 macro_rules! frozen {
@@ -37,9 +37,10 @@ frozen! { dequeue_reason: super::DequeueReason, "reason for leaving the line" { 
 frozen! { right_end: super::RightEnd, "end of an entitlement" { 1 = Expired, 2 = Removed, 3 = Replaced } }
 frozen! { denial_code: super::DenialCode, "code of a denial" {
     1 = NoSeatFree, 2 = MoreThanPool, 3 = VersionNotCovered, 4 = Expired, 5 = NotYetValid, 6 = UnknownFeature, 7 = UnknownVendor, 8 = LeaseEnded,
-    9 = QueueFull, 10 = Quarantine, 11 = ServerFull, 12 = WaitOver,
+    9 = QueueFull, 10 = Quarantine, 11 = ServerFull, 12 = WaitOver, 13 = WordsNotAccepted,
 } }
 
+pub(super) type Bytes4 = ByteArray<4>;
 pub(super) type Bytes16 = ByteArray<16>;
 pub(super) type Bytes32 = ByteArray<32>;
 
@@ -239,19 +240,19 @@ pub(super) fn granted_items(records: Vec<ItemRecord>) -> Vec<GrantedItem> {
 #[derive(Encode, Decode)]
 struct PoolNumbersRecord {
     #[n(0)]
-    total: u32,
+    total: u64,
     #[n(1)]
-    used: u32,
+    used: u64,
     #[n(2)]
-    lingering: u32,
+    lingering: u64,
     #[n(3)]
-    reserved_idle: u32,
+    reserved_idle: u64,
     #[n(4)]
-    free: u32,
+    free: u64,
     #[n(5)]
-    over: u32,
+    over: u64,
     #[n(6)]
-    queued: u32,
+    queued: u64,
 }
 
 /// A denial with its numbers.
@@ -326,6 +327,30 @@ pub(super) fn feature(name: &str) -> Result<FeatureName, String> {
     FeatureName::new(name).map_err(|error| error.to_string())
 }
 
+/// A network: the 4 bytes of an IPv4 address, or the first 8 of an IPv6 address.
+pub(super) struct NetworkRecord(pub(super) Network);
+
+impl<C> Encode<C> for NetworkRecord {
+    fn encode<W: minicbor::encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), minicbor::encode::Error<W::Error>> {
+        match &self.0 {
+            Network::V4(network) => e.bytes(network)?,
+            Network::V6(network) => e.bytes(network)?,
+        };
+        Ok(())
+    }
+}
+
+impl<'b, C> Decode<'b, C> for NetworkRecord {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let bytes = d.bytes()?;
+        match (bytes.try_into(), bytes.try_into()) {
+            (Ok(network), _) => Ok(Self(Network::V4(network))),
+            (_, Ok(network)) => Ok(Self(Network::V6(network))),
+            _ => Err(minicbor::decode::Error::message("a network has 4 or 8 bytes")),
+        }
+    }
+}
+
 /// Charges as pairs of an entitlement and its seats.
 pub(super) fn charge_pairs(charges: &[Charge]) -> Vec<PairRecord> {
     charges.iter().map(|charge| PairRecord { first: charge.entitlement.0, second: charge.seats }).collect()
@@ -352,4 +377,183 @@ pub(super) struct PairRecord {
     pub(super) first: u32,
     #[n(1)]
     pub(super) second: u32,
+}
+
+/// What is understood of a license.
+#[derive(Encode, Decode)]
+pub(super) struct TermsRecord {
+    #[n(0)]
+    license: String,
+    #[n(1)]
+    vendor: String,
+    #[n(2)]
+    licensee: String,
+    #[cbor(n(3), skip_if = "is_empty")]
+    replaces: Vec<String>,
+    #[cbor(n(4), skip_if = "is_empty")]
+    pub(super) entitlements: Vec<EntitlementRecord>,
+    #[cbor(n(5), skip_if = "is_empty")]
+    pub(super) left_out: Vec<LeftOutRecord>,
+    #[n(6)]
+    issued_ms: i64,
+}
+
+/// One right.
+#[derive(Encode, Decode)]
+pub(super) struct EntitlementRecord {
+    #[n(0)]
+    position: u16,
+    #[n(1)]
+    feature: String,
+    /// Absent: every version.
+    #[n(2)]
+    version: Option<String>,
+    #[n(3)]
+    seats: u32,
+    /// Absent: from the beginning.
+    #[n(4)]
+    starts: Option<i64>,
+    #[n(5)]
+    starts_written: Option<String>,
+    /// Absent: it never ends.
+    #[n(6)]
+    expires: Option<i64>,
+    #[n(7)]
+    expires_written: Option<String>,
+    /// Absent: the server's own.
+    #[n(8)]
+    ttl_ms: Option<u64>,
+    #[n(9)]
+    ttl_max_ms: u64,
+    /// Absent: seats are free at once after release.
+    #[cbor(n(10), skip_if = "is_zero")]
+    linger_ms: u64,
+    /// Absent: none.
+    #[cbor(n(11), skip_if = "is_zero")]
+    grace_ms: u64,
+    #[n(12)]
+    presence: bool,
+    #[n(13)]
+    vendor_data: Option<String>,
+    /// Absent: none.
+    #[cbor(n(14), skip_if = "is_empty")]
+    needs: Vec<String>,
+}
+
+/// A right that was left out.
+#[derive(Encode, Decode)]
+pub(super) struct LeftOutRecord {
+    #[n(0)]
+    position: u16,
+    #[n(1)]
+    feature: Option<String>,
+    #[n(2)]
+    unknown: Vec<String>,
+}
+
+pub(super) fn word_texts(words: &Words) -> Vec<String> {
+    words.iter().map(|word| word.as_str().to_owned()).collect()
+}
+
+pub(super) fn words(texts: &[String]) -> Result<Words, String> {
+    Words::parse(texts.iter().map(String::as_str)).map_err(|error| error.to_string())
+}
+
+impl From<&InstalledEntitlement> for EntitlementRecord {
+    fn from(right: &InstalledEntitlement) -> Self {
+        Self {
+            position: right.position,
+            feature: right.feature.as_str().to_owned(),
+            version: right.version.map(|version| version.to_string()),
+            seats: right.seats,
+            starts: right.starts,
+            starts_written: right.starts_written.clone(),
+            expires: right.expires,
+            expires_written: right.expires_written.clone(),
+            ttl_ms: right.ttl_ms,
+            ttl_max_ms: right.ttl_max_ms,
+            linger_ms: right.linger_ms,
+            grace_ms: right.grace_ms,
+            presence: right.presence,
+            vendor_data: right.vendor_data.clone(),
+            needs: word_texts(&right.needs),
+        }
+    }
+}
+
+impl TryFrom<EntitlementRecord> for InstalledEntitlement {
+    type Error = String;
+
+    fn try_from(record: EntitlementRecord) -> Result<Self, String> {
+        Ok(Self {
+            position: record.position,
+            feature: feature(&record.feature)?,
+            version: record.version.map(|version| version.parse::<Version>().map_err(|error| error.to_string())).transpose()?,
+            seats: record.seats,
+            starts: record.starts,
+            starts_written: record.starts_written,
+            expires: record.expires,
+            expires_written: record.expires_written,
+            ttl_ms: record.ttl_ms,
+            ttl_max_ms: record.ttl_max_ms,
+            linger_ms: record.linger_ms,
+            grace_ms: record.grace_ms,
+            presence: record.presence,
+            vendor_data: record.vendor_data,
+            needs: words(&record.needs)?,
+        })
+    }
+}
+
+impl From<&InstalledLeftOut> for LeftOutRecord {
+    fn from(out: &InstalledLeftOut) -> Self {
+        Self {
+            position: out.position,
+            feature: out.feature.as_ref().map(|feature| feature.as_str().to_owned()),
+            unknown: out.unknown.iter().map(|word| word.as_str().to_owned()).collect(),
+        }
+    }
+}
+
+impl TryFrom<LeftOutRecord> for InstalledLeftOut {
+    type Error = String;
+
+    fn try_from(record: LeftOutRecord) -> Result<Self, String> {
+        Ok(Self {
+            position: record.position,
+            feature: record.feature.as_deref().map(feature).transpose()?,
+            unknown: record.unknown.iter().map(|word| Word::new(word).map_err(|error| error.to_string())).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<&InstalledTerms> for TermsRecord {
+    fn from(terms: &InstalledTerms) -> Self {
+        Self {
+            license: terms.license.as_str().to_owned(),
+            vendor: terms.vendor.clone(),
+            licensee: terms.licensee.clone(),
+            issued_ms: terms.issued_ms,
+            replaces: terms.replaces.iter().map(|id| id.as_str().to_owned()).collect(),
+            entitlements: terms.entitlements.iter().map(Into::into).collect(),
+            left_out: terms.left_out.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<TermsRecord> for InstalledTerms {
+    type Error = String;
+
+    fn try_from(record: TermsRecord) -> Result<Self, String> {
+        let id = |text: &str| LicenseId::new(text).map_err(|error| error.to_string());
+        Ok(Self {
+            license: id(&record.license)?,
+            vendor: record.vendor,
+            licensee: record.licensee,
+            issued_ms: record.issued_ms,
+            replaces: record.replaces.iter().map(|text| id(text)).collect::<Result<_, _>>()?,
+            entitlements: record.entitlements.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            left_out: record.left_out.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+        })
+    }
 }

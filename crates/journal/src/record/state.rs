@@ -6,8 +6,8 @@ use triquest_allocator::{Denial, EntitlementId, Epoch, EpochRecord, Index, Insta
 
 use super::event::{content, keys, lease, license, plain_keys};
 use super::parts::{
-    ActorRecord, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, PairRecord, TimesRecord, charge_pairs, end_reason, feature,
-    granted_items, is_empty, is_zero, items, plain_charges, right_end,
+    ActorRecord, Bytes4, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, NetworkRecord, PairRecord, TermsRecord, TimesRecord,
+    charge_pairs, end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges, right_end, word_texts, words,
 };
 
 /// A fixed end of a lease.
@@ -63,6 +63,9 @@ pub(super) enum SnapshotRecord<'a> {
         name: &'a str,
         #[n(2)]
         keys: Vec<Bytes32>,
+        /// Absent: it is a vendor of its own.
+        #[n(3)]
+        into: Option<u32>,
     },
     #[n(3)]
     Pool {
@@ -87,6 +90,11 @@ pub(super) enum SnapshotRecord<'a> {
         pools: Vec<u32>,
         #[b(5)]
         actor: ActorRecord<'a>,
+        #[n(7)]
+        terms: TermsRecord,
+        /// Absent: its signatures are good.
+        #[b(8)]
+        problem: Option<&'a str>,
         /// Absent: it is installed.
         #[n(6)]
         removed: Option<u8>,
@@ -95,8 +103,9 @@ pub(super) enum SnapshotRecord<'a> {
     Entitlement {
         #[n(0)]
         entitlement: u32,
+        /// Absent: it has not begun.
         #[n(1)]
-        began: bool,
+        began: Option<i64>,
         /// Absent: it has not ended.
         #[n(2)]
         ended: Option<u8>,
@@ -142,6 +151,9 @@ pub(super) enum SnapshotRecord<'a> {
         /// Absent: it was granted, not taken over.
         #[cbor(n(16), skip_if = "is_empty")]
         adopted: Vec<PairRecord>,
+        /// Absent: this machine's own socket.
+        #[n(17)]
+        network: Option<NetworkRecord>,
     },
     #[n(7)]
     Lingering {
@@ -177,6 +189,9 @@ pub(super) enum SnapshotRecord<'a> {
         heard: u64,
         #[n(10)]
         unheard_due: u64,
+        /// Absent: this machine's own socket.
+        #[n(11)]
+        network: Option<NetworkRecord>,
     },
     #[n(9)]
     Remembered {
@@ -188,13 +203,16 @@ pub(super) enum SnapshotRecord<'a> {
         forget: u64,
         /// Absent: never asked for, only released.
         #[n(3)]
-        content: Option<Bytes16>,
+        content: Option<Bytes4>,
         /// Absent: not a denial.
         #[b(4)]
         denial: Option<DenialRecord<'a>>,
         /// Absent: not an ended lease.
         #[n(5)]
         ended: Option<u8>,
+        /// Absent: this machine's own socket.
+        #[n(6)]
+        network: Option<NetworkRecord>,
     },
     #[n(10)]
     PresenceOff {
@@ -213,6 +231,18 @@ pub(super) enum SnapshotRecord<'a> {
         instance: Bytes16,
         #[n(3)]
         last: u64,
+    },
+    #[n(12)]
+    Format {
+        #[n(0)]
+        words: Vec<String>,
+    },
+    #[n(13)]
+    WordsAccepted {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        words: Vec<String>,
     },
 }
 
@@ -253,9 +283,15 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
             StateRecord::Epoch(EpochRecord { lineage, epoch, instance, last }) => {
                 Self::Epoch { lineage: lineage.0.into(), epoch: epoch.0, instance: instance.0.into(), last: last.0 }
             }
-            StateRecord::Vendor { vendor, name, keys: bytes } => Self::Vendor { vendor: vendor.0, name, keys: keys(bytes) },
+            StateRecord::Vendor { vendor, name, keys: bytes, into } => {
+                Self::Vendor { vendor: vendor.0, name, keys: keys(bytes), into: into.map(|into| into.0) }
+            }
             StateRecord::Pool { pool, vendor, feature } => Self::Pool { pool: pool.0, vendor: vendor.0, feature: feature.as_str() },
-            StateRecord::License { license, note, vendor, first_entitlement, pools, actor, removed } => Self::License {
+            StateRecord::Format { words } => Self::Format { words: word_texts(words) },
+            StateRecord::WordsAccepted { lease, words } => Self::WordsAccepted { lease: lease.0.into(), words: word_texts(words) },
+            StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, actor, removed } => Self::License {
+                terms: (&**terms).into(),
+                problem: problem.as_deref(),
                 license: (*license.as_bytes()).into(),
                 note: note.as_slice().into(),
                 vendor: vendor.0,
@@ -285,6 +321,7 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 ending,
                 not_before,
                 adopted,
+                network,
             } => Self::Lease {
                 lease: lease.0.into(),
                 attempt: *attempt,
@@ -303,6 +340,7 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 granted_wall_ms: *granted_wall_ms,
                 not_before: not_before.map(|time| time.0),
                 adopted: charge_pairs(adopted),
+                network: network.map(NetworkRecord),
             },
             StateRecord::Lingering { lease, items: parts, until } => {
                 Self::Lingering { lease: lease.0.into(), items: items(parts), until: until.0 }
@@ -319,9 +357,11 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 order,
                 heard,
                 unheard_due,
+                network,
             } => Self::Waiter {
                 heard: heard.0,
                 unheard_due: unheard_due.0,
+                network: network.map(NetworkRecord),
                 lease: lease.0.into(),
                 attempt: *attempt,
                 content: content.0.into(),
@@ -332,13 +372,14 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 order: *order,
                 linger_ms: *linger_ms,
             },
-            StateRecord::Remembered { lease, attempt, content, denial, ended, forget } => Self::Remembered {
+            StateRecord::Remembered { lease, attempt, content, denial, ended, forget, network } => Self::Remembered {
                 lease: lease.0.into(),
                 attempt: *attempt,
                 forget: forget.0,
-                content: content.map(|content| content.0.into()),
+                content: content.map(Bytes4::from),
                 denial: denial.as_deref().map(DenialRecord::from),
                 ended: ended.map(end_reason::code),
+                network: network.map(NetworkRecord),
             },
             StateRecord::PresenceOff { address, until } => Self::PresenceOff { address, until: until.0 },
         }
@@ -387,21 +428,27 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 instance: Instance(instance.into()),
                 last: Index(last),
             }),
-            SnapshotRecord::Vendor { vendor, name, keys } => {
-                Self::Vendor { vendor: VendorId(vendor), name: name.to_owned(), keys: plain_keys(keys) }
+            SnapshotRecord::Vendor { vendor, name, keys, into } => {
+                Self::Vendor { vendor: VendorId(vendor), name: name.to_owned(), keys: plain_keys(keys), into: into.map(VendorId) }
             }
             SnapshotRecord::Pool { pool, vendor, feature: name } => {
                 Self::Pool { pool: PoolId(pool), vendor: VendorId(vendor), feature: feature(name)? }
             }
-            SnapshotRecord::License { license: hash, note, vendor, first_entitlement, pools, actor, removed } => Self::License {
-                license: license(hash),
-                note: note.to_vec(),
-                vendor: VendorId(vendor),
-                first_entitlement: EntitlementId(first_entitlement),
-                pools: pools.into_iter().map(PoolId).collect(),
-                actor: actor.into(),
-                removed: removed.map(right_end::kind).transpose()?,
-            },
+            SnapshotRecord::Format { words: texts } => Self::Format { words: words(&texts)? },
+            SnapshotRecord::WordsAccepted { lease: id, words: texts } => Self::WordsAccepted { lease: lease(id), words: words(&texts)? },
+            SnapshotRecord::License { license: hash, note, terms, problem, vendor, first_entitlement, pools, actor, removed } => {
+                Self::License {
+                    terms: std::sync::Arc::new(terms.try_into()?),
+                    problem: problem.map(str::to_owned),
+                    license: license(hash),
+                    note: note.to_vec(),
+                    vendor: VendorId(vendor),
+                    first_entitlement: EntitlementId(first_entitlement),
+                    pools: pools.into_iter().map(PoolId).collect(),
+                    actor: actor.into(),
+                    removed: removed.map(right_end::kind).transpose()?,
+                }
+            }
             SnapshotRecord::Entitlement { entitlement, began, ended } => {
                 Self::Entitlement { entitlement: EntitlementId(entitlement), began, ended: ended.map(right_end::kind).transpose()? }
             }
@@ -423,6 +470,7 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 granted_wall_ms,
                 not_before,
                 adopted,
+                network,
             } => Self::Lease {
                 granted_wall_ms,
                 not_before: not_before.map(Timestamp),
@@ -443,6 +491,7 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 ending: ending
                     .map(|EndingRecord { due, reason }| Ok::<_, String>((Timestamp(due), end_reason::kind(reason)?)))
                     .transpose()?,
+                network: network.map(|network| network.0),
             },
             SnapshotRecord::Lingering { lease: id, items, until } => {
                 Self::Lingering { lease: lease(id), items: granted_items(items), until: Timestamp(until) }
@@ -459,9 +508,11 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 linger_ms,
                 heard,
                 unheard_due,
+                network,
             } => Self::Waiter {
                 heard: Epoch(heard),
                 unheard_due: Timestamp(unheard_due),
+                network: network.map(|network| network.0),
                 lease: lease(id),
                 attempt,
                 content: content(digest),
@@ -472,13 +523,14 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 gives_up: Timestamp(gives_up),
                 order,
             },
-            SnapshotRecord::Remembered { lease: id, attempt, forget, content: digest, denial, ended } => Self::Remembered {
+            SnapshotRecord::Remembered { lease: id, attempt, forget, content, denial, ended, network } => Self::Remembered {
                 lease: lease(id),
                 attempt,
-                content: digest.map(content),
+                content: content.map(<[u8; 4]>::from),
                 denial: denial.map(|denial| Denial::try_from(denial).map(Box::new)).transpose()?,
                 ended: ended.map(end_reason::kind).transpose()?,
                 forget: Timestamp(forget),
+                network: network.map(|network| network.0),
             },
             SnapshotRecord::PresenceOff { address, until } => Self::PresenceOff { address: address.to_owned(), until: Timestamp(until) },
         })

@@ -5,9 +5,61 @@ use proptest::option::of;
 use proptest::prelude::*;
 use triquest_allocator::{
     Actor, Charge, Claim, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, EpochRecord, Event,
-    GrantedItem, Holder, Index, Instance, LeaseId, Lineage, PoolId, PoolNumbers, ReleaseCause, RightEnd, StateRecord, Timestamp, VendorId,
+    GrantedItem, Holder, Index, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, Network, PoolId,
+    PoolNumbers, ReleaseCause, RightEnd, StateRecord, Timestamp, VendorId,
 };
-use triquest_license::{FeatureName, LicenseHash, Version};
+use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words};
+
+fn words() -> Words {
+    Words::parse(["share", "token-rate"]).unwrap()
+}
+
+/// One right with everything, one with as little as there can be, and one that is left out.
+fn terms() -> std::sync::Arc<InstalledTerms> {
+    let feature = |name: &str| FeatureName::new(name).unwrap();
+    let least = InstalledEntitlement {
+        position: 0,
+        feature: feature("cad"),
+        version: None,
+        seats: 1,
+        starts: None,
+        starts_written: None,
+        expires: None,
+        expires_written: None,
+        ttl_ms: None,
+        ttl_max_ms: 3_600_000,
+        linger_ms: 0,
+        grace_ms: 0,
+        presence: false,
+        vendor_data: None,
+        needs: Words::default(),
+    };
+    let most = InstalledEntitlement {
+        position: 2,
+        version: Some("12.4".parse().unwrap()),
+        starts: Some(-1),
+        starts_written: Some("2026-11-23".to_owned()),
+        expires: Some(i64::MAX),
+        expires_written: Some("2099-12-31".to_owned()),
+        ttl_ms: Some(300_000),
+        linger_ms: 60_000,
+        grace_ms: 900_000,
+        presence: true,
+        vendor_data: Some("x=1".to_owned()),
+        needs: words(),
+        ..least.clone()
+    };
+    let left_out = InstalledLeftOut { position: 1, feature: Some(feature("mesh")), unknown: vec![Word::new("tomorrow").unwrap()] };
+    std::sync::Arc::new(InstalledTerms {
+        license: LicenseId::new("ACME-2").unwrap(),
+        vendor: "acme.example".to_owned(),
+        licensee: "Initech".to_owned(),
+        issued_ms: 1_790_000_000_000,
+        replaces: vec![LicenseId::new("ACME-1").unwrap()],
+        entitlements: vec![least, most],
+        left_out: vec![left_out],
+    })
+}
 
 const END_REASONS: [EndReason; 9] = [
     EndReason::Excluded,
@@ -20,7 +72,7 @@ const END_REASONS: [EndReason; 9] = [
     EndReason::Released,
     EndReason::Unclaimed,
 ];
-const DENIALS: [DenialCode; 12] = [
+const DENIALS: [DenialCode; 13] = [
     DenialCode::Expired,
     DenialCode::LeaseEnded,
     DenialCode::MoreThanPool,
@@ -33,6 +85,7 @@ const DENIALS: [DenialCode; 12] = [
     DenialCode::UnknownVendor,
     DenialCode::VersionNotCovered,
     DenialCode::WaitOver,
+    DenialCode::WordsNotAccepted,
 ];
 const DEQUEUES: [DequeueReason; 4] = [DequeueReason::Hopeless, DequeueReason::Released, DequeueReason::Silent, DequeueReason::WaitOver];
 const RIGHT_ENDS: [RightEnd; 3] = [RightEnd::Expired, RightEnd::Removed, RightEnd::Replaced];
@@ -72,6 +125,9 @@ fn version() -> impl Strategy<Value = Version> {
 fn actor() -> impl Strategy<Value = Actor> {
     (".{0,20}", ".{0,20}").prop_map(|(name, reason)| Actor { name, reason })
 }
+fn network() -> impl Strategy<Value = Option<Network>> {
+    of(prop_oneof![any::<[u8; 4]>().prop_map(Network::V4), any::<[u8; 8]>().prop_map(Network::V6)])
+}
 fn claim() -> impl Strategy<Value = Option<Claim>> {
     of((".{0,12}", any::<bool>()).prop_map(|(value, proved)| Claim { value, proved }))
 }
@@ -107,7 +163,7 @@ fn items() -> impl Strategy<Value = Vec<GrantedItem>> {
 fn denial() -> impl Strategy<Value = Denial> {
     let numbers = prop_oneof![
         Just(PoolNumbers::default()),
-        any::<[u32; 7]>().prop_map(|[total, used, lingering, reserved_idle, free, over, queued]| PoolNumbers {
+        any::<[u64; 7]>().prop_map(|[total, used, lingering, reserved_idle, free, over, queued]| PoolNumbers {
             total,
             used,
             lingering,
@@ -135,8 +191,8 @@ fn denial() -> impl Strategy<Value = Denial> {
 pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
     let ids = || any::<u32>();
     vec![
-        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), vec(charge(), 0..3))
-            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, shown)| Event::Adopted {
+        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), vec(charge(), 0..3), network())
+            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, shown, network)| Event::Adopted {
                 lease,
                 attempt,
                 shown,
@@ -145,6 +201,7 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
                 items,
                 ttl_ms,
                 linger_ms,
+                network,
             })
             .boxed(),
         actor().prop_map(|actor| Event::BorrowLossAccepted { actor }).boxed(),
@@ -162,17 +219,20 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
         (any::<i64>(), any::<i64>(), any::<bool>())
             .prop_map(|(from_ms, to_ms, believed)| Event::ClockStepped { from_ms, to_ms, believed })
             .boxed(),
-        (lease(), any::<u32>(), content(), holders(), of(ids()), denial())
-            .prop_map(|(lease, attempt, content, holder, vendor, denial)| Event::Denied {
+        (lease(), any::<u32>(), content(), holders(), of(ids()), denial(), network())
+            .prop_map(|(lease, attempt, content, holder, vendor, denial, network)| Event::Denied {
                 lease,
                 attempt,
                 content,
                 holder,
                 vendor: vendor.map(VendorId),
                 denial,
+                network,
             })
             .boxed(),
-        (lease(), one(DEQUEUES)).prop_map(|(lease, reason)| Event::Dequeued { lease, reason }).boxed(),
+        (lease(), one(DEQUEUES), of(denial().prop_map(Box::new)))
+            .prop_map(|(lease, reason, denial)| Event::Dequeued { lease, reason, denial })
+            .boxed(),
         (lease(), time(), one(END_REASONS), of(actor()))
             .prop_map(|(lease, due, reason, actor)| Event::Ending { lease, due, reason, actor })
             .boxed(),
@@ -182,8 +242,8 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
         ids().prop_map(|id| Event::EntitlementBegan { entitlement: EntitlementId(id) }).boxed(),
         (ids(), one(RIGHT_ENDS)).prop_map(|(id, reason)| Event::EntitlementEnded { entitlement: EntitlementId(id), reason }).boxed(),
         time().prop_map(|until| Event::Forgot { until }).boxed(),
-        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), of(time()))
-            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, claim_due)| Event::Granted {
+        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), of(time()), network())
+            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, claim_due, network)| Event::Granted {
                 lease,
                 attempt,
                 content,
@@ -192,6 +252,7 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
                 ttl_ms,
                 linger_ms,
                 claim_due,
+                network,
             })
             .boxed(),
         lease().prop_map(|lease| Event::Heard { lease }).boxed(),
@@ -199,6 +260,7 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
             .prop_map(|(license, note, vendor, first, pools, actor)| Event::LicenseInstalled {
                 license,
                 note,
+                terms: terms(),
                 vendor: VendorId(vendor),
                 first_entitlement: EntitlementId(first),
                 pools,
@@ -211,8 +273,8 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
             .prop_map(|(pool, vendor, feature)| Event::PoolOpened { pool: PoolId(pool), vendor: VendorId(vendor), feature })
             .boxed(),
         (lease(), of(".{0,40}"), time()).prop_map(|(lease, address, until)| Event::PresenceRegretted { lease, address, until }).boxed(),
-        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), time())
-            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up)| Event::Queued {
+        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), time(), network())
+            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, network)| Event::Queued {
                 lease,
                 attempt,
                 content,
@@ -221,6 +283,7 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
                 ttl_ms,
                 linger_ms,
                 gives_up,
+                network,
             })
             .boxed(),
         of(actor()).prop_map(|actor| Event::QuarantineEnded { actor }).boxed(),
@@ -233,13 +296,11 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
             })
             .boxed(),
         (lease(), one(CAUSES), of(time())).prop_map(|(lease, cause, linger_until)| Event::Released { lease, cause, linger_until }).boxed(),
-        lease().prop_map(|lease| Event::ReleasedUnknown { lease }).boxed(),
+        (lease(), network()).prop_map(|(lease, network)| Event::ReleasedUnknown { lease, network }).boxed(),
         (ids(), ".{0,40}", vec(any::<[u8; 32]>(), 0..3))
             .prop_map(|(vendor, name, keys)| Event::VendorKeys { vendor: VendorId(vendor), name, keys })
             .boxed(),
-        (ids(), ids(), vec((ids().prop_map(PoolId), ids().prop_map(PoolId)), 0..3))
-            .prop_map(|(from, into, pools)| Event::VendorsMerged { from: VendorId(from), into: VendorId(into), pools })
-            .boxed(),
+        (ids(), ids()).prop_map(|(from, into)| Event::VendorsMerged { from: VendorId(from), into: VendorId(into) }).boxed(),
         (lineage(), time(), lease(), any::<u64>(), instance(), any::<u64>())
             .prop_map(|(lineage, quarantine_until, lease, epoch, instance, index)| Event::LineageBegan {
                 lineage,
@@ -255,6 +316,20 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
         time().prop_map(|until| Event::QuarantineLengthened { until }).boxed(),
         (lease(), any::<u64>(), time()).prop_map(|(lease, ttl_ms, not_before)| Event::TtlLowered { lease, ttl_ms, not_before }).boxed(),
         lease().prop_map(|lease| Event::WaiterHeard { lease }).boxed(),
+        (ids(), ids(), vec((ids().prop_map(PoolId), ids().prop_map(PoolId)), 0..3))
+            .prop_map(|(from, into, pools)| Event::PoolsMerged { from: VendorId(from), into: VendorId(into), pools })
+            .boxed(),
+        hash()
+            .prop_map(|license| Event::EntitlementsUnderstood {
+                license,
+                entitlements: terms().entitlements.clone(),
+                left_out: terms().left_out.clone(),
+                pools: vec![PoolId(3)],
+            })
+            .boxed(),
+        of(".{0,40}").prop_map(|backup| Event::FormatRaised { words: words(), backup }).boxed(),
+        (hash(), of(".{0,40}")).prop_map(|(license, problem)| Event::LicenseChecked { license, problem }).boxed(),
+        lease().prop_map(|lease| Event::WordsAccepted { lease, words: words() }).boxed(),
     ]
 }
 
@@ -294,11 +369,16 @@ pub fn event_kind(event: &Event) -> usize {
         Event::QuarantineLengthened { .. } => 30,
         Event::TtlLowered { .. } => 31,
         Event::WaiterHeard { .. } => 32,
+        Event::PoolsMerged { .. } => 33,
+        Event::EntitlementsUnderstood { .. } => 34,
+        Event::FormatRaised { .. } => 35,
+        Event::LicenseChecked { .. } => 36,
+        Event::WordsAccepted { .. } => 37,
     }
 }
 
 /// Kinds of events.
-pub const EVENT_KINDS: usize = 33;
+pub const EVENT_KINDS: usize = 38;
 
 /// One strategy for each kind of record.
 pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
@@ -334,8 +414,8 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
                 },
             )
             .boxed(),
-        (ids(), ".{0,40}", vec(any::<[u8; 32]>(), 0..3))
-            .prop_map(|(vendor, name, keys)| StateRecord::Vendor { vendor: VendorId(vendor), name, keys })
+        (ids(), ".{0,40}", vec(any::<[u8; 32]>(), 0..3), of(ids()))
+            .prop_map(|(vendor, name, keys, into)| StateRecord::Vendor { vendor: VendorId(vendor), name, keys, into: into.map(VendorId) })
             .boxed(),
         (ids(), ids(), feature())
             .prop_map(|(pool, vendor, feature)| StateRecord::Pool { pool: PoolId(pool), vendor: VendorId(vendor), feature })
@@ -344,6 +424,8 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
             .prop_map(|(license, note, vendor, first, pools, actor, removed)| StateRecord::License {
                 license,
                 note,
+                terms: terms(),
+                problem: Some("bad".to_owned()),
                 vendor: VendorId(vendor),
                 first_entitlement: EntitlementId(first),
                 pools,
@@ -351,19 +433,19 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
                 removed,
             })
             .boxed(),
-        (ids(), any::<bool>(), of(one(RIGHT_ENDS)))
+        (ids(), of(any::<i64>()), of(one(RIGHT_ENDS)))
             .prop_map(|(id, began, ended)| StateRecord::Entitlement { entitlement: EntitlementId(id), began, ended })
             .boxed(),
         (
             (lease(), any::<u32>(), content(), holders(), items(), time(), any::<u64>()),
             (any::<u64>(), any::<u64>(), any::<u64>(), of(time()), any::<u64>(), time(), of((time(), one(END_REASONS)))),
-            (any::<i64>(), of(time()), vec(charge(), 0..3)),
+            (any::<i64>(), of(time()), vec(charge(), 0..3), network()),
         )
             .prop_map(
                 |(
                     (lease, attempt, content, holder, items, granted_at, epoch),
                     (index, ttl_ms, linger_ms, claim_due, heard, unheard_deadline, ending),
-                    (granted_wall_ms, not_before, adopted),
+                    (granted_wall_ms, not_before, adopted, network),
                 )| {
                     StateRecord::Lease {
                         lease,
@@ -383,13 +465,25 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
                         granted_wall_ms,
                         not_before,
                         adopted,
+                        network,
                     }
                 },
             )
             .boxed(),
         (lease(), items(), time()).prop_map(|(lease, items, until)| StateRecord::Lingering { lease, items, until }).boxed(),
-        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), time(), any::<u64>(), (any::<u64>(), time()))
-            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, order, (heard, unheard_due))| {
+        (
+            lease(),
+            any::<u32>(),
+            content(),
+            holders(),
+            items(),
+            any::<u64>(),
+            any::<u64>(),
+            time(),
+            any::<u64>(),
+            (any::<u64>(), time(), network()),
+        )
+            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, order, (heard, unheard_due, network))| {
                 StateRecord::Waiter {
                     heard: Epoch(heard),
                     unheard_due,
@@ -402,17 +496,19 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
                     linger_ms,
                     gives_up,
                     order,
+                    network,
                 }
             })
             .boxed(),
-        (lease(), any::<u32>(), of(content()), of(denial().prop_map(Box::new)), of(one(END_REASONS)), time())
-            .prop_map(|(lease, attempt, content, denial, ended, forget)| StateRecord::Remembered {
+        (lease(), any::<u32>(), of(any::<[u8; 4]>()), of(denial().prop_map(Box::new)), of(one(END_REASONS)), time(), network())
+            .prop_map(|(lease, attempt, content, denial, ended, forget, network)| StateRecord::Remembered {
                 lease,
                 attempt,
                 content,
                 denial,
                 ended,
                 forget,
+                network,
             })
             .boxed(),
         (".{0,40}", time()).prop_map(|(address, until)| StateRecord::PresenceOff { address, until }).boxed(),
@@ -421,6 +517,8 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
                 StateRecord::Epoch(EpochRecord { lineage, epoch: Epoch(epoch), instance, last: Index(last) })
             })
             .boxed(),
+        Just(StateRecord::Format { words: words() }).boxed(),
+        lease().prop_map(|lease| StateRecord::WordsAccepted { lease, words: words() }).boxed(),
     ]
 }
 
@@ -438,11 +536,13 @@ pub fn state_kind(record: &StateRecord) -> usize {
         StateRecord::Remembered { .. } => 8,
         StateRecord::PresenceOff { .. } => 9,
         StateRecord::Epoch(_) => 10,
+        StateRecord::Format { .. } => 11,
+        StateRecord::WordsAccepted { .. } => 12,
     }
 }
 
 /// Kinds of records.
-pub const STATE_KINDS: usize = 11;
+pub const STATE_KINDS: usize = 13;
 
 pub fn events() -> impl Strategy<Value = Event> {
     proptest::strategy::Union::new(event_kinds())

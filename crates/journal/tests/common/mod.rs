@@ -45,6 +45,7 @@ pub fn granted(number: u64) -> Event {
         ttl_ms: 300_000,
         linger_ms: 0,
         claim_due: None,
+        network: None,
     }
 }
 

@@ -92,6 +92,7 @@ impl Server {
 
     pub fn checkout_by(&self, number: u64, holder: Holder) -> Command {
         Command::Checkout {
+            accepts: Default::default(),
             lease: super::lease(number),
             attempt: 1,
             content: ContentDigest(super::lease(number).0),

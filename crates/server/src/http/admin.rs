@@ -14,7 +14,7 @@ use triquest_allocator::{Actor, Command, InstallLicense, Outcome, Overlap, Refus
 use triquest_license::{CivilDate, CivilMs, LicenseHash, VerifiedLicense, Written, read_any};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Problem,
-    license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseList, RemoveAnswer, RemoveRequest},
+    license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseList, RemoveAnswer, RemoveRequest, Successor},
     limits::{BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, REASON_BYTES_MAX},
     status::{
         AcceptRequest, Accepted, AllowPresenceRequest, BackupAnswer, BackupRequest, ReclaimAnswer, ReclaimRequest, ReloadAnswer,
@@ -67,6 +67,12 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
     }
     let (hash, id) = (license.hash(), license.terms().license.to_string());
     let last_day = license.terms().entitlements.iter().filter_map(|right| right.expires_written).max_by_key(|day| day.ends());
+    let left_out: Vec<String> = license
+        .terms()
+        .left_out
+        .iter()
+        .map(|out| format!("{out}, which this server does not know: it is left out until a version knows it"))
+        .collect();
     let installed_before = app.driver.view().licenses();
     let command = Command::Install(InstallLicense { license: Box::new(license), actor });
     let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;
@@ -80,6 +86,7 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
         hash: Bytes32(*hash.as_bytes()),
         license: id.clone(),
         replaced,
+        successor: None,
         notices,
     };
     match &answer.outcome {
@@ -87,9 +94,13 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
             app.licenses_changed();
             let outcome = if *waiting { InstallOutcome::Waiting } else { InstallOutcome::Installed };
             let replaced: Vec<String> = replaced.iter().map(named).collect();
-            Ok(made(outcome, replaced, overlaps.iter().map(|overlap| notice(overlap, &named)).collect()))
+            Ok(made(outcome, replaced, left_out.into_iter().chain(overlaps.iter().map(|overlap| notice(overlap, &named))).collect()))
         }
         Outcome::Refused(Refusal::AlreadyInstalled(_)) => Ok(made(InstallOutcome::AlreadyInstalled, Vec::new(), Vec::new())),
+        Outcome::Refused(Refusal::Replaced { by, license, since_ms }) => Ok(InstallAnswer {
+            successor: Some(Successor { license: by.to_string(), hash: Bytes32(*license.as_bytes()), since_ms: *since_ms }),
+            ..made(InstallOutcome::Replaced, Vec::new(), Vec::new())
+        }),
         Outcome::Refused(refusal @ Refusal::Expired(_)) => {
             let day = last_day.map_or_else(String::new, |day| format!(": its last day was {day}"));
             let problem = Problem { detail: format!("license {id} has ended{day}"), ..convert::refused(refusal) };

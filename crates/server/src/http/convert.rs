@@ -145,8 +145,17 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
         Refusal::LimitReached(what) => Problem::new(ErrorCode::LimitReached, *what),
         Refusal::Malformed(what) => bad(*what),
         Refusal::NothingToDo(what) => Problem::new(ErrorCode::NothingToDo, *what),
+        Refusal::Replaced { by, since_ms, .. } => Problem::new(
+            ErrorCode::NothingToDo,
+            format!("the license was replaced by {by}, in force since {}", triquest_license::CivilMs(*since_ms)),
+        ),
         Refusal::StaleAttempt { last } => Problem::new(ErrorCode::StaleAttempt, format!("attempt {last} of this secret was seen")),
         Refusal::StaleCounter => Problem::new(ErrorCode::StaleCounter, "a renewal with a higher counter was seen"),
+        Refusal::TooManyIds { retry_after_ms } => Problem {
+            retry_after_ms: Some(*retry_after_ms),
+            ..Problem::new(ErrorCode::TooManyIds, "this network has made the server remember too many ended or denied leases")
+                .hint("keep a lease and renew it, and wait in line with `wait_ms`, instead of checking out again and again")
+        },
         Refusal::UnknownLease => Problem::new(ErrorCode::UnknownLease, "there is no such lease, and none is remembered")
             .hint("check out again with a fresh secret"),
         Refusal::UnknownLicense => {
@@ -179,6 +188,7 @@ pub(super) fn code(code: DenialCode) -> WireCode {
         DenialCode::UnknownVendor => WireCode::UnknownVendor,
         DenialCode::VersionNotCovered => WireCode::VersionNotCovered,
         DenialCode::WaitOver => WireCode::WaitOver,
+        DenialCode::WordsNotAccepted => WireCode::WordsNotAccepted,
     }
 }
 
@@ -242,6 +252,9 @@ pub(super) fn denial(denial: &Denial, vendor_keys: usize) -> WireDenial {
             format!("the licenses for `{named}` cover versions up to {}", newest.as_deref().unwrap_or("an older one")),
             "use that version, or ask the vendor for an upgrade".to_owned(),
         ),
+        DenialCode::WordsNotAccepted => {
+            (format!("the license for `{named}` is for newer versions of this application"), "update the application".to_owned())
+        }
         DenialCode::WaitOver => {
             (format!("the wait for `{named}` ended without a seat ({in_use}{due})"), "wait longer with `--wait`".to_owned())
         }

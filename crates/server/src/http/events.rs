@@ -8,12 +8,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::{Bytes, Incoming};
 use tokio::sync::mpsc;
-use triquest_allocator::{Actor, Claim, DequeueReason, Event, GrantedItem, Holder, PoolId, ReleaseCause, RightEnd};
+use triquest_allocator::{Actor, Claim, DequeueReason, Event, GrantedItem, Holder, InstalledLeftOut, PoolId, ReleaseCause, RightEnd};
 use triquest_journal::record::Entry;
-use triquest_license::{CivilMs, LicenseHash, LicenseTerms, Note};
+use triquest_license::{CivilMs, LicenseHash, Word};
 use triquest_wire::{
     ErrorCode, LeaseId, Lineage, Position, Problem,
-    event::{EventActor, EventBody, EventFacts, EventItem, EventPool},
+    event::{EventActor, EventBody, EventFacts, EventItem, EventLeftOut, EventPool},
     limits::{EVENT_KEEP_ALIVE_MS, EVENT_WRITE_MS_MAX},
     status::HolderStatus,
 };
@@ -174,10 +174,8 @@ fn frames_of<'a>(
         .and_then(|cursor| cursor.number);
     let time = CivilMs(entry.moment.wall_ms).to_string();
     (0u32..).zip(&entry.events).filter_map(move |(number, event)| {
-        if let Event::LicenseInstalled { license, note, .. } = event
-            && let Ok(terms) = Note::parse(note).map_err(drop).and_then(|note| LicenseTerms::parse(note.text()).map_err(drop))
-        {
-            licenses.insert(*license, (terms.license.to_string(), terms.vendor.to_string()));
+        if let Event::LicenseInstalled { license, terms, .. } = event {
+            licenses.insert(*license, (terms.license.to_string(), terms.vendor.clone()));
         }
         if seen.is_some_and(|seen| number <= seen) {
             return None;
@@ -221,7 +219,7 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
         Event::Denied { lease, attempt, holder, denial, .. } => {
             EventFacts::Denied { lease: of(lease), attempt: *attempt, holder: who(holder), denial: convert::denial(denial, 1) }
         }
-        Event::Dequeued { lease, reason } => EventFacts::Dequeued { lease: of(lease), reason: dequeued(*reason).to_owned() },
+        Event::Dequeued { lease, reason, denial: _ } => EventFacts::Dequeued { lease: of(lease), reason: dequeued(*reason).to_owned() },
         Event::Ending { lease, due, reason, actor } => {
             EventFacts::Ending { lease: of(lease), due_ms: due.0, reason: wire_end_reason(*reason), actor: by_some(actor) }
         }
@@ -246,10 +244,21 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
             from_queue: claim_due.is_some(),
         },
         Event::Heard { lease } => EventFacts::Heard { lease: of(lease) },
-        Event::LicenseInstalled { license: hash, pools: counted, actor, .. } => {
+        Event::EntitlementsUnderstood { license: hash, left_out, pools: counted, .. } => {
+            let (pools, left_out) = (pools(counted), outside(left_out));
+            EventFacts::EntitlementsUnderstood { hash: hash.to_string(), license: license(hash).0, pools, left_out }
+        }
+        Event::FormatRaised { words, .. } => EventFacts::FormatRaised { words: words.iter().map(ToString::to_string).collect() },
+        Event::LicenseChecked { license: hash, problem } => {
+            EventFacts::LicenseChecked { hash: hash.to_string(), license: license(hash).0, problem: problem.clone() }
+        }
+        Event::WordsAccepted { lease, words } => {
+            EventFacts::WordsAccepted { lease: of(lease), words: words.iter().map(ToString::to_string).collect() }
+        }
+        Event::LicenseInstalled { license: hash, terms, pools: counted, actor, .. } => {
             let (id, vendor) = license(hash);
-            let pools = pools(counted);
-            EventFacts::LicenseInstalled { hash: hash.to_string(), license: id, vendor, pools, left_out: Vec::new(), actor: by(actor) }
+            let (pools, left_out) = (pools(counted), outside(&terms.left_out));
+            EventFacts::LicenseInstalled { hash: hash.to_string(), license: id, vendor, pools, left_out, actor: by(actor) }
         }
         Event::LicenseRemoved { license: hash, reason, actor } => {
             let (id, vendor) = license(hash);
@@ -288,16 +297,22 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
             items: Vec::new(),
             linger_until_ms: until(linger_until),
         },
-        Event::ReleasedUnknown { lease } => EventFacts::ReleasedUnknown { lease: of(lease) },
+        Event::ReleasedUnknown { lease, network: _ } => EventFacts::ReleasedUnknown { lease: of(lease) },
         Event::TtlLowered { lease, ttl_ms, not_before } => {
             EventFacts::TtlLowered { lease: of(lease), ttl_ms: *ttl_ms, not_before_ms: not_before.0 }
         }
         Event::VendorKeys { name, keys, .. } => {
             EventFacts::VendorKeys { vendor: name.clone(), keys: keys.iter().map(|key| triquest_wire::Bytes32(*key)).collect() }
         }
+        Event::PoolsMerged { pools, .. } => EventFacts::PoolsMerged { pools: pools.len() as u64 },
         Event::VendorsMerged { .. } => EventFacts::VendorsMerged {},
         Event::WaiterHeard { lease } => EventFacts::WaiterHeard { lease: of(lease) },
     }
+}
+
+fn outside(left_out: &[InstalledLeftOut]) -> Vec<EventLeftOut> {
+    let words = |out: &InstalledLeftOut| out.unknown.iter().map(Word::to_string).collect();
+    left_out.iter().map(|out| EventLeftOut { entitlement: out.position, unknown_words: words(out) }).collect()
 }
 
 fn part(item: &GrantedItem, view: &View) -> EventItem {

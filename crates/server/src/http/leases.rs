@@ -8,7 +8,7 @@ use std::{
 use http::Request;
 use hyper::body::Incoming;
 use triquest_allocator::{Command, Outcome, ShownGrant, ShownItem};
-use triquest_license::{LicenseHash, PublicKey, merkle, statement};
+use triquest_license::{LicenseHash, PublicKey, Vocabulary, merkle, statement};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Position, Problem, Secret,
     lease::{
@@ -85,6 +85,8 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     // Read before the decision: a grant that a newer license feeds brings its text.
     let licenses_now = app.licenses.load(Ordering::Acquire);
 
+    // What no license can need is not kept: a list of made-up words is none.
+    let accepts = Vocabulary::OURS.needable(&asked.accepts.0);
     let network = conn.network();
     let is_known = known_or_charged(app, conn, lease)?;
     let waits = asked.wait_ms.is_some_and(|wait_ms| wait_ms > 0);
@@ -116,6 +118,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
                 lease: id,
                 attempt,
                 content,
+                accepts,
                 holder,
                 vendor_keys,
                 items,
@@ -129,7 +132,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
         }
         None => {
             let vendor_keys = vendor_keys.clone();
-            Command::Checkout { lease: id, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network }
+            Command::Checkout { lease: id, attempt, content, accepts, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network }
         }
     };
     let answer = match wait_ms {
@@ -439,6 +442,7 @@ pub(super) fn status(app: &App, conn: &Conn, request: &Request<Incoming>) -> Ans
         },
         unknown_licenses: app.shown.unknown_licenses(),
         foreign_grants: app.shown.foreign(),
+        license_warnings: view.license_warnings(),
         leases: view.live_leases(),
         pools: page.pools,
         next: page.next,

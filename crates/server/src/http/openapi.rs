@@ -193,6 +193,7 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
                 E::LimitReached,
                 E::RateLimited,
                 E::StaleAttempt,
+                E::TooManyIds,
             ]));
         }
         Endpoint::Events => codes.extend([E::CursorLost, E::Forbidden, E::RateLimited]),
@@ -201,7 +202,7 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
         Endpoint::Presence => codes.extend(decided.into_iter().chain([E::LimitReached])),
         Endpoint::Ready => codes.extend([E::DiskFull, E::Overloaded]),
         Endpoint::Reclaim => codes.extend(decided.into_iter().chain([E::NothingToDo, E::UnknownLease])),
-        Endpoint::Release => codes.extend(decided.into_iter().chain([E::LimitReached, E::RateLimited, E::UnknownLease, E::WrongSecret])),
+        Endpoint::Release => codes.extend(decided.into_iter().chain([E::RateLimited, E::TooManyIds, E::UnknownLease, E::WrongSecret])),
         Endpoint::Backup | Endpoint::Reload => codes.push(E::Overloaded),
         Endpoint::Remove => codes.extend(decided.into_iter().chain([E::NotFound])),
         Endpoint::Renew => {

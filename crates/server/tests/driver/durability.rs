@@ -310,3 +310,73 @@ async fn two_renewals_of_a_lease_both_wait_for_the_first_to_be_durable() {
         assert!(answer.position >= before);
     }
 }
+
+/// What a client shows of an answer that it was given.
+fn shown(number: u32, answer: &triquest_server::driver::Answer) -> Command {
+    let Command::Checkout { lease, content, holder, vendor_keys, items, .. } = checkout(number) else { panic!("a checkout") };
+    let signed = answer.signed.as_ref().unwrap();
+    let statement: triquest_wire::trust::GrantsStatement = serde_json::from_slice(&signed.statement.0).unwrap();
+    let grant: triquest_wire::trust::GrantPayload = serde_json::from_slice(&signed.grant.0).unwrap();
+    let part = |item: &triquest_wire::trust::GrantedItem| triquest_allocator::ShownItem {
+        feature: item.feature.parse().unwrap(),
+        from: item
+            .from
+            .iter()
+            .map(|from| (triquest_license::LicenseHash::from_bytes(from.license.0), from.entitlement, from.seats))
+            .collect(),
+    };
+    Command::Adopt {
+        lease,
+        attempt: 1,
+        accepts: Default::default(),
+        content,
+        holder,
+        vendor_keys,
+        items,
+        ttl_ms: None,
+        wait_ms: None,
+        regained: false,
+        network: None,
+        shown: Box::new(triquest_allocator::ShownGrant {
+            lineage: Lineage(statement.lineage.0),
+            epoch: triquest_allocator::Epoch(statement.epoch),
+            instance: triquest_allocator::Instance(statement.instance.0),
+            index: triquest_allocator::Index(statement.index),
+            ttl_ms: grant.ttl_ms,
+            items: grant.items.iter().map(part).collect(),
+        }),
+        next_lineage: Lineage([77; 16]),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_copy_of_the_data_that_was_put_back_is_proved_by_a_grant_and_protects_the_seats_in_use() {
+    let world = World::with_seats(1).await;
+    let copy = world.disk.copy();
+    let world = world.crash();
+    let granted = world.decide(checkout(1)).await.unwrap();
+    let show = shown(1, &granted);
+    // A repeat on the right server is a repeat.
+    assert!(is_granted(&world.decide(show.clone()).await));
+    assert_eq!(world.driver.view().position().lineage.0, [1; 16]);
+    let clock = world.clock.clone();
+    world.driver.stop().await;
+
+    let world = World::start(copy, clock);
+    assert_eq!(world.driver.view().live_leases(), 0);
+    let adopted = world.decide(show.clone()).await.unwrap();
+    assert!(matches!(adopted.outcome, Outcome::Granted(_)), "{:?}", adopted.outcome);
+    assert_eq!(adopted.position.lineage.0, [77; 16]);
+    let newcomer = world.decide(checkout(2)).await.unwrap();
+    assert!(
+        matches!(&newcomer.outcome, Outcome::Denied(denial) if denial.code == triquest_allocator::DenialCode::Quarantine),
+        "{:?}",
+        newcomer.outcome
+    );
+    // It is durable: another start goes on in the new history, and the grant that was signed in it is its own.
+    let world = world.crash();
+    assert_eq!(world.driver.view().position().lineage.0, [77; 16]);
+    assert!(world.driver.view().quarantine_ms().is_some());
+    let again = world.decide(shown(1, &adopted)).await.unwrap();
+    assert_eq!((again.position.lineage.0, world.driver.view().live_leases()), ([77; 16], 1));
+}

@@ -135,7 +135,7 @@ impl World {
             server_key,
             clock: Arc::new(clock.clone()),
             safeguards: Safeguards::default(),
-            instance: [0; 32],
+            instance: next_instance(),
             folder_ttl_max_ms: 0,
         })
         .unwrap();
@@ -179,6 +179,14 @@ impl World {
     }
 }
 
+/// No two starts have the same.
+fn next_instance() -> [u8; 32] {
+    static STARTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    let mut instance = [0; 32];
+    instance[..8].copy_from_slice(&STARTS.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_be_bytes());
+    instance
+}
+
 pub(crate) fn vendor() -> Signer {
     Signer::new("acme.example".parse().unwrap(), SigningKey::from_seed([7; 32]))
 }
@@ -216,6 +224,7 @@ pub(crate) fn checkout(number: u32) -> Command {
 pub(crate) fn checkout_of(number: u32, attempt: u32, items: &[(&str, u32)], wait_ms: Option<u64>) -> Command {
     let claim = |value: String| Some(Claim { value, proved: false });
     Command::Checkout {
+        accepts: Default::default(),
         lease: lease(number),
         attempt,
         content: ContentDigest([number as u8; 16]),

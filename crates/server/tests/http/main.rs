@@ -8,4 +8,5 @@ mod overload;
 mod presence;
 mod roles;
 mod tls;
+mod tomorrow;
 mod world;

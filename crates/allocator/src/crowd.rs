@@ -1,0 +1,196 @@
+//! How many of something each network has: ids that are remembered, places in line. Derived from the hard state, rebuilt on load.
+
+use std::collections::BTreeMap;
+
+use crate::{Network, WideNetwork, limits::WIDE_NETWORK_SHARES};
+
+/// Counts by network and by wider network.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd {
+    networks: BTreeMap<Network, Slot>,
+    wide: BTreeMap<WideNetwork, u32>,
+    /// By slot, from 1: whose it is and how many it has.
+    slots: Vec<(Network, u32)>,
+    free: Vec<Slot>,
+    total: u64,
+}
+
+/// A network's number in a [`Crowd`], 0 for this machine's own socket: four bytes where the network itself takes nine.
+pub(crate) type Slot = u32;
+
+/// What a network may have, and what all may have together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    /// A network's; a wider one has [`WIDE_NETWORK_SHARES`] times as much.
+    pub(crate) network: u64,
+    /// Everybody's.
+    pub(crate) all: u64,
+}
+
+impl Share {
+    /// From here on a network may have only its even share, or less.
+    fn crowded(self) -> u64 {
+        self.all / 4 * 3
+    }
+}
+
+impl Crowd {
+    /// Counts one more of a network.
+    pub(crate) fn enter(&mut self, network: Option<Network>) -> Slot {
+        self.total += 1;
+        let Some(network) = network else { return 0 };
+        *self.wide.entry(network.wide()).or_default() += 1;
+        let slot = match self.networks.get(&network) {
+            Some(slot) => *slot,
+            None => {
+                let slot = self.free.pop().unwrap_or_else(|| {
+                    self.slots.push((network, 0));
+                    self.slots.len() as Slot
+                });
+                self.slots[slot as usize - 1] = (network, 0);
+                self.networks.insert(network, slot);
+                slot
+            }
+        };
+        self.slots[slot as usize - 1].1 += 1;
+        slot
+    }
+
+    /// One less, by the number that [`Crowd::enter`] gave.
+    pub(crate) fn leave(&mut self, slot: Slot) {
+        self.total -= 1;
+        let Some(found) = (slot as usize).checked_sub(1).and_then(|at| self.slots.get_mut(at)) else { return };
+        let network = found.0;
+        found.1 -= 1;
+        if found.1 == 0 {
+            self.networks.remove(&network);
+            self.free.push(slot);
+        }
+        if let Some(count) = self.wide.get_mut(&network.wide()) {
+            *count -= 1;
+            if *count == 0 {
+                self.wide.remove(&network.wide());
+            }
+        }
+    }
+
+    /// One less, by the network itself.
+    pub(crate) fn leave_network(&mut self, network: Option<Network>) {
+        let slot = network.and_then(|network| self.networks.get(&network).copied()).unwrap_or(0);
+        self.leave(slot);
+    }
+
+    /// The network of a number.
+    pub(crate) fn network(&self, slot: Slot) -> Option<Network> {
+        (slot as usize).checked_sub(1).and_then(|at| self.slots.get(at)).map(|(network, _)| *network)
+    }
+
+    /// How many a network has.
+    pub(crate) fn of(&self, network: Network) -> u64 {
+        self.networks.get(&network).map_or(0, |slot| self.slots[*slot as usize - 1].1.into())
+    }
+
+    /// How many all have together.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Whether a network may have one more. `crowded` is what it may have in the last quarter; without it, an even share of all.
+    /// This machine's own socket always may.
+    pub(crate) fn admits(&self, network: Option<Network>, share: Share, crowded: Option<u64>) -> bool {
+        let Some(network) = network else { return true };
+        let own = self.of(network);
+        let wide = u64::from(self.wide.get(&network.wide()).copied().unwrap_or(0));
+        if own >= share.network || wide >= share.network.saturating_mul(WIDE_NETWORK_SHARES) || self.total >= share.all {
+            return false;
+        }
+        if self.total < share.crowded() {
+            return true;
+        }
+        let present = self.networks.len() as u64 + u64::from(own == 0);
+        own < crowded.unwrap_or(share.all / present.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SHARE: Share = Share { network: 40, all: 100 };
+
+    fn network(wide: u8, host: u8) -> Option<Network> {
+        Some(Network::V4([10, 0, wide, host]))
+    }
+
+    fn fill(crowd: &mut Crowd, network: Option<Network>, count: usize) -> usize {
+        (0..count).filter(|_| crowd.admits(network, SHARE, None) && crowd.enter(network) > 0).count()
+    }
+
+    #[test]
+    fn a_network_has_its_share_and_a_wider_one_four_times_as_much() {
+        let mut crowd = Crowd::default();
+        let share = Share { network: 10, all: 1_000 };
+        let mut taken = [0; 7];
+        for (host, taken) in (0..).zip(&mut taken) {
+            while crowd.admits(network(1, host), share, None) {
+                crowd.enter(network(1, host));
+                *taken += 1;
+            }
+        }
+        assert_eq!(taken, [10, 10, 10, 10, 0, 0, 0]);
+        assert!(crowd.admits(network(2, 1), share, None));
+    }
+
+    #[test]
+    fn in_the_last_quarter_only_networks_under_their_even_share_are_let_in() {
+        let mut crowd = Crowd::default();
+        assert_eq!(fill(&mut crowd, network(1, 1), 50), 40);
+        assert_eq!(fill(&mut crowd, network(2, 1), 50), 40, "the even share of two is 50");
+        // The third has an even share of 33.
+        assert_eq!(fill(&mut crowd, network(3, 1), 10), 10);
+        assert!(!crowd.admits(network(1, 1), SHARE, None));
+        assert!(crowd.admits(network(4, 1), SHARE, None));
+        assert!(!crowd.admits(network(3, 1), SHARE, Some(5)), "or under what the caller says");
+        assert_eq!(fill(&mut crowd, network(5, 1), 50), 10);
+        assert!(!crowd.admits(network(6, 1), SHARE, None), "it is full");
+        assert!(crowd.admits(None, SHARE, None), "but not for this machine's own socket");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        #[test]
+        fn counts_are_those_of_a_naive_list(steps in prop::collection::vec((any::<bool>(), 0..4u8, 0..4u8), 0..200)) {
+            let mut crowd = Crowd::default();
+            let mut naive: Vec<(Slot, Option<Network>)> = Vec::new();
+            for (enters, wide, host) in steps {
+                let network = if wide == 0 { None } else { network(wide, host) };
+                if enters {
+                    naive.push((crowd.enter(network), network));
+                } else if let Some(at) = naive.iter().position(|(_, other)| *other == network) {
+                    let (slot, _) = naive.swap_remove(at);
+                    if host == 0 { crowd.leave(slot) } else { crowd.leave_network(network) }
+                }
+                prop_assert_eq!(crowd.total(), naive.len() as u64);
+                for (slot, network) in &naive {
+                    prop_assert_eq!(crowd.network(*slot), *network);
+                    if let Some(network) = network {
+                        let count = naive.iter().filter(|(_, other)| *other == Some(*network)).count();
+                        prop_assert_eq!(crowd.of(*network), count as u64);
+                    }
+                }
+                let mut networks: Vec<_> = naive.iter().filter_map(|(_, network)| *network).collect();
+                networks.sort();
+                networks.dedup();
+                prop_assert_eq!(crowd.networks.len(), networks.len());
+            }
+            while let Some((slot, _)) = naive.pop() {
+                crowd.leave(slot);
+            }
+            prop_assert!(crowd.wide.is_empty() && crowd.networks.is_empty() && crowd.total() == 0);
+        }
+    }
+}
