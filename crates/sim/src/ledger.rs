@@ -462,18 +462,16 @@ impl Ledger {
                 self.features.insert((*vendor, feature.clone()), *pool);
             }
             Event::VendorKeys { vendor, keys, .. } => self.keys.extend(keys.iter().map(|key| (*key, *vendor))),
-            Event::VendorsMerged { from, into, pools, .. } => {
+            Event::VendorsMerged { from, into, .. } => {
                 self.merged.insert(*from, *into);
-                let moved: Vec<_> = self
-                    .features
-                    .iter()
-                    .filter(|((vendor, _), _)| vendor == from)
-                    .map(|((_, feature), pool)| (feature.clone(), *pool))
-                    .collect();
-                for (feature, pool) in moved {
-                    self.features.entry((*into, feature)).or_insert(pool);
-                }
+            }
+            Event::PoolsMerged { from: vendor, into: other, pools, .. } => {
                 for (from, into) in pools {
+                    let feature =
+                        self.features.iter().find(|((whose, _), pool)| whose == vendor && *pool == from).map(|((_, name), _)| name.clone());
+                    if let Some(feature) = feature {
+                        self.features.entry((*other, feature)).or_insert(*into);
+                    }
                     let (from, into) = (self.resolve(*from), self.resolve(*into));
                     if from != into {
                         let moved = self.pools.remove(&from).unwrap_or_default();

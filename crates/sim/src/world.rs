@@ -433,14 +433,26 @@ impl World {
                             wait_ms,
                             network,
                             regained,
+                            accepts: Default::default(),
                             shown,
                             next_lineage,
                         };
                         (Asks::Adopt(attempt), command)
                     }
                     None => {
-                        let command =
-                            Command::Checkout { lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network };
+                        let command = Command::Checkout {
+                            lease,
+                            attempt,
+                            content,
+                            holder,
+                            vendor_keys,
+                            items,
+                            ttl_ms,
+                            wait_ms,
+                            regained,
+                            network,
+                            accepts: Default::default(),
+                        };
                         (Asks::Checkout(attempt), command)
                     }
                 };
@@ -1238,6 +1250,7 @@ impl World {
                         wait_ms: None,
                         network: None,
                         regained: false,
+                        accepts: Default::default(),
                         shown: Box::new(shown.as_told()),
                         next_lineage,
                     };
