@@ -38,6 +38,12 @@ impl Shown {
         Self { lease, ttl_ms: grant.ttl_ms, signed, instance: Instance(instance.unwrap_or_default()), items }
     }
 
+    /// The history that signed it.
+    #[must_use]
+    pub fn lineage(&self) -> Lineage {
+        self.signed.lineage
+    }
+
     /// What the server is told when its signature was verified.
     #[must_use]
     pub fn as_told(&self) -> ShownGrant {

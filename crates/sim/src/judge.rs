@@ -329,6 +329,7 @@ impl Judge {
         self.heard.clear();
         self.heard_after.clear();
         self.denied_at.clear();
+        self.asked.clear();
         self.dead.clear();
         self.ripe.clear();
         self.open.clear();
@@ -524,12 +525,7 @@ impl Judge {
                 self.asked.values_mut().for_each(|asked| *asked = up);
                 self.ripe.clear();
             }
-            Event::Recovered { lineage, .. } => {
-                self.up.starts += 1;
-                if *lineage == entry.lineage && self.ledger.quarantine_until.is_some() {
-                    self.proved(entry.moment.at);
-                }
-            }
+            Event::Recovered { .. } => self.up.starts += 1,
             _ => {}
         }
     }

@@ -245,18 +245,23 @@ impl Ledger {
     pub fn later_successors<'a>(&'a self, license: &'a Installed) -> impl Iterator<Item = &'a Installed> {
         let id = &license.issued.id;
         self.installed.iter().filter(move |other| {
-            other.order > license.order && other.issued.replaces.contains(id) && other.issued.shares_key(&license.issued)
+            other.order > license.order && other.issued.replaces.contains(id) && self.vendor(other.vendor) == self.vendor(license.vendor)
         })
+    }
+
+    /// The vendor that one means now.
+    fn vendor(&self, mut vendor: VendorId) -> VendorId {
+        while let Some(into) = self.merged.get(&vendor) {
+            vendor = *into;
+        }
+        vendor
     }
 
     /// What a checkout of these parts under these keys asks for: the first vendor that has all the features.
     #[must_use]
     pub fn wished(&self, keys: &[[u8; 32]], items: &[CheckoutItem]) -> Option<Vec<GrantedItem>> {
         keys.iter().find_map(|key| {
-            let mut vendor = *self.keys.get(key)?;
-            while let Some(into) = self.merged.get(&vendor) {
-                vendor = *into;
-            }
+            let vendor = self.vendor(*self.keys.get(key)?);
             let part = |item: &CheckoutItem| {
                 let pool = self.features.get(&(vendor, item.feature.clone()))?;
                 Some(GrantedItem { pool: self.resolve(*pool), version: item.version, seats: item.seats, charges: Vec::new() })

@@ -74,14 +74,6 @@ pub struct Issued {
     pub license: VerifiedLicense,
 }
 
-impl Issued {
-    /// Whether the same vendor signed both.
-    #[must_use]
-    pub fn shares_key(&self, other: &Self) -> bool {
-        self.keys.iter().any(|key| other.keys.contains(key))
-    }
-}
-
 fn written(after_ms: u64) -> CivilDateTime {
     CivilDateTime::of(CivilMs(WALL_START_MS + i64::try_from(after_ms / 1_000 * 1_000).expect("simulated time is short")))
 }

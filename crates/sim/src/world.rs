@@ -821,7 +821,10 @@ impl World {
             }
             for sending in sendings.iter_mut().filter(|sending| sending.passed_at.is_none()) {
                 sending.passed_at = Some(at);
-                if matches!(sending.asks, Asks::Adopt(_)) && number == front {
+                // A grant of another history of ours proves nothing of this one.
+                let shown = self.clients[sending.client as usize].kept.as_ref();
+                let ours = shown.is_some_and(|shown| shown.lineage() == self.judge.ledger.lineage);
+                if matches!(sending.asks, Asks::Adopt(_)) && number == front && ours {
                     self.judge.proved(at);
                 }
                 if matches!(sending.asks, Asks::Renew(..)) {
