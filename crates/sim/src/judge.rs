@@ -1005,7 +1005,7 @@ impl Judge {
         }
         for pool in allocator.pools() {
             let counts = self.ledger.counts(pool.pool);
-            let theirs = (u64::from(pool.numbers.total), u64::from(pool.numbers.used), u64::from(pool.numbers.lingering));
+            let theirs = (pool.numbers.total, pool.numbers.used, pool.numbers.lingering);
             let ours = (counts.total, counts.used, counts.lingering);
             if theirs != ours && counts.total < u64::from(u32::MAX) {
                 let (feature, id) = (pool.feature.clone(), pool.pool);

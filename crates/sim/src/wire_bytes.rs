@@ -28,7 +28,7 @@ fn renewal(lease: LeaseId, counter: u64, nonce: [u8; 16]) -> RenewRequest {
         counter,
         idle_ms: None,
         presence: Some(3),
-        regained: counter % 2 == 1,
+        regained: !counter.is_multiple_of(2),
         seen: Some(Position::default()),
     }
 }
@@ -98,7 +98,7 @@ fn checkout(
         seen: None,
         shown: None,
         accepts: triquest_wire::WordList::default(),
-        regained: attempt % 2 == 0,
+        regained: attempt.is_multiple_of(2),
     };
     let back = through(&body)?;
     let read: Option<Vec<CheckoutItem>> = back

@@ -506,7 +506,7 @@ impl World {
                 let wished = ledger.wished(&this.vendor_keys, &this.plan.items);
                 let free =
                     wished.is_some_and(|items| ledger.fits(&items) && !ledger.line.iter().any(|waiter| ledger.meet(&waiter.items, &items)));
-                if free && ledger.quarantine_until.is_none() && code.retry() == Retry::Never && !code.is_about_clones() {
+                if free && ledger.quarantine_until.is_none() && code.retry() == Retry::Never && !code.speaks_of_clones() {
                     self.judge
                         .broken(Invariant::NobodySentAway, || format!("client {client} is sent away with {code:?} and seats are free"));
                 }
@@ -1458,12 +1458,12 @@ fn refusal_of(why: Why) -> ErrorCode {
 }
 
 /// Whether a refusal speaks of two programs with one lease.
-trait AboutClones {
-    fn is_about_clones(self) -> bool;
+trait SpeaksOfClones {
+    fn speaks_of_clones(&self) -> bool;
 }
 
-impl AboutClones for ErrorCode {
-    fn is_about_clones(self) -> bool {
+impl SpeaksOfClones for ErrorCode {
+    fn speaks_of_clones(&self) -> bool {
         matches!(self, Self::ClonedClient | Self::StaleCounter | Self::IdTaken)
     }
 }
