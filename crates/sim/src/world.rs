@@ -1,103 +1,55 @@
-//! The world: machines, wire, faults, and the order in which things happen, all from one seed.
+//! The world: machines, wire, faults, and the order in which things happen, all from one seed. It jumps from one event to the next.
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    cmp::Ordering,
+    collections::{BTreeMap, BinaryHeap, VecDeque},
+    sync::Arc,
 };
 
 use triquest_allocator::{
-    Actor, CheckoutItem, ClockReading, Command, ContentDigest, EndReason, Event, Holder, InstallLicense, LeaseId, Lineage, Outcome, PoolId,
+    Actor, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Index, InstallLicense, LeaseId, Lineage, Outcome,
     Refusal, Safeguards,
 };
-use triquest_client::keeper::{Action, Answer as Told, Fresh, Keeper, Notice, Now, Terms};
-use triquest_journal::{
-    History,
-    memory::{Fault, MemoryDisk, MemoryJournal},
-    record::{decode_entry, encode_snapshot},
+use triquest_client::keeper::{Action, Answer as Told, Failure, Fresh, Keeper, Notice, Phase, Terms};
+use triquest_engine::{Answer, Answers, Asked, Input, Network, Origin, Renewal, Request, Start, TookEffect, Why};
+use triquest_journal::{Appended, load, memory::Fault as DiskFault, memory::MemoryDisk, record::encode_snapshot};
+use triquest_license::LicenseHash;
+use triquest_wire::{
+    ErrorCode, Retry,
+    lease::{DenialCode, EndReason},
 };
-use triquest_license::{Note, Signer, SigningKey, VerifiedLicense};
-use triquest_wire::{ErrorCode, lease::DenialCode};
 
 use crate::{
-    checks::{Answers, Broken, Ledger, broken},
-    clock::{DRIFT_MAX_PER_MILLION, MachineClock},
+    client::{Client, Seen, Shown, lease_id},
+    clock::MachineClock,
+    history::Place,
+    judge::{Asks, Broken, Invariant, Judge, Scene, Sending},
+    ledger::Ledger,
+    mutation::{Mutation, Wrong},
+    node::{Durable, Node, Out, Ticket},
+    plan::{self, Act, Fault, Issued, Plan, WALL_START_MS},
     random::Random,
-    server::{Answer, Committed, Process},
+    wire_bytes,
 };
 
-/// Civil time at the simulation's start: 2026-11-23 00:00 UTC.
-const WALL_START_MS: i64 = 1_795_392_000_000;
-/// Time to live in the simulated licenses.
-const TTL_MS: u64 = 30_000;
-/// A restored server must wait for the longest time to live that was granted.
-const RESTORE_AT_LEAST_MS: u64 = 120_000;
+/// Lines of the trace that are kept.
+const TRACE_LINES: usize = 4_000;
+/// Each so-many-eth message goes through its bytes, and each so-many-eth entry is followed by a look at the whole state.
+const EACH: u64 = 64;
+/// How long a waiting request is held at most.
+const HOLD_MS: u64 = 25_000;
+/// A presence connection that does not open in this time is given up.
+const PRESENCE_OPENING_MS: u64 = 10_000;
 
-/// A rule switched off or broken, to show that it is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mutation {
-    /// The server answers before the entry is durable.
-    AnswerBeforeDurable,
-    /// Charges stay where they are when their entitlement ends.
-    ChargesStay,
-    /// A restarted server does not know how far lease time had come.
-    ClockUnmarked,
-    /// Deadlines are not extended when a server recovers.
-    NoExtensionAtRecovery,
-    /// The client makes no allowance for drift.
-    NoDriftAllowance,
-    /// A grant may exceed the pool.
-    GrantPastTotal,
-    /// First renewals in an epoch stay soft.
-    HeardIsSoft,
-    /// An ending lease's seats are free at once.
-    EndingFreesAtOnce,
-    /// The client counts its right from the answer, not from the request.
-    RightFromAnswer,
-    /// Lease time jumps over a stall.
-    StallCounts,
-    /// After a restore the server grants at once.
-    NoQuarantine,
-    /// A newcomer may pass the line.
-    QueuePassed,
-    /// An id released before it was known may still grant.
-    LateCheckoutGrants,
-    /// An id that ended may grant again.
-    EndedIdGrants,
-    /// A lower attempt is decided.
-    AttemptsUnordered,
-    /// Any presence connection's end frees seats.
-    OldPresenceCounts,
-}
-
-/// All mutations, for the meta test.
-pub const ALL_MUTATIONS: &[Mutation] = &[
-    Mutation::AnswerBeforeDurable,
-    Mutation::ClockUnmarked,
-    Mutation::NoExtensionAtRecovery,
-    Mutation::NoDriftAllowance,
-    Mutation::GrantPastTotal,
-    Mutation::HeardIsSoft,
-    Mutation::EndingFreesAtOnce,
-    Mutation::RightFromAnswer,
-    Mutation::StallCounts,
-    Mutation::NoQuarantine,
-    Mutation::QueuePassed,
-    Mutation::LateCheckoutGrants,
-    Mutation::EndedIdGrants,
-    Mutation::OldPresenceCounts,
-];
-
-/// One run.
-#[derive(Clone, Copy, Debug)]
-pub struct Scenario {
-    /// Everything follows from it.
-    pub seed: u64,
-    /// Simulated real time, milliseconds.
-    pub duration_ms: u64,
-    /// At most so many steps.
-    pub steps_max: u64,
-    /// A rule to break.
-    pub mutation: Option<Mutation>,
+/// How a world is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Something to break.
+    pub mutation: Option<&'static Mutation>,
+    /// The one invariant that is looked at; none is all.
+    pub only: Option<Invariant>,
+    /// Keep the last steps for people.
+    pub trace: bool,
 }
 
 /// What a run saw.
@@ -105,258 +57,211 @@ pub struct Scenario {
 pub struct Report {
     /// Steps taken.
     pub steps: u64,
+    /// Requests that clients sent, each part of a batch counted.
+    pub operations: u64,
     /// Committed entries.
     pub entries: u64,
     /// Grants committed.
     pub grants: u64,
-    /// Denials committed.
-    pub denials: u64,
-    /// Crashes of the server.
-    pub crashes: u64,
-    /// Restores of an old backup.
-    pub restores: u64,
-    /// FNV-1a over every committed byte and every answer: the same seed gives the same.
+    /// Starts of servers.
+    pub starts: u64,
+    /// Histories lost.
+    pub losses: u64,
+    /// FNV-1a over every committed entry's checksum and every answer: the same seed gives the same.
     pub fingerprint: u64,
-    /// The first broken invariant with the step at which it broke.
+    /// The first broken invariant with the real time at which it broke.
     pub broken: Option<(u64, Broken)>,
     /// The last steps before the end, for people.
-    pub trace: Vec<String>,
+    pub trace: VecDeque<String>,
 }
 
-#[derive(Debug)]
 enum Step {
-    /// A client looks at its clock.
-    Look(usize, u64),
-    /// A request reaches the server.
-    Arrive(u64, Box<Command>),
-    /// An answer reaches a client's present process.
-    Reach { client: usize, life: u64, call: u64, told: Told },
-    /// The driver makes a pass.
-    Pass,
-    /// The disk takes an entry.
-    Append,
-    /// A fault, drawn when it happens.
-    Trouble,
-    /// The server starts.
+    Act(Act),
+    /// The disk of a server takes an entry.
+    Append(usize),
+    Arrive(Box<Arrival>),
+    /// A client is done with its seats.
+    Done(u32, u32),
+    Confirm(usize),
+    /// Renewals of one host leave together.
+    Flush(u32),
+    /// A client's process begins, if none runs.
+    Life(u32),
+    /// A client looks at its clocks.
+    Look(u32, u64),
+    Pass(usize, u64),
+    Reach(Box<Reach>),
+    RoomAgain,
+    /// A client knows that its presence connection stands.
+    Stands(u32, u32, u64),
     Start,
-    /// A client's process ends, or one begins.
-    Life(usize),
-    /// The user of a client is done.
-    Done(usize, u64),
+    Tick,
+    Trouble,
 }
 
-#[derive(Debug)]
-struct Ticket {
-    client: usize,
-    life: u64,
+struct Planned {
+    at_ms: u64,
+    sequence: u64,
+    step: Step,
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Planned {}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Planned {
+    /// The soonest is the greatest, for the heap.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at_ms, other.sequence).cmp(&(self.at_ms, self.sequence))
+    }
+}
+
+/// A request on its way to a server.
+struct Arrival {
+    sendings: Vec<Sending>,
+    asked: Asked,
+    hold_ms: u64,
+    from: Option<u32>,
+    /// Over a connection to this server, which ends with it; none goes to whoever leads.
+    to: Option<usize>,
+}
+
+/// An answer on its way to a client.
+struct Reach {
+    client: u32,
+    life: u32,
     call: u64,
-    lease: LeaseId,
-    attempt: Option<u32>,
-    /// A renewal's counter and nonce, which its answer repeats.
-    renewal: Option<(u64, [u8; 16])>,
+    told: Told,
+    /// What it is about, if it is a decision.
+    about: Option<(Sending, Option<Seen>, Option<Shown>)>,
 }
 
-#[derive(Debug)]
-struct Client {
-    clock: MachineClock,
-    keeper: Option<Keeper>,
-    /// Counts its processes; answers to an earlier one go nowhere.
-    life: u64,
-    /// Lease ids by the keeper's number.
-    ids: BTreeMap<u32, LeaseId>,
-    items: Vec<CheckoutItem>,
-    cut_off_until: u64,
-    /// Looks at its clock are late until then (a suspended laptop).
-    asleep_until: u64,
-    presence: bool,
-    generation: u64,
+/// One server process.
+struct Slot {
+    node: Node,
+    pass_at_ms: Option<u64>,
+    pass_token: u64,
+    append_planned: bool,
+    confirm_planned: bool,
+    last_pass_ms: u64,
+    instance: [u8; 16],
 }
 
-struct World {
+struct Backup {
+    disk: MemoryDisk,
+    ledger: Ledger,
+}
+
+/// A world.
+pub struct World {
+    plan: Plan,
+    options: Options,
     random: Random,
-    scenario: Scenario,
     real_ms: u64,
     sequence: u64,
-    queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
-    steps: Vec<Option<Step>>,
-    free_slots: Vec<usize>,
+    heap: BinaryHeap<Planned>,
     disk: MemoryDisk,
-    lineage: Lineage,
-    backup: Option<(u64, MemoryDisk)>,
-    journal: Option<MemoryJournal>,
-    server: Option<Process>,
-    server_clock: MachineClock,
-    /// A stalled server makes no pass before then.
-    stalled_until: u64,
-    pass_planned: bool,
-    last_pass_ms: Option<u64>,
-    append_planned: bool,
-    tickets: BTreeMap<u64, Ticket>,
-    crash_loop: bool,
+    backup: Option<Backup>,
+    /// Servers by the number of their start; at most the newest leads.
+    slots: BTreeMap<usize, Slot>,
+    front: usize,
+    starting: bool,
+    machine: MachineClock,
+    stalled_until_ms: u64,
+    full_until_ms: u64,
+    kill_at_durable: Option<(u64, u32)>,
+    tickets: BTreeMap<u64, (usize, Vec<Sending>)>,
+    /// Renewals that a server has taken and not answered.
+    last_ticket: u64,
     clients: Vec<Client>,
-    ledger: Ledger,
-    answers: Answers,
-    /// What a restored server's lost history had recorded, by pool: its promises run on until they end.
-    lost: BTreeMap<PoolId, u32>,
-    /// Leases that an old backup brought back.
-    restored: BTreeSet<LeaseId>,
-    restoring: bool,
-    /// The head of the line for whom there are seats, and the up-time since which it is so.
-    head: Option<(LeaseId, u64)>,
-    licenses: Vec<VerifiedLicense>,
-    installed: usize,
+    outboxes: BTreeMap<u32, Vec<(Sending, Renewal)>>,
+    issued: BTreeMap<LicenseHash, Arc<Issued>>,
+    judge: Judge,
+    next_look: u64,
     report: Report,
 }
 
-/// Runs one scenario to its end or to the first broken invariant.
+/// Runs one world to its end or to the first broken invariant.
 #[must_use]
-pub fn simulate(scenario: Scenario) -> Report {
-    let mut world = World::new(scenario);
-    let outcome = world.run();
-    if let Err(what) = outcome {
-        world.report.broken = Some((world.report.steps, what));
+pub fn simulate(plan: Plan, options: Options) -> Report {
+    let mut world = World::new(plan, options);
+    world.run();
+    if let Some(broken) = world.judge.found.take() {
+        world.report.broken = Some((world.real_ms, broken));
     }
     world.report
 }
 
-fn license(number: u32, seed: u64, entitlements: &str, replaces: &str) -> VerifiedLicense {
-    let mut key = [7; 32];
-    key[..8].copy_from_slice(&seed.to_le_bytes());
-    let signer = Signer::new("sim.example".parse().expect("a good name"), SigningKey::from_seed(key));
-    let text = format!(
-        "format = \"triquest-lm/v1/license\"\nlicense = \"SIM-{number}\"\nvendor = \"sim.example\"\nverifier = [\"{}\"]\n\
-         licensee = \"Simulated\"\nissued = 2026-11-01\nservers = \"any\"\n{replaces}{entitlements}",
-        signer.verifier_key()
-    );
-    let note = Note::sign(&text, &[signer]).expect("the simulation's license text is well formed");
-    VerifiedLicense::verify_named(&note).expect("the simulation signs its own licenses")
-}
-
 impl World {
-    fn new(scenario: Scenario) -> Self {
-        let mut random = Random::new(scenario.seed);
+    fn new(plan: Plan, options: Options) -> Self {
+        let mut random = Random::new(plan.seed ^ 0x7369_6d75_6c61_7465);
         let lineage = Lineage(random.bytes());
-        let drift = |random: &mut Random| {
-            let span = u64::try_from(2 * DRIFT_MAX_PER_MILLION).expect("positive");
-            // Extremes break rules that the middle hides.
-            match random.below(3) {
-                0 => -DRIFT_MAX_PER_MILLION,
-                1 => DRIFT_MAX_PER_MILLION,
-                _ => i64::try_from(random.below(span)).expect("small") - DRIFT_MAX_PER_MILLION,
-            }
-        };
-        let seats = random.between(1, 3);
-        let linger = if random.chance(300) { "linger = \"20s\"\n" } else { "" };
-        let terms = format!("ttl = \"30s\"\nttl_max = \"2min\"\n{linger}");
-        let seed = scenario.seed;
-        let licenses = vec![
-            license(
-                1,
-                seed,
-                &format!(
-                    "[[entitlement]]\nfeature = \"cad\"\nseats = {seats}\nexpires = 2027-12-31\n{terms}\
-                     [[entitlement]]\nfeature = \"sim\"\nseats = {}\n{terms}",
-                    random.between(1, 2)
-                ),
-                "",
-            ),
-            license(2, seed, &format!("[[entitlement]]\nfeature = \"cad\"\nseats = {}\n{terms}", random.between(1, 2)), ""),
-            license(
-                3,
-                seed,
-                &format!("[[entitlement]]\nfeature = \"cad\"\nseats = {}\n{terms}", random.between(1, 4)),
-                "replaces = [\"SIM-2\"]\n",
-            ),
-        ];
-        let crash_loop = random.chance(150);
-        let count = if crash_loop { random.between(1, 3) } else { random.between(2, 7) };
-        let clients = (0..count)
-            .map(|_| {
-                let feature = |name: &str, seats| CheckoutItem { feature: name.parse().expect("a good name"), version: None, seats };
-                let items = match random.below(6) {
-                    0 => vec![feature("cad", 1), feature("sim", 1)],
-                    1 => vec![feature("sim", 1)],
-                    2 => vec![feature("cad", u32::try_from(random.between(1, 3)).expect("small"))],
-                    _ => vec![feature("cad", 1)],
-                };
-                Client {
-                    clock: MachineClock::new(drift(&mut random), WALL_START_MS),
-                    keeper: None,
-                    life: 0,
-                    ids: BTreeMap::new(),
-                    items,
-                    cut_off_until: 0,
-                    asleep_until: 0,
-                    presence: random.chance(500),
-                    generation: 0,
-                }
-            })
-            .collect();
-        let server_clock = MachineClock::new(drift(&mut random), WALL_START_MS);
+        let mut keys: BTreeMap<u8, [u8; 32]> = BTreeMap::new();
+        let clients = (0u32..).zip(&plan.clients).map(|(number, client)| {
+            let vendor_keys = client.keys.iter().map(|key| *keys.entry(*key).or_insert_with(|| plan::public_key(*key))).collect();
+            Client::new(number, client.clone(), vendor_keys, WALL_START_MS)
+        });
+        let clients = clients.collect();
+        let issued: BTreeMap<_, _> = plan.licenses.iter().map(|issued| (issued.license.hash(), Arc::clone(issued))).collect();
+        let ledger = Ledger::new(plan.licenses.iter().cloned());
+        let only = options.only;
         Self {
+            options,
             random,
-            scenario,
             real_ms: 0,
             sequence: 0,
-            queue: BinaryHeap::new(),
-            steps: Vec::new(),
-            free_slots: Vec::new(),
+            heap: BinaryHeap::new(),
             disk: MemoryDisk::new(lineage),
-            lineage,
             backup: None,
-            journal: None,
-            server: None,
-            server_clock,
-            stalled_until: 0,
-            pass_planned: false,
-            last_pass_ms: None,
-            append_planned: false,
+            slots: BTreeMap::new(),
+            front: 0,
+            starting: false,
+            machine: MachineClock::new(plan.drift_per_million, WALL_START_MS),
+            stalled_until_ms: 0,
+            full_until_ms: 0,
+            kill_at_durable: None,
             tickets: BTreeMap::new(),
-            crash_loop,
+            last_ticket: 0,
             clients,
-            ledger: Ledger::default(),
-            answers: Answers::default(),
-            lost: BTreeMap::new(),
-            restored: BTreeSet::new(),
-            restoring: false,
-            head: None,
-            licenses,
-            installed: 0,
+            outboxes: BTreeMap::new(),
+            issued,
+            judge: Judge::new(only, ledger),
+            next_look: EACH,
             report: Report { fingerprint: 0xcbf2_9ce4_8422_2325, ..Report::default() },
+            plan,
         }
+    }
+
+    fn wrong(&self, wrong: Wrong) -> bool {
+        self.options.mutation.is_some_and(|mutation| mutation.wrong == wrong)
     }
 
     fn safeguards(&self) -> Safeguards {
         let mut safeguards = Safeguards::default();
-        match self.scenario.mutation {
-            Some(Mutation::AttemptsUnordered) => safeguards.attempts_ordered = false,
-            Some(Mutation::ChargesStay) => safeguards.charges_move = false,
-            Some(Mutation::ClockUnmarked) => safeguards.clock_is_marked = false,
-            Some(Mutation::NoExtensionAtRecovery) => safeguards.extend_on_recovery = false,
-            Some(Mutation::GrantPastTotal) => safeguards.grant_within_total = false,
-            Some(Mutation::HeardIsSoft) => safeguards.heard_is_durable = false,
-            Some(Mutation::EndingFreesAtOnce) => safeguards.ending_keeps_deadline = false,
-            Some(Mutation::NoQuarantine) => safeguards.quarantine_after_restore = false,
-            Some(Mutation::QueuePassed) => safeguards.queue_strict = false,
-            Some(Mutation::LateCheckoutGrants) => safeguards.release_before_known = false,
-            Some(Mutation::EndedIdGrants) => safeguards.remember_ended = false,
-            Some(Mutation::OldPresenceCounts) => safeguards.presence_generation = false,
-            Some(Mutation::AnswerBeforeDurable | Mutation::NoDriftAllowance | Mutation::RightFromAnswer | Mutation::StallCounts) | None => {
-            }
+        if let Some(mutation) = self.options.mutation {
+            (mutation.off)(&mut safeguards);
         }
         safeguards
     }
 
-    fn mutated(&self, mutation: Mutation) -> bool {
-        self.scenario.mutation == Some(mutation)
-    }
-
-    fn trace(&mut self, line: String) {
-        const LINES: usize = 400;
-        if self.report.trace.len() >= LINES {
-            self.report.trace.remove(0);
+    fn trace(&mut self, line: impl FnOnce(&Self) -> String) {
+        if self.options.trace {
+            let line = format!("{:>9} {}", self.real_ms, line(self));
+            if self.report.trace.len() >= TRACE_LINES {
+                self.report.trace.pop_front();
+            }
+            self.report.trace.push_back(line);
         }
-        self.report.trace.push(format!("{:>9} {line}", self.real_ms));
     }
 
     fn fingerprint(&mut self, bytes: &[u8]) {
@@ -366,717 +271,1245 @@ impl World {
     }
 
     fn plan(&mut self, in_ms: u64, step: Step) {
-        let slot = self.free_slots.pop().unwrap_or_else(|| {
-            self.steps.push(None);
-            self.steps.len() - 1
-        });
-        self.steps[slot] = Some(step);
         self.sequence += 1;
-        self.queue.push(Reverse((self.real_ms + in_ms, self.sequence, slot)));
+        self.heap.push(Planned { at_ms: self.real_ms + in_ms, sequence: self.sequence, step });
     }
 
-    fn run(&mut self) -> Result<(), Broken> {
+    fn run(&mut self) {
         self.plan(0, Step::Start);
-        self.plan(1, Step::Trouble);
-        for client in 0..self.clients.len() {
-            let start = self.random.between(10, 20_000);
-            self.plan(start, Step::Life(client));
+        for (at_ms, act) in std::mem::take(&mut self.plan.acts) {
+            self.plan(at_ms, Step::Act(act));
         }
-        while let Some(Reverse((time, _, slot))) = self.queue.pop() {
-            if time > self.scenario.duration_ms || self.report.steps >= self.scenario.steps_max {
+        for client in 0..self.clients.len() {
+            if let Some(begins_ms) = self.clients[client].plan.begins_ms {
+                self.plan(begins_ms, Step::Life(u32::try_from(client).expect("few clients")));
+            }
+        }
+        if !self.plan.weights.is_empty() {
+            let first = self.random.between(self.plan.fault_every_ms.0, self.plan.fault_every_ms.1);
+            self.plan(first, Step::Trouble);
+        }
+        self.plan(1_000, Step::Tick);
+        while let Some(Planned { at_ms, step, .. }) = self.heap.pop() {
+            if at_ms > self.plan.duration_ms {
                 break;
             }
-            self.real_ms = time;
+            self.real_ms = at_ms;
             self.report.steps += 1;
-            let Some(step) = self.steps[slot].take() else { continue };
-            self.free_slots.push(slot);
-            self.step(step)?;
-            self.promised_seats()?;
+            self.step(step);
+            if self.judge.found.is_some() {
+                return;
+            }
         }
-        Ok(())
+        self.judge.finish();
     }
 
-    fn step(&mut self, step: Step) -> Result<(), Broken> {
+    fn step(&mut self, step: Step) {
         match step {
-            Step::Append => self.append(),
-            Step::Arrive(ticket, command) => {
-                if let Some(server) = &mut self.server {
-                    server.receive(Some(ticket), *command);
-                    self.plan_pass(0);
-                }
-                Ok(())
-            }
-            Step::Done(client, life) => {
-                if self.clients[client].life == life {
-                    self.drive(client, Keeper::release);
-                    // It comes back after a while with a new lease.
-                    let pause = self.random.between(1_000, 60_000);
-                    self.plan(pause, Step::Life(client));
-                }
-                Ok(())
-            }
-            Step::Life(client) => {
-                self.live(client);
-                Ok(())
-            }
-            Step::Look(client, life) => {
-                if self.clients[client].life == life {
-                    if self.real_ms < self.clients[client].asleep_until {
-                        let rest = self.clients[client].asleep_until - self.real_ms;
-                        self.plan(rest, Step::Look(client, life));
-                    } else {
-                        self.drive(client, Keeper::on_time);
-                    }
-                }
-                Ok(())
-            }
-            Step::Pass => self.pass(),
-            Step::Reach { client, life, call, told } => {
-                if self.clients[client].life == life {
-                    if self.real_ms < self.clients[client].asleep_until {
-                        let rest = self.clients[client].asleep_until - self.real_ms;
-                        self.plan(rest, Step::Reach { client, life, call, told });
-                    } else {
-                        self.drive(client, |keeper, now, fresh| keeper.on_answer(now, call, told, fresh));
-                    }
-                }
-                Ok(())
-            }
+            Step::Act(act) => self.act(act),
+            Step::Append(slot) => self.append(slot),
+            Step::Arrive(arrival) => self.arrive(arrival),
+            Step::Confirm(slot) => self.confirm(slot),
+            Step::Done(client, life) => self.done(client, life),
+            Step::Flush(host) => self.flush(host),
+            Step::Life(client) => self.live(client),
+            Step::Look(client, wake) => self.look(client, wake),
+            Step::Pass(slot, token) => self.pass(slot, token),
+            Step::Reach(reach) => self.reach(*reach),
+            Step::RoomAgain => self.room_again(),
+            Step::Stands(client, life, generation) => self.stands(client, life, generation),
             Step::Start => self.start(),
+            Step::Tick => self.tick(),
             Step::Trouble => self.trouble(),
         }
     }
 
     // ---- clients
 
-    fn now(&self, client: usize) -> Now {
-        let clock = &self.clients[client].clock;
-        Now { boot_ms: clock.boot_ms(self.real_ms), wall_ms: clock.wall_ms(self.real_ms) }
-    }
-
-    fn live(&mut self, client: usize) {
-        let now = self.now(client);
-        if self.clients[client].keeper.as_ref().is_some_and(|keeper| keeper.promised(now)) {
+    fn live(&mut self, client: u32) {
+        if self.clients[client as usize].gone {
             return;
         }
-        let wait = if self.random.chance(500) { Some(self.random.between(5_000, 120_000)) } else { None };
-        let this = &mut self.clients[client];
-        this.life += 1;
-        this.ids.clear();
-        this.keeper = Some(Keeper::new(now, wait));
-        let life = this.life;
-        self.plan(0, Step::Look(client, life));
-        let use_ms = self.random.between(2_000, 240_000);
-        self.plan(use_ms, Step::Done(client, life));
-    }
-
-    fn die(&mut self, client: usize) {
-        let leases: Vec<LeaseId> = self.clients[client].ids.values().copied().collect();
-        let this = &mut self.clients[client];
-        this.life += 1;
-        this.keeper = None;
-        let (fin, generation, cut_off) = (this.presence, this.generation, self.real_ms < this.cut_off_until);
-        for lease in &leases {
-            self.ledger.die(*lease);
-        }
-        // The kernel closes a dead process's socket in order, if the wire lets it through.
-        if fin && generation > 0 && !cut_off && self.random.chance(700) {
-            for lease in leases {
-                let delay = self.latency();
-                self.plan(delay, Step::Arrive(0, Box::new(Command::PresenceClosed { lease, generation })));
+        let now = self.clients[client as usize].now(self.real_ms);
+        let again = self.random.between(self.plan.ttl_ms / 4, self.plan.ttl_ms);
+        let this = &mut self.clients[client as usize];
+        match this.keeper.as_ref().map(Keeper::phase) {
+            None | Some(Phase::Released) => {}
+            Some(Phase::Refused | Phase::Lost) if self.random.chance(500) => {}
+            Some(Phase::Refused) => {
+                self.drive(client, Keeper::ask_again);
+                self.plan(again, Step::Life(client));
+                return;
             }
+            Some(_) => return self.plan(again, Step::Life(client)),
         }
-        let back = self.random.between(500, 90_000);
-        self.plan(back, Step::Life(client));
-        self.trace(format!("client {client} dies"));
+        if let Some(keeper) = &this.keeper
+            && keeper.phase() == Phase::Lost
+        {
+            // A process that has lost its seat ends, and says so to nobody.
+            self.die(client);
+        }
+        let this = &mut self.clients[client as usize];
+        this.begin(Keeper::new(now, this.plan.wait_ms));
+        let life = this.life;
+        let uses_ms = this.plan.uses_ms;
+        self.drive(client, Keeper::on_time);
+        if let Some((least, most)) = uses_ms {
+            let use_ms = self.random.between(least, most);
+            self.plan(use_ms, Step::Done(client, life));
+        }
+        self.plan(again, Step::Life(client));
     }
 
-    fn drive(&mut self, client: usize, act: impl FnOnce(&mut Keeper, Now, Fresh) -> Vec<Action>) {
-        let now = self.now(client);
+    fn done(&mut self, client: u32, life: u32) {
+        if self.clients[client as usize].life == life {
+            if self.real_ms < self.clients[client as usize].asleep_until_ms {
+                let rest = self.clients[client as usize].asleep_until_ms - self.real_ms;
+                return self.plan(rest, Step::Done(client, life));
+            }
+            self.drive(client, Keeper::release);
+        }
+    }
+
+    fn look(&mut self, client: u32, wake: u64) {
+        let this = &self.clients[client as usize];
+        if this.wake != wake {
+            return;
+        }
+        if self.real_ms < this.asleep_until_ms {
+            let rest = this.asleep_until_ms - self.real_ms;
+            return self.plan(rest, Step::Look(client, wake));
+        }
+        self.drive(client, Keeper::on_time);
+    }
+
+    fn drive(&mut self, client: u32, act: impl FnOnce(&mut Keeper, triquest_client::keeper::Now, Fresh) -> Vec<Action>) {
+        let number = client as usize;
+        let now = self.clients[number].now(self.real_ms);
         let fresh = Fresh { nonce: self.random.bytes(), jitter: u16::from_le_bytes(self.random.bytes()) };
-        let Some(keeper) = &mut self.clients[client].keeper else { return };
-        for action in act(keeper, now, fresh) {
-            self.act(client, action);
+        let Some(keeper) = &mut self.clients[number].keeper else { return };
+        let actions = act(keeper, now, fresh);
+        let wake = keeper.next_wake();
+        for action in actions {
+            self.does(client, action);
         }
-        if let Some(wake) = self.clients[client].keeper.as_ref().and_then(Keeper::next_wake) {
-            let boot = self.clients[client].clock.boot_ms(self.real_ms);
+        let this = &mut self.clients[number];
+        this.wake += 1;
+        let (token, machine) = (this.wake, &this.machine);
+        if let Some(wake) = wake {
             // A look may be a little late, as threads are.
-            let late = if self.random.chance(100) { self.random.between(1, 3_000) } else { 1 };
-            let life = self.clients[client].life;
-            self.plan(wake.saturating_sub(boot) + late, Step::Look(client, life));
+            let exact = machine.real_until(wake.saturating_sub(now.boot_ms));
+            let late = if self.random.chance(50) { self.random.between(1, 3_000) } else { 0 };
+            self.plan(exact + late, Step::Look(client, token));
         }
     }
 
-    fn lease_id(&mut self, client: usize, id: u32) -> LeaseId {
-        if let Some(lease) = self.clients[client].ids.get(&id) {
-            return *lease;
-        }
-        let lease = LeaseId(self.random.bytes());
-        self.clients[client].ids.insert(id, lease);
-        lease
-    }
-
-    fn act(&mut self, client: usize, action: Action) {
+    fn does(&mut self, client: u32, action: Action) {
+        let number = client as usize;
+        let random = u32::from_le_bytes(self.random.bytes());
+        let make = |id: u32| move |life: u32| lease_id(client, life, id, random);
+        let (life, sent_ms) = (self.clients[number].life, self.real_ms);
+        let network = Some(triquest_allocator::Network::V4(address_of(client)));
+        let sending = |lease, call, asks| Sending { client, life, call, lease, asks, sent_ms, passed_at: None };
         match action {
-            Action::Checkout { call, id, attempt, wait_ms, regained, .. } => {
-                let lease = self.lease_id(client, id);
-                let items = self.clients[client].items.clone();
-                let vendor_keys = self.vendor_keys();
-                let content = ContentDigest([u8::try_from(client).expect("few clients"); 16]);
-                let holder = Holder {
-                    user: Some(triquest_allocator::Claim { value: format!("user{client}"), proved: false }),
-                    address: Some(triquest_allocator::Claim { value: format!("10.0.0.{client}"), proved: true }),
-                    ..Holder::default()
+            Action::Checkout { call, id, attempt, wait_ms, show_grant, regained, .. } => {
+                let next_lineage = Lineage(self.random.bytes());
+                let this = &mut self.clients[number];
+                let lease = this.lease_id(id, make(id));
+                let shown = this.shown.clone().filter(|shown| show_grant && shown.lease == lease);
+                let (holder, content, vendor_keys) = (this.holder.clone(), this.content, this.vendor_keys.clone());
+                let (items, ttl_ms) = (this.plan.items.clone(), this.plan.ttl_ms);
+                let (asks, command) = match shown {
+                    Some(shown) => {
+                        let shown = Box::new(shown.as_told());
+                        let command = Command::Adopt {
+                            lease,
+                            attempt,
+                            content,
+                            holder,
+                            vendor_keys,
+                            items,
+                            ttl_ms,
+                            wait_ms,
+                            network,
+                            regained,
+                            accepts: Default::default(),
+                            shown,
+                            next_lineage,
+                        };
+                        (Asks::Adopt(attempt), command)
+                    }
+                    None => {
+                        let command = Command::Checkout {
+                            lease,
+                            attempt,
+                            content,
+                            holder,
+                            vendor_keys,
+                            items,
+                            ttl_ms,
+                            wait_ms,
+                            regained,
+                            network,
+                            accepts: Default::default(),
+                        };
+                        (Asks::Checkout(attempt), command)
+                    }
                 };
-                let command = Command::Checkout {
-                    accepts: Default::default(),
-                    lease,
-                    attempt,
-                    content,
-                    holder,
-                    vendor_keys,
-                    items,
-                    ttl_ms: Some(TTL_MS),
-                    wait_ms,
-                    regained,
-                    network: None,
-                };
-                self.send(client, Ticket { client, life: 0, call, lease, attempt: Some(attempt), renewal: None }, command);
+                let hold_ms = wait_ms.map_or(0, |_| HOLD_MS.min(self.plan.ttl_ms / 3));
+                self.send(vec![sending(lease, call, asks)], command.into(), hold_ms, client);
             }
             Action::Release { call, id } => {
-                let lease = self.lease_id(client, id);
-                self.send(
-                    client,
-                    Ticket { client, life: 0, call, lease, attempt: None, renewal: None },
-                    Command::Release { lease, network: None },
-                );
+                let lease = self.clients[number].lease_id(id, make(id));
+                self.send(vec![sending(lease, call, Asks::Release)], Command::Release { lease, network }.into(), 0, client);
             }
             Action::Renew { call, id, counter, nonce, presence, regained } => {
-                let lease = self.lease_id(client, id);
-                let ticket = Ticket { client, life: 0, call, lease, attempt: None, renewal: Some((counter, nonce)) };
-                self.send(client, ticket, Command::Renew { lease, counter, nonce, idle_ms: None, presence, regained });
-            }
-            Action::Tell(Notice::Granted | Notice::Regained { .. }) if self.clients[client].presence => {
-                let this = &mut self.clients[client];
-                this.generation += 1;
-                let (generation, leases) = (this.generation, this.ids.values().copied().collect::<Vec<_>>());
-                for lease in leases {
-                    let delay = self.latency();
-                    self.plan(delay, Step::Arrive(0, Box::new(Command::PresenceOpened { lease, generation, ends_agree: true })));
-                    // A connection that was replaced ends after the new one stands; or its end comes late.
-                    if generation > 1 {
-                        let later = self.random.between(1, 20_000);
-                        self.plan(delay + later, Step::Arrive(0, Box::new(Command::PresenceClosed { lease, generation: generation - 1 })));
+                let lease = self.clients[number].lease_id(id, make(id));
+                let sending = sending(lease, call, Asks::Renew(counter, nonce));
+                let renewal = Renewal { lease, counter, nonce, idle_ms: None, presence, regained };
+                if let Some(host) = self.clients[number].plan.batch {
+                    let outbox = self.outboxes.entry(host).or_default();
+                    outbox.push((sending, renewal));
+                    if outbox.len() == 1 {
+                        let pause = self.random.between(1, 400);
+                        self.plan(pause, Step::Flush(host));
                     }
+                    return;
                 }
-                let now = self.now(client);
-                // Its next renewal says that the connection stands.
-                if let Some(keeper) = &mut self.clients[client].keeper {
-                    keeper.stands(now, Some(generation));
-                }
+                self.send(vec![sending], Asked::Renew(renewal), 0, client);
             }
-            Action::Tell(notice) => self.trace(format!("client {client} hears {notice:?}")),
+            Action::Tell(notice) => self.hears(client, &notice),
         }
     }
 
-    fn vendor_keys(&self) -> Vec<[u8; 32]> {
-        self.licenses[0].vendor_keys().iter().map(|key| *key.as_bytes()).collect()
+    fn flush(&mut self, host: u32) {
+        let Some(outbox) = self.outboxes.remove(&host) else { return };
+        // At most a thousand go in one request.
+        for portion in outbox.chunks(1_000) {
+            let commands: Vec<Command> = portion.iter().map(|(_, renewal)| Command::from(*renewal)).collect();
+            let sendings: Vec<Sending> = portion.iter().map(|(sending, _)| *sending).collect();
+            if let Some(client) = sendings.first().map(|sending| sending.client) {
+                self.send(sendings, Asked::Many(commands), 0, client);
+            }
+        }
     }
+
+    fn hears(&mut self, client: u32, notice: &Notice) {
+        self.trace(|_| format!("client {client} hears {notice:?}"));
+        match notice {
+            Notice::Granted | Notice::Regained { .. } if self.clients[client as usize].plan.presence => self.opens_presence(client),
+            Notice::Late { .. } | Notice::Grace { .. } if self.clients[client as usize].plan.presence => self.leaves_presence(client),
+            Notice::Lost(Failure::Refused(code)) | Notice::Failed(Failure::Refused(code)) => {
+                let code = *code;
+                let this = &self.clients[client as usize];
+                let ledger = &self.judge.ledger;
+                let wished = ledger.wished(&this.vendor_keys, &this.plan.items);
+                let free =
+                    wished.is_some_and(|items| ledger.fits(&items) && !ledger.line.iter().any(|waiter| ledger.meet(&waiter.items, &items)));
+                if free && ledger.quarantine_until.is_none() && code.retry() == Retry::Never && !code.speaks_of_clones() {
+                    self.judge
+                        .broken(Invariant::NobodySentAway, || format!("client {client} is sent away with {code:?} and seats are free"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A presence connection opens; one that it takes the place of is left by a reset, which says nothing.
+    fn opens_presence(&mut self, client: u32) {
+        let to = self.front;
+        let this = &mut self.clients[client as usize];
+        this.generation += 1;
+        let (generation, life, ends_agree) = (this.generation, this.life, !this.plan.behind_proxy);
+        let before = std::mem::take(&mut this.standing);
+        this.standing.push((generation, to));
+        let unseen = std::mem::take(&mut this.opening_unseen);
+        let leases: Vec<_> = this.ids().collect();
+        let delay = self.latency();
+        for lease in &leases {
+            self.presence(delay, to, client, Command::PresenceOpened { lease: *lease, generation, ends_agree });
+        }
+        // What stands between may end an old connection in order, long after.
+        for (generation, to) in before {
+            if self.random.chance(300) {
+                let later = delay + self.random.between(1, 20_000);
+                self.presence_ends(later, to, client, &leases, generation);
+            }
+        }
+        if unseen {
+            // The client gives up and resets; what stands between makes an orderly end of that.
+            self.presence_ends(delay + PRESENCE_OPENING_MS, to, client, &leases, generation);
+        } else {
+            let back = delay + self.latency();
+            self.plan(back, Step::Stands(client, life, generation));
+        }
+    }
+
+    /// The client knows that its presence connection stands.
+    fn stands(&mut self, client: u32, life: u32, generation: u64) {
+        let this = &self.clients[client as usize];
+        if this.life != life || this.generation != generation || !self.slots.contains_key(&self.front) {
+            return;
+        }
+        self.drive(client, |keeper, now, fresh| {
+            keeper.stands(now, Some(generation));
+            keeper.on_time(now, fresh)
+        });
+    }
+
+    /// A client that has lost its right leaves its presence connection, by a reset that frees nothing.
+    fn leaves_presence(&mut self, client: u32) {
+        let this = &mut self.clients[client as usize];
+        let leases: Vec<_> = this.ids().collect();
+        let standing = std::mem::take(&mut this.standing);
+        if self.wrong(Wrong::PresenceClosesInOrder) {
+            for (generation, to) in standing {
+                self.presence_ends(1, to, client, &leases, generation);
+            }
+        }
+    }
+
+    fn presence(&mut self, in_ms: u64, to: usize, client: u32, command: Command) {
+        let arrival = Arrival { sendings: Vec::new(), asked: command.into(), hold_ms: 0, from: Some(client), to: Some(to) };
+        self.plan(in_ms, Step::Arrive(Box::new(arrival)));
+    }
+
+    fn presence_ends(&mut self, in_ms: u64, to: usize, client: u32, leases: &[LeaseId], generation: u64) {
+        for lease in leases {
+            self.presence(in_ms, to, client, Command::PresenceClosed { lease: *lease, generation });
+        }
+    }
+
+    /// A process ends without a word: the kernel closes its connections in order, if the wire lets that through.
+    fn die(&mut self, client: u32) {
+        let cut_off = self.real_ms < self.clients[client as usize].cut_off_until_ms;
+        let this = &mut self.clients[client as usize];
+        let leases: Vec<_> = this.ids().collect();
+        let standing = std::mem::take(&mut this.standing);
+        this.end();
+        self.judge.died(leases.iter().copied());
+        self.trace(|_| format!("client {client} dies"));
+        if !cut_off && self.random.chance(700) {
+            for (generation, to) in standing {
+                // After the opening, which went the same way.
+                let delay = self.latency() + self.plan.wire.slow_ms_max;
+                self.presence_ends(delay, to, client, &leases, generation);
+            }
+        }
+    }
+
+    // ---- the wire
 
     fn latency(&mut self) -> u64 {
-        match self.random.below(20) {
-            0 => self.random.between(500, 9_000),
-            1..4 => self.random.between(20, 500),
-            _ => self.random.between(1, 20),
-        }
+        let wire = self.plan.wire;
+        if wire.slow > 0 && self.random.chance(wire.slow) { self.random.between(20, wire.slow_ms_max) } else { self.random.between(1, 15) }
     }
 
-    fn send(&mut self, client: usize, ticket: Ticket, command: Command) {
-        let (life, call) = (self.clients[client].life, ticket.call);
-        self.sequence += 1;
-        let number = self.sequence;
-        self.tickets.insert(number, Ticket { life, ..ticket });
-        if self.real_ms < self.clients[client].cut_off_until || self.random.chance(40) {
+    /// A command that no keeper waits for.
+    fn local(&mut self, in_ms: u64, command: Command, from: Option<u32>) {
+        self.plan(in_ms, Step::Arrive(Box::new(Arrival { sendings: Vec::new(), asked: command.into(), hold_ms: 0, from, to: None })));
+    }
+
+    fn send(&mut self, sendings: Vec<Sending>, asked: Asked, hold_ms: u64, client: u32) {
+        self.report.operations += sendings.len() as u64;
+        if self.report.operations.is_multiple_of(EACH)
+            && let Err(what) = wire_bytes::request(&asked)
+        {
+            self.judge.broken(Invariant::ApplyTotal, || what);
+        }
+        let wire = self.plan.wire;
+        let cut_off = self.real_ms < self.clients[client as usize].cut_off_until_ms;
+        if cut_off || wire.lost > 0 && self.random.chance(wire.lost) {
             if self.random.chance(500) {
-                let delay = self.latency();
-                self.plan(delay, Step::Reach { client, life, call, told: Told::Unreachable });
+                self.unreachable(&sendings);
             }
             return;
         }
-        if self.random.chance(60) {
-            // Repeated by the wire (a retry below us), long after.
-            let delay = self.random.between(10, 90_000);
-            self.plan(delay, Step::Arrive(number, Box::new(command.clone())));
-        }
         let delay = self.latency();
-        self.plan(delay, Step::Arrive(number, Box::new(command)));
-        if self.random.chance(30) {
+        if wire.twice > 0 && self.random.chance(wire.twice) {
+            // Sent before the connection broke, delivered long after.
+            let late = delay + self.random.between(10, 3 * self.plan.ttl_ms);
+            sendings.iter().for_each(|sending| self.judge.sent(sending));
+            self.plan(
+                late,
+                Step::Arrive(Box::new(Arrival {
+                    sendings: sendings.clone(),
+                    asked: asked.clone(),
+                    hold_ms: 0,
+                    from: Some(client),
+                    to: None,
+                })),
+            );
+        }
+        if wire.lost > 0 && self.random.chance(wire.lost) {
             // A reset: the client learns nothing, the server may have it.
+            self.unreachable(&sendings);
+        }
+        sendings.iter().for_each(|sending| self.judge.sent(sending));
+        self.plan(delay, Step::Arrive(Box::new(Arrival { sendings, asked, hold_ms, from: Some(client), to: None })));
+    }
+
+    fn unreachable(&mut self, sendings: &[Sending]) {
+        for sending in sendings {
             let delay = self.latency();
-            self.plan(delay, Step::Reach { client, life, call, told: Told::Unreachable });
+            let Sending { client, life, call, .. } = *sending;
+            self.plan(delay, Step::Reach(Box::new(Reach { client, life, call, told: Told::Unreachable, about: None })));
         }
     }
 
-    // ---- server
+    fn arrive(&mut self, arrival: Box<Arrival>) {
+        if self.real_ms < self.stalled_until_ms && !self.slots.is_empty() {
+            let rest = self.stalled_until_ms - self.real_ms;
+            return self.plan(rest, Step::Arrive(arrival));
+        }
+        // Some still talk to a server that another has taken over from.
+        let old = self.slots.keys().next().copied().filter(|slot| *slot != self.front);
+        let number = match old {
+            _ if arrival.to.is_some() => arrival.to.unwrap_or_default(),
+            Some(old) if self.random.chance(400) => old,
+            _ => self.front,
+        };
+        let boot_ms = self.reading().boot_ms;
+        let Some(slot) = self.slots.get_mut(&number) else {
+            return self.unreachable(&arrival.sendings);
+        };
+        let Arrival { sendings, asked, hold_ms, from, to: _ } = *arrival;
+        self.last_ticket += 1;
+        let ticket = self.last_ticket;
+        let origin = match from {
+            None => Origin::SERVER,
+            Some(client) => Origin { network: Some(Network::V4(address_of(client))), connection: client.into() },
+        };
+        if !sendings.is_empty() {
+            self.tickets.insert(ticket, (number, sendings));
+        }
+        slot.node.submit(Request { ticket: Ticket(ticket), origin, arrived_ms: boot_ms, asked, hold_ms });
+        self.settle(number);
+    }
+
+    fn reach(&mut self, reach: Reach) {
+        let number = reach.client as usize;
+        let this = &self.clients[number];
+        if this.life != reach.life {
+            return;
+        }
+        if self.real_ms < this.asleep_until_ms {
+            let rest = this.asleep_until_ms - self.real_ms;
+            return self.plan(rest, Step::Reach(Box::new(reach)));
+        }
+        let Reach { client, call, mut told, about, .. } = reach;
+        if this.keeper.as_ref().and_then(Keeper::under_way) != Some(call) {
+            return;
+        }
+        let mut believes = false;
+        if let Some((sending, seen, shown)) = about {
+            let this = &mut self.clients[number];
+            this.seen = this.seen.max(seen);
+            if matches!(told, Told::Granted(_) | Told::Renewed { .. }) {
+                this.right_of = Some(sending.lease);
+                believes = true;
+            }
+            if shown.is_some() {
+                this.kept = shown.clone();
+                this.shown = shown;
+            }
+            if self.wrong(Wrong::RightFromAnswer) || self.wrong(Wrong::RightWithoutDrift) {
+                let took_ms = if self.wrong(Wrong::RightFromAnswer) { self.real_ms - sending.sent_ms } else { 0 };
+                if let Told::Granted(Terms { remaining_ms, .. }) | Told::Renewed { remaining_ms, .. } = &mut told {
+                    if self.wrong(Wrong::RightWithoutDrift) {
+                        *remaining_ms += *remaining_ms / 63 + 1;
+                    }
+                    *remaining_ms += took_ms + took_ms / 63 + 1;
+                }
+            }
+        }
+        self.drive(client, |keeper, now, fresh| keeper.on_answer(now, call, told, fresh));
+        if believes {
+            self.judge.believes(Scene { clients: &self.clients, real_ms: self.real_ms }, number);
+        }
+    }
+
+    // ---- servers
 
     fn reading(&self) -> ClockReading {
         ClockReading {
-            boot_ms: self.server_clock.boot_ms(self.real_ms),
-            wall_ms: self.server_clock.wall_ms(self.real_ms),
-            synchronized: self.server_clock.synchronized,
+            boot_ms: self.machine.boot_ms(self.real_ms),
+            wall_ms: self.machine.wall_ms(self.real_ms),
+            synchronized: self.machine.synchronized,
         }
     }
 
-    fn plan_pass(&mut self, in_ms: u64) {
-        if !self.pass_planned || in_ms == 0 {
-            self.pass_planned = true;
-            let wait = in_ms.max(self.stalled_until.saturating_sub(self.real_ms));
-            self.plan(wait, Step::Pass);
-        }
-    }
-
-    fn plan_append(&mut self) {
-        if !self.append_planned && self.server.as_ref().is_some_and(Process::in_flight) {
-            self.append_planned = true;
-            let takes = self.random.between(1, 30);
-            self.plan(takes, Step::Append);
-        }
-    }
-
-    fn start(&mut self) -> Result<(), Broken> {
-        if self.server.is_some() {
-            return Ok(());
-        }
-        let mut journal = self.disk.open();
-        let mut ledger = self.ledger.reread();
-        let mut from = triquest_allocator::Index(1);
-        loop {
-            let entries = journal.read(from, 1 << 20).map_err(|error| broken("apply_total", error.to_string()))?;
-            let Some((last, _)) = entries.last() else { break };
-            from = triquest_allocator::Index(last.0 + 1);
-            for (index, bytes) in &entries {
-                let entry = decode_entry(bytes).map_err(|error| broken("apply_total", error))?;
-                ledger.fold(*index, entry.moment, &entry.events, false)?;
-            }
-        }
-        ledger.resume();
-        self.answers.durable_in(&ledger)?;
-        self.ledger = ledger;
-        if std::mem::take(&mut self.restoring) {
-            self.restored = self.ledger.live().collect();
-        }
-        let process = Process::start(self.safeguards(), &mut journal, self.lineage).map_err(|error| broken("apply_total", error))?;
-        if self.installed == 0 {
-            self.installed = 1;
-        }
-        self.journal = Some(journal);
-        self.server = Some(process);
-        self.ledger.up.starts += 1;
-        self.last_pass_ms = None;
-        self.pass_planned = false;
-        self.append_planned = false;
-        for number in 0..self.installed {
-            // Again at each start, as a license folder does.
-            self.install(number);
-        }
-        self.trace("server starts".to_owned());
-        self.plan_pass(0);
-        Ok(())
-    }
-
-    fn install(&mut self, number: usize) {
-        let install = InstallLicense { license: Box::new(self.licenses[number].clone()), actor: actor("folder") };
-        if let Some(server) = &mut self.server {
-            server.receive(None, Command::Install(install));
-        }
-    }
-
-    fn crash(&mut self) {
-        if self.server.take().is_some() {
-            self.report.crashes += 1;
-            self.journal = None;
-            let down = match self.random.below(4) {
-                0 => self.random.between(30_000, 200_000),
-                _ => self.random.between(10, 5_000),
-            };
-            self.trace(format!("server crashes for {down} ms"));
-            self.plan(down, Step::Start);
-        }
-    }
-
-    fn pass(&mut self) -> Result<(), Broken> {
-        self.pass_planned = false;
-        if self.real_ms < self.stalled_until {
-            self.plan_pass(1);
-            return Ok(());
-        }
-        let reading = self.reading();
-        let (stall_counts, too_early) = (self.mutated(Mutation::StallCounts), self.mutated(Mutation::AnswerBeforeDurable));
-        let Some(server) = &mut self.server else { return Ok(()) };
-        if stall_counts {
-            server.skip_to(reading);
-        }
-        let since = self.real_ms - self.last_pass_ms.unwrap_or(self.real_ms);
-        self.last_pass_ms = Some(self.real_ms);
-        self.ledger.up.ms += since.min(triquest_allocator::limits::STALL_MS);
-        self.line_moves()?;
-        let Some(server) = &mut self.server else { return Ok(()) };
-        let ready = server.pass(reading);
-        let before_durable = if too_early { server.take_waiting_answers() } else { Vec::new() };
-        let next = server.pending();
-        self.answer(ready)?;
-        self.answer(before_durable)?;
-        self.plan_append();
-        let tick = if next { 1 } else { self.random.between(200, 1_000) };
-        self.plan_pass(tick);
-        Ok(())
-    }
-
-    fn append(&mut self) -> Result<(), Broken> {
-        self.append_planned = false;
-        // A crash before, between or after: the entry is lost, or durable and not acknowledged.
-        let crash = self.random.below(400);
-        if crash == 0 {
-            self.crash();
-            return Ok(());
-        }
-        let fault = match self.random.below(300) {
-            0 => Some(Fault::UnknownLost),
-            1 => Some(Fault::UnknownCommitted),
-            2 => Some(Fault::Full),
-            3 => Some(Fault::Error),
-            _ => None,
+    fn start(&mut self) {
+        self.starting = false;
+        self.machine.reboot(self.real_ms);
+        let instance = self.random.bytes();
+        let start = Start { lineage: Lineage::default(), instance, folder_ttl_max_ms: self.plan.ttl_max_ms };
+        let node = Node::start(&self.disk, self.safeguards(), self.reading(), start, self.plan.reserve, self.real_ms);
+        let mut node = match node {
+            Ok(node) => node,
+            Err(what) => return self.judge.broken(Invariant::ApplyTotal, || format!("the journal does not load: {what}")),
         };
-        let (Some(server), Some(journal)) = (&mut self.server, &mut self.journal) else { return Ok(()) };
-        journal.inject(fault);
-        match server.append(journal) {
-            Err(_) => self.crash(),
-            Ok(None) => {}
-            Ok(Some(_)) if crash == 1 => self.crash(),
-            Ok(Some(committed)) => self.committed(committed)?,
+        if self.wrong(Wrong::AnswersBeforeDurable) {
+            node.be_hasty();
         }
-        self.plan_append();
-        Ok(())
-    }
-
-    fn committed(&mut self, committed: Committed) -> Result<(), Broken> {
-        self.report.entries += 1;
-        self.fingerprint(format!("{:?}", committed.events).as_bytes());
-        for event in &committed.events {
-            self.trace(format!("entry {}: {event:?}", committed.index.0).chars().take(300).collect());
-            match event {
-                Event::Granted { .. } => self.report.grants += 1,
-                Event::Denied { .. } => self.report.denials += 1,
-                Event::Ended { lease, reason, .. } => self.nobody_runs_on(*lease, *reason)?,
-                Event::Released { lease, .. } => self.nobody_runs_on(*lease, EndReason::Released)?,
-                _ => {}
-            }
-        }
-        self.ledger.fold(committed.index, committed.moment, &committed.events, true)?;
-        self.answer(committed.answers)
-    }
-
-    fn client_of(&self, lease: LeaseId) -> Option<usize> {
-        self.clients.iter().position(|client| client.ids.values().any(|id| *id == lease))
-    }
-
-    fn promised(&self, client: usize) -> bool {
-        let now = self.now(client);
-        self.clients[client].keeper.as_ref().is_some_and(|keeper| keeper.promised(now))
-    }
-
-    fn nobody_runs_on(&mut self, lease: LeaseId, reason: EndReason) -> Result<(), Broken> {
-        let Some(client) = self.client_of(lease) else { return Ok(()) };
-        let current = self.clients[client].ids.values().next_back() == Some(&lease);
-        if current && self.promised(client) && !self.ledger.excused.contains(&lease) {
-            return Err(broken("keeper_stops_before_server_frees", format!("client {client} runs on {lease}, freed as {reason:?}")));
-        }
-        Ok(())
-    }
-
-    fn answer(&mut self, answers: Vec<Answer>) -> Result<(), Broken> {
-        for answer in answers {
-            if let (Outcome::Renewed { .. } | Outcome::Granted(_), Some(lease)) = (&answer.outcome, answer.lease) {
-                self.ledger.hear(lease, answer.moment.at);
-            }
-            let Some(ticket) = answer.ticket.and_then(|number| self.tickets.get(&number)) else { continue };
-            let (client, life, call) = (ticket.client, ticket.life, ticket.call);
-            let (lease, attempt, renewal) = (ticket.lease, ticket.attempt, ticket.renewal);
-            if !self.ledger.adopted(lease) {
-                self.answers.note(lease, attempt, &answer.outcome)?;
-            }
-            self.fingerprint(format!("{:?}", answer.outcome).as_bytes());
-            let delay = self.latency();
-            let Some(told) = self.told(answer.outcome, renewal, delay) else { continue };
-            if self.real_ms < self.clients[client].cut_off_until || self.random.chance(40) {
-                continue;
-            }
-            self.plan(delay, Step::Reach { client, life, call, told });
-        }
-        Ok(())
-    }
-
-    fn told(&self, outcome: Outcome, renewal: Option<(u64, [u8; 16])>, delay_ms: u64) -> Option<Told> {
-        let inflate = |remaining_ms: u64| {
-            let mut remaining_ms = remaining_ms;
-            if self.mutated(Mutation::NoDriftAllowance) {
-                remaining_ms += remaining_ms / 63 + 1;
-            }
-            if self.mutated(Mutation::RightFromAnswer) {
-                remaining_ms += delay_ms + delay_ms / 63 + 1;
-            }
-            remaining_ms
+        self.judge.server_ended();
+        self.report.starts += 1;
+        self.front += 1;
+        let slot = Slot {
+            node,
+            pass_at_ms: None,
+            pass_token: 0,
+            append_planned: false,
+            confirm_planned: false,
+            last_pass_ms: self.real_ms,
+            instance,
         };
-        Some(match outcome {
-            Outcome::Denied(denial) => Told::Denied { code: denial_code(denial.code) },
-            Outcome::Ended { reason, remaining_ms } => Told::Ended { reason: end_reason(reason), remaining_ms },
-            Outcome::Granted(grant) => Told::Granted(Terms {
-                remaining_ms: inflate(grant.remaining_ms),
-                ttl_ms: grant.ttl_ms,
-                grace_ms: grant.grace_ms,
-                entitled_until_ms: None,
-            }),
-            Outcome::Refused(refusal) => Told::Refused { code: error_code(&refusal), retry_after_ms: None },
-            Outcome::Released { .. } => Told::Released,
-            Outcome::Renewed { remaining_ms, regrant } => {
-                let (counter, nonce) = renewal?;
-                Told::Renewed { counter, nonce, remaining_ms: inflate(remaining_ms), regrant }
-            }
-            Outcome::Waiting { place, .. } => Told::Waiting { place },
-            Outcome::Done | Outcome::Installed { .. } | Outcome::Reclaimed { .. } | Outcome::Recovered | Outcome::Removed { .. } => {
-                return None;
-            }
-        })
+        self.slots.insert(self.front, slot);
+        self.trace(|world| format!("server {} starts", world.front));
+        self.plan_pass(self.front, 0);
+        self.settle(self.front);
     }
 
-    // ---- faults
-
-    fn trouble(&mut self) -> Result<(), Broken> {
-        // Some servers are started again and again.
-        if self.crash_loop {
-            let again = self.random.between(15_000, 45_000);
-            self.plan(again, Step::Trouble);
-            if self.random.chance(800) {
-                self.crash();
-                return Ok(());
-            }
-        } else {
-            let again = self.random.between(500, 20_000);
-            self.plan(again, Step::Trouble);
-        }
-        let client = usize::try_from(self.random.below(self.clients.len() as u64)).expect("few clients");
-        match self.random.below(26) {
-            0..3 => self.crash(),
-            3..6 => self.die(client),
-            6..9 => {
-                let cut = self.random.between(1_000, 120_000);
-                self.clients[client].cut_off_until = self.real_ms + cut;
-                self.trace(format!("client {client} is cut off for {cut} ms"));
-            }
-            9 | 10 => {
-                let sleep = self.random.between(1_000, 200_000);
-                self.clients[client].asleep_until = self.real_ms + sleep;
-                self.trace(format!("client {client} sleeps for {sleep} ms"));
-            }
-            11..13 => {
-                let stall = self.random.between(100, 90_000);
-                self.stalled_until = self.real_ms + stall;
-                self.trace(format!("server stalls for {stall} ms"));
-            }
-            13 => {
-                let by = i64::try_from(self.random.below(4 * 3_600_000)).expect("small") - 2 * 3_600_000;
-                self.server_clock.step_wall(by);
-                self.server_clock.synchronized = self.random.chance(500);
-                self.trace(format!("server's wall clock steps by {by} ms"));
-            }
-            14 => {
-                let by = i64::try_from(self.random.below(2 * 3_600_000)).expect("small") - 3_600_000;
-                self.clients[client].clock.step_wall(by);
-            }
-            15 | 16 => {
-                if self.installed < self.licenses.len() && self.installed > 0 && self.server.is_some() {
-                    let number = self.installed;
-                    self.installed += 1;
-                    self.install(number);
-                    self.trace(format!("license {} is installed", number + 1));
-                }
-            }
-            17 => {
-                if let (Some(server), true) = (&mut self.server, self.installed > 1) {
-                    let license = self.licenses[1].hash();
-                    server.receive(None, Command::Remove { license, actor: actor("unix:root") });
-                    self.trace("license 2 is removed".to_owned());
-                }
-            }
-            18..20 => {
-                let live: Vec<_> = self.ledger.live().collect();
-                if let (Some(server), false) = (&mut self.server, live.is_empty()) {
-                    let lease = live[usize::try_from(self.random.below(live.len() as u64)).expect("few")];
-                    let now = self.random.chance(300);
-                    if now {
-                        self.ledger.excused.insert(lease);
-                    }
-                    server.receive(None, Command::Reclaim { lease, now, actor: actor("unix:root") });
-                    self.trace(format!("{lease} is reclaimed, now: {now}"));
-                }
-            }
-            20 | 21 => {
-                // A backup is made by a server that has begun, so there is a history to be lost.
-                if self.server.is_some() && self.journal.as_ref().is_some_and(|journal| journal.head().index.0 > 0) {
-                    self.backup = Some((self.real_ms, self.disk.copy()));
-                }
-            }
-            22 => self.restore(),
-            _ => self.replay_is_equal()?,
-        }
-        Ok(())
-    }
-
-    fn restore(&mut self) {
-        let old_enough = self.scenario.duration_ms > self.real_ms + RESTORE_AT_LEAST_MS;
-        if self.random.chance(700) || !old_enough {
+    fn plan_pass(&mut self, number: usize, in_ms: u64) {
+        let at_ms = (self.real_ms + in_ms).max(self.stalled_until_ms);
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        if slot.pass_at_ms.is_some_and(|planned| planned <= at_ms) {
             return;
         }
-        let Some((_, disk)) = self.backup.take() else { return };
-        self.crash();
-        self.report.restores += 1;
-        self.restoring = true;
-        self.lost = [PoolId(0), PoolId(1)].into_iter().map(|pool| (pool, self.recorded(pool))).collect();
-        self.lineage = Lineage(self.random.bytes());
-        disk.begin_lineage(self.lineage);
-        self.disk = disk;
-        self.answers.forget();
-        self.ledger.heard.clear();
-        self.ledger.died.clear();
-        self.trace("an old backup is restored".to_owned());
+        slot.pass_at_ms = Some(at_ms);
+        slot.pass_token += 1;
+        let token = slot.pass_token;
+        self.plan(at_ms - self.real_ms, Step::Pass(number, token));
     }
 
-    /// hard_state_equal: live state and a replay of the journal give the same bytes.
-    fn replay_is_equal(&mut self) -> Result<(), Broken> {
-        let (Some(server), Some(journal)) = (&self.server, &mut self.journal) else { return Ok(()) };
-        if server.in_flight() {
-            return Ok(());
+    fn pass(&mut self, number: usize, token: u64) {
+        if self.real_ms < self.stalled_until_ms {
+            let rest = self.stalled_until_ms - self.real_ms;
+            return self.plan(rest, Step::Pass(number, token));
         }
-        server.allocator().check_invariants().map_err(|error| broken("seats_conserved", error))?;
-        let replayed = Process::start(Safeguards::default(), journal, self.lineage).map_err(|error| broken("apply_total", error))?;
-        let live: Vec<_> = encode_snapshot(server.allocator().snapshot()).collect();
-        let replay: Vec<_> = encode_snapshot(replayed.allocator().snapshot()).collect();
-        if live != replay {
-            return Err(broken("hard_state_equal", "live state and replay differ"));
+        let reading = self.reading();
+        let stall_counts = self.wrong(Wrong::StallCounts);
+        let (machine, real_ms, front) = (self.machine.clone(), self.real_ms, self.front);
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        if slot.pass_token != token {
+            return;
         }
-        Ok(())
-    }
-
-    /// queue_moves: a head that could be served is served or leaves, in the time that a waiter may be silent.
-    fn line_moves(&mut self) -> Result<(), Broken> {
-        // A restored server grants nothing for a while, whoever waits.
-        let head = self.ledger.head_that_fits().filter(|_| self.report.restores == 0);
-        let up_ms = self.ledger.up.ms;
-        match (head, self.head) {
-            (Some(lease), Some((before, since_ms))) if lease == before => {
-                if up_ms.saturating_sub(since_ms) > triquest_allocator::limits::WAIT_TTL_MS + 10_000 {
-                    return Err(broken(
-                        "queue_moves",
-                        format!("{lease} stands at the head of a line with seats free for {} ms", up_ms - since_ms),
-                    ));
+        slot.pass_at_ms = None;
+        if stall_counts {
+            while slot.last_pass_ms + triquest_allocator::limits::STALL_MS < real_ms {
+                slot.last_pass_ms += triquest_allocator::limits::STALL_MS - 100;
+                let at = slot.last_pass_ms;
+                slot.node.pass(ClockReading { boot_ms: machine.boot_ms(at), ..reading }, at);
+            }
+        }
+        let passed_ms = (real_ms - slot.last_pass_ms).min(triquest_allocator::limits::STALL_MS);
+        slot.last_pass_ms = real_ms;
+        slot.node.pass(reading, real_ms);
+        if number == front {
+            self.judge.passed_ms += passed_ms;
+            if !slot.node.is_full() {
+                self.judge.up.ms += passed_ms;
+            }
+        }
+        let at = slot.node.at();
+        for (of, sendings) in self.tickets.values_mut().rev() {
+            if *of != number {
+                continue;
+            }
+            if sendings.iter().all(|sending| sending.passed_at.is_some()) {
+                break;
+            }
+            for sending in sendings.iter_mut().filter(|sending| sending.passed_at.is_none()) {
+                sending.passed_at = Some(at);
+                // A grant of another history of ours proves nothing of this one.
+                let shown = self.clients[sending.client as usize].kept.as_ref();
+                let ours = shown.is_some_and(|shown| shown.lineage() == self.judge.ledger.lineage);
+                if matches!(sending.asks, Asks::Adopt(_)) && number == front && ours {
+                    self.judge.proved(at);
+                }
+                if matches!(sending.asks, Asks::Renew(..)) {
+                    self.judge.lies_before_the_server(sending.lease, at);
                 }
             }
-            (head, _) => self.head = head.map(|lease| (lease, up_ms)),
         }
-        Ok(())
+        self.settle(number);
     }
 
-    /// Seats that may run in a pool: the total, or what is recorded beyond it.
-    fn recorded(&self, pool: PoolId) -> u32 {
-        self.ledger.total(pool).max(self.ledger.taken(pool))
+    fn append(&mut self, number: usize) {
+        if self.real_ms < self.stalled_until_ms {
+            let rest = self.stalled_until_ms - self.real_ms;
+            return self.plan(rest, Step::Append(number));
+        }
+        let hasty = self.wrong(Wrong::AnswersBeforeDurable);
+        let kills = self.kill_at_durable.is_some() && number == self.front;
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        slot.append_planned = false;
+        let Some(index) = slot.node.next_write() else { return };
+        let appended = slot.node.append();
+        if kills && matches!(appended, Some(Appended::Committed | Appended::Unknown)) {
+            // Durable, and nobody will ever be told.
+            let out = slot.node.take();
+            for out in out {
+                if let Out::Durable(durable) = out {
+                    self.durable(number, &durable);
+                    self.fall_silent(&durable);
+                }
+            }
+            if let Some((back_ms, _)) = self.kill_at_durable.take() {
+                self.kill(back_ms);
+            }
+            return;
+        }
+        let mut out = slot.node.take();
+        if let Some(appended) = appended
+            && !hasty
+        {
+            // What is durable is judged before anybody hears of it.
+            for done in out.drain(..) {
+                self.done_by(number, done);
+            }
+            if let Some(slot) = self.slots.get_mut(&number) {
+                slot.node.tell(appended, index);
+            }
+        }
+        for done in out {
+            self.done_by(number, done);
+        }
+        self.settle(number);
     }
 
-    /// one_holder_per_seat: clients in a promised right, summed by pool, against what is recorded.
-    fn promised_seats(&self) -> Result<(), Broken> {
-        let mut promised: BTreeMap<PoolId, u32> = BTreeMap::new();
-        let mut seen = BTreeSet::new();
-        let mut from_lost_history = false;
-        let mut promised_again: BTreeMap<PoolId, u32> = BTreeMap::new();
-        for client in 0..self.clients.len() {
-            if !self.promised(client) {
-                continue;
+    fn confirm(&mut self, number: usize) {
+        let leads = number == self.front || self.wrong(Wrong::ConfirmsBlindly);
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        slot.confirm_planned = false;
+        slot.node.confirm(leads);
+        self.settle(number);
+    }
+
+    /// Carries out what a server has done, and plans what it waits for.
+    fn settle(&mut self, number: usize) {
+        loop {
+            let Some(slot) = self.slots.get_mut(&number) else { return };
+            let out = slot.node.take();
+            if out.is_empty() {
+                break;
             }
-            let Some(lease) = self.clients[client].ids.values().next_back().copied() else { continue };
-            if self.ledger.excused.contains(&lease) || !seen.insert(lease) {
-                continue;
+            for done in out {
+                self.done_by(number, done);
             }
-            match self.ledger.items(lease) {
-                Some(items) => {
-                    for item in items {
-                        *promised.entry(item.pool).or_default() += item.seats;
-                        if self.restored.contains(&lease) || self.ledger.adopted(lease) {
-                            *promised_again.entry(item.pool).or_default() += item.seats;
+        }
+        let (append_ms, random) = (self.plan.append_ms, &mut self.random);
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        let wake = slot.node.wake_in_ms().map(|wake| (wake, self.real_ms.saturating_sub(slot.last_pass_ms)));
+        let mut steps = [None, None];
+        if slot.node.writes() && !slot.append_planned {
+            slot.append_planned = true;
+            steps[0] = Some((random.between(append_ms.0, append_ms.1), Step::Append(number)));
+        }
+        if slot.node.confirms() && !slot.confirm_planned {
+            slot.confirm_planned = true;
+            steps[1] = Some((random.below(2), Step::Confirm(number)));
+        }
+        for (in_ms, step) in steps.into_iter().flatten() {
+            self.plan(in_ms, step);
+        }
+        if let Some((wake, since_ms)) = wake {
+            let in_ms = self.machine.real_until(wake).saturating_sub(since_ms).max(1);
+            self.plan_pass(number, in_ms);
+        }
+    }
+
+    fn done_by(&mut self, number: usize, out: Out) {
+        match out {
+            Out::Broken(what) => {
+                self.trace(|_| format!("server {number} breaks: {what}"));
+                self.judge.broken(Invariant::ApplyTotal, || what);
+                self.end_server(number);
+                if number == self.front && !self.starting {
+                    self.plan_start(1_000);
+                }
+            }
+            Out::Durable(durable) => self.durable(number, &durable),
+            Out::Ended => {
+                self.trace(|_| format!("server {number} ends"));
+                let leads = number == self.front;
+                self.end_server(number);
+                if leads && !self.starting {
+                    let back = self.random.between(100, 5_000);
+                    self.plan_start(back);
+                }
+            }
+            Out::Fail(ticket, why) => self.fails(ticket, why),
+            Out::Publish(answers) => {
+                for (ticket, answers) in answers {
+                    let Some((_, sendings)) = self.tickets.remove(&ticket.0) else { continue };
+                    match answers {
+                        Answers::One(answer) => {
+                            if let Some(sending) = sendings.first() {
+                                self.answer(number, sending, Ok(answer));
+                            }
+                        }
+                        Answers::Many(answers) => {
+                            for (sending, answer) in sendings.iter().zip(answers) {
+                                self.answer(number, sending, answer);
+                            }
                         }
                     }
                 }
-                // Freed while its client runs on (or lost with history): it still occupies seats in the world.
-                None => {
-                    from_lost_history = true;
-                    for item in &self.clients[client].items {
-                        let pool = PoolId(u32::from(item.feature.as_str() == "sim"));
-                        *promised.entry(pool).or_default() += item.seats;
-                    }
+            }
+        }
+    }
+
+    fn fails(&mut self, ticket: Ticket, why: Why) {
+        let Some((number, sendings)) = self.tickets.remove(&ticket.0) else { return };
+        for sending in &sendings {
+            self.answer(number, sending, Err(why));
+        }
+    }
+
+    fn durable(&mut self, number: usize, durable: &Durable) {
+        let Durable { entry, bytes, checksum, decided_ms, full } = durable;
+        self.report.entries += 1;
+        self.report.grants += entry.events.iter().filter(|event| matches!(event, Event::Granted { .. })).count() as u64;
+        self.fingerprint(checksum);
+        self.trace(|_| format!("server {number}: entry {} at {}: {}", entry.index.0, entry.moment.at.0, facts(&entry.events)));
+        let scene = Scene { clients: &self.clients, real_ms: self.real_ms };
+        self.judge.entry(scene, entry, *bytes, *decided_ms, *full);
+        let Some(slot) = self.slots.get(&number) else { return };
+        let recovered = entry.events.iter().any(|event| matches!(event, Event::Recovered { .. }));
+        let moved = entry.events.iter().any(|event| {
+            matches!(
+                event,
+                Event::ChargeMoved { .. }
+                    | Event::EntitlementBegan { .. }
+                    | Event::EntitlementEnded { .. }
+                    | Event::LicenseInstalled { .. }
+            )
+        });
+        if recovered {
+            self.judge.deadlines(scene, slot.node.allocator(), entry.moment.at, Invariant::PromiseSurvivesRecovery);
+        } else if moved {
+            self.judge.deadlines(scene, slot.node.allocator(), entry.moment.at, Invariant::PromiseOnlyGrows);
+        }
+    }
+
+    /// Now and then the whole state is looked at.
+    fn look_at_all(&mut self) {
+        if self.report.entries < self.next_look {
+            return;
+        }
+        let Some(slot) = self.slots.get(&self.front) else { return };
+        if !slot.node.is_idle() {
+            return;
+        }
+        self.next_look = self.report.entries + EACH.max(self.report.entries / 2);
+        if self.judge.looks_at(Invariant::SeatsConserved) {
+            self.judge.numbers(slot.node.allocator());
+        }
+        if !self.judge.looks_at(Invariant::HardStateEqual) && !self.judge.looks_at(Invariant::ApplyTotal) {
+            return;
+        }
+        let live: Vec<_> = encode_snapshot(slot.node.allocator().snapshot()).collect();
+        match load(&mut self.disk.copy().open(), self.safeguards()) {
+            Err(error) => self.judge.broken(Invariant::ApplyTotal, || error.to_string()),
+            Ok(replayed) => {
+                if live != encode_snapshot(replayed.snapshot()).collect::<Vec<_>>() {
+                    let found = triquest_allocator::invariants::hard_state_equal(slot.node.allocator(), &replayed);
+                    self.judge.broken(Invariant::HardStateEqual, || found.err().unwrap_or_default());
                 }
             }
         }
-        for (pool, seats) in promised {
-            let mut seats = seats;
-            let mut bound = self.recorded(pool);
-            if from_lost_history {
-                // A lease of the backup may have ended in lost history and its seat gone to somebody who has not shown the grant yet: over-use that
-                // ends with that promise. What is granted anew must not add to it.
-                bound = bound.max(self.lost.get(&pool).copied().unwrap_or(0));
-                seats -= promised_again.get(&pool).copied().unwrap_or(0);
+    }
+
+    fn answer(&mut self, number: usize, sending: &Sending, answer: Result<Answer, Why>) {
+        if let (Some(at), Asks::Renew(..)) = (sending.passed_at, sending.asks) {
+            self.judge.lies_no_more(sending.lease, at);
+        }
+        let delay = self.latency();
+        let cut_off = self.real_ms < self.clients[sending.client as usize].cut_off_until_ms;
+        let lost = cut_off || self.plan.wire.lost > 0 && self.random.chance(self.plan.wire.lost);
+        let (told, seen, shown) = match answer {
+            Err(why) => {
+                // Only who leads knows what is known.
+                self.judge.refused(sending, why.took_effect() == TookEffect::No, matches!(why, Why::DiskFull(_)), number == self.front);
+                self.trace(|_| format!("{} ({:?}): {why:?}", sending.lease, sending.asks));
+                self.fingerprint(&[0xff]);
+                (Told::Refused { code: refusal_of(why), retry_after_ms: None }, None, None)
             }
-            if seats > bound && bound > 0 {
-                return Err(broken("one_holder_per_seat", format!("pool {}: {seats} seats run, {bound} are recorded", pool.0)));
+            Ok(Answer { outcome, position, pass, moment }) => {
+                let ago_ms = self.slots.get(&number).map_or(0, |slot| slot.node.at().since_ms(moment.at));
+                match &outcome {
+                    Outcome::Renewed { remaining_ms, .. } => self.judge.hears(sending.lease, moment.at, ago_ms, *remaining_ms),
+                    Outcome::Granted(grant) => self.judge.hears(sending.lease, moment.at, ago_ms, grant.remaining_ms),
+                    _ => {}
+                }
+                let seen = Seen { lineage: position.lineage, epoch: position.epoch, index: position.index };
+                self.trace(|_| format!("{} ({:?}) at {}, pass {}: {}", sending.lease, sending.asks, seen.index.0, pass.0, brief(&outcome)));
+                self.fingerprint(&pass.0.to_le_bytes());
+                self.judge.answer(sending, &outcome, seen);
+                let place = Place { lineage: 0, epoch: seen.epoch.0, pass: pass.0, index: seen.index.0, turn: 0 };
+                self.judge.reaches(sending, &outcome, place, self.real_ms);
+                if self.report.operations.is_multiple_of(EACH)
+                    && let Err(what) = wire_bytes::answer(&outcome)
+                {
+                    self.judge.broken(Invariant::ApplyTotal, || what);
+                }
+                let shown = match &outcome {
+                    Outcome::Granted(grant) => {
+                        Some(Shown::of(sending.lease, grant, seen, self.slots.get(&number).map(|slot| slot.instance)))
+                    }
+                    _ => None,
+                };
+                let Some(told) = self.told(sending, outcome) else { return };
+                (told, Some(seen), shown)
+            }
+        };
+        if !lost {
+            let Sending { client, life, call, .. } = *sending;
+            self.plan(delay, Step::Reach(Box::new(Reach { client, life, call, told, about: Some((*sending, seen, shown)) })));
+        }
+    }
+
+    fn told(&self, sending: &Sending, outcome: Outcome) -> Option<Told> {
+        Some(match outcome {
+            Outcome::Denied(denial) => Told::Denied { code: denial_code(denial.code) },
+            Outcome::Ended { reason, remaining_ms } => Told::Ended { reason: end_reason(reason), remaining_ms },
+            Outcome::Granted(grant) => {
+                let rights = grant.items.iter().flat_map(|item| &item.from).filter_map(|(license, position, _)| {
+                    self.issued.get(license)?.license.terms().entitlements.get(usize::from(*position))?.expires
+                });
+                Told::Granted(Terms {
+                    remaining_ms: grant.remaining_ms,
+                    ttl_ms: grant.ttl_ms,
+                    grace_ms: grant.grace_ms,
+                    entitled_until_ms: rights.map(|expires| expires.0).min(),
+                })
+            }
+            Outcome::Refused(refusal) => Told::Refused { code: error_code(&refusal), retry_after_ms: None },
+            Outcome::Released { .. } => Told::Released,
+            Outcome::Renewed { remaining_ms, regrant } => {
+                let Asks::Renew(counter, nonce) = sending.asks else { return None };
+                Told::Renewed { counter, nonce, remaining_ms, regrant }
+            }
+            Outcome::Waiting { place, .. } => Told::Waiting { place },
+            _ => return None,
+        })
+    }
+
+    // ---- what happens from outside
+
+    fn trouble(&mut self) {
+        let pause = self.random.between(self.plan.fault_every_ms.0, self.plan.fault_every_ms.1);
+        self.plan(pause, Step::Trouble);
+        let sum: u64 = self.plan.weights.iter().map(|(_, weight)| weight).sum();
+        let mut at = self.random.below(sum);
+        let fault = self.plan.weights.iter().find(|(_, weight)| {
+            let here = at < *weight;
+            at = at.saturating_sub(*weight);
+            here
+        });
+        if let Some((fault, _)) = fault
+            && let Some(act) = self.draw(*fault)
+        {
+            self.act(act);
+        }
+    }
+
+    fn draw(&mut self, fault: Fault) -> Option<Act> {
+        let ttl_ms = self.plan.ttl_ms;
+        let random = &mut self.random;
+        let client = u32::try_from(random.below(self.clients.len() as u64)).expect("few clients");
+        let back = random.between(50, ttl_ms / 2);
+        Some(match fault {
+            Fault::AcceptBorrowLoss => Act::AcceptBorrowLoss,
+            Fault::AcceptClock => Act::AcceptClock,
+            Fault::Backup => Act::Backup,
+            Fault::ClientClock => {
+                let span = 2 * ttl_ms;
+                Act::StepClient(client, i64::try_from(random.below(2 * span)).expect("short") - i64::try_from(span).expect("short"))
+            }
+            Fault::CutOff => Act::CutOff(client, random.between(1_000, 3 * ttl_ms)),
+            Fault::Die => Act::Die(client, random.chance(700).then(|| random.between(100, 3 * ttl_ms))),
+            Fault::DiskFull => Act::DiskFull(random.between(1_000, 4 * ttl_ms)),
+            Fault::FalseFin => Act::FalseFin(client),
+            Fault::Fenced => Act::Fault(DiskFault::Fenced),
+            Fault::Install => Act::Install(usize::try_from(random.below(self.plan.licenses.len() as u64)).expect("few")),
+            Fault::Kill => Act::Kill(back),
+            Fault::KillDurable => Act::KillDurable(back, u32::try_from(random.below(4)).expect("few")),
+            Fault::Pause => Act::Pause(client, random.between(1_000, 4 * ttl_ms)),
+            Fault::PresenceUnseen => Act::PresenceUnseen(client),
+            Fault::Reclaim => Act::Reclaim(client, random.chance(300)),
+            Fault::Remove => Act::Remove(usize::try_from(random.below(self.plan.licenses.len() as u64)).expect("few")),
+            Fault::Restore => Act::Restore,
+            Fault::Rollback => Act::Rollback,
+            Fault::ServerClock => {
+                let span = match random.below(3) {
+                    0 => 5 * 365 * 86_400_000,
+                    1 => 86_400_000,
+                    _ => 600_000,
+                };
+                let by = i64::try_from(random.below(2 * span)).expect("short") - i64::try_from(span).expect("short");
+                Act::StepServer(by, random.chance(300))
+            }
+            Fault::Sleep => Act::Sleep(client, random.between(1_000, 4 * ttl_ms)),
+            Fault::Snapshot => Act::Snapshot,
+            Fault::Stall => Act::Stall(random.between(100, 3 * ttl_ms), random.chance(600)),
+            Fault::Stop => Act::Stop,
+            Fault::TakeOver => Act::TakeOver,
+            Fault::UnknownCommitted => Act::Fault(DiskFault::UnknownCommitted),
+            Fault::UnknownLost => Act::Fault(DiskFault::UnknownLost),
+        })
+    }
+
+    fn act(&mut self, act: Act) {
+        self.trace(|_| format!("--- {act:?}"));
+        match act {
+            Act::AcceptBorrowLoss => self.local(0, Command::AcceptBorrowLoss { actor: administrator() }, None),
+            Act::AcceptClock => self.local(0, Command::AcceptClock { actor: administrator() }, None),
+            Act::Backup => {
+                // A backup is made by a server that has begun, so there is a history to be lost.
+                if self.judge.ledger.index > Index(1) {
+                    self.backup = Some(Backup { disk: self.disk.copy(), ledger: self.judge.ledger.clone() });
+                }
+            }
+            Act::Begin(client) => {
+                self.clients[client as usize].gone = false;
+                self.live(client);
+            }
+            Act::Clone(of, client) => self.clone_client(of as usize, client as usize),
+            Act::CutOff(client, ms) => self.clients[client as usize].cut_off_until_ms = self.real_ms + ms,
+            Act::Die(client, back_ms) => {
+                self.die(client);
+                self.clients[client as usize].gone = back_ms.is_none();
+                if let Some(back_ms) = back_ms {
+                    self.plan(back_ms, Step::Life(client));
+                }
+            }
+            Act::DiskFull(ms) => {
+                self.disk.set_room_bytes(Some(0));
+                self.full_until_ms = self.real_ms + ms;
+                self.plan(ms, Step::RoomAgain);
+            }
+            Act::Done(client) => {
+                let life = self.clients[client as usize].life;
+                self.done(client, life);
+            }
+            Act::EndQuarantine => self.local(0, Command::EndQuarantine { actor: administrator() }, None),
+            Act::FalseFin(client) => {
+                let this = &self.clients[client as usize];
+                let leases: Vec<_> = this.ids().collect();
+                if let Some((generation, to)) = this.standing.last().copied() {
+                    // Behind a proxy early freeing is off, so no such end may free.
+                    if !this.plan.behind_proxy {
+                        self.judge.false_end(client as usize);
+                    }
+                    self.presence_ends(1, to, client, &leases, generation);
+                }
+            }
+            Act::Fault(fault) => {
+                if let Some(slot) = self.slots.get_mut(&self.front) {
+                    slot.node.inject(fault);
+                }
+            }
+            Act::Install(number) => {
+                let license = Box::new(self.plan.licenses[number].license.clone());
+                self.local(0, Command::Install(InstallLicense { license, actor: administrator() }), None);
+            }
+            Act::Kill(back_ms) => self.kill(back_ms),
+            Act::KillDurable(back_ms, silent) => self.kill_at_durable = Some((back_ms, silent)),
+            Act::Pause(client, ms) => {
+                let this = &mut self.clients[client as usize];
+                if this.plan.virtual_machine && self.real_ms >= this.asleep_until_ms {
+                    this.asleep_until_ms = self.real_ms + ms;
+                    this.machine.lose_boot(ms);
+                }
+            }
+            Act::PresenceUnseen(client) => self.clients[client as usize].opening_unseen = true,
+            Act::Reclaim(client, now) => {
+                let this = &self.clients[client as usize];
+                if let Some(lease) = this.ids().filter(|lease| self.judge.ledger.leases.contains_key(lease)).last() {
+                    self.judge.reclaims(lease, now);
+                    self.local(0, Command::Reclaim { lease, now, actor: administrator() }, None);
+                }
+            }
+            Act::Remove(number) => {
+                let license = self.plan.licenses[number].license.hash();
+                self.local(0, Command::Remove { license, actor: administrator() }, None);
+            }
+            Act::Restore => self.loses_history(true),
+            Act::Rollback => self.loses_history(false),
+            Act::Show(client) => {
+                let next_lineage = Lineage(self.random.bytes());
+                let this = &self.clients[client as usize];
+                if let Some(shown) = this.kept.clone() {
+                    let adopt = Command::Adopt {
+                        lease: shown.lease,
+                        attempt: 1,
+                        content: this.content,
+                        holder: this.holder.clone(),
+                        vendor_keys: this.vendor_keys.clone(),
+                        items: this.plan.items.clone(),
+                        ttl_ms: this.plan.ttl_ms,
+                        wait_ms: None,
+                        network: None,
+                        regained: false,
+                        accepts: Default::default(),
+                        shown: Box::new(shown.as_told()),
+                        next_lineage,
+                    };
+                    self.local(1, adopt, Some(client));
+                }
+            }
+            Act::Sleep(client, ms) => self.clients[client as usize].asleep_until_ms = self.real_ms + ms,
+            Act::Snapshot => {
+                let (safeguards, keep) = (self.safeguards(), self.random.below(20));
+                if let Some(slot) = self.slots.get_mut(&self.front)
+                    && let Err(what) = slot.node.snapshot(safeguards, keep)
+                {
+                    self.judge.broken(Invariant::ApplyTotal, || what);
+                }
+            }
+            Act::Stall(ms, counts) => {
+                if self.real_ms >= self.stalled_until_ms {
+                    self.stalled_until_ms = self.real_ms + ms;
+                    if !counts {
+                        self.machine.lose_boot(ms);
+                    }
+                }
+            }
+            Act::StepClient(client, by_ms) => {
+                let this = &mut self.clients[client as usize];
+                if !this.plan.virtual_machine {
+                    this.machine.step_wall(by_ms);
+                }
+            }
+            Act::StepServer(by_ms, synchronized) => {
+                self.machine.step_wall(by_ms);
+                self.machine.synchronized = synchronized;
+            }
+            Act::Stop => {
+                if let Some(slot) = self.slots.get_mut(&self.front) {
+                    slot.node.report(Input::Stop);
+                    self.plan_pass(self.front, 0);
+                    self.settle(self.front);
+                }
+            }
+            Act::TakeOver => {
+                if self.slots.contains_key(&self.front) && self.slots.len() < 3 && self.real_ms >= self.stalled_until_ms {
+                    self.start();
+                }
             }
         }
-        Ok(())
+    }
+
+    /// A copied machine: two processes go on with one lease. Only what each is told from now on counts.
+    fn clone_client(&mut self, of: usize, client: usize) {
+        let original = &mut self.clients[of];
+        let Some(keeper) = original.keeper.clone().filter(|keeper| keeper.under_way().is_none()) else { return };
+        original.right_of = None;
+        let (machine, copy) = (original.machine.clone(), original.copy_ids());
+        let this = &mut self.clients[client];
+        this.machine = machine;
+        this.begin(keeper);
+        this.take_ids(copy);
+        let client = u32::try_from(client).expect("few clients");
+        self.drive(client, Keeper::on_time);
+    }
+
+    fn plan_start(&mut self, in_ms: u64) {
+        self.starting = true;
+        self.plan(in_ms, Step::Start);
+    }
+
+    fn end_server(&mut self, number: usize) {
+        if self.slots.remove(&number).is_none() {
+            return;
+        }
+        let gone: Vec<u64> = self.tickets.iter().filter(|(_, (of, _))| *of == number).map(|(ticket, _)| *ticket).collect();
+        for ticket in gone {
+            if let Some((_, sendings)) = self.tickets.remove(&ticket)
+                && self.random.chance(500)
+            {
+                self.unreachable(&sendings);
+            }
+        }
+        if number == self.front {
+            self.judge.server_ended();
+        }
+    }
+
+    fn kill(&mut self, back_ms: u64) {
+        let numbers: Vec<usize> = self.slots.keys().copied().collect();
+        for number in numbers {
+            self.end_server(number);
+        }
+        self.stalled_until_ms = 0;
+        self.kill_at_durable = None;
+        if !self.starting {
+            self.plan_start(back_ms);
+        }
+    }
+
+    /// Whoever an entry speaks of is not heard for a long time.
+    fn fall_silent(&mut self, durable: &Durable) {
+        let Some((_, silent)) = self.kill_at_durable else { return };
+        let ms = 4 * self.plan.ttl_ms;
+        let of = |event: &Event| match event {
+            Event::Granted { lease, .. } | Event::Heard { lease, .. } | Event::Queued { lease, .. } => {
+                Some(crate::client::client_of(*lease))
+            }
+            _ => None,
+        };
+        let clients: Vec<usize> = durable.entry.events.iter().filter_map(of).take(silent as usize).collect();
+        for client in clients {
+            if let Some(client) = self.clients.get_mut(client) {
+                client.cut_off_until_ms = self.real_ms + ms;
+            }
+        }
+    }
+
+    fn loses_history(&mut self, known: bool) {
+        let Some(backup) = &self.backup else { return };
+        let (disk, ledger) = (backup.disk.copy(), backup.ledger.clone());
+        self.kill(1_000);
+        self.report.losses += 1;
+        if known {
+            disk.begin_lineage(Lineage(self.random.bytes()));
+        }
+        self.disk = disk;
+        let until_ms = self.real_ms + self.plan.ttl_max_ms + self.plan.ttl_max_ms / 32 + 1_000;
+        self.judge.loses_history(ledger, until_ms, known, Scene { clients: &self.clients, real_ms: self.real_ms });
+        if let Some(accepts_ms) = self.plan.accepts_after_ms {
+            let act = if self.random.chance(500) { Act::AcceptBorrowLoss } else { Act::EndQuarantine };
+            self.plan(accepts_ms, Step::Act(act));
+        }
+    }
+
+    fn room_again(&mut self) {
+        if self.real_ms < self.full_until_ms {
+            return;
+        }
+        self.disk.set_room_bytes(None);
+        let numbers: Vec<usize> = self.slots.keys().copied().collect();
+        for number in numbers {
+            if let Some(slot) = self.slots.get_mut(&number) {
+                slot.node.room_again();
+            }
+            self.plan_pass(number, 0);
+            self.settle(number);
+        }
+    }
+
+    fn tick(&mut self) {
+        let pause = (self.plan.ttl_ms / 4).clamp(2_000, 20_000);
+        self.plan(pause, Step::Tick);
+        self.look_at_all();
+        let up = self.slots.get(&self.front).is_some_and(|slot| !slot.node.is_full());
+        if up {
+            self.judge.tick(Scene { clients: &self.clients, real_ms: self.real_ms });
+        }
     }
 }
 
-fn actor(name: &str) -> Actor {
-    Actor { name: name.to_owned(), reason: "simulated".to_owned() }
+/// Four clients share an address.
+fn address_of(client: u32) -> [u8; 4] {
+    let [_, b, c, d] = client.to_be_bytes();
+    [10, b, c, d / 4]
 }
 
-fn denial_code(code: triquest_allocator::DenialCode) -> DenialCode {
-    use triquest_allocator::DenialCode as Core;
-    match code {
-        Core::Expired => DenialCode::Expired,
-        Core::LeaseEnded => DenialCode::LeaseEnded,
-        Core::MoreThanPool => DenialCode::MoreThanPool,
-        Core::NoSeatFree => DenialCode::NoSeatFree,
-        Core::NotYetValid => DenialCode::NotYetValid,
-        Core::QueueFull => DenialCode::QueueFull,
-        Core::Quarantine => DenialCode::Quarantine,
-        Core::ServerFull => DenialCode::ServerFull,
-        Core::UnknownFeature => DenialCode::UnknownFeature,
-        Core::UnknownVendor => DenialCode::UnknownVendor,
-        Core::VersionNotCovered => DenialCode::VersionNotCovered,
-        Core::WaitOver => DenialCode::WaitOver,
-        Core::WordsNotAccepted => DenialCode::WordsNotAccepted,
+fn administrator() -> Actor {
+    Actor { name: "unix:root".to_owned(), reason: "simulated".to_owned() }
+}
+
+fn facts(events: &[Event]) -> String {
+    let mut text: Vec<String> = events
+        .iter()
+        .take(12)
+        .map(|event| {
+            let mut fact = format!("{event:?}");
+            if let Some(cut) = fact.char_indices().nth(220).map(|(at, _)| at) {
+                fact.truncate(cut);
+            }
+            fact
+        })
+        .collect();
+    if events.len() > 12 {
+        text.push(format!("and {} more", events.len() - 12));
+    }
+    text.join("; ")
+}
+
+fn brief(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Granted(grant) => format!("granted, {} of {} ms", grant.remaining_ms, grant.ttl_ms),
+        Outcome::Denied(denial) => format!("denied, {:?}", denial.code),
+        other => format!("{other:?}"),
     }
 }
 
-fn end_reason(reason: EndReason) -> triquest_wire::lease::EndReason {
-    use triquest_wire::lease::EndReason as Wire;
-    match reason {
-        EndReason::Excluded => Wire::Excluded,
-        EndReason::Expired => Wire::Expired,
-        EndReason::LicenseEnded => Wire::LicenseEnded,
-        EndReason::LicenseRemoved => Wire::LicenseRemoved,
-        EndReason::LicenseReplaced => Wire::LicenseReplaced,
-        EndReason::Presence => Wire::Presence,
-        EndReason::Reclaimed => Wire::Reclaimed,
-        EndReason::Released => Wire::Released,
-        EndReason::Unclaimed => Wire::Unclaimed,
+fn refusal_of(why: Why) -> ErrorCode {
+    match why {
+        Why::DiskFull(TookEffect::No) => ErrorCode::DiskFull,
+        Why::Overloaded(TookEffect::No) | Why::Stopping(TookEffect::No) | Why::Gone => ErrorCode::Overloaded,
+        Why::DiskFull(TookEffect::Unknown) | Why::Overloaded(TookEffect::Unknown) | Why::Stopping(TookEffect::Unknown) | Why::Unknown => {
+            ErrorCode::OutcomeUnknown
+        }
     }
+}
+
+/// Whether a refusal speaks of two programs with one lease.
+trait SpeaksOfClones {
+    fn speaks_of_clones(&self) -> bool;
+}
+
+impl SpeaksOfClones for ErrorCode {
+    fn speaks_of_clones(&self) -> bool {
+        matches!(self, Self::ClonedClient | Self::StaleCounter | Self::IdTaken)
+    }
+}
+
+/// The wire's word for a code of the core, by its name: both lists are kept the same by the server's own tests.
+fn by_name<T: serde_json_name::FromName>(name: impl std::fmt::Debug) -> T {
+    T::from_name(&format!("{name:?}"))
+}
+
+mod serde_json_name {
+    use triquest_wire::lease::{DenialCode, EndReason};
+
+    pub(super) trait FromName {
+        fn from_name(name: &str) -> Self;
+    }
+
+    fn snake(name: &str) -> String {
+        let mut text = String::from("\"");
+        for (at, letter) in name.char_indices() {
+            if letter.is_ascii_uppercase() && at > 0 {
+                text.push('_');
+            }
+            text.push(letter.to_ascii_lowercase());
+        }
+        text + "\""
+    }
+
+    impl FromName for DenialCode {
+        fn from_name(name: &str) -> Self {
+            serde_json::from_str(&snake(name)).expect("the wire has every code of the core")
+        }
+    }
+
+    impl FromName for EndReason {
+        fn from_name(name: &str) -> Self {
+            serde_json::from_str(&snake(name)).expect("the wire has every reason of the core")
+        }
+    }
+}
+
+fn denial_code(code: CoreDenial) -> DenialCode {
+    by_name(code)
+}
+
+fn end_reason(reason: CoreEnd) -> EndReason {
+    by_name(reason)
 }
 
 fn error_code(refusal: &Refusal) -> ErrorCode {
@@ -1085,17 +1518,10 @@ fn error_code(refusal: &Refusal) -> ErrorCode {
         Refusal::IdTaken => ErrorCode::IdTaken,
         Refusal::StaleAttempt { .. } => ErrorCode::StaleAttempt,
         Refusal::StaleCounter => ErrorCode::StaleCounter,
-        Refusal::TooManyIds { .. } => ErrorCode::TooManyIds,
         Refusal::UnknownLease => ErrorCode::UnknownLease,
-        Refusal::AlreadyInstalled(_)
-        | Refusal::Expired(_)
-        | Refusal::LicenseIdTaken { .. }
-        | Refusal::LicenseUnknown(_)
-        | Refusal::LimitReached(_)
-        | Refusal::Malformed(_)
-        | Refusal::NothingToDo(_)
-        | Refusal::Replaced { .. }
-        | Refusal::UnknownLicense
-        | Refusal::WallClockHeld => ErrorCode::BadRequest,
+        Refusal::LicenseUnknown(_) => ErrorCode::LicenseUnknown,
+        Refusal::NothingToDo(_) => ErrorCode::NothingToDo,
+        Refusal::LimitReached(_) => ErrorCode::LimitReached,
+        _ => ErrorCode::BadRequest,
     }
 }

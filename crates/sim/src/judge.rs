@@ -1,0 +1,1025 @@
+//! What must hold, judged from outside: by committed facts and by what clients believe, never by the allocator's own counters.
+//!
+//! Each invariant of `docs/leases.md` has its name here. A world may run with one of them alone, so that what a mutation breaks is found by the
+//! invariant that is meant to find it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use triquest_allocator::{
+    Allocator, CheckoutItem, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Outcome, PoolId, ReleaseCause,
+    RightEnd, Timestamp,
+    limits::{EVENTS_MAX, WAIT_TTL_MS},
+};
+use triquest_journal::{ENTRY_BYTES_MAX, record::Entry};
+
+use crate::{
+    client::{Client, Seen, client_of},
+    history::{History, Place, Said},
+    ledger::Ledger,
+};
+
+macro_rules! invariants {
+    ($($(#[$doc:meta])* $name:ident, $text:literal;)*) => {
+        /// What must hold, by the names of `docs/leases.md`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Invariant { $($(#[$doc])* $name,)* }
+
+        impl Invariant {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its name.
+            #[must_use]
+            pub fn name(self) -> &'static str { match self { $(Self::$name => $text,)* } }
+        }
+    };
+}
+
+invariants! {
+    /// Grant, denial, release, place and end can be derived from the journal when they are told.
+    AnsweredImpliesDurable, "answered_implies_durable";
+    /// Whatever is decided applies, loads and fits an entry.
+    ApplyTotal, "apply_total";
+    /// All parts or none.
+    AtomicCheckout, "atomic_checkout";
+    /// Where rights end and others begin at one instant, nobody loses what still fits.
+    BeginBeforeEnd, "begin_before_end";
+    /// Every entry keeps its limits.
+    BoundedEntry, "bounded_entry";
+    /// A lease that nobody hears is free within twice its promised time of up-time.
+    DeadSeatReturns, "dead_seat_returns";
+    /// While the disk is full, nobody is granted, dequeued or freed by time.
+    FullDiskStandsStill, "full_disk_stands_still";
+    /// Replay, snapshot with tail, and the live state are the same bytes.
+    HardStateEqual, "hard_state_equal";
+    /// A client's right ends before the end of its lease is durable.
+    KeeperStopsBeforeServerFrees, "keeper_stops_before_server_frees";
+    /// The answers of each lease fit one order.
+    LeaseHistoryLinearizable, "lease_history_linearizable";
+    /// Lease time does not go back and is never faster than real time.
+    LeaseTimeNeverFast, "lease_time_never_fast";
+    /// What is told to have had no effect has none.
+    NoFalseNo, "no_false_no";
+    /// A grant never takes seats that are not there.
+    NoGrantPastEntitlement, "no_grant_past_entitlement";
+    /// A client that could have a seat is not sent away for good.
+    NobodySentAway, "nobody_sent_away";
+    /// At most one grant for an id; all answers to an attempt agree.
+    OneGrantPerId, "one_grant_per_id";
+    /// Clients in a promised right never have more seats than are recorded.
+    OneHolderPerSeat, "one_holder_per_seat";
+    /// An index has one content, and an epoch ends where the next begins.
+    OneWriter, "one_writer";
+    /// Early freeing happens only to dead processes.
+    OnlyDeathFrees, "only_death_frees";
+    /// Nothing is given back but by its owner, nor taken back but by an administrator.
+    OnlyTheOwnerOrAnAdministrator, "only_the_owner_or_an_administrator";
+    /// No move, replacement or removal makes a deadline earlier than a promise.
+    PromiseOnlyGrows, "promise_only_grows";
+    /// After a start no deadline is earlier than a promise that was answered.
+    PromiseSurvivesRecovery, "promise_survives_recovery";
+    /// A head that can be served is served, and nobody waits for what can never come.
+    QueueMoves, "queue_moves";
+    /// Nobody passes an earlier waiter who shares a pool.
+    QueueOrder, "queue_order";
+    /// A license replaces only what was installed before it.
+    ReissueOrder, "reissue_order";
+    /// A client that is heard once in each time to live loses nothing.
+    RenewingNeverExpires, "renewing_never_expires";
+    /// In a new history nothing is granted that lost history may have given away.
+    RestoredWaits, "restored_waits";
+    /// Charges and counts add up.
+    SeatsConserved, "seats_conserved";
+}
+
+/// A broken invariant and what was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Which.
+    pub invariant: Invariant,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// How long servers have run, and how often they were started: what a dead client's seat costs is counted in this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UpTime {
+    /// Milliseconds in which a server made passes with room on its disk and no quarantine.
+    pub ms: u64,
+    /// Starts.
+    pub starts: u64,
+}
+
+/// What a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// For seats, with this attempt.
+    Checkout(u32),
+    /// The same, showing a grant.
+    Adopt(u32),
+    /// To give back.
+    Release,
+    /// To prolong, with counter and nonce.
+    Renew(u64, [u8; 16]),
+}
+
+/// One part of one request as it was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending {
+    /// By whom.
+    pub client: u32,
+    /// In which life.
+    pub life: u32,
+    /// Which call of its keeper.
+    pub call: u64,
+    /// About which lease.
+    pub lease: LeaseId,
+    /// What.
+    pub asks: Asks,
+    /// When, in real time.
+    pub sent_ms: u64,
+    /// The lease time of the first pass after it arrived, if it is a renewal.
+    pub passed_at: Option<Timestamp>,
+}
+
+/// A part of history was lost: by a restore that the server knows of, or by an old copy that it does not.
+#[derive(Clone, Copy, Debug)]
+struct Lost {
+    /// All that was promised in it has ended by then.
+    until_ms: u64,
+    /// The server knows, from this lease time on.
+    known_at: Option<Timestamp>,
+}
+
+/// Where things stand when something is judged.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// Everybody.
+    pub clients: &'a [Client],
+    /// Real time.
+    pub real_ms: u64,
+}
+
+/// The judge.
+#[derive(Debug)]
+pub struct Judge {
+    only: Option<Invariant>,
+    /// The first invariant found broken.
+    pub found: Option<Broken>,
+    /// The books.
+    pub ledger: Ledger,
+    /// The answers.
+    pub history: History,
+    /// How long servers have run.
+    pub up: UpTime,
+    histories: u32,
+    turns: u64,
+    lost: Option<Lost>,
+    /// Clients that may be in a right, by pool.
+    holders: BTreeMap<PoolId, BTreeSet<usize>>,
+    /// Leases whose seats are over-used with a record of it, or by an accepted loss.
+    excused: BTreeSet<LeaseId>,
+    /// Lease time at which each lease was last heard, and what it was promised then.
+    heard: BTreeMap<LeaseId, (Timestamp, u64)>,
+    /// Leases of dead processes, and the up-time since which nobody can have renewed them.
+    dead: BTreeMap<LeaseId, UpTime>,
+    /// Waiters that could be served or never can, and the up-time since which it is so.
+    ripe: BTreeMap<LeaseId, (bool, u64)>,
+    /// Attempts whose sendings may have had an effect, and those that all were told that they had none.
+    open: BTreeMap<(LeaseId, u32), u32>,
+    nothing: BTreeSet<(LeaseId, u32)>,
+    finals: BTreeMap<(LeaseId, u32), bool>,
+    released: BTreeSet<LeaseId>,
+    reclaimed: BTreeSet<LeaseId>,
+    /// Clients whose presence was ended in order by something between, and whether they have come back since.
+    false_ends: BTreeMap<usize, bool>,
+    /// Up-time and starts when each waiter was last told its place.
+    asked: BTreeMap<LeaseId, UpTime>,
+    /// Lease time and entry of the last denial for want of a seat, by pool.
+    denied_at: BTreeMap<PoolId, (Timestamp, Index)>,
+    /// Milliseconds of all passes of leading servers, each counted with at most the stall limit.
+    pub passed_ms: u64,
+    /// The same when each lease was last heard.
+    heard_after: BTreeMap<LeaseId, u64>,
+    /// Renewals that have arrived and are not answered.
+    waiting: BTreeMap<LeaseId, Vec<Timestamp>>,
+    /// The last entry: real time of its decision and its lease time.
+    decided: Option<(u64, Timestamp)>,
+}
+
+/// Lease time that a client's own milliseconds may take at most, as its allowance for drift says.
+fn at_least(left_ms: u64) -> u64 {
+    left_ms + left_ms / 64
+}
+
+impl Judge {
+    /// A judge who looks at everything, or at one invariant.
+    #[must_use]
+    pub fn new(only: Option<Invariant>, ledger: Ledger) -> Self {
+        Self {
+            only,
+            found: None,
+            ledger,
+            history: History::default(),
+            up: UpTime::default(),
+            histories: 0,
+            turns: 0,
+            lost: None,
+            holders: BTreeMap::new(),
+            excused: BTreeSet::new(),
+            heard: BTreeMap::new(),
+            dead: BTreeMap::new(),
+            ripe: BTreeMap::new(),
+            open: BTreeMap::new(),
+            nothing: BTreeSet::new(),
+            finals: BTreeMap::new(),
+            released: BTreeSet::new(),
+            reclaimed: BTreeSet::new(),
+            false_ends: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            denied_at: BTreeMap::new(),
+            passed_ms: 0,
+            heard_after: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            decided: None,
+        }
+    }
+
+    /// Notes a broken invariant, if it is among those that are looked at.
+    pub fn broken(&mut self, invariant: Invariant, detail: impl FnOnce() -> String) {
+        if self.found.is_none() && self.only.is_none_or(|only| only == invariant) {
+            self.found = Some(Broken { invariant, detail: detail() });
+        }
+    }
+
+    /// Whether an invariant is looked at: what costs much is not done in vain.
+    #[must_use]
+    pub fn looks_at(&self, invariant: Invariant) -> bool {
+        self.only.is_none_or(|only| only == invariant)
+    }
+
+    // ---- what the world tells
+
+    /// A request leaves a client.
+    pub fn sent(&mut self, sending: &Sending) {
+        match sending.asks {
+            Asks::Adopt(attempt) | Asks::Checkout(attempt) => {
+                *self.open.entry((sending.lease, attempt)).or_default() += 1;
+                self.nothing.remove(&(sending.lease, attempt));
+            }
+            Asks::Release => {
+                self.released.insert(sending.lease);
+            }
+            Asks::Renew(..) => {}
+        }
+    }
+
+    /// An administrator takes a lease back; at once is recorded as possible over-use.
+    pub fn reclaims(&mut self, lease: LeaseId, now: bool) {
+        self.reclaimed.insert(lease);
+        if now {
+            self.excused.insert(lease);
+        }
+    }
+
+    /// What stands between ended a living client's presence connection: its seat may be freed so, once.
+    pub fn false_end(&mut self, client: usize) {
+        self.false_ends.entry(client).or_insert(false);
+    }
+
+    /// A renewal lay before the server at a pass at this lease time.
+    pub fn lies_before_the_server(&mut self, lease: LeaseId, at: Timestamp) {
+        self.waiting.entry(lease).or_default().push(at);
+    }
+
+    /// It was answered, or will never be.
+    pub fn lies_no_more(&mut self, lease: LeaseId, at: Timestamp) {
+        if let Some(waiting) = self.waiting.get_mut(&lease) {
+            if let Some(place) = waiting.iter().position(|there| *there == at) {
+                waiting.swap_remove(place);
+            }
+            if waiting.is_empty() {
+                self.waiting.remove(&lease);
+            }
+        }
+    }
+
+    /// A process ended without a word.
+    pub fn died(&mut self, leases: impl Iterator<Item = LeaseId>) {
+        for lease in leases {
+            self.dead.insert(lease, self.up);
+        }
+    }
+
+    /// A server ended: what was noted of lease time in vain goes on from the last entry.
+    pub fn server_ended(&mut self) {
+        self.waiting.clear();
+        let at = self.ledger.moment.map_or(Timestamp(0), |moment| moment.at);
+        for (heard, _) in self.heard.values_mut() {
+            *heard = (*heard).min(at);
+        }
+    }
+
+    /// The disk is another one now: a backup restored as another history, or an old copy that passes for the present one.
+    pub fn loses_history(&mut self, ledger: Ledger, until_ms: u64, known: bool, scene: Scene<'_>) {
+        self.ledger = ledger;
+        self.history.forget();
+        self.histories += 1;
+        self.lost = Some(Lost { until_ms, known_at: known.then_some(Timestamp(0)) });
+        self.heard.clear();
+        self.heard_after.clear();
+        self.denied_at.clear();
+        self.asked.clear();
+        self.dead.clear();
+        self.ripe.clear();
+        self.open.clear();
+        self.nothing.clear();
+        self.finals.clear();
+        self.waiting.clear();
+        self.decided = None;
+        if !known {
+            // What an unsuspecting server does to promises that it has never heard of nobody can prevent, until a client shows one.
+            self.excused.extend(scene.clients.iter().filter_map(|client| client.promised(scene.real_ms)));
+        }
+    }
+
+    /// What proves that history was lost lay before a pass at this lease time.
+    pub fn proved(&mut self, at: Timestamp) {
+        if let Some(lost) = &mut self.lost
+            && lost.known_at.is_none()
+        {
+            lost.known_at = Some(at);
+        }
+    }
+
+    // ---- entries
+
+    /// An entry has become durable. `decided_ms` is the real time of the pass that decided it, `full` whether the disk was full then.
+    pub fn entry(&mut self, scene: Scene<'_>, entry: &Entry, bytes: usize, decided_ms: u64, full: bool) {
+        self.order(entry, decided_ms);
+        if entry.events.len() > EVENTS_MAX || bytes > ENTRY_BYTES_MAX {
+            self.broken(Invariant::BoundedEntry, || format!("entry {} has {} facts, {bytes} bytes", entry.index.0, entry.events.len()));
+        }
+        self.ledger.enter(entry.lineage, entry.epoch, entry.index, entry.moment);
+        for event in &entry.events {
+            if full {
+                self.stands_still(entry, event);
+            }
+            self.before(scene, entry, event);
+            self.ledger.fold(entry.moment.at, event);
+            self.after(scene, entry, event);
+        }
+    }
+
+    fn order(&mut self, entry: &Entry, decided_ms: u64) {
+        let (lineage, epoch, index) = (self.ledger.lineage, self.ledger.epoch, self.ledger.index);
+        let begins = entry.events.iter().any(|event| matches!(event, Event::Recovered { .. }));
+        let follows = entry.index.0 == index.0 + 1;
+        let epoch_follows = if begins { entry.epoch.0 == epoch.0 + 1 } else { (entry.lineage, entry.epoch) == (lineage, epoch) };
+        if !follows || !(epoch_follows || self.starts_history(entry)) {
+            self.broken(Invariant::OneWriter, || {
+                format!("entry {} of epoch {} follows entry {} of epoch {}", entry.index.0, entry.epoch.0, index.0, epoch.0)
+            });
+        }
+        if let Some(before) = self.ledger.moment
+            && entry.moment.at < before.at
+        {
+            self.broken(Invariant::LeaseTimeNeverFast, || format!("lease time went back from {} to {}", before.at.0, entry.moment.at.0));
+        }
+        if let Some((before_ms, at)) = self.decided {
+            let (real, lease) = (decided_ms.saturating_sub(before_ms), entry.moment.at.since_ms(at));
+            if lease > real + real / 127 + 2 {
+                self.broken(Invariant::LeaseTimeNeverFast, || format!("{lease} ms of lease time passed in {real} ms"));
+            }
+        }
+        self.decided = Some((decided_ms, entry.moment.at));
+    }
+
+    /// A new history may begin within an epoch, when a proof of a rollback is shown.
+    fn starts_history(&self, entry: &Entry) -> bool {
+        entry.lineage != self.ledger.lineage
+    }
+
+    fn stands_still(&mut self, entry: &Entry, event: &Event) {
+        // What an administrator does has room in the reserve, and what follows from it.
+        if entry.events.iter().any(|event| matches!(event, Event::LicenseRemoved { .. })) {
+            return;
+        }
+        let moves = match event {
+            Event::Granted { lease, .. } | Event::Queued { lease, .. } | Event::LingerEnded { lease, .. } => Some(*lease),
+            Event::Dequeued { lease, reason, .. } if *reason != DequeueReason::Released => Some(*lease),
+            Event::Ended { lease, reason, .. } if *reason != EndReason::Reclaimed => Some(*lease),
+            _ => None,
+        };
+        if let Some(lease) = moves {
+            self.broken(Invariant::FullDiskStandsStill, || format!("{lease}: {event:?}"));
+        }
+    }
+
+    fn before(&mut self, scene: Scene<'_>, entry: &Entry, event: &Event) {
+        let at = entry.moment.at;
+        match event {
+            Event::Ended { lease, due, reason, .. } => {
+                self.frees(scene, *lease, *reason);
+                if *reason == EndReason::Expired {
+                    self.expires(*lease, *due);
+                    self.was_denied(entry, *lease, *due);
+                }
+                if *reason == EndReason::Reclaimed && !self.reclaimed.contains(lease) {
+                    self.broken(Invariant::OnlyTheOwnerOrAnAdministrator, || format!("{lease} was taken back by nobody"));
+                }
+            }
+            Event::Ending { lease, due, reason, .. } => {
+                if *reason == EndReason::Reclaimed && !self.reclaimed.contains(lease) {
+                    self.broken(Invariant::OnlyTheOwnerOrAnAdministrator, || format!("{lease} is taken back by nobody"));
+                }
+                let until = (*due).max(self.ledger.quarantine_until.unwrap_or_default());
+                self.runs_until(scene, *lease, until.since_ms(at), Invariant::PromiseOnlyGrows);
+                if matches!(reason, EndReason::LicenseEnded | EndReason::LicenseRemoved | EndReason::LicenseReplaced) {
+                    self.fits_nowhere(*lease, entry.moment.wall_ms);
+                }
+            }
+            Event::EntitlementEnded { entitlement, reason: RightEnd::Replaced, .. } => {
+                let license =
+                    self.ledger.rights.get(entitlement).and_then(|right| self.ledger.installed.get(usize::try_from(right.installed).ok()?));
+                if let Some(license) = license
+                    && self.ledger.later_successors(license).next().is_none()
+                {
+                    let id = license.issued.id.clone();
+                    self.broken(Invariant::ReissueOrder, || format!("{id} was replaced by a license that was installed before it"));
+                }
+            }
+            Event::Granted { lease, items, .. } => {
+                self.passes_nobody(*lease, items);
+                self.was_waited_for(scene, *lease, items, at);
+            }
+            Event::Denied { lease, denial, .. } if denial.code == DenialCode::NoSeatFree => self.had_to_be_denied(scene, *lease),
+            Event::Released { lease, cause, .. } => match cause {
+                ReleaseCause::Holder => {
+                    if !self.released.contains(lease) {
+                        self.broken(Invariant::OnlyTheOwnerOrAnAdministrator, || format!("{lease} was given back by nobody"));
+                    }
+                }
+                ReleaseCause::Presence => {
+                    let client = client_of(*lease);
+                    if self.false_ends.get(&client) == Some(&false) {
+                        // The server could not know, and must learn it from the client's coming back.
+                        self.false_ends.insert(client, true);
+                        self.excused.insert(*lease);
+                    } else if scene.clients.get(client).is_some_and(|client| client.lives(*lease)) {
+                        self.broken(Invariant::OnlyDeathFrees, || format!("{lease} was freed by presence and its process lives"));
+                    }
+                    self.frees(scene, *lease, EndReason::Presence);
+                }
+            },
+            Event::ReleasedUnknown { lease, .. } if !self.released.contains(lease) => {
+                self.broken(Invariant::OnlyTheOwnerOrAnAdministrator, || format!("{lease} was given back by nobody"));
+            }
+            _ => {}
+        }
+    }
+
+    fn after(&mut self, scene: Scene<'_>, entry: &Entry, event: &Event) {
+        match event {
+            Event::Granted { lease, attempt, items, .. } => {
+                if self.ledger.grants.get(lease).copied().unwrap_or(0) > 1 {
+                    self.broken(Invariant::OneGrantPerId, || format!("{lease} was granted twice"));
+                }
+                self.has_effect(*lease, *attempt);
+                self.is_whole(scene, *lease, items);
+                self.is_covered(*lease, items);
+            }
+            Event::Adopted { lease, .. } => {
+                self.history.adopted(*lease);
+                self.excused.insert(*lease);
+                self.adopts(*lease);
+            }
+            Event::Queued { lease, attempt, .. } => {
+                self.asked.insert(*lease, self.up);
+                self.has_effect(*lease, *attempt);
+            }
+            Event::Denied { lease, attempt, denial, .. } => {
+                self.has_effect(*lease, *attempt);
+                if denial.code == DenialCode::NoSeatFree
+                    && let Some(client) = scene.clients.get(client_of(*lease))
+                    && let [only] = client.plan.items.as_slice()
+                    && only.version.is_none()
+                    && let Some(wished) = self.ledger.wished(&client.vendor_keys, &client.plan.items)
+                    && client.vendor_keys.len() == 1
+                    && only.seats == 1
+                {
+                    self.denied_at.insert(wished[0].pool, (entry.moment.at, entry.index));
+                }
+            }
+            Event::Forgot { .. } => {
+                let ledger = &self.ledger;
+                let known = |lease: LeaseId| ledger.leases.contains_key(&lease) || ledger.line.iter().any(|waiter| waiter.lease == lease);
+                self.history.retain(known);
+                self.finals.retain(|(lease, _), _| known(*lease));
+                self.open.retain(|(lease, _), _| known(*lease));
+                self.nothing.retain(|(lease, _)| known(*lease));
+            }
+            Event::LineageBegan { .. } => self.proved(entry.moment.at),
+            Event::LinesResumed { .. } => {
+                let up = self.up;
+                self.asked.values_mut().for_each(|asked| *asked = up);
+                self.ripe.clear();
+            }
+            Event::Recovered { .. } => self.up.starts += 1,
+            _ => {}
+        }
+    }
+
+    /// no_grant_past_entitlement: what is taken over from lost history shows no more seats of an entitlement than it has.
+    fn adopts(&mut self, lease: LeaseId) {
+        let mut shown: BTreeMap<triquest_allocator::EntitlementId, u64> = BTreeMap::new();
+        for charge in self.ledger.leases.values().flat_map(|held| &held.shown) {
+            *shown.entry(charge.entitlement).or_default() += u64::from(charge.seats);
+        }
+        for (entitlement, seats) in shown {
+            let has = self.ledger.rights.get(&entitlement).map_or(u64::MAX, |right| right.seats);
+            if seats > has {
+                self.broken(Invariant::NoGrantPastEntitlement, || format!("{lease}: {seats} seats were taken over, {has} were signed"));
+            }
+        }
+    }
+
+    fn has_effect(&mut self, lease: LeaseId, attempt: u32) {
+        if self.nothing.contains(&(lease, attempt)) {
+            self.broken(Invariant::NoFalseNo, || format!("attempt {attempt} of {lease} was told that it changed nothing, and did"));
+        }
+    }
+
+    /// keeper_stops_before_server_frees
+    fn frees(&mut self, scene: Scene<'_>, lease: LeaseId, reason: EndReason) {
+        if self.excused.contains(&lease) {
+            return;
+        }
+        let left_ms = scene.clients.get(client_of(lease)).and_then(|client| client.left_ms(lease, scene.real_ms));
+        if let Some(left_ms) = left_ms {
+            self.broken(Invariant::KeeperStopsBeforeServerFrees, || {
+                format!("{lease} was freed as {reason:?} with {left_ms} ms of its right left")
+            });
+        }
+    }
+
+    /// renewing_never_expires
+    fn expires(&mut self, lease: LeaseId, due: Timestamp) {
+        let Some(held) = self.ledger.leases.get(&lease) else { return };
+        let claimed = held.claim_due.is_none();
+        if let Some((heard, ttl_ms)) = self.heard.get(&lease).copied()
+            && due.0 < heard.0 + ttl_ms
+            && claimed
+        {
+            self.broken(Invariant::RenewingNeverExpires, || {
+                format!("{lease} was heard at {} and expired at {}, ttl {ttl_ms}", heard.0, due.0)
+            });
+        }
+        if let (Some((_, ttl_ms)), Some(after)) = (self.heard.get(&lease).copied(), self.heard_after.get(&lease).copied()) {
+            let passed = self.passed_ms.saturating_sub(after);
+            if passed + passed / 64 + 3_000 < ttl_ms && claimed {
+                self.broken(Invariant::RenewingNeverExpires, || {
+                    format!("{lease} expired after {passed} ms of passes, promised were {ttl_ms}")
+                });
+            }
+        }
+        if let Some(at) = self.waiting.get(&lease).and_then(|waiting| waiting.iter().min().copied())
+            && at <= due
+        {
+            self.broken(Invariant::RenewingNeverExpires, || {
+                format!("{lease} expired at {} although its renewal lay there at {}", due.0, at.0)
+            });
+        }
+    }
+
+    /// queue_moves: nobody was turned away over a seat whose time was up already.
+    fn was_denied(&mut self, entry: &Entry, lease: LeaseId, due: Timestamp) {
+        let Some(held) = self.ledger.leases.get(&lease) else { return };
+        let late = held.items.iter().find_map(|item| {
+            let (at, index) = *self.denied_at.get(&self.ledger.resolve(item.pool))?;
+            (due < at && index < entry.index).then_some((at, index))
+        });
+        if let Some((at, index)) = late
+            && self.ledger.quarantine_until.is_none()
+        {
+            self.broken(Invariant::QueueMoves, || {
+                format!("{lease} was due at {}, and entry {} denied its seat at {}", due.0, index.0, at.0)
+            });
+        }
+    }
+
+    /// A lease whose client believes in its right for so long must have so much lease time.
+    fn runs_until(&mut self, scene: Scene<'_>, lease: LeaseId, server_ms: u64, invariant: Invariant) {
+        if self.excused.contains(&lease) {
+            return;
+        }
+        let left_ms = scene.clients.get(client_of(lease)).and_then(|client| client.left_ms(lease, scene.real_ms));
+        if let Some(left_ms) = left_ms
+            && server_ms + 5 < at_least(left_ms)
+        {
+            self.broken(invariant, || format!("{lease} has {server_ms} ms and its client believes in {left_ms} ms"));
+        }
+    }
+
+    /// promise_survives_recovery and promise_only_grows: the server's deadlines against what clients believe.
+    pub fn deadlines(&mut self, scene: Scene<'_>, allocator: &Allocator, at: Timestamp, invariant: Invariant) {
+        if !self.looks_at(invariant) {
+            return;
+        }
+        for client in scene.clients {
+            if let Some(lease) = client.promised(scene.real_ms)
+                && self.ledger.leases.contains_key(&lease)
+                && let Some(view) = allocator.lease_view(&lease)
+                && !view.lingering
+            {
+                // In the quarantine of a new history nothing ends, whatever an old deadline says.
+                let until = view.deadline.max(self.ledger.quarantine_until.unwrap_or_default());
+                self.runs_until(scene, lease, until.since_ms(at), invariant);
+            }
+        }
+    }
+
+    /// begin_before_end: a lease is marked as ending although its seats fit into what counts, or must count, at this time.
+    fn fits_nowhere(&mut self, lease: LeaseId, wall_ms: i64) {
+        let Some(held) = self.ledger.leases.get(&lease) else { return };
+        if self.ledger.clock_held || held.ending.is_some() {
+            return;
+        }
+        let fits = held.items.iter().all(|item| {
+            let stranded =
+                |charge: &&triquest_allocator::Charge| self.ledger.rights.get(&charge.entitlement).is_some_and(|right| !right.in_force());
+            let seats: u64 = item.charges.iter().filter(stranded).map(|charge| u64::from(charge.seats)).sum();
+            let pool = self.ledger.resolve(item.pool);
+            let counts_now = |right: &crate::ledger::Right| {
+                let runs = right.starts.is_none_or(|starts| starts <= wall_ms) && right.expires.is_none_or(|expires| wall_ms < expires);
+                right.ended.is_none() && runs && self.ledger.resolve(right.pool) == pool && right.covers(item.version.as_ref())
+            };
+            // What lingers gives way to what lives.
+            let free = |(id, right): (&triquest_allocator::EntitlementId, &crate::ledger::Right)| {
+                let lingering = self.ledger.lingering.values().flatten().flat_map(|item| &item.charges);
+                let lingering: u64 = lingering.filter(|charge| charge.entitlement == *id).map(|charge| u64::from(charge.seats)).sum();
+                (right.seats + lingering).saturating_sub(right.charged)
+            };
+            let free: u64 = self.ledger.rights.iter().filter(|(_, right)| counts_now(right)).map(free).sum();
+            seats <= free
+        });
+        if fits {
+            self.broken(Invariant::BeginBeforeEnd, || format!("{lease} is marked as ending although it fits"));
+        }
+    }
+
+    /// queue_order
+    fn passes_nobody(&mut self, lease: LeaseId, items: &[GrantedItem]) {
+        let ledger = &self.ledger;
+        let passed = ledger
+            .line
+            .iter()
+            .take_while(|waiter| waiter.lease != lease)
+            .find(|waiter| ledger.meet(&waiter.items, items) && ledger.satisfiable(&waiter.items))
+            .map(|waiter| waiter.lease);
+        if let Some(passed) = passed {
+            self.broken(Invariant::QueueOrder, || format!("{lease} passed {passed}"));
+        }
+    }
+
+    /// restored_waits
+    fn was_waited_for(&mut self, scene: Scene<'_>, lease: LeaseId, items: &[GrantedItem], at: Timestamp) {
+        if self.ledger.quarantine_until.is_some_and(|until| at < until) {
+            self.broken(Invariant::RestoredWaits, || format!("{lease} was granted in quarantine"));
+        }
+        let Some(lost) = self.lost.filter(|lost| lost.known_at.is_some_and(|known| known <= at) && scene.real_ms < lost.until_ms) else {
+            return;
+        };
+        if self.ledger.loss_accepted || !self.looks_at(Invariant::RestoredWaits) {
+            return;
+        }
+        // What clients of lost history still believe in, where the present one knows nothing of it.
+        for client in scene.clients {
+            let Some(theirs) = client.promised(scene.real_ms).filter(|theirs| *theirs != lease && !self.ledger.leases.contains_key(theirs))
+            else {
+                continue;
+            };
+            let Some(held) = self.ledger.wished(&client.vendor_keys, &client.plan.items) else { continue };
+            let over = held.iter().any(|item| {
+                let counts = self.ledger.counts(item.pool);
+                let wanted: u64 =
+                    items.iter().filter(|other| self.ledger.resolve(other.pool) == item.pool).map(|other| u64::from(other.seats)).sum();
+                wanted > 0 && counts.taken() + wanted + u64::from(item.seats) > counts.total
+            });
+            if over {
+                let _ = lost;
+                self.broken(Invariant::RestoredWaits, || format!("{lease} was granted while {theirs} of lost history runs"));
+                return;
+            }
+        }
+    }
+
+    /// queue_moves: seats that are free, and for which nobody waits who could ever have them, are not denied.
+    fn had_to_be_denied(&mut self, scene: Scene<'_>, lease: LeaseId) {
+        let Some(client) = scene.clients.get(client_of(lease)) else { return };
+        if !self.looks_at(Invariant::QueueMoves) || self.ledger.quarantine_until.is_some() {
+            return;
+        }
+        let Some(wished) = self.ledger.wished(&client.vendor_keys, &client.plan.items) else { return };
+        let ledger = &self.ledger;
+        let behind = ledger.line.iter().any(|waiter| ledger.meet(&waiter.items, &wished) && ledger.satisfiable(&waiter.items));
+        if !behind && ledger.fits(&wished) {
+            self.broken(Invariant::QueueMoves, || format!("{lease} was denied seats that are free"));
+        }
+    }
+
+    /// atomic_checkout
+    fn is_whole(&mut self, scene: Scene<'_>, lease: LeaseId, items: &[GrantedItem]) {
+        let Some(client) = scene.clients.get(client_of(lease)) else { return };
+        let asked: &[CheckoutItem] = &client.plan.items;
+        let whole = items.len() == asked.len()
+            && items.iter().zip(asked).all(|(item, wish)| (item.seats, item.version) == (wish.seats, wish.version));
+        if !whole {
+            self.broken(Invariant::AtomicCheckout, || format!("{lease} was granted {items:?} and asked for {asked:?}"));
+        }
+    }
+
+    /// no_grant_past_entitlement, and charges that add up.
+    fn is_covered(&mut self, lease: LeaseId, items: &[GrantedItem]) {
+        for item in items {
+            let counts = self.ledger.counts(item.pool);
+            if counts.taken() > counts.total {
+                self.broken(Invariant::NoGrantPastEntitlement, || {
+                    format!("{lease} raised pool {} to {} of {}", item.pool.0, counts.taken(), counts.total)
+                });
+            }
+            let charged: u32 = item.charges.iter().map(|charge| charge.seats).sum();
+            let mut wrong = charged != item.seats;
+            for charge in &item.charges {
+                let Some(right) = self.ledger.rights.get(&charge.entitlement) else {
+                    wrong = true;
+                    continue;
+                };
+                wrong |= !right.in_force() || self.ledger.resolve(right.pool) != self.ledger.resolve(item.pool);
+                wrong |= !right.covers(item.version.as_ref());
+                if right.charged > right.seats {
+                    let (charged, seats) = (right.charged, right.seats);
+                    self.broken(Invariant::NoGrantPastEntitlement, || format!("{lease}: {charged} seats are charged to {seats}"));
+                }
+            }
+            if wrong {
+                self.broken(Invariant::SeatsConserved, || format!("{lease} is charged {:?} for {} seats", item.charges, item.seats));
+            }
+        }
+    }
+
+    // ---- answers
+
+    /// A lease was heard at this lease time, so long ago, and promised so much.
+    pub fn hears(&mut self, lease: LeaseId, at: Timestamp, ago_ms: u64, remaining_ms: u64) {
+        self.heard.insert(lease, (at, remaining_ms));
+        self.heard_after.insert(lease, self.passed_ms.saturating_sub(ago_ms));
+        if let Some(since) = self.dead.get_mut(&lease) {
+            *since = self.up;
+        }
+    }
+
+    /// An answer leaves the server.
+    pub fn answer(&mut self, sending: &Sending, outcome: &Outcome, seen: Seen) {
+        let lease = sending.lease;
+        if seen.index > self.ledger.index || (seen.lineage, seen.epoch) != (self.ledger.lineage, self.ledger.epoch) {
+            let durable = self.ledger.index;
+            self.broken(Invariant::AnsweredImpliesDurable, || format!("an answer names entry {}, durable is {}", seen.index.0, durable.0));
+        }
+        let ledger = &self.ledger;
+        let held = ledger.leases.contains_key(&lease);
+        let ended = ledger.ended.contains_key(&lease) || ledger.lingering.contains_key(&lease);
+        let derived = match (outcome, sending.asks) {
+            (Outcome::Granted(_) | Outcome::Renewed { .. }, _) => held || ended,
+            (Outcome::Denied(denial), Asks::Checkout(attempt)) => {
+                denial.code == DenialCode::LeaseEnded || ledger.denied.contains_key(&(lease, attempt))
+            }
+            (Outcome::Waiting { .. }, _) => {
+                held || ended || ledger.dequeued.contains_key(&lease) || ledger.line.iter().any(|waiter| waiter.lease == lease)
+            }
+            (Outcome::Released { .. }, _) => ended || ledger.dequeued.contains_key(&lease),
+            (Outcome::Ended { .. }, _) => ended || ledger.leases.get(&lease).is_some_and(|held| held.ending.is_some()),
+            _ => true,
+        };
+        if !derived {
+            self.broken(Invariant::AnsweredImpliesDurable, || format!("{lease}: {outcome:?} is in no entry"));
+        }
+        if matches!(outcome, Outcome::Waiting { .. }) {
+            self.asked.insert(lease, self.up);
+        }
+        if let Outcome::Renewed { .. } = outcome
+            && !self.ledger.clock_held
+            && let Some(held) = self.ledger.leases.get(&lease)
+        {
+            let mut charges = held.items.iter().flat_map(|item| &item.charges);
+            let over = |right: &crate::ledger::Right| right.ended.is_some() && right.ended_by < seen.index;
+            if charges.any(|charge| self.ledger.rights.get(&charge.entitlement).is_some_and(over)) {
+                self.broken(Invariant::NoGrantPastEntitlement, || format!("{lease} was renewed although its entitlement has ended"));
+            }
+        }
+        let decided = match (outcome, sending.asks) {
+            (Outcome::Granted(_), Asks::Checkout(attempt)) => Some((attempt, true)),
+            (Outcome::Denied(denial), Asks::Checkout(attempt)) if denial.code != DenialCode::LeaseEnded => Some((attempt, false)),
+            _ => None,
+        };
+        if let Some((attempt, granted)) = decided
+            && self.finals.insert((lease, attempt), granted).is_some_and(|before| before != granted)
+            && self.ledger.grants.get(&lease).is_none_or(|grants| *grants < 2)
+        {
+            self.broken(Invariant::OneGrantPerId, || format!("attempt {attempt} of {lease} was answered both ways"));
+        }
+    }
+
+    /// An answer reaches its client: it may believe now. `place` says where in history it was given.
+    pub fn reaches(&mut self, sending: &Sending, outcome: &Outcome, place: Place, answered_ms: u64) {
+        let said = match outcome {
+            Outcome::Granted(_) | Outcome::Renewed { .. } => Said::Live,
+            Outcome::Waiting { .. } => Said::Waiting,
+            Outcome::Denied(denial) if denial.code == DenialCode::LeaseEnded => Said::Over,
+            Outcome::Denied(_) => Said::Denied,
+            Outcome::Released { .. } => Said::Over,
+            Outcome::Ended { remaining_ms: 0, .. } => Said::Over,
+            Outcome::Refused(triquest_allocator::Refusal::UnknownLease) => Said::Unknown,
+            _ => return,
+        };
+        let attempt = match sending.asks {
+            Asks::Checkout(attempt) => Some(attempt),
+            Asks::Adopt(_) => return,
+            Asks::Release | Asks::Renew(..) => None,
+        };
+        self.turns += 1;
+        let place = Place { lineage: self.histories, turn: self.turns, ..place };
+        if let Err(what) = self.history.answered(sending.lease, place, sending.sent_ms, answered_ms, attempt, said) {
+            self.broken(Invariant::LeaseHistoryLinearizable, || what);
+        }
+    }
+
+    /// A request was refused undecided. `no`: it is told that it changed nothing; `leads`: by the server that knows what is known.
+    pub fn refused(&mut self, sending: &Sending, no: bool, full: bool, leads: bool) {
+        let heard = |held: &crate::ledger::Held| held.heard == self.ledger.epoch && held.claim_due.is_none();
+        if full && leads && matches!(sending.asks, Asks::Renew(..)) && self.ledger.leases.get(&sending.lease).is_some_and(heard) {
+            self.broken(Invariant::RenewingNeverExpires, || {
+                format!("{} was heard in this epoch, and is not renewed while the disk is full", sending.lease)
+            });
+        }
+        if !no {
+            return;
+        }
+        let lease = sending.lease;
+        let known = self.ledger.leases.contains_key(&lease) || self.ledger.line.iter().any(|waiter| waiter.lease == lease);
+        if known && leads {
+            self.broken(Invariant::NoFalseNo, || format!("{lease} is known and {:?} is told that it changed nothing", sending.asks));
+        }
+        if let Asks::Adopt(attempt) | Asks::Checkout(attempt) = sending.asks {
+            let open = self.open.entry((lease, attempt)).or_default();
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                self.nothing.insert((lease, attempt));
+            }
+        }
+    }
+
+    /// one_holder_per_seat: a client has come into a right.
+    pub fn believes(&mut self, scene: Scene<'_>, client: usize) {
+        let Some(lease) = scene.clients[client].promised(scene.real_ms) else { return };
+        if !self.looks_at(Invariant::OneHolderPerSeat) {
+            return;
+        }
+        let Some(held) = self.ledger.leases.get(&lease) else { return };
+        let pools: Vec<PoolId> = held.items.iter().map(|item| self.ledger.resolve(item.pool)).collect();
+        for pool in pools {
+            let holders = self.holders.entry(pool).or_default();
+            // A renewal adds nobody.
+            if holders.insert(client) {
+                self.count_holders(scene, pool);
+            }
+        }
+    }
+
+    fn count_holders(&mut self, scene: Scene<'_>, pool: PoolId) {
+        let Some(mut holders) = self.holders.remove(&pool) else { return };
+        let mut seats = 0;
+        let lost = self.lost.is_some_and(|lost| scene.real_ms < lost.until_ms);
+        holders.retain(|client| {
+            let Some(lease) = scene.clients[*client].promised(scene.real_ms) else { return false };
+            let Some(held) = self.ledger.leases.get(&lease) else { return !self.excused.contains(&lease) };
+            let here =
+                held.items.iter().filter(|item| self.ledger.resolve(item.pool) == pool).map(|item| u64::from(item.seats)).sum::<u64>();
+            if !self.excused.contains(&lease) {
+                seats += here;
+            }
+            here > 0
+        });
+        self.holders.insert(pool, holders);
+        let counts = self.ledger.counts(pool);
+        let recorded = counts.total.max(counts.taken());
+        if seats > recorded && !lost {
+            self.broken(Invariant::OneHolderPerSeat, || format!("pool {}: {seats} seats run, {recorded} are recorded", pool.0));
+        }
+    }
+
+    // ---- what takes time
+
+    /// Looks at what must have happened by now. Called when a server runs with room on its disk.
+    pub fn tick(&mut self, scene: Scene<'_>) {
+        let pools: Vec<PoolId> = self.holders.keys().copied().collect();
+        for pool in pools {
+            self.count_holders(scene, pool);
+        }
+        if self.ledger.quarantine_until.is_some() {
+            let up = self.up;
+            self.dead.values_mut().for_each(|since| *since = up);
+            self.ripe.clear();
+            return;
+        }
+        self.dead_return();
+        self.line_moves();
+    }
+
+    fn dead_return(&mut self) {
+        let mut late = None;
+        let (up, ledger) = (self.up, &self.ledger);
+        self.dead.retain(|lease, since| {
+            let Some(held) = ledger.leases.get(lease) else { return false };
+            // Lease time since the last entry is lost with a crash: at most the interval of clock entries, and a batch, for each start.
+            let starts = up.starts - since.starts;
+            let claim_ms = held.claim_due.map_or(0, |_| triquest_allocator::limits::CLAIM_MS);
+            let limit = 2 * held.longest_ttl_ms.max(claim_ms) + held.linger_ms + 15_000 + 13_000 * starts;
+            let past = up.ms.saturating_sub(since.ms);
+            // The slowest clock that is allowed takes a 64th longer.
+            if past > limit + limit / 32 && held.ending.is_none() {
+                late = Some(format!("{lease} is held after {past} ms of up-time and {starts} starts, ttl {}", held.ttl_ms));
+            }
+            true
+        });
+        if let Some(late) = late {
+            self.broken(Invariant::DeadSeatReturns, || late);
+        }
+    }
+
+    fn line_moves(&mut self) {
+        if !self.looks_at(Invariant::QueueMoves) {
+            return;
+        }
+        let mut ripe = BTreeMap::new();
+        let mut late = None;
+        let mut ahead: Vec<&[GrantedItem]> = Vec::new();
+        for waiter in &self.ledger.line {
+            let satisfiable = self.ledger.satisfiable(&waiter.items);
+            let blocked = ahead.iter().any(|items| self.ledger.meet(items, &waiter.items));
+            let state = if !satisfiable {
+                Some(false)
+            } else if !blocked && self.ledger.fits(&waiter.items) {
+                Some(true)
+            } else {
+                None
+            };
+            if satisfiable {
+                ahead.push(&waiter.items);
+            }
+            // Whoever does not ask leaves the line.
+            let asked = self.asked.get(&waiter.lease).copied().unwrap_or_default();
+            let limit = (WAIT_TTL_MS + 10_000) * (1 + self.up.starts - asked.starts);
+            if asked.ms > 0 && self.up.ms.saturating_sub(asked.ms) > limit + limit / 32 {
+                late = Some(format!("{} has not asked for {} ms and stands in line", waiter.lease, self.up.ms - asked.ms));
+            }
+            let Some(state) = state else { continue };
+            let since = self.ripe.get(&waiter.lease).filter(|(before, _)| *before == state).map_or(self.up.ms, |(_, since)| *since);
+            let limit = WAIT_TTL_MS + 10_000;
+            if self.up.ms.saturating_sub(since) > limit + limit / 32 {
+                let what = if state { "stands with seats free" } else { "waits for what cannot come" };
+                late = Some(format!("{} {what} for {} ms", waiter.lease, self.up.ms - since));
+            }
+            ripe.insert(waiter.lease, (state, since));
+        }
+        self.ripe = ripe;
+        if let Some(late) = late {
+            self.broken(Invariant::QueueMoves, || late);
+        }
+    }
+
+    /// seats_conserved: the allocator's own numbers, and ours.
+    pub fn numbers(&mut self, allocator: &Allocator) {
+        if let Err(what) = allocator.check_invariants() {
+            self.broken(Invariant::SeatsConserved, || what);
+        }
+        for pool in allocator.pools() {
+            let counts = self.ledger.counts(pool.pool);
+            let theirs = (pool.numbers.total, pool.numbers.used, pool.numbers.lingering);
+            let ours = (counts.total, counts.used, counts.lingering);
+            if theirs != ours && counts.total < u64::from(u32::MAX) {
+                let (feature, id) = (pool.feature.clone(), pool.pool);
+                self.broken(Invariant::SeatsConserved, || {
+                    format!("{feature} (pool {}) has total, used, lingering {theirs:?}, the facts say {ours:?}", id.0)
+                });
+            }
+        }
+    }
+
+    /// The end of a world.
+    pub fn finish(&mut self) {
+        if let Err(what) = self.history.finish() {
+            self.broken(Invariant::LeaseHistoryLinearizable, || what);
+        }
+    }
+}

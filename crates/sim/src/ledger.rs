@@ -1,0 +1,518 @@
+//! What the committed facts say, folded naively: the judge's own books, which know nothing of how the allocator keeps its own.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use triquest_allocator::{
+    CheckoutItem, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem, Index, LeaseId, Lineage, Moment, PoolId, RightEnd,
+    Timestamp, VendorId,
+};
+use triquest_license::{FeatureName, LicenseHash, Version};
+
+use crate::plan::Issued;
+
+/// A live lease.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Its parts with their charges.
+    pub items: Vec<GrantedItem>,
+    /// Its promised time to live.
+    pub ttl_ms: u64,
+    /// The longest that it was ever promised.
+    pub longest_ttl_ms: u64,
+    /// How long its seats stay taken after it.
+    pub linger_ms: u64,
+    /// Since when.
+    pub granted_at: Timestamp,
+    /// A waiter has not come for it yet.
+    pub claim_due: Option<Timestamp>,
+    /// It is not renewed any more.
+    pub ending: Option<(Timestamp, EndReason)>,
+    /// The attempt that it was granted to; none for one that was taken over.
+    pub attempt: Option<u32>,
+    /// The epoch in which it was last heard.
+    pub heard: Epoch,
+    /// What its grant of lost history was charged to.
+    pub shown: Vec<triquest_allocator::Charge>,
+}
+
+/// One entitlement of an installed license.
+#[derive(Clone, Debug)]
+pub struct Right {
+    /// Whose.
+    pub license: LicenseHash,
+    /// Its position in the license.
+    pub position: usize,
+    /// The license was installed as the so-many-eth.
+    pub installed: u64,
+    /// Where its seats count.
+    pub pool: PoolId,
+    /// How many.
+    pub seats: u64,
+    /// The newest version that it covers; none is every one.
+    pub version: Option<Version>,
+    /// Begins, unix milliseconds.
+    pub starts: Option<i64>,
+    /// Ends, unix milliseconds.
+    pub expires: Option<i64>,
+    /// It has begun.
+    pub began: bool,
+    /// It has ended, and why.
+    pub ended: Option<RightEnd>,
+    /// The entry by which it ended.
+    pub ended_by: Index,
+    /// Seats of leases that are charged to it.
+    pub charged: u64,
+}
+
+impl Right {
+    /// Whether it counts.
+    #[must_use]
+    pub fn in_force(&self) -> bool {
+        self.began && self.ended.is_none()
+    }
+
+    /// Whether it covers this version.
+    #[must_use]
+    pub fn covers(&self, version: Option<&Version>) -> bool {
+        match (&self.version, version) {
+            (None, _) | (_, None) => true,
+            (Some(newest), Some(version)) => version <= newest,
+        }
+    }
+}
+
+/// A license that was installed.
+#[derive(Clone, Debug)]
+pub struct Installed {
+    /// It was the so-many-eth installation.
+    pub order: u64,
+    /// What it says.
+    pub issued: Arc<Issued>,
+    /// Its first entitlement.
+    pub first: EntitlementId,
+    /// Whose.
+    pub vendor: VendorId,
+}
+
+/// A pool's counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Seats in force.
+    pub total: u64,
+    /// Held by leases.
+    pub used: u64,
+    /// Taken after release.
+    pub lingering: u64,
+}
+
+impl Counts {
+    /// Held or lingering.
+    #[must_use]
+    pub fn taken(self) -> u64 {
+        self.used + self.lingering
+    }
+
+    /// Free.
+    #[must_use]
+    pub fn free(self) -> u64 {
+        self.total.saturating_sub(self.taken())
+    }
+}
+
+/// Somebody in line.
+#[derive(Clone, Debug)]
+pub struct Waiter {
+    /// Who.
+    pub lease: LeaseId,
+    /// For what.
+    pub items: Vec<GrantedItem>,
+    /// With which attempt.
+    pub attempt: u32,
+}
+
+/// The books.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// What each text says, known to the world that issued it.
+    issued: BTreeMap<LicenseHash, Arc<Issued>>,
+    /// The history.
+    pub lineage: Lineage,
+    /// The last start.
+    pub epoch: Epoch,
+    /// The last entry.
+    pub index: Index,
+    /// Its moment.
+    pub moment: Option<Moment>,
+    /// Live leases.
+    pub leases: BTreeMap<LeaseId, Held>,
+    /// Seats that linger.
+    pub lingering: BTreeMap<LeaseId, Vec<GrantedItem>>,
+    /// In the order of their coming.
+    pub line: Vec<Waiter>,
+    /// By number.
+    pub pools: BTreeMap<PoolId, Counts>,
+    /// Vendors by their keys.
+    keys: BTreeMap<[u8; 32], VendorId>,
+    /// Vendors that became part of another.
+    merged: BTreeMap<VendorId, VendorId>,
+    /// Where a vendor's feature is counted.
+    features: BTreeMap<(VendorId, FeatureName), PoolId>,
+    /// The wall clock is not believed.
+    pub clock_held: bool,
+    /// Merged pools.
+    aliases: BTreeMap<PoolId, PoolId>,
+    /// By number.
+    pub rights: BTreeMap<EntitlementId, Right>,
+    /// All installations.
+    pub installed: Vec<Installed>,
+    /// How often each id was granted or taken over.
+    pub grants: BTreeMap<LeaseId, u32>,
+    /// Ids that ended or were given back.
+    pub ended: BTreeMap<LeaseId, EndReason>,
+    /// Attempts that were denied.
+    pub denied: BTreeMap<(LeaseId, u32), ()>,
+    /// Waiters that left the line.
+    pub dequeued: BTreeMap<LeaseId, DequeueReason>,
+    /// Nothing is granted before then.
+    pub quarantine_until: Option<Timestamp>,
+    /// The loss of what was granted in lost history was accepted in this lineage.
+    pub loss_accepted: bool,
+}
+
+impl Ledger {
+    /// Empty books of a world that issued these licenses.
+    #[must_use]
+    pub fn new(issued: impl IntoIterator<Item = Arc<Issued>>) -> Self {
+        Self { issued: issued.into_iter().map(|issued| (issued.license.hash(), issued)).collect(), ..Self::default() }
+    }
+
+    /// The pool that an id means now.
+    #[must_use]
+    pub fn resolve(&self, mut pool: PoolId) -> PoolId {
+        while let Some(into) = self.aliases.get(&pool) {
+            pool = *into;
+        }
+        pool
+    }
+
+    /// A pool's counts.
+    #[must_use]
+    pub fn counts(&self, pool: PoolId) -> Counts {
+        self.pools.get(&self.resolve(pool)).copied().unwrap_or_default()
+    }
+
+    /// Seats in force of a pool that cover a version.
+    #[must_use]
+    pub fn covering(&self, pool: PoolId, version: Option<&Version>) -> u64 {
+        if version.is_none() {
+            return self.counts(pool).total;
+        }
+        let pool = self.resolve(pool);
+        let rights = self.rights.values().filter(|right| right.in_force() && self.resolve(right.pool) == pool && right.covers(version));
+        rights.map(|right| right.seats).sum()
+    }
+
+    /// Free seats of a pool that cover a version, as far as charges need not move.
+    #[must_use]
+    pub fn covering_free(&self, pool: PoolId, version: Option<&Version>) -> u64 {
+        let pool = self.resolve(pool);
+        let rights = self.rights.values().filter(|right| right.in_force() && self.resolve(right.pool) == pool && right.covers(version));
+        rights.map(|right| right.seats.saturating_sub(right.charged)).sum()
+    }
+
+    /// Whether two lists of parts meet in a pool.
+    #[must_use]
+    pub fn meet(&self, one: &[GrantedItem], other: &[GrantedItem]) -> bool {
+        one.iter().any(|item| other.iter().any(|there| self.resolve(there.pool) == self.resolve(item.pool)))
+    }
+
+    /// Whether there are so many seats in all, free or not.
+    #[must_use]
+    pub fn satisfiable(&self, items: &[GrantedItem]) -> bool {
+        items.iter().all(|item| u64::from(item.seats) <= self.covering(item.pool, item.version.as_ref()))
+    }
+
+    /// Whether so many seats are free.
+    #[must_use]
+    pub fn fits(&self, items: &[GrantedItem]) -> bool {
+        items.iter().all(|item| {
+            let seats = u64::from(item.seats);
+            seats <= self.counts(item.pool).free() && seats <= self.covering_free(item.pool, item.version.as_ref())
+        })
+    }
+
+    /// The installed licenses that name this one's id in `replaces` and were installed after it.
+    pub fn later_successors<'a>(&'a self, license: &'a Installed) -> impl Iterator<Item = &'a Installed> {
+        let id = &license.issued.id;
+        self.installed.iter().filter(move |other| {
+            other.order > license.order && other.issued.replaces.contains(id) && self.vendor(other.vendor) == self.vendor(license.vendor)
+        })
+    }
+
+    /// The vendor that one means now.
+    fn vendor(&self, mut vendor: VendorId) -> VendorId {
+        while let Some(into) = self.merged.get(&vendor) {
+            vendor = *into;
+        }
+        vendor
+    }
+
+    /// What a checkout of these parts under these keys asks for: the first vendor that has all the features.
+    #[must_use]
+    pub fn wished(&self, keys: &[[u8; 32]], items: &[CheckoutItem]) -> Option<Vec<GrantedItem>> {
+        keys.iter().find_map(|key| {
+            let vendor = self.vendor(*self.keys.get(key)?);
+            let part = |item: &CheckoutItem| {
+                let pool = self.features.get(&(vendor, item.feature.clone()))?;
+                Some(GrantedItem { pool: self.resolve(*pool), version: item.version, seats: item.seats, charges: Vec::new() })
+            };
+            items.iter().map(part).collect()
+        })
+    }
+
+    fn charge(&mut self, items: &[GrantedItem], add: bool) {
+        for charge in items.iter().flat_map(|item| &item.charges) {
+            if let Some(right) = self.rights.get_mut(&charge.entitlement) {
+                let seats = u64::from(charge.seats);
+                right.charged = if add { right.charged + seats } else { right.charged.saturating_sub(seats) };
+            }
+        }
+    }
+
+    fn count(&mut self, items: &[GrantedItem], change: impl Fn(&mut Counts, u64)) {
+        for item in items {
+            let pool = self.resolve(item.pool);
+            change(self.pools.entry(pool).or_default(), item.seats.into());
+        }
+    }
+
+    fn take(&mut self, lease: LeaseId, held: Held) {
+        *self.grants.entry(lease).or_default() += 1;
+        self.line.retain(|waiter| waiter.lease != lease);
+        self.charge(&held.items, true);
+        self.count(&held.items, |counts, seats| counts.used += seats);
+        if let Some(before) = self.leases.insert(lease, held) {
+            self.charge(&before.items, false);
+            self.count(&before.items, |counts, seats| counts.used = counts.used.saturating_sub(seats));
+        }
+    }
+
+    fn free(&mut self, lease: LeaseId, reason: EndReason, linger_until: Option<Timestamp>) {
+        self.ended.insert(lease, reason);
+        let Some(held) = self.leases.remove(&lease) else { return };
+        self.count(&held.items, |counts, seats| counts.used = counts.used.saturating_sub(seats));
+        if linger_until.is_some() {
+            self.count(&held.items, |counts, seats| counts.lingering += seats);
+            self.lingering.insert(lease, held.items);
+        } else {
+            self.charge(&held.items, false);
+        }
+    }
+
+    fn end_linger(&mut self, lease: LeaseId) {
+        if let Some(items) = self.lingering.remove(&lease) {
+            self.charge(&items, false);
+            self.count(&items, |counts, seats| counts.lingering = counts.lingering.saturating_sub(seats));
+        }
+    }
+
+    fn counts_now(&mut self, entitlement: EntitlementId, change: impl FnOnce(&mut Right)) {
+        let Some(right) = self.rights.get_mut(&entitlement) else { return };
+        let before = right.in_force();
+        change(right);
+        let (after, seats, pool) = (right.in_force(), right.seats, right.pool);
+        let pool = self.resolve(pool);
+        let counts = self.pools.entry(pool).or_default();
+        match (before, after) {
+            (false, true) => counts.total += seats,
+            (true, false) => counts.total = counts.total.saturating_sub(seats),
+            _ => {}
+        }
+    }
+
+    /// Takes the head of an entry.
+    pub fn enter(&mut self, lineage: Lineage, epoch: Epoch, index: Index, moment: Moment) {
+        if lineage != self.lineage {
+            self.loss_accepted = false;
+        }
+        (self.lineage, self.epoch, self.index, self.moment) = (lineage, epoch, index, Some(moment));
+    }
+
+    /// Folds one fact in.
+    pub fn fold(&mut self, at: Timestamp, event: &Event) {
+        match event {
+            Event::Adopted { lease, items, ttl_ms, linger_ms, shown, .. } => {
+                self.ended.remove(lease);
+                self.end_linger(*lease);
+                let held = Held {
+                    items: items.clone(),
+                    ttl_ms: *ttl_ms,
+                    longest_ttl_ms: *ttl_ms,
+                    linger_ms: *linger_ms,
+                    granted_at: at,
+                    claim_due: None,
+                    ending: None,
+                    attempt: None,
+                    heard: self.epoch,
+                    shown: shown.clone(),
+                };
+                self.take(*lease, held);
+            }
+            Event::BorrowLossAccepted { .. } => {
+                self.loss_accepted = true;
+                self.quarantine_until = None;
+            }
+            Event::ChargeMoved { lease, item, from, to, seats } => {
+                let (from, to, seats) = (*from, *to, *seats);
+                let items = self.leases.get_mut(lease).map(|held| &mut held.items).or(self.lingering.get_mut(lease));
+                if let Some(item) = items.and_then(|items| items.get_mut(usize::from(*item))) {
+                    if let Some(charge) = item.charges.iter_mut().find(|charge| charge.entitlement == from) {
+                        charge.seats = charge.seats.saturating_sub(seats);
+                    }
+                    item.charges.retain(|charge| charge.seats > 0);
+                    match item.charges.iter_mut().find(|charge| charge.entitlement == to) {
+                        Some(charge) => charge.seats += seats,
+                        None => item.charges.push(triquest_allocator::Charge { entitlement: to, seats }),
+                    }
+                }
+                if let Some(right) = self.rights.get_mut(&from) {
+                    right.charged = right.charged.saturating_sub(seats.into());
+                }
+                if let Some(right) = self.rights.get_mut(&to) {
+                    right.charged += u64::from(seats);
+                }
+            }
+            Event::Denied { lease, attempt, .. } => {
+                self.denied.insert((*lease, *attempt), ());
+            }
+            Event::Dequeued { lease, reason, .. } => {
+                if let Some(place) = self.line.iter().position(|waiter| waiter.lease == *lease) {
+                    let waiter = self.line.remove(place);
+                    self.denied.insert((*lease, waiter.attempt), ());
+                }
+                self.dequeued.insert(*lease, *reason);
+                if *reason == DequeueReason::Released {
+                    self.ended.insert(*lease, EndReason::Released);
+                }
+            }
+            Event::Ended { lease, reason, linger_until, .. } => self.free(*lease, *reason, *linger_until),
+            Event::Ending { lease, due, reason, .. } => {
+                if let Some(held) = self.leases.get_mut(lease) {
+                    held.ending = Some((*due, *reason));
+                }
+            }
+            Event::EntitlementBegan { entitlement, .. } => self.counts_now(*entitlement, |right| {
+                right.began = true;
+                right.ended = None;
+            }),
+            Event::EntitlementEnded { entitlement, reason, .. } => {
+                let index = self.index;
+                self.counts_now(*entitlement, |right| {
+                    right.ended = Some(*reason);
+                    right.ended_by = index;
+                });
+            }
+            Event::Forgot { .. } => {
+                let (leases, lingering) = (&self.leases, &self.lingering);
+                self.grants.retain(|lease, _| leases.contains_key(lease) || lingering.contains_key(lease));
+            }
+            Event::Granted { lease, attempt, items, ttl_ms, linger_ms, claim_due, .. } => {
+                let held = Held {
+                    items: items.clone(),
+                    ttl_ms: *ttl_ms,
+                    longest_ttl_ms: *ttl_ms,
+                    linger_ms: *linger_ms,
+                    granted_at: at,
+                    claim_due: *claim_due,
+                    ending: None,
+                    attempt: Some(*attempt),
+                    heard: self.epoch,
+                    shown: Vec::new(),
+                };
+                self.take(*lease, held);
+            }
+            Event::Heard { lease, .. } => {
+                if let Some(held) = self.leases.get_mut(lease) {
+                    held.claim_due = None;
+                    held.heard = self.epoch;
+                }
+            }
+            Event::LicenseInstalled { license, vendor, first_entitlement, pools, .. } => {
+                self.install(*license, *vendor, *first_entitlement, pools)
+            }
+            Event::LingerEnded { lease, .. } => self.end_linger(*lease),
+            Event::LineageBegan { quarantine_until, .. } => self.quarantine_until = Some(*quarantine_until),
+            Event::QuarantineEnded { actor, .. } => {
+                self.quarantine_until = None;
+                self.loss_accepted |= actor.is_some();
+            }
+            Event::QuarantineLengthened { until, .. } => self.quarantine_until = self.quarantine_until.map(|_| *until),
+            Event::TtlLowered { lease, ttl_ms, .. } => {
+                if let Some(held) = self.leases.get_mut(lease) {
+                    held.ttl_ms = *ttl_ms;
+                }
+            }
+            Event::Queued { lease, attempt, items, .. } => {
+                self.dequeued.remove(lease);
+                self.line.push(Waiter { lease: *lease, items: items.clone(), attempt: *attempt });
+            }
+            Event::Recovered { quarantine_until, .. } => self.quarantine_until = *quarantine_until,
+            Event::Released { lease, linger_until, .. } => self.free(*lease, EndReason::Released, *linger_until),
+            Event::ReleasedUnknown { lease, .. } => {
+                self.ended.insert(*lease, EndReason::Released);
+            }
+            Event::ClockAccepted { .. } => self.clock_held = false,
+            Event::ClockStepped { believed, .. } => self.clock_held = !*believed,
+            Event::PoolOpened { pool, vendor, feature, .. } => {
+                self.features.insert((*vendor, feature.clone()), *pool);
+            }
+            Event::VendorKeys { vendor, keys, .. } => self.keys.extend(keys.iter().map(|key| (*key, *vendor))),
+            Event::VendorsMerged { from, into, .. } => {
+                self.merged.insert(*from, *into);
+            }
+            Event::PoolsMerged { from: vendor, into: other, pools, .. } => {
+                for (from, into) in pools {
+                    let feature =
+                        self.features.iter().find(|((whose, _), pool)| whose == vendor && *pool == from).map(|((_, name), _)| name.clone());
+                    if let Some(feature) = feature {
+                        self.features.entry((*other, feature)).or_insert(*into);
+                    }
+                    let (from, into) = (self.resolve(*from), self.resolve(*into));
+                    if from != into {
+                        let moved = self.pools.remove(&from).unwrap_or_default();
+                        let counts = self.pools.entry(into).or_default();
+                        counts.total += moved.total;
+                        counts.used += moved.used;
+                        counts.lingering += moved.lingering;
+                        self.aliases.insert(from, into);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn install(&mut self, license: LicenseHash, vendor: VendorId, first: EntitlementId, pools: &[PoolId]) {
+        let Some(issued) = self.issued.get(&license).cloned() else { return };
+        let order = self.installed.len() as u64;
+        for (position, (right, pool)) in issued.license.terms().entitlements.iter().zip(pools).enumerate() {
+            let id = EntitlementId(first.0 + u32::try_from(position).expect("a license has few entitlements"));
+            let right = Right {
+                license,
+                position,
+                installed: order,
+                pool: *pool,
+                seats: right.seats.into(),
+                version: right.version,
+                starts: right.starts.map(|starts| starts.0),
+                expires: right.expires.map(|expires| expires.0),
+                began: false,
+                ended: None,
+                ended_by: Index(0),
+                charged: 0,
+            };
+            self.rights.insert(id, right);
+        }
+        self.installed.push(Installed { order, issued, first, vendor });
+    }
+}

@@ -1,0 +1,644 @@
+//! Directed worlds: a short script for each safeguard, with random times. Chance alone meets some of what they show once in a thousand worlds.
+
+use crate::{
+    plan::{Act, ClientPlan, Draft, Plan, Wire, drift, issue, item},
+    random::Random,
+};
+
+/// A script: fills a quiet world.
+pub struct Script {
+    /// What it is about.
+    pub name: &'static str,
+    write: fn(&mut Plan, &mut Random),
+}
+
+/// The world of a script.
+#[must_use]
+pub fn directed_world(seed: u64, script: &Script) -> Plan {
+    let mut random = Random::new(seed);
+    let mut plan = Plan::quiet(seed, script.name, &mut random);
+    (script.write)(&mut plan, &mut random);
+    plan
+}
+
+/// A client that begins when it is told to, asks for one seat and keeps it.
+fn user(random: &mut Random, feature: &str) -> ClientPlan {
+    ClientPlan {
+        items: vec![item(feature, None, 1)],
+        keys: vec![0],
+        ttl_ms: None,
+        wait_ms: None,
+        presence: false,
+        behind_proxy: false,
+        begins_ms: None,
+        uses_ms: None,
+        drift_per_million: drift(random),
+        virtual_machine: false,
+        batch: None,
+    }
+}
+
+fn waits(client: ClientPlan, wait_ms: u64) -> ClientPlan {
+    ClientPlan { wait_ms: Some(wait_ms), ..client }
+}
+
+fn at(plan: &mut Plan, at_ms: u64, act: Act) {
+    plan.acts.push((at_ms, act));
+}
+
+/// One license of one feature from the beginning.
+fn cad(plan: &mut Plan, seats: u32) {
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", seats, plan.ttl_ms / 1_000, plan.ttl_max_ms / 1_000)]));
+    at(plan, 5, Act::Install(0));
+}
+
+macro_rules! scripts {
+    ($($name:ident,)*) => {
+        /// All scripts.
+        pub const SCRIPTS: &[Script] = &[$(Script { name: stringify!($name), write: $name },)*];
+    };
+}
+
+scripts! {
+    a_lower_ttl_after_a_replacement,
+    a_lowered_ttl_and_a_crash_before_its_answer,
+    a_clone_renews,
+    a_client_is_sent_home_after_a_restore,
+    a_dead_client_and_many_restarts,
+    a_dead_waiter_is_granted,
+    a_false_end_of_presence,
+    a_heard_lease_and_two_restarts,
+    a_hopeless_waiter_behind_another,
+    a_late_checkout_after_a_release,
+    a_lost_history_with_a_longer_ttl,
+    a_move_makes_room,
+    a_newcomer_after_a_restore,
+    a_presence_that_does_not_open,
+    a_reissue_before_its_day,
+    a_release_and_a_late_copy,
+    a_rollback_and_its_proof,
+    a_rollback_passed_by_a_busy_server,
+    a_rollback_shown_with_a_newcomer,
+    a_seat_is_taken_back,
+    a_silent_waiter,
+    a_stale_backup_frees_nothing,
+    a_stalled_server,
+    a_stop_while_somebody_waits,
+    a_takeover,
+    a_wide_recovery,
+    a_wide_removal,
+    answers_that_take_long,
+    attempts_in_the_wrong_order,
+    clocks_that_part,
+    features_that_change_at_one_instant,
+    lingering_seats_give_way,
+    lines_on_a_full_disk,
+    late_renewals_of_many,
+    lowered_on_a_full_disk,
+    many_ask_for_one_seat,
+    many_old_grants_are_shown,
+    merged_vendors_with_many_seats,
+    seats_for_large_and_small,
+}
+
+fn a_lower_ttl_after_a_replacement(plan: &mut Plan, random: &mut Random) {
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 1, 600, 7_200)]));
+    plan.licenses.push(issue(&[0], "B", &["A"], &[Draft::new("cad", 1, 10, 10)]));
+    plan.ttl_ms = 30_000;
+    plan.ttl_max_ms = 7_200_000;
+    plan.clients = vec![ClientPlan { ttl_ms: Some(random.between(60_000, 3_600_000)), ..user(random, "cad") }, user(random, "cad")];
+    at(plan, 5, Act::Install(0));
+    at(plan, 50, Act::Begin(0));
+    let replaced = random.between(500, 20_000);
+    at(plan, replaced, Act::Install(1));
+    let killed = replaced + random.between(1, 5_000);
+    at(plan, killed, if random.chance(500) { Act::Kill(500) } else { Act::Stop });
+    for ask in 0..20 {
+        at(plan, killed + 2_000 + ask * 1_000, Act::Begin(1));
+    }
+}
+
+fn a_lowered_ttl_and_a_crash_before_its_answer(plan: &mut Plan, random: &mut Random) {
+    let ttl_s = random.between(60, 240);
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 1, ttl_s, ttl_s)]));
+    plan.licenses.push(issue(&[0], "B", &["A"], &[Draft::new("cad", 1, 10, 10)]));
+    plan.ttl_ms = ttl_s * 1_000;
+    plan.ttl_max_ms = plan.ttl_ms;
+    plan.duration_ms = 4 * plan.ttl_ms;
+    plan.clients = vec![user(random, "cad"), user(random, "cad")];
+    at(plan, 5, Act::Install(0));
+    at(plan, 50, Act::Begin(0));
+    let replaced = random.between(500, 5_000);
+    at(plan, replaced, Act::Install(1));
+    // The next entry after its renewal is durable and is never answered; then it is silent.
+    at(plan, replaced + 50, Act::KillDurable(500, 1));
+    for ask in 0..40 {
+        let later = replaced + plan.ttl_ms / 4 + ask * plan.ttl_ms / 40;
+        at(plan, later, Act::Begin(1));
+    }
+}
+
+fn a_clone_renews(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.clients = vec![user(random, "cad"), user(random, "cad")];
+    at(plan, 50, Act::Begin(0));
+    at(plan, random.between(1_000, 30_000), Act::Clone(0, 1));
+}
+
+fn a_client_is_sent_home_after_a_restore(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 5);
+    plan.clients = vec![user(random, "cad")];
+    at(plan, 100, Act::Backup);
+    at(plan, 500, Act::Begin(0));
+    let restored = random.between(2_000, 60_000);
+    at(plan, restored, Act::Restore);
+    plan.accepts_after_ms = Some(1_500);
+}
+
+fn a_dead_client_and_many_restarts(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.clients = vec![user(random, "cad")];
+    plan.duration_ms = 20 * plan.ttl_ms;
+    at(plan, 50, Act::Begin(0));
+    at(plan, random.between(1_000, 40_000), Act::Die(0, None));
+    let mut next = 0;
+    while next < plan.duration_ms {
+        next += random.between(12_000, 28_000);
+        at(plan, next, Act::Kill(random.between(100, 1_000)));
+    }
+}
+
+fn a_dead_waiter_is_granted(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.duration_ms = 1_200_000;
+    let waiter = waits(user(random, "cad"), 600_000);
+    plan.clients = vec![user(random, "cad"), waiter.clone(), waiter];
+    at(plan, 50, Act::Begin(0));
+    at(plan, 1_000, Act::Begin(1));
+    at(plan, 2_000, Act::Begin(2));
+    let dies = random.between(5_000, 60_000);
+    at(plan, dies, Act::Die(1, None));
+    at(plan, dies + random.between(10, 30_000), Act::Done(0));
+    if random.chance(500) {
+        at(plan, dies + random.between(10, 200_000), Act::Kill(1_000));
+    }
+}
+
+fn a_false_end_of_presence(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 3);
+    plan.clients = vec![ClientPlan { presence: true, behind_proxy: random.chance(400), ..user(random, "cad") }];
+    at(plan, 50, Act::Begin(0));
+    for number in 1..5 {
+        at(plan, number * random.between(30_000, 50_000), Act::FalseFin(0));
+    }
+}
+
+fn a_heard_lease_and_two_restarts(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.clients = vec![user(random, "cad"), waits(user(random, "cad"), 600_000)];
+    at(plan, 50, Act::Begin(0));
+    at(plan, 1_000, Act::Begin(1));
+    let first = random.between(5_000, 20_000);
+    at(plan, first, Act::Kill(200));
+    let second = first + random.between(8_000, 40_000);
+    at(plan, second, if random.chance(300) { Act::KillDurable(200, 1) } else { Act::Kill(200) });
+    at(plan, second - 1, Act::CutOff(0, random.between(1_000, 40_000)));
+}
+
+fn a_hopeless_waiter_behind_another(plan: &mut Plan, random: &mut Random) {
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 3, 30, 120), Draft::new("cam", 1, 30, 120)]));
+    plan.licenses.push(issue(&[0], "C", &[], &[Draft::new("cad", 2, 30, 120)]));
+    let hopeless = ClientPlan { items: vec![item("cad", None, 5), item("cam", None, 1)], ..waits(user(random, "cad"), 600_000) };
+    plan.clients = vec![user(random, "cam"), waits(user(random, "cam"), 600_000), hopeless, user(random, "cad")];
+    plan.duration_ms = 600_000;
+    at(plan, 5, Act::Install(0));
+    at(plan, 6, Act::Install(1));
+    for client in 0..3 {
+        at(plan, 100 + 500 * u64::from(client), Act::Begin(client));
+    }
+    let removed = random.between(3_000, 30_000);
+    at(plan, removed, Act::Remove(1));
+    at(plan, removed + random.between(100, 60_000), Act::Begin(3));
+}
+
+fn a_late_checkout_after_a_release(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 2);
+    plan.wire = Wire { lost: 200, slow: 300, twice: 500, slow_ms_max: 5_000 };
+    plan.clients = (0..3).map(|_| ClientPlan { uses_ms: Some((10, 3_000)), begins_ms: Some(100), ..user(random, "cad") }).collect();
+}
+
+fn a_lost_history_with_a_longer_ttl(plan: &mut Plan, random: &mut Random) {
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("mesh", 1, 30, 120)]));
+    plan.licenses.push(issue(&[0], "B", &[], &[Draft::new("cad", 1, 3_600, 43_200)]));
+    plan.ttl_max_ms = 43_200_000;
+    plan.ttl_ms = 600_000;
+    plan.duration_ms = 5 * 3_600_000;
+    plan.clients = vec![ClientPlan { ttl_ms: Some(43_200_000), ..user(random, "cad") }, user(random, "cad")];
+    at(plan, 5, Act::Install(0));
+    at(plan, 500, Act::Backup);
+    at(plan, 1_000, Act::Install(1));
+    at(plan, 2_000, Act::Begin(0));
+    let restored = random.between(10_000, 100_000);
+    // It is silent until its promise ends, and need not be heard before.
+    at(plan, restored - 1, Act::CutOff(0, 43_200_000));
+    at(plan, restored, Act::Restore);
+    at(plan, restored + random.between(2_000, 60_000), Act::Install(1));
+    for ask in 0..30 {
+        at(plan, restored + 1_800_000 + ask * 400_000, Act::Begin(1));
+    }
+}
+
+fn a_move_makes_room(plan: &mut Plan, random: &mut Random) {
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 2, 30, 120)]));
+    plan.licenses.push(issue(&[0], "B", &[], &[Draft::new("cad", 2, 30, 120).version("7")]));
+    plan.clients = (0..2).map(|_| ClientPlan { begins_ms: Some(200), ..user(random, "cad") }).collect();
+    at(plan, 5, Act::Install(0));
+    at(plan, 6, Act::Install(1));
+    let first = usize::from(random.chance(500));
+    at(plan, random.between(1_000, 60_000), Act::Remove(first));
+}
+
+fn a_newcomer_after_a_restore(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.clients = vec![user(random, "cad"), waits(user(random, "cad"), 300_000), user(random, "cad")];
+    at(plan, 100, Act::Backup);
+    at(plan, 500, Act::Begin(0));
+    let restored = random.between(2_000, 30_000);
+    at(plan, restored, Act::Restore);
+    if random.chance(500) {
+        at(plan, restored - 1, Act::CutOff(0, random.between(5_000, 30_000)));
+    }
+    at(plan, restored + random.between(1_000, 20_000), Act::Begin(1));
+    at(plan, restored + random.between(1_000, 20_000), Act::Begin(2));
+    if random.chance(300) {
+        plan.accepts_after_ms = Some(random.between(60_000, 200_000));
+    }
+}
+
+fn a_presence_that_does_not_open(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.clients = vec![ClientPlan { presence: true, ..user(random, "cad") }, waits(user(random, "cad"), 300_000)];
+    at(plan, 20, Act::PresenceUnseen(0));
+    at(plan, random.between(50, 5_000), Act::Begin(0));
+    at(plan, 6_000, Act::Begin(1));
+}
+
+fn a_reissue_before_its_day(plan: &mut Plan, random: &mut Random) {
+    let first = random.between(60, 120) * 1_000;
+    let second = first + random.between(1, 100) * 1_000;
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 1, 30, 120)]));
+    plan.licenses.push(issue(&[0], "A", &["A"], &[Draft::new("cad", 2, 30, 120).dates(Some(first), None)]));
+    plan.licenses.push(issue(&[0], "A", &["A"], &[Draft::new("cad", 3, 30, 120).dates(Some(second), None)]));
+    plan.clients = (0..2).map(|_| ClientPlan { begins_ms: Some(500), ..user(random, "cad") }).collect();
+    for number in 0..3 {
+        at(plan, 5 + 100 * number, Act::Install(usize::try_from(number).expect("few")));
+    }
+}
+
+fn a_release_and_a_late_copy(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.wire = Wire { lost: 100, slow: 200, twice: 600, slow_ms_max: 2_000 };
+    plan.clients = (0..2).map(|_| ClientPlan { uses_ms: Some((1_000, 20_000)), begins_ms: Some(100), ..user(random, "cad") }).collect();
+}
+
+fn a_rollback_and_its_proof(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.clients = vec![user(random, "cad"), waits(user(random, "cad"), 300_000), user(random, "cad")];
+    at(plan, 200, Act::Backup);
+    at(plan, 500, Act::Begin(0));
+    let back = random.between(2_000, 20_000);
+    at(plan, back, Act::Rollback);
+    let asks = back + plan.ttl_ms / 3 + random.between(2_000, 20_000);
+    at(plan, asks, Act::Begin(1));
+    at(plan, asks + random.between(1, 20_000), Act::Begin(2));
+}
+
+fn a_seat_is_taken_back(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.clients = vec![user(random, "cad"), waits(user(random, "cad"), 300_000)];
+    at(plan, 50, Act::Begin(0));
+    at(plan, 500, Act::Begin(1));
+    at(plan, random.between(1_000, 60_000), Act::Reclaim(0, random.chance(100)));
+}
+
+fn a_silent_waiter(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 2);
+    plan.duration_ms = 900_000;
+    let large = ClientPlan { items: vec![item("cad", None, 2)], ..waits(user(random, "cad"), 3_600_000) };
+    plan.clients = vec![user(random, "cad"), large, waits(user(random, "cad"), 600_000)];
+    at(plan, 50, Act::Begin(0));
+    at(plan, 1_000, Act::Begin(1));
+    at(plan, 2_000, Act::Begin(2));
+    at(plan, random.between(5_000, 60_000), Act::Die(1, None));
+    if random.chance(400) {
+        let mut next = 60_000;
+        while next < plan.duration_ms {
+            next += random.between(60_000, 110_000);
+            at(plan, next, Act::Kill(500));
+        }
+    }
+}
+
+fn a_stalled_server(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 2);
+    plan.clients = (0..2).map(|_| ClientPlan { begins_ms: Some(100), ..user(random, "cad") }).collect();
+    let stall = random.between(1_000, 60_000);
+    at(plan, stall, Act::Stall(random.between(20_000, 100_000), random.chance(700)));
+}
+
+fn a_stop_while_somebody_waits(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.clients = vec![user(random, "cad"), waits(user(random, "cad"), 600_000), waits(user(random, "cad"), 600_000)];
+    at(plan, 50, Act::Begin(0));
+    at(plan, 500, Act::Begin(1));
+    at(plan, 600, Act::Begin(2));
+    let stop = random.between(1_000, 40_000);
+    at(plan, stop, Act::Stop);
+    at(plan, stop + random.between(1, 30_000), Act::DiskFull(random.between(5_000, 60_000)));
+}
+
+fn a_takeover(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 2);
+    plan.clients = (0..4).map(|_| ClientPlan { begins_ms: Some(100), uses_ms: Some((2_000, 30_000)), ..user(random, "cad") }).collect();
+    plan.append_ms = (1, 2_000);
+    for _ in 0..6 {
+        let when = random.between(1_000, 200_000);
+        at(plan, when, Act::TakeOver);
+    }
+}
+
+fn a_wide_recovery(plan: &mut Plan, random: &mut Random) {
+    let many = 2_600;
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 4_000, 120, 600)]));
+    at(plan, 5, Act::Install(0));
+    plan.ttl_ms = 120_000;
+    plan.ttl_max_ms = 600_000;
+    plan.duration_ms = 70_000;
+    plan.clients = (0..many)
+        .map(|number| ClientPlan { batch: Some(number % 3), begins_ms: Some(random.between(100, 4_000)), ..user(random, "cad") })
+        .collect();
+    // They renew in the same second, and their hosts send that in three requests.
+    let killed = random.between(6_000, 20_000);
+    at(plan, killed, Act::Kill(500));
+    at(plan, killed + 600, Act::Stall(random.between(30_000, 45_000), true));
+}
+
+fn a_wide_removal(plan: &mut Plan, random: &mut Random) {
+    let many = 1_700;
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 2_000, 12, 30)]));
+    at(plan, 5, Act::Install(0));
+    plan.ttl_ms = 12_000;
+    plan.ttl_max_ms = 30_000;
+    plan.duration_ms = 25_000;
+    plan.append_ms = (50, 400);
+    plan.clients = (0..many).map(|_| ClientPlan { begins_ms: Some(random.between(100, 4_000)), ..user(random, "cad") }).collect();
+    at(plan, random.between(6_000, 15_000), Act::Remove(0));
+}
+
+fn answers_that_take_long(plan: &mut Plan, random: &mut Random) {
+    plan.ttl_ms = 10_000;
+    plan.ttl_max_ms = 30_000;
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 1, 10, 30)]));
+    at(plan, 5, Act::Install(0));
+    plan.drift_per_million = crate::clock::DRIFT_MAX_PER_MILLION;
+    plan.wire = Wire { lost: 20, slow: 800, twice: 0, slow_ms_max: 4_500 };
+    plan.clients = (0..2).map(|_| ClientPlan { begins_ms: Some(100), ..user(random, "cad") }).collect();
+    for _ in 0..4 {
+        let when = random.between(5_000, 250_000);
+        at(plan, when, Act::CutOff(0, 20_000));
+    }
+}
+
+fn attempts_in_the_wrong_order(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.wire = Wire { lost: 150, slow: 400, twice: 600, slow_ms_max: 6_000 };
+    plan.duration_ms = 600_000;
+    plan.clients = (0..4).map(|_| ClientPlan { begins_ms: Some(100), uses_ms: Some((1_000, 20_000)), ..user(random, "cad") }).collect();
+}
+
+fn clocks_that_part(plan: &mut Plan, random: &mut Random) {
+    let ttl_s = random.between(120, 900);
+    plan.ttl_ms = ttl_s * 1_000;
+    plan.ttl_max_ms = plan.ttl_ms;
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 1, ttl_s, ttl_s)]));
+    at(plan, 5, Act::Install(0));
+    plan.duration_ms = 8 * plan.ttl_ms;
+    plan.drift_per_million = crate::clock::DRIFT_MAX_PER_MILLION;
+    let slow = ClientPlan { drift_per_million: -crate::clock::DRIFT_MAX_PER_MILLION, begins_ms: Some(100), ..user(random, "cad") };
+    plan.clients = vec![slow, waits(user(random, "cad"), 3_600_000)];
+    let cut = random.between(1_000, plan.ttl_ms);
+    at(plan, cut, Act::CutOff(0, 3 * plan.ttl_ms));
+    at(plan, cut + 1, Act::Begin(1));
+}
+
+fn features_that_change_at_one_instant(plan: &mut Plan, random: &mut Random) {
+    // More than one entry holds: the old rights end at the instant at which the new ones begin.
+    let instant = random.between(40, 90) * 1_000;
+    const MANY: [&str; 8] = ["cad", "cam", "mesh", "sim", "flow", "heat", "mill", "turn"];
+    let licenses = 70;
+    for number in 0..licenses {
+        let old: Vec<Draft> = MANY.iter().map(|feature| Draft::new(feature, 1, 30, 120).dates(None, Some(instant))).collect();
+        let new: Vec<Draft> = MANY.iter().map(|feature| Draft::new(feature, 1, 30, 120).dates(Some(instant), None)).collect();
+        plan.licenses.push(issue(&[0], &format!("O{number}"), &[], &old));
+        plan.licenses.push(issue(&[0], &format!("N{number}"), &[], &new));
+    }
+    for number in 0..plan.licenses.len() {
+        at(plan, 5 + number as u64, Act::Install(number));
+    }
+    plan.duration_ms = instant + 40_000;
+    plan.append_ms = (20, 300);
+    let many = 8 * licenses;
+    plan.clients = (0..many)
+        .map(|number| ClientPlan {
+            begins_ms: Some(random.between(1_000, 9_000)),
+            items: vec![item(MANY[number % MANY.len()], None, 1)],
+            ..user(random, "cad")
+        })
+        .collect();
+}
+
+fn lingering_seats_give_way(plan: &mut Plan, random: &mut Random) {
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 1, 30, 120).linger(600), Draft::new("cam", 2, 30, 120).linger(600)]));
+    plan.licenses.push(issue(&[0], "B", &[], &[Draft::new("cam", 2, 30, 120).linger(600)]));
+    let both = ClientPlan { items: vec![item("cad", None, 1), item("cam", None, 1)], ..user(random, "cad") };
+    let large = ClientPlan { items: vec![item("cam", None, 2)], ..user(random, "cam") };
+    let small = user(random, "cam");
+    plan.clients = vec![both, large, small];
+    at(plan, 5, Act::Install(0));
+    at(plan, 6, Act::Install(1));
+    let mut order = [0, 1, 2];
+    if random.chance(500) {
+        order.swap(0, 1);
+    }
+    for (place, client) in order.into_iter().enumerate() {
+        at(plan, 100 + 300 * place as u64, Act::Begin(client));
+    }
+    let released = random.between(2_000, 40_000);
+    at(plan, released, Act::Done(1));
+    at(plan, released + random.between(500, 20_000), Act::Remove(usize::from(random.chance(500))));
+}
+
+fn lines_on_a_full_disk(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.reserve = random.chance(600);
+    plan.duration_ms = 900_000;
+    plan.clients = vec![user(random, "cad")];
+    for _ in 0..4 {
+        let waiter = waits(user(random, "cad"), 3_600_000);
+        plan.clients.push(waiter);
+    }
+    for client in 0..5 {
+        at(plan, 50 + 200 * u64::from(client), Act::Begin(client));
+    }
+    let full = random.between(2_000, 20_000);
+    let long = random.between(130_000, 300_000);
+    at(plan, full, Act::DiskFull(long));
+    at(plan, full + random.between(500, 10_000), Act::Done(0));
+    if random.chance(300) {
+        at(plan, full + random.between(500, 100_000), Act::Kill(500));
+    }
+}
+
+fn many_ask_for_one_seat(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.clients = (0..6)
+        .map(|_| ClientPlan { begins_ms: Some(random.between(50, 3_000)), uses_ms: Some((5_000, 40_000)), ..user(random, "cad") })
+        .collect();
+    for client in plan.clients.iter_mut().skip(3) {
+        client.wait_ms = Some(random.between(10_000, 200_000));
+    }
+}
+
+fn merged_vendors_with_many_seats(plan: &mut Plan, random: &mut Random) {
+    let most = 10_000_000;
+    for number in 0..4u32 {
+        let key = u8::try_from(number % 2).expect("few");
+        let drafts: Vec<Draft> = (0..110).map(|_| Draft::new("cad", most, 30, 120)).collect();
+        plan.licenses.push(issue(&[key], &format!("M{number}"), &[], &drafts));
+    }
+    plan.licenses.push(issue(&[0, 1], "BOTH", &[], &[Draft::new("cad", most, 30, 120)]));
+    for number in 0..5 {
+        at(plan, 5 + 5 * number, Act::Install(usize::try_from(number).expect("few")));
+    }
+    plan.duration_ms = 60_000;
+    plan.clients = vec![ClientPlan { begins_ms: Some(100), ..user(random, "cad") }];
+    at(plan, random.between(200, 20_000), Act::Snapshot);
+    at(plan, random.between(20_000, 30_000), Act::Kill(500));
+}
+
+fn seats_for_large_and_small(plan: &mut Plan, random: &mut Random) {
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 3, 30, 120), Draft::new("cam", 2, 30, 120)]));
+    at(plan, 5, Act::Install(0));
+    plan.duration_ms = 600_000;
+    for number in 0..8u32 {
+        let mut client = ClientPlan { begins_ms: Some(random.between(50, 20_000)), uses_ms: Some((5_000, 60_000)), ..user(random, "cad") };
+        match number % 4 {
+            0 => client.items = vec![item("cad", None, 2)],
+            1 => client.items = vec![item("cad", None, 1), item("cam", None, 1)],
+            2 => client.items = vec![item("cam", None, 2)],
+            _ => {}
+        }
+        if random.chance(700) {
+            client.wait_ms = Some(random.between(20_000, 300_000));
+        }
+        plan.clients.push(client);
+    }
+}
+
+fn a_rollback_passed_by_a_busy_server(plan: &mut Plan, random: &mut Random) {
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 1, 60, 120), Draft::new("cam", 3, 30, 120)]));
+    at(plan, 5, Act::Install(0));
+    plan.ttl_ms = 60_000;
+    plan.clients = vec![user(random, "cad"), waits(user(random, "cad"), 300_000), user(random, "cad")];
+    for _ in 0..6 {
+        plan.clients.push(ClientPlan { begins_ms: Some(4_000), uses_ms: Some((100, 1_500)), ..user(random, "cam") });
+    }
+    at(plan, 200, Act::Backup);
+    // The lost history and the present one have an epoch of the same number.
+    at(plan, 400, Act::Kill(100));
+    at(plan, 1_000, Act::Begin(0));
+    let back = random.between(2_000, 3_500);
+    at(plan, back, Act::Rollback);
+    let asks = back + 20_000 + random.between(2_000, 8_000);
+    at(plan, asks, Act::Begin(1));
+    at(plan, asks + random.between(1, 10_000), Act::Begin(2));
+}
+
+fn a_rollback_shown_with_a_newcomer(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.clients = vec![user(random, "cad"), user(random, "cad"), user(random, "cad")];
+    at(plan, 200, Act::Backup);
+    at(plan, 500, Act::Begin(0));
+    let back = random.between(2_000, 9_000);
+    at(plan, back, Act::Rollback);
+    // Everything that comes in a while lies before one pass: newcomers first.
+    let stall = back + random.between(1_100, 4_000);
+    at(plan, stall, Act::Stall(12_000, true));
+    at(plan, stall + 100, Act::Begin(1));
+    at(plan, stall + 200, Act::Begin(2));
+    at(plan, stall + 11_000, Act::Show(0));
+}
+
+fn a_stale_backup_frees_nothing(plan: &mut Plan, random: &mut Random) {
+    plan.ttl_ms = 120_000;
+    plan.ttl_max_ms = 120_000;
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 1, 120, 120)]));
+    at(plan, 5, Act::Install(0));
+    plan.clients = vec![user(random, "cad")];
+    at(plan, 50, Act::Begin(0));
+    let killed = random.between(3_000, 10_000);
+    at(plan, killed, Act::Kill(200));
+    // It is not heard until shortly before its promise ends; the backup knows it as it was then.
+    let unheard = random.between(85_000, 100_000);
+    at(plan, killed - 1, Act::CutOff(0, unheard));
+    at(plan, killed + unheard - 1_000, Act::Backup);
+    let restored = killed + unheard + random.between(16_000, 20_000);
+    at(plan, restored, Act::CutOff(0, 110_000));
+    at(plan, restored + 1, Act::Restore);
+}
+
+fn late_renewals_of_many(plan: &mut Plan, random: &mut Random) {
+    let many = 2_400;
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 4_000, 30, 120)]));
+    at(plan, 5, Act::Install(0));
+    plan.append_ms = (150, 500);
+    plan.duration_ms = 50_000;
+    plan.clients = (0..many).map(|_| ClientPlan { begins_ms: Some(random.between(100, 3_000)), ..user(random, "cad") }).collect();
+    let killed = random.between(5_000, 6_000);
+    at(plan, killed, Act::Kill(300));
+    // Nobody is heard until their promises are nearly over, and then all at once.
+    for client in 0..many {
+        at(plan, killed + 1, Act::CutOff(client, 26_000));
+    }
+    at(plan, killed + 27_500 + random.between(0, 1_500), Act::Stall(random.between(1_800, 2_600), true));
+}
+
+fn lowered_on_a_full_disk(plan: &mut Plan, random: &mut Random) {
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 2, 60, 120)]));
+    plan.licenses.push(issue(&[0], "B", &["A"], &[Draft::new("cad", 2, 10, 10)]));
+    plan.ttl_ms = 60_000;
+    plan.reserve = random.chance(300);
+    plan.clients = vec![user(random, "cad")];
+    at(plan, 5, Act::Install(0));
+    at(plan, 50, Act::Begin(0));
+    let replaced = random.between(1_000, 10_000);
+    at(plan, replaced, Act::Install(1));
+    at(plan, replaced + 100, Act::DiskFull(100_000));
+}
+
+fn many_old_grants_are_shown(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 2);
+    let clients = 6;
+    plan.clients = (0..clients).map(|_| user(random, "cad")).collect();
+    at(plan, 100, Act::Backup);
+    // One after the other, each with a grant of its own.
+    for client in 0..clients {
+        at(plan, 500 + 1_000 * u64::from(client), Act::Begin(client));
+        at(plan, 1_200 + 1_000 * u64::from(client), Act::Done(client));
+    }
+    let restored = 10_000 + random.between(0, 5_000);
+    at(plan, restored, Act::Restore);
+    for client in 0..clients {
+        at(plan, restored + 2_000 + 100 * u64::from(client), Act::Show(client));
+    }
+}
