@@ -1062,6 +1062,23 @@ fn keys_that_signed_one_text_together_are_one_vendor() {
 }
 
 #[test]
+fn a_license_replaces_an_older_one_of_a_vendor_that_becomes_one_with_its_own() {
+    check(
+        "
+        00:00 install W/acme sim=1                => installed
+        00:00 install OLD/acme+2 cad=2            => installed
+        00:01 install NEW/acme cad=3 replaces=OLD => installed
+        00:02 install C/acme&acme+2 cam=1         => installed vendors_merged
+        00:02 sweep                               => done
+        00:03 state cad vendor=acme               => done total=3
+        00:04 restart                             => recovered
+        00:04 sweep                               => done facts=0
+        00:05 state cad vendor=acme               => done total=3
+    ",
+    );
+}
+
+#[test]
 fn a_rotated_key_joins_its_vendor() {
     check(
         "
