@@ -20,6 +20,10 @@ fn server(safeguards: Safeguards) -> Server {
 }
 
 fn ask(name: &str, feature: &str, accepts: &[&str]) -> Command {
+    ask_waiting(name, feature, accepts, None)
+}
+
+fn ask_waiting(name: &str, feature: &str, accepts: &[&str], wait_ms: Option<u64>) -> Command {
     Command::Checkout {
         accepts: Words::parse(accepts.iter().copied()).unwrap(),
         lease: lease(name),
@@ -29,7 +33,7 @@ fn ask(name: &str, feature: &str, accepts: &[&str]) -> Command {
         vendor_keys: vec![key("acme")],
         items: vec![item(feature, 1, None)],
         ttl_ms: None,
-        wait_ms: None,
+        wait_ms,
         regained: false,
         network: None,
     }
@@ -146,4 +150,53 @@ fn a_charge_moves_to_such_an_entitlement_only_if_the_leases_client_accepted_its_
     };
     assert!(matches!(of("old")[..], [Event::Ending { .. }]), "{events:?}");
     assert!(matches!(of("new")[..], [Event::ChargeMoved { .. }]), "{events:?}");
+}
+
+#[test]
+fn a_waiter_is_judged_by_the_words_that_its_own_client_accepts() {
+    let mut server = server(Safeguards::default());
+    let license = license(&["acme"], "A", &[], &[shared("mesh", 1)]);
+    server.decide(moment(1), install(license.clone())).unwrap();
+    server.decide(moment(2), understood(&license)).unwrap();
+    server.decide(moment(3), ask("first", "mesh", &["share"])).unwrap();
+    let wait = || ask_waiting("second", "mesh", &["share"], Some(3_600_000));
+    let (outcome, _) = server.decide(moment(4), wait()).unwrap();
+    assert!(matches!(outcome, Outcome::Waiting { .. }), "{outcome:?}");
+    // A start looks at everybody in line, and has heard of nobody's words but by the facts.
+    server.restart(moment(5)).unwrap();
+    let events = server.settle(moment(6)).unwrap();
+    assert!(!events.iter().any(|event| matches!(event, Event::Dequeued { .. })), "{events:?}");
+    let (outcome, _) = server.decide(moment(7), wait()).unwrap();
+    assert!(matches!(outcome, Outcome::Waiting { place: 1, .. }), "{outcome:?}");
+}
+
+#[test]
+fn a_right_that_is_understood_after_its_license_was_replaced_does_not_count_beside_its_successor() {
+    let mut server = server(Safeguards::default());
+    let old = license(&["acme"], "OLD", &[], &[Right::new("cad", 2), Right::new("sim", 3), shared("mesh", 4)]);
+    server.decide(moment(1), install(old.clone())).unwrap();
+    // The old seats of `sim` stay until the new ones begin, so the old license is still installed.
+    let later = Right::new("sim", 5).with("starts", "2027-01-01");
+    let new = license(&["acme"], "NEW", &["OLD"], &[Right::new("cad", 3), later, Right::new("mesh", 9)]);
+    server.decide(moment(2), install(new)).unwrap();
+    assert_eq!((total(&server, "cad"), total(&server, "sim"), total(&server, "mesh")), (3, 3, 9));
+    server.decide(moment(3), understood(&old)).unwrap();
+    server.settle(moment(3)).unwrap();
+    assert_eq!((total(&server, "cad"), total(&server, "sim"), total(&server, "mesh")), (3, 3, 9));
+    // A server that starts on it decides the same.
+    server.restart(moment(4)).unwrap();
+    let events = server.settle(moment(5)).unwrap();
+    assert!(!events.iter().any(|event| matches!(event, Event::EntitlementEnded { .. })), "{events:?}");
+}
+
+#[test]
+fn a_license_that_is_wholly_understood_by_now_replaces_at_once_although_what_was_left_out_begins_later() {
+    let mut server = server(Safeguards::default());
+    server.decide(moment(1), install(license(&["acme"], "OLD", &[], &[Right::new("cad", 2), Right::new("mesh", 4)]))).unwrap();
+    let new = license(&["acme"], "NEW", &["OLD"], &[Right::new("cad", 3), shared("sim", 9).with("starts", "2027-01-01")]);
+    server.decide(moment(2), install(new.clone())).unwrap();
+    assert_eq!((total(&server, "cad"), total(&server, "mesh")), (3, 4), "what is left out may be meant for it");
+    server.decide(moment(3), understood(&new)).unwrap();
+    server.settle(moment(3)).unwrap();
+    assert_eq!((total(&server, "cad"), total(&server, "mesh")), (3, 0));
 }
