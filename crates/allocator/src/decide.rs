@@ -9,9 +9,9 @@ use crate::{
     allocator::{Pool, Presence, Right, Sink},
     crowd::Share,
     limits::{
-        CLAIM_MS, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX, PRESENCE_OFF_MAX,
-        PRESENCE_OFF_MS, REMEMBERED_MAX, REMEMBERED_PER_NETWORK_MAX, TTL_MS_MAX, TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS, WAITERS_MAX,
-        WAITERS_PER_NETWORK_MAX, WAITERS_PER_POOL_MAX,
+        CHARGES_PER_PART_MAX, CLAIM_MS, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX,
+        PRESENCE_OFF_MAX, PRESENCE_OFF_MS, REMEMBERED_MAX, REMEMBERED_PER_NETWORK_MAX, TTL_MS_MAX, TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS,
+        WAITERS_MAX, WAITERS_PER_NETWORK_MAX, WAITERS_PER_POOL_MAX,
     },
     matching::Placed,
     store::{Phase, Slot, UNSEALED, WishItem},
@@ -178,6 +178,7 @@ impl Allocator {
     pub(crate) fn settle(&mut self, slot: Slot, sink: &mut Sink<'_>) -> bool {
         self.accepting = self.accepted_by(&self.leases.at(slot).id);
         let mut giving_way = VecDeque::new();
+        let mut goes_on = false;
         loop {
             let mut stranded = None;
             self.leases.each_charge(slot, |item, charge| {
@@ -186,10 +187,19 @@ impl Allocator {
                 }
             });
             let Some((item, charge)) = stranded else { return true };
+            // What one charge becomes always fits; of many, the rest goes on in the next entry.
+            if goes_on && sink.full() {
+                return false;
+            }
+            goes_on = true;
             let wished = self.leases.at(slot).wish.items[item];
+            let most = (CHARGES_PER_PART_MAX + 1).saturating_sub(self.leases.charges(slot, item).len()).max(1);
             let mut moves = Vec::new();
-            let placed =
-                if self.safeguards.charges_move { self.place(wished.pool, wished.rank(), charge.seats.into(), &mut moves) } else { None };
+            let placed = if self.safeguards.charges_move {
+                self.place(wished.pool, wished.rank(), charge.seats.into(), most, &mut moves)
+            } else {
+                None
+            };
             let lease = self.leases.at(slot).id;
             let Some(charges) = placed else {
                 self.undo(moves);

@@ -7,7 +7,7 @@ use crate::{
     Timestamp,
     allocator::Sink,
     decide::{Asked, well_formed},
-    limits::{QUARANTINE_MS_MIN, TTL_MS_MAX, TTL_MS_MIN},
+    limits::{CHARGES_PER_PART_MAX, QUARANTINE_MS_MIN, TTL_MS_MAX, TTL_MS_MIN},
     store::Phase,
 };
 
@@ -213,7 +213,7 @@ impl Allocator {
                 }
             }
             let sum: u64 = charges.iter().map(|charge| u64::from(charge.seats)).sum();
-            if sum != u64::from(item.seats) {
+            if sum != u64::from(item.seats) || charges.len() > CHARGES_PER_PART_MAX {
                 return None;
             }
             wished.push(crate::store::WishItem { pool: pool?, version: item.version, seats: item.seats });
@@ -229,7 +229,7 @@ impl Allocator {
         let mut moves = Vec::new();
         let mut granted = Vec::with_capacity(wished.len());
         for (item, charges) in wished.iter().zip(&as_shown) {
-            let placed = self.place(item.pool, item.rank(), item.seats.into(), &mut moves);
+            let placed = self.place(item.pool, item.rank(), item.seats.into(), CHARGES_PER_PART_MAX, &mut moves);
             let in_force = |charge: &Charge| self.right(charge.entitlement).is_some_and(crate::allocator::Right::in_force);
             let placed = placed.or_else(|| charges.iter().all(in_force).then(|| charges.clone()));
             let placed = placed.or_else(|| self.pile_on(item.pool, item.rank(), item.seats).map(|charge| vec![charge]));
