@@ -533,6 +533,20 @@ impl Allocator {
         if !target.in_force() || self.resolve(target.pool) != self.resolve(wished.pool) || target.rank() < wished.rank() {
             return Err(format!("{to:?} cannot take over a charge of {lease}"));
         }
+        self.shift_charge(slot, item, from, to, seats)
+    }
+
+    /// Moves a charge without asking whether it may be there: whoever calls it knows.
+    pub(crate) fn shift_charge(
+        &mut self,
+        slot: Slot,
+        item: usize,
+        from: EntitlementId,
+        to: EntitlementId,
+        seats: u32,
+    ) -> Result<(), String> {
+        let lease = self.leases.at(slot);
+        let (lease, wished) = (lease.id, *missing(lease.wish.items.get(item), "part", item)?);
         if !self.leases.move_charge(slot, item, from, to, seats) {
             return Err(format!("{lease} has no {seats} seats charged to {from:?}"));
         }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use triquest_license::Words;
+
 use crate::{
     Actor, Allocator, Charge, EndReason, EntitlementId, Epoch, Event, GrantedItem, Index, Instance, Lineage, Outcome, Refusal, ShownGrant,
     Timestamp,
@@ -152,10 +154,12 @@ impl Allocator {
             if matches!(judgement, Judgement::Lost | Judgement::Proof | Judgement::UnknownLineage) {
                 self.lengthen_quarantine(shown.ttl_ms, sink);
             }
-            if self.may_be_adopted(asked, judgement)
-                && let Some(outcome) = self.take_over(asked, shown, sink)
-            {
-                return Some(outcome);
+            if self.may_be_adopted(asked, judgement) {
+                let said = self.accepting.clone();
+                if let Some(outcome) = self.take_over(asked, shown, sink) {
+                    return Some(outcome);
+                }
+                self.accepting = said;
             }
         }
         self.checkout(asked, sink)
@@ -226,6 +230,10 @@ impl Allocator {
         if self.safeguards.adoption_is_bounded && !sums.iter().all(within) {
             return None;
         }
+        // The signed grant proves that its client accepted the words of what it was charged to, whatever it says now.
+        let rights = sums.keys().filter_map(|entitlement| self.right(*entitlement));
+        let proved = rights.flat_map(|right| right.needs.iter());
+        self.accepting = Words::new(self.accepting.iter().chain(proved).cloned()).ok()?;
         let mut moves = Vec::new();
         let mut granted = Vec::with_capacity(wished.len());
         for (item, charges) in wished.iter().zip(&as_shown) {

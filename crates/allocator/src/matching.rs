@@ -161,12 +161,14 @@ impl Allocator {
         true
     }
 
-    /// Takes moves back that were folded in but made no room in the end.
+    /// Takes moves back that were folded in but made no room in the end. A lease may always be where it was, whatever speaks against moving
+    /// it there.
     pub(crate) fn undo(&mut self, moves: Vec<Event>) {
         for moved in moves.into_iter().rev() {
-            if let Event::ChargeMoved { lease, item, from, to, seats } = moved {
-                let back = Event::ChargeMoved { lease, item, from: to, to: from, seats };
-                self.fold(&back).expect("a move between entitlements in force can be taken back");
+            if let Event::ChargeMoved { lease, item, from, to, seats } = moved
+                && let Some(slot) = self.leases.find(&lease)
+            {
+                self.shift_charge(slot, usize::from(item), to, from, seats).expect("what has just moved there is still there");
             }
         }
     }

@@ -4,7 +4,7 @@
 mod support;
 
 use support::{Right, Server, content, holder, install, item, key, lease, license, moment};
-use triquest_allocator::{Command, DenialCode, Event, Outcome, Safeguards};
+use triquest_allocator::{Command, DenialCode, Epoch, Event, Index, Instance, Lineage, Outcome, Safeguards, ShownGrant, ShownItem};
 use triquest_license::words::{Binds, Registered};
 use triquest_license::{VerifiedLicense, Vocabulary, Words};
 
@@ -199,4 +199,71 @@ fn a_license_that_is_wholly_understood_by_now_replaces_at_once_although_what_was
     server.decide(moment(3), understood(&new)).unwrap();
     server.settle(moment(3)).unwrap();
     assert_eq!((total(&server, "cad"), total(&server, "mesh")), (3, 0));
+}
+
+/// Shows a grant of the lost lineage, charged to the one right of a license.
+fn adopt(server: &Server, name: &str, license: &VerifiedLicense, accepts: &[&str]) -> Command {
+    let Command::Checkout { lease, attempt, content, holder, vendor_keys, items, accepts, .. } = ask(name, "mesh", accepts) else {
+        unreachable!("a checkout is asked for")
+    };
+    let shown = ShownGrant {
+        lineage: Lineage([1; 16]),
+        epoch: Epoch(1),
+        instance: Instance([1; 16]),
+        index: Index(1_000),
+        ttl_ms: 300_000,
+        items: vec![ShownItem { feature: items[0].feature.clone(), from: vec![(license.hash(), 0, 1)] }],
+    };
+    Command::Adopt {
+        lease,
+        attempt,
+        content,
+        holder,
+        vendor_keys,
+        items,
+        ttl_ms: None,
+        wait_ms: None,
+        regained: false,
+        network: None,
+        shown: Box::new(shown),
+        next_lineage: server.next_lineage(),
+        accepts,
+    }
+}
+
+#[test]
+fn a_lease_that_is_taken_over_has_accepted_the_words_of_what_its_grant_was_charged_to() {
+    let mut server = server(Safeguards::default());
+    let mut right = shared("mesh", 1);
+    right = right.with("version", "12").with("expires", "2026-12-31");
+    let license_a = license(&["acme"], "A", &[], &[right]);
+    server.decide(moment(1), install(license_a.clone())).unwrap();
+    server.decide(moment(2), understood(&license_a)).unwrap();
+    server.restore(server.journal.len(), moment(3)).unwrap();
+    // The new program does not say any more which words it accepts.
+    let (outcome, events) = server.decide(moment(4), adopt(&server, "old", &license_a, &[])).unwrap();
+    assert!(events.iter().any(|event| matches!(event, Event::Adopted { .. })), "{outcome:?} {events:?}");
+    server.decide(moment(5), Command::EndQuarantine { actor: support::actor() }).unwrap();
+    // A seat elsewhere is free, so that the lease can move there to make room for somebody else, and back when that is not enough.
+    let rights = [("mesh", "11"), ("cad", "12"), ("cad", "13")].map(|(feature, version)| Right::new(feature, 1).with("version", version));
+    server.decide(moment(6), install(license(&["acme"], "PLAIN", &[], &rights))).unwrap();
+    let wants = |name: &str, items: &[(&str, &str)]| {
+        let mut command = ask(name, "mesh", &["share"]);
+        if let Command::Checkout { items: asked, .. } = &mut command {
+            *asked = items.iter().map(|(feature, version)| item(feature, 1, Some(version))).collect();
+        }
+        command
+    };
+    let (outcome, _) = server.decide(moment(7), wants("other", &[("cad", "13")])).unwrap();
+    assert!(matches!(outcome, Outcome::Granted(_)), "{outcome:?}");
+    let (outcome, _) = server.decide(moment(8), wants("both", &[("mesh", "12"), ("cad", "13")])).unwrap();
+    assert!(matches!(&outcome, Outcome::Denied(denial) if denial.code == DenialCode::NoSeatFree), "{outcome:?}");
+    // And its place is durable: it moves to where its words are needed.
+    server.restart(moment(9)).unwrap();
+    let more = license(&["acme"], "B", &[], &[shared("mesh", 1)]);
+    server.decide(moment(10), install(more.clone())).unwrap();
+    server.decide(moment(10), understood(&more)).unwrap();
+    let (_, events) = server.decide(moment(11), Command::Remove { license: license_a.hash(), actor: support::actor() }).unwrap();
+    assert!(!events.iter().any(|event| matches!(event, Event::Ending { .. })), "{events:?}");
+    server.live.check_invariants().unwrap();
 }
