@@ -21,7 +21,7 @@ const QUARTER: Weight = Weight { events: EVENTS_MAX / 4, bytes: ENTRY_BYTES_MAX 
 
 /// The most that a checkout may add to an entry, and the most that becomes of one charge whose entitlement has ended: moves that make room, the
 /// charges of one part, and a few facts about the lease itself. In bytes, all parts with all their charges, shown by a grant as well.
-const CHECKOUT: Weight = Weight { events: MOVES_PER_CHECKOUT_MAX + CHARGES_PER_PART_MAX + 16, bytes: 81_920 };
+const CHECKOUT: Weight = Weight { events: MOVES_PER_CHECKOUT_MAX + CHARGES_PER_PART_MAX + 16, bytes: 65_536 };
 
 /// What [`Event::weight`] says of the parts of a lease, twice for one that is taken over, and of the moves that make room for it.
 const PARTS_BYTES_MAX: usize = ITEMS_PER_CHECKOUT_MAX * (48 + 2 * 12 * CHARGES_PER_PART_MAX) + 64 * MOVES_PER_CHECKOUT_MAX;

@@ -25,8 +25,8 @@ use std::{
 };
 
 use triquest_allocator::{
-    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, LeaseClock, LeaseId, Moment, Outcome, PassPlan, Room, Standing,
-    Tried,
+    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, Judgement, LeaseClock, LeaseId, Moment, Outcome, PassPlan, Room,
+    Standing, Tried,
 };
 use triquest_journal::record::Entry;
 
@@ -534,10 +534,13 @@ impl<T: Ticket> Engine<T> {
             {
                 self.fail(queued.asker, Why::Gone);
             } else if self.lacks_room(room, &queued.command) {
-                let effect = self.effect_of_command(&queued.command);
-                if let Command::Adopt { lease, shown, next_lineage, .. } = &*queued.command {
+                let mut effect = self.effect_of_command(&queued.command);
+                if let Command::Adopt { lease, shown, next_lineage, .. } = &*queued.command
                     // What it shows counts although nothing can be written: nothing is granted from a proof on.
-                    self.allocator.note_proof(*lease, shown, *next_lineage);
+                    && self.allocator.note_proof(*lease, shown, *next_lineage)
+                {
+                    // The fact that will begin the new lineage names this lease.
+                    effect = TookEffect::Unknown;
                 }
                 self.fail(queued.asker, Why::DiskFull(effect));
             } else {
@@ -555,7 +558,9 @@ impl<T: Ticket> Engine<T> {
         let known = |lease: &LeaseId| self.allocator.standing(lease);
         match (room, command) {
             (Room::None, _) => true,
-            (_, Command::Adopt { lease, .. } | Command::Checkout { lease, .. }) => known(lease) != Standing::Live,
+            (_, Command::Adopt { lease, .. }) => known(lease) != Standing::Live,
+            // Whoever waits and asks again is heard, or a start with little room would cost the place; nobody is granted a seat meanwhile.
+            (_, Command::Checkout { lease, .. }) => !matches!(known(lease), Standing::Live | Standing::Waiting),
             // An id that nobody knows could be made up, and the reserve is for those who hold.
             (_, Command::Release { lease, .. }) => known(lease) == Standing::Unknown,
             (_, Command::Install(_) | Command::Reread { .. }) => true,
@@ -593,18 +598,27 @@ impl<T: Ticket> Engine<T> {
                 Tried::Full | Tried::Later => *stepped = Some(command),
             }
         }
-        // Shown grants before all else, so that nothing granted stands beside what they may begin.
+        // Shown grants before all else, and of them those first that prove a rollback, so that nothing granted stands beside what they begin.
         let mut left = Vec::with_capacity(taken.len());
+        let (mut proofs, mut shown) = (Vec::new(), Vec::new());
         for queued in taken.drain(..) {
-            if shown_first && shows_a_grant(&queued.command) {
-                match pass.rest(&queued.command) {
-                    Tried::Decided(outcome) => decided.push(Decided::of(queued, *outcome, *holding)),
-                    Tried::Full | Tried::Later => left.push(queued),
+            match &*queued.command {
+                Command::Adopt { shown: grant, .. } if shown_first && pass.allocator().judge(grant) == Judgement::Proof => {
+                    proofs.push(queued)
                 }
-            } else {
-                left.push(queued);
+                command if shown_first && shows_a_grant(command) => shown.push(queued),
+                _ => left.push(queued),
             }
         }
+        let mut unseen = Vec::new();
+        for queued in proofs.into_iter().chain(shown) {
+            match pass.rest(&queued.command) {
+                Tried::Decided(outcome) => decided.push(Decided::of(queued, *outcome, *holding)),
+                Tried::Full | Tried::Later => unseen.push(queued),
+            }
+        }
+        unseen.append(&mut left);
+        let mut left = unseen;
         let mut back = Vec::new();
         for _ in 0..lane.len().min(LANE_PER_PASS_MAX) {
             let Some(mut waiting) = lane.pop() else { break };

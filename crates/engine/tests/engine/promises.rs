@@ -204,3 +204,21 @@ fn a_waiter_that_asks_and_gives_up_in_one_pass_is_answered() {
     desk.settle();
     assert!(!matches!(desk.outcome(held), Outcome::Waiting { .. } | Outcome::Granted(_)));
 }
+
+#[test]
+fn nothing_is_granted_in_the_pass_that_finds_a_rollback() {
+    let mut desk = Desk::with_seats(5);
+    let granted = desk.now(checkout(1));
+    assert!(is_granted(&granted));
+    // A grant of ours, one of an epoch that this history has not had, and a newcomer, in one pass.
+    let ours = desk.ask(crate::desk::adopt(2, 1, 1));
+    let proof = desk.ask(crate::desk::adopt(3, 99, 1));
+    let newcomer = desk.ask(checkout(4));
+    desk.settle();
+    let began = desk.journal.iter().find(|entry| entry.events.iter().any(|event| matches!(event, Event::LineageBegan { .. }))).unwrap();
+    assert!(!began.events.iter().any(|event| matches!(event, Event::Granted { .. })), "{:?}", began.events);
+    for name in [ours, newcomer] {
+        assert!(matches!(desk.outcome(name), triquest_allocator::Outcome::Denied(_)), "{:?}", desk.outcome(name));
+    }
+    assert!(desk.is_back(proof));
+}
