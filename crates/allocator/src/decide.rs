@@ -1,6 +1,6 @@
 //! What becomes of each command.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
     Actor, Allocator, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event,
@@ -248,9 +248,11 @@ impl Allocator {
             });
         }
         let mut all = VecDeque::new();
+        // One may linger in several pools.
+        let mut seen = BTreeSet::new();
         for (item, seats) in wanted {
             let Some(leases) = self.lingerers_that_help(&self.leases.at(slot).wish.items[item], seats) else { return VecDeque::new() };
-            all.extend(leases);
+            all.extend(leases.into_iter().filter(|lease| seen.insert(*lease)));
         }
         all
     }

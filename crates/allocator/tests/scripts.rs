@@ -1056,6 +1056,27 @@ fn lingering_seats_give_way_where_others_move_there_to_make_room() {
 }
 
 #[test]
+fn what_lingers_in_two_pools_gives_way_in_both_at_once() {
+    check(
+        "
+        00:00 install A cad=2 cam=2 expires=2026-12-31 => installed
+        00:00 install B cad=2 cam=2 linger=1h expires=2027-12-31 => installed
+        00:01 checkout L0 cam:2,cad:2 ana@ws1     => grant
+        00:01 checkout L1 cam,cad bo@ws2          => grant
+        00:01 checkout L2 cam cy@ws3              => grant cam=B:1
+        00:01 checkout L3 cad di@ws4              => grant cad=B:1
+        00:02 release L1                          => released linger=3600s
+        00:02 release L2                          => released linger=3600s
+        00:02 release L3                          => released linger=3600s
+        00:03 remove A                            => removed ending=0 freed=L1 freed=L2 freed=L3
+        00:04 renew L0                            => renewed
+        00:04 state cam                           => done used=2 lingering=0 total=2
+        00:04 state cad                           => done used=2 lingering=0 total=2
+    ",
+    );
+}
+
+#[test]
 fn nothing_that_lingers_is_given_up_for_a_lease_whose_other_part_fits_nowhere() {
     check(
         "
