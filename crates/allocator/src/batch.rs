@@ -9,17 +9,26 @@ use std::borrow::Borrow;
 use crate::{
     Allocator, Command, Event, LeaseId, Moment, Outcome, Timestamp,
     allocator::Sink,
-    limits::{DUE_PER_BATCH_MAX, ENTITLEMENTS_PER_LICENSE_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, MOVES_PER_CHECKOUT_MAX},
+    limits::{
+        CHARGES_PER_PART_MAX, DUE_PER_BATCH_MAX, ENTITLEMENTS_PER_LICENSE_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, ITEMS_PER_CHECKOUT_MAX,
+        MOVES_PER_CHECKOUT_MAX,
+    },
     store::{Phase, Slot},
 };
 
 /// A quarter of an entry.
 const QUARTER: Weight = Weight { events: EVENTS_MAX / 4, bytes: ENTRY_BYTES_MAX / 4 };
 
-/// The most that a checkout may add to an entry.
-const CHECKOUT: Weight = Weight { events: 2 * MOVES_PER_CHECKOUT_MAX, bytes: 16_384 };
+/// The most that a checkout may add to an entry, and the most that becomes of one charge whose entitlement has ended: moves that make room, the
+/// charges of one part, and a few facts about the lease itself. In bytes, all parts with all their charges, shown by a grant as well.
+const CHECKOUT: Weight = Weight { events: MOVES_PER_CHECKOUT_MAX + CHARGES_PER_PART_MAX + 16, bytes: 65_536 };
+
+/// What [`Event::weight`] says of the parts of a lease, twice for one that is taken over, and of the moves that make room for it.
+const PARTS_BYTES_MAX: usize = ITEMS_PER_CHECKOUT_MAX * (48 + 2 * 12 * CHARGES_PER_PART_MAX) + 64 * MOVES_PER_CHECKOUT_MAX;
 
 const _: () = assert!(DUE_PER_BATCH_MAX <= QUARTER.events && CHECKOUT.events < QUARTER.events && CHECKOUT.bytes < QUARTER.bytes);
+// The rest is for the holder, for words, and for the facts of a new lineage.
+const _: () = assert!(PARTS_BYTES_MAX + 16_384 <= CHECKOUT.bytes);
 
 /// How much room there is for entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,7 +111,7 @@ impl Pass<'_> {
     /// Decides a renewal, a release, or a repeat of an id that is known, before anything that is due ends. `None`: it waits for the next pass.
     pub fn lane(&mut self, command: &Command) -> Option<Outcome> {
         if !self.allocator.is_soft(command) {
-            let most = most_that_may_come_of(command);
+            let most = self.allocator.most_that_may_come_of(command);
             let fits = self.events.len() + most.events <= self.lane.events && self.bytes + most.bytes <= self.lane.bytes;
             if !self.writes || !fits && self.allocator.safeguards.entries_are_bounded {
                 return None;
@@ -129,7 +138,7 @@ impl Pass<'_> {
     /// Decides anything else.
     pub fn rest(&mut self, command: &Command) -> Tried {
         if !self.allocator.is_soft(command) {
-            let most = most_that_may_come_of(command);
+            let most = self.allocator.most_that_may_come_of(command);
             let fits =
                 self.events.is_empty() || self.events.len() + most.events <= EVENTS_MAX && self.bytes + most.bytes <= ENTRY_BYTES_MAX;
             if !self.writes || !fits {
@@ -188,7 +197,7 @@ impl Allocator {
     pub fn pass(&mut self, moment: Moment, plan: PassPlan<'_>) -> Pass<'_> {
         self.step_to(moment);
         self.may_write = plan.writes;
-        let most = plan.rest.map(most_that_may_come_of);
+        let most = plan.rest.map(|command| self.most_that_may_come_of(command));
         let wide = most.is_some_and(|most| most.events > QUARTER.events || most.bytes > QUARTER.bytes);
         let rest = match most {
             None => Weight::default(),
@@ -339,19 +348,20 @@ impl Allocator {
     pub(crate) fn lines_stand(&self) -> bool {
         self.room != Room::Enough && self.safeguards.lines_stand_while_full
     }
-}
 
-/// The most that a command may add to an entry.
-fn most_that_may_come_of(command: &Command) -> Weight {
-    match command {
-        Command::Install(install) => {
-            Weight { events: ENTITLEMENTS_PER_LICENSE_MAX + 64, bytes: 2 * install.license.note().text().len() + 65_536 }
+    /// The most that a command may add to an entry.
+    fn most_that_may_come_of(&self, command: &Command) -> Weight {
+        match command {
+            Command::Install(install) => {
+                Weight { events: ENTITLEMENTS_PER_LICENSE_MAX + 64, bytes: 2 * install.license.note().text().len() + 65_536 }
+            }
+            Command::Reread { read: Ok(license), .. } => {
+                Weight { events: ENTITLEMENTS_PER_LICENSE_MAX + 64, bytes: 2 * license.note().text().len() + 65_536 }
+            }
+            Command::Remove { .. } => Weight { events: ENTITLEMENTS_PER_LICENSE_MAX + 1, bytes: 65_536 },
+            // Its charges may have to move first.
+            Command::Renew { .. } if self.stranded.is_empty() => Weight { events: MOVES_PER_CHECKOUT_MAX, bytes: 8_192 },
+            _ => CHECKOUT,
         }
-        Command::Reread { read: Ok(license), .. } => {
-            Weight { events: ENTITLEMENTS_PER_LICENSE_MAX + 64, bytes: 2 * license.note().text().len() + 65_536 }
-        }
-        Command::Remove { .. } => Weight { events: ENTITLEMENTS_PER_LICENSE_MAX + 1, bytes: 65_536 },
-        Command::Renew { .. } => Weight { events: MOVES_PER_CHECKOUT_MAX, bytes: 8_192 },
-        _ => CHECKOUT,
     }
 }

@@ -1,5 +1,7 @@
 //! What becomes of each command.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
 use crate::{
     Actor, Allocator, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event,
     Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal, ReleaseCause,
@@ -7,9 +9,9 @@ use crate::{
     allocator::{Pool, Presence, Right, Sink},
     crowd::Share,
     limits::{
-        CLAIM_MS, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, PRESENCE_OFF_MAX, PRESENCE_OFF_MS,
-        REMEMBERED_MAX, REMEMBERED_PER_NETWORK_MAX, TTL_MS_MAX, TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS, WAITERS_MAX, WAITERS_PER_NETWORK_MAX,
-        WAITERS_PER_POOL_MAX,
+        CHARGES_PER_PART_MAX, CLAIM_MS, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX,
+        PRESENCE_OFF_MAX, PRESENCE_OFF_MS, REMEMBERED_MAX, REMEMBERED_PER_NETWORK_MAX, TTL_MS_MAX, TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS,
+        WAITERS_MAX, WAITERS_PER_NETWORK_MAX, WAITERS_PER_POOL_MAX,
     },
     matching::Placed,
     store::{Phase, Slot, UNSEALED, WishItem},
@@ -173,9 +175,12 @@ impl Allocator {
         }
     }
 
-    /// Moves a lease's charges off ended entitlements, or marks it as ending if they fit nowhere. False if that is left for the next entry.
+    /// Moves a lease's charges off ended entitlements, or marks it as ending if they fit nowhere. False if that, or what is left of it, is for
+    /// the next entry.
     pub(crate) fn settle(&mut self, slot: Slot, sink: &mut Sink<'_>) -> bool {
         self.accepting = self.accepted_by(&self.leases.at(slot).id);
+        let mut giving_way = VecDeque::new();
+        let mut goes_on = false;
         loop {
             let mut stranded = None;
             self.leases.each_charge(slot, |item, charge| {
@@ -184,10 +189,19 @@ impl Allocator {
                 }
             });
             let Some((item, charge)) = stranded else { return true };
+            // What one charge becomes always fits; of many, the rest goes on in the next entry.
+            if goes_on && sink.full() {
+                return false;
+            }
+            goes_on = true;
             let wished = self.leases.at(slot).wish.items[item];
+            let most = (CHARGES_PER_PART_MAX + 1).saturating_sub(self.leases.charges(slot, item).len()).max(1);
             let mut moves = Vec::new();
-            let placed =
-                if self.safeguards.charges_move { self.place(wished.pool, wished.rank(), charge.seats.into(), &mut moves) } else { None };
+            let placed = if self.safeguards.charges_move {
+                self.place(wished.pool, wished.rank(), charge.seats.into(), most, &mut moves)
+            } else {
+                None
+            };
             let lease = self.leases.at(slot).id;
             let Some(charges) = placed else {
                 self.undo(moves);
@@ -198,16 +212,20 @@ impl Allocator {
                 };
                 if self.leases.at(slot).phase == Phase::Lingering {
                     self.emit(sink, Event::LingerEnded { lease });
-                } else if let Some(lingering) = self.linger_that_gives_way(wished.pool, charge.seats) {
-                    if sink.full() {
-                        return false;
-                    }
-                    self.emit(sink, Event::LingerEnded { lease: lingering });
-                    continue;
-                } else {
-                    self.begin_ending(slot, reason, None, sink);
+                    return true;
                 }
-                return true;
+                if giving_way.is_empty() {
+                    giving_way = self.who_gives_way(slot);
+                }
+                let Some(lingering) = giving_way.pop_front() else {
+                    self.begin_ending(slot, reason, None, sink);
+                    return true;
+                };
+                if sink.full() {
+                    return false;
+                }
+                self.emit(sink, Event::LingerEnded { lease: lingering });
+                continue;
             };
             self.hand_out(moves, sink);
             for target in charges {
@@ -218,13 +236,84 @@ impl Allocator {
         }
     }
 
-    /// Whose lingering seats in a pool are to be given up next, those first that are free soonest, where that may keep a live lease.
-    fn linger_that_gives_way(&self, pool: PoolId, seats: u32) -> Option<LeaseId> {
-        let found = self.pool(pool).filter(|_| self.safeguards.linger_gives_way)?;
-        let in_force = found.rights.iter().filter_map(|right| self.right(*right)).filter(|right| right.in_force());
-        let free: u64 = in_force.map(Right::free).sum();
-        let (_, slot) = found.lingerers.first().filter(|_| free + found.lingering >= seats.into())?;
-        Some(self.leases.at(*slot).id)
+    /// Whose lingering seats are given up, those first that are free soonest, so that a lease whose entitlements have ended can go on. Nobody's
+    /// if it could not go on with all of them either.
+    fn who_gives_way(&self, slot: Slot) -> VecDeque<LeaseId> {
+        let mut wanted: BTreeMap<usize, u64> = BTreeMap::new();
+        if self.safeguards.linger_gives_way {
+            self.leases.each_charge(slot, |item, charge| {
+                if !self.is_in_force(charge.entitlement) {
+                    *wanted.entry(item).or_default() += u64::from(charge.seats);
+                }
+            });
+        }
+        let mut all = VecDeque::new();
+        // One may linger in several pools.
+        let mut seen = BTreeSet::new();
+        for (item, seats) in wanted {
+            let Some(leases) = self.lingerers_that_help(&self.leases.at(slot).wish.items[item], seats) else { return VecDeque::new() };
+            all.extend(leases.into_iter().filter(|lease| seen.insert(*lease)));
+        }
+        all
+    }
+
+    /// Whose lingering seats would make room for so many seats of a part, with what is free; `None` if all of them would not.
+    fn lingerers_that_help(&self, wished: &WishItem, seats: u64) -> Option<Vec<LeaseId>> {
+        let pool = self.resolve(wished.pool);
+        let found = self.pool(pool)?;
+        let in_force = || found.rights.iter().filter_map(|id| Some((*id, self.right(*id).filter(|right| right.in_force())?)));
+        let covers = |right: &Right| right.rank() >= wished.rank() && self.is_accepted(right);
+        // Where it is not covered, room helps only if live leases move there from where it is.
+        let takes_others = |right: &Right| !covers(right) && right.needs.is_empty();
+        let free_where =
+            |counts: &dyn Fn(&Right) -> bool| in_force().filter(|(_, right)| counts(right)).map(|(_, right)| right.free()).sum::<u64>();
+        let newest = in_force().filter(|(_, right)| takes_others(right)).map(|(_, right)| right.rank()).max();
+        let movable = newest.map_or(0, |newest| {
+            let held = in_force().filter(|(_, right)| covers(right));
+            let held = held.flat_map(|(id, right)| right.held.range(..=newest).flat_map(|(_, slots)| slots).map(move |slot| (id, *slot)));
+            let live = held.take(LINGERERS_PASSED_MAX).filter(|(_, slot)| self.leases.at(*slot).phase != Phase::Lingering);
+            live.map(|(id, slot)| self.charged_where(slot, &|right, _| right == id)).sum::<u64>()
+        });
+        let (mut here, mut there) = (free_where(&covers), free_where(&takes_others));
+        let (mut chosen, mut others) = (Vec::new(), Vec::new());
+        let mut passed = 0;
+        for (_, slot) in &found.lingerers {
+            if here >= seats || passed == LINGERERS_PASSED_MAX {
+                break;
+            }
+            let lingers = |counts: &dyn Fn(&Right) -> bool| {
+                self.charged_where(*slot, &|_, right| right.in_force() && self.resolve(right.pool) == pool && counts(right))
+            };
+            let (covered, moved) = (lingers(&covers), lingers(&takes_others));
+            if covered > 0 {
+                here += covered;
+                chosen.push(self.leases.at(*slot).id);
+            } else {
+                passed += 1;
+                if moved > 0 {
+                    others.push((moved, self.leases.at(*slot).id));
+                }
+            }
+        }
+        for (moved, lease) in others {
+            if here + movable.min(there) >= seats {
+                break;
+            }
+            there += moved;
+            chosen.push(lease);
+        }
+        (here + movable.min(there) >= seats).then_some(chosen)
+    }
+
+    /// How many seats of a lease are charged to such entitlements.
+    fn charged_where(&self, slot: Slot, counts: &dyn Fn(EntitlementId, &Right) -> bool) -> u64 {
+        let mut seats = 0;
+        self.leases.each_charge(slot, |_, charge| {
+            if self.right(charge.entitlement).is_some_and(|right| counts(charge.entitlement, right)) {
+                seats += u64::from(charge.seats);
+            }
+        });
+        seats
     }
 
     /// Hands out moves that are folded in already.

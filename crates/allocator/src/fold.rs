@@ -533,6 +533,20 @@ impl Allocator {
         if !target.in_force() || self.resolve(target.pool) != self.resolve(wished.pool) || target.rank() < wished.rank() {
             return Err(format!("{to:?} cannot take over a charge of {lease}"));
         }
+        self.shift_charge(slot, item, from, to, seats)
+    }
+
+    /// Moves a charge without asking whether it may be there: whoever calls it knows.
+    pub(crate) fn shift_charge(
+        &mut self,
+        slot: Slot,
+        item: usize,
+        from: EntitlementId,
+        to: EntitlementId,
+        seats: u32,
+    ) -> Result<(), String> {
+        let lease = self.leases.at(slot);
+        let (lease, wished) = (lease.id, *missing(lease.wish.items.get(item), "part", item)?);
         if !self.leases.move_charge(slot, item, from, to, seats) {
             return Err(format!("{lease} has no {seats} seats charged to {from:?}"));
         }
@@ -930,6 +944,9 @@ impl Allocator {
         for entitlement in entitlements {
             self.schedule(EntitlementId(first.0 + u32::from(entitlement.position)));
         }
+        // What is understood now may be replaced already, and a license that is wholly understood replaces more than it did before.
+        self.note_successors(first);
+        self.note_replacing_if_begun(first);
         Ok(())
     }
 
@@ -949,6 +966,7 @@ impl Allocator {
         target.conserved()?;
         self.schedule(right);
         self.note_replacing(license);
+        self.note_successors(license);
         self.licenses_changed(pool);
         Ok(())
     }
@@ -1079,18 +1097,29 @@ impl Allocator {
                         self.successors.entry((into, old)).or_default().extend(firsts);
                     }
                 }
-                self.note_replacing_if_begun(first);
             }
         }
+        // Licenses of either vendor may replace those of the other from now on.
+        let all = self.licenses.iter().filter(|(_, license)| license.vendor == into && !license.replaces.is_empty());
+        let firsts: Vec<_> = all.map(|(first, _)| *first).collect();
+        firsts.into_iter().for_each(|first| self.note_replacing_if_begun(first));
         Ok(())
     }
 
-    /// Licenses of a merged vendor may replace those of the other from now on.
+    /// A license that may replace more than it did before takes the place of that, if a right of its own is in force.
     pub(crate) fn note_replacing_if_begun(&mut self, first: EntitlementId) {
         let begun = self.licenses.get(&first).is_some_and(|license| license.rights(first).any(|right| self.is_in_force(right)));
         if begun {
             self.note_replacing(first);
         }
+    }
+
+    /// A license has rights that it did not have in force before: those that replace it, and have begun, take their place too.
+    fn note_successors(&mut self, first: EntitlementId) {
+        let Some(license) = self.licenses.get(&first) else { return };
+        let Some(successors) = self.successors.get(&(license.vendor, license.id.clone())) else { return };
+        let successors: Vec<_> = successors.iter().copied().filter(|successor| *successor != first).collect();
+        successors.into_iter().for_each(|successor| self.note_replacing_if_begun(successor));
     }
 
     pub(crate) fn is_in_force(&self, right: EntitlementId) -> bool {

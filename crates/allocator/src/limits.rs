@@ -14,6 +14,10 @@ pub const POOLS_PER_MERGE_MAX: usize = 512;
 pub const WAITERS_LOOKED_AT_MAX: usize = 4_096;
 /// Most leases that are looked at to say when a seat may come back; in a larger pool the answer is "no later than".
 pub const FIRST_DUE_SCAN_MAX: usize = 64;
+/// Most entitlements that the seats of one part of a lease come from.
+pub const CHARGES_PER_PART_MAX: usize = 48;
+/// Most leases that are looked at in vain, when it is to be said whose lingering seats give way to a lease that lost its license.
+pub const LINGERERS_PASSED_MAX: usize = 4_096;
 /// Most seats of one vendor's feature in all: more than there are people, and exact in JSON numbers.
 pub const POOL_SEATS_MAX: u64 = 100_000_000_000;
 /// Most addresses for which presence is turned off after a regret.

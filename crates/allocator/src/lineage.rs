@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use triquest_license::Words;
+
 use crate::{
     Actor, Allocator, Charge, EndReason, EntitlementId, Epoch, Event, GrantedItem, Index, Instance, Lineage, Outcome, Refusal, ShownGrant,
     Timestamp,
     allocator::Sink,
     decide::{Asked, well_formed},
-    limits::{QUARANTINE_MS_MIN, TTL_MS_MAX, TTL_MS_MIN},
+    limits::{CHARGES_PER_PART_MAX, QUARANTINE_MS_MIN, TTL_MS_MAX, TTL_MS_MIN},
     store::Phase,
 };
 
@@ -153,10 +155,12 @@ impl Allocator {
             if matches!(judgement, Judgement::Lost | Judgement::Proof | Judgement::UnknownLineage) {
                 self.lengthen_quarantine(shown.ttl_ms, sink);
             }
-            if self.may_be_adopted(asked, judgement)
-                && let Some(outcome) = self.take_over(asked, shown, sink)
-            {
-                return Some(outcome);
+            if self.may_be_adopted(asked, judgement) {
+                let said = self.accepting.clone();
+                if let Some(outcome) = self.take_over(asked, shown, sink) {
+                    return Some(outcome);
+                }
+                self.accepting = said;
             }
         }
         self.checkout(asked, sink)
@@ -214,7 +218,7 @@ impl Allocator {
                 }
             }
             let sum: u64 = charges.iter().map(|charge| u64::from(charge.seats)).sum();
-            if sum != u64::from(item.seats) {
+            if sum != u64::from(item.seats) || charges.len() > CHARGES_PER_PART_MAX {
                 return None;
             }
             wished.push(crate::store::WishItem { pool: pool?, version: item.version, seats: item.seats });
@@ -227,10 +231,14 @@ impl Allocator {
         if self.safeguards.adoption_is_bounded && !sums.iter().all(within) {
             return None;
         }
+        // The signed grant proves that its client accepted the words of what it was charged to, whatever it says now.
+        let rights = sums.keys().filter_map(|entitlement| self.right(*entitlement));
+        let proved = rights.flat_map(|right| right.needs.iter());
+        self.accepting = Words::new(self.accepting.iter().chain(proved).cloned()).ok()?;
         let mut moves = Vec::new();
         let mut granted = Vec::with_capacity(wished.len());
         for (item, charges) in wished.iter().zip(&as_shown) {
-            let placed = self.place(item.pool, item.rank(), item.seats.into(), &mut moves);
+            let placed = self.place(item.pool, item.rank(), item.seats.into(), CHARGES_PER_PART_MAX, &mut moves);
             let in_force = |charge: &Charge| self.right(charge.entitlement).is_some_and(crate::allocator::Right::in_force);
             let placed = placed.or_else(|| charges.iter().all(in_force).then(|| charges.clone()));
             let placed = placed.or_else(|| self.pile_on(item.pool, item.rank(), item.seats).map(|charge| vec![charge]));

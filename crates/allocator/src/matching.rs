@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::{
     Allocator, Charge, Denial, DenialCode, EntitlementId, Event, GrantedItem, PoolId, PoolNumbers, RightEnd,
     allocator::{Pool, Right},
-    limits::{FIRST_DUE_SCAN_MAX, MOVES_PER_CHECKOUT_MAX, TTL_MS_DEFAULT, TTL_MS_MIN},
-    store::{Rank, WishItem},
+    limits::{CHARGES_PER_PART_MAX, FIRST_DUE_SCAN_MAX, MOVES_PER_CHECKOUT_MAX, TTL_MS_DEFAULT, TTL_MS_MIN},
+    store::{Rank, Slot, WishItem},
 };
 
 /// What became of trying to place a wish.
@@ -41,7 +41,7 @@ impl Allocator {
         let mut granted = Vec::with_capacity(items.len());
         for item in items {
             let pool = self.resolve(item.pool);
-            let charges = match self.place(pool, item.rank(), item.seats.into(), &mut moves) {
+            let charges = match self.place(pool, item.rank(), item.seats.into(), CHARGES_PER_PART_MAX, &mut moves) {
                 Some(charges) => charges,
                 None if !self.safeguards.grant_within_total => match self.pile_on(pool, item.rank(), item.seats) {
                     Some(charge) => vec![charge],
@@ -57,27 +57,33 @@ impl Allocator {
         Placed::Fits { items: granted, moves }
     }
 
-    /// Finds seats for one part, moving other leases' charges if need be; those moves are folded in and appended to `moves`.
-    /// On failure the caller undoes them.
-    pub(crate) fn place(&mut self, pool: PoolId, rank: Rank, seats: u64, moves: &mut Vec<Event>) -> Option<Vec<Charge>> {
+    /// Finds seats for one part from at most so many entitlements, moving other leases' charges if need be; those moves are folded in and
+    /// appended to `moves`. On failure the caller undoes them.
+    pub(crate) fn place(&mut self, pool: PoolId, rank: Rank, seats: u64, most: usize, moves: &mut Vec<Event>) -> Option<Vec<Charge>> {
         loop {
-            let mut need = seats;
-            let mut charges = Vec::new();
-            for id in &self.pool(pool)?.rights {
-                let Some(right) = self.right(*id) else { continue };
-                let take = right.free().min(need);
-                if right.in_force() && right.rank() >= rank && take > 0 && self.is_accepted(right) {
-                    charges.push(Charge { entitlement: *id, seats: u32::try_from(take).unwrap_or(u32::MAX) });
-                    need -= take;
-                    if need == 0 {
-                        return Some(charges);
-                    }
-                }
+            let free = self.free_for(pool, rank)?;
+            let (charges, need) = charged_to(free, seats);
+            if need == 0 && charges.len() <= most {
+                return Some(charges);
+            }
+            if need == 0 {
+                // Those that end soonest are too many and too small.
+                let mut largest: Vec<_> = self.free_for(pool, rank)?.collect();
+                largest.sort_by_key(|(_, free)| std::cmp::Reverse(*free));
+                let (charges, need) = charged_to(largest.into_iter().take(most), seats);
+                return (need == 0).then_some(charges);
             }
             if !self.safeguards.charges_move || !self.make_room(pool, rank, need, moves) {
                 return None;
             }
         }
+    }
+
+    /// Where a lease of this rank may be charged, and how many seats are free there.
+    fn free_for(&self, pool: PoolId, rank: Rank) -> Option<impl Iterator<Item = (EntitlementId, u64)>> {
+        let rights = self.pool(pool)?.rights.iter().filter_map(|id| Some((*id, self.right(*id)?)));
+        let fit = rights.filter(move |(_, right)| right.in_force() && right.rank() >= rank && self.is_accepted(right));
+        Some(fit.map(|(id, right)| (id, right.free())).filter(|(_, free)| *free > 0))
     }
 
     /// One chain of moves that frees at least one seat for `rank`. False if there is none, or too many moves were made.
@@ -135,10 +141,17 @@ impl Allocator {
             });
             let Some((item, seats)) = there else { return false };
             amount = amount.min(seats.into());
-            hops.push((slot, item, from, to));
+            hops.push((slot, item, from, to, seats));
         }
-        for (slot, item, from, to) in hops {
-            let seats = u32::try_from(amount).unwrap_or(u32::MAX);
+        let seats = u32::try_from(amount).unwrap_or(u32::MAX);
+        // What moves in part is charged to one entitlement more than before.
+        let spreads = |(slot, item, _, _, all): &(Slot, usize, EntitlementId, EntitlementId, u32)| {
+            seats < *all && self.leases.charges(*slot, *item).len() >= CHARGES_PER_PART_MAX
+        };
+        if hops.iter().any(spreads) {
+            return false;
+        }
+        for (slot, item, from, to, _) in hops {
             let moved = Event::ChargeMoved { lease: self.leases.at(slot).id, item: item as u8, from, to, seats };
             if self.fold(&moved).is_err() {
                 return false;
@@ -148,12 +161,14 @@ impl Allocator {
         true
     }
 
-    /// Takes moves back that were folded in but made no room in the end.
+    /// Takes moves back that were folded in but made no room in the end. A lease may always be where it was, whatever speaks against moving
+    /// it there.
     pub(crate) fn undo(&mut self, moves: Vec<Event>) {
         for moved in moves.into_iter().rev() {
-            if let Event::ChargeMoved { lease, item, from, to, seats } = moved {
-                let back = Event::ChargeMoved { lease, item, from: to, to: from, seats };
-                self.fold(&back).expect("a move between entitlements in force can be taken back");
+            if let Event::ChargeMoved { lease, item, from, to, seats } = moved
+                && let Some(slot) = self.leases.find(&lease)
+            {
+                self.shift_charge(slot, usize::from(item), to, from, seats).expect("what has just moved there is still there");
             }
         }
     }
@@ -193,7 +208,13 @@ impl Allocator {
             let clock_ms = clock_ms.filter(|_| code == DenialCode::Expired);
             return Some(Denial { code, at_civil_ms: expired, clock_ms, ..self.denial(item) });
         }
-        if covering().map(|right| right.seats).sum::<u64>() < item.seats.into() {
+        let mut seats: Vec<u64> = covering().map(|right| right.seats).collect();
+        if seats.len() > CHARGES_PER_PART_MAX {
+            // A part is charged to so many entitlements and no more: at best to the largest.
+            seats.sort_unstable_by_key(|seats| std::cmp::Reverse(*seats));
+            seats.truncate(CHARGES_PER_PART_MAX);
+        }
+        if seats.iter().sum::<u64>() < item.seats.into() {
             return Some(Denial { code: DenialCode::MoreThanPool, ..self.denial(item) });
         }
         None
@@ -233,4 +254,19 @@ impl Allocator {
         let ttl_ms = asked_ttl_ms.unwrap_or(usual).min(most).max(TTL_MS_MIN);
         (ttl_ms, rights().map(|right| right.linger_ms).max().unwrap_or(0))
     }
+}
+
+/// Charges that take so many seats of what is free, in this order, and how many are missing.
+fn charged_to(free: impl Iterator<Item = (EntitlementId, u64)>, seats: u64) -> (Vec<Charge>, u64) {
+    let mut need = seats;
+    let mut charges = Vec::new();
+    for (entitlement, free) in free {
+        if need == 0 {
+            break;
+        }
+        let take = u32::try_from(free.min(need)).unwrap_or(u32::MAX);
+        charges.push(Charge { entitlement, seats: take });
+        need -= u64::from(take);
+    }
+    (charges, need)
 }

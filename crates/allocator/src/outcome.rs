@@ -66,7 +66,8 @@ pub enum DenialCode {
     Expired,
     /// The id is of a lease that has ended or was released.
     LeaseEnded,
-    /// More seats than the pool (or the part of it that covers the version) has in all: waiting cannot help.
+    /// More seats than the pool (or the part of it that covers the version) has in all, or than the
+    /// [`CHARGES_PER_PART_MAX`](crate::limits::CHARGES_PER_PART_MAX) largest of its entitlements have: waiting cannot help.
     MoreThanPool,
     /// The seats are in use.
     NoSeatFree,

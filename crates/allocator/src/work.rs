@@ -141,9 +141,11 @@ impl Allocator {
         }
     }
 
-    /// What licenses replace ends where rights of theirs have begun.
+    /// What licenses replace ends where rights of theirs have begun: in which pools that is, is known when those of merged vendors have followed.
     fn work_replaced(&mut self, sink: &mut Sink<'_>) {
-        while let Some(first) = self.replacing.first().copied() {
+        while let Some(first) = self.replacing.first().copied()
+            && self.merging.is_empty()
+        {
             for old in self.replaced_by(first) {
                 let Some(license) = self.licenses.get(&old) else { continue };
                 let (hash, rights) = (license.hash, license.rights(old));
@@ -360,18 +362,20 @@ impl Allocator {
         }
     }
 
-    /// Why a waiter can never be served, if so.
-    fn unsatisfiable(&self, order: u64) -> Option<Denial> {
+    /// Why a waiter can never be served, if so: judged by the words that its own client accepts, whoever was decided before.
+    fn unsatisfiable(&mut self, order: u64) -> Option<Denial> {
+        self.accepting = self.accepted_by(&self.line.get(&order)?.lease);
         self.line.get(&order)?.items.iter().find_map(|item| self.hopeless(item))
     }
 
     /// Takes a waiter out of the line, with what it is told when it asks again.
     pub(crate) fn dequeue_with(&mut self, order: u64, reason: DequeueReason, sink: &mut Sink<'_>) {
+        let hopeless = if reason == DequeueReason::Hopeless { self.unsatisfiable(order) } else { None };
         let Some(waiter) = self.line.get(&order) else { return };
         let over = |code| waiter.items.first().map(|first| Denial { code, first_due_ms: None, ..self.no_seat_free(first) });
         let denial = match reason {
             DequeueReason::Released => None,
-            DequeueReason::Hopeless => self.unsatisfiable(order).or_else(|| over(DenialCode::MoreThanPool)),
+            DequeueReason::Hopeless => hopeless.or_else(|| over(DenialCode::MoreThanPool)),
             DequeueReason::Silent | DequeueReason::WaitOver => over(DenialCode::WaitOver),
         };
         let event = Event::Dequeued { lease: waiter.lease, reason, denial: denial.map(Box::new) };

@@ -1022,6 +1022,76 @@ fn seats_that_linger_are_not_given_up_where_that_helps_nobody() {
 }
 
 #[test]
+fn lingering_seats_that_do_not_cover_a_lease_are_not_given_up_for_it() {
+    check(
+        "
+        00:00 install A cam=1@12 expires=2026-12-31 => installed
+        00:00 install B cam=1@10 linger=1h expires=2027-12-31 => installed
+        00:00 install C cam=1@12 expires=2028-12-31 => installed
+        00:01 checkout L0 cam@12 ana@ws1          => grant cam=A:1
+        00:01 checkout L1 cam@12 bo@ws2           => grant cam=C:1
+        00:02 checkout L2 cam@10 cy@ws3           => grant cam=B:1
+        00:03 release L2                          => released linger=3600s
+        00:04 remove A                            => removed ending=1 ending=L0:license_removed !freed=L2
+        00:05 state cam                           => done lingering=1
+    ",
+    );
+}
+
+#[test]
+fn lingering_seats_give_way_where_others_move_there_to_make_room() {
+    check(
+        "
+        00:00 install C cam=1@12 expires=2026-11-30 => installed
+        00:00 checkout L1 cam@9 bo@ws2            => grant cam=C:1
+        00:00 install A cam=1@12 expires=2026-12-31 => installed
+        00:00 checkout L0 cam@12 ana@ws1          => grant cam=A:1
+        00:01 install B cam=1@10 linger=1h expires=2027-12-31 => installed
+        00:02 checkout L2 cam@10 cy@ws3           => grant cam=B:1
+        00:03 release L2                          => released linger=3600s
+        00:04 remove A                            => removed ending=0 freed=L2 moved=L1:C>B:1 moved=L0:A>C:1
+        00:05 state cam                           => done lingering=0 used=2
+    ",
+    );
+}
+
+#[test]
+fn what_lingers_in_two_pools_gives_way_in_both_at_once() {
+    check(
+        "
+        00:00 install A cad=2 cam=2 expires=2026-12-31 => installed
+        00:00 install B cad=2 cam=2 linger=1h expires=2027-12-31 => installed
+        00:01 checkout L0 cam:2,cad:2 ana@ws1     => grant
+        00:01 checkout L1 cam,cad bo@ws2          => grant
+        00:01 checkout L2 cam cy@ws3              => grant cam=B:1
+        00:01 checkout L3 cad di@ws4              => grant cad=B:1
+        00:02 release L1                          => released linger=3600s
+        00:02 release L2                          => released linger=3600s
+        00:02 release L3                          => released linger=3600s
+        00:03 remove A                            => removed ending=0 freed=L1 freed=L2 freed=L3
+        00:04 renew L0                            => renewed
+        00:04 state cam                           => done used=2 lingering=0 total=2
+        00:04 state cad                           => done used=2 lingering=0 total=2
+    ",
+    );
+}
+
+#[test]
+fn nothing_that_lingers_is_given_up_for_a_lease_whose_other_part_fits_nowhere() {
+    check(
+        "
+        00:00 install A cad=1 cam=1 expires=2026-12-31 => installed
+        00:00 install B cam=1 linger=1h expires=2027-12-31 => installed
+        00:01 checkout L0 cam,cad ana@ws1         => grant
+        00:01 checkout L1 cam bo@ws2              => grant cam=B:1
+        00:02 release L1                          => released linger=3600s
+        00:03 remove A                            => removed ending=1 ending=L0:license_removed !freed=L1
+        00:04 state cam                           => done lingering=1
+    ",
+    );
+}
+
+#[test]
 fn a_pool_that_became_part_of_another_is_seen_as_that_one() {
     check(
         "
@@ -1057,6 +1127,23 @@ fn keys_that_signed_one_text_together_are_one_vendor() {
         00:07 checkout L6 cad di@ws4 vendor=acme+2 => deny no_seat_free total=3
         00:08 release L2                          => released
         00:09 checkout L7 cad di@ws4 vendor=acme  => grant
+    ",
+    );
+}
+
+#[test]
+fn a_license_replaces_an_older_one_of_a_vendor_that_becomes_one_with_its_own() {
+    check(
+        "
+        00:00 install W/acme sim=1                => installed
+        00:00 install OLD/acme+2 cad=2            => installed
+        00:01 install NEW/acme cad=3 replaces=OLD => installed
+        00:02 install C/acme&acme+2 cam=1         => installed vendors_merged
+        00:02 sweep                               => done
+        00:03 state cad vendor=acme               => done total=3
+        00:04 restart                             => recovered
+        00:04 sweep                               => done facts=0
+        00:05 state cad vendor=acme               => done total=3
     ",
     );
 }

@@ -580,3 +580,78 @@ fn a_network_has_a_budget_of_remembered_ids_that_stops_new_ids_only() {
     let outcome = decided(&mut live, moment(3_700_000), from(hostile, "later", "cad", None));
     assert!(matches!(outcome, Outcome::Granted(_)), "{outcome:?}");
 }
+
+/// One seat for each right, and so many rights for each of these features, in licenses that end on one day.
+fn small_rights(server: &mut Server, features: usize, rights: usize) {
+    let all: Vec<_> = (0..features)
+        .flat_map(|feature| (0..rights).map(move |_| Right::new(&format!("feature-{feature}"), 1).with("expires", "2026-12-31")))
+        .collect();
+    for (number, rights) in all.chunks(256).enumerate() {
+        let license = license(&["acme"], &format!("SMALL-{number}"), &[], rights);
+        let (outcome, _) = server.decide(moment(0), install(license)).unwrap();
+        assert!(matches!(outcome, Outcome::Installed { .. }), "{outcome:?}");
+    }
+}
+
+fn wide_checkout(name: &str, features: usize, seats: u32, wait_ms: Option<u64>) -> Command {
+    let mut command = from(None, name, "feature-0", wait_ms);
+    if let Command::Checkout { items, .. } = &mut command {
+        *items = (0..features).map(|feature| item(&format!("feature-{feature}"), seats, None)).collect();
+    }
+    command
+}
+
+#[test]
+fn a_lease_whose_thousands_of_charges_end_on_one_day_moves_over_in_portions() {
+    [false, true].into_iter().for_each(thousands_of_charges_move);
+}
+
+/// With renewals of the lease in between, or without.
+fn thousands_of_charges_move(renews: bool) {
+    let mut server = server_with(0, &[]);
+    let (parts, seats) = (limits::ITEMS_PER_CHECKOUT_MAX, limits::CHARGES_PER_PART_MAX);
+    small_rights(&mut server, parts, seats);
+    let (outcome, events) = server.decide(moment(1), wide_checkout("wide", parts, seats as u32, None)).unwrap();
+    assert!(matches!(outcome, Outcome::Granted(_)), "{outcome:?}");
+    let weight: usize = events.iter().map(Event::weight).sum();
+    assert!(weight <= limits::ENTRY_BYTES_MAX / 8, "{weight}");
+    let rights: Vec<_> = (0..parts).map(|feature| Right::new(&format!("feature-{feature}"), seats as u32)).collect();
+    server.decide(moment(1), install(license(&["acme"], "LARGE", &[], &rights))).unwrap();
+    let day = support::civil("2027-01-02");
+    let mut moved = 0;
+    for number in 0..60 {
+        let at = Moment { wall_ms: day, ..moment(2 + number) };
+        let mut commands = vec![((), Command::Sweep)];
+        if renews && number % 3 == 0 {
+            let (lease, nonce) = (lease("wide"), [0; 16]);
+            commands = vec![((), Command::Renew { lease, counter: number, nonce, idle_ms: None, presence: None, regained: false })];
+        }
+        for event in bounded(&mut server, at, commands).events {
+            moved += usize::from(matches!(event, Event::ChargeMoved { .. }));
+            assert!(!matches!(event, Event::Ending { .. }), "{event:?}");
+        }
+    }
+    assert_eq!(moved, parts * seats);
+    server.live.check_invariants().unwrap();
+}
+
+#[test]
+fn a_part_is_charged_to_few_entitlements_or_to_the_largest_and_is_told_at_once_where_it_can_never_be() {
+    let mut server = server_with(0, &[]);
+    let most = limits::CHARGES_PER_PART_MAX as u32;
+    small_rights(&mut server, 1, 2_500);
+    let (outcome, _) = server.decide(moment(1), wide_checkout("huge", 1, 2_500, Some(3_600_000))).unwrap();
+    assert!(matches!(&outcome, Outcome::Denied(denial) if denial.code == DenialCode::MoreThanPool), "{outcome:?}");
+    let charges = |server: &Server, name: &str| server.live.lease_view(&lease(name)).unwrap().items[0].charges.len();
+    let (outcome, _) = server.decide(moment(1), wide_checkout("few", 1, most, None)).unwrap();
+    assert!(matches!(outcome, Outcome::Granted(_)), "{outcome:?}");
+    assert_eq!(charges(&server, "few"), most as usize);
+    // The small ones end sooner and would be charged first.
+    server.decide(moment(2), install(license(&["acme"], "LARGE", &[], &[Right::new("feature-0", 1_000)]))).unwrap();
+    let (outcome, _) = server.decide(moment(3), wide_checkout("large", 1, 1_000 + most - 1, None)).unwrap();
+    assert!(matches!(outcome, Outcome::Granted(_)), "{outcome:?}");
+    assert_eq!(charges(&server, "large"), most as usize);
+    let (outcome, _) = server.decide(moment(4), wide_checkout("more", 1, most + 1, None)).unwrap();
+    assert!(matches!(&outcome, Outcome::Denied(denial) if denial.code == DenialCode::NoSeatFree), "{outcome:?}");
+    server.live.check_invariants().unwrap();
+}
