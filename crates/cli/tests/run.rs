@@ -5,10 +5,11 @@ mod support;
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write as _},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     process::Command,
+    time::{Duration, Instant},
 };
 
 use support::{Call, Folder, Running, Server, first_line_of, rest, serving, sign, triquest, until, vendor, wait};
@@ -349,7 +350,8 @@ fn at_the_terminals_ctrl_z_both_stop_and_run_is_never_stopped_longer_than_its_pr
     let (server, key) = serving(&folder, 1);
     let program = env!("CARGO_BIN_EXE_triquest-lm");
     let run = format!(
-        "{program} run --feature cad --server {} --verifier-key {key} -- sh -c \"echo ready \\$\\$; cat\"; echo back; fg; echo end",
+        // The program leaves the terminal alone: whoever reads it from the background is stopped for that. The shell stays until its input ends.
+        "{program} run --feature cad --server {} --verifier-key {key} -- sh -c \"echo ready \\$\\$; exec tail -f /dev/null\"; echo back; read line; fg; echo end; read line",
         server.name()
     );
     let started = Command::new("script")
@@ -368,13 +370,27 @@ fn at_the_terminals_ctrl_z_both_stop_and_run_is_never_stopped_longer_than_its_pr
     let program: u32 = ready.split_whitespace().next_back().unwrap().parse().unwrap();
     let stat = fs::read_to_string(format!("/proc/{program}/stat")).unwrap();
     let run: u32 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
-    let mut press = |key: &[u8]| std::io::Write::write_all(&mut typed, key).unwrap();
-    press(b"\x1a");
+    // As a user who presses again if nothing happens: a key that comes while the job is just going on may find it not ready to stop.
+    let stop = |typed: &mut std::process::ChildStdin| {
+        for _ in 0..20 {
+            typed.write_all(b"\x1a").unwrap();
+            let until = Instant::now() + Duration::from_secs(2);
+            while Instant::now() < until {
+                if state(run) == 'T' && state(program) == 'T' {
+                    return;
+                }
+                std::thread::yield_now();
+            }
+        }
+        panic!("it does not stop: {} {}", state(run), state(program));
+    };
+    stop(&mut typed);
     // The shell goes on to its next line only because its job stands still as a whole; `fg` lets it go on.
     shown.find(|line| line.contains("back")).expect("the shell sees its job stopped");
+    typed.write_all(b"\n").unwrap();
     both_go_on(run, program);
-    press(b"\x1a");
-    until("both stop again", || state(run) == 'T' && state(program) == 'T' || state(run) == '-');
+    stop(&mut typed);
+    shown.find(|line| line.contains("end")).expect("the shell sees its job stopped again");
     // Somebody lets the program alone go on.
     signal("CONT", program);
     both_go_on(run, program);
