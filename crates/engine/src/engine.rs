@@ -25,8 +25,8 @@ use std::{
 };
 
 use triquest_allocator::{
-    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, LeaseClock, LeaseId, Moment, Outcome, PassPlan, Room, Standing,
-    Tried,
+    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, Judgement, LeaseClock, LeaseId, Moment, Outcome, PassPlan, Room,
+    Standing, Tried,
 };
 use triquest_journal::record::Entry;
 
@@ -381,16 +381,18 @@ impl<T: Ticket> Engine<T> {
             self.started = true;
             self.full = false;
             let mut answers = Vec::with_capacity(done.answers.len());
+            let mut heard = done.heard;
             let mut unconfirmed = Leaving { pass: PassId(0), answers: Vec::new(), heard: Vec::new() };
             for ready in done.answers {
                 if self.is_confirmed(ready.answer.pass) {
+                    heard.extend(ready.heard);
                     answers.extend(self.told(ready));
                 } else {
                     unconfirmed.pass = unconfirmed.pass.max(ready.answer.pass);
                     unconfirmed.answers.push(ready);
                 }
             }
-            self.effects.push_back(Effect::Publish { entry: Some(done.entry), heard: done.heard, answers });
+            self.effects.push_back(Effect::Publish { entry: Some(done.entry), heard, answers });
             if !unconfirmed.answers.is_empty() {
                 self.want(unconfirmed);
             }
@@ -425,11 +427,13 @@ impl<T: Ticket> Engine<T> {
 
     fn publish(&mut self, leaving: Leaving<T>) {
         let mut answers = Vec::with_capacity(leaving.answers.len());
+        let mut heard = leaving.heard;
         for ready in leaving.answers {
+            heard.extend(ready.heard);
             answers.extend(self.told(ready));
         }
-        if !answers.is_empty() || !leaving.heard.is_empty() {
-            self.effects.push_back(Effect::Publish { entry: None, heard: leaving.heard, answers });
+        if !answers.is_empty() || !heard.is_empty() {
+            self.effects.push_back(Effect::Publish { entry: None, heard, answers });
         }
     }
 
@@ -462,7 +466,7 @@ impl<T: Ticket> Engine<T> {
                 continue;
             }
             let after = held.after.filter(|after| *after > self.writing.committed);
-            let ready = Ready { asker: held.waiting.asker, answer: self.answer(held.outcome, after) };
+            let ready = Ready { asker: held.waiting.asker, answer: self.answer(held.outcome, after), heard: None };
             self.leave(after, ready);
         }
         self.end_if_done();
@@ -593,16 +597,23 @@ impl<T: Ticket> Engine<T> {
                 Tried::Full | Tried::Later => *stepped = Some(command),
             }
         }
-        // Shown grants before all else, so that nothing granted stands beside what they may begin.
-        let mut left = Vec::with_capacity(taken.len());
-        for queued in taken.drain(..) {
-            if shown_first && shows_a_grant(&queued.command) {
+        // Shown grants before all else, and what proves that history was lost before those that prove nothing: so nothing granted stands beside what
+        // they may begin.
+        let mut left = std::mem::take(taken);
+        for proofs in [true, false] {
+            for queued in std::mem::take(&mut left) {
+                let is_next = match &*queued.command {
+                    Command::Adopt { shown, .. } => shown_first && (!proofs || pass.allocator().judge(shown) == Judgement::Proof),
+                    _ => false,
+                };
+                if !is_next {
+                    left.push(queued);
+                    continue;
+                }
                 match pass.rest(&queued.command) {
                     Tried::Decided(outcome) => decided.push(Decided::of(queued, *outcome, *holding)),
                     Tried::Full | Tried::Later => left.push(queued),
                 }
-            } else {
-                left.push(queued);
             }
         }
         let mut back = Vec::new();
@@ -674,11 +685,13 @@ impl<T: Ticket> Engine<T> {
                 // What it says may stand in any entry in flight.
                 _ => last,
             };
-            if let Some(heard) = one.heard(self.moment) {
-                free.heard.push(heard);
-            }
+            let heard = one.heard(self.moment);
             if let (Outcome::Waiting { .. }, Some(lease), Some((command, origin, hold_until_ms))) = (&one.outcome, one.lease, one.holds) {
                 let waiting = Queued { asker: one.asker, command, origin, hold_until_ms };
+                match after.and_then(|after| self.writing.entry(after)) {
+                    Some(in_flight) => in_flight.heard.extend(heard),
+                    None => free.heard.extend(heard),
+                }
                 self.holds.insert((hold_until_ms, lease));
                 let before = self.held.insert(lease, Held { waiting, outcome: one.outcome.clone(), after });
                 // It asked once more on another connection; the older request hears its place.
@@ -686,7 +699,7 @@ impl<T: Ticket> Engine<T> {
                     if before.waiting.hold_until_ms != hold_until_ms {
                         self.holds.remove(&(before.waiting.hold_until_ms, lease));
                     }
-                    let ready = Ready { asker: before.waiting.asker, answer: self.answer(one.outcome, after) };
+                    let ready = Ready { asker: before.waiting.asker, answer: self.answer(one.outcome, after), heard: None };
                     match after.and_then(|after| self.writing.entry(after)) {
                         Some(in_flight) => in_flight.answers.push(ready),
                         None => free.answers.push(ready),
@@ -694,7 +707,7 @@ impl<T: Ticket> Engine<T> {
                 }
                 continue;
             }
-            let ready = Ready { asker: one.asker, answer: self.answer(one.outcome, after) };
+            let ready = Ready { asker: one.asker, answer: self.answer(one.outcome, after), heard };
             match after.and_then(|after| self.writing.entry(after)) {
                 Some(in_flight) => in_flight.answers.push(ready),
                 None => free.answers.push(ready),
@@ -729,7 +742,7 @@ impl<T: Ticket> Engine<T> {
         if self.retry_at_ms.is_none() {
             self.effects.push_back(append(&entry));
         }
-        self.writing.begin(entry, self.pass, answers);
+        self.writing.begin(entry, self.pass, answers, self.allocator.safeguards().full_disk_lowers_nothing);
     }
 
     // The end.

@@ -1,9 +1,9 @@
 //! When an answer may leave, and what a refusal may say.
 
-use triquest_allocator::{Event, Outcome};
+use triquest_allocator::{DenialCode, Epoch, Event, Index, Instance, Lineage, Outcome, ShownGrant, ShownItem};
 use triquest_engine::{Answers, Input, TookEffect, Why};
 
-use crate::desk::{Desk, checkout, checkout_of, from, home, is_granted, is_renewed, release, renew, waits};
+use crate::desk::{Desk, checkout, checkout_of, from, home, is_granted, is_renewed, lease, release, renew, shows, waits};
 
 #[test]
 fn nothing_is_decided_before_the_new_epoch_is_durable() {
@@ -203,4 +203,55 @@ fn a_waiter_that_asks_and_gives_up_in_one_pass_is_answered() {
     desk.ask(release(2));
     desk.settle();
     assert!(!matches!(desk.outcome(held), Outcome::Waiting { .. } | Outcome::Granted(_)));
+}
+
+#[test]
+fn what_an_answer_says_of_a_deadline_is_shown_when_it_leaves() {
+    let mut desk = Desk::with_seats(2);
+    desk.now(checkout(1));
+    desk.now(checkout(2));
+    let mut desk = desk.crash();
+    desk.now(renew(2, 1));
+    desk.heard.clear();
+    desk.journal_held = true;
+    let first = desk.ask(renew(1, 1));
+    let other = desk.ask(renew(2, 2));
+    desk.pass();
+    assert!(!desk.is_back(first) && desk.is_back(other));
+    let shown = |desk: &Desk| desk.heard.iter().map(|heard| heard.lease).collect::<Vec<_>>();
+    assert_eq!(shown(&desk), [lease(2)], "that the first was heard is not durable");
+    desk.confirm_held = true;
+    let again = desk.ask(renew(1, 2));
+    desk.pass();
+    desk.commit_all();
+    assert!(desk.is_back(first) && !desk.is_back(again));
+    assert_eq!(shown(&desk), [lease(2), lease(1)], "the later one is not confirmed");
+    desk.engine.handle(Input::Fenced);
+    desk.drain();
+    assert_eq!(desk.heard.len(), 2);
+}
+
+#[test]
+fn nothing_is_granted_beside_the_proof_of_a_rollback_whatever_was_asked_before_it() {
+    let mut desk = Desk::with_seats(3);
+    let Outcome::Granted(grant) = desk.now(checkout(1)) else { panic!("no grant") };
+    let items: Vec<_> = grant.items.iter().map(|item| ShownItem { feature: item.feature.clone(), from: item.from.clone() }).collect();
+    let signed = |lineage, instance| ShownGrant {
+        lineage: Lineage([lineage; 16]),
+        epoch: Epoch(1),
+        instance: Instance([instance; 16]),
+        index: Index(3),
+        ttl_ms: 600_000,
+        items: items.clone(),
+    };
+    // A grant of a test copy proves nothing; one of another start of the same number proves that history was lost.
+    let copy = desk.ask(shows(2, signed(7, 7)));
+    let newcomer = desk.ask(checkout(3));
+    let proof = desk.ask(shows(4, signed(1, 2)));
+    desk.settle();
+    assert!(desk.events().any(|event| matches!(event, Event::LineageBegan { .. })));
+    assert!(is_granted(&desk.outcome(proof)), "it is taken over");
+    assert!(matches!(desk.outcome(newcomer), Outcome::Denied(denial) if denial.code == DenialCode::Quarantine));
+    let granted = desk.events().filter(|event| matches!(event, Event::Granted { .. })).count();
+    assert_eq!(granted, 1, "{:?}", desk.outcome(copy));
 }
