@@ -151,6 +151,17 @@ struct Lost {
     known_at: Option<Timestamp>,
 }
 
+/// What the server knows of a presence connection that something between ended in order.
+#[derive(Clone, Copy, Debug, Default)]
+struct FalseEnd {
+    /// It may free a seat yet.
+    open: bool,
+    /// The lease that it freed in this start.
+    freed: Option<LeaseId>,
+    /// The client came back with its right running: from now on no end of its presence frees anything.
+    known: bool,
+}
+
 /// Where things stand when something is judged.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
@@ -191,8 +202,8 @@ pub struct Judge {
     finals: BTreeMap<(LeaseId, u32), bool>,
     released: BTreeSet<LeaseId>,
     reclaimed: BTreeSet<LeaseId>,
-    /// Clients whose presence was ended in order by something between, and whether they have come back since.
-    false_ends: BTreeMap<usize, bool>,
+    /// Clients whose presence was ended in order by something between.
+    false_ends: BTreeMap<usize, FalseEnd>,
     /// Up-time and starts when each waiter was last told its place.
     asked: BTreeMap<LeaseId, UpTime>,
     /// Lease time and entry of the last denial for want of a seat, by pool.
@@ -284,7 +295,14 @@ impl Judge {
 
     /// What stands between ended a living client's presence connection: its seat may be freed so, once.
     pub fn false_end(&mut self, client: usize) {
-        self.false_ends.entry(client).or_insert(false);
+        self.false_ends.entry(client).or_default().open = true;
+    }
+
+    /// A client whose right runs was answered about this lease.
+    pub fn comes_back(&mut self, client: usize, lease: LeaseId) {
+        if let Some(end) = self.false_ends.get_mut(&client) {
+            end.known |= end.freed == Some(lease);
+        }
     }
 
     /// A renewal lay before the server at a pass at this lease time.
@@ -336,6 +354,7 @@ impl Judge {
         self.nothing.clear();
         self.finals.clear();
         self.waiting.clear();
+        self.false_ends.values_mut().for_each(|end| (end.freed, end.known) = (None, false));
         self.decided = None;
         if !known {
             // What an unsuspecting server does to promises that it has never heard of nobody can prevent, until a client shows one.
@@ -462,9 +481,9 @@ impl Judge {
                 }
                 ReleaseCause::Presence => {
                     let client = client_of(*lease);
-                    if self.false_ends.get(&client) == Some(&false) {
-                        // The server could not know, and must learn it from the client's coming back.
-                        self.false_ends.insert(client, true);
+                    if let Some(end) = self.false_ends.get_mut(&client).filter(|end| end.open && !end.known) {
+                        // The server could not know, and must learn it from the client's coming back with its right running.
+                        (end.open, end.freed) = (false, Some(*lease));
                         self.excused.insert(*lease);
                     } else if scene.clients.get(client).is_some_and(|client| client.lives(*lease)) {
                         self.broken(Invariant::OnlyDeathFrees, || format!("{lease} was freed by presence and its process lives"));
@@ -525,7 +544,16 @@ impl Judge {
                 self.asked.values_mut().for_each(|asked| *asked = up);
                 self.ripe.clear();
             }
-            Event::Recovered { .. } => self.up.starts += 1,
+            Event::Recovered { .. } => {
+                self.up.starts += 1;
+                // Presence is soft: a start does not know whom it freed before.
+                self.false_ends.values_mut().for_each(|end| end.freed = None);
+            }
+            Event::BorrowLossAccepted { .. } | Event::QuarantineEnded { actor: Some(_) } => {
+                // Promises of lost history may be broken from now on, which is recorded.
+                let promised = scene.clients.iter().filter_map(|client| client.promised(scene.real_ms));
+                self.excused.extend(promised.filter(|lease| !self.heard.contains_key(lease)));
+            }
             _ => {}
         }
     }
@@ -779,10 +807,12 @@ impl Judge {
         }
     }
 
-    /// An answer leaves the server.
-    pub fn answer(&mut self, sending: &Sending, outcome: &Outcome, seen: Seen) {
+    /// An answer leaves the server. `is_late`: it may have been ready before another server took over.
+    pub fn answer(&mut self, sending: &Sending, outcome: &Outcome, seen: Seen, is_late: bool) {
         let lease = sending.lease;
-        if seen.index > self.ledger.index || (seen.lineage, seen.epoch) != (self.ledger.lineage, self.ledger.epoch) {
+        // What was decided before a history began within this start may leave after that.
+        let leads = seen.epoch == self.ledger.epoch || is_late && seen.epoch < self.ledger.epoch;
+        if !leads || !self.ledger.holds(seen.lineage, seen.epoch, None, seen.index) {
             let durable = self.ledger.index;
             self.broken(Invariant::AnsweredImpliesDurable, || format!("an answer names entry {}, durable is {}", seen.index.0, durable.0));
         }
