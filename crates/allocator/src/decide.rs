@@ -130,7 +130,9 @@ impl Allocator {
         let restored = self.epoch.0 > 0 && lineage != self.lineage && self.safeguards.quarantine_after_restore;
         let length_ms = self.quarantine_ms();
         let quarantine_until = if restored {
-            Some(self.now.at.after_ms(length_ms))
+            // One that runs is never made shorter: what a shown grant was promised is known by it alone.
+            let until = self.now.at.after_ms(length_ms);
+            Some(self.quarantine_until.map_or(until, |running| running.max(until)))
         } else {
             let since = self.lineage_since;
             let longer =

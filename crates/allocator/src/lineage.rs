@@ -71,12 +71,13 @@ impl Allocator {
     }
 
     /// The driver cannot decide a shown grant because the disk has no room: if it is a proof, nothing is granted from now on, and the new
-    /// lineage begins as soon as it can be written.
-    pub fn note_proof(&mut self, lease: crate::LeaseId, shown: &ShownGrant, next_lineage: Lineage) {
+    /// lineage begins as soon as it can be written. True if it is the one that will be written.
+    pub fn note_proof(&mut self, lease: crate::LeaseId, shown: &ShownGrant, next_lineage: Lineage) -> bool {
         let counts = self.safeguards.rollback_is_proved && self.safeguards.proof_stops_at_once;
         if counts && self.proof.is_none() && self.judge(shown) == Judgement::Proof {
             self.proof = Some(Proof { lease, shown: Box::new(shown.clone()), next_lineage });
         }
+        self.proof.as_ref().is_some_and(|proof| proof.lease == lease)
     }
 
     /// Nothing is granted: a quarantine runs, or one is about to be written.

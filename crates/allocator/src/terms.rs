@@ -1,6 +1,6 @@
 //! What a license says, as the fact of its installation keeps it: parsed once, so that no later version needs this one's parser.
 
-use triquest_license::{FeatureName, LicenseId, LicenseTerms, Version, Word, Words};
+use triquest_license::{FeatureName, LicenseId, LicenseTerms, Version, Vocabulary, Word, Words};
 
 /// What the server understands of a license, and what it leaves out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,10 @@ impl InstalledTerms {
     #[must_use]
     pub fn of(terms: &LicenseTerms) -> Self {
         let written = |written: Option<triquest_license::Written>| written.map(|written| written.to_string());
+        let names_no_key = |word: &Word| {
+            let alone = Words::new([word.clone()]).unwrap_or_default();
+            Vocabulary::OURS.knows(word) && Vocabulary::OURS.needable(&alone).is_empty()
+        };
         let entitlement = |right: &triquest_license::Entitlement| InstalledEntitlement {
             position: right.position,
             feature: right.feature.clone(),
@@ -87,8 +91,9 @@ impl InstalledTerms {
             grace_ms: right.grace.ms(),
             presence: right.presence,
             vendor_data: right.vendor_data.clone(),
-            // A license names so few words that they always fit a list.
-            needs: Words::new(terms.needed_by_applications(right).cloned()).unwrap_or_default(),
+            // A word that names no key, as that of the first version, is known to every client and accepted by none. A license names so few words
+            // that they always fit a list.
+            needs: Words::new(terms.needed_by_applications(right).filter(|word| !names_no_key(word)).cloned()).unwrap_or_default(),
         };
         let left_out = |out: &triquest_license::LeftOut| InstalledLeftOut {
             position: out.position,

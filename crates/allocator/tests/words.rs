@@ -147,3 +147,15 @@ fn a_charge_moves_to_such_an_entitlement_only_if_the_leases_client_accepted_its_
     assert!(matches!(of("old")[..], [Event::Ending { .. }]), "{events:?}");
     assert!(matches!(of("new")[..], [Event::ChargeMoved { .. }]), "{events:?}");
 }
+
+#[test]
+fn a_license_that_needs_the_first_version_gives_its_seats_to_everybody() {
+    let mut server = server(Safeguards::default());
+    let mut right = Right::new("cad", 2);
+    right.lines = vec!["needs = [\"1.0\"]".to_owned()];
+    let license = license(&["acme"], "A", &[], &[right]);
+    assert!(license.terms().left_out.is_empty(), "this version is the first");
+    server.decide(moment(1), install(license)).unwrap();
+    let (outcome, _) = server.decide(moment(2), ask("L1", "cad", &[])).unwrap();
+    assert!(matches!(outcome, Outcome::Granted(_)), "what every client knows is asked of none: {outcome:?}");
+}

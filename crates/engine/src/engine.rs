@@ -538,10 +538,13 @@ impl<T: Ticket> Engine<T> {
             {
                 self.fail(queued.asker, Why::Gone);
             } else if self.lacks_room(room, &queued.command) {
-                let effect = self.effect_of_command(&queued.command);
-                if let Command::Adopt { lease, shown, next_lineage, .. } = &*queued.command {
+                let mut effect = self.effect_of_command(&queued.command);
+                if let Command::Adopt { lease, shown, next_lineage, .. } = &*queued.command
                     // What it shows counts although nothing can be written: nothing is granted from a proof on.
-                    self.allocator.note_proof(*lease, shown, *next_lineage);
+                    && self.allocator.note_proof(*lease, shown, *next_lineage)
+                {
+                    // The fact that will begin the new lineage names this lease.
+                    effect = TookEffect::Unknown;
                 }
                 self.fail(queued.asker, Why::DiskFull(effect));
             } else {
@@ -559,7 +562,9 @@ impl<T: Ticket> Engine<T> {
         let known = |lease: &LeaseId| self.allocator.standing(lease);
         match (room, command) {
             (Room::None, _) => true,
-            (_, Command::Adopt { lease, .. } | Command::Checkout { lease, .. }) => known(lease) != Standing::Live,
+            (_, Command::Adopt { lease, .. }) => known(lease) != Standing::Live,
+            // Whoever waits and asks again is heard, or a start with little room would cost the place; nobody is granted a seat meanwhile.
+            (_, Command::Checkout { lease, .. }) => !matches!(known(lease), Standing::Live | Standing::Waiting),
             // An id that nobody knows could be made up, and the reserve is for those who hold.
             (_, Command::Release { lease, .. }) => known(lease) == Standing::Unknown,
             (_, Command::Install(_) | Command::Reread { .. }) => true,
@@ -597,25 +602,27 @@ impl<T: Ticket> Engine<T> {
                 Tried::Full | Tried::Later => *stepped = Some(command),
             }
         }
-        // Shown grants before all else, and what proves that history was lost before those that prove nothing: so nothing granted stands beside what
-        // they may begin.
-        let mut left = std::mem::take(taken);
-        for proofs in [true, false] {
-            for queued in std::mem::take(&mut left) {
-                let is_next = match &*queued.command {
-                    Command::Adopt { shown, .. } => shown_first && (!proofs || pass.allocator().judge(shown) == Judgement::Proof),
-                    _ => false,
-                };
-                if !is_next {
-                    left.push(queued);
-                    continue;
+        // Shown grants before all else, and of them those first that prove a rollback, so that nothing granted stands beside what they begin.
+        let mut left = Vec::with_capacity(taken.len());
+        let (mut proofs, mut shown) = (Vec::new(), Vec::new());
+        for queued in taken.drain(..) {
+            match &*queued.command {
+                Command::Adopt { shown: grant, .. } if shown_first && pass.allocator().judge(grant) == Judgement::Proof => {
+                    proofs.push(queued)
                 }
-                match pass.rest(&queued.command) {
-                    Tried::Decided(outcome) => decided.push(Decided::of(queued, *outcome, *holding)),
-                    Tried::Full | Tried::Later => left.push(queued),
-                }
+                command if shown_first && shows_a_grant(command) => shown.push(queued),
+                _ => left.push(queued),
             }
         }
+        let mut unseen = Vec::new();
+        for queued in proofs.into_iter().chain(shown) {
+            match pass.rest(&queued.command) {
+                Tried::Decided(outcome) => decided.push(Decided::of(queued, *outcome, *holding)),
+                Tried::Full | Tried::Later => unseen.push(queued),
+            }
+        }
+        unseen.append(&mut left);
+        let mut left = unseen;
         let mut back = Vec::new();
         for _ in 0..lane.len().min(LANE_PER_PASS_MAX) {
             let Some(mut waiting) = lane.pop() else { break };

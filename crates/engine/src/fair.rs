@@ -72,18 +72,15 @@ impl<G: Ord + Copy, M: Ord + Copy, V> Turns<G, M, V> {
 
     /// Gives one back that was taken and could not be served: it is the next to be taken again.
     pub fn give_back(&mut self, group: G, member: M, value: V) {
-        if !self.groups.contains_key(&group) {
-            self.groups.insert(group, Group { members: BTreeMap::new(), order: VecDeque::new(), len: 0 });
-            self.order.push_front(group);
-            self.left = 1;
-        } else if self.order.front() != Some(&group) {
+        if self.order.front() == Some(&group) {
+            self.left = (self.left + 1).min(self.per_turn);
+        } else {
             self.order.retain(|other| *other != group);
             self.order.push_front(group);
             self.left = 1;
-        } else {
-            self.left = (self.left + 1).min(self.per_turn);
         }
-        let Some(found) = self.groups.get_mut(&group) else { return };
+        let empty = || Group { members: BTreeMap::new(), order: VecDeque::new(), len: 0 };
+        let found = self.groups.entry(group).or_insert_with(empty);
         found.members.entry(member).or_default().push_front(value);
         if found.order.front() != Some(&member) {
             found.order.retain(|other| *other != member);

@@ -114,7 +114,7 @@ fn restart(dir: &Path, leases: u64) {
     let began = Instant::now();
     let maker = std::thread::spawn(move || {
         let mut remote = Remote::new(move |work| send.send(work).is_ok()).unwrap();
-        make(&mut remote, Safeguards::default(), 0).unwrap().unwrap()
+        make(&mut remote, Safeguards::default(), triquest_journal::snapshot::Keep::NONE).unwrap().unwrap()
     });
     let (mut works_took, mut appends_took) = (Vec::new(), Vec::new());
     let lease = core.next;

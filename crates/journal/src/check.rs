@@ -62,7 +62,8 @@ pub fn check(path: &Path) -> Result<Report, JournalError> {
     let file = journal.path.clone();
     journal.check_structure()?;
     let report = verify(&mut journal)?;
-    if let Some(mark) = mark.filter(|mark| mark.index > report.last || mark.lineage != report.lineage) {
+    let head = Head { lineage: report.lineage, epoch: journal.head.epoch, index: report.last };
+    if let Some(mark) = mark.filter(|mark| !crate::sqlite::is_of(&journal.connection, &file, head, *mark)) {
         return Err(crate::sqlite::lost(&file, report.last, mark, report.lineage));
     }
     Ok(report)

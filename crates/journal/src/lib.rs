@@ -151,6 +151,22 @@ pub trait History: Send {
     /// Declares the snapshot complete with so many chunks; older snapshots go.
     fn finish_snapshot(&mut self, index: Index, chunks: u32) -> Result<(), JournalError>;
 
+    /// Bytes of the entries from `from` to `through`, all of which are kept.
+    fn bytes_between(&mut self, mut from: Index, through: Index) -> Result<u64, JournalError> {
+        const PORTION_BYTES: usize = 1024 * 1024;
+        let mut bytes = 0;
+        while from <= through {
+            let entries = match self.read(from, PORTION_BYTES) {
+                Err(error) if error.kind == JournalErrorKind::Missing => break,
+                entries => entries?,
+            };
+            let Some((last, _)) = entries.last() else { break };
+            from = Index(last.0 + 1);
+            bytes += entries.iter().filter(|(index, _)| *index <= through).map(|(_, entry)| entry.len() as u64).sum::<u64>();
+        }
+        Ok(bytes)
+    }
+
     /// Drops entries up to and with `through`, in bounded portions; true if there is more to drop. A complete snapshot at or after it must exist.
     fn truncate(&mut self, through: Index) -> Result<bool, JournalError>;
 }

@@ -195,6 +195,13 @@ impl History for MemoryJournal {
         Ok(())
     }
 
+    fn bytes_between(&mut self, from: Index, through: Index) -> Result<u64, JournalError> {
+        if from > through {
+            return Ok(0);
+        }
+        Ok(self.live()?.entries.range(from.0..=through.0).map(|(_, entry)| entry.len() as u64).sum())
+    }
+
     fn truncate(&mut self, through: Index) -> Result<bool, JournalError> {
         const PORTION: usize = 64;
         let mut content = self.live()?;

@@ -31,12 +31,26 @@ pub struct Made {
     pub bytes: u64,
 }
 
-/// Makes a snapshot of all that is durable now and drops entries that lie more than `keep_entries` before it (they are kept for those who read
-/// the stream of events from an earlier place). `None` if the newest snapshot is up to date.
+/// How much of what lies before a snapshot stays, for those who read the stream of events from an earlier place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Most entries.
+    pub entries: u64,
+    /// Most bytes of entries, but for a portion of 100 entries: whoever makes entries large must not fill the disk by it.
+    pub bytes: u64,
+}
+
+impl Keep {
+    /// Nothing.
+    pub const NONE: Self = Self { entries: 0, bytes: 0 };
+}
+
+/// Makes a snapshot of all that is durable now and drops entries before it, but for what is to be kept. `None` if the newest snapshot is up to
+/// date.
 ///
 /// # Errors
 /// As [`crate::load`]; [`JournalErrorKind::Full`] if there is no room, with the older snapshot still in force.
-pub fn make(journal: &mut dyn History, safeguards: Safeguards, keep_entries: u64) -> Result<Option<Made>, JournalError> {
+pub fn make(journal: &mut dyn History, safeguards: Safeguards, keep: Keep) -> Result<Option<Made>, JournalError> {
     let (allocator, counts) = load_counted(journal, safeguards)?;
     let Counts { snapshot, tail_entries, .. } = counts;
     if tail_entries == 0 {
@@ -51,8 +65,26 @@ pub fn make(journal: &mut dyn History, safeguards: Safeguards, keep_entries: u64
     }
     drop(allocator);
     journal.finish_snapshot(index, made.chunks)?;
-    while journal.truncate(Index(index.0.saturating_sub(keep_entries)))? {}
+    let through = goes_through(journal, index, keep)?;
+    while journal.truncate(through)? {}
     Ok(Some(made))
+}
+
+/// The last entry that goes.
+fn goes_through(journal: &mut dyn History, snapshot: Index, keep: Keep) -> Result<Index, JournalError> {
+    /// Measured at a time, so that no append waits for long.
+    const PORTION: u64 = 100;
+    let oldest = snapshot.0.saturating_sub(keep.entries);
+    let (mut through, mut bytes) = (snapshot.0, 0);
+    while through > oldest {
+        let next = through.saturating_sub(PORTION).max(oldest);
+        bytes += journal.bytes_between(Index(next + 1), Index(through))?;
+        if bytes > keep.bytes {
+            break;
+        }
+        through = next;
+    }
+    Ok(Index(through))
 }
 
 /// What runs on the journal's own thread.
@@ -126,6 +158,10 @@ impl<S: FnMut(Work) -> bool + Send> History for Remote<S> {
 
     fn finish_snapshot(&mut self, index: Index, chunks: u32) -> Result<(), JournalError> {
         on(&mut self.send, move |journal| journal.finish_snapshot(index, chunks))?
+    }
+
+    fn bytes_between(&mut self, from: Index, through: Index) -> Result<u64, JournalError> {
+        on(&mut self.send, move |journal| journal.bytes_between(from, through))?
     }
 
     fn truncate(&mut self, through: Index) -> Result<bool, JournalError> {

@@ -306,7 +306,7 @@ impl SqliteJournal {
         let connection = connect(&dir, &path)?;
         let lineage = identify(&connection, &path)?;
         let head = find_head(&connection, &path, lineage)?;
-        if let Some(mark) = mark.filter(|mark| mark.index > head.index || mark.lineage != lineage) {
+        if let Some(mark) = mark.filter(|mark| !is_of(&connection, &path, head, *mark)) {
             return Err(lost(&path, head.index, mark, lineage));
         }
         lock.set_mark(Mark { lineage, index: head.index })?;
@@ -370,6 +370,20 @@ impl SqliteJournal {
             ))
         })
     }
+}
+
+/// Whether a journal with this head goes on from where a mark was set: it reaches so far, and is of the mark's history there. A mark is not synced, so
+/// after a loss of power it may be older than the entry that began the present lineage.
+pub(crate) fn is_of(connection: &Connection, path: &Path, head: Head, mark: Mark) -> bool {
+    if mark.index > head.index {
+        return false;
+    }
+    // Before the first entry a mark names the lineage that the first entry has.
+    let at = Index(mark.index.0.max(1));
+    mark.lineage == head.lineage
+        || read_entries(connection, path, head.index, at, 1).is_ok_and(|entries| {
+            entries.first().is_some_and(|(_, bytes)| record::peek_entry(bytes).is_ok_and(|entry| entry.lineage == mark.lineage))
+        })
 }
 
 pub(crate) fn lost(path: &Path, head: Index, mark: Mark, lineage: Lineage) -> JournalError {
@@ -502,6 +516,17 @@ impl History for SqliteJournal {
         })
     }
 
+    fn bytes_between(&mut self, from: Index, through: Index) -> Result<u64, JournalError> {
+        self.alive()?;
+        let range = params![from.0.cast_signed(), through.0.cast_signed()];
+        let sum = self
+            .connection
+            .prepare_cached("SELECT coalesce(sum(length(bytes)), 0) FROM entry WHERE number BETWEEN ? AND ?")
+            .and_then(|mut statement| statement.query_row(range, |row| row.get::<_, i64>(0)))
+            .map_err(|error| fault(&self.path(), "measure old entries", &error))?;
+        Ok(sum.unsigned_abs())
+    }
+
     fn truncate(&mut self, through: Index) -> Result<bool, JournalError> {
         let Some((newest, chunks)) = self.snapshot()?.filter(|(newest, _)| *newest >= through) else {
             return Err(JournalError::needs_snapshot(through));
@@ -598,7 +623,7 @@ impl Journal for SqliteJournal {
             return Ok(Appended::Full);
         }
         self.head = Head { lineage: named.lineage, epoch, index };
-        // A mark that lags behind only makes a later check weaker.
+        // A mark that lags behind only makes a later check weaker: it is of this history all the same ([`is_of`]).
         let _ = self.lock.set_mark(Mark { lineage: self.head.lineage, index });
         Ok(Appended::Committed)
     }

@@ -15,7 +15,7 @@ use triquest_journal::backup::{backup, backup_offline, restore};
 use triquest_journal::check::check;
 use triquest_journal::memory::MemoryJournal;
 use triquest_journal::record::encode_snapshot;
-use triquest_journal::snapshot::{Remote, Work, make};
+use triquest_journal::snapshot::{Keep, Remote, Work, make};
 use triquest_journal::{Appended, History, Journal, JournalError, JournalErrorKind, OpenMode, SqliteJournal, load};
 
 pub use common::{holder, lease};
@@ -56,9 +56,9 @@ fn a_state_loads_the_same_from_entries_from_a_snapshot_and_from_both() {
         server.grant(0..100, 7);
         let replayed = load(&mut *server.journal, Safeguards::default()).unwrap();
         assert_eq!(state(&replayed), state(&server.allocator));
-        let made = make(&mut *server.journal, Safeguards::default(), 0).unwrap().unwrap();
+        let made = make(&mut *server.journal, Safeguards::default(), Keep::NONE).unwrap().unwrap();
         assert_eq!(made.index, server.journal.head().index);
-        assert_eq!(make(&mut *server.journal, Safeguards::default(), 0).unwrap(), None, "nothing has happened since");
+        assert_eq!(make(&mut *server.journal, Safeguards::default(), Keep::NONE).unwrap(), None, "nothing has happened since");
         assert_eq!(state(&load(&mut *server.journal, Safeguards::default()).unwrap()), state(&server.allocator));
         server.at += 1000;
         server.grant(100..130, 3);
@@ -73,13 +73,33 @@ fn a_journal_goes_on_after_a_snapshot_that_dropped_every_entry() {
     let folder = tempfile::tempdir().unwrap();
     let dir = used(folder.path());
     let mut journal = open(&dir);
-    let made = make(&mut journal, Safeguards::default(), 0).unwrap().unwrap();
+    let made = make(&mut journal, Safeguards::default(), Keep::NONE).unwrap().unwrap();
     drop(journal);
     let journal = open(&dir);
     assert_eq!(journal.head().index, made.index);
     let mut server = Server::start(Box::new(journal));
     server.grant(40..41, 1);
     assert_eq!(server.allocator.leases(), 41);
+}
+
+#[test]
+fn what_is_kept_before_a_snapshot_has_a_limit_in_bytes_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for mut journal in [Box::new(MemoryJournal::new(common::LINEAGE)) as Box<dyn Journal>, Box::new(open(&folder.path().join("data")))] {
+        let lineage = journal.head().lineage;
+        let mut server = Server::start(std::mem::replace(&mut journal, Box::new(MemoryJournal::new(lineage))));
+        server.install(500);
+        for number in 0..300 {
+            server.grant(number..number + 1, 1);
+        }
+        let head = server.journal.head().index;
+        let all = server.journal.bytes_between(Index(1), head).unwrap();
+        make(&mut *server.journal, Safeguards::default(), Keep { entries: 1_000, bytes: all / 2 }).unwrap().unwrap();
+        let first = (1..=head.0).find(|index| server.journal.read(Index(*index), 1).is_ok()).unwrap();
+        let kept = server.journal.bytes_between(Index(first), head).unwrap();
+        assert!(kept <= all / 2 && kept > 0 && head.0 - first >= 99, "{kept} of {all} bytes are kept, from entry {first} of {}", head.0);
+        assert_eq!(server.journal.bytes_between(Index(1), head).unwrap(), kept, "what is gone has no bytes");
+    }
 }
 
 #[test]
@@ -90,7 +110,7 @@ fn a_snapshot_is_made_on_another_thread_while_entries_are_appended() {
     let (send, works) = std::sync::mpsc::channel::<Work>();
     let maker = std::thread::spawn(move || {
         let mut remote = Remote::new(|work| send.send(work).is_ok()).unwrap();
-        make(&mut remote, Safeguards::default(), 10).unwrap().unwrap()
+        make(&mut remote, Safeguards::default(), Keep { entries: 10, bytes: u64::MAX }).unwrap().unwrap()
     });
     let mut next = 40;
     for work in works {
@@ -114,7 +134,7 @@ fn a_check_reads_everything_changes_nothing_and_says_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let dir = used(folder.path());
     let mut journal = open(&dir);
-    make(&mut journal, Safeguards::default(), u64::MAX).unwrap().unwrap();
+    make(&mut journal, Safeguards::default(), Keep { entries: u64::MAX, bytes: u64::MAX }).unwrap().unwrap();
     Server::start(Box::new(journal)).grant(40..45, 1);
     let before = fs::read(dir.join("journal.sqlite")).unwrap();
     let report = check(&dir).unwrap();
@@ -174,7 +194,7 @@ fn a_backup_goes_on_while_entries_are_appended_and_holds_what_was_there_when_it_
     let folder = tempfile::tempdir().unwrap();
     let dir = used(folder.path());
     let mut server = Server::start(Box::new(open(&dir)));
-    make(&mut *server.journal, Safeguards::default(), 5).unwrap();
+    make(&mut *server.journal, Safeguards::default(), Keep { entries: 5, bytes: u64::MAX }).unwrap();
     let began = server.journal.head().index;
     let (send, works) = std::sync::mpsc::channel::<Work>();
     let file = folder.path().join("online.backup");

@@ -94,8 +94,21 @@ fn an_entry_that_begins_a_lineage_makes_the_journal_one_of_it_and_no_other_entry
     let lineage = journal.head().lineage;
     check(&mut journal, lineage);
     drop(journal);
-    let journal = SqliteJournal::open(&dir.path().join("data"), OpenMode::Existing).unwrap();
+    let data = dir.path().join("data");
+    let journal = SqliteJournal::open(&data, OpenMode::Existing).unwrap();
     assert_eq!((journal.head().lineage, journal.head().index), (next, Index(3)));
+    drop(journal);
+    // The mark beside it is not synced: after a loss of power it may be of the lineage before.
+    let lock = data.join(triquest_journal::LOCK_FILE);
+    let mark = |index: u64, lineage: Lineage| std::fs::write(&lock, format!("head {index:020} lineage {lineage} pid {:010}\n", 7)).unwrap();
+    for older in [0, 1] {
+        mark(older, lineage);
+        drop(SqliteJournal::open(&data, OpenMode::Existing).unwrap());
+    }
+    for (index, of) in [(2, lineage), (1, Lineage([5; 16])), (4, next)] {
+        mark(index, of);
+        assert!(SqliteJournal::open(&data, OpenMode::Existing).is_err(), "a mark of another history, or beyond the end");
+    }
 }
 
 #[test]

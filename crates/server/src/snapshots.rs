@@ -8,12 +8,12 @@ use std::sync::{
 use triquest_allocator::Safeguards;
 use triquest_journal::{
     Counts, JournalErrorKind,
-    snapshot::{self, Remote, Work},
+    snapshot::{self, Keep, Remote, Work},
 };
-use triquest_wire::limits::SNAPSHOT_ENTRIES;
+use triquest_wire::limits::{JOURNAL_KEPT_BYTES_MAX, SNAPSHOT_ENTRIES};
 
-/// Entries that stay in the journal behind a snapshot, for readers of events who come back.
-const KEEP_ENTRIES: u64 = SNAPSHOT_ENTRIES;
+/// What stays in the journal behind a snapshot, for readers of events who come back.
+const KEEP: Keep = Keep { entries: SNAPSHOT_ENTRIES, bytes: JOURNAL_KEPT_BYTES_MAX };
 
 /// Counts what was appended since the last snapshot and starts the next.
 pub(crate) struct Snapshots {
@@ -56,7 +56,7 @@ impl Snapshots {
         let (entries, bytes) = (tail.entries.load(Ordering::Relaxed), tail.bytes.load(Ordering::Relaxed));
         let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
             let began = std::time::Instant::now();
-            let made = Remote::new(send).and_then(|mut journal| snapshot::make(&mut journal, safeguards, KEEP_ENTRIES));
+            let made = Remote::new(send).and_then(|mut journal| snapshot::make(&mut journal, safeguards, KEEP));
             match made {
                 Ok(Some(made)) => {
                     tracing::info!(index = made.index.0, bytes = made.bytes, ms = began.elapsed().as_millis(), "made a snapshot");

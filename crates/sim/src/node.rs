@@ -14,7 +14,7 @@ use triquest_journal::{
     Appended, History, Journal, load,
     memory::{Fault, MemoryDisk, MemoryJournal},
     record::{Entry, encode_entry},
-    snapshot,
+    snapshot::{self, Keep},
 };
 
 /// By which number the world knows a request.
@@ -300,7 +300,9 @@ impl Node {
     /// # Errors
     /// What was wrong.
     pub fn snapshot(&mut self, safeguards: Safeguards, keep: u64) -> Result<(), String> {
-        snapshot::make(&mut self.journal, safeguards, keep).map(|_| ()).map_err(|error| error.to_string())
+        snapshot::make(&mut self.journal, safeguards, Keep { entries: keep, bytes: u64::MAX })
+            .map(|_| ())
+            .map_err(|error| error.to_string())
     }
 
     fn guard(&mut self, act: impl FnOnce(&mut Self)) {

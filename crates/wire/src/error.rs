@@ -148,8 +148,8 @@ error_codes! {
     Internal, "internal", 500, SameId, Unknown, "the server failed; its log says why";
     /// Another text has this license id.
     LicenseIdTaken, "license_id_taken", 409, Never, No, "another text is installed under this license id";
-    /// The shown grant is charged to a license that is not installed here: ask again when it is.
-    LicenseUnknown, "license_unknown", 409, Later, No, "the license of the shown grant is not installed here";
+    /// The shown grant is charged to a license that is not installed here: ask again when it is. What it shows may have begun or lengthened a quarantine.
+    LicenseUnknown, "license_unknown", 409, Later, Unknown, "the license of the shown grant is not installed here";
     /// A named limit.
     LimitReached, "limit_reached", 422, Never, No, "a limit is exceeded";
     /// The URL exists, the method does not.

@@ -101,6 +101,7 @@ pub struct EventLeftOut {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "each is made for one line of a stream, and gone when that is written")]
 pub enum EventFacts {
     /// A lease of lost history was taken over, shown by its signed grant.
     Adopted {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, collections::VecDeque, sync::Arc};
 
 use triquest_allocator::{
     Actor, Allocator, CheckoutItem, Claim, ClockReading, Command, ContentDigest, Epoch, Event, Holder, InstallLicense, LeaseId, Lineage,
-    Outcome, Safeguards, ShownGrant,
+    Outcome, Safeguards,
 };
 use triquest_engine::{Answer, Answers, Asked, Effect, Engine, Heard, Input, Network, Origin, PassId, Request, Start, Ticket, Why};
 use triquest_journal::record::{Entry, encode_entry};
@@ -296,6 +296,25 @@ pub(crate) fn checkout_of(number: u32, attempt: u32, wait_ms: Option<u64>) -> Co
     }
 }
 
+/// A checkout that shows a grant of this lineage, signed in such an epoch and entry.
+pub(crate) fn adopt(number: u32, epoch: u64, index: u64) -> Command {
+    let Command::Checkout { lease, attempt, accepts, content, holder, vendor_keys, items, ttl_ms, wait_ms, network, regained } =
+        checkout(number)
+    else {
+        unreachable!("a checkout is one")
+    };
+    let shown = Box::new(triquest_allocator::ShownGrant {
+        lineage: Lineage([1; 16]),
+        epoch: Epoch(epoch),
+        instance: triquest_allocator::Instance([1; 16]),
+        index: triquest_allocator::Index(index),
+        ttl_ms: 300_000,
+        items: items.iter().map(|item| triquest_allocator::ShownItem { feature: item.feature.clone(), from: Vec::new() }).collect(),
+    });
+    let next_lineage = Lineage([9; 16]);
+    Command::Adopt { lease, attempt, accepts, content, holder, vendor_keys, items, ttl_ms, wait_ms, network, regained, shown, next_lineage }
+}
+
 pub(crate) fn renew(number: u32, counter: u64) -> Command {
     Command::Renew { lease: lease(number), counter, nonce: [counter as u8; 16], idle_ms: None, presence: None, regained: false }
 }
@@ -310,15 +329,4 @@ pub(crate) fn is_granted(outcome: &Outcome) -> bool {
 
 pub(crate) fn is_renewed(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Renewed { .. })
-}
-
-/// The checkout of this lease, showing a grant.
-pub(crate) fn shows(number: u32, shown: ShownGrant) -> Command {
-    let Command::Checkout { lease, attempt, accepts, content, holder, vendor_keys, items, ttl_ms, wait_ms, network, regained } =
-        checkout(number)
-    else {
-        unreachable!("it is one")
-    };
-    let (shown, next_lineage) = (Box::new(shown), Lineage([9; 16]));
-    Command::Adopt { lease, attempt, accepts, content, holder, vendor_keys, items, ttl_ms, wait_ms, network, regained, shown, next_lineage }
 }

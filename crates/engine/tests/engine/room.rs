@@ -6,7 +6,7 @@ use triquest_allocator::{
 };
 use triquest_engine::{Input, Room, TookEffect, Why};
 
-use crate::desk::{Desk, checkout, checkout_of, home, install_shorter, is_granted, is_renewed, release, renew, waits};
+use crate::desk::{Desk, adopt, checkout, checkout_of, home, install_shorter, is_granted, is_renewed, release, renew, waits};
 
 #[test]
 fn the_same_bytes_are_written_again_after_a_full_disk_or_an_unknown_outcome() {
@@ -155,4 +155,35 @@ fn no_renewal_waits_for_a_fact_that_only_lowers_its_time_to_live() {
     }
     desk.settle();
     assert!(!desk.events().any(|event| matches!(event, Event::Ended { .. })), "both were heard all the time");
+}
+
+#[test]
+fn waiters_who_ask_keep_their_place_over_starts_with_little_room() {
+    let mut desk = Desk::with_seats(1);
+    desk.now(checkout(1));
+    desk.now(waits(2));
+    let mut desk = desk.crash();
+    desk.engine.handle(Input::Room(Room::Reserve));
+    for turn in 0..12 {
+        desk.wait_ms(15_000);
+        assert!(matches!(desk.now(waits(2)), Outcome::Waiting { place: 1, .. }), "its place, not a no");
+        desk.now(renew(1, turn + 1));
+    }
+    let mut desk = desk.crash();
+    desk.settle();
+    assert!(!desk.events().any(|event| matches!(event, Event::Dequeued { .. })), "it asked all the time");
+    assert!(matches!(desk.now(waits(2)), Outcome::Waiting { place: 1, .. }));
+}
+
+#[test]
+fn a_proof_that_cannot_be_written_yet_is_no_request_without_effect() {
+    let mut desk = Desk::with_seats(1);
+    desk.engine.handle(Input::Room(Room::None));
+    // Signed in an epoch that this history has not had.
+    let shown = desk.ask(adopt(5, 99, 1));
+    desk.settle();
+    assert_eq!(desk.why(shown), Why::DiskFull(TookEffect::Unknown));
+    desk.engine.handle(Input::Room(Room::Enough));
+    desk.settle();
+    assert!(desk.events().any(|event| matches!(event, Event::LineageBegan { .. })), "it begins a new lineage as soon as there is room");
 }

@@ -200,7 +200,14 @@ async fn a_snapshot_and_the_tail_give_the_same_state_as_all_entries() {
         if number == 20 {
             world
                 .driver
-                .with_journal(|journal| triquest_journal::snapshot::make(journal, triquest_allocator::Safeguards::default(), 0).unwrap())
+                .with_journal(|journal| {
+                    triquest_journal::snapshot::make(
+                        journal,
+                        triquest_allocator::Safeguards::default(),
+                        triquest_journal::snapshot::Keep::NONE,
+                    )
+                    .unwrap()
+                })
                 .await
                 .unwrap()
                 .unwrap();

@@ -52,8 +52,12 @@ async fn a_cursor_whose_entries_were_truncated_is_lost() {
     for number in 0..10 {
         assert!(is_granted(&world.decide(checkout(number)).await));
     }
-    let made =
-        world.driver.with_journal(|journal| triquest_journal::snapshot::make(journal, triquest_allocator::Safeguards::default(), 0)).await;
+    let made = world
+        .driver
+        .with_journal(|journal| {
+            triquest_journal::snapshot::make(journal, triquest_allocator::Safeguards::default(), triquest_journal::snapshot::Keep::NONE)
+        })
+        .await;
     assert!(made.unwrap().unwrap().is_some());
     let mut reader = world.driver.feed().reader(Some(start)).unwrap();
     assert_eq!(reader.next().await.err(), Some(FeedError::CursorLost));

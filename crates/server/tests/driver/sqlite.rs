@@ -37,7 +37,13 @@ async fn leases_outlive_a_stop_a_snapshot_and_a_backup_on_disk() {
     for number in 0..30 {
         assert!(is_granted(&driver.decide(checkout(number), None).await));
     }
-    driver.with_journal(|journal| triquest_journal::snapshot::make(journal, Safeguards::default(), 0).unwrap()).await.unwrap().unwrap();
+    driver
+        .with_journal(|journal| {
+            triquest_journal::snapshot::make(journal, Safeguards::default(), triquest_journal::snapshot::Keep::NONE).unwrap()
+        })
+        .await
+        .unwrap()
+        .unwrap();
     for number in 0..10 {
         driver.decide(release(number), None).await.unwrap();
     }

@@ -87,11 +87,7 @@ async fn compare(world: &World, step: u64) {
         let id = features.iter().find(|(_, feature)| **feature == pool.feature).map(|(id, _)| *id).unwrap();
         let (held, lingering, waiting) = used.get(&id).copied().unwrap_or_default();
         let numbers = pool.numbers;
-        assert_eq!(
-            (u64::from(numbers.used), u64::from(numbers.lingering), u64::from(numbers.queued)),
-            (held, lingering, waiting),
-            "step {step}"
-        );
+        assert_eq!((numbers.used, numbers.lingering, numbers.queued), (held, lingering, waiting), "step {step}");
         assert_eq!(numbers.free + numbers.used + numbers.lingering + numbers.reserved_idle, numbers.total + numbers.over, "step {step}");
         assert!(numbers.free == 0 || numbers.over == 0);
         // What a denial says of the pool is what the view says of it.
