@@ -138,6 +138,9 @@ pub struct Engine<T> {
 struct Held<T> {
     waiting: Queued<T>,
     outcome: Outcome,
+    /// When its place was found.
+    pass: PassId,
+    moment: Moment,
     /// The entry that its place depends on.
     after: Option<Index>,
 }
@@ -466,8 +469,9 @@ impl<T: Ticket> Engine<T> {
                 continue;
             }
             let after = held.after.filter(|after| *after > self.writing.committed);
-            let ready = Ready { asker: held.waiting.asker, answer: self.answer(held.outcome, after), heard: None };
-            self.leave(after, ready);
+            // Since then it may have left the line, by an entry that is not durable yet.
+            let answer = Answer { pass: held.pass, moment: held.moment, ..self.answer(held.outcome, after) };
+            self.leave(after, Ready { asker: held.waiting.asker, answer, heard: None });
         }
         self.end_if_done();
     }
@@ -476,7 +480,7 @@ impl<T: Ticket> Engine<T> {
         match after.and_then(|after| self.writing.entry(after)) {
             Some(in_flight) => in_flight.answers.push(ready),
             None => {
-                let leaving = Leaving { pass: ready.answer.pass, answers: vec![ready], heard: Vec::new() };
+                let leaving = Leaving { pass: self.pass, answers: vec![ready], heard: Vec::new() };
                 if self.is_confirmed(leaving.pass) { self.publish(leaving) } else { self.want(leaving) }
             }
         }
@@ -700,7 +704,8 @@ impl<T: Ticket> Engine<T> {
                     None => free.heard.extend(heard),
                 }
                 self.holds.insert((hold_until_ms, lease));
-                let before = self.held.insert(lease, Held { waiting, outcome: one.outcome.clone(), after });
+                let before =
+                    self.held.insert(lease, Held { waiting, outcome: one.outcome.clone(), pass: self.pass, moment: self.moment, after });
                 // It asked once more on another connection; the older request hears its place.
                 if let Some(before) = before {
                     if before.waiting.hold_until_ms != hold_until_ms {

@@ -425,7 +425,9 @@ impl Judge {
             return;
         }
         let moves = match event {
-            Event::Granted { lease, .. } | Event::Queued { lease, .. } | Event::LingerEnded { lease, .. } => Some(*lease),
+            Event::Granted { lease, .. } | Event::Queued { lease, .. } => Some(*lease),
+            // Taking back what lingers ends it.
+            Event::LingerEnded { lease } if !self.reclaimed.contains(lease) => Some(*lease),
             Event::Dequeued { lease, reason, .. } if *reason != DequeueReason::Released => Some(*lease),
             Event::Ended { lease, reason, .. } if *reason != EndReason::Reclaimed => Some(*lease),
             _ => None,
@@ -887,7 +889,9 @@ impl Judge {
     /// A request was refused undecided. `no`: it is told that it changed nothing; `leads`: by the server that knows what is known.
     pub fn refused(&mut self, sending: &Sending, no: bool, full: bool, leads: bool) {
         let heard = |held: &crate::ledger::Held| held.heard == self.ledger.epoch && held.claim_due.is_none();
-        if full && leads && matches!(sending.asks, Asks::Renew(..)) && self.ledger.leases.get(&sending.lease).is_some_and(heard) {
+        // Freed by an end of presence that cannot be written yet, it is no lease any more.
+        let frees = self.false_ends.get(&client_of(sending.lease)).is_some_and(|end| end.open);
+        if full && leads && !frees && matches!(sending.asks, Asks::Renew(..)) && self.ledger.leases.get(&sending.lease).is_some_and(heard) {
             self.broken(Invariant::RenewingNeverExpires, || {
                 format!("{} was heard in this epoch, and is not renewed while the disk is full", sending.lease)
             });
