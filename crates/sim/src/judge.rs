@@ -310,6 +310,14 @@ impl Judge {
         self.waiting.entry(lease).or_default().push(at);
     }
 
+    /// A client gives its lease up for want of an answer, while the disk has no room for what only lowers times to live.
+    pub fn is_kept_waiting(&mut self, lease: LeaseId) {
+        let is_heard = self.ledger.leases.get(&lease).is_some_and(|held| held.heard == self.ledger.epoch && held.claim_due.is_none());
+        if is_heard && self.waiting.contains_key(&lease) {
+            self.broken(Invariant::RenewingNeverExpires, || format!("{lease} is lost: its renewals wait for a fact that only lowers"));
+        }
+    }
+
     /// It was answered, or will never be.
     pub fn lies_no_more(&mut self, lease: LeaseId, at: Timestamp) {
         if let Some(waiting) = self.waiting.get_mut(&lease) {

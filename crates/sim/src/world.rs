@@ -499,6 +499,11 @@ impl World {
         match notice {
             Notice::Granted | Notice::Regained { .. } if self.clients[client as usize].plan.presence => self.opens_presence(client),
             Notice::Late { .. } | Notice::Grace { .. } if self.clients[client as usize].plan.presence => self.leaves_presence(client),
+            Notice::Lost(Failure::NoAnswer) if self.slots.get(&self.front).is_some_and(|slot| slot.node.only_lowers()) => {
+                for lease in self.clients[client as usize].ids() {
+                    self.judge.is_kept_waiting(lease);
+                }
+            }
             Notice::Lost(Failure::Refused(code)) | Notice::Failed(Failure::Refused(code)) => {
                 let code = *code;
                 let this = &self.clients[client as usize];
