@@ -138,6 +138,9 @@ pub struct Engine<T> {
 struct Held<T> {
     waiting: Queued<T>,
     outcome: Outcome,
+    /// When its place was found.
+    pass: PassId,
+    moment: Moment,
     /// The entry that its place depends on.
     after: Option<Index>,
 }
@@ -381,16 +384,18 @@ impl<T: Ticket> Engine<T> {
             self.started = true;
             self.full = false;
             let mut answers = Vec::with_capacity(done.answers.len());
+            let mut heard = done.heard;
             let mut unconfirmed = Leaving { pass: PassId(0), answers: Vec::new(), heard: Vec::new() };
             for ready in done.answers {
                 if self.is_confirmed(ready.answer.pass) {
+                    heard.extend(ready.heard);
                     answers.extend(self.told(ready));
                 } else {
                     unconfirmed.pass = unconfirmed.pass.max(ready.answer.pass);
                     unconfirmed.answers.push(ready);
                 }
             }
-            self.effects.push_back(Effect::Publish { entry: Some(done.entry), heard: done.heard, answers });
+            self.effects.push_back(Effect::Publish { entry: Some(done.entry), heard, answers });
             if !unconfirmed.answers.is_empty() {
                 self.want(unconfirmed);
             }
@@ -425,11 +430,13 @@ impl<T: Ticket> Engine<T> {
 
     fn publish(&mut self, leaving: Leaving<T>) {
         let mut answers = Vec::with_capacity(leaving.answers.len());
+        let mut heard = leaving.heard;
         for ready in leaving.answers {
+            heard.extend(ready.heard);
             answers.extend(self.told(ready));
         }
-        if !answers.is_empty() || !leaving.heard.is_empty() {
-            self.effects.push_back(Effect::Publish { entry: None, heard: leaving.heard, answers });
+        if !answers.is_empty() || !heard.is_empty() {
+            self.effects.push_back(Effect::Publish { entry: None, heard, answers });
         }
     }
 
@@ -462,8 +469,9 @@ impl<T: Ticket> Engine<T> {
                 continue;
             }
             let after = held.after.filter(|after| *after > self.writing.committed);
-            let ready = Ready { asker: held.waiting.asker, answer: self.answer(held.outcome, after) };
-            self.leave(after, ready);
+            // Since then it may have left the line, by an entry that is not durable yet.
+            let answer = Answer { pass: held.pass, moment: held.moment, ..self.answer(held.outcome, after) };
+            self.leave(after, Ready { asker: held.waiting.asker, answer, heard: None });
         }
         self.end_if_done();
     }
@@ -472,7 +480,7 @@ impl<T: Ticket> Engine<T> {
         match after.and_then(|after| self.writing.entry(after)) {
             Some(in_flight) => in_flight.answers.push(ready),
             None => {
-                let leaving = Leaving { pass: ready.answer.pass, answers: vec![ready], heard: Vec::new() };
+                let leaving = Leaving { pass: self.pass, answers: vec![ready], heard: Vec::new() };
                 if self.is_confirmed(leaving.pass) { self.publish(leaving) } else { self.want(leaving) }
             }
         }
@@ -688,19 +696,22 @@ impl<T: Ticket> Engine<T> {
                 // What it says may stand in any entry in flight.
                 _ => last,
             };
-            if let Some(heard) = one.heard(self.moment) {
-                free.heard.push(heard);
-            }
+            let heard = one.heard(self.moment);
             if let (Outcome::Waiting { .. }, Some(lease), Some((command, origin, hold_until_ms))) = (&one.outcome, one.lease, one.holds) {
                 let waiting = Queued { asker: one.asker, command, origin, hold_until_ms };
+                match after.and_then(|after| self.writing.entry(after)) {
+                    Some(in_flight) => in_flight.heard.extend(heard),
+                    None => free.heard.extend(heard),
+                }
                 self.holds.insert((hold_until_ms, lease));
-                let before = self.held.insert(lease, Held { waiting, outcome: one.outcome.clone(), after });
+                let before =
+                    self.held.insert(lease, Held { waiting, outcome: one.outcome.clone(), pass: self.pass, moment: self.moment, after });
                 // It asked once more on another connection; the older request hears its place.
                 if let Some(before) = before {
                     if before.waiting.hold_until_ms != hold_until_ms {
                         self.holds.remove(&(before.waiting.hold_until_ms, lease));
                     }
-                    let ready = Ready { asker: before.waiting.asker, answer: self.answer(one.outcome, after) };
+                    let ready = Ready { asker: before.waiting.asker, answer: self.answer(one.outcome, after), heard: None };
                     match after.and_then(|after| self.writing.entry(after)) {
                         Some(in_flight) => in_flight.answers.push(ready),
                         None => free.answers.push(ready),
@@ -708,7 +719,7 @@ impl<T: Ticket> Engine<T> {
                 }
                 continue;
             }
-            let ready = Ready { asker: one.asker, answer: self.answer(one.outcome, after) };
+            let ready = Ready { asker: one.asker, answer: self.answer(one.outcome, after), heard };
             match after.and_then(|after| self.writing.entry(after)) {
                 Some(in_flight) => in_flight.answers.push(ready),
                 None => free.answers.push(ready),
@@ -743,7 +754,7 @@ impl<T: Ticket> Engine<T> {
         if self.retry_at_ms.is_none() {
             self.effects.push_back(append(&entry));
         }
-        self.writing.begin(entry, self.pass, answers);
+        self.writing.begin(entry, self.pass, answers, self.allocator.safeguards().full_disk_lowers_nothing);
     }
 
     // The end.

@@ -18,6 +18,8 @@ use crate::{Answer, Heard, PassId, queues::Asker};
 pub(crate) struct Ready<T> {
     pub(crate) asker: Asker<T>,
     pub(crate) answer: Answer,
+    /// What it says of a deadline: shown when the answer leaves, never sooner.
+    pub(crate) heard: Option<Heard>,
 }
 
 /// What leaves together.
@@ -25,6 +27,7 @@ pub(crate) struct Ready<T> {
 pub(crate) struct Leaving<T> {
     pub(crate) pass: PassId,
     pub(crate) answers: Vec<Ready<T>>,
+    /// Of waiters whose answers are held.
     pub(crate) heard: Vec<Heard>,
 }
 
@@ -42,6 +45,7 @@ pub(crate) struct InFlight<T> {
     pub(crate) resolved: Vec<LeaseId>,
     /// What waits for it, of its own pass and of later ones.
     pub(crate) answers: Vec<Ready<T>>,
+    /// Of waiters whose answers are held.
     pub(crate) heard: Vec<Heard>,
 }
 
@@ -53,7 +57,7 @@ enum Touches {
     Nothing,
 }
 
-fn touches(event: &Event) -> Touches {
+fn touches(event: &Event, lowers_nothing: bool) -> Touches {
     match event {
         Event::Adopted { lease, .. }
         | Event::ChargeMoved { lease, .. }
@@ -66,9 +70,16 @@ fn touches(event: &Event) -> Touches {
         | Event::Ended { .. }
         | Event::Forgot { .. }
         | Event::LingerEnded { .. }
+        | Event::PresenceAllowed { .. }
+        | Event::PresenceRegretted { .. }
         | Event::Queued { .. }
         | Event::Released { .. }
-        | Event::ReleasedUnknown { .. } => Touches::Nothing,
+        | Event::ReleasedUnknown { .. }
+        | Event::WaiterHeard { .. }
+        | Event::WordsAccepted { .. } => Touches::Nothing,
+        // What it promises is less than what the journal promises without it: true before it is durable, and if it never is. Nobody waits for it.
+        Event::TtlLowered { lease, .. } if !lowers_nothing => Touches::Lease(*lease),
+        Event::TtlLowered { .. } => Touches::Nothing,
         // Licenses, dates, clocks, lineages.
         _ => Touches::Anything,
     }
@@ -103,11 +114,11 @@ impl<T> Writing<T> {
         }
     }
 
-    /// An entry goes out to be written.
-    pub(crate) fn begin(&mut self, entry: Arc<Entry>, pass: PassId, answers: Vec<Ready<T>>) {
+    /// An entry goes out to be written. `lowers_nothing`: no renewal waits for a fact that only lowers its time to live.
+    pub(crate) fn begin(&mut self, entry: Arc<Entry>, pass: PassId, answers: Vec<Ready<T>>, lowers_nothing: bool) {
         let mut in_flight = InFlight { entry, pass, leases: Vec::new(), wide: false, resolved: Vec::new(), answers, heard: Vec::new() };
         for event in &in_flight.entry.events {
-            match touches(event) {
+            match touches(event, lowers_nothing) {
                 Touches::Anything => in_flight.wide = true,
                 Touches::Lease(lease) => {
                     in_flight.leases.push(lease);

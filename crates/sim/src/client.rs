@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use triquest_allocator::{Claim, ContentDigest, Epoch, Grant, Holder, Index, Instance, LeaseId, Lineage, ShownGrant, ShownItem};
 use triquest_client::keeper::{Keeper, Now};
 
-use crate::{clock::MachineClock, plan::ClientPlan};
+use crate::{clock::MachineClock, ledger::Ledger, plan::ClientPlan};
 
 /// A point of a server's history as a client saw it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,10 +38,11 @@ impl Shown {
         Self { lease, ttl_ms: grant.ttl_ms, signed, instance: Instance(instance.unwrap_or_default()), items }
     }
 
-    /// The history that signed it.
+    /// Whether it proves to a history that entries of it were lost: it is of its lineage and does not stand in it.
     #[must_use]
-    pub fn lineage(&self) -> Lineage {
-        self.signed.lineage
+    pub fn is_lost(&self, ledger: &Ledger) -> bool {
+        let Seen { lineage, epoch, index } = self.signed;
+        lineage == ledger.lineage && !ledger.holds(lineage, epoch, Some(self.instance), index)
     }
 
     /// What the server is told when its signature was verified.

@@ -151,6 +151,17 @@ struct Lost {
     known_at: Option<Timestamp>,
 }
 
+/// What the server knows of a presence connection that something between ended in order.
+#[derive(Clone, Copy, Debug, Default)]
+struct FalseEnd {
+    /// It may free a seat yet.
+    open: bool,
+    /// The lease that it freed in this start.
+    freed: Option<LeaseId>,
+    /// The client came back with its right running: from now on no end of its presence frees anything.
+    known: bool,
+}
+
 /// Where things stand when something is judged.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
@@ -191,8 +202,8 @@ pub struct Judge {
     finals: BTreeMap<(LeaseId, u32), bool>,
     released: BTreeSet<LeaseId>,
     reclaimed: BTreeSet<LeaseId>,
-    /// Clients whose presence was ended in order by something between, and whether they have come back since.
-    false_ends: BTreeMap<usize, bool>,
+    /// Clients whose presence was ended in order by something between.
+    false_ends: BTreeMap<usize, FalseEnd>,
     /// Up-time and starts when each waiter was last told its place.
     asked: BTreeMap<LeaseId, UpTime>,
     /// Lease time and entry of the last denial for want of a seat, by pool.
@@ -284,12 +295,27 @@ impl Judge {
 
     /// What stands between ended a living client's presence connection: its seat may be freed so, once.
     pub fn false_end(&mut self, client: usize) {
-        self.false_ends.entry(client).or_insert(false);
+        self.false_ends.entry(client).or_default().open = true;
+    }
+
+    /// A client whose right runs was answered about this lease.
+    pub fn comes_back(&mut self, client: usize, lease: LeaseId) {
+        if let Some(end) = self.false_ends.get_mut(&client) {
+            end.known |= end.freed == Some(lease);
+        }
     }
 
     /// A renewal lay before the server at a pass at this lease time.
     pub fn lies_before_the_server(&mut self, lease: LeaseId, at: Timestamp) {
         self.waiting.entry(lease).or_default().push(at);
+    }
+
+    /// A client gives its lease up for want of an answer, while the disk has no room for what only lowers times to live.
+    pub fn is_kept_waiting(&mut self, lease: LeaseId) {
+        let is_heard = self.ledger.leases.get(&lease).is_some_and(|held| held.heard == self.ledger.epoch && held.claim_due.is_none());
+        if is_heard && self.waiting.contains_key(&lease) {
+            self.broken(Invariant::RenewingNeverExpires, || format!("{lease} is lost: its renewals wait for a fact that only lowers"));
+        }
     }
 
     /// It was answered, or will never be.
@@ -336,6 +362,7 @@ impl Judge {
         self.nothing.clear();
         self.finals.clear();
         self.waiting.clear();
+        self.false_ends.values_mut().for_each(|end| (end.freed, end.known) = (None, false));
         self.decided = None;
         if !known {
             // What an unsuspecting server does to promises that it has never heard of nobody can prevent, until a client shows one.
@@ -406,7 +433,9 @@ impl Judge {
             return;
         }
         let moves = match event {
-            Event::Granted { lease, .. } | Event::Queued { lease, .. } | Event::LingerEnded { lease, .. } => Some(*lease),
+            Event::Granted { lease, .. } | Event::Queued { lease, .. } => Some(*lease),
+            // Taking back what lingers ends it.
+            Event::LingerEnded { lease } if !self.reclaimed.contains(lease) => Some(*lease),
             Event::Dequeued { lease, reason, .. } if *reason != DequeueReason::Released => Some(*lease),
             Event::Ended { lease, reason, .. } if *reason != EndReason::Reclaimed => Some(*lease),
             _ => None,
@@ -462,9 +491,9 @@ impl Judge {
                 }
                 ReleaseCause::Presence => {
                     let client = client_of(*lease);
-                    if self.false_ends.get(&client) == Some(&false) {
-                        // The server could not know, and must learn it from the client's coming back.
-                        self.false_ends.insert(client, true);
+                    if let Some(end) = self.false_ends.get_mut(&client).filter(|end| end.open && !end.known) {
+                        // The server could not know, and must learn it from the client's coming back with its right running.
+                        (end.open, end.freed) = (false, Some(*lease));
                         self.excused.insert(*lease);
                     } else if scene.clients.get(client).is_some_and(|client| client.lives(*lease)) {
                         self.broken(Invariant::OnlyDeathFrees, || format!("{lease} was freed by presence and its process lives"));
@@ -525,7 +554,16 @@ impl Judge {
                 self.asked.values_mut().for_each(|asked| *asked = up);
                 self.ripe.clear();
             }
-            Event::Recovered { .. } => self.up.starts += 1,
+            Event::Recovered { .. } => {
+                self.up.starts += 1;
+                // Presence is soft: a start does not know whom it freed before.
+                self.false_ends.values_mut().for_each(|end| end.freed = None);
+            }
+            Event::BorrowLossAccepted { .. } | Event::QuarantineEnded { actor: Some(_) } => {
+                // Promises of lost history may be broken from now on, which is recorded.
+                let promised = scene.clients.iter().filter_map(|client| client.promised(scene.real_ms));
+                self.excused.extend(promised.filter(|lease| !self.heard.contains_key(lease)));
+            }
             _ => {}
         }
     }
@@ -779,10 +817,12 @@ impl Judge {
         }
     }
 
-    /// An answer leaves the server.
-    pub fn answer(&mut self, sending: &Sending, outcome: &Outcome, seen: Seen) {
+    /// An answer leaves the server. `is_late`: it may have been ready before another server took over.
+    pub fn answer(&mut self, sending: &Sending, outcome: &Outcome, seen: Seen, is_late: bool) {
         let lease = sending.lease;
-        if seen.index > self.ledger.index || (seen.lineage, seen.epoch) != (self.ledger.lineage, self.ledger.epoch) {
+        // What was decided before a history began within this start may leave after that.
+        let leads = seen.epoch == self.ledger.epoch || is_late && seen.epoch < self.ledger.epoch;
+        if !leads || !self.ledger.holds(seen.lineage, seen.epoch, None, seen.index) {
             let durable = self.ledger.index;
             self.broken(Invariant::AnsweredImpliesDurable, || format!("an answer names entry {}, durable is {}", seen.index.0, durable.0));
         }
@@ -857,7 +897,9 @@ impl Judge {
     /// A request was refused undecided. `no`: it is told that it changed nothing; `leads`: by the server that knows what is known.
     pub fn refused(&mut self, sending: &Sending, no: bool, full: bool, leads: bool) {
         let heard = |held: &crate::ledger::Held| held.heard == self.ledger.epoch && held.claim_due.is_none();
-        if full && leads && matches!(sending.asks, Asks::Renew(..)) && self.ledger.leases.get(&sending.lease).is_some_and(heard) {
+        // Freed by an end of presence that cannot be written yet, it is no lease any more.
+        let frees = self.false_ends.get(&client_of(sending.lease)).is_some_and(|end| end.open);
+        if full && leads && !frees && matches!(sending.asks, Asks::Renew(..)) && self.ledger.leases.get(&sending.lease).is_some_and(heard) {
             self.broken(Invariant::RenewingNeverExpires, || {
                 format!("{} was heard in this epoch, and is not renewed while the disk is full", sending.lease)
             });

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use triquest_allocator::{
-    CheckoutItem, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem, Index, LeaseId, Lineage, Moment, PoolId, RightEnd,
-    Timestamp, VendorId,
+    CheckoutItem, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem, Index, Instance, LeaseId, Lineage, Moment, PoolId,
+    RightEnd, Timestamp, VendorId,
 };
 use triquest_license::{FeatureName, LicenseHash, Version};
 
@@ -177,6 +177,8 @@ pub struct Ledger {
     pub quarantine_until: Option<Timestamp>,
     /// The loss of what was granted in lost history was accepted in this lineage.
     pub loss_accepted: bool,
+    /// Every start that this history comes from: its instance and its last entry.
+    pub starts: BTreeMap<(Lineage, Epoch), (Instance, Index)>,
 }
 
 impl Ledger {
@@ -335,7 +337,17 @@ impl Ledger {
         if lineage != self.lineage {
             self.loss_accepted = false;
         }
+        // A history that begins within a start goes on with its instance.
+        let instance = self.starts.get(&(self.lineage, epoch)).map(|(instance, _)| *instance).unwrap_or_default();
+        self.starts.entry((lineage, epoch)).or_insert((instance, index)).1 = index;
         (self.lineage, self.epoch, self.index, self.moment) = (lineage, epoch, index, Some(moment));
+    }
+
+    /// Whether this point of this start is a part of this history.
+    #[must_use]
+    pub fn holds(&self, lineage: Lineage, epoch: Epoch, instance: Option<Instance>, index: Index) -> bool {
+        let start = self.starts.get(&(lineage, epoch));
+        start.is_some_and(|(ours, last)| instance.is_none_or(|instance| instance == *ours) && index <= *last)
     }
 
     /// Folds one fact in.
@@ -456,7 +468,10 @@ impl Ledger {
                 self.dequeued.remove(lease);
                 self.line.push(Waiter { lease: *lease, items: items.clone(), attempt: *attempt });
             }
-            Event::Recovered { quarantine_until, .. } => self.quarantine_until = *quarantine_until,
+            Event::Recovered { quarantine_until, epoch, instance, lineage } => {
+                self.quarantine_until = *quarantine_until;
+                self.starts.insert((*lineage, *epoch), (*instance, self.index));
+            }
             Event::Released { lease, linger_until, .. } => self.free(*lease, EndReason::Released, *linger_until),
             Event::ReleasedUnknown { lease, .. } => {
                 self.ended.insert(*lease, EndReason::Released);

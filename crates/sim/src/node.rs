@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use triquest_allocator::{Allocator, ClockReading, Epoch, Index, Safeguards, Timestamp};
+use triquest_allocator::{Allocator, ClockReading, Epoch, Event, Index, Safeguards, Timestamp};
 
 use triquest_engine::{Answers, Effect, Engine, Input, PassId, Position, Request, Room, Start, Ticket as EngineTicket, Why};
 use triquest_journal::{
@@ -87,6 +87,8 @@ pub struct Node {
     /// The entry up to which the world knows that all is durable.
     durable: Index,
     full: bool,
+    /// Entries for which there was no room.
+    refused: Vec<Arc<Entry>>,
     reserve: Option<u32>,
     /// A fault to be shown: the engine is told that an entry is durable as soon as it hands it out.
     hasty: bool,
@@ -120,6 +122,7 @@ impl Node {
             passes: BTreeMap::new(),
             durable,
             full: false,
+            refused: Vec::new(),
             reserve: reserve.then_some(RESERVE_ENTRIES),
             hasty: false,
             real_ms,
@@ -155,6 +158,13 @@ impl Node {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full || self.engine.room() != Room::Enough
+    }
+
+    /// The disk has no room, and what waits for it only lowers times to live.
+    #[must_use]
+    pub fn only_lowers(&self) -> bool {
+        let mut events = self.refused.iter().flat_map(|entry| &entry.events);
+        self.is_full() && !self.refused.is_empty() && events.all(|event| matches!(event, Event::ClockMarked | Event::TtlLowered { .. }))
     }
 
     /// The last entry that may have been seen by anybody.
@@ -247,7 +257,10 @@ impl Node {
         }
         if matches!(appended, Appended::Full | Appended::Unknown) {
             // Those behind it come again from the engine.
-            self.writes.clear();
+            let behind = std::mem::take(&mut self.writes);
+            self.refused = std::iter::once(write).chain(behind).map(|write| write.entry).collect();
+        } else {
+            self.refused.clear();
         }
         Some(appended)
     }

@@ -130,7 +130,8 @@ fn a_lowered_ttl_and_a_crash_before_its_answer(plan: &mut Plan, random: &mut Ran
     at(plan, 50, Act::Begin(0));
     let replaced = random.between(500, 5_000);
     at(plan, replaced, Act::Install(1));
-    // The next entry after its renewal is durable and is never answered; then it is silent.
+    // Some answers are lost. The next entry after its renewal is durable, and then nobody is there; then it is silent.
+    plan.wire.lost = 400;
     at(plan, replaced + 50, Act::KillDurable(500, 1));
     for ask in 0..40 {
         let later = replaced + plan.ttl_ms / 4 + ask * plan.ttl_ms / 40;

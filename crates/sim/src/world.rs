@@ -499,6 +499,11 @@ impl World {
         match notice {
             Notice::Granted | Notice::Regained { .. } if self.clients[client as usize].plan.presence => self.opens_presence(client),
             Notice::Late { .. } | Notice::Grace { .. } if self.clients[client as usize].plan.presence => self.leaves_presence(client),
+            Notice::Lost(Failure::NoAnswer) if self.slots.get(&self.front).is_some_and(|slot| slot.node.only_lowers()) => {
+                for lease in self.clients[client as usize].ids() {
+                    self.judge.is_kept_waiting(lease);
+                }
+            }
             Notice::Lost(Failure::Refused(code)) | Notice::Failed(Failure::Refused(code)) => {
                 let code = *code;
                 let this = &self.clients[client as usize];
@@ -821,10 +826,10 @@ impl World {
             }
             for sending in sendings.iter_mut().filter(|sending| sending.passed_at.is_none()) {
                 sending.passed_at = Some(at);
-                // A grant of another history of ours proves nothing of this one.
+                // A grant of another history of ours proves nothing of this one, and neither does one that stands in it.
                 let shown = self.clients[sending.client as usize].kept.as_ref();
-                let ours = shown.is_some_and(|shown| shown.lineage() == self.judge.ledger.lineage);
-                if matches!(sending.asks, Asks::Adopt(_)) && number == front && ours {
+                let lost = shown.is_some_and(|shown| shown.is_lost(&self.judge.ledger));
+                if matches!(sending.asks, Asks::Adopt(_)) && number == front && lost {
                     self.judge.proved(at);
                 }
                 if matches!(sending.asks, Asks::Renew(..)) {
@@ -946,12 +951,14 @@ impl World {
                     match answers {
                         Answers::One(answer) => {
                             if let Some(sending) = sendings.first() {
-                                self.answer(number, sending, Ok(answer));
+                                self.answer(number, sending, Ok(answer), false);
                             }
                         }
                         Answers::Many(answers) => {
+                            // Parts that had their answer when another server took over leave with those that will never have one.
+                            let is_late = answers.iter().any(Result::is_err);
                             for (sending, answer) in sendings.iter().zip(answers) {
-                                self.answer(number, sending, answer);
+                                self.answer(number, sending, answer, is_late);
                             }
                         }
                     }
@@ -963,7 +970,7 @@ impl World {
     fn fails(&mut self, ticket: Ticket, why: Why) {
         let Some((number, sendings)) = self.tickets.remove(&ticket.0) else { return };
         for sending in &sendings {
-            self.answer(number, sending, Err(why));
+            self.answer(number, sending, Err(why), false);
         }
     }
 
@@ -1021,7 +1028,7 @@ impl World {
         }
     }
 
-    fn answer(&mut self, number: usize, sending: &Sending, answer: Result<Answer, Why>) {
+    fn answer(&mut self, number: usize, sending: &Sending, answer: Result<Answer, Why>, is_late: bool) {
         if let (Some(at), Asks::Renew(..)) = (sending.passed_at, sending.asks) {
             self.judge.lies_no_more(sending.lease, at);
         }
@@ -1046,7 +1053,11 @@ impl World {
                 let seen = Seen { lineage: position.lineage, epoch: position.epoch, index: position.index };
                 self.trace(|_| format!("{} ({:?}) at {}, pass {}: {}", sending.lease, sending.asks, seen.index.0, pass.0, brief(&outcome)));
                 self.fingerprint(&pass.0.to_le_bytes());
-                self.judge.answer(sending, &outcome, seen);
+                self.judge.answer(sending, &outcome, seen, is_late);
+                let client = &self.clients[sending.client as usize];
+                if client.left_ms(sending.lease, self.real_ms).is_some() && !matches!(sending.asks, Asks::Release) {
+                    self.judge.comes_back(sending.client as usize, sending.lease);
+                }
                 let place = Place { lineage: 0, epoch: seen.epoch.0, pass: pass.0, index: seen.index.0, turn: 0 };
                 self.judge.reaches(sending, &outcome, place, self.real_ms);
                 if self.report.operations.is_multiple_of(EACH)
@@ -1355,7 +1366,7 @@ impl World {
         let Some((_, silent)) = self.kill_at_durable else { return };
         let ms = 4 * self.plan.ttl_ms;
         let of = |event: &Event| match event {
-            Event::Granted { lease, .. } | Event::Heard { lease, .. } | Event::Queued { lease, .. } => {
+            Event::Granted { lease, .. } | Event::Heard { lease } | Event::Queued { lease, .. } | Event::TtlLowered { lease, .. } => {
                 Some(crate::client::client_of(*lease))
             }
             _ => None,

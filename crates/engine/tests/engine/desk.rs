@@ -6,7 +6,7 @@ use triquest_allocator::{
     Actor, Allocator, CheckoutItem, Claim, ClockReading, Command, ContentDigest, Epoch, Event, Holder, InstallLicense, LeaseId, Lineage,
     Outcome, Safeguards,
 };
-use triquest_engine::{Answer, Answers, Asked, Effect, Engine, Input, Network, Origin, PassId, Request, Start, Ticket, Why};
+use triquest_engine::{Answer, Answers, Asked, Effect, Engine, Heard, Input, Network, Origin, PassId, Request, Start, Ticket, Why};
 use triquest_journal::record::{Entry, encode_entry};
 use triquest_license::{Note, Signer, SigningKey, VerifiedLicense};
 
@@ -32,6 +32,8 @@ pub(crate) struct Desk {
     pub(crate) confirm_held: bool,
     pub(crate) confirming: Vec<PassId>,
     pub(crate) back: BTreeMap<u64, Back>,
+    /// Soft facts that were shown.
+    pub(crate) heard: Vec<Heard>,
     pub(crate) stopped: bool,
     pub(crate) next: u64,
     /// Every append, tried or not.
@@ -67,6 +69,7 @@ impl Desk {
             confirm_held: false,
             confirming: Vec::new(),
             back: BTreeMap::new(),
+            heard: Vec::new(),
             stopped: false,
             next: 0,
             appends: 0,
@@ -104,7 +107,8 @@ impl Desk {
                     }
                 }
                 Effect::Fail(Name(name), why) => self.came_back(name, Err(why)),
-                Effect::Publish { entry, answers, .. } => {
+                Effect::Publish { entry, heard, answers } => {
+                    self.heard.extend(heard);
                     if let Some(entry) = entry {
                         assert!(self.journal.iter().any(|there| there.index == entry.index), "shown before it is durable");
                     }
@@ -232,14 +236,19 @@ pub(crate) fn from(number: u8) -> Origin {
 }
 
 pub(crate) fn license(id: &str, entitlements: &[(&str, u32)]) -> VerifiedLicense {
+    license_with(id, "", entitlements, "")
+}
+
+/// With more lines at its top and in each entitlement.
+fn license_with(id: &str, top: &str, entitlements: &[(&str, u32)], each: &str) -> VerifiedLicense {
     use std::fmt::Write as _;
     let vendor = Signer::new("acme.example".parse().unwrap(), SigningKey::from_seed([7; 32]));
     let mut text = format!(
-        "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"acme.example\"\nverifier = [\"{}\"]\nlicensee = \"Initech\"\nissued = 2026-01-01\nservers = \"any\"\n",
+        "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"acme.example\"\nverifier = [\"{}\"]\nlicensee = \"Initech\"\nissued = 2026-01-01\nservers = \"any\"\n{top}",
         vendor.verifier_key()
     );
     for (feature, seats) in entitlements {
-        write!(text, "\n[[entitlement]]\nfeature = \"{feature}\"\nseats = {seats}\nexpires = 2027-12-31\n").unwrap();
+        write!(text, "\n[[entitlement]]\nfeature = \"{feature}\"\nseats = {seats}\nexpires = 2027-12-31\n{each}").unwrap();
     }
     VerifiedLicense::verify_named(&Note::sign(&text, &[vendor]).unwrap()).unwrap()
 }
@@ -247,6 +256,14 @@ pub(crate) fn license(id: &str, entitlements: &[(&str, u32)]) -> VerifiedLicense
 pub(crate) fn install(id: &str, entitlements: &[(&str, u32)]) -> Command {
     let actor = Actor { name: "test".to_owned(), reason: String::new() };
     Command::Install(InstallLicense { license: Box::new(license(id, entitlements)), actor })
+}
+
+/// `cad` in place of another license, for at most so many seconds at a time.
+pub(crate) fn install_shorter(id: &str, replaces: &str, seats: u32, ttl_s: u64) -> Command {
+    let actor = Actor { name: "test".to_owned(), reason: String::new() };
+    let top = format!("replaces = [\"{replaces}\"]\n");
+    let each = format!("ttl = \"{ttl_s}s\"\nttl_max = \"{ttl_s}s\"\n");
+    Command::Install(InstallLicense { license: Box::new(license_with(id, &top, &[("cad", seats)], &each)), actor })
 }
 
 pub(crate) fn lease(number: u32) -> LeaseId {

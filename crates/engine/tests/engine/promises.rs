@@ -3,7 +3,7 @@
 use triquest_allocator::{Event, Outcome};
 use triquest_engine::{Answers, Input, TookEffect, Why};
 
-use crate::desk::{Desk, checkout, checkout_of, from, home, is_granted, is_renewed, release, renew, waits};
+use crate::desk::{Desk, checkout, checkout_of, from, home, is_granted, is_renewed, lease, release, renew, waits};
 
 #[test]
 fn nothing_is_decided_before_the_new_epoch_is_durable() {
@@ -203,6 +203,32 @@ fn a_waiter_that_asks_and_gives_up_in_one_pass_is_answered() {
     desk.ask(release(2));
     desk.settle();
     assert!(!matches!(desk.outcome(held), Outcome::Waiting { .. } | Outcome::Granted(_)));
+}
+
+#[test]
+fn what_an_answer_says_of_a_deadline_is_shown_when_it_leaves() {
+    let mut desk = Desk::with_seats(2);
+    desk.now(checkout(1));
+    desk.now(checkout(2));
+    let mut desk = desk.crash();
+    desk.now(renew(2, 1));
+    desk.heard.clear();
+    desk.journal_held = true;
+    let first = desk.ask(renew(1, 1));
+    let other = desk.ask(renew(2, 2));
+    desk.pass();
+    assert!(!desk.is_back(first) && desk.is_back(other));
+    let shown = |desk: &Desk| desk.heard.iter().map(|heard| heard.lease).collect::<Vec<_>>();
+    assert_eq!(shown(&desk), [lease(2)], "that the first was heard is not durable");
+    desk.confirm_held = true;
+    let again = desk.ask(renew(1, 2));
+    desk.pass();
+    desk.commit_all();
+    assert!(desk.is_back(first) && !desk.is_back(again));
+    assert_eq!(shown(&desk), [lease(2), lease(1)], "the later one is not confirmed");
+    desk.engine.handle(Input::Fenced);
+    desk.drain();
+    assert_eq!(desk.heard.len(), 2);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use triquest_allocator::{
 };
 use triquest_engine::{Input, Room, TookEffect, Why};
 
-use crate::desk::{Desk, adopt, checkout, checkout_of, home, is_granted, is_renewed, release, renew, waits};
+use crate::desk::{Desk, adopt, checkout, checkout_of, home, install_shorter, is_granted, is_renewed, release, renew, waits};
 
 #[test]
 fn the_same_bytes_are_written_again_after_a_full_disk_or_an_unknown_outcome() {
@@ -123,6 +123,38 @@ fn held_waiters_keep_their_place_over_a_full_disk() {
     desk.engine.handle(Input::Room(Room::None));
     desk.wait_ms(21_000);
     assert!(matches!(desk.outcome(held), Outcome::Waiting { place: 1, .. }));
+}
+
+#[test]
+fn no_renewal_waits_for_a_fact_that_only_lowers_its_time_to_live() {
+    let mut desk = Desk::with_seats(2);
+    desk.now(checkout(1));
+    desk.now(checkout(2));
+    desk.now(install_shorter("B-1", "A-1", 2, 20));
+    // That the disk is full shows when the fact is to be written.
+    desk.journal_held = true;
+    let lowered = desk.ask(renew(1, 1));
+    desk.pass();
+    assert!(desk.waiting.iter().any(|entry| entry.events.iter().any(|event| matches!(event, Event::TtlLowered { .. }))));
+    desk.say(Input::Full);
+    let remaining_ms = |outcome| if let Outcome::Renewed { remaining_ms, .. } = outcome { remaining_ms } else { 0 };
+    assert_eq!(remaining_ms(desk.outcome(lowered)), 20_000);
+    for counter in 2..20 {
+        desk.wait_ms(5_000);
+        let again = desk.ask(renew(1, counter));
+        let other = desk.ask(renew(2, counter));
+        desk.pass();
+        assert_eq!(remaining_ms(desk.outcome(again)), 20_000);
+        assert!(remaining_ms(desk.outcome(other)) >= 20_000, "nothing of it was lowered");
+    }
+    desk.engine.handle(Input::Room(Room::Enough));
+    desk.journal_held = false;
+    while !desk.waiting.is_empty() {
+        desk.commit();
+        desk.drain();
+    }
+    desk.settle();
+    assert!(!desk.events().any(|event| matches!(event, Event::Ended { .. })), "both were heard all the time");
 }
 
 #[test]

@@ -79,3 +79,21 @@ fn a_stop_without_room_ends_although_something_waits_for_it() {
     assert_eq!(desk.why(waiting), Why::Stopping(TookEffect::Unknown));
     assert!(desk.stopped);
 }
+
+#[test]
+fn a_held_waiter_that_has_left_the_line_hears_its_place_as_of_when_it_was_found() {
+    let mut desk = Desk::with_seats(1);
+    desk.now(checkout(1));
+    let held = desk.send(home(), waits(2), 600_000);
+    desk.settle();
+    desk.journal_held = true;
+    let gone = desk.ask(release(2));
+    desk.pass();
+    desk.pass();
+    desk.engine.handle(Input::Stop);
+    desk.drain();
+    desk.commit_all();
+    let pass = |name| crate::desk::one(&desk.back[&name]).pass;
+    assert!(matches!(desk.outcome(held), Outcome::Waiting { .. }));
+    assert!(pass(held) < pass(gone), "no order of answers has a place in line after the end of it");
+}
