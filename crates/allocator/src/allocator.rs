@@ -193,11 +193,11 @@ pub struct Allocator {
     pub(crate) leases: LeaseTable,
     pub(crate) line: BTreeMap<u64, Waiter>,
     pub(crate) remembered: Memory,
-    /// Addresses for which presence frees nothing early, and until when.
     /// What clients of leases and waiters accept, where that is anything.
     pub(crate) accepted: BTreeMap<LeaseId, Words>,
     /// The words of kinds of records that the journal may hold.
     pub(crate) format: Words,
+    /// Addresses for which presence frees nothing early, and until when.
     pub(crate) presence_off: BTreeMap<String, Timestamp>,
     /// Leases that were taken over, with what their shown grants were charged to.
     pub(crate) adopted: BTreeMap<LeaseId, Box<[Charge]>>,

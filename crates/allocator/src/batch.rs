@@ -36,8 +36,8 @@ pub enum Room {
     /// For everything.
     #[default]
     Enough,
-    /// Only what the reserve is kept for: the first word of a lease in an epoch, releases, administration. Nothing is granted, nothing that
-    /// is due ends, and lines stand still.
+    /// Only what the reserve is kept for: the first word of a lease or a waiter in an epoch, releases of ids that are known, administration
+    /// but for installing licenses. Nothing is granted, nothing that is due ends, and lines stand still.
     Reserve,
     /// For nothing at all. What needs no entry goes on.
     None,

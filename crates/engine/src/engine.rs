@@ -2,8 +2,8 @@
 //!
 //! # The drain contract
 //!
-//! After **every** call of [`Engine::start`], [`Engine::submit`], [`Engine::handle`], [`Engine::pass`] and [`Engine::stop_holding`] the shell calls
-//! [`Engine::poll`] until it says `None`, and carries out each effect in the order in which it came:
+//! After **every** call of [`Engine::start`], [`Engine::submit`], [`Engine::handle`], [`Engine::waited`], [`Engine::pass`] and
+//! [`Engine::stop_holding`] the shell calls [`Engine::poll`] until it says `None`, and carries out each effect in the order in which it came:
 //!
 //! | effect | the shell |
 //! |---|---|

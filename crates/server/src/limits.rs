@@ -9,6 +9,8 @@ use crate::{
     rates::{Rate, RateShare},
 };
 
+/// Bytes that are still taken off a body that was refused, so that whoever sends a little too much reads why.
+pub const TAKEN_OFF_BYTES_MAX: usize = 256 * 1024;
 /// Most connections at once from one network.
 pub const CONNECTIONS_PER_NETWORK_MAX: u64 = 12_000;
 /// Most connections at once that have not sent a whole ClientHello, from one network.

@@ -564,8 +564,8 @@ impl Running {
 /// Starts the log of the process, once; later calls change nothing. The log goes to standard error.
 pub fn start_log(log: &Log) {
     use tracing_subscriber::{EnvFilter, fmt};
-    // Libraries below `warn` talk of every handshake that a port scan breaks off.
-    let directives = format!("warn,triquest_server={level},triquest_journal={level},triquest_lm={level}", level = log.level.as_str());
+    // Libraries below `error` talk of every handshake that a port scan breaks off and of every stream that is reset: any peer fills a log so.
+    let directives = format!("error,triquest_server={level},triquest_journal={level},triquest_lm={level}", level = log.level.as_str());
     let filter = EnvFilter::try_new(directives).unwrap_or_default();
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let _ = match log.format {

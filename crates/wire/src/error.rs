@@ -164,7 +164,7 @@ error_codes! {
     OutcomeUnknown, "outcome_unknown", 504, SameId, Unknown, "the outcome is not known yet; repeat the same request";
     /// The server is starting, draining or overloaded.
     Overloaded, "overloaded", 503, SameId, No, "the server is busy; ask again";
-    /// The same denial too often.
+    /// A rate or a share of this network, or of all together, is used up.
     RateLimited, "rate_limited", 429, SameId, No, "too many requests; slow down";
     /// The server has been rolled back or restored behind what the client saw.
     RolledBack, "rolled_back", 409, SameId, No, "the server's history is behind what was seen before";

@@ -62,8 +62,6 @@ pub const ANSWER_MS_MAX: u64 = 30_000;
 pub const SNAPSHOT_ENTRIES: u64 = 50_000;
 /// Most bytes of entries that stay behind a snapshot for readers of events, however few entries that is.
 pub const JOURNAL_KEPT_BYTES_MAX: u64 = 512 * 1024 * 1024;
-/// Bytes of entries between snapshots.
-pub const SNAPSHOT_BYTES: u64 = 64 * 1024 * 1024;
 /// Size of the file that keeps room for releases and recovery on a full disk.
 pub const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 /// Most license files that one reading of the folder takes.

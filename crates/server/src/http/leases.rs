@@ -314,6 +314,10 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: &mut Reques
         note_seen(app, conn, renewal.seen.as_ref());
         refused.push(known_or_charged(app, conn, renewal.secret.lease_id()).err());
     }
+    // Where none of them is taken, one answer says it for all: a list of refusals would be longer than what was sent.
+    if refused.iter().all(Option::is_some) {
+        return Err(refused.into_iter().flatten().next().unwrap_or_else(|| bad("renewals: needs at least one")));
+    }
     let asked = renewals.iter().zip(&refused).filter(|(_, refused)| refused.is_none());
     let commands: Vec<Command> = asked.map(|(asked, _)| renewal(asked)).collect();
     let mut answers = app.driver.from(origin(conn)).decide_many(commands).await.map_err(Refused::from)?.into_iter();

@@ -22,10 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use triquest_engine::TookEffect;
 use triquest_license::{ServerKey, SigningKey, Vocabulary};
 use triquest_ports::registry::Current;
-use triquest_wire::{
-    Effect, ErrorCode, Position, Problem, WordList,
-    limits::{BODY_MS_MAX, LEASE_BODY_BYTES_MAX},
-};
+use triquest_wire::{Effect, ErrorCode, Position, Problem, WordList, limits::BODY_MS_MAX};
 
 use crate::{
     accept::{Answering, Conn, Peer},
@@ -34,7 +31,7 @@ use crate::{
     driver::{Driver, DriverError},
     gate::{Gate, Rated},
     identity::Certificate,
-    limits::Limits,
+    limits::{Limits, TAKEN_OFF_BYTES_MAX},
     places::Place,
 };
 
@@ -386,9 +383,9 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, mut request: Request<Incomin
     if is_head {
         without_body(&mut response);
     }
-    let is_whole = !was_presence && taken_off(&response, request).await;
-    if !is_whole && conn.is_http1() {
-        // What remains of the request is not waited for.
+    let is_taken_off = taken_off(&response, request).await;
+    if (was_presence || !is_taken_off) && conn.is_http1() {
+        // What remains of the request is not waited for, and who stands for leases has nothing else to ask.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let (parts, body) = response.into_parts();
@@ -420,13 +417,12 @@ async fn taken_off(response: &Response<Body>, mut request: Request<Incoming>) ->
     if request.body().is_end_stream() {
         return true;
     }
-    let given_up =
-        matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::SERVICE_UNAVAILABLE);
-    if given_up || request.body().size_hint().lower() > LEASE_BODY_BYTES_MAX as u64 {
+    let given_up = matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::SERVICE_UNAVAILABLE);
+    if given_up || request.body().size_hint().lower() > TAKEN_OFF_BYTES_MAX as u64 {
         return false;
     }
     // What comes is thrown away as it comes: it takes no room.
-    let mut left = LEASE_BODY_BYTES_MAX;
+    let mut left = TAKEN_OFF_BYTES_MAX;
     let rest = async {
         while let Some(frame) = request.body_mut().frame().await {
             let Ok(frame) = frame else { return false };
