@@ -305,6 +305,13 @@ impl Judge {
         }
     }
 
+    /// A waiter's request lay before the server, which may hold its answer.
+    pub fn waits_on(&mut self, lease: LeaseId) {
+        if let Some(asked) = self.asked.get_mut(&lease) {
+            *asked = self.up;
+        }
+    }
+
     /// A renewal lay before the server at a pass at this lease time.
     pub fn lies_before_the_server(&mut self, lease: LeaseId, at: Timestamp) {
         self.waiting.entry(lease).or_default().push(at);
@@ -386,6 +393,10 @@ impl Judge {
         self.order(entry, decided_ms);
         if entry.events.len() > EVENTS_MAX || bytes > ENTRY_BYTES_MAX {
             self.broken(Invariant::BoundedEntry, || format!("entry {} has {} facts, {bytes} bytes", entry.index.0, entry.events.len()));
+        }
+        let proof = entry.events.iter().position(|event| matches!(event, Event::LineageBegan { .. })).unwrap_or_default();
+        if let Some(Event::Granted { lease, .. }) = entry.events[..proof].iter().find(|event| matches!(event, Event::Granted { .. })) {
+            self.broken(Invariant::RestoredWaits, || format!("{lease} was granted in the pass that found a rollback"));
         }
         self.ledger.enter(entry.lineage, entry.epoch, entry.index, entry.moment);
         for event in &entry.events {

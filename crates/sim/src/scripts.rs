@@ -307,9 +307,20 @@ fn a_rollback_and_its_proof(plan: &mut Plan, random: &mut Random) {
     plan.clients = vec![user(random, "cad"), waits(user(random, "cad"), 300_000), user(random, "cad")];
     at(plan, 200, Act::Backup);
     at(plan, 500, Act::Begin(0));
-    let back = random.between(2_000, 20_000);
+    let on_full_disk = random.chance(500);
+    let back = random.between(2_000, if on_full_disk { 4_500 } else { 20_000 });
     at(plan, back, Act::Rollback);
     let asks = back + plan.ttl_ms / 3 + random.between(2_000, 20_000);
+    if on_full_disk {
+        // The server has met the full disk when the proof comes; there is room again just before somebody else asks.
+        plan.clients.push(user(random, "cam"));
+        let (full, room) = (back + 1_200, random.between(15_000, 22_000));
+        at(plan, full, Act::DiskFull(room - full));
+        at(plan, full + 50, Act::Begin(3));
+        for ask in 0..4 {
+            at(plan, room + 5 + 400 * ask, Act::Begin(2));
+        }
+    }
     at(plan, asks, Act::Begin(1));
     at(plan, asks + random.between(1, 20_000), Act::Begin(2));
 }
@@ -547,13 +558,17 @@ fn seats_for_large_and_small(plan: &mut Plan, random: &mut Random) {
 }
 
 fn a_rollback_passed_by_a_busy_server(plan: &mut Plan, random: &mut Random) {
-    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 1, 60, 120), Draft::new("cam", 3, 30, 120)]));
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 2, 60, 120), Draft::new("cam", 3, 30, 120)]));
     at(plan, 5, Act::Install(0));
     plan.ttl_ms = 60_000;
     plan.clients = vec![user(random, "cad"), waits(user(random, "cad"), 300_000), user(random, "cad")];
     for _ in 0..6 {
         plan.clients.push(ClientPlan { begins_ms: Some(4_000), uses_ms: Some((100, 1_500)), ..user(random, "cam") });
     }
+    // Of two holders one shows its grant, and the other is not heard while its promise runs.
+    plan.clients.push(user(random, "cad"));
+    at(plan, 1_100, Act::Begin(9));
+    at(plan, 1_900, Act::CutOff(9, 57_000));
     at(plan, 200, Act::Backup);
     // The lost history and the present one have an epoch of the same number.
     at(plan, 400, Act::Kill(100));
@@ -575,9 +590,9 @@ fn a_rollback_shown_with_a_newcomer(plan: &mut Plan, random: &mut Random) {
     // Everything that comes in a while lies before one pass: newcomers first.
     let stall = back + random.between(1_100, 4_000);
     at(plan, stall, Act::Stall(12_000, true));
-    at(plan, stall + 100, Act::Begin(1));
-    at(plan, stall + 200, Act::Begin(2));
-    at(plan, stall + 11_000, Act::Show(0));
+    at(plan, stall + 10, Act::Begin(1));
+    at(plan, stall + 20, Act::Begin(2));
+    at(plan, stall + 60, Act::Show(0));
 }
 
 fn a_stale_backup_frees_nothing(plan: &mut Plan, random: &mut Random) {

@@ -832,6 +832,9 @@ impl World {
                 if matches!(sending.asks, Asks::Adopt(_)) && number == front && lost {
                     self.judge.proved(at);
                 }
+                if matches!(sending.asks, Asks::Adopt(_) | Asks::Checkout(_)) && number == front {
+                    self.judge.waits_on(sending.lease);
+                }
                 if matches!(sending.asks, Asks::Renew(..)) {
                     self.judge.lies_before_the_server(sending.lease, at);
                 }
