@@ -10,8 +10,8 @@ use crate::{
     Allocator, Command, Event, LeaseId, Moment, Outcome, Timestamp,
     allocator::Sink,
     limits::{
-        CHARGES_PER_PART_MAX, DUE_PER_BATCH_MAX, ENTITLEMENTS_PER_LICENSE_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, ITEMS_PER_CHECKOUT_MAX,
-        MOVES_PER_CHECKOUT_MAX,
+        CHARGES_PER_PART_MAX, DUE_PER_BATCH_MAX, ENTITLEMENTS_PER_LICENSE_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, MOVES_PER_CHECKOUT_MAX,
+        PARTS_BYTES_MAX,
     },
     store::{Phase, Slot},
 };
@@ -22,9 +22,6 @@ const QUARTER: Weight = Weight { events: EVENTS_MAX / 4, bytes: ENTRY_BYTES_MAX 
 /// The most that a checkout may add to an entry, and the most that becomes of one charge whose entitlement has ended: moves that make room, the
 /// charges of one part, and a few facts about the lease itself. In bytes, all parts with all their charges, shown by a grant as well.
 const CHECKOUT: Weight = Weight { events: MOVES_PER_CHECKOUT_MAX + CHARGES_PER_PART_MAX + 16, bytes: 65_536 };
-
-/// What [`Event::weight`] says of the parts of a lease, twice for one that is taken over, and of the moves that make room for it.
-const PARTS_BYTES_MAX: usize = ITEMS_PER_CHECKOUT_MAX * (48 + 2 * 12 * CHARGES_PER_PART_MAX) + 64 * MOVES_PER_CHECKOUT_MAX;
 
 const _: () = assert!(DUE_PER_BATCH_MAX <= QUARTER.events && CHECKOUT.events < QUARTER.events && CHECKOUT.bytes < QUARTER.bytes);
 // The rest is for the holder, for words, and for the facts of a new lineage.

@@ -94,3 +94,5 @@ const JSON_EXACT_MAX: u64 = (1 << 53) - 1;
 const _: () = assert!(POOL_SEATS_MAX <= JSON_EXACT_MAX);
 const _: () = assert!(TTL_MS_MIN < TTL_MS_DEFAULT && TTL_MS_DEFAULT < TTL_MAX_MS_DEFAULT && TTL_MAX_MS_DEFAULT <= TTL_MS_MAX);
 const _: () = assert!(QUARANTINE_MS_MIN <= TTL_MS_MAX);
+/// What the weight of a fact says of the parts of a lease, twice for one that is taken over, and of the moves that make room for it, in bytes.
+pub const PARTS_BYTES_MAX: usize = ITEMS_PER_CHECKOUT_MAX * (48 + 2 * 12 * CHARGES_PER_PART_MAX) + 64 * MOVES_PER_CHECKOUT_MAX;

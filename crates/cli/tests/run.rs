@@ -593,8 +593,21 @@ fn a_seat_whose_keeper_was_killed_is_given_back_by_its_secret() {
     let (server, key) = serving(&folder, 1);
     let run = at(&folder, &server, &key, ["checkout", "--feature", "cad", "--lease-file", "seat.lease"]).run().ok();
     let file: serde_json::Value = serde_json::from_str(&fs::read_to_string(run.stdout.trim_end()).unwrap()).unwrap();
-    signal("KILL", u32::try_from(file["keeper"].as_u64().unwrap()).unwrap());
-    triquest(&folder, ["release", "seat.lease"]).run().ok();
+    let keeper = u32::try_from(file["keeper"].as_u64().unwrap()).unwrap();
+    let seat = || triquest(&folder, ["seat", "seat.lease"]).run().code;
+    assert_eq!(seat(), 0);
+    signal("STOP", keeper);
+    until("its keeper stands still", || state(keeper) == 'T');
+    assert_eq!(seat(), 76, "nobody renews it");
+    signal("CONT", keeper);
+    until("its keeper goes on", || state(keeper) != 'T');
+    assert_eq!(seat(), 0);
+    signal("KILL", keeper);
+    until("its keeper has ended", || matches!(state(keeper), 'Z' | '-'));
+    assert_eq!(seat(), 76, "also where nobody waits for what has ended");
+    // The server may have freed it already: its presence connection ended with the keeper.
+    let released = triquest(&folder, ["release", "seat.lease"]).run().code;
+    assert!(matches!(released, 0 | 76), "{released}");
     assert_eq!(used(&folder), 0);
     // What others could have read is not used.
     fs::write(folder.path().join("open.lease"), file.to_string()).unwrap();

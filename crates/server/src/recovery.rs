@@ -81,7 +81,7 @@ pub(crate) fn recover(
         tracing::warn!(
             ms = until.since_ms(engine.moment().at),
             "this history was restored or rolled back: for so long nothing new is granted, because seats granted in lost history may still be in use; \
-             `triquest-lm quarantine end` ends it sooner"
+             `triquest-lm quarantine end --reason TEXT` ends it sooner"
         );
     }
     tracing::info!(

@@ -863,7 +863,7 @@ impl Inner {
                 tracing::error!(
                     %lease, epoch = epoch.0, index = index.0, ms = quarantine_until.since_ms(moment.at),
                     "a signed grant shows that entries of this history are lost: was an old copy of the data directory put back? A new history begins; for so \
-                     long nothing new is granted, and seats in use are taken over; `triquest-lm quarantine end` ends it sooner"
+                     long nothing new is granted, and seats in use are taken over; `triquest-lm quarantine end --reason TEXT` ends it sooner"
                 );
                 self.quarantine_until = Some(*quarantine_until);
                 self.lineages.insert(lineage.0);

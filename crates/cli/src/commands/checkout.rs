@@ -159,9 +159,9 @@ impl LeaseFile {
         Ok(())
     }
 
-    /// Whether the process that keeps the seat is there.
+    /// Whether the process that keeps the seat is there and runs: one that was stopped renews nothing.
     pub(crate) fn is_kept(&self) -> bool {
-        began(self.keeper) == Some(self.keeper_began)
+        began(self.keeper) == Some(self.keeper_began) && !matches!(state(self.keeper), Some('T' | 't'))
     }
 }
 
@@ -189,7 +189,15 @@ fn session() -> Option<i32> {
 /// When a process began, if it is there.
 pub(crate) fn began(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+    let rest = stat.rsplit_once(") ")?.1;
+    // One that has ended and that nobody has waited for is there no more.
+    (!rest.starts_with(['Z', 'X'])).then_some(())?;
+    rest.split(' ').nth(19)?.parse().ok()
+}
+
+/// The letter of a process's state, as `/proc` has it.
+fn state(pid: i32) -> Option<char> {
+    fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next()
 }
 
 impl CheckoutCommand {

@@ -491,7 +491,7 @@ fn seats(status: &Status, keys: Option<&VerifierKeys>, feature: Option<&FeatureN
     };
     if let Some(ms) = status.quarantine_ms {
         let what = "the server's history was restored or rolled back, and seats granted before may still be in use";
-        let how = "to end it sooner: triquest-lm quarantine end";
+        let how = "to end it sooner: triquest-lm quarantine end --reason TEXT";
         report.fail("seats", format_args!("{what}: no new seats for {}; {how}", duration(ms)));
         return;
     }

@@ -211,7 +211,7 @@ impl RestoreCommand {
         let directory = self.directory.unwrap_or_else(|| self.data.path());
         let report = restore(&self.file, &directory).map_err(|error| failure(&error))?;
         terminal.verb("Restored", format_args!("{}: {}", shown(&directory), contents(&report)));
-        terminal.note("what was granted after the backup is not known here: the server begins a new history, and for as long as any license may have promised (1 h to 24 h) gives seats only to those who show that they had them; `triquest-lm quarantine end` ends that sooner");
+        terminal.note("what was granted after the backup is not known here: the server begins a new history, and for as long as any license may have promised (1 h to 24 h) gives seats only to those who show that they had them; `triquest-lm quarantine end --reason TEXT` ends that sooner");
         if !directory.join("server.key").exists() {
             terminal.warning(format_args!(
                 "the backup holds no server key: put the old {} back before the start, licenses name it",

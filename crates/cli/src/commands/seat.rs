@@ -38,7 +38,7 @@ impl SeatCommand {
         let file = LeaseFile::read(&self.file)?;
         let kept = file.is_kept();
         let lost = match &file.lost {
-            None if !kept => Some("the process that kept it has ended, and nobody renews it".to_owned()),
+            None if !kept => Some("the process that kept it has ended or was stopped, and nobody renews it".to_owned()),
             lost => lost.clone(),
         };
         let state = State { held: file.held && kept, lost };

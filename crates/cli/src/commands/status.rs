@@ -238,7 +238,7 @@ fn headline(status: &Status, host: &str) -> String {
     };
     let restored = status.quarantine_ms.map_or_else(String::new, |ms| {
         format!(
-            ", RESTORED OR ROLLED BACK: no new seats for {}, lost grants may still be in use (to end it sooner: triquest-lm quarantine end)",
+            ", RESTORED OR ROLLED BACK: no new seats for {}, lost grants may still be in use (to end it sooner: triquest-lm quarantine end --reason TEXT)",
             duration(ms)
         )
     });

@@ -227,7 +227,7 @@ pub(super) fn denial(denial: &Denial, vendor_keys: usize) -> WireDenial {
                 "the server's history was restored or rolled back, and seats granted before may still be in use: no new seat{}",
                 denial.first_due_ms.map(|ms| format!(" for {}", span(ms))).unwrap_or_default()
             ),
-            "it grants again by itself; clients that hold a seat go on; an administrator ends it sooner with `triquest-lm quarantine end`"
+            "it grants again by itself; clients that hold a seat go on; an administrator ends it sooner with `triquest-lm quarantine end --reason TEXT`"
                 .to_owned(),
         ),
         DenialCode::QueueFull => {
