@@ -205,10 +205,13 @@ fn if_run_itself_is_killed_the_seat_comes_back_at_once() {
     // Asking this takes far longer than the server's answer on that connection.
     assert_eq!(used(&folder), 1);
     child.kill().unwrap();
+    // Waiting closes what it still has, and the program ends with its input.
+    let input = child.stdin.take();
     child.wait().unwrap();
     until("the seat comes back", || used(&folder) == 0);
     // The program lives on; it never had the connection.
     signal("KILL", program);
+    drop(input);
 }
 
 #[test]
