@@ -38,9 +38,9 @@ fn used(folder: &Folder) -> u64 {
     pool(folder)["used"].as_u64().unwrap()
 }
 
-/// A program that holds a seat until its standard input ends.
+/// A program that holds a seat until its standard input ends. One process: a shell that is just starting another cannot be stopped.
 fn holding(folder: &Folder, server: &Server, key: &str, feature: &str) -> Running {
-    let mut child = at(folder, server, key, ["run", "--feature", feature, "--", "sh", "-c", "echo held; cat"]).start();
+    let mut child = at(folder, server, key, ["run", "--feature", feature, "--", "sh", "-c", "echo held; exec cat"]).start();
     assert_eq!(first_line_of(&mut child), "held");
     child
 }
@@ -252,7 +252,7 @@ fn a_program_whose_presence_connection_hears_nothing_keeps_its_seat() {
         }
     });
     let mut child =
-        triquest(&folder, ["run", "--feature", "cad", "--server", &relay, "--verifier-key", &key, "--", "sh", "-c", "echo held; cat"])
+        triquest(&folder, ["run", "--feature", "cad", "--server", &relay, "--verifier-key", &key, "--", "sh", "-c", "echo held; exec cat"])
             .start();
     assert_eq!(first_line_of(&mut child), "held");
     while end.recv_timeout(support::STEP).unwrap() == 0 {}
@@ -294,7 +294,7 @@ fn is_ignored_here(number: u32) -> bool {
 
 /// The same in a process group of its own, as a batch system starts it.
 fn holding_as_a_group(folder: &Folder, server: &Server, key: &str) -> Running {
-    let mut call = at(folder, server, key, ["run", "--feature", "cad", "--", "sh", "-c", "echo held; cat"]);
+    let mut call = at(folder, server, key, ["run", "--feature", "cad", "--", "sh", "-c", "echo held; exec cat"]);
     std::os::unix::process::CommandExt::process_group(call.command(), 0);
     let mut child = call.start();
     assert_eq!(first_line_of(&mut child), "held");
