@@ -156,12 +156,6 @@ impl Pass<'_> {
         outcome
     }
 
-    /// How many events there are so far.
-    #[must_use]
-    pub fn events(&self) -> usize {
-        self.events.len()
-    }
-
     /// What is known of an id, with what this pass decided.
     #[must_use]
     pub fn allocator(&self) -> &Allocator {

@@ -28,8 +28,6 @@ pub const FORGET_EVERY_MS: u64 = 60_000;
 pub const WHEEL_PER_BATCH_MAX: usize = 2_048;
 /// Most due endings (expiry, end of linger, end of claim) that one batch handles.
 pub const DUE_PER_BATCH_MAX: usize = 512;
-/// Most commands that one batch takes.
-pub const BATCH_MAX: usize = 256;
 /// Shortest time to live of a lease.
 pub const TTL_MS_MIN: u64 = 10_000;
 /// Longest time to live of a lease that any vendor may allow.

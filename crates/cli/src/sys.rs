@@ -33,11 +33,50 @@ pub(crate) fn end_with_parent() {
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
 }
 
+/// What the kernel says of a process in `/proc/PID/stat` (proc(5)).
+pub(crate) struct Stat(String);
+
+impl Stat {
+    /// Of a process by its number, or of `self`; none if it is not there.
+    pub(crate) fn of(pid: impl std::fmt::Display) -> Option<Self> {
+        let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is a name in parentheses and may hold anything; the others count from its end.
+        line.rsplit_once(") ").map(|(_, rest)| Self(rest.to_owned()))
+    }
+
+    fn field<T: std::str::FromStr>(&self, number: usize) -> Option<T> {
+        self.0.split(' ').nth(number)?.parse().ok()
+    }
+
+    /// It has ended, and nobody has waited for it yet.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.starts_with(['Z', 'X'])
+    }
+
+    /// It stands still, by a signal or a debugger.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.0.starts_with(['T', 't'])
+    }
+
+    /// The process that started it.
+    pub(crate) fn parent(&self) -> Option<i32> {
+        self.field(1)
+    }
+
+    /// The leader of its session.
+    pub(crate) fn session(&self) -> Option<i32> {
+        self.field(3)
+    }
+
+    /// When it began, in clock ticks since the machine started.
+    pub(crate) fn began(&self) -> Option<u64> {
+        self.field(19)
+    }
+}
+
 /// When a process began, by the kernel's count of clock ticks since the machine started.
 pub(crate) fn started_at(pid: u32) -> Option<jiff::Zoned> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is a name in parentheses and may hold anything; the 22nd counts from its end.
-    let ticks: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
+    let ticks = Stat::of(pid)?.began()?;
     let boot: i64 = fs::read_to_string("/proc/stat").ok()?.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
     let per_second = rustix::param::clock_ticks_per_second().max(1);
     let seconds = i64::try_from(ticks / per_second).ok()?;

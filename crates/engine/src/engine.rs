@@ -307,18 +307,16 @@ impl<T: Ticket> Engine<T> {
 
     /// What a refusal of this may say: of an id that is known, nobody can say that nothing happened.
     fn effect_of(&self, asked: &Asked) -> TookEffect {
-        let is_known = |lease: &LeaseId| self.held.contains_key(lease) || self.allocator.standing(lease) != Standing::Unknown;
-        let known = match asked {
-            Asked::Renew(renewal) => is_known(&renewal.lease),
-            Asked::One(command) => lease_of(command).is_some_and(|lease| is_known(&lease)),
-            Asked::Many(commands) => commands.iter().filter_map(lease_of).any(|lease| is_known(&lease)),
-        };
-        if known && self.allocator.safeguards().refusals_know_their_id { TookEffect::Unknown } else { TookEffect::No }
+        match asked {
+            Asked::Renew(renewal) => self.effect_on([renewal.lease]),
+            Asked::One(command) => self.effect_on(lease_of(command)),
+            Asked::Many(commands) => self.effect_on(commands.iter().filter_map(lease_of)),
+        }
     }
 
-    fn effect_of_command(&self, command: &Command) -> TookEffect {
-        let known =
-            lease_of(command).is_some_and(|lease| self.held.contains_key(&lease) || self.allocator.standing(&lease) != Standing::Unknown);
+    fn effect_on(&self, leases: impl IntoIterator<Item = LeaseId>) -> TookEffect {
+        let is_known = |lease: LeaseId| self.held.contains_key(&lease) || self.allocator.standing(&lease) != Standing::Unknown;
+        let known = leases.into_iter().any(is_known);
         if known && self.allocator.safeguards().refusals_know_their_id { TookEffect::Unknown } else { TookEffect::No }
     }
 
@@ -477,12 +475,12 @@ impl<T: Ticket> Engine<T> {
     }
 
     fn leave(&mut self, after: Option<Index>, ready: Ready<T>) {
-        match after.and_then(|after| self.writing.entry(after)) {
-            Some(in_flight) => in_flight.answers.push(ready),
-            None => {
-                let leaving = Leaving { pass: self.pass, answers: vec![ready], heard: Vec::new() };
-                if self.is_confirmed(leaving.pass) { self.publish(leaving) } else { self.want(leaving) }
-            }
+        let mut free = Leaving { pass: self.pass, answers: Vec::new(), heard: Vec::new() };
+        self.leave_after(after, ready, &mut free);
+        match free.answers.is_empty() {
+            true => {}
+            false if self.is_confirmed(free.pass) => self.publish(free),
+            false => self.want(free),
         }
     }
 
@@ -542,7 +540,7 @@ impl<T: Ticket> Engine<T> {
             {
                 self.fail(queued.asker, Why::Gone);
             } else if self.lacks_room(room, &queued.command) {
-                let mut effect = self.effect_of_command(&queued.command);
+                let mut effect = self.effect_on(lease_of(&queued.command));
                 if let Command::Adopt { lease, shown, next_lineage, .. } = &*queued.command
                     // What it shows counts although nothing can be written: nothing is granted from a proof on.
                     && self.allocator.note_proof(*lease, shown, *next_lineage)
@@ -711,19 +709,13 @@ impl<T: Ticket> Engine<T> {
                     if before.waiting.hold_until_ms != hold_until_ms {
                         self.holds.remove(&(before.waiting.hold_until_ms, lease));
                     }
-                    let ready = Ready { asker: before.waiting.asker, answer: self.answer(one.outcome, after), heard: None };
-                    match after.and_then(|after| self.writing.entry(after)) {
-                        Some(in_flight) => in_flight.answers.push(ready),
-                        None => free.answers.push(ready),
-                    }
+                    let answer = self.answer(one.outcome, after);
+                    self.leave_after(after, Ready { asker: before.waiting.asker, answer, heard: None }, &mut free);
                 }
                 continue;
             }
-            let ready = Ready { asker: one.asker, answer: self.answer(one.outcome, after), heard };
-            match after.and_then(|after| self.writing.entry(after)) {
-                Some(in_flight) => in_flight.answers.push(ready),
-                None => free.answers.push(ready),
-            }
+            let answer = self.answer(one.outcome, after);
+            self.leave_after(after, Ready { asker: one.asker, answer, heard }, &mut free);
         }
         if free.answers.is_empty() {
             match self.writing.in_flight.back_mut() {
@@ -735,6 +727,14 @@ impl<T: Ticket> Engine<T> {
             self.publish(free);
         } else {
             self.want(free);
+        }
+    }
+
+    /// An answer leaves with the entry that it waits for, or with those that wait for none.
+    fn leave_after(&mut self, after: Option<Index>, ready: Ready<T>, free: &mut Leaving<T>) {
+        match after.and_then(|after| self.writing.entry(after)) {
+            Some(in_flight) => in_flight.answers.push(ready),
+            None => free.answers.push(ready),
         }
     }
 
@@ -788,7 +788,7 @@ impl<T: Ticket> Engine<T> {
             self.fail(waiting.asker, Why::Stopping(if known { TookEffect::Unknown } else { TookEffect::No }));
         }
         while let Some(queued) = self.again.pop_front().or_else(|| self.queues.pop()) {
-            let effect = self.effect_of_command(&queued.command);
+            let effect = self.effect_on(lease_of(&queued.command));
             self.fail(queued.asker, Why::Stopping(effect));
         }
     }

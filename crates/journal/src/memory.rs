@@ -80,15 +80,6 @@ impl MemoryDisk {
     pub fn set_room_bytes(&self, room_bytes: Option<usize>) {
         self.content().room_bytes = room_bytes;
     }
-
-    /// Damages a durable entry, for tests: `edit` gets its bytes.
-    pub fn damage(&self, index: Index, edit: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(entry) = self.content().entries.get_mut(&index.0) {
-            let mut bytes = entry.to_vec();
-            edit(&mut bytes);
-            *entry = bytes.into();
-        }
-    }
 }
 
 /// One opening of a [`MemoryDisk`].

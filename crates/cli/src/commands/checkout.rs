@@ -32,6 +32,7 @@ use triquest_wire::{LeaseId, Secret};
 use crate::{
     commands::run::{KILL_AFTER_MS, OnLost, SeatArgs, failed, give_back, signal_family, waiting_line},
     failure::{Failure, exit},
+    sys::Stat,
     terminal::{Terminal, escape},
 };
 
@@ -161,7 +162,7 @@ impl LeaseFile {
 
     /// Whether the process that keeps the seat is there and runs: one that was stopped renews nothing.
     pub(crate) fn is_kept(&self) -> bool {
-        began(self.keeper) == Some(self.keeper_began) && !matches!(state(self.keeper), Some('T' | 't'))
+        began(self.keeper) == Some(self.keeper_began) && !Stat::of(self.keeper).is_some_and(|stat| stat.is_stopped())
     }
 }
 
@@ -181,23 +182,14 @@ fn there_already(path: &Path) -> Failure {
 
 /// The leader of this session, if it lives and is seen from here (a container may hide it).
 fn session() -> Option<i32> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    let session = stat.rsplit_once(") ")?.1.split(' ').nth(3)?.parse().ok().filter(|session| *session > 0)?;
+    let session = Stat::of("self")?.session().filter(|session| *session > 0)?;
     began(session).map(|_| session)
 }
 
 /// When a process began, if it is there.
 pub(crate) fn began(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let rest = stat.rsplit_once(") ")?.1;
     // One that has ended and that nobody has waited for is there no more.
-    (!rest.starts_with(['Z', 'X'])).then_some(())?;
-    rest.split(' ').nth(19)?.parse().ok()
-}
-
-/// The letter of a process's state, as `/proc` has it.
-fn state(pid: i32) -> Option<char> {
-    fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next()
+    Stat::of(pid).filter(|stat| !stat.has_ended())?.began()
 }
 
 impl CheckoutCommand {

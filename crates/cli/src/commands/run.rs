@@ -29,6 +29,7 @@ use triquest_wire::lease::{DenialCode, PoolNumbers};
 use crate::{
     failure::{Failure, exit},
     keyfile::verifier_keys,
+    sys::Stat,
     terminal::{Terminal, duration, escape},
 };
 
@@ -598,8 +599,7 @@ fn kill_self(signal: Signal) {
 
 /// Whether a process stands still now.
 fn is_stopped(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+    Stat::of(pid.as_raw_nonzero()).is_some_and(|stat| stat.is_stopped())
 }
 
 /// A process beside us, in a group of its own so that the terminal does not stop it, that lets us go on as soon as the program does.
@@ -662,9 +662,7 @@ fn family(root: Pid) -> Vec<Pid> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        // After the name in parentheses, which may hold anything: state, parent.
-        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
+        let parent = Stat::of(pid).and_then(|stat| stat.parent());
         if let (Some(pid), Some(parent)) = (Pid::from_raw(pid), parent.and_then(Pid::from_raw)) {
             parents.push((pid, parent));
         }

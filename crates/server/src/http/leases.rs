@@ -438,7 +438,7 @@ pub(super) fn status(app: &App, conn: &Conn, request: &Request<Incoming>) -> Ans
         journal: app.driver.journal_state(),
         quarantine_ms: view.quarantine_ms(),
         clock_says: view.clock_refused_ms().map(|ms| triquest_license::CivilMs(ms).to_string()),
-        presence_off: if super::sees_names(app, conn) {
+        presence_off: if app.sees_names(conn) {
             let off = view.presence_off(PRESENCE_OFF_SHOWN_MAX).into_iter();
             off.map(|(address, remaining_ms)| PresenceOff { address, remaining_ms }).collect()
         } else {

@@ -184,7 +184,7 @@ impl App {
         !self.live.load().vouch_for.is_empty()
     }
 
-    /// Whether this caller sees the names of users, hosts and networks.
+    /// Whether this caller sees the names of users, hosts and networks: administrators do, and everybody where the configuration says so.
     pub(crate) fn sees_names(&self, conn: &Conn) -> bool {
         conn.is_admin() || self.live.load().names_open
     }
@@ -467,11 +467,6 @@ fn gate(app: &App, conn: &Conn, request: &Request<Incoming>) -> Result<Found, Pr
         Class::Trust => app.gate.charge(Rated::Trust, conn.network(), 1)?,
     }
     Ok(found)
-}
-
-/// Names are for administrators, and for everybody where the configuration says so.
-pub(crate) fn sees_names(app: &App, conn: &Conn) -> bool {
-    conn.is_admin() || app.live.load().names_open
 }
 
 /// The name that was asked for must be one of this server's: a page of another site whose name was made to point here is kept out.
