@@ -297,19 +297,21 @@ fn route(line: &str) -> Option<(&str, u32, u32, u32)> {
 /// What to do about the sockets of one port, each with its own standing. None if there are none: a free port needs nothing.
 ///
 /// Where one of them is not genuine, only that one is to be closed: the others are somebody else's, perhaps the very server that it imitates.
+/// Where one cannot prove itself now, nothing is to be closed before it was looked at, whoever else holds the port.
 #[must_use]
 pub fn advise(sockets: &[Socket], standing_of: impl Fn(&Socket) -> Standing, facts: &Facts) -> Option<Advice> {
     let port = sockets.first()?.port;
     let standings: Vec<Standing> = sockets.iter().map(standing_of).collect();
     let all = |standing| standings.iter().all(|one| *one == standing);
     let is_false = standings.contains(&Standing::NotGenuine);
+    let is_unproved = standings.contains(&Standing::Unproved);
     let hidden = sockets.iter().any(|socket| matches!(socket.owner, Owner::Hidden { .. }));
     let outside = sockets.iter().any(|socket| socket.reach == Reach::FromOutside);
     let perhaps = sockets.iter().any(|socket| socket.reach == Reach::Unknown);
     let (action, why) = match () {
         () if is_false => (Action::Close, "what answers there is not what belongs there"),
         () if all(Standing::Expected) => (Action::Keep, "it is what belongs there"),
-        () if standings.contains(&Standing::Unproved) => (
+        () if is_unproved => (
             Action::Look,
             "it cannot prove itself now, as a server that takes no connection: look at it, and at its log, before anything else",
         ),
@@ -339,7 +341,7 @@ pub fn advise(sockets: &[Socket], standing_of: impl Fn(&Socket) -> Standing, fac
         let is_meant = match standing {
             Standing::NotGenuine => true,
             Standing::Unproved => false,
-            Standing::Expected | Standing::Unknown => !is_false,
+            Standing::Expected | Standing::Unknown => !is_false && !is_unproved,
         };
         if is_meant {
             steps.extend(close(socket, facts).into_iter().map(|step| if is_false { naming(socket, step) } else { step }));

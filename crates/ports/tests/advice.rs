@@ -425,15 +425,16 @@ fn where_one_of_several_is_false_only_that_one_is_to_be_closed() {
         4 => Standing::NotGenuine,
         _ => Standing::Unknown,
     };
-    let advice = advise(&[genuine.clone(), of_another, fake], standing, &facts()).unwrap();
+    let advice = advise(&[genuine.clone(), of_another.clone(), fake], standing, &facts()).unwrap();
     check(&advice);
     assert_eq!((advice.action, lines(&advice, Action::Close)), (Action::Close, vec!["sudo kill 813"]));
     let note = advice.steps.iter().find(|step| step.action == Action::Close).unwrap().note.clone().unwrap();
     assert!(note.contains("python3 pid 813") && note.contains("network namespace blue"), "{note}");
-    let unproved = advise(&[genuine], |_| Standing::Unproved, &facts()).unwrap();
+    let not_now = |socket: &Socket| if socket.inode == 2 { Standing::Unproved } else { Standing::Unknown };
+    let unproved = advise(&[genuine, of_another], not_now, &facts()).unwrap();
     assert_eq!(
         (unproved.action, lines(&unproved, Action::Close).len()),
         (Action::Look, 0),
-        "nobody is told to stop what cannot prove itself now"
+        "nobody is told to stop what cannot prove itself now, nor another that holds the port elsewhere"
     );
 }
