@@ -278,6 +278,12 @@ impl Allocator {
                 Some(slot) if self.leases.at(slot).phase != Phase::Lingering => self.is_heard(slot),
                 _ => !self.freed_by_presence.contains_key(lease),
             },
+            // With room it may take its lease over, lengthen a quarantine or begin a lineage.
+            Command::Adopt { .. } if self.has_room() => false,
+            Command::Adopt { lease, .. } => {
+                let slot = self.leases.find(lease).filter(|slot| self.leases.at(*slot).phase != Phase::Lingering);
+                slot.is_some_and(|slot| self.is_heard(slot))
+            }
             Command::Checkout { lease, attempt, .. } => match self.leases.find(lease) {
                 Some(slot) if self.leases.at(slot).phase != Phase::Lingering => self.is_heard(slot),
                 Some(_) => !self.freed_by_presence.contains_key(lease),
@@ -303,7 +309,7 @@ impl Allocator {
     /// A renewal of this lease moves its deadline and nothing else.
     fn is_heard(&self, slot: Slot) -> bool {
         let lease = self.leases.at(slot);
-        let settled = lease.ending.is_some() || self.stranded.is_empty() || !self.safeguards.stranded_checked_at_renewal;
+        let settled = lease.ending.is_some() || !self.safeguards.stranded_checked_at_renewal || !self.is_stranded(slot);
         settled && (lease.ending.is_some() || lease.heard == self.epoch_narrow() && lease.phase == Phase::Live && !self.lowers(slot))
     }
 

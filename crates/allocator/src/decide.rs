@@ -385,10 +385,19 @@ impl Allocator {
         Some(Outcome::Granted(Box::new(grant)))
     }
 
+    /// Seats of it are charged to an entitlement that has ended.
+    pub(crate) fn is_stranded(&self, slot: Slot) -> bool {
+        let mut stranded = false;
+        if !self.stranded.is_empty() {
+            self.leases.each_charge(slot, |_, charge| stranded |= self.right(charge.entitlement).is_some_and(|right| !right.in_force()));
+        }
+        stranded
+    }
+
     /// Settles a stranded lease first; the answer if it is ending. None if that has to wait for the next entry.
     fn still_running(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Option<Option<Outcome>> {
         let id = self.leases.at(slot).id;
-        if self.safeguards.stranded_checked_at_renewal && !self.stranded.is_empty() && self.leases.at(slot).ending.is_none() {
+        if self.safeguards.stranded_checked_at_renewal && self.leases.at(slot).ending.is_none() && self.is_stranded(slot) {
             if self.safeguards.begin_before_end {
                 self.work_begins(sink);
             }

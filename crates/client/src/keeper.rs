@@ -759,7 +759,8 @@ impl Keeper {
             },
             (Kind::Checkout, Answer::Granted(terms)) => {
                 self.terms = terms;
-                self.regrant = false;
+                // Over by our clock and not by the server's: the next one is asked for when the next renewal is due, not at once and again and again.
+                self.regrant = self.entitlement_over(now);
                 self.show_grant = false;
                 self.shown = false;
                 self.hold(now, call.sent, terms.remaining_ms, jitter, actions);

@@ -518,6 +518,21 @@ fn a_regrant_is_fetched_at_once_with_the_same_attempt() {
 }
 
 #[test]
+fn a_clock_that_is_ahead_of_the_server_s_does_not_make_a_client_ask_again_and_again() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 300s until=0:50 => tell granted, wake=0:50
+        0:50     look                 => checkout #0.1 n3 showing, held=yes
+        0:50.1   granted 300s until=0:50 => held=yes, wake=2:30
+        2:30     look                 => checkout #0.1 n5 showing
+        2:30.1   granted 300s until=600:00 => held=yes, wake=4:10
+        4:10     look                 => renew #0 c1 n7
+    ",
+    );
+}
+
+#[test]
 fn when_its_entitlement_ends_by_the_own_clock_only_a_fresh_grant_prolongs_the_right() {
     check(
         "

@@ -590,6 +590,7 @@ impl<T: Ticket> Engine<T> {
 
     /// Decides in the order of the rules. What was decided is moved from `taken` to `decided`; what is left in `taken` waits.
     fn decide(&mut self, writes: bool, taken: &mut Vec<Queued<T>>, decided: &mut Vec<Decided<T>>) -> Vec<Event> {
+        let no_room = self.room() == Room::None;
         let Self { allocator, lane, batches, effects, stepped, moment, reading, holding, .. } = self;
         let shown_first = allocator.safeguards().shown_before_granted;
         let is_first = |allocator: &Allocator, queued: &Queued<T>| {
@@ -642,7 +643,14 @@ impl<T: Ticket> Engine<T> {
                     idle_ms: if let LaneAsk::Renew(renewal) = waiting.ask { renewal.idle_ms } else { None },
                     holds: None,
                 }),
-                None => back.push(waiting),
+                None => {
+                    // It goes on waiting for room, and those that came in one request with it do not wait for it.
+                    if no_room && matches!(waiting.asker, Asker::Part { .. }) {
+                        let asker = std::mem::replace(&mut waiting.asker, Asker::Nobody);
+                        fail_into(batches, effects, asker, Why::DiskFull(TookEffect::Unknown));
+                    }
+                    back.push(waiting);
+                }
             }
         }
         for waiting in back.into_iter().rev() {
@@ -691,6 +699,10 @@ impl<T: Ticket> Engine<T> {
             let after = match (&one.outcome, &one.lease) {
                 _ if !waits => None,
                 (Outcome::Renewed { .. }, Some(lease)) => self.writing.touching(lease),
+                // Of a lease that lives, the answer to a repeat is a renewal as well, and that it is ending stands in facts about it.
+                (Outcome::Ended { .. } | Outcome::Granted(_), Some(lease)) if self.allocator.standing(lease) == Standing::Live => {
+                    self.writing.touching(lease)
+                }
                 // What it says may stand in any entry in flight.
                 _ => last,
             };

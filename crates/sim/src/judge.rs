@@ -196,9 +196,9 @@ pub struct Judge {
     dead: BTreeMap<LeaseId, UpTime>,
     /// Waiters that could be served or never can, and the up-time since which it is so.
     ripe: BTreeMap<LeaseId, (bool, u64)>,
-    /// Attempts whose sendings may have had an effect, and those that all were told that they had none.
+    /// How many sendings of each attempt were not told that they changed nothing. One that is under way may arrive after anything: whatever
+    /// becomes of the history or of what is remembered, it still counts.
     open: BTreeMap<(LeaseId, u32), u32>,
-    nothing: BTreeSet<(LeaseId, u32)>,
     finals: BTreeMap<(LeaseId, u32), bool>,
     released: BTreeSet<LeaseId>,
     reclaimed: BTreeSet<LeaseId>,
@@ -212,8 +212,8 @@ pub struct Judge {
     pub passed_ms: u64,
     /// The same when each lease was last heard.
     heard_after: BTreeMap<LeaseId, u64>,
-    /// Renewals that have arrived and are not answered.
-    waiting: BTreeMap<LeaseId, Vec<Timestamp>>,
+    /// What has arrived and is not answered: since when by lease time, and whether it is a renewal.
+    waiting: BTreeMap<LeaseId, Vec<(Timestamp, bool)>>,
     /// The last entry: real time of its decision and its lease time.
     decided: Option<(u64, Timestamp)>,
 }
@@ -242,7 +242,6 @@ impl Judge {
             dead: BTreeMap::new(),
             ripe: BTreeMap::new(),
             open: BTreeMap::new(),
-            nothing: BTreeSet::new(),
             finals: BTreeMap::new(),
             released: BTreeSet::new(),
             reclaimed: BTreeSet::new(),
@@ -276,7 +275,6 @@ impl Judge {
         match sending.asks {
             Asks::Adopt(attempt) | Asks::Checkout(attempt) => {
                 *self.open.entry((sending.lease, attempt)).or_default() += 1;
-                self.nothing.remove(&(sending.lease, attempt));
             }
             Asks::Release => {
                 self.released.insert(sending.lease);
@@ -312,23 +310,32 @@ impl Judge {
         }
     }
 
-    /// A renewal lay before the server at a pass at this lease time.
-    pub fn lies_before_the_server(&mut self, lease: LeaseId, at: Timestamp) {
-        self.waiting.entry(lease).or_default().push(at);
+    /// A renewal, or a checkout, lay before the server at a pass at this lease time.
+    pub fn lies_before_the_server(&mut self, lease: LeaseId, at: Timestamp, renews: bool) {
+        self.waiting.entry(lease).or_default().push((at, renews));
     }
 
-    /// A client gives its lease up for want of an answer, while the disk has no room for what only lowers times to live.
+    /// A client gives its lease up for want of an answer, while the disk has no room and nothing that waits for it is about this lease.
     pub fn is_kept_waiting(&mut self, lease: LeaseId) {
-        let is_heard = self.ledger.leases.get(&lease).is_some_and(|held| held.heard == self.ledger.epoch && held.claim_due.is_none());
-        if is_heard && self.waiting.contains_key(&lease) {
-            self.broken(Invariant::RenewingNeverExpires, || format!("{lease} is lost: its renewals wait for a fact that only lowers"));
+        if self.is_renewed(lease) && self.waiting.contains_key(&lease) {
+            self.broken(Invariant::RenewingNeverExpires, || {
+                format!("{lease} is lost: its renewals wait for a full disk, and for nothing that is about it")
+            });
         }
     }
 
+    /// A renewal of this lease needs no entry: its promise is heard in this epoch, and nothing ends it.
+    fn is_renewed(&self, lease: LeaseId) -> bool {
+        let Some(held) = self.ledger.leases.get(&lease) else { return false };
+        let mut charges = held.items.iter().flat_map(|item| &item.charges);
+        let stands = charges.all(|charge| self.ledger.rights.get(&charge.entitlement).is_some_and(crate::ledger::Right::in_force));
+        held.heard == self.ledger.epoch && held.claim_due.is_none() && held.ending.is_none() && stands
+    }
+
     /// It was answered, or will never be.
-    pub fn lies_no_more(&mut self, lease: LeaseId, at: Timestamp) {
+    pub fn lies_no_more(&mut self, lease: LeaseId, at: Timestamp, renews: bool) {
         if let Some(waiting) = self.waiting.get_mut(&lease) {
-            if let Some(place) = waiting.iter().position(|there| *there == at) {
+            if let Some(place) = waiting.iter().position(|there| *there == (at, renews)) {
                 waiting.swap_remove(place);
             }
             if waiting.is_empty() {
@@ -365,8 +372,6 @@ impl Judge {
         self.asked.clear();
         self.dead.clear();
         self.ripe.clear();
-        self.open.clear();
-        self.nothing.clear();
         self.finals.clear();
         self.waiting.clear();
         self.false_ends.values_mut().for_each(|end| (end.freed, end.known) = (None, false));
@@ -556,8 +561,6 @@ impl Judge {
                 let known = |lease: LeaseId| ledger.leases.contains_key(&lease) || ledger.line.iter().any(|waiter| waiter.lease == lease);
                 self.history.retain(known);
                 self.finals.retain(|(lease, _), _| known(*lease));
-                self.open.retain(|(lease, _), _| known(*lease));
-                self.nothing.retain(|(lease, _)| known(*lease));
             }
             Event::LineageBegan { .. } => self.proved(entry.moment.at),
             Event::LinesResumed { .. } => {
@@ -594,7 +597,7 @@ impl Judge {
     }
 
     fn has_effect(&mut self, lease: LeaseId, attempt: u32) {
-        if self.nothing.contains(&(lease, attempt)) {
+        if self.open.get(&(lease, attempt)) == Some(&0) {
             self.broken(Invariant::NoFalseNo, || format!("attempt {attempt} of {lease} was told that it changed nothing, and did"));
         }
     }
@@ -632,7 +635,7 @@ impl Judge {
                 });
             }
         }
-        if let Some(at) = self.waiting.get(&lease).and_then(|waiting| waiting.iter().min().copied())
+        if let Some(at) = self.waiting.get(&lease).and_then(|waiting| waiting.iter().filter(|(_, renews)| *renews).map(|(at, _)| *at).min())
             && at <= due
         {
             self.broken(Invariant::RenewingNeverExpires, || {
@@ -819,8 +822,11 @@ impl Judge {
 
     // ---- answers
 
-    /// A lease was heard at this lease time, so long ago, and promised so much.
-    pub fn hears(&mut self, lease: LeaseId, at: Timestamp, ago_ms: u64, remaining_ms: u64) {
+    /// A lease was heard at this lease time, so long ago, and promised so much. The lease time of a server that was taken over from has run past that
+    /// of its successor: what it said in time counts from the last entry.
+    pub fn hears(&mut self, lease: LeaseId, at: Timestamp, ago_ms: u64, remaining_ms: u64, leads: bool) {
+        let last = self.ledger.moment.map_or(at, |moment| moment.at);
+        let at = if leads { at } else { at.min(last) };
         self.heard.insert(lease, (at, remaining_ms));
         self.heard_after.insert(lease, self.passed_ms.saturating_sub(ago_ms));
         if let Some(since) = self.dead.get_mut(&lease) {
@@ -905,12 +911,12 @@ impl Judge {
         }
     }
 
-    /// A request was refused undecided. `no`: it is told that it changed nothing; `leads`: by the server that knows what is known.
+    /// A request was refused undecided. `no`: it is told that it changed nothing; `full`: for want of room, although nothing that waits for room is
+    /// about its lease; `leads`: by the server that knows what is known.
     pub fn refused(&mut self, sending: &Sending, no: bool, full: bool, leads: bool) {
-        let heard = |held: &crate::ledger::Held| held.heard == self.ledger.epoch && held.claim_due.is_none();
         // Freed by an end of presence that cannot be written yet, it is no lease any more.
-        let frees = self.false_ends.get(&client_of(sending.lease)).is_some_and(|end| end.open);
-        if full && leads && !frees && matches!(sending.asks, Asks::Renew(..)) && self.ledger.leases.get(&sending.lease).is_some_and(heard) {
+        let frees = self.false_ends.get(&client_of(sending.lease)).is_some_and(|end| end.open) || self.dead.contains_key(&sending.lease);
+        if full && leads && !frees && !matches!(sending.asks, Asks::Release) && self.is_renewed(sending.lease) {
             self.broken(Invariant::RenewingNeverExpires, || {
                 format!("{} was heard in this epoch, and is not renewed while the disk is full", sending.lease)
             });
@@ -926,9 +932,6 @@ impl Judge {
         if let Asks::Adopt(attempt) | Asks::Checkout(attempt) = sending.asks {
             let open = self.open.entry((lease, attempt)).or_default();
             *open = open.saturating_sub(1);
-            if *open == 0 {
-                self.nothing.insert((lease, attempt));
-            }
         }
     }
 
@@ -1032,7 +1035,8 @@ impl Judge {
             }
             // Whoever does not ask leaves the line.
             let asked = self.asked.get(&waiter.lease).copied().unwrap_or_default();
-            let limit = (WAIT_TTL_MS + 10_000) * (1 + self.up.starts - asked.starts);
+            // A start gives those their full time who were heard before it, and loses the lease time since its last entry.
+            let limit = 2 * WAIT_TTL_MS + 15_000 + 13_000 * (self.up.starts - asked.starts);
             if asked.ms > 0 && self.up.ms.saturating_sub(asked.ms) > limit + limit / 32 {
                 late = Some(format!("{} has not asked for {} ms and stands in line", waiter.lease, self.up.ms - asked.ms));
             }
@@ -1074,5 +1078,29 @@ impl Judge {
         if let Err(what) = self.history.finish() {
             self.broken(Invariant::LeaseHistoryLinearizable, || what);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use triquest_allocator::{LeaseId, Timestamp};
+
+    use super::{Asks, Invariant, Judge, Scene, Sending};
+    use crate::ledger::Ledger;
+
+    #[test]
+    fn a_no_speaks_of_one_sending_whatever_becomes_of_the_history_in_between() {
+        let lease = LeaseId([1; 16]);
+        let sending = Sending { client: 0, life: 1, call: 1, lease, asks: Asks::Checkout(1), sent_ms: 0, passed_at: None::<Timestamp> };
+        let mut judge = Judge::new(None, Ledger::new([]));
+        judge.sent(&sending);
+        judge.sent(&sending);
+        judge.loses_history(Ledger::new([]), 0, true, Scene { clients: &[], real_ms: 0 });
+        judge.refused(&sending, true, true, true);
+        judge.has_effect(lease, 1);
+        assert_eq!(judge.found, None, "the other sending was under way");
+        judge.refused(&sending, true, true, true);
+        judge.has_effect(lease, 1);
+        assert!(judge.found.is_some_and(|broken| broken.invariant == Invariant::NoFalseNo));
     }
 }

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use triquest_allocator::{Allocator, ClockReading, Epoch, Event, Index, Safeguards, Timestamp};
+use triquest_allocator::{Allocator, ClockReading, Epoch, Event, Index, LeaseId, Safeguards, Timestamp};
 
 use triquest_engine::{Answers, Effect, Engine, Input, PassId, Position, Request, Room, Start, Ticket as EngineTicket, Why};
 use triquest_journal::{
@@ -160,11 +160,26 @@ impl Node {
         self.full || self.engine.room() != Room::Enough
     }
 
-    /// The disk has no room, and what waits for it only lowers times to live.
+    /// The disk has no room, and nothing that waits for it changes what this lease is promised: at most a lower time to live.
     #[must_use]
-    pub fn only_lowers(&self) -> bool {
-        let mut events = self.refused.iter().flat_map(|entry| &entry.events);
-        self.is_full() && !self.refused.is_empty() && events.all(|event| matches!(event, Event::ClockMarked | Event::TtlLowered { .. }))
+    pub fn owes_an_answer_about(&self, lease: LeaseId) -> bool {
+        let writes = self.writes.iter().map(|write| &write.entry);
+        let mut events = self.refused.iter().chain(writes).flat_map(|entry| &entry.events);
+        self.is_full()
+            && events.all(|event| match event {
+                Event::ClockMarked | Event::TtlLowered { .. } => true,
+                Event::Denied { lease: other, .. }
+                | Event::Dequeued { lease: other, .. }
+                | Event::Ended { lease: other, .. }
+                | Event::Ending { lease: other, .. }
+                | Event::Granted { lease: other, .. }
+                | Event::Heard { lease: other }
+                | Event::Queued { lease: other, .. }
+                | Event::Released { lease: other, .. }
+                | Event::ReleasedUnknown { lease: other, .. }
+                | Event::WaiterHeard { lease: other } => *other != lease,
+                _ => false,
+            })
     }
 
     /// The last entry that may have been seen by anybody.

@@ -614,19 +614,19 @@ fn a_stale_backup_frees_nothing(plan: &mut Plan, random: &mut Random) {
 }
 
 fn late_renewals_of_many(plan: &mut Plan, random: &mut Random) {
-    let many = 2_400;
+    // More than one entry takes up.
+    let many = 2_000;
     plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 4_000, 30, 120)]));
     at(plan, 5, Act::Install(0));
-    plan.append_ms = (150, 500);
-    plan.duration_ms = 50_000;
+    plan.reserve = false;
+    plan.drift_per_million = 0;
+    plan.duration_ms = 45_000;
     plan.clients = (0..many).map(|_| ClientPlan { begins_ms: Some(random.between(100, 3_000)), ..user(random, "cad") }).collect();
     let killed = random.between(5_000, 6_000);
     at(plan, killed, Act::Kill(300));
-    // Nobody is heard until their promises are nearly over, and then all at once.
-    for client in 0..many {
-        at(plan, killed + 1, Act::CutOff(client, 26_000));
-    }
-    at(plan, killed + 27_500 + random.between(0, 1_500), Act::Stall(random.between(1_800, 2_600), true));
+    // The start is written, and then nothing more for as long as it promises: they ask, and their first word in it waits for room.
+    let full = killed + random.between(320, 420);
+    at(plan, full, Act::DiskFull(killed + 30_300 + random.between(100, 2_000) - full));
 }
 
 fn lowered_on_a_full_disk(plan: &mut Plan, random: &mut Random) {

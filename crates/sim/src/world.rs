@@ -499,9 +499,11 @@ impl World {
         match notice {
             Notice::Granted | Notice::Regained { .. } if self.clients[client as usize].plan.presence => self.opens_presence(client),
             Notice::Late { .. } | Notice::Grace { .. } if self.clients[client as usize].plan.presence => self.leaves_presence(client),
-            Notice::Lost(Failure::NoAnswer) if self.slots.get(&self.front).is_some_and(|slot| slot.node.only_lowers()) => {
-                for lease in self.clients[client as usize].ids() {
-                    self.judge.is_kept_waiting(lease);
+            Notice::Lost(Failure::NoAnswer) if self.real_ms >= self.stalled_until_ms => {
+                if let Some(slot) = self.slots.get(&self.front) {
+                    for lease in self.clients[client as usize].ids().filter(|lease| slot.node.owes_an_answer_about(*lease)) {
+                        self.judge.is_kept_waiting(lease);
+                    }
                 }
             }
             Notice::Lost(Failure::Refused(code)) | Notice::Failed(Failure::Refused(code)) => {
@@ -835,8 +837,8 @@ impl World {
                 if matches!(sending.asks, Asks::Adopt(_) | Asks::Checkout(_)) && number == front {
                     self.judge.waits_on(sending.lease);
                 }
-                if matches!(sending.asks, Asks::Renew(..)) {
-                    self.judge.lies_before_the_server(sending.lease, at);
+                if !matches!(sending.asks, Asks::Release) && number == front {
+                    self.judge.lies_before_the_server(sending.lease, at, matches!(sending.asks, Asks::Renew(..)));
                 }
             }
         }
@@ -1032,8 +1034,8 @@ impl World {
     }
 
     fn answer(&mut self, number: usize, sending: &Sending, answer: Result<Answer, Why>, is_late: bool) {
-        if let (Some(at), Asks::Renew(..)) = (sending.passed_at, sending.asks) {
-            self.judge.lies_no_more(sending.lease, at);
+        if let Some(at) = sending.passed_at {
+            self.judge.lies_no_more(sending.lease, at, matches!(sending.asks, Asks::Renew(..)));
         }
         let delay = self.latency();
         let cut_off = self.real_ms < self.clients[sending.client as usize].cut_off_until_ms;
@@ -1041,16 +1043,19 @@ impl World {
         let (told, seen, shown) = match answer {
             Err(why) => {
                 // Only who leads knows what is known.
-                self.judge.refused(sending, why.took_effect() == TookEffect::No, matches!(why, Why::DiskFull(_)), number == self.front);
+                let node = self.slots.get(&number).map(|slot| &slot.node);
+                let full = matches!(why, Why::DiskFull(_)) && node.is_some_and(|node| node.owes_an_answer_about(sending.lease));
+                self.judge.refused(sending, why.took_effect() == TookEffect::No, full, number == self.front);
                 self.trace(|_| format!("{} ({:?}): {why:?}", sending.lease, sending.asks));
                 self.fingerprint(&[0xff]);
                 (Told::Refused { code: refusal_of(why), retry_after_ms: None }, None, None)
             }
             Ok(Answer { outcome, position, pass, moment }) => {
+                let leads = number == self.front;
                 let ago_ms = self.slots.get(&number).map_or(0, |slot| slot.node.at().since_ms(moment.at));
                 match &outcome {
-                    Outcome::Renewed { remaining_ms, .. } => self.judge.hears(sending.lease, moment.at, ago_ms, *remaining_ms),
-                    Outcome::Granted(grant) => self.judge.hears(sending.lease, moment.at, ago_ms, grant.remaining_ms),
+                    Outcome::Renewed { remaining_ms, .. } => self.judge.hears(sending.lease, moment.at, ago_ms, *remaining_ms, leads),
+                    Outcome::Granted(grant) => self.judge.hears(sending.lease, moment.at, ago_ms, grant.remaining_ms, leads),
                     _ => {}
                 }
                 let seen = Seen { lineage: position.lineage, epoch: position.epoch, index: position.index };
@@ -1256,6 +1261,9 @@ impl World {
                 let next_lineage = Lineage(self.random.bytes());
                 let this = &self.clients[client as usize];
                 if let Some(shown) = this.kept.clone() {
+                    let (life, sent_ms) = (this.life, self.real_ms);
+                    let asks = Asks::Adopt(1);
+                    self.judge.sent(&Sending { client, life, call: 0, lease: shown.lease, asks, sent_ms, passed_at: None });
                     let adopt = Command::Adopt {
                         lease: shown.lease,
                         attempt: 1,

@@ -1,12 +1,18 @@
 //! A full disk.
 
 use triquest_allocator::{
-    Event, Outcome,
+    Actor, Command, Event, Outcome,
     limits::{CLAIM_MS, WAIT_TTL_MS},
 };
-use triquest_engine::{Input, Room, TookEffect, Why};
+use triquest_engine::{Answers, Input, Room, TookEffect, Why};
 
-use crate::desk::{Desk, adopt, checkout, checkout_of, home, install_shorter, is_granted, is_renewed, release, renew, waits};
+use crate::desk::{
+    Desk, adopt, checkout, checkout_of, home, install, install_shorter, is_granted, is_renewed, lease, license, release, renew, waits,
+};
+
+fn administrator() -> Actor {
+    Actor { name: "test".to_owned(), reason: String::new() }
+}
 
 #[test]
 fn the_same_bytes_are_written_again_after_a_full_disk_or_an_unknown_outcome() {
@@ -186,4 +192,71 @@ fn a_proof_that_cannot_be_written_yet_is_no_request_without_effect() {
     desk.engine.handle(Input::Room(Room::Enough));
     desk.settle();
     assert!(desk.events().any(|event| matches!(event, Event::LineageBegan { .. })), "it begins a new lineage as soon as there is room");
+}
+
+#[test]
+fn a_renewal_that_waits_for_room_does_not_hold_up_those_in_one_request_with_it() {
+    let mut desk = Desk::with_seats(3);
+    for number in 1..4 {
+        desk.now(checkout(number));
+    }
+    let mut desk = desk.crash();
+    assert!(is_renewed(&desk.now(renew(1, 1))));
+    desk.engine.handle(Input::Room(Room::None));
+    // Of the three only the first was heard in this epoch.
+    let many = desk.send(home(), vec![renew(1, 2), renew(2, 1), release(3)], 0);
+    desk.settle();
+    let Some(Ok(Answers::Many(answers))) = desk.back.get(&many) else { panic!("no answer: {:?}", desk.back.get(&many)) };
+    assert!(answers[0].as_ref().is_ok_and(|answer| is_renewed(&answer.outcome)), "{answers:?}");
+    for waiting in &answers[1..] {
+        assert_eq!(*waiting.as_ref().unwrap_err(), Why::DiskFull(TookEffect::Unknown));
+    }
+    desk.engine.handle(Input::Room(Room::Enough));
+    desk.settle();
+    assert!(desk.events().any(|event| matches!(event, Event::Heard { lease: heard } if *heard == lease(2))), "it waited for room");
+    assert!(desk.events().any(|event| matches!(event, Event::Released { lease: over, .. } if *over == lease(3))), "so did the release");
+}
+
+#[test]
+fn a_live_lease_is_renewed_on_a_full_disk_whatever_its_client_asks_with() {
+    let mut desk = Desk::with_seats(3);
+    desk.now(checkout(1));
+    desk.now(checkout(2));
+    desk.now(Command::Reclaim { lease: lease(2), now: false, actor: administrator() });
+    let (epoch, index) = (desk.epoch().0, desk.engine.committed().index.0);
+    // An entry that has nothing to do with them meets the full disk.
+    desk.journal_held = true;
+    let other = desk.ask(checkout(3));
+    desk.pass();
+    desk.say(Input::Full);
+    let [renewed, repeated, shown, ending] = [renew(1, 1), checkout(1), adopt(1, epoch, index), renew(2, 1)].map(|asked| {
+        let name = desk.ask(asked);
+        desk.pass();
+        name
+    });
+    assert!(is_renewed(&desk.outcome(renewed)));
+    assert!(is_granted(&desk.outcome(repeated)));
+    assert!(is_granted(&desk.outcome(shown)), "it shows a grant because its licenses changed");
+    assert!(matches!(desk.outcome(ending), Outcome::Ended { remaining_ms: 1.., .. }));
+    assert!(!desk.is_back(other));
+}
+
+#[test]
+fn a_lease_whose_entitlement_stands_is_renewed_on_a_full_disk_whoever_lost_theirs() {
+    // More leases lose their entitlement than one entry marks.
+    let (many, few) = (1_000, 10);
+    let mut desk = Desk::with_seats(many);
+    desk.now(install("B-1", &[("cad", few)]));
+    desk.send(home(), (0..many + few).map(checkout).collect::<Vec<_>>(), 0);
+    desk.settle();
+    desk.engine.handle(Input::Room(Room::Reserve));
+    let removed = desk.now(Command::Remove { license: license("A-1", &[("cad", many)]).hash(), actor: administrator() });
+    assert!(matches!(removed, Outcome::Removed { ending: 990..=1_000 }), "{removed:?}");
+    desk.engine.handle(Input::Room(Room::None));
+    let asked: Vec<u64> = (0..many + few).map(|number| desk.ask(renew(number, 1))).collect();
+    desk.settle();
+    let back = |name: &u64| desk.is_back(*name);
+    let renewed = asked.iter().filter(|name| back(name) && is_renewed(&desk.outcome(**name))).count();
+    assert_eq!(renewed, few as usize, "those of the license that stands");
+    assert!(!asked.iter().all(back), "the others wait for the fact that they are ending");
 }
