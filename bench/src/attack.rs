@@ -19,7 +19,7 @@ use triquest_wire::{Bytes16, Bytes32, Secret};
 
 use crate::client::Connection;
 use crate::experiments::Setting;
-use crate::server::Process;
+use crate::server::{Place, Process};
 use crate::{demo, report};
 use hostile::Attack;
 
@@ -33,6 +33,8 @@ pub(crate) const LINES: u32 = 32;
 const EVERY: Duration = Duration::from_millis(20);
 /// An honest renewal that was not answered within this is not answered.
 const RENEWED_WITHIN: Duration = Duration::from_secs(10);
+/// So many bytes more than before an attack may be resident once the ids that it made are forgotten.
+const LEFT_BYTES_MAX: u64 = 50 * 1024 * 1024;
 /// An attack must have begun within this.
 const BEGUN_WITHIN: Duration = Duration::from_secs(60);
 
@@ -98,9 +100,62 @@ pub(crate) async fn run(setting: &Setting, only: Option<Attack>, length: Duratio
     Ok(())
 }
 
-async fn measure(setting: &Setting, attack: Attack, length: Duration) -> anyhow::Result<[Seen; 3]> {
+/// Memory before and while an attack goes on, right after it, and once what the server remembers of it is forgotten, which takes so long. Fails if
+/// much more is left than there was before, unless it shall only report.
+pub(crate) async fn forget(
+    setting: &Setting,
+    only: Option<Attack>,
+    length: Duration,
+    forgotten: Duration,
+    only_report: bool,
+) -> anyhow::Result<()> {
+    hostile::more_files();
+    let attacks = only.map_or_else(|| Attack::ALL.to_vec(), |attack| vec![attack]);
+    println!("| attack | seconds | memory before, MiB | most during, MiB | right after, MiB | {} s later, MiB |", forgotten.as_secs());
+    println!("|---|---:|---:|---:|---:|---:|");
+    let mut tasks = Vec::new();
+    // All wait at the same time, each for its own server.
+    for attack in attacks {
+        let (place, server) = begin(setting).await?;
+        let before = part(server.address(), Duration::from_secs(3), &server).await?.resident_bytes;
+        let mut child = Hostile::start(attack, server.address(), length + BEGUN_WITHIN)?;
+        child.begun().await?;
+        let (until, mut most) = (Instant::now() + length, 0);
+        while Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            most = server.resident_bytes().max(most);
+        }
+        child.end();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let after = server.resident_bytes();
+        tasks.push(tokio::spawn(async move {
+            tokio::time::sleep(forgotten).await;
+            // As one client asks now and then.
+            let seen = part(server.address(), Duration::from_secs(3), &server).await?;
+            let left = server.resident_bytes();
+            server.stop()?;
+            drop((place, seen));
+            Ok::<_, anyhow::Error>((attack, [before, most, after, left]))
+        }));
+    }
+    let mut too_much = Vec::new();
+    for task in tasks {
+        let (attack, bytes) = task.await??;
+        let [before, most, after, left] = bytes.map(|bytes| bytes / (1024 * 1024));
+        println!("| {} | {} | {before} | {most} | {after} | {left} |", attack.name(), length.as_secs());
+        if bytes[3] > bytes[0] + LEFT_BYTES_MAX {
+            too_much.push(attack.name());
+        }
+    }
+    if !too_much.is_empty() && !only_report {
+        bail!("memory did not come back after: {}", too_much.join(", "));
+    }
+    Ok(())
+}
+
+/// A server with the limits as everybody has them, seats for the honest, and lines for the attacks.
+async fn begin(setting: &Setting) -> anyhow::Result<(Place, Process)> {
     let place = setting.place()?;
-    // The limits as everybody has them.
     place.configure("[log]\nlevel = \"warn\"\n")?;
     let (server, _) = place.start().await?;
     let mut features = vec![(HONEST.to_owned(), 100_000)];
@@ -108,6 +163,11 @@ async fn measure(setting: &Setting, attack: Attack, length: Duration) -> anyhow:
     for note in demo::licenses(&place.server_key()?, &features)? {
         place.install(&note)?;
     }
+    Ok((place, server))
+}
+
+async fn measure(setting: &Setting, attack: Attack, length: Duration) -> anyhow::Result<[Seen; 3]> {
+    let (_place, server) = begin(setting).await?;
     let address = server.address();
     let before = part(address, length, &server).await?;
     let mut child = Hostile::start(attack, address, length + BEGUN_WITHIN)?;

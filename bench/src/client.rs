@@ -119,6 +119,11 @@ impl Connection {
         Ok(Self { stream, host: address.to_string(), request: Vec::new(), answer: Vec::new(), body: 0..0 })
     }
 
+    /// The socket below.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        self.stream.get_ref().0
+    }
+
     /// Sends one request and reads its answer; the status. [`Connection::body`] has the body.
     ///
     /// # Errors

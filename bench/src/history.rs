@@ -4,21 +4,22 @@
 mod check;
 mod clients;
 mod json;
+mod lineage;
 mod record;
 mod restore;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use triquest_license::{Note, ServerKey, Signer, SigningKey, VendorName, VerifiedLicense};
+use triquest_license::{CivilMs, Note, ServerKey, Signer, SigningKey, VendorName, VerifiedLicense};
 use triquest_wire::Bytes32;
 
 use crate::client::Connection;
@@ -161,13 +162,15 @@ struct Done {
     installs: u32,
     removals: u32,
     backups: u32,
+    reclaims: u32,
+    rollbacks: u32,
     restores: u32,
     log: String,
 }
 
 fn summary(seed: u64, done: &Done, counts: Counts, recording: &Recording) -> String {
     format!(
-        "seed {seed}: {} requests ({} without an answer), {} grants, {} denials, {} waits, {} renewals, {} refusals; {} facts in {} kills, {} stops, {} pauses, {} spells of a full disk, {} installations, {} removals, {} backups, {} restores; {} s",
+        "seed {seed}: {} requests ({} without an answer), {} grants, {} denials, {} waits, {} renewals, {} refusals; {} facts in {} kills, {} stops, {} pauses, {} spells of a full disk, {} installations, {} removals, {} reclaims, {} backups, {} rollbacks, {} restores; {} presence connections left and {} died with, which freed {} leases; {} s",
         recording.sendings.len(),
         counts.unanswered,
         counts.granted,
@@ -182,8 +185,13 @@ fn summary(seed: u64, done: &Done, counts: Counts, recording: &Recording) -> Str
         done.full,
         done.installs,
         done.removals,
+        done.reclaims,
         done.backups,
+        done.rollbacks,
         done.restores,
+        recording.partings.iter().filter(|parting| !parting.died).count(),
+        recording.partings.iter().filter(|parting| parting.died).count(),
+        counts.freed_early,
         recording.end / 1_000_000
     )
 }
@@ -201,7 +209,19 @@ struct Draft {
 }
 
 fn draft(feature: &str, seats: u64, ttl_max_ms: u64) -> Draft {
-    Draft { terms: Terms { feature: feature.to_owned(), version: None, seats, linger_ms: 0 }, ttl_max_ms }
+    Draft { terms: Terms { feature: feature.to_owned(), seats, ..Terms::default() }, ttl_max_ms }
+}
+
+/// Seconds since 1970, now.
+fn this_second() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
+}
+
+/// A second as a license states it, as clocks show it so many minutes ahead of UTC.
+fn written(second: i64, ahead_minutes: i64) -> String {
+    let there = CivilMs((second + ahead_minutes * 60) * 1_000).to_string();
+    let (sign, minutes) = if ahead_minutes < 0 { ('-', -ahead_minutes) } else { ('+', ahead_minutes) };
+    format!("{}{sign}{:02}:{:02}", there.trim_end_matches('Z'), minutes / 60, minutes % 60)
 }
 
 /// The licenses that were signed, and those that may be installed now.
@@ -218,9 +238,11 @@ struct Licenses {
 }
 
 impl Licenses {
-    fn sign(&mut self, vendor: usize, id: &str, replaces: Option<&str>, drafts: &[Draft]) -> anyhow::Result<usize> {
+    fn sign(&mut self, vendor: usize, id: &str, replaces: &[String], drafts: &[Draft]) -> anyhow::Result<usize> {
         let signer = &self.signers[vendor];
-        let replaces = replaces.map(|old| format!("replaces = [\"{old}\"]\n")).unwrap_or_default();
+        let quoted: Vec<String> = replaces.iter().map(|old| format!("\"{old}\"")).collect();
+        let old = replaces;
+        let replaces = if old.is_empty() { String::new() } else { format!("replaces = [{}]\n", quoted.join(", ")) };
         let mut text = format!(
             "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"{}\"\nverifier = [\"{}\"]\nlicensee = \"History\"\nissued = 2026-01-01\nservers = [\"{}\"]\n{replaces}",
             signer.name(),
@@ -236,11 +258,24 @@ impl Licenses {
             if terms.linger_ms > 0 {
                 writeln!(text, "linger = \"{}s\"", terms.linger_ms / 1_000)?;
             }
+            for (name, second) in [("starts", terms.starts), ("expires", terms.expires)] {
+                if let Some(second) = second {
+                    // One license is written in Kathmandu, the next one in Honolulu.
+                    let ahead = [0, 345, -600, 840, -150][self.all.len() % 5];
+                    writeln!(text, "{name} = {}", written(second, ahead))?;
+                }
+            }
         }
         let note = Note::sign(&text, std::slice::from_ref(signer))?;
         let hash = VerifiedLicense::verify_named(&note).map_err(|error| anyhow::anyhow!("{error}")).context("a license made here")?.hash();
         let entitlements = drafts.iter().map(|draft| draft.terms.clone()).collect();
-        self.all.push(LicenseTerms { id: id.to_owned(), hash: hash.to_string(), vendor: signer.name().to_string(), entitlements });
+        self.all.push(LicenseTerms {
+            id: id.to_owned(),
+            hash: hash.to_string(),
+            vendor: signer.name().to_string(),
+            replaces: old.to_vec(),
+            entitlements,
+        });
         self.notes.push(note);
         Ok(self.all.len() - 1)
     }
@@ -249,13 +284,24 @@ impl Licenses {
         let ttl_max_ms = [10_000, 20_000, 30_000, 600_000][random.weighted(&[2, 2, 2, 1])];
         let mut sim = draft("sim", 3 + random.below(3), ttl_max_ms);
         sim.terms.linger_ms = 2_000;
-        let mut older = draft("ver", 2, ttl_max_ms);
-        older.terms.version = Some("1.0".to_owned());
-        let mut newer = draft("ver", 3, ttl_max_ms);
-        newer.terms.version = Some("2.0".to_owned());
+        let mut versions: Vec<Draft> = Vec::new();
+        for (version, seats, likely) in [(Some("1.0"), 2, 100), (Some("1.5"), 1, 40), (Some("2.0"), 3, 100), (None, 1, 25)] {
+            if random.percent(likely) {
+                let mut own = draft("ver", 1 + random.below(seats), ttl_max_ms);
+                own.terms.version = version.map(str::to_owned);
+                versions.push(own);
+            }
+        }
         let mut drafts = vec![draft("cad", 6 + random.below(5), ttl_max_ms), draft("cam", 4 + random.below(4), ttl_max_ms)];
         if random.percent(85) {
-            drafts.extend([sim, older, newer]);
+            drafts.push(sim);
+            drafts.extend(versions);
+        }
+        // Some seats more, for a while.
+        if random.percent(30) {
+            let mut more = draft("cam", 1 + random.below(2), ttl_max_ms);
+            more.terms.expires = Some(this_second() + 3 + random.below(6).cast_signed());
+            drafts.push(more);
         }
         drafts
     }
@@ -294,7 +340,10 @@ async fn world(setting: &Setting, seed: u64, length: Duration, own_mounts: bool)
         ends: AtomicBool::new(false),
         early: AtomicBool::new(true),
         vendors: signers.iter().map(key).collect(),
+        granted: parking_lot::Mutex::new(VecDeque::new()),
     });
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_micros() as i64;
+    let began = since_1970 - shared.recorder.now().cast_signed();
     let server_key = place.server_key()?;
     let licenses = Licenses { signers, server_key, all: Vec::new(), notes: Vec::new(), main: 0, extras: 0, there: Vec::new() };
     let mut world = World {
@@ -303,7 +352,7 @@ async fn world(setting: &Setting, seed: u64, length: Duration, own_mounts: bool)
         shared: Arc::clone(&shared),
         licenses,
         random: Random::new(seed),
-        recording: Recording::default(),
+        recording: Recording { began, ..Recording::default() },
         done: Done::default(),
         small_disk: disk.is_some(),
         cursor: None,
@@ -329,12 +378,14 @@ async fn world(setting: &Setting, seed: u64, length: Duration, own_mounts: bool)
     world.read_again().await?;
     observer.await?;
     let end = world.now();
+    world.roll_back().await?;
     world.restore().await?;
     world.stop_for_good().await?;
     let World { mut recording, mut done, mut found, licenses, place, .. } = world;
     recording.licenses = licenses.all;
     recording.sendings = shared.recorder.take();
     recording.sendings.sort_by_key(|sending| sending.sent);
+    recording.partings = shared.recorder.take_partings();
     recording.end = end;
     done.log = place.log();
     drop(disk);
@@ -396,8 +447,8 @@ impl World {
 
     async fn first_licenses(&mut self) -> anyhow::Result<()> {
         let main = Licenses::main_drafts(&mut self.random);
-        let main = self.licenses.sign(0, "MAIN-0000", None, &main)?;
-        let other = self.licenses.sign(1, "OTHER", None, &[draft("cad", 3, 30_000), draft("net", 2, 600_000)])?;
+        let main = self.licenses.sign(0, "MAIN-0000", &[], &main)?;
+        let other = self.licenses.sign(1, "OTHER", &[], &[draft("cad", 3, 30_000), draft("net", 2, 600_000)])?;
         for license in [main, other] {
             if !self.install(license).await? {
                 bail!("the first licenses are not installed: {}", self.place.log());
@@ -442,13 +493,23 @@ impl World {
             }
         } else if self.random.percent(45) {
             // The main license is replaced, by a new id or under its own.
-            let old = format!("MAIN-{:04}", self.licenses.main);
+            // One of the last may still wait for its day, and then those before it count on.
+            let old: Vec<String> =
+                (0..=3).filter_map(|back| self.licenses.main.checked_sub(back)).map(|old| format!("MAIN-{old:04}")).collect();
             if self.random.percent(70) {
                 self.licenses.main += 1;
             }
             let id = format!("MAIN-{:04}", self.licenses.main);
-            let drafts = Licenses::main_drafts(&mut self.random);
-            let license = self.licenses.sign(0, &id, Some(&old), &drafts)?;
+            let mut drafts = Licenses::main_drafts(&mut self.random);
+            if self.random.percent(40) {
+                // The old rights end at the instant at which the new ones begin.
+                let begins = this_second() + 1 + self.random.below(3).cast_signed();
+                for draft in &mut drafts {
+                    draft.terms.starts = Some(begins);
+                    draft.terms.expires = draft.terms.expires.map(|expires| expires.max(begins + 2));
+                }
+            }
+            let license = self.licenses.sign(0, &id, &old, &drafts)?;
             if !self.install(license).await? {
                 // Whether it took effect is not known: asked again until it is, so that there is one main license.
                 for _ in 0..3 {
@@ -467,10 +528,31 @@ impl World {
             if vendor == 0 && self.random.percent(50) {
                 drafts.push(draft("cam", 1 + self.random.below(2), ttl_max_ms));
             }
-            let license = self.licenses.sign(vendor, &id, None, &drafts)?;
+            if self.random.percent(55) {
+                let now = this_second();
+                for draft in &mut drafts {
+                    draft.terms.starts = self.random.percent(60).then(|| now + self.random.below(4).cast_signed());
+                    let from = draft.terms.starts.unwrap_or(now);
+                    draft.terms.expires = self.random.percent(80).then(|| from + 2 + self.random.below(7).cast_signed());
+                }
+            }
+            let license = self.licenses.sign(vendor, &id, &[], &drafts)?;
             self.install(license).await?;
             self.licenses.there.push(license);
         }
+        Ok(())
+    }
+
+    /// Takes a seat back from somebody who got one lately, at the end of its promise or at once.
+    async fn reclaim(&mut self) -> anyhow::Result<()> {
+        let lately: Vec<String> = self.shared.granted.lock().iter().cloned().collect();
+        let which = self.random.below(lately.len() as u64) as usize;
+        let Some(lease) = lately.get(which) else { return Ok(()) };
+        let now = self.random.percent(35);
+        self.done.reclaims += 1;
+        let path = format!("/v1/leases/{lease}/reclaim");
+        let asked = Asked::Reclaim { lease: lease.clone(), now };
+        self.administer(asked, "POST", path, json!({ "reason": "history", "now": now })).await?;
         Ok(())
     }
 
@@ -611,7 +693,7 @@ impl World {
             }
             self.ensure_running().await?;
             let full = if self.small_disk { 10 } else { 0 };
-            match self.random.weighted(&[20, 10, 10, full, 34, 7, 4]) {
+            match self.random.weighted(&[20, 10, 10, full, 40, 6, 9, 4]) {
                 0 => self.restart(false, None).await?,
                 1 => self.restart(true, None).await?,
                 2 => self.stall().await?,
@@ -626,6 +708,7 @@ impl World {
                     }
                 }
                 5 => self.backup().await?,
+                6 => self.reclaim().await?,
                 _ => self.read_facts().await?,
             }
             self.pause_ms(100, 900).await;

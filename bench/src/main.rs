@@ -109,6 +109,9 @@ enum Command {
         /// Report only: succeed whatever was measured
         #[arg(long)]
         report: bool,
+        /// Measure memory instead: what is left of an attack so many seconds after its end. The server remembers ids for an hour
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        forgotten: Option<u64>,
     },
     /// The hostile side of an attack, on this machine only
     #[command(hide = true)]
@@ -163,7 +166,13 @@ fn main() -> anyhow::Result<()> {
             Command::Restart { leases } => experiments::restart(&setting, leases).await,
             Command::Scale { pools, leases } => experiments::scale(&setting, pools, leases).await,
             Command::Stall { leases } => experiments::stall(&setting, leases).await,
-            Command::Attack { only, seconds, report } => attack::run(&setting, only, Duration::from_secs(seconds.into()), report).await,
+            Command::Attack { only, seconds, report, forgotten } => {
+                let length = Duration::from_secs(seconds.into());
+                match forgotten {
+                    Some(forgotten) => attack::forget(&setting, only, length, Duration::from_secs(forgotten), report).await,
+                    None => attack::run(&setting, only, length, report).await,
+                }
+            }
             Command::Hostile { attack, address, seconds } => {
                 attack::hostile::run(attack, address, Duration::from_secs(seconds.into())).await
             }

@@ -147,6 +147,11 @@ impl Place {
         self.folder.join("restored")
     }
 
+    /// Where a copy of the data directory may lie.
+    pub(crate) fn copy(&self) -> PathBuf {
+        self.folder.join("copy")
+    }
+
     /// From now on [`Place::elsewhere`] is the data directory.
     pub(crate) fn move_there(&self) {
         self.moved.store(true, Ordering::Relaxed);

@@ -7,8 +7,12 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+mod book;
+mod presence;
+
 use super::json::{Json, base64url};
 use super::record::{Asked, Fault, LicenseTerms, Micros, Part, Recording, seconds};
+use book::{Book, Version, asked_version, civil};
 
 /// A waiter that has not asked for so long may be sent away, and a seat that was granted to it goes on.
 const WAIT_TTL_MS: u64 = 120_000;
@@ -16,6 +20,8 @@ const WAIT_TTL_MS: u64 = 120_000;
 const LINE_MOVES_MS: u64 = 8_000;
 /// What a machine under load may add to a bound of leases.
 const SLACK: Micros = 10_000_000;
+/// Two readings of one clock, by which the beginning of the recording is known.
+const CLOCKS: i64 = 50_000;
 /// Lease time is whole milliseconds.
 const ROUNDING: i64 = 5_000;
 /// Lines of one excerpt.
@@ -42,6 +48,8 @@ pub(crate) struct Counts {
     pub(crate) waiting: u64,
     pub(crate) renewed: u64,
     pub(crate) problems: u64,
+    /// Leases that presence freed.
+    pub(crate) freed_early: u64,
     pub(crate) facts: u64,
 }
 
@@ -56,6 +64,7 @@ pub(crate) fn check(recording: &Recording) -> (Vec<Violation>, Counts) {
     checker.answers();
     checker.agreement();
     checker.rights();
+    checker.presence();
     checker.seats();
     checker.dead();
     checker.shown();
@@ -79,6 +88,8 @@ struct Entry {
     index: u64,
     epoch: u64,
     at_ms: u64,
+    /// Seconds since 1970 as the server's clock told them.
+    civil: i64,
     facts: std::ops::Range<usize>,
 }
 
@@ -92,8 +103,9 @@ struct Deed {
 
 enum What {
     Checkout { attempt: u64 },
-    Renew { counter: u64, nonce: String },
+    Renew { counter: u64, nonce: String, presence: Option<u64> },
     Release,
+    Reclaim { now: bool },
 }
 
 struct Answer {
@@ -133,12 +145,6 @@ impl Numbers {
     }
 }
 
-struct Entitlement {
-    pool: usize,
-    seats: u64,
-    counts: bool,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Live,
@@ -149,6 +155,8 @@ enum Phase {
 /// A lease as the journal tells it.
 struct Lease {
     parts: Vec<(usize, u64)>,
+    /// Of each part.
+    versions: Vec<Version>,
     granted: usize,
     ttl_ms: u64,
     linger_ms: u64,
@@ -176,6 +184,8 @@ struct Waiter {
 struct After {
     numbers: Rc<Vec<Numbers>>,
     line: Rc<Vec<Waiter>>,
+    /// Whether each entitlement counts, by its number.
+    counting: Rc<Vec<bool>>,
 }
 
 struct Checker<'a> {
@@ -198,6 +208,7 @@ struct Checker<'a> {
     denied: BTreeMap<(String, u64), (usize, String)>,
     queued: BTreeMap<String, Vec<Waiter>>,
     heard: BTreeMap<(String, u64), usize>,
+    book: Book<'a>,
     after: Vec<After>,
     violations: Vec<Violation>,
     counts: Counts,
@@ -222,6 +233,7 @@ impl<'a> Checker<'a> {
             denied: BTreeMap::new(),
             queued: BTreeMap::new(),
             heard: BTreeMap::new(),
+            book: Book::default(),
             after: Vec::new(),
             violations: Vec::new(),
             counts: Counts::default(),
@@ -240,12 +252,17 @@ impl<'a> Checker<'a> {
         for lease in leases {
             sendings.extend(self.deeds.get(*lease).into_iter().flatten().map(|deed| deed.sending));
         }
+        let stands_for = |asked: &Asked| matches!(asked, Asked::Presence { leases: own, dropped, .. } if own.iter().chain(dropped).any(|own| leases.contains(&own.as_str())));
+        sendings.extend((0..self.recording.sendings.len()).filter(|number| stands_for(&self.recording.sendings[*number].asked)));
         sendings.sort_unstable();
         sendings.dedup();
         for sending in sendings {
             let sending = &self.recording.sendings[sending];
             lines.push((sending.sent, sending.line()));
         }
+        let partings =
+            self.recording.partings.iter().filter(|parting| leases.iter().any(|lease| parting.leases.iter().any(|own| own == lease)));
+        lines.extend(partings.map(|parting| (parting.at, parting.line())));
         for fact in self.facts.iter().filter(|fact| leases.contains(&fact.lease.as_str())) {
             let (lower, upper) = (self.lower.get(fact.entry).copied().unwrap_or(0), self.upper.get(fact.entry).copied().unwrap_or(0));
             lines.push((lower, format!("{} to {}  fact {}", seconds(lower), seconds(upper), fact.line)));
@@ -305,7 +322,8 @@ impl<'a> Checker<'a> {
                     self.violation("lease_time_never_fast", format!("lease time goes back from {} ms: {line}", before.at_ms), &[]);
                 }
                 self.by_index.insert(index, self.entries.len());
-                self.entries.push(Entry { index, epoch, at_ms, facts: self.facts.len()..self.facts.len() });
+                let civil = civil(json.at("time").text()).unwrap_or(0);
+                self.entries.push(Entry { index, epoch, at_ms, civil, facts: self.facts.len()..self.facts.len() });
             }
             let entry = self.entries.len() - 1;
             let (lease, attempt) = (json.at("lease").text().to_owned(), number("attempt"));
@@ -317,6 +335,8 @@ impl<'a> Checker<'a> {
             }
         }
         self.counts.facts = self.facts.len() as u64;
+        let by_presence = |fact: &&Fact| fact.kind == "released" && fact.json.at("cause").text() == "presence";
+        self.counts.freed_early = self.facts.iter().filter(by_presence).count() as u64;
         let Some(again) = &recording.again else { return };
         let read = |json: &Json| {
             let number = |path: &str| json.at(path).number().unwrap_or(0);
@@ -355,6 +375,7 @@ impl<'a> Checker<'a> {
                 let (heard, json) = json.as_ref()?;
                 let json = part.or(json.as_ref()).cloned().unwrap_or(Json::Null);
                 let outcome = match json.at("outcome").text() {
+                    "" if matches!(sending.asked, Asked::Reclaim { .. }) && heard.status == 200 => "reclaimed",
                     "" => "problem",
                     outcome => outcome,
                 };
@@ -374,19 +395,20 @@ impl<'a> Checker<'a> {
             match &sending.asked {
                 Asked::Checkout { lease, attempt, .. } => deeds.push((lease, deed(What::Checkout { attempt: *attempt }, answer(None)))),
                 Asked::Renew(renewal) => {
-                    let what = What::Renew { counter: renewal.counter, nonce: renewal.nonce.clone() };
+                    let what = What::Renew { counter: renewal.counter, nonce: renewal.nonce.clone(), presence: renewal.presence };
                     deeds.push((&renewal.lease, deed(what, answer(None))));
                 }
                 Asked::Renewals(renewals) => {
                     let answers =
                         json.as_ref().and_then(|(_, json)| json.as_ref()).map(|json| json.at("answers").list()).unwrap_or_default();
                     for (place, renewal) in renewals.iter().enumerate() {
-                        let what = What::Renew { counter: renewal.counter, nonce: renewal.nonce.clone() };
+                        let what = What::Renew { counter: renewal.counter, nonce: renewal.nonce.clone(), presence: renewal.presence };
                         deeds.push((&renewal.lease, deed(what, answer(answers.get(place)))));
                     }
                 }
                 Asked::Release { lease } => deeds.push((lease, deed(What::Release, answer(None)))),
-                Asked::Status | Asked::Install { .. } | Asked::Remove { .. } => {}
+                Asked::Reclaim { lease, now } => deeds.push((lease, deed(What::Reclaim { now: *now }, answer(None)))),
+                Asked::Status | Asked::Install { .. } | Asked::Remove { .. } | Asked::Presence { .. } => {}
             }
             for (lease, deed) in deeds {
                 let outcome = deed.answer.as_ref().map(|answer| answer.outcome.as_str()).unwrap_or_default();
@@ -451,11 +473,20 @@ impl<'a> Checker<'a> {
                 }
                 ("adopted", _, _) => &|deed| matches!(deed.what, What::Checkout { .. }),
                 ("heard", _, _) => &|deed| matches!(deed.what, What::Checkout { .. } | What::Renew { .. }),
+                ("ending", "reclaimed", _) => &|deed| matches!(deed.what, What::Reclaim { now: false }),
+                ("ended", "reclaimed", _) => &|deed| matches!(deed.what, What::Reclaim { .. }),
                 ("released", _, "holder") | ("released_unknown", _, _) | ("dequeued", "released", _) => {
                     &|deed| matches!(deed.what, What::Release)
                 }
                 _ => continue,
             };
+            if fact.kind == "ended"
+                && let Some(ending) = self.facts.iter().find(|other| other.kind == "ending" && other.lease == fact.lease)
+                && ending.entry <= fact.entry
+            {
+                // It was asked for when it began to end.
+                continue;
+            }
             let upper = self.upper[fact.entry];
             let asked: Vec<&Deed> = self.deeds.get(&fact.lease).into_iter().flatten().filter(|deed| fits(deed)).collect();
             let told_no = |deed: &Deed| deed.answer.as_ref().is_some_and(|answer| answer.no_effect);
@@ -474,6 +505,12 @@ impl<'a> Checker<'a> {
                     format!("nobody had asked for `{}` of {}", fact.kind, fact.lease),
                     fact.lease.clone(),
                 )),
+            }
+        }
+        for fact in self.facts.iter().filter(|fact| fact.kind == "released" && fact.json.at("cause").text() == "presence") {
+            let died = self.recording.partings.iter().filter(|parting| parting.died && parting.leases.contains(&fact.lease));
+            if let Some(died) = died.map(|parting| parting.at).min() {
+                self.lower[fact.entry] = self.lower[fact.entry].max(died);
             }
         }
         let mut most = 0;
@@ -533,7 +570,8 @@ impl<'a> Checker<'a> {
         }
         let mut numbers: Rc<Vec<Numbers>> = Rc::new(vec![Numbers::default(); self.pools.len()]);
         let mut line: Rc<Vec<Waiter>> = Rc::new(Vec::new());
-        let mut entitlements: Vec<Entitlement> = Vec::new();
+        let mut book: Book<'a> = Book::default();
+        let mut counting: Rc<Vec<bool>> = Rc::new(Vec::new());
         // Who could be served since when.
         let mut stands: Option<(String, usize)> = None;
         let facts = std::mem::take(&mut self.facts);
@@ -549,28 +587,38 @@ impl<'a> Checker<'a> {
                             wrong.push(("asked_before_decided", format!("nobody installed this license: {}", fact.line), vec![]));
                             continue;
                         };
-                        for terms in &license.entitlements {
-                            let pool = self.pool(&license.vendor, &terms.feature);
-                            entitlements.push(Entitlement { pool, seats: terms.seats, counts: false });
-                        }
+                        let pools: Vec<usize> =
+                            license.entitlements.iter().map(|terms| self.pool(&license.vendor, &terms.feature)).collect();
+                        book.install(license, &pools);
+                        Rc::make_mut(&mut counting).resize(book.rights.len(), false);
                     }
+                    "license_removed" => book.remove(json.at("hash").text()),
                     "entitlement_began" | "entitlement_ended" => {
                         let begins = fact.kind == "entitlement_began";
                         let number = json.at("entitlement").number().and_then(|number| usize::try_from(number).ok()).unwrap_or(usize::MAX);
-                        let Some(entitlement) = entitlements.get_mut(number) else {
+                        let Some((pool, seats, counts)) =
+                            book.rights.get(number).map(|right| (right.pool, right.terms.seats, right.counts))
+                        else {
                             wrong.push(("seats_conserved", format!("there is no such entitlement: {}", fact.line), vec![]));
                             continue;
                         };
-                        let total = &mut Rc::make_mut(&mut numbers)[entitlement.pool].total;
-                        if begins && !entitlement.counts {
-                            *total += entitlement.seats;
-                        } else if !begins && entitlement.counts {
-                            *total = total.saturating_sub(entitlement.seats);
+                        let broken =
+                            if begins { book.begin(number, entry.civil) } else { book.end(number, json.at("reason").text(), entry.civil) };
+                        if let Some((rule, says)) = broken {
+                            wrong.push((rule, format!("{says}: {}", fact.line), vec![]));
                         }
-                        entitlement.counts = begins;
+                        let total = &mut Rc::make_mut(&mut numbers)[pool].total;
+                        if begins && !counts {
+                            *total += seats;
+                        } else if !begins && counts {
+                            *total = total.saturating_sub(seats);
+                        }
+                        Rc::make_mut(&mut counting)[number] = begins;
                     }
                     "granted" | "adopted" => {
                         let parts = self.parts(json);
+                        let versions: Vec<Version> =
+                            json.at("items").list().iter().map(|part| asked_version(part.at("version").text())).collect();
                         let mut pools: Vec<usize> = parts.iter().map(|part| part.0).collect();
                         pools.sort_unstable();
                         if pools.windows(2).any(|pair| pair[0] == pair[1]) || parts.is_empty() {
@@ -586,6 +634,15 @@ impl<'a> Checker<'a> {
                             wrong.push(("released_never_grants", says, vec![lease.clone()]));
                         }
                         if fact.kind == "granted" {
+                            for ((pool, seats), version) in parts.iter().zip(&versions) {
+                                if let Some((rule, says)) = book.due(*pool, entry.civil) {
+                                    wrong.push((rule, format!("{says}: {}", fact.line), vec![lease.clone()]));
+                                }
+                                if self.versioned[*pool] && self.lacks_more(&book, *pool, version, *seats) {
+                                    let says = format!("of {} there are too few for this version: {}", self.pools[*pool].1, fact.line);
+                                    wrong.push(("no_grant_past_entitlement", says, vec![lease.clone()]));
+                                }
+                            }
                             for (number, waiter) in line.iter().enumerate() {
                                 if from_queue.is_some_and(|own| number >= own) {
                                     break;
@@ -614,6 +671,7 @@ impl<'a> Checker<'a> {
                         let linger_ms = parts.iter().filter_map(|part| lingers.get(&part.0)).copied().max().unwrap_or(0);
                         let granted = Lease {
                             parts,
+                            versions,
                             granted: place,
                             ttl_ms: json.at("ttl_ms").number().unwrap_or(0),
                             linger_ms,
@@ -633,7 +691,13 @@ impl<'a> Checker<'a> {
                     }
                     "ending" => match self.leases.get_mut(&lease) {
                         Some(known) if known.phase == Phase::Live => {
-                            known.ending.get_or_insert((place, json.at("reason").text().to_owned()));
+                            let reason = json.at("reason").text().to_owned();
+                            known.ending.get_or_insert((place, reason.clone()));
+                            let pools: Vec<usize> = known.parts.iter().map(|part| part.0).collect();
+                            if reason.starts_with("license_") && pools.iter().all(|pool| self.fits_without_linger(&book, *pool, &numbers)) {
+                                let says = format!("all who hold seats beside it fit into the licenses: {}", fact.line);
+                                wrong.push(("ending_for_a_reason", says, vec![lease]));
+                            }
                         }
                         _ => wrong.push(("lease_history", format!("it is not live: {}", fact.line), vec![lease])),
                     },
@@ -710,7 +774,7 @@ impl<'a> Checker<'a> {
                     }
                     "denied" => {
                         let code = json.at("denial.code").text().to_owned();
-                        if let Some(says) = self.denied_wrongly(fact, &code, &numbers, &line) {
+                        if let Some(says) = self.denied_wrongly(fact, &code, &numbers, &line, &book, entry.civil) {
                             wrong.push(("denials_are_right", says, vec![lease.clone()]));
                         }
                         self.denied.insert((lease, fact.attempt), (place, code));
@@ -748,8 +812,9 @@ impl<'a> Checker<'a> {
                 }
                 (Some(head), _) => Some((head.lease.clone(), place)),
             };
-            self.after.push(After { numbers: Rc::clone(&numbers), line: Rc::clone(&line) });
+            self.after.push(After { numbers: Rc::clone(&numbers), line: Rc::clone(&line), counting: Rc::clone(&counting) });
         }
+        self.book = book;
         self.facts = facts;
         self.entries = entries;
         for (rule, says, leases) in wrong {
@@ -791,7 +856,27 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn denied_wrongly(&self, fact: &Fact, code: &str, numbers: &[Numbers], line: &[Waiter]) -> Option<String> {
+    /// Those who hold seats of this pool, with the version and the seats of each.
+    fn holders(&self, pool: usize, lingering: bool) -> Vec<(&Version, u64)> {
+        let there = self.leases.values().filter(|lease| lease.phase == Phase::Live || lingering && lease.phase == Phase::Lingering);
+        let parts = there.flat_map(|lease| lease.parts.iter().zip(&lease.versions));
+        parts.filter(|((own, _), _)| *own == pool).map(|((_, seats), version)| (version, *seats)).collect()
+    }
+
+    /// With these seats more, seats for this version or newer ones are more too few than before.
+    fn lacks_more(&self, book: &Book<'_>, pool: usize, version: &Version, seats: u64) -> bool {
+        let mut holders = self.holders(pool, true);
+        let before = book.lack(pool, &holders);
+        holders.push((version, seats));
+        book.lack(pool, &holders) > before
+    }
+
+    /// All who hold seats of this pool have one, once nothing lingers any more.
+    fn fits_without_linger(&self, book: &Book<'_>, pool: usize, numbers: &[Numbers]) -> bool {
+        numbers[pool].used <= numbers[pool].total && book.lack(pool, &self.holders(pool, false)) == 0
+    }
+
+    fn denied_wrongly(&self, fact: &Fact, code: &str, numbers: &[Numbers], line: &[Waiter], book: &Book<'_>, now: i64) -> Option<String> {
         let (vendors, parts) = self.recording.sendings.iter().find_map(|sending| match &sending.asked {
             Asked::Checkout { lease, attempt, vendors, parts, .. } if *lease == fact.lease && *attempt == fact.attempt => {
                 Some((vendors, parts))
@@ -813,11 +898,17 @@ impl<'a> Checker<'a> {
             }
         }
         let wanted: Vec<(usize, u64)> = parts.iter().filter_map(|part| Some((pool(&part.feature)?, part.seats))).collect();
-        if wanted.len() < parts.len() || wanted.iter().any(|part| self.versioned[part.0]) {
+        if wanted.len() < parts.len() {
             return None;
         }
-        let fits = wanted.iter().all(|(pool, seats)| numbers[*pool].free() >= *seats);
-        let possible = wanted.iter().all(|(pool, seats)| numbers[*pool].total >= *seats);
+        if let Some((_, says)) = wanted.iter().find_map(|(pool, _)| book.due(*pool, now)) {
+            return Some(format!("{says}: {}", fact.line));
+        }
+        let versions: Vec<Version> = parts.iter().map(|part| asked_version(part.version.as_deref().unwrap_or_default())).collect();
+        let fits = wanted.iter().zip(&versions).all(|((pool, seats), version)| {
+            numbers[*pool].free() >= *seats && !(self.versioned[*pool] && self.lacks_more(book, *pool, version, *seats))
+        });
+        let possible = wanted.iter().zip(&versions).all(|((pool, seats), version)| book.seats_for(*pool, version) >= *seats);
         let blocked = line.iter().any(|waiter| {
             let hopeless = waiter.parts.iter().any(|(pool, seats)| *seats > numbers[*pool].total);
             let shares = waiter.parts.iter().any(|part| wanted.iter().any(|own| own.0 == part.0));
@@ -827,7 +918,9 @@ impl<'a> Checker<'a> {
             "no_seat_free" if fits && !blocked => {
                 Some(format!("the seats are free, and nobody who can be served waits for them: {}", fact.line))
             }
-            "more_than_pool" if possible => Some(format!("there are as many seats: {}", fact.line)),
+            "more_than_pool" | "version_not_covered" | "expired" | "not_yet_valid" if possible => {
+                Some(format!("there are as many seats, and they count now: {}", fact.line))
+            }
             _ => None,
         }
     }
@@ -899,7 +992,7 @@ impl<'a> Checker<'a> {
                 self.granted_wrongly(lease, deed, answer, known)
             }
             "renewed" => {
-                if let What::Renew { counter, nonce } = &deed.what
+                if let What::Renew { counter, nonce, .. } = &deed.what
                     && (answer.json.at("counter").number() != Some(*counter) || answer.json.at("nonce").text() != nonce)
                 {
                     return Some(("answers_are_for_their_request", "another counter or nonce than asked".to_owned()));
@@ -983,6 +1076,12 @@ impl<'a> Checker<'a> {
                 let barred = self.barred.get(lease).is_some_and(|entry| index_of(*entry) <= answer.index);
                 (!barred).then(|| ("answered_implies_durable", "a release was answered that the journal does not have".to_owned()))
             }
+            "reclaimed" => {
+                let over = known.into_iter().flat_map(|known| [known.ending.as_ref(), known.end.as_ref()]).flatten();
+                let taken = over.map(|(entry, _)| index_of(*entry)).any(|index| index <= answer.index);
+                let barred = self.barred.get(lease).is_some_and(|entry| index_of(*entry) <= answer.index);
+                (!taken && !barred).then(|| ("answered_implies_durable", "it was reclaimed, and the journal does not say so".to_owned()))
+            }
             "problem" => (answer.code == "unknown_lease" && self.surely_live(lease, deed.sent, answer.received))
                 .then(|| ("lease_history_linearizable", "a live lease was answered as unknown".to_owned())),
             _ => None,
@@ -1016,6 +1115,18 @@ impl<'a> Checker<'a> {
             let from: u64 = item.at("from").list().iter().filter_map(|from| from.at("seats").number()).sum();
             if Some(from) != item.at("seats").number() {
                 return Some(("atomic_checkout", "where the seats of a grant come from does not add up to them".to_owned()));
+            }
+            let (feature, version) = (item.at("feature").text(), asked_version(item.at("version").text()));
+            for from in item.at("from").list() {
+                let (hash, place) = (from.at("license").text(), from.at("entitlement").number().unwrap_or(u64::MAX));
+                let numbers = self.book.numbers(hash, place, feature, &version, from.at("seats").number().unwrap_or(u64::MAX));
+                let last = self.window(deed.sent, answer.received).1.unwrap_or(0).max(known.granted);
+                let states = &self.after[known.granted.saturating_sub(1)..=last];
+                let counts = |number: &usize| states.iter().any(|after| after.counting.get(*number) == Some(&true));
+                if !numbers.iter().any(counts) {
+                    let says = format!("seats of {feature} come from entitlement {place} of {hash}, which does not give them then");
+                    return Some(("grants_name_rights_in_force", says));
+                }
             }
         }
         let mut asked: Vec<(String, u64)> = parts.iter().map(|part| (part.feature.clone(), part.seats)).collect();
@@ -1085,6 +1196,16 @@ impl<'a> Checker<'a> {
                     ));
                 }
             }
+            let reclaimed = deeds.iter().filter_map(|deed| deed.answer.as_ref()).find(|answer| answer.outcome == "reclaimed");
+            if let Some(reclaimed) = reclaimed.map(|answer| answer.received)
+                && let Some(after) = deeds.iter().find(|deed| {
+                    deed.sent > reclaimed
+                        && deed.answer.as_ref().is_some_and(|answer| matches!(answer.outcome.as_str(), "granted" | "renewed"))
+                })
+            {
+                let says = format!("{lease} was reclaimed at {}, and renewed at {}", seconds(reclaimed), seconds(after.sent));
+                wrong.push(("reclaimed_is_over", says, lease.clone()));
+            }
         }
         self.deeds = deeds;
         for (rule, says, lease) in wrong {
@@ -1095,8 +1216,10 @@ impl<'a> Checker<'a> {
     // Promises.
 
     /// When this lease's client may run: from each answer that carries a promise, until its end by the client's own clock or its release.
-    fn promised(deeds: &[Deed]) -> Vec<(Micros, Micros)> {
+    fn promised(&self, name: &str, deeds: &[Deed]) -> Vec<(Micros, Micros)> {
         let over = deeds.iter().filter(|deed| matches!(deed.what, What::Release)).map(|deed| deed.sent).min().unwrap_or(Micros::MAX);
+        // Whose process has ended runs no more.
+        let over = over.min(self.died(name).map_or(Micros::MAX, |parting| parting.at));
         let mut spans: Vec<(Micros, Micros)> = deeds
             .iter()
             .filter_map(|deed| {
@@ -1126,10 +1249,10 @@ impl<'a> Checker<'a> {
             if reason == "unclaimed" && upper != Micros::MAX && upper < self.lower[lease.granted] + (WAIT_TTL_MS - 1_000) * 1_000 {
                 wrong.push(("waiters_leave_for_a_reason", format!("{name} was given no two minutes to come for its seat"), name.clone()));
             }
-            if reason == "released" {
+            if reason == "released" || reason == "reclaimed" && self.reclaimed_now(name, *end) {
                 continue;
             }
-            let until = self.deeds.get(name).map(|deeds| Self::promised(deeds)).unwrap_or_default().last().map_or(0, |span| span.1);
+            let until = self.deeds.get(name).map(|deeds| self.promised(name, deeds)).unwrap_or_default().last().map_or(0, |span| span.1);
             if upper < until {
                 let says = format!(
                     "{name} was promised its seats until {}, and they were free (`{reason}`, entry {}) at {} at the latest",
@@ -1145,13 +1268,19 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// An administrator had asked for this end at once, which is recorded as possible over-use.
+    fn reclaimed_now(&self, lease: &str, end: usize) -> bool {
+        let deeds = self.deeds.get(lease).into_iter().flatten();
+        deeds.filter(|deed| matches!(deed.what, What::Reclaim { now: true })).any(|deed| deed.sent <= self.upper[end])
+    }
+
     /// At each time, seats of clients that may run are no more than licenses give, or than the journal says are held beyond that.
     fn seats(&mut self) {
         // (time, 0 ends before 1 begins, lease)
         let mut changes: Vec<(Micros, u8, &str)> = Vec::new();
         for (name, deeds) in &self.deeds {
             if self.leases.contains_key(name) {
-                for (from, to) in Self::promised(deeds) {
+                for (from, to) in self.promised(name, deeds) {
                     changes.push((from, 1, name));
                     changes.push((to, 0, name));
                 }
@@ -1170,8 +1299,15 @@ impl<'a> Checker<'a> {
             let (certain, possible) = self.window(time, time);
             let Some(possible) = possible else { continue };
             for (pool, _) in &lease.parts {
+                // Taken back at once, which is recorded as over-use of this lease.
+                let overused = |name: &str, lease: &Lease| {
+                    lease
+                        .end
+                        .as_ref()
+                        .is_some_and(|(end, reason)| *end <= possible && reason == "reclaimed" && self.reclaimed_now(name, *end))
+                };
                 let held = |lease: &Lease| lease.parts.iter().filter(|part| part.0 == *pool).map(|part| part.1).sum::<u64>();
-                let sum: u64 = running.values().map(|lease| held(lease)).sum();
+                let sum: u64 = running.iter().filter(|(name, lease)| !overused(name, lease)).map(|(_, lease)| held(lease)).sum();
                 let states = &self.after[certain.unwrap_or(0).min(possible)..=possible];
                 let allowed =
                     states.iter().map(|after| after.numbers[*pool]).map(|numbers| numbers.total.max(numbers.taken())).max().unwrap_or(0);
@@ -1294,6 +1430,23 @@ impl<'a> Checker<'a> {
         }
         if let Some(says) = wrong {
             self.violation("lease_time_never_fast", says, &[]);
+        }
+        let began = self.recording.began;
+        let off = (0..self.entries.len()).find(|place| {
+            let second = self.entries[*place].civil;
+            let (from, to) = (began + self.lower[*place].cast_signed(), began.saturating_add_unsigned(self.upper[*place]));
+            (second + 1) * 1_000_000 < from - CLOCKS || second * 1_000_000 > to.saturating_add(CLOCKS)
+        });
+        if let Some(place) = off.filter(|_| began > 0) {
+            let says = format!(
+                "entry {} bears the civil time {}, and was made between {} and {} after {} microseconds",
+                self.entries[place].index,
+                self.entries[place].civil,
+                seconds(self.lower[place]),
+                seconds(self.upper[place]),
+                began
+            );
+            self.violation("civil_time_is_read_again", says, &[]);
         }
     }
 }

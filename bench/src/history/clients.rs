@@ -1,8 +1,10 @@
-//! Random clients: they check out, wait, renew, repeat, come late, ask for what is not theirs, give back, and die.
+//! Random clients: they check out, wait, renew, repeat, come late, ask for what is not theirs, give back, stand for their leases with presence
+//! connections, and die, silently or seen by the kernel.
 //!
 //! Each keeps to what a client owes: it runs only inside its promise, and gives back what it has done with. Everything that it sends and hears
 //! is recorded with times.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -13,8 +15,11 @@ use serde_json::{Value, json};
 use tokio_rustls::TlsConnector;
 use triquest_wire::{Bytes16, Bytes32, Secret};
 
-use super::record::{Asked, Heard, Micros, Part, Renewal, Sending};
+use super::record::{Asked, Heard, Micros, Part, Parting, Renewal, Sending};
 use crate::client::Connection;
+
+/// As many of the ids granted last are kept for the administrator to choose from.
+const GRANTED_MAX: usize = 24;
 
 /// A sequence of numbers that a seed decides.
 pub(super) struct Random(u64);
@@ -67,11 +72,12 @@ impl Random {
 pub(super) struct Recorder {
     began: Instant,
     sendings: Mutex<Vec<Sending>>,
+    partings: Mutex<Vec<Parting>>,
 }
 
 impl Recorder {
     pub(super) fn new() -> Self {
-        Self { began: Instant::now(), sendings: Mutex::new(Vec::new()) }
+        Self { began: Instant::now(), sendings: Mutex::new(Vec::new()), partings: Mutex::new(Vec::new()) }
     }
 
     pub(super) fn now(&self) -> Micros {
@@ -84,6 +90,10 @@ impl Recorder {
 
     pub(super) fn take(&self) -> Vec<Sending> {
         std::mem::take(&mut self.sendings.lock())
+    }
+
+    pub(super) fn take_partings(&self) -> Vec<Parting> {
+        std::mem::take(&mut self.partings.lock())
     }
 }
 
@@ -99,6 +109,18 @@ pub(super) struct Shared {
     pub(super) early: AtomicBool,
     /// The vendors' keys.
     pub(super) vendors: Vec<(String, Bytes32)>,
+    /// The ids that were granted last.
+    pub(super) granted: Mutex<VecDeque<String>>,
+}
+
+impl Shared {
+    fn note_granted(&self, lease: &str) {
+        let mut granted = self.granted.lock();
+        if granted.len() >= GRANTED_MAX {
+            granted.pop_front();
+        }
+        granted.push_back(lease.to_owned());
+    }
 }
 
 /// What a client knows of one of its leases.
@@ -121,6 +143,32 @@ struct Slot {
     doubt: bool,
     /// Nothing is sent any more, as if its process had died.
     dead: bool,
+    /// The presence connection that stands for it.
+    presence: Option<u64>,
+}
+
+/// A process with leases of its own, whose presence connection the kernel ends in order when it dies.
+///
+/// A process that really died would do no more to the server than closing this socket does, so it need not be a process of its own.
+struct Process {
+    generation: u64,
+    /// The server's name for its connection.
+    name: Value,
+    places: Vec<usize>,
+    connection: Connection,
+}
+
+impl Process {
+    /// A living process leaves by a reset.
+    fn leave(self) {
+        // It can fail only on a socket that is closed.
+        let _ = rustix::net::sockopt::set_socket_linger(self.connection.socket(), Some(Duration::ZERO));
+    }
+
+    /// Whether the server's end is closed, as after its restart.
+    fn is_closed(&self) -> bool {
+        !matches!(self.connection.socket().try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +189,8 @@ pub(super) struct Client {
     connection: Option<Connection>,
     other: Option<Connection>,
     slots: Vec<Slot>,
+    processes: Vec<Process>,
+    generation: u64,
 }
 
 /// A request that is ready to be sent.
@@ -158,7 +208,7 @@ impl Client {
     pub(super) fn new(number: u32, seed: u64, shared: Arc<Shared>) -> Self {
         let source = IpAddr::from([127, 0, 0, 10 + (number % 200) as u8]);
         let random = Random::new(seed ^ (u64::from(number) + 1).wrapping_mul(0xd6e8_feb8_6659_fd93));
-        Self { number, source, random, shared, connection: None, other: None, slots: Vec::new() }
+        Self { number, source, random, shared, connection: None, other: None, slots: Vec::new(), processes: Vec::new(), generation: 0 }
     }
 
     /// Asks at random until it is told to end; then gives back what it may hold.
@@ -166,6 +216,9 @@ impl Client {
         while !self.shared.ends.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(self.random.below(30))).await;
             self.step().await;
+        }
+        for process in std::mem::take(&mut self.processes) {
+            self.part(process, false);
         }
         self
     }
@@ -211,7 +264,7 @@ impl Client {
             return;
         }
         let within = if self.random.percent(6) { Duration::from_millis(self.random.below(25)) } else { WITHIN };
-        match self.random.weighted(&[30, 18, 8, 6, 16, 6, 8, 6, 3, 2, 2, 1, 6, 3]) {
+        match self.random.weighted(&[30, 18, 8, 6, 16, 6, 8, 6, 3, 2, 2, 1, 6, 3, 9, 2, 5]) {
             0 if held.len() < 3 => {
                 let place = self.fresh();
                 self.checkout(place, within).await;
@@ -236,7 +289,8 @@ impl Client {
                 // Those that are promised for long first: they are promised over restarts and changes of licenses.
                 let long: Vec<usize> = held.iter().copied().filter(|place| self.slots[*place].ttl_ms > Some(14_000)).collect();
                 let held = if long.is_empty() { held } else { long };
-                let dead = self.slots.iter().filter(|slot| slot.dead && slot.until > now).count();
+                let dead = self.slots.iter().filter(|slot| slot.dead && slot.presence.is_none() && slot.until > now).count();
+                let held: Vec<usize> = held.into_iter().filter(|place| self.slots[*place].presence.is_none()).collect();
                 if dead < 1
                     && self.random.percent(60)
                     && let Some(place) = self.one_of(&held)
@@ -291,8 +345,156 @@ impl Client {
                 }
             }
             13 => self.ask_twice_at_once(within).await,
+            14 => self.stand(&held).await,
+            15 => {
+                if let Some(process) = self.one_process() {
+                    self.part(process, false);
+                }
+            }
+            16 => {
+                // Often right after a renewal, which is what makes the death count.
+                if let Some(process) = self.one_process() {
+                    let living: Vec<usize> = process.places.iter().copied().filter(|place| held.contains(place)).collect();
+                    if self.random.percent(60)
+                        && let Some(place) = self.one_of(&living)
+                    {
+                        self.renew(place, false, WITHIN).await;
+                    }
+                    self.part(process, true);
+                }
+            }
             _ => {}
         }
+    }
+
+    // Processes with a presence connection.
+
+    fn one_process(&mut self) -> Option<Process> {
+        let count = self.processes.len() as u64;
+        (count > 0).then(|| self.processes.swap_remove(self.random.below(count) as usize))
+    }
+
+    /// The process ends, or goes on and leaves its presence connection.
+    fn part(&mut self, process: Process, dies: bool) {
+        for place in &process.places {
+            let slot = &mut self.slots[*place];
+            if dies {
+                // What stands for it is kept: it is dead otherwise than one that only falls silent.
+                slot.dead = true;
+            } else if slot.presence == Some(process.generation) {
+                slot.presence = None;
+            }
+        }
+        let leases = process.places.iter().map(|place| self.slots[*place].lease.clone()).collect();
+        let at = self.shared.recorder.now();
+        let parting = Parting { client: self.number, generation: process.generation, leases, at, died: dies };
+        self.shared.recorder.partings.lock().push(parting);
+        if !dies {
+            process.leave();
+        }
+    }
+
+    /// A new process takes some of the leases, or one that is there opens a new connection, for its leases and perhaps more.
+    async fn stand(&mut self, held: &[usize]) {
+        for place in (0..self.processes.len()).rev() {
+            if self.processes[place].is_closed() && self.random.percent(70) {
+                let process = self.processes.swap_remove(place);
+                self.part(process, false);
+            }
+        }
+        if self.random.percent(40)
+            && let Some(process) = self.one_process()
+        {
+            let process = self.change(process, held).await;
+            self.processes.push(process);
+            return;
+        }
+        let before = if self.processes.len() >= 3 || self.random.percent(30) { self.one_process() } else { None };
+        let mut places: Vec<usize> =
+            before.iter().flat_map(|process| process.places.clone()).filter(|place| held.contains(place)).collect();
+        // Whoever waits may have an answer on its way that a dead process never reads.
+        let others = held.iter().copied().filter(|place| self.slots[*place].presence.is_none() && self.slots[*place].wait_ms.is_none());
+        let others: Vec<usize> = others.collect();
+        for place in others {
+            if places.is_empty() || self.random.percent(50) {
+                places.push(place);
+            }
+        }
+        let opened = if places.is_empty() { None } else { self.open(places).await };
+        if let Some(before) = before {
+            self.part(before, false);
+        }
+        if let Some(process) = opened {
+            for place in &process.places {
+                self.slots[*place].presence = Some(process.generation);
+            }
+            self.processes.push(process);
+        }
+    }
+
+    /// Lets leases enter a connection, and leave it. What is not answered may have happened: then nobody names it for what was added, and what
+    /// was to be dropped still dies with it.
+    async fn change(&mut self, mut process: Process, held: &[usize]) -> Process {
+        let outside = held.iter().copied().filter(|place| self.slots[*place].presence.is_none() && self.slots[*place].wait_ms.is_none());
+        let add: Vec<usize> = outside.take(2).collect();
+        let drops = self.random.percent(30);
+        let drop: Vec<usize> = process.places.iter().copied().filter(|_| drops).take(1).collect();
+        if add.is_empty() && drop.is_empty() {
+            return process;
+        }
+        let secrets =
+            |places: &[usize]| -> Vec<Value> { places.iter().map(|place| json!({ "secret": self.slots[*place].secret })).collect() };
+        let leases = |places: &[usize]| -> Vec<String> { places.iter().map(|place| self.slots[*place].lease.clone()).collect() };
+        let generation = process.generation;
+        let body = json!({ "connection": process.name, "generation": generation, "add": secrets(&add), "drop": secrets(&drop) });
+        let call = Call {
+            asked: Asked::Presence { generation, leases: leases(&add), dropped: leases(&drop) },
+            path: "/v1/presence/change".to_owned(),
+            headers: "",
+            body: body.to_string().into_bytes(),
+            within: WITHIN,
+        };
+        let Some(answer) = self.send(call).await else { return process };
+        if answer["live"].is_u64() {
+            process.places.retain(|place| !drop.contains(place));
+            for place in drop {
+                self.slots[place].presence = None;
+            }
+            for place in add {
+                self.slots[place].presence = Some(generation);
+                process.places.push(place);
+            }
+        }
+        process
+    }
+
+    async fn open(&mut self, places: Vec<usize>) -> Option<Process> {
+        self.generation += 1;
+        let generation = self.generation;
+        let address = SocketAddr::from(([127, 0, 0, 1], self.shared.port.load(Ordering::Relaxed)));
+        let opened = tokio::time::timeout(WITHIN, Connection::open_from(&self.shared.tls, address, self.source)).await;
+        let mut process = Process { generation, name: Value::Null, places, connection: opened.ok()?.ok()? };
+        let socket = process.connection.socket();
+        let (client, server) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);
+        let secrets: Vec<Value> = process.places.iter().map(|place| json!({ "secret": self.slots[*place].secret })).collect();
+        let body = json!({ "leases": secrets, "generation": generation, "client": client, "server": server }).to_string();
+        let leases = process.places.iter().map(|place| self.slots[*place].lease.clone()).collect();
+        let sent = self.shared.recorder.now();
+        let answered = tokio::time::timeout(WITHIN, process.connection.call("POST", "/v1/presence", body.as_bytes())).await;
+        let heard = answered.ok().and_then(Result::ok).map(|status| {
+            let body = String::from_utf8_lossy(process.connection.body()).into_owned();
+            Heard { received: self.shared.recorder.now(), status, body }
+        });
+        let answer: Option<Value> = heard.as_ref().and_then(|heard| serde_json::from_str(&heard.body).ok());
+        let stands = heard.as_ref().is_some_and(|heard| heard.status == 200);
+        let asked = Asked::Presence { generation, leases, dropped: Vec::new() };
+        self.shared.recorder.add(Sending { client: self.number, asked, sent, heard });
+        process.name = answer.map_or(Value::Null, |answer| answer["connection"].clone());
+        if !stands {
+            process.leave();
+            return None;
+        }
+        Some(process)
     }
 
     fn places(&self, fits: impl Fn(&Slot) -> bool) -> Vec<usize> {
@@ -324,7 +526,8 @@ impl Client {
             if parts.iter().any(|part| part.feature == feature) {
                 continue;
             }
-            let version = (feature == "ver").then(|| ["1.0", "2.0", "2.5"][self.random.weighted(&[5, 5, 1])].to_owned());
+            let version = [Some("1.0"), Some("1.5"), Some("2.0"), Some("2.5"), None][self.random.weighted(&[5, 3, 5, 1, 2])];
+            let version = version.filter(|_| feature == "ver").map(str::to_owned);
             let seats = [1, 2, 7][self.random.weighted(&[78, 20, if feature == "cad" { 3 } else { 0 }])];
             parts.push(Part { feature: feature.to_owned(), version, seats });
         }
@@ -346,6 +549,7 @@ impl Client {
             asked: 0,
             doubt: false,
             dead: false,
+            presence: None,
         };
         self.slots.push(slot);
         self.slots.len() - 1
@@ -398,17 +602,26 @@ impl Client {
         self.slots[place].asked = sent;
         let answer = self.send(call).await;
         self.slots[place].heard(sent, answer.as_ref());
+        if self.slots[place].state == State::Held {
+            self.shared.note_granted(&self.slots[place].lease);
+        }
     }
 
     fn renewal(&mut self, place: usize, again: bool) -> (Renewal, Value) {
         let nonce = self.random.bytes();
+        let names = self.random.percent(90);
         let slot = &mut self.slots[place];
         if !again || slot.counter == 0 {
             slot.counter += 1;
             slot.nonce.0.copy_from_slice(&nonce[..16]);
         }
-        let renewal = Renewal { lease: slot.lease.clone(), counter: slot.counter, nonce: text(&slot.nonce) };
-        (renewal, json!({ "secret": slot.secret, "nonce": slot.nonce, "counter": slot.counter }))
+        let presence = slot.presence.filter(|_| names);
+        let renewal = Renewal { lease: slot.lease.clone(), counter: slot.counter, nonce: text(&slot.nonce), presence };
+        let mut body = json!({ "secret": slot.secret, "nonce": slot.nonce, "counter": slot.counter });
+        if let (Some(presence), Some(members)) = (presence, body.as_object_mut()) {
+            members.insert("presence".to_owned(), presence.into());
+        }
+        (renewal, body)
     }
 
     async fn renew(&mut self, place: usize, again: bool, within: Duration) {

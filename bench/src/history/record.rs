@@ -20,6 +20,8 @@ pub(crate) struct Renewal {
     pub(crate) counter: u64,
     /// As it was sent.
     pub(crate) nonce: String,
+    /// The generation of the presence connection that stands for the lease, if the client names one.
+    pub(crate) presence: Option<u64>,
 }
 
 /// What was asked.
@@ -37,6 +39,19 @@ pub(crate) enum Asked {
     Renewals(Vec<Renewal>),
     Release {
         lease: String,
+    },
+    /// A connection that stands for the lives of these leases from now on, and for those of others no more.
+    Presence {
+        /// Of this client's presence connections.
+        generation: u64,
+        leases: Vec<String>,
+        dropped: Vec<String>,
+    },
+    /// An administrator takes a lease back.
+    Reclaim {
+        lease: String,
+        /// At once, and not at the end of its promise.
+        now: bool,
     },
     Status,
     /// By the hash of its text, as facts write it.
@@ -68,6 +83,19 @@ pub(crate) struct Sending {
     pub(crate) heard: Option<Heard>,
 }
 
+/// How a client left a presence connection that had stood for leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parting {
+    /// Which client.
+    pub(crate) client: u32,
+    pub(crate) generation: u64,
+    pub(crate) leases: Vec<String>,
+    /// Before the connection ended.
+    pub(crate) at: Micros,
+    /// The process that holds these leases ended, and the kernel ended the connection in order. Otherwise it lives on, and has reset the connection.
+    pub(crate) died: bool,
+}
+
 /// What was done to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -88,12 +116,17 @@ pub(crate) struct Spell {
 }
 
 /// One entitlement as its license says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) feature: String,
+    /// The newest version of the application that it is for; any if it names none.
     pub(crate) version: Option<String>,
     pub(crate) seats: u64,
     pub(crate) linger_ms: u64,
+    /// From this second on, counted since 1970; from the first if it names none.
+    pub(crate) starts: Option<i64>,
+    /// Until this second.
+    pub(crate) expires: Option<i64>,
 }
 
 /// A license that may have been installed.
@@ -102,6 +135,8 @@ pub(crate) struct LicenseTerms {
     pub(crate) id: String,
     pub(crate) hash: String,
     pub(crate) vendor: String,
+    /// Ids of licenses whose place it takes once it begins.
+    pub(crate) replaces: Vec<String>,
     pub(crate) entitlements: Vec<Terms>,
 }
 
@@ -118,10 +153,13 @@ pub(crate) struct Recording {
     pub(crate) licenses: Vec<LicenseTerms>,
     pub(crate) sendings: Vec<Sending>,
     pub(crate) spells: Vec<Spell>,
+    pub(crate) partings: Vec<Parting>,
     /// Facts in the order of the journal, gathered in pieces while the server ran.
     pub(crate) pieces: Vec<Reading>,
     /// The facts once more, all that are kept at the end.
     pub(crate) again: Option<Reading>,
+    /// When it began, microseconds since 1970.
+    pub(crate) began: i64,
     /// When it was over.
     pub(crate) end: Micros,
 }
@@ -131,10 +169,15 @@ impl Recording {
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for license in &self.licenses {
-            let _ = writeln!(text, "license {} of {} ({}): {:?}", license.id, license.vendor, license.hash, license.entitlements);
+            let _ = writeln!(
+                text,
+                "license {} of {} ({}), replaces {:?}: {:?}",
+                license.id, license.vendor, license.hash, license.replaces, license.entitlements
+            );
         }
         let mut lines: Vec<(Micros, String)> = self.sendings.iter().map(|sending| (sending.sent, sending.line())).collect();
         lines.extend(self.spells.iter().map(|spell| (spell.from, spell.line())));
+        lines.extend(self.partings.iter().map(|parting| (parting.at, parting.line())));
         lines.sort();
         for (_, line) in lines {
             text.push_str(&line);
@@ -153,9 +196,23 @@ pub(crate) fn seconds(at: Micros) -> String {
     format!("{:.4}", at as f64 / 1e6)
 }
 
+impl Renewal {
+    fn line(&self) -> String {
+        let presence = self.presence.map(|generation| format!(" presence {generation}")).unwrap_or_default();
+        format!("{} counter {}{presence}", self.lease, self.counter)
+    }
+}
+
 impl Spell {
     pub(crate) fn line(&self) -> String {
         format!("{} to {}  {:?}", seconds(self.from), seconds(self.to), self.fault)
+    }
+}
+
+impl Parting {
+    pub(crate) fn line(&self) -> String {
+        let how = if self.died { "died with" } else { "reset" };
+        format!("{} c{} {how} its presence connection {} for {}", seconds(self.at), self.client, self.generation, self.leases.join(", "))
     }
 }
 
@@ -174,12 +231,17 @@ impl Sending {
                 let wait = wait_ms.map(|wait| format!(" wait {wait} ms")).unwrap_or_default();
                 format!("checkout {lease} attempt {attempt} {} of {}{wait}", parts.join(","), vendors.join("+"))
             }
-            Asked::Renew(renewal) => format!("renew {} counter {}", renewal.lease, renewal.counter),
+            Asked::Renew(renewal) => format!("renew {}", renewal.line()),
             Asked::Renewals(renewals) => {
-                let named: Vec<String> = renewals.iter().map(|renewal| format!("{} counter {}", renewal.lease, renewal.counter)).collect();
+                let named: Vec<String> = renewals.iter().map(Renewal::line).collect();
                 format!("renew {}", named.join(", "))
             }
             Asked::Release { lease } => format!("release {lease}"),
+            Asked::Presence { generation, leases, dropped } => {
+                let without = if dropped.is_empty() { String::new() } else { format!(", without {}", dropped.join(", ")) };
+                format!("presence {generation} for {}{without}", leases.join(", "))
+            }
+            Asked::Reclaim { lease, now } => format!("reclaim {lease}{}", if *now { " now" } else { "" }),
             Asked::Status => "status".to_owned(),
             Asked::Install { license } => format!("install {license}"),
             Asked::Remove { license } => format!("remove {license}"),

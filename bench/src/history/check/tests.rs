@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::history::record::{Heard, Reading, Renewal, Sending, Spell, Terms};
+use crate::history::record::{Heard, Parting, Reading, Renewal, Sending, Spell, Terms};
 
 const LINEAGE: &str = "00000000000000000000000000000001";
 const VENDOR: &str = "one.example";
@@ -25,16 +25,28 @@ struct Story {
     index: u64,
     epoch: u64,
     lines: Vec<String>,
+    /// Seconds since 1970 that entries bear.
+    second: i64,
 }
 
 impl Story {
     /// A server with one seat of cad and two of cam.
     fn new() -> Self {
-        let terms = |feature: &str, seats| Terms { feature: feature.to_owned(), version: None, seats, linger_ms: 0 };
-        let license =
-            LicenseTerms { id: "L".into(), hash: "aa".into(), vendor: VENDOR.into(), entitlements: vec![terms("cad", 1), terms("cam", 2)] };
-        let mut story =
-            Self { recording: Recording { licenses: vec![license], ..Recording::default() }, index: 0, epoch: 1, lines: Vec::new() };
+        let terms = |feature: &str, seats| Terms { feature: feature.to_owned(), seats, ..Terms::default() };
+        let license = LicenseTerms {
+            id: "L".into(),
+            hash: "aa".into(),
+            vendor: VENDOR.into(),
+            replaces: Vec::new(),
+            entitlements: vec![terms("cad", 1), terms("cam", 2)],
+        };
+        let mut story = Self {
+            recording: Recording { licenses: vec![license], ..Recording::default() },
+            index: 0,
+            epoch: 1,
+            lines: Vec::new(),
+            second: 0,
+        };
         story.entry(0, &[r#""kind":"recovered","epoch":1"#]);
         story.entry(
             1,
@@ -50,7 +62,8 @@ impl Story {
     fn entry(&mut self, at_ms: u64, facts: &[&str]) {
         self.index += 1;
         for (number, fact) in facts.iter().enumerate() {
-            self.lines.push(format!(r#"{{"position":{},"number":{number},"at_ms":{at_ms},{fact}}}"#, self.position()));
+            let time = format!("1970-01-01T00:{:02}:{:02}Z", self.second / 60, self.second % 60);
+            self.lines.push(format!(r#"{{"position":{},"number":{number},"at_ms":{at_ms},"time":"{time}",{fact}}}"#, self.position()));
         }
     }
 
@@ -89,7 +102,11 @@ impl Story {
     fn granted(&mut self, lease: &str, attempt: u64, parts: &[(&str, u64)], sent_ms: u64, entry: (u64, u64, u64)) {
         let items: Vec<String> = parts
             .iter()
-            .map(|(feature, seats)| format!(r#"{{"feature":"{feature}","seats":{seats},"from":[{{"seats":{seats}}}]}}"#))
+            .map(|(feature, seats)| {
+                let place = u32::from(*feature == "cam");
+                let from = format!(r#"{{"license":"aa","entitlement":{place},"seats":{seats}}}"#);
+                format!(r#"{{"feature":"{feature}","seats":{seats},"from":[{from}]}}"#)
+            })
             .collect();
         let (epoch, index, at_ms) = entry;
         let grant = format!(
@@ -108,8 +125,31 @@ impl Story {
         self.renewal(lease, counter, sent_ms, 200, body);
     }
 
+    /// The last sending was a renewal that named this presence connection.
+    fn naming(&mut self, generation: u64) {
+        if let Some(Sending { asked: Asked::Renew(renewal), .. }) = self.recording.sendings.last_mut() {
+            renewal.presence = Some(generation);
+        }
+    }
+
+    fn opened(&mut self, generation: u64, lease: &str, sent_ms: u64) {
+        let body = format!(r#"{{"live":1,"ends_agree":true,"position":{}}}"#, self.position());
+        let asked = Asked::Presence { generation, leases: vec![lease.into()], dropped: Vec::new() };
+        self.sending(asked, sent_ms, Some((sent_ms + 2, 200, body)));
+    }
+
+    fn parted(&mut self, generation: u64, lease: &str, at_ms: u64, died: bool) {
+        let parting = Parting { client: 1, generation, leases: vec![lease.into()], at: at_ms * 1_000, died };
+        self.recording.partings.push(parting);
+    }
+
+    fn reclaimed(&mut self, lease: &str, now: bool, sent_ms: u64) {
+        let body = format!(r#"{{"remaining_ms":0,"position":{}}}"#, self.position());
+        self.sending(Asked::Reclaim { lease: lease.into(), now }, sent_ms, Some((sent_ms + 2, 200, body)));
+    }
+
     fn renewal(&mut self, lease: &str, counter: u64, sent_ms: u64, status: u16, body: String) {
-        let asked = Asked::Renew(Renewal { lease: lease.into(), counter, nonce: format!("n{counter}") });
+        let asked = Asked::Renew(Renewal { lease: lease.into(), counter, nonce: format!("n{counter}"), presence: None });
         self.sending(asked, sent_ms, Some((sent_ms + 2, status, body)));
     }
 
@@ -513,4 +553,363 @@ fn leases_that_contradict_their_own_past_are_found() {
         story.entry(9_000, &[&gone]);
         breaks(story, "lease_history");
     }
+}
+
+// Presence.
+
+const FREED: &str = r#""kind":"released","lease":"b","cause":"presence""#;
+
+/// [`good`], and b's process opens a presence connection and names it.
+fn standing() -> Story {
+    let mut story = good();
+    story.opened(1, "b", 5_200);
+    story.renewed("b", 1, 5_300);
+    story.naming(1);
+    story
+}
+
+#[test]
+fn a_death_that_frees_early_is_right() {
+    let mut story = standing();
+    story.parted(1, "b", 6_000, true);
+    story.entry(6_005, &[FREED, &grant_fact("c", 1, CAD)]);
+    story.granted("c", 1, CAD, 6_004, (2, 10, 6_005));
+    story.renewed("c", 1, 12_100);
+    assert_eq!(story.rules(), [""; 0]);
+}
+
+#[test]
+fn a_seat_that_is_freed_early_while_its_process_lives_is_found() {
+    let free = |story: &mut Story| {
+        story.entry(6_005, &[FREED]);
+        story.status(6_100, "cad", [1, 0, 0, 1, 0, 0]);
+    };
+    let mut story = standing();
+    free(&mut story);
+    breaks(story, "only_death_frees");
+    let mut story = standing();
+    story.parted(1, "b", 6_000, false);
+    free(&mut story);
+    breaks(story, "only_death_frees");
+    let mut story = standing();
+    free(&mut story);
+    story.parted(1, "b", 6_500, true);
+    breaks(story, "only_death_frees");
+}
+
+#[test]
+fn a_presence_connection_that_frees_without_having_been_named_is_found() {
+    let die = |mut story: Story| {
+        story.parted(2, "b", 6_000, true);
+        story.entry(6_005, &[FREED]);
+        story.status(6_100, "cad", [1, 0, 0, 1, 0, 0]);
+        breaks(story, "only_death_frees");
+    };
+    let mut story = good();
+    story.opened(2, "b", 5_200);
+    die(story);
+    // It had named an earlier one.
+    let mut story = standing();
+    story.parted(1, "b", 5_400, false);
+    story.opened(2, "b", 5_500);
+    die(story);
+    // It named this one, and then none any more.
+    let mut story = good();
+    story.opened(2, "b", 5_200);
+    story.renewed("b", 1, 5_300);
+    story.naming(2);
+    story.renewed("b", 2, 5_400);
+    die(story);
+    // It was never opened.
+    let mut story = good();
+    story.renewed("b", 1, 5_300);
+    story.naming(2);
+    die(story);
+}
+
+#[test]
+fn a_death_that_frees_nothing_is_found_but_not_beside_a_restart() {
+    let expires = |story: &mut Story| {
+        story.parted(1, "b", 6_000, true);
+        story.entry(15_301, &[r#""kind":"ended","lease":"b","reason":"expired""#]);
+        story.status(15_400, "cad", [1, 0, 0, 1, 0, 0]);
+    };
+    let mut story = standing();
+    expires(&mut story);
+    story.entry(15_500, &[&grant_fact("c", 1, CAD)]);
+    story.granted("c", 1, CAD, 15_499, (2, 11, 15_500));
+    breaks(story, "death_frees");
+    let mut story = standing();
+    expires(&mut story);
+    story.recording.spells.push(Spell { fault: Fault::Down, from: 5_400_000, to: 5_900_000 });
+    assert_eq!(story.rules(), [""; 0]);
+}
+
+#[test]
+fn a_dead_process_that_is_said_to_have_come_back_is_found() {
+    let mut story = standing();
+    story.parted(1, "b", 6_000, true);
+    story.entry(6_005, &[FREED]);
+    story.entry(6_105, &[r#""kind":"presence_regretted","lease":"b","until_ms":90000000"#]);
+    story.status(6_200, "cad", [1, 0, 0, 1, 0, 0]);
+    breaks(story, "only_the_living_regret");
+}
+
+// Reclaiming.
+
+const TAKEN: &str = r#""kind":"ended","lease":"b","reason":"reclaimed""#;
+
+#[test]
+fn a_seat_that_is_taken_back_at_once_is_right_only_if_an_administrator_asked_for_that() {
+    let taken = |now: bool| {
+        let mut story = good();
+        story.entry(6_001, &[TAKEN, &grant_fact("c", 1, CAD)]);
+        story.reclaimed("b", now, 6_000);
+        story.granted("c", 1, CAD, 6_000, (2, 10, 6_001));
+        story
+    };
+    assert_eq!(taken(true).rules(), [""; 0]);
+    breaks(taken(false), "promise_survives");
+    breaks(taken(false), "one_holder_per_seat");
+    let mut story = good();
+    story.entry(6_001, &[TAKEN]);
+    story.status(6_100, "cad", [1, 0, 0, 1, 0, 0]);
+    breaks(story, "asked_before_decided");
+}
+
+#[test]
+fn a_reclaimed_lease_that_goes_on_is_found() {
+    let ending = |story: &mut Story| {
+        story.entry(6_001, &[r#""kind":"ending","lease":"b","reason":"reclaimed""#]);
+        story.reclaimed("b", false, 6_000);
+    };
+    let mut story = good();
+    ending(&mut story);
+    story.renewal("b", 1, 6_100, 200, format!(r#"{{"outcome":"ended","reason":"reclaimed","position":{}}}"#, story.position()));
+    story.entry(15_101, &[TAKEN]);
+    story.status(15_200, "cad", [1, 0, 0, 1, 0, 0]);
+    assert_eq!(story.rules(), [""; 0]);
+    let mut story = good();
+    ending(&mut story);
+    story.renewed("b", 1, 6_100);
+    breaks(story, "reclaimed_is_over");
+    let mut story = good();
+    story.reclaimed("b", false, 6_000);
+    breaks(story, "answered_implies_durable");
+}
+
+// Dates, versions, and one license in the place of another.
+
+/// A second license of cad with these dates, in the place of others, which is entitlement 2; civil time is 100.
+fn dated(starts: Option<i64>, expires: Option<i64>, replaces: &[&str]) -> Story {
+    let mut story = good();
+    let terms = Terms { feature: "cad".into(), seats: 1, starts, expires, ..Terms::default() };
+    story.recording.licenses.push(LicenseTerms {
+        id: "M".into(),
+        hash: "bb".into(),
+        vendor: VENDOR.into(),
+        replaces: replaces.iter().map(|old| (*old).to_owned()).collect(),
+        entitlements: vec![terms],
+    });
+    story.second = 100;
+    story.entry(6_001, &[r#""kind":"license_installed","hash":"bb""#]);
+    story
+}
+
+const BEGAN: &str = r#""kind":"entitlement_began","entitlement":2"#;
+const EXPIRED: &str = r#""kind":"entitlement_ended","entitlement":2,"reason":"expired""#;
+const REPLACED: &str = r#""kind":"entitlement_ended","entitlement":0,"reason":"replaced""#;
+
+/// Somebody asks for the second seat of cad, and gets it.
+fn second(story: &mut Story, at_ms: u64) {
+    story.entry(at_ms, &[&grant_fact("c", 1, CAD)]);
+    let index = story.index;
+    story.granted("c", 1, CAD, at_ms - 1, (2, index, at_ms));
+}
+
+#[test]
+fn seats_for_some_days_are_right_on_these() {
+    let mut story = dated(Some(101), Some(103), &[]);
+    story.entry(6_101, &[&denial_fact("d", 1, "cad", "no_seat_free", [1, 1, 0, 0, 0])]);
+    story.checkout("d", 1, CAD, 6_100, DENIED);
+    story.second = 101;
+    story.entry(6_201, &[BEGAN]);
+    second(&mut story, 6_301);
+    story.second = 103;
+    story.entry(8_201, &[EXPIRED, r#""kind":"ending","lease":"c","reason":"license_ended""#]);
+    story.status(8_300, "cad", [1, 2, 0, 0, 1, 0]);
+    assert_eq!(story.rules(), [""; 0]);
+}
+
+#[test]
+fn seats_before_their_first_or_after_their_last_second_are_found() {
+    let mut story = dated(Some(101), None, &[]);
+    story.entry(6_101, &[BEGAN]);
+    breaks(story, "dates_are_kept");
+    let mut story = dated(None, Some(103), &[]);
+    story.entry(6_101, &[BEGAN]);
+    story.entry(6_201, &[EXPIRED]);
+    breaks(story, "dates_are_kept");
+    let mut story = dated(None, Some(103), &[]);
+    story.entry(6_101, &[BEGAN]);
+    story.second = 103;
+    second(&mut story, 6_301);
+    breaks(story, "dates_are_kept");
+    let mut story = dated(None, Some(103), &[]);
+    story.second = 103;
+    story.entry(6_101, &[BEGAN]);
+    breaks(story, "dates_are_kept");
+}
+
+#[test]
+fn seats_that_do_not_begin_on_their_day_are_found() {
+    let mut story = dated(Some(101), None, &[]);
+    story.second = 101;
+    story.entry(6_101, &[&denial_fact("d", 1, "cad", "no_seat_free", [1, 1, 0, 0, 0])]);
+    story.checkout("d", 1, CAD, 6_100, DENIED);
+    breaks(story, "denials_are_right");
+}
+
+#[test]
+fn one_license_in_the_place_of_another_is_right_at_one_instant() {
+    let mut story = dated(Some(101), None, &["L"]);
+    story.second = 101;
+    story.entry(6_101, &[BEGAN, REPLACED, r#""kind":"charge_moved","lease":"b","item":0,"from":0,"to":2,"seats":1"#]);
+    story.entry(6_201, &[&denial_fact("d", 1, "cad", "no_seat_free", [1, 1, 0, 0, 0])]);
+    story.checkout("d", 1, CAD, 6_200, DENIED);
+    assert_eq!(story.rules(), [""; 0]);
+}
+
+#[test]
+fn an_old_right_that_ends_without_a_new_one_or_goes_on_beside_it_is_found() {
+    // Nothing replaces it.
+    let mut story = dated(Some(101), None, &[]);
+    story.second = 101;
+    story.entry(6_101, &[BEGAN, REPLACED]);
+    breaks(story, "reissue_order");
+    // What replaces it has not begun.
+    let mut story = dated(Some(101), None, &["L"]);
+    story.second = 101;
+    story.entry(6_101, &[REPLACED, BEGAN]);
+    breaks(story, "reissue_order");
+    // Both give seats.
+    let mut story = dated(None, None, &["L"]);
+    story.entry(6_101, &[BEGAN]);
+    second(&mut story, 6_301);
+    breaks(story, "reissue_order");
+    // The old one names the new one, and is the elder.
+    let mut story = dated(None, None, &[]);
+    story.recording.licenses[0].replaces.push("M".into());
+    story.entry(6_101, &[BEGAN, r#""kind":"entitlement_ended","entitlement":2,"reason":"replaced""#]);
+    breaks(story, "reissue_order");
+}
+
+#[test]
+fn seats_that_end_before_others_begin_at_the_same_instant_are_found() {
+    let mut story = dated(Some(101), None, &[]);
+    story.recording.licenses[0].entitlements[0].expires = Some(101);
+    story.second = 101;
+    story.entry(6_101, &[r#""kind":"entitlement_ended","entitlement":0,"reason":"expired""#, BEGAN]);
+    breaks(story, "begin_before_end");
+}
+
+#[test]
+fn a_lease_that_must_end_although_it_fits_is_found() {
+    let mut story = dated(Some(101), None, &["L"]);
+    story.second = 101;
+    story.entry(6_101, &[BEGAN, REPLACED, r#""kind":"ending","lease":"b","reason":"license_replaced""#]);
+    breaks(story, "ending_for_a_reason");
+}
+
+/// One seat for version 1 and one for version 2, and somebody who runs the older version on the first.
+fn versions(asked: &str) -> (Story, &'static str) {
+    let mut story = good();
+    let terms = |version: &str| Terms { feature: "ver".into(), version: Some(version.into()), seats: 1, ..Terms::default() };
+    let entitlements = vec![terms("1.0"), terms("2.0")];
+    story.recording.licenses.push(LicenseTerms {
+        id: "V".into(),
+        hash: "vv".into(),
+        vendor: VENDOR.into(),
+        replaces: vec![],
+        entitlements,
+    });
+    let began = r#""kind":"entitlement_began","entitlement":3"#;
+    story.entry(6_001, &[r#""kind":"license_installed","hash":"vv""#, BEGAN, began]);
+    versioned(&mut story, "c", asked, 6_101);
+    (story, "ver")
+}
+
+/// A checkout of one seat for this version, granted from the entitlement that is just enough.
+fn versioned(story: &mut Story, lease: &str, version: &str, at_ms: u64) {
+    let fact = grant_fact(lease, 1, &[("ver", 1)]).replace(r#""seats""#, &format!(r#""version":"{version}","seats""#));
+    story.entry(at_ms, &[&fact]);
+    let index = story.index;
+    let place = u32::from(version > "1.0");
+    let grant = format!(
+        r#"{{"lease":"{lease}","nonce":"nonce-{lease}-1","epoch":2,"index":{index},"granted_at_ms":{at_ms},"items":[{{"feature":"ver","version":"{version}","seats":1,"from":[{{"license":"vv","entitlement":{place},"seats":1}}]}}]}}"#
+    );
+    let members = format!(r#""outcome":"granted","grant":"{}","remaining_ms":10000"#, encoded(grant.as_bytes()));
+    story.checkout(lease, 1, &[("ver", 1)], at_ms - 1, &members);
+    name_version(story, version);
+}
+
+/// The last checkout was of this version.
+fn name_version(story: &mut Story, version: &str) {
+    if let Some(Sending { asked: Asked::Checkout { parts, .. }, .. }) = story.recording.sendings.last_mut() {
+        parts[0].version = Some(version.into());
+    }
+}
+
+#[test]
+fn a_seat_for_a_newer_version_than_licensed_is_found() {
+    let (mut story, _) = versions("1.0");
+    versioned(&mut story, "d", "2.0", 6_201);
+    assert_eq!(story.rules(), [""; 0]);
+    let (mut story, _) = versions("2.0");
+    versioned(&mut story, "d", "1.5", 6_201);
+    breaks(story, "no_grant_past_entitlement");
+    let (story, _) = versions("2.5");
+    breaks(story, "grants_name_rights_in_force");
+}
+
+#[test]
+fn a_denial_although_the_version_has_a_seat_is_found() {
+    for code in ["no_seat_free", "version_not_covered"] {
+        let (mut story, feature) = versions("1.0");
+        story.entry(6_201, &[&denial_fact("d", 1, feature, code, [2, 1, 0, 1, 0])]);
+        let denied = DENIED.replace("no_seat_free", code);
+        story.checkout("d", 1, &[("ver", 1)], 6_200, &denied);
+        name_version(&mut story, "2.0");
+        breaks(story, "denials_are_right");
+    }
+}
+
+#[test]
+fn a_grant_from_an_entitlement_that_does_not_count_is_found() {
+    let mut story = dated(Some(200), None, &[]);
+    story.entry(6_101, &[r#""kind":"released","lease":"b","cause":"holder""#, &grant_fact("c", 1, CAD)]);
+    story.released("b", 6_100);
+    story.granted("c", 1, CAD, 6_100, (2, 11, 6_101));
+    assert_eq!(story.rules(), [""; 0]);
+    let mut story = dated(Some(200), None, &[]);
+    story.entry(6_101, &[r#""kind":"released","lease":"b","cause":"holder""#, &grant_fact("c", 1, CAD)]);
+    story.released("b", 6_100);
+    let from = |place: &str| format!(r#"{{"license":"bb","entitlement":{place},"seats":1}}"#);
+    let grant = format!(
+        r#"{{"lease":"c","nonce":"nonce-c-1","epoch":2,"index":11,"granted_at_ms":6101,"items":[{{"feature":"cad","seats":1,"from":[{}]}}]}}"#,
+        from("0")
+    );
+    let members = format!(r#""outcome":"granted","grant":"{}","remaining_ms":10000"#, encoded(grant.as_bytes()));
+    story.checkout("c", 1, CAD, 6_100, &members);
+    breaks(story, "grants_name_rights_in_force");
+}
+
+#[test]
+fn an_entry_that_bears_another_time_than_the_clock_showed_is_found() {
+    let mut story = whole();
+    story.second = 3;
+    story.entry(9_001, &[&grant_fact("c", 1, CAD)]);
+    story.granted("c", 1, CAD, 9_000, (2, 11, 9_001));
+    story.recording.began = 1;
+    breaks(story, "civil_time_is_read_again");
 }
