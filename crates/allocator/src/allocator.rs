@@ -9,7 +9,7 @@ use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words
 
 use crate::{
     Actor, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance, LeaseId,
-    Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
+    Limits, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
     crowd::Crowd,
     limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS},
     lineage::Proof,
@@ -162,10 +162,26 @@ impl Default for Safeguards {
     }
 }
 
+/// What an allocator is made with. A server has the default of both; the simulation switches safeguards off and draws limits.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// What is switched on.
+    pub safeguards: Safeguards,
+    /// How much and how long.
+    pub limits: Limits,
+}
+
+impl From<Safeguards> for Rules {
+    fn from(safeguards: Safeguards) -> Self {
+        Self { safeguards, limits: Limits::default() }
+    }
+}
+
 /// The state, and the only code that changes it.
 #[derive(Debug)]
 pub struct Allocator {
     pub(crate) safeguards: Safeguards,
+    pub(crate) limits: Limits,
 
     // Hard: what events say.
     pub(crate) lineage: Lineage,
@@ -181,6 +197,10 @@ pub struct Allocator {
     pub(crate) lineage_since: Timestamp,
     /// The longest `ttl_max` of all licenses that were ever installed.
     pub(crate) ttl_max_seen_ms: u64,
+    /// How long the present start has ended ids remembered.
+    pub(crate) remember_ms: u64,
+    /// How long the present start lets a waiter stay that does not ask.
+    pub(crate) wait_ttl_ms: u64,
     pub(crate) quarantine_until: Option<Timestamp>,
     /// The wall clock is not followed: what was believed when it was told, and what it said.
     pub(crate) clock_refused: Option<(i64, i64)>,
@@ -493,7 +513,8 @@ impl<'a> Sink<'a> {
 impl Allocator {
     /// An empty state, before the first entry.
     #[must_use]
-    pub fn new(safeguards: Safeguards) -> Self {
+    pub fn new(rules: impl Into<Rules>) -> Self {
+        let Rules { safeguards, limits } = rules.into();
         let start = Moment { at: Timestamp(0), wall_ms: 0 };
         Self {
             safeguards,
@@ -505,6 +526,8 @@ impl Allocator {
             epochs: VecDeque::new(),
             lineage_since: Timestamp(0),
             ttl_max_seen_ms: 0,
+            remember_ms: limits.remember_ms,
+            wait_ttl_ms: limits.wait_ttl_ms,
             quarantine_until: None,
             clock_refused: None,
             forgotten_until: Timestamp(0),
@@ -555,6 +578,7 @@ impl Allocator {
             accepting: Words::default(),
             accepted: BTreeMap::new(),
             format: Words::default(),
+            limits,
         }
     }
 
@@ -675,6 +699,12 @@ impl Allocator {
     #[must_use]
     pub fn safeguards(&self) -> &Safeguards {
         &self.safeguards
+    }
+
+    /// Its limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The state's lineage.

@@ -7,23 +7,20 @@
 use std::borrow::Borrow;
 
 use crate::{
-    Allocator, Command, Event, LeaseId, Moment, Outcome, Timestamp,
+    Allocator, Command, Event, LeaseId, Limits, Moment, Outcome, Timestamp,
     allocator::Sink,
-    limits::{
-        CHARGES_PER_PART_MAX, DUE_PER_BATCH_MAX, ENTITLEMENTS_PER_LICENSE_MAX, ENTRY_BYTES_MAX, EVENTS_MAX, MOVES_PER_CHECKOUT_MAX,
-        PARTS_BYTES_MAX,
-    },
+    limits::{CHARGES_PER_PART_MAX, DUE_PER_BATCH_MAX, ENTITLEMENTS_PER_LICENSE_MAX, MOVES_PER_CHECKOUT_MAX, PARTS_BYTES_MAX},
     store::{Phase, Slot},
 };
 
-/// A quarter of an entry.
-const QUARTER: Weight = Weight { events: EVENTS_MAX / 4, bytes: ENTRY_BYTES_MAX / 4 };
+/// A quarter of the smallest entry.
+const QUARTER_MIN: Weight = Weight { events: Limits::EVENTS_MAX_MIN / 4, bytes: Limits::ENTRY_BYTES_MAX_MIN / 4 };
 
 /// The most that a checkout may add to an entry, and the most that becomes of one charge whose entitlement has ended: moves that make room, the
 /// charges of one part, and a few facts about the lease itself. In bytes, all parts with all their charges, shown by a grant as well.
 const CHECKOUT: Weight = Weight { events: MOVES_PER_CHECKOUT_MAX + CHARGES_PER_PART_MAX + 16, bytes: 65_536 };
 
-const _: () = assert!(DUE_PER_BATCH_MAX <= QUARTER.events && CHECKOUT.events < QUARTER.events && CHECKOUT.bytes < QUARTER.bytes);
+const _: () = assert!(CHECKOUT.events < QUARTER_MIN.events && CHECKOUT.bytes < QUARTER_MIN.bytes);
 // The rest is for the holder, for words, and for the facts of a new lineage.
 const _: () = assert!(PARTS_BYTES_MAX + 16_384 <= CHECKOUT.bytes);
 
@@ -60,7 +57,7 @@ pub struct Batch<T, C = Command> {
     pub events: Vec<Event>,
     /// Each command's tag with its outcome.
     pub outcomes: Vec<(T, Outcome)>,
-    /// Commands for the next batch: the entry closed at [`EVENTS_MAX`] or [`ENTRY_BYTES_MAX`], or they must wait until all that is due was
+    /// Commands for the next batch: the entry closed at [`EVENTS_MAX`](crate::limits::EVENTS_MAX) or [`ENTRY_BYTES_MAX`](crate::limits::ENTRY_BYTES_MAX), or they must wait until all that is due was
     /// handled.
     pub left: Vec<(T, C)>,
 }
@@ -134,15 +131,15 @@ impl Pass<'_> {
 
     /// Decides anything else.
     pub fn rest(&mut self, command: &Command) -> Tried {
+        let whole = self.allocator.entry();
         if !self.allocator.is_soft(command) {
             let most = self.allocator.most_that_may_come_of(command);
-            let fits =
-                self.events.is_empty() || self.events.len() + most.events <= EVENTS_MAX && self.bytes + most.bytes <= ENTRY_BYTES_MAX;
+            let fits = self.events.is_empty() || self.events.len() + most.events <= whole.events && self.bytes + most.bytes <= whole.bytes;
             if !self.writes || !fits {
                 return Tried::Full;
             }
         }
-        let until = Weight { events: EVENTS_MAX.min(self.events.len() + DUE_PER_BATCH_MAX), bytes: ENTRY_BYTES_MAX };
+        let until = Weight { events: whole.events.min(self.events.len() + DUE_PER_BATCH_MAX), bytes: whole.bytes };
         match self.decide(command, until) {
             Some(outcome) => Tried::Decided(Box::new(outcome)),
             None => Tried::Later,
@@ -183,20 +180,32 @@ fn sink(events: &mut Vec<Event>, bytes: usize, until: Weight) -> Sink<'_> {
     }
 }
 
+impl Weight {
+    fn part(self, of: usize, all: usize) -> Self {
+        Self { events: self.events / all * of, bytes: self.bytes / all * of }
+    }
+}
+
 impl Allocator {
+    /// A whole entry.
+    fn entry(&self) -> Weight {
+        Weight { events: self.limits.events_max, bytes: self.limits.entry_bytes_max }
+    }
+
     /// Begins a pass.
     pub fn pass(&mut self, moment: Moment, plan: PassPlan<'_>) -> Pass<'_> {
         self.step_to(moment);
         self.may_write = plan.writes;
+        let (whole, quarter) = (self.entry(), self.entry().part(1, 4));
         let most = plan.rest.map(|command| self.most_that_may_come_of(command));
-        let wide = most.is_some_and(|most| most.events > QUARTER.events || most.bytes > QUARTER.bytes);
+        let wide = most.is_some_and(|most| most.events > quarter.events || most.bytes > quarter.bytes);
         let rest = match most {
             None => Weight::default(),
             // One that is larger than its share takes the share of what is due as well, in its own turn, and as much of the lane's as it needs.
-            Some(most) => Weight { events: most.events.max(QUARTER.events), bytes: most.bytes.max(QUARTER.bytes) },
+            Some(most) => Weight { events: most.events.max(quarter.events), bytes: most.bytes.max(quarter.bytes) },
         };
-        let left = Weight { events: EVENTS_MAX.saturating_sub(rest.events), bytes: ENTRY_BYTES_MAX.saturating_sub(rest.bytes) };
-        let due = if wide || !self.is_due() { Weight::default() } else { QUARTER };
+        let left = Weight { events: whole.events.saturating_sub(rest.events), bytes: whole.bytes.saturating_sub(rest.bytes) };
+        let due = if wide || !self.is_due() { Weight::default() } else { quarter };
         let lane = Weight { events: left.events - due.events.min(left.events), bytes: left.bytes - due.bytes.min(left.bytes) };
         Pass { allocator: self, events: Vec::new(), bytes: 0, writes: plan.writes, lane, due: if wide { Weight::default() } else { left } }
     }
@@ -212,8 +221,9 @@ impl Allocator {
         let recovering = commands.iter().any(|(_, command)| matches!(command.borrow(), Command::Recover { .. }));
         let works = self.safeguards.due_before_decide;
         let mut pass = self.pass(moment, PassPlan { writes: true, rest: None });
-        pass.lane = Weight { events: EVENTS_MAX - DUE_PER_BATCH_MAX, bytes: ENTRY_BYTES_MAX / 4 * 3 };
-        pass.due = Weight { events: EVENTS_MAX, bytes: ENTRY_BYTES_MAX / 2 };
+        let whole = pass.allocator.entry();
+        pass.lane = whole.part(3, 4);
+        pass.due = Weight { events: whole.events, bytes: whole.part(1, 2).bytes };
         for (tag, command) in commands {
             let first = match command.borrow() {
                 Command::Recover { .. } => true,

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
     Actor, Allocator, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event,
-    Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal, ReleaseCause,
-    RightEnd, Timestamp, VendorId,
+    Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Limits, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal,
+    ReleaseCause, RightEnd, Timestamp, VendorId,
     allocator::{Pool, Presence, Right, Sink},
     crowd::Share,
     limits::{
-        CHARGES_PER_PART_MAX, CLAIM_MS, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX,
-        PRESENCE_OFF_MAX, PRESENCE_OFF_MS, REMEMBERED_MAX, REMEMBERED_PER_NETWORK_MAX, TTL_MS_MAX, TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS,
-        WAITERS_MAX, WAITERS_PER_NETWORK_MAX, WAITERS_PER_POOL_MAX,
+        CHARGES_PER_PART_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX,
+        PRESENCE_OFF_MAX, PRESENCE_OFF_MS, TTL_MS_MIN, WAIT_MS_MAX, WAITERS_MAX,
     },
     matching::Placed,
     store::{Phase, Slot, UNSEALED, WishItem},
@@ -141,7 +140,8 @@ impl Allocator {
                 |until: Timestamp| if self.safeguards.quarantine_from_lineage_start { until.max(since.after_ms(length_ms)) } else { until };
             self.quarantine_until.map(longer)
         };
-        self.emit(sink, Event::Recovered { epoch, instance, lineage, quarantine_until });
+        let Limits { remember_ms, wait_ttl_ms, .. } = self.limits;
+        self.emit(sink, Event::Recovered { epoch, instance, lineage, quarantine_until, remember_ms, wait_ttl_ms });
         Outcome::Recovered
     }
 
@@ -522,9 +522,9 @@ impl Allocator {
 
     /// Whether one more id of this network may be remembered; an id that is known is none more.
     fn too_many_ids(&self, lease: &LeaseId, network: Option<Network>) -> Option<Refusal> {
-        const SHARE: Share = Share { network: REMEMBERED_PER_NETWORK_MAX, all: REMEMBERED_MAX };
+        let share = Share { network: self.limits.remembered_per_network_max, all: self.limits.remembered_max };
         let crowd = &self.remembered.crowd;
-        if !self.safeguards.shares_by_network || self.remembered.contains(lease) || crowd.admits(network, SHARE, None) {
+        if !self.safeguards.shares_by_network || self.remembered.contains(lease) || crowd.admits(network, share, None) {
             return None;
         }
         let first = self.remembered.first_due().unwrap_or(self.now.at).after_ms(FORGET_EVERY_MS);
@@ -733,7 +733,7 @@ impl Allocator {
                     self.emit(sink, Event::WaiterHeard { lease: asked.lease });
                     return self.place_in_line(order);
                 }
-                let asks_by = self.now.at.after_ms(WAIT_TTL_MS);
+                let asks_by = self.now.at.after_ms(self.wait_ttl_ms);
                 self.waiters_due.remove(&(due, order));
                 if let Some(waiter) = self.line.get_mut(&order) {
                     waiter.due = waiter.gives_up.min(asks_by);
@@ -790,7 +790,7 @@ impl Allocator {
             wished.into_iter().map(|item| GrantedItem { pool: item.pool, version: item.version, seats: item.seats, charges: Vec::new() });
         let items: Vec<_> = items.collect();
         // What is asked for is kept; at the grant it is bounded by the terms of what the lease is charged to then.
-        let ttl_ms = asked.ttl_ms.map_or(0, |ttl_ms| ttl_ms.clamp(TTL_MS_MIN, TTL_MS_MAX));
+        let ttl_ms = asked.ttl_ms.map_or(0, |ttl_ms| ttl_ms.clamp(TTL_MS_MIN, self.limits.ttl_ms_max));
         self.keep_accepted(asked.lease, sink);
         self.emit(
             sink,
@@ -811,15 +811,16 @@ impl Allocator {
 
     /// Whether a line has a place for this network.
     fn has_place(&self, pool: PoolId, network: Option<Network>) -> bool {
-        const ALL: Share = Share { network: WAITERS_PER_NETWORK_MAX, all: WAITERS_MAX };
-        const LINE: Share = Share { network: WAITERS_PER_POOL_MAX / 2, all: WAITERS_PER_POOL_MAX };
+        let Limits { waiters_per_network_max, waiters_per_pool_max, .. } = self.limits;
+        let everywhere = Share { network: waiters_per_network_max, all: WAITERS_MAX };
+        let line = Share { network: waiters_per_pool_max / 2, all: waiters_per_pool_max };
         let Some(pool) = self.pool(pool) else { return false };
-        if self.waiting_crowd.total() >= WAITERS_MAX || pool.line.len() as u64 >= WAITERS_PER_POOL_MAX {
+        if self.waiting_crowd.total() >= WAITERS_MAX || pool.line.len() as u64 >= waiters_per_pool_max {
             return false;
         }
         let hundredth = (pool.line.len() as u64).div_ceil(100);
-        let in_line = || pool.crowd.as_ref().is_none_or(|crowd| crowd.admits(network, LINE, Some(hundredth)));
-        !self.safeguards.shares_by_network || self.waiting_crowd.admits(network, ALL, None) && in_line()
+        let in_line = || pool.crowd.as_ref().is_none_or(|crowd| crowd.admits(network, line, Some(hundredth)));
+        !self.safeguards.shares_by_network || self.waiting_crowd.admits(network, everywhere, None) && in_line()
     }
 
     /// The answer to somebody in line.
@@ -854,7 +855,7 @@ impl Allocator {
                     items,
                     ttl_ms,
                     linger_ms,
-                    claim_due: Some(self.now.at.after_ms(CLAIM_MS)),
+                    claim_due: Some(self.now.at.after_ms(self.limits.claim_ms)),
                     network: waiter.network,
                 };
                 self.emit(sink, granted);

@@ -214,8 +214,16 @@ pub enum Event {
     QuarantineEnded { actor: Option<Actor> },
     /// Lost history may have promised for longer than was known when the lineage began.
     QuarantineLengthened { until: Timestamp },
-    /// A start or a takeover.
-    Recovered { epoch: Epoch, instance: Instance, lineage: Lineage, quarantine_until: Option<Timestamp> },
+    /// A start or a takeover. How long it has ended ids remembered, and lets a waiter stay that does not ask, is part of it: another
+    /// version may have other limits.
+    Recovered {
+        epoch: Epoch,
+        instance: Instance,
+        lineage: Lineage,
+        quarantine_until: Option<Timestamp>,
+        remember_ms: u64,
+        wait_ttl_ms: u64,
+    },
     /// The holder gave seats back (or the kernel did for a dead process).
     Released { lease: LeaseId, cause: ReleaseCause, linger_until: Option<Timestamp> },
     /// An id was released before it was known; it never grants.

@@ -12,7 +12,6 @@ use crate::{
     InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, Network, PoolId, ReleaseCause, RightEnd, Timestamp, VendorId,
     allocator::{FreedByPresence, InstalledLicense, Pool, Right, Vendor, Waiter},
     crowd::Crowd,
-    limits::{REMEMBER_MS, WAIT_TTL_MS},
     memory::{Remembered, mark, ticked},
     rank::Ranks,
     store::{Features, Lease, Phase, READY, SPREAD, Slot, UNSEALED, Wish, WishItem},
@@ -192,7 +191,7 @@ impl Allocator {
                 let asked = self.now.at;
                 for (order, waiter) in &mut self.line {
                     self.waiters_due.remove(&(waiter.due, *order));
-                    waiter.due = waiter.due.max(waiter.gives_up.min(asked.after_ms(WAIT_TTL_MS)));
+                    waiter.due = waiter.due.max(waiter.gives_up.min(asked.after_ms(self.wait_ttl_ms)));
                     self.waiters_due.insert((waiter.due, *order));
                 }
                 self.all_lines_dirty();
@@ -242,7 +241,7 @@ impl Allocator {
                     linger_ms: *linger_ms,
                     gives_up: *gives_up,
                     heard: self.epoch_narrow(),
-                    due: self.now.at.after_ms(WAIT_TTL_MS).min(*gives_up),
+                    due: self.now.at.after_ms(self.wait_ttl_ms).min(*gives_up),
                     network: *network,
                 })
             }
@@ -250,10 +249,11 @@ impl Allocator {
                 self.quarantine_until = Some(*until);
                 Ok(())
             }
-            Event::Recovered { epoch, instance, lineage, quarantine_until } => {
+            Event::Recovered { epoch, instance, lineage, quarantine_until, remember_ms, wait_ttl_ms } => {
                 if epoch.0 != self.epoch.0 + 1 || u32::try_from(epoch.0).is_err() {
                     return Err(format!("epoch {} follows epoch {}", epoch.0, self.epoch.0));
                 }
+                (self.remember_ms, self.wait_ttl_ms) = (*remember_ms, *wait_ttl_ms);
                 self.recover(*epoch, *instance, *lineage);
                 self.quarantine_until = *quarantine_until;
                 Ok(())
@@ -290,7 +290,7 @@ impl Allocator {
             Event::VendorsMerged { from, into } => self.merge_vendors(*from, *into),
             Event::WaiterHeard { lease } => {
                 let order = *missing(self.waiting_ids.get(lease), "waiter", lease)?;
-                let (epoch, asks_by) = (self.epoch_narrow(), self.now.at.after_ms(WAIT_TTL_MS));
+                let (epoch, asks_by) = (self.epoch_narrow(), self.now.at.after_ms(self.wait_ttl_ms));
                 let waiter = missing(self.line.get_mut(&order), "waiter", lease)?;
                 self.unheard_waiters -= usize::from(waiter.heard != epoch);
                 waiter.heard = epoch;
@@ -308,7 +308,7 @@ impl Allocator {
     }
 
     fn forget_at(&self) -> Timestamp {
-        ticked(self.now.at.after_ms(REMEMBER_MS))
+        ticked(self.now.at.after_ms(self.remember_ms))
     }
 
     pub(crate) fn remember(&mut self, lease: LeaseId, remembered: Remembered) {
@@ -465,7 +465,7 @@ impl Allocator {
 
     /// The longest time to live that the vendor permits for what a lease is charged to by now.
     pub(crate) fn permitted_ttl(&self, slot: Slot) -> u64 {
-        let mut ttl_ms = crate::limits::TTL_MS_MAX;
+        let mut ttl_ms = self.limits.ttl_ms_max;
         self.leases.each_charge(slot, |_, charge| {
             if let Some(right) = self.right(charge.entitlement) {
                 ttl_ms = ttl_ms.min(right.ttl_max_ms);
@@ -731,7 +731,7 @@ impl Allocator {
         let asked = self.now.at;
         for (order, waiter) in &mut self.line {
             if waiter.heard == before || !self.safeguards.waiter_heard {
-                waiter.due = waiter.gives_up.min(asked.after_ms(WAIT_TTL_MS));
+                waiter.due = waiter.gives_up.min(asked.after_ms(self.wait_ttl_ms));
             }
             self.waiters_due.insert((waiter.due, *order));
         }

@@ -30,13 +30,14 @@ mod terms;
 mod views;
 mod work;
 
-pub use allocator::{Allocator, Safeguards};
+pub use allocator::{Allocator, Rules, Safeguards};
 pub use batch::{Batch, Pass, PassPlan, Room, Standing, Tried};
 pub use clock::{CivilClock, ClockReading, LeaseClock, Moment};
 pub use command::{Actor, CheckoutItem, Command, InstallLicense, ShownGrant, ShownItem};
 pub use event::{Charge, DequeueReason, EndReason, Event, GrantedItem, ReleaseCause, RightEnd};
 pub use holder::{Claim, Holder};
 pub use ids::{ContentDigest, EntitlementId, Epoch, Index, Instance, LeaseId, Lineage, PoolId, Timestamp, VendorId};
+pub use limits::Limits;
 pub use lineage::{EpochRecord, Judgement};
 pub use network::{Network, WideNetwork};
 pub use outcome::{Denial, DenialCode, Grant, GrantItem, Outcome, Overlap, PoolNumbers, Refusal};

@@ -86,6 +86,61 @@ pub const WALL_JUMP_RUNNING_MS_MAX: i64 = 5 * 60_000;
 /// A wall clock further behind the believed time than this is reported as set back; less is how time services correct a clock.
 pub const WALL_BACK_MS_MAX: i64 = 60_000;
 
+/// The limits that a simulated world draws, to come near what a server meets after hours or with thousands. A server has the default: the
+/// constants of this module that have the same names.
+///
+/// Nothing here counts when a fact is folded in: what a start has of `remember_ms` and `wait_ttl_ms` is in its [`Recovered`](crate::Event::Recovered).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// [`CLAIM_MS`].
+    pub claim_ms: u64,
+    /// [`ENTRY_BYTES_MAX`], at least [`Limits::ENTRY_BYTES_MAX_MIN`].
+    pub entry_bytes_max: usize,
+    /// [`EVENTS_MAX`], at least [`Limits::EVENTS_MAX_MIN`].
+    pub events_max: usize,
+    /// [`QUARANTINE_MS_MIN`], at most `ttl_ms_max`.
+    pub quarantine_ms_min: u64,
+    /// [`REMEMBER_MS`].
+    pub remember_ms: u64,
+    /// [`REMEMBERED_MAX`].
+    pub remembered_max: u64,
+    /// [`REMEMBERED_PER_NETWORK_MAX`].
+    pub remembered_per_network_max: u64,
+    /// [`TTL_MS_MAX`], at least [`TTL_MS_MIN`].
+    pub ttl_ms_max: u64,
+    /// [`WAIT_TTL_MS`].
+    pub wait_ttl_ms: u64,
+    /// [`WAITERS_PER_NETWORK_MAX`].
+    pub waiters_per_network_max: u64,
+    /// [`WAITERS_PER_POOL_MAX`].
+    pub waiters_per_pool_max: u64,
+}
+
+impl Limits {
+    /// The smallest [`Limits::entry_bytes_max`]: a quarter of an entry holds what may become of one checkout.
+    pub const ENTRY_BYTES_MAX_MIN: usize = 300_000;
+    /// The smallest [`Limits::events_max`], for the same reason.
+    pub const EVENTS_MAX_MIN: usize = 600;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            claim_ms: CLAIM_MS,
+            entry_bytes_max: ENTRY_BYTES_MAX,
+            events_max: EVENTS_MAX,
+            quarantine_ms_min: QUARANTINE_MS_MIN,
+            remember_ms: REMEMBER_MS,
+            remembered_max: REMEMBERED_MAX,
+            remembered_per_network_max: REMEMBERED_PER_NETWORK_MAX,
+            ttl_ms_max: TTL_MS_MAX,
+            wait_ttl_ms: WAIT_TTL_MS,
+            waiters_per_network_max: WAITERS_PER_NETWORK_MAX,
+            waiters_per_pool_max: WAITERS_PER_POOL_MAX,
+        }
+    }
+}
+
 /// The largest whole number up to which JSON's numbers are exact everywhere.
 const JSON_EXACT_MAX: u64 = (1 << 53) - 1;
 

@@ -9,7 +9,7 @@ use crate::{
     Timestamp,
     allocator::Sink,
     decide::{Asked, well_formed},
-    limits::{CHARGES_PER_PART_MAX, QUARANTINE_MS_MIN, TTL_MS_MAX, TTL_MS_MIN},
+    limits::{CHARGES_PER_PART_MAX, TTL_MS_MIN},
     store::Phase,
 };
 
@@ -94,12 +94,12 @@ impl Allocator {
         } else {
             self.rights.iter().flatten().map(|right| right.ttl_max_ms).max().unwrap_or(0)
         };
-        known.clamp(QUARANTINE_MS_MIN, TTL_MS_MAX)
+        known.clamp(self.limits.quarantine_ms_min, self.limits.ttl_ms_max)
     }
 
     /// Lost history may have promised for so long: a quarantine that runs ends no earlier than that after the lineage began.
     pub(crate) fn lengthen_quarantine(&mut self, ttl_ms: u64, sink: &mut Sink<'_>) {
-        let until = self.lineage_since.after_ms(ttl_ms.min(TTL_MS_MAX));
+        let until = self.lineage_since.after_ms(ttl_ms.min(self.limits.ttl_ms_max));
         if self.safeguards.quarantine_from_lineage_start && self.quarantine_until.is_some_and(|ends| ends < until) {
             self.emit(sink, Event::QuarantineLengthened { until });
         }
@@ -107,7 +107,7 @@ impl Allocator {
 
     fn begin_lineage(&mut self, proof: Proof, sink: &mut Sink<'_>) {
         let Proof { lease, shown, next_lineage } = proof;
-        let ends = self.now.at.after_ms(self.quarantine_ms().max(shown.ttl_ms.min(TTL_MS_MAX)));
+        let ends = self.now.at.after_ms(self.quarantine_ms().max(shown.ttl_ms.min(self.limits.ttl_ms_max)));
         // A proof within a quarantine does not shorten it.
         let quarantine_until = ends.max(self.quarantine_until.unwrap_or(ends));
         let ShownGrant { epoch, instance, index, .. } = *shown;
@@ -259,7 +259,7 @@ impl Allocator {
             content: asked.content,
             holder: asked.holder.clone(),
             items: granted,
-            ttl_ms: shown.ttl_ms.clamp(TTL_MS_MIN, TTL_MS_MAX),
+            ttl_ms: shown.ttl_ms.clamp(TTL_MS_MIN, self.limits.ttl_ms_max),
             linger_ms,
             shown: charged.collect(),
             network: asked.network,

@@ -251,7 +251,7 @@ impl Allocator {
         let rights = || items.iter().flat_map(|item| &item.charges).filter_map(|charge| self.right(charge.entitlement));
         let most = rights().map(|right| right.ttl_max_ms).min().unwrap_or(TTL_MS_DEFAULT);
         let usual = rights().filter_map(|right| right.ttl_ms).min().unwrap_or(TTL_MS_DEFAULT);
-        let ttl_ms = asked_ttl_ms.unwrap_or(usual).min(most).max(TTL_MS_MIN);
+        let ttl_ms = asked_ttl_ms.unwrap_or(usual).min(most).min(self.limits.ttl_ms_max).max(TTL_MS_MIN);
         (ttl_ms, rights().map(|right| right.linger_ms).max().unwrap_or(0))
     }
 }

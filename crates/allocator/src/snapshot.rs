@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    Allocator, Claim, ContentDigest, EntitlementId, Epoch, GrantedItem, Holder, Index, Moment, PoolId, Safeguards, StateRecord, Timestamp,
+    Allocator, Claim, ContentDigest, EntitlementId, Epoch, GrantedItem, Holder, Index, Moment, PoolId, Rules, StateRecord, Timestamp,
     VendorId,
     allocator::{Pool, Vendor, Waiter},
-    limits::WAIT_TTL_MS,
     memory::Remembered,
     store::{Features, Lease, Phase, SPREAD, Slot, UNSEALED},
 };
@@ -29,6 +28,8 @@ impl Allocator {
             instance: self.instance,
             lineage_since: self.lineage_since,
             ttl_max_seen_ms: self.ttl_max_seen_ms,
+            remember_ms: self.remember_ms,
+            wait_ttl_ms: self.wait_ttl_ms,
         };
         let epochs = self.epochs.iter().map(|epoch| StateRecord::Epoch(*epoch));
         let vendors = self.vendors.iter().zip(0..).filter_map(|(vendor, id)| {
@@ -152,9 +153,9 @@ impl Allocator {
     ///
     /// # Errors
     /// What is wrong with the records; the server must not start on them.
-    pub fn load(safeguards: Safeguards, records: impl IntoIterator<Item = StateRecord>) -> Result<Self, String> {
+    pub fn load(rules: impl Into<Rules>, records: impl IntoIterator<Item = StateRecord>) -> Result<Self, String> {
         let mut records = records.into_iter();
-        let mut state = Self::new(safeguards);
+        let mut state = Self::new(rules);
         let Some(StateRecord::Head {
             lineage,
             epoch,
@@ -170,6 +171,8 @@ impl Allocator {
             instance,
             lineage_since,
             ttl_max_seen_ms,
+            remember_ms,
+            wait_ttl_ms,
         }) = records.next()
         else {
             return Err("a snapshot begins with its head".into());
@@ -188,6 +191,8 @@ impl Allocator {
         state.instance = instance;
         state.lineage_since = lineage_since;
         state.ttl_max_seen_ms = ttl_max_seen_ms;
+        state.remember_ms = remember_ms;
+        state.wait_ttl_ms = wait_ttl_ms;
         state.forgotten_until = forgotten_until;
         for record in records {
             state.load_record(record)?;
@@ -360,7 +365,7 @@ impl Allocator {
                 network,
             } => {
                 let items = items.iter().map(|item| crate::store::WishItem { pool: item.pool, version: item.version, seats: item.seats });
-                let due = if heard == self.epoch { gives_up.min(self.now.at.after_ms(WAIT_TTL_MS)) } else { unheard_due };
+                let due = if heard == self.epoch { gives_up.min(self.now.at.after_ms(self.wait_ttl_ms)) } else { unheard_due };
                 let heard = u32::try_from(heard.0).map_err(|_| format!("{lease} asked in epoch {}", heard.0))?;
                 let items = items.collect();
                 self.add_waiter(Waiter { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, heard, due, network })

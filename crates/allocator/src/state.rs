@@ -34,6 +34,10 @@ pub enum StateRecord {
         lineage_since: Timestamp,
         /// The longest `ttl_max` of all licenses that were ever installed.
         ttl_max_seen_ms: u64,
+        /// How long this epoch's start has ended ids remembered.
+        remember_ms: u64,
+        /// How long this epoch's start lets a waiter stay that does not ask.
+        wait_ttl_ms: u64,
     },
     /// A finished epoch, oldest first.
     Epoch(EpochRecord),

@@ -5,7 +5,7 @@ use triquest_license::FeatureName;
 use crate::{
     Allocator, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Event, PoolId, RightEnd, VendorId,
     allocator::{Right, Sink},
-    limits::{CLAIM_MS, FORGET_EVERY_MS, POOLS_PER_MERGE_MAX, WAITERS_LOOKED_AT_MAX, WHEEL_PER_BATCH_MAX},
+    limits::{FORGET_EVERY_MS, POOLS_PER_MERGE_MAX, WAITERS_LOOKED_AT_MAX, WHEEL_PER_BATCH_MAX},
     store::{Phase, READY, Slot, bucket_of},
 };
 
@@ -265,7 +265,7 @@ impl Allocator {
         self.resumes_lines = false;
         let claims = || self.leases.slots().any(|slot| self.leases.at(slot).phase == Phase::Claimable);
         if !self.line.is_empty() || claims() {
-            self.emit(sink, Event::LinesResumed { claim_due: self.now.at.after_ms(CLAIM_MS) });
+            self.emit(sink, Event::LinesResumed { claim_due: self.now.at.after_ms(self.limits.claim_ms) });
         }
     }
 

@@ -7,6 +7,7 @@
 
 pub mod engine;
 pub mod fair;
+pub mod grants;
 mod lane;
 pub mod limits;
 pub mod origin;

@@ -1,6 +1,6 @@
 //! From what is durable back to the state: the newest snapshot and the entries after it, all of it verified on the way.
 
-use triquest_allocator::{Allocator, Epoch, Event, Index, Lineage, Safeguards, StateRecord, Timestamp};
+use triquest_allocator::{Allocator, Epoch, Event, Index, Lineage, Rules, StateRecord, Timestamp};
 
 use crate::record::{self, Entry};
 use crate::{History, JournalError, JournalErrorKind};
@@ -29,22 +29,23 @@ pub struct Counts {
 ///
 /// # Errors
 /// [`JournalErrorKind::Corrupt`] and the place if anything is not what was written, is out of order or does not fit; nothing may be served then.
-pub fn load(journal: &mut dyn History, safeguards: Safeguards) -> Result<Allocator, JournalError> {
-    load_counted(journal, safeguards).map(|(allocator, _)| allocator)
+pub fn load(journal: &mut dyn History, rules: impl Into<Rules>) -> Result<Allocator, JournalError> {
+    load_counted(journal, rules).map(|(allocator, _)| allocator)
 }
 
 /// The same, and how much was read: the tail's bytes say when the next snapshot is due.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_counted(journal: &mut dyn History, safeguards: Safeguards) -> Result<(Allocator, Counts), JournalError> {
+pub fn load_counted(journal: &mut dyn History, rules: impl Into<Rules>) -> Result<(Allocator, Counts), JournalError> {
+    let rules = rules.into();
     let mut counts = Counts::default();
     let mut order = Order::default();
     let mut allocator = match journal.snapshot()? {
-        None => Allocator::new(safeguards),
+        None => Allocator::new(rules),
         Some((index, chunks)) => {
             let mut records = SnapshotRecords::new(journal, index, chunks);
-            let loaded = ahead(|give| records.give_all(give), |records| Allocator::load(safeguards, records.flatten()))?;
+            let loaded = ahead(|give| records.give_all(give), |records| Allocator::load(rules, records.flatten()))?;
             if let Some(error) = records.error {
                 return Err(error);
             }

@@ -4,7 +4,7 @@
 //! and writes it. So the driver does nothing and stops for nothing; a thread does the work, and reaches the journal through [`Remote`], which
 //! hands each small access to the one thread that appends. What that thread does for a snapshot is bounded: a read of a megabyte, a write of one chunk.
 
-use triquest_allocator::{Index, Safeguards};
+use triquest_allocator::{Index, Rules};
 
 use crate::load::{Counts, load_counted};
 use crate::record::encode_snapshot;
@@ -50,8 +50,8 @@ impl Keep {
 ///
 /// # Errors
 /// As [`crate::load`]; [`JournalErrorKind::Full`] if there is no room, with the older snapshot still in force.
-pub fn make(journal: &mut dyn History, safeguards: Safeguards, keep: Keep) -> Result<Option<Made>, JournalError> {
-    let (allocator, counts) = load_counted(journal, safeguards)?;
+pub fn make(journal: &mut dyn History, rules: impl Into<Rules>, keep: Keep) -> Result<Option<Made>, JournalError> {
+    let (allocator, counts) = load_counted(journal, rules)?;
     let Counts { snapshot, tail_entries, .. } = counts;
     if tail_entries == 0 {
         return Ok(None);

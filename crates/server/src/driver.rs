@@ -23,7 +23,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use triquest_allocator::{Command, Instance, Outcome, Safeguards};
-use triquest_engine::{Asked, Origin, Request, TookEffect, Why};
+use triquest_engine::{Asked, Origin, Request, TookEffect, Why, grants::GrantSigner};
 use triquest_journal::{History, Journal, JournalError, JournalErrorKind, snapshot::Remote};
 use triquest_license::{ServerKey, SigningKey};
 use triquest_wire::{
@@ -37,7 +37,6 @@ use crate::{
     appender::Appender,
     clock::Clock,
     feed::{self, Feed},
-    grants::GrantSigner,
     leader::{Leader, Message},
     publisher::Publisher,
     recovery::{self, Recovered},

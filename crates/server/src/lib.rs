@@ -22,7 +22,6 @@ pub mod appender;
 pub mod clock;
 pub mod driver;
 pub mod feed;
-pub mod grants;
 mod leader;
 mod publisher;
 pub mod recovery;

@@ -3,15 +3,16 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use tokio::sync::{mpsc, watch};
-use triquest_allocator::{Grant, Outcome};
-use triquest_engine::{Answers, Heard, Position};
+use triquest_allocator::Outcome;
+use triquest_engine::{
+    Answers, Heard, Position,
+    grants::{GrantSigner, Place, granted_in},
+};
 use triquest_journal::record::Entry;
-use triquest_wire::trust::SignedGrant;
 
 use crate::{
     driver::{Answer, Fault, panic_text},
     feed::{self, Feed},
-    grants::{GrantSigner, Place},
     ticket::Ticket,
     view::View,
 };
@@ -82,9 +83,7 @@ impl Publisher {
 
     /// The grant of an older entry, signed for whoever repeats its request.
     fn sign_again(&self, grant: &Grant, nonce: [u8; 32], position: Position) -> Option<SignedGrant> {
-        let at = Place { lineage: position.lineage, epoch: position.epoch, index: position.index };
-        let granted = grant.granted_in.map_or(at, |(epoch, index)| Place { epoch, index, ..at });
-        self.signer.sign(vec![self.signer.payload(grant, nonce, granted)], at).pop()
+        self.signer.sign_again(grant, nonce, Place { lineage: position.lineage, epoch: position.epoch, index: position.index })
     }
 }
 
@@ -112,9 +111,4 @@ pub(crate) fn is_plain(ticket: &Ticket, answers: &Answers) -> bool {
 
 fn wire(position: Position) -> triquest_wire::Position {
     feed::position(position.lineage, position.epoch, position.index)
-}
-
-/// Whether this very entry made the grant.
-fn granted_in(grant: &Grant, here: Place) -> bool {
-    grant.granted_in.is_none_or(|(epoch, index)| (epoch, index) == (here.epoch, here.index))
 }

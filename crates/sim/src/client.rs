@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use triquest_allocator::{Claim, ContentDigest, Epoch, Grant, Holder, Index, Instance, LeaseId, Lineage, ShownGrant, ShownItem};
 use triquest_client::keeper::{Keeper, Now};
+use triquest_wire::trust::SignedGrant;
 
 use crate::{clock::MachineClock, ledger::Ledger, plan::ClientPlan};
 
@@ -28,6 +29,8 @@ pub struct Shown {
     signed: Seen,
     instance: Instance,
     items: Arc<[ShownItem]>,
+    /// With its signature, where that was made.
+    pub signed_grant: Option<Arc<SignedGrant>>,
 }
 
 impl Shown {
@@ -35,7 +38,7 @@ impl Shown {
     #[must_use]
     pub fn of(lease: LeaseId, grant: &Grant, signed: Seen, instance: Option<[u8; 16]>) -> Self {
         let items = grant.items.iter().map(|item| ShownItem { feature: item.feature.clone(), from: item.from.clone() }).collect();
-        Self { lease, ttl_ms: grant.ttl_ms, signed, instance: Instance(instance.unwrap_or_default()), items }
+        Self { lease, ttl_ms: grant.ttl_ms, signed, instance: Instance(instance.unwrap_or_default()), items, signed_grant: None }
     }
 
     /// Whether it proves to a history that entries of it were lost: it is of its lineage and does not stand in it.

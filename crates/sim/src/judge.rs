@@ -6,9 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use triquest_allocator::{
-    Allocator, CheckoutItem, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Outcome, PoolId, ReleaseCause,
-    RightEnd, Timestamp,
-    limits::{EVENTS_MAX, WAIT_TTL_MS},
+    Allocator, CheckoutItem, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Network, Outcome, PoolId,
+    ReleaseCause, RightEnd, Timestamp,
 };
 use triquest_journal::{ENTRY_BYTES_MAX, record::Entry};
 
@@ -48,6 +47,8 @@ invariants! {
     BoundedEntry, "bounded_entry";
     /// A lease that nobody hears is free within twice its promised time of up-time.
     DeadSeatReturns, "dead_seat_returns";
+    /// No network has more than its share of a line, or of all lines.
+    FairShares, "fair_shares";
     /// While the disk is full, nobody is granted, dequeued or freed by time.
     FullDiskStandsStill, "full_disk_stands_still";
     /// Replay, snapshot with tail, and the live state are the same bytes.
@@ -90,6 +91,8 @@ invariants! {
     RestoredWaits, "restored_waits";
     /// Charges and counts add up.
     SeatsConserved, "seats_conserved";
+    /// A client reads what was decided: through bytes, signatures and its own verification.
+    ToldAsDecided, "told_as_decided";
 }
 
 /// A broken invariant and what was seen.
@@ -175,6 +178,7 @@ pub struct Scene<'a> {
 #[derive(Debug)]
 pub struct Judge {
     only: Option<Invariant>,
+    limits: Limits,
     /// The first invariant found broken.
     pub found: Option<Broken>,
     /// The books.
@@ -226,9 +230,10 @@ fn at_least(left_ms: u64) -> u64 {
 impl Judge {
     /// A judge who looks at everything, or at one invariant.
     #[must_use]
-    pub fn new(only: Option<Invariant>, ledger: Ledger) -> Self {
+    pub fn new(only: Option<Invariant>, ledger: Ledger, limits: Limits) -> Self {
         Self {
             only,
+            limits,
             found: None,
             ledger,
             history: History::default(),
@@ -396,7 +401,7 @@ impl Judge {
     /// An entry has become durable. `decided_ms` is the real time of the pass that decided it, `full` whether the disk was full then.
     pub fn entry(&mut self, scene: Scene<'_>, entry: &Entry, bytes: usize, decided_ms: u64, full: bool) {
         self.order(entry, decided_ms);
-        if entry.events.len() > EVENTS_MAX || bytes > ENTRY_BYTES_MAX {
+        if entry.events.len() > self.limits.events_max || bytes > ENTRY_BYTES_MAX {
             self.broken(Invariant::BoundedEntry, || format!("entry {} has {} facts, {bytes} bytes", entry.index.0, entry.events.len()));
         }
         let proof = entry.events.iter().position(|event| matches!(event, Event::LineageBegan { .. })).unwrap_or_default();
@@ -539,8 +544,9 @@ impl Judge {
                 self.excused.insert(*lease);
                 self.adopts(*lease);
             }
-            Event::Queued { lease, attempt, .. } => {
+            Event::Queued { lease, attempt, items, network, .. } => {
                 self.asked.insert(*lease, self.up);
+                self.is_a_share(*lease, items, *network);
                 self.has_effect(*lease, *attempt);
             }
             Event::Denied { lease, attempt, denial, .. } => {
@@ -593,6 +599,18 @@ impl Judge {
             if seats > has {
                 self.broken(Invariant::NoGrantPastEntitlement, || format!("{lease}: {seats} seats were taken over, {has} were signed"));
             }
+        }
+    }
+
+    /// fair_shares
+    fn is_a_share(&mut self, lease: LeaseId, items: &[GrantedItem], network: Option<Network>) {
+        let Some(network) = network else { return };
+        let of = || self.ledger.line.iter().filter(|waiter| waiter.network == Some(network));
+        let in_line =
+            items.iter().map(|item| of().filter(|waiter| self.ledger.meet(&waiter.items, std::slice::from_ref(item))).count() as u64);
+        let (all, in_line) = (of().count() as u64, in_line.max().unwrap_or(0));
+        if all > self.limits.waiters_per_network_max || in_line > self.limits.waiters_per_pool_max / 2 {
+            self.broken(Invariant::FairShares, || format!("{lease}: {network:?} has {all} places, {in_line} of them in one line"));
         }
     }
 
@@ -999,7 +1017,7 @@ impl Judge {
             let Some(held) = ledger.leases.get(lease) else { return false };
             // Lease time since the last entry is lost with a crash: at most the interval of clock entries, and a batch, for each start.
             let starts = up.starts - since.starts;
-            let claim_ms = held.claim_due.map_or(0, |_| triquest_allocator::limits::CLAIM_MS);
+            let claim_ms = held.claim_due.map_or(0, |_| self.limits.claim_ms);
             let limit = 2 * held.longest_ttl_ms.max(claim_ms) + held.linger_ms + 15_000 + 13_000 * starts;
             let past = up.ms.saturating_sub(since.ms);
             // The slowest clock that is allowed takes a 64th longer.
@@ -1036,13 +1054,13 @@ impl Judge {
             // Whoever does not ask leaves the line.
             let asked = self.asked.get(&waiter.lease).copied().unwrap_or_default();
             // A start gives those their full time who were heard before it, and loses the lease time since its last entry.
-            let limit = 2 * WAIT_TTL_MS + 15_000 + 13_000 * (self.up.starts - asked.starts);
+            let limit = 2 * self.limits.wait_ttl_ms + 15_000 + 13_000 * (self.up.starts - asked.starts);
             if asked.ms > 0 && self.up.ms.saturating_sub(asked.ms) > limit + limit / 32 {
                 late = Some(format!("{} has not asked for {} ms and stands in line", waiter.lease, self.up.ms - asked.ms));
             }
             let Some(state) = state else { continue };
             let since = self.ripe.get(&waiter.lease).filter(|(before, _)| *before == state).map_or(self.up.ms, |(_, since)| *since);
-            let limit = WAIT_TTL_MS + 10_000;
+            let limit = self.limits.wait_ttl_ms + 10_000;
             if self.up.ms.saturating_sub(since) > limit + limit / 32 {
                 let what = if state { "stands with seats free" } else { "waits for what cannot come" };
                 late = Some(format!("{} {what} for {} ms", waiter.lease, self.up.ms - since));

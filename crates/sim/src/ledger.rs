@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use triquest_allocator::{
-    CheckoutItem, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem, Index, Instance, LeaseId, Lineage, Moment, PoolId,
-    RightEnd, Timestamp, VendorId,
+    CheckoutItem, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem, Index, Instance, LeaseId, Lineage, Moment, Network,
+    PoolId, RightEnd, Timestamp, VendorId,
 };
 use triquest_license::{FeatureName, LicenseHash, Version};
 
@@ -128,6 +128,8 @@ pub struct Waiter {
     pub items: Vec<GrantedItem>,
     /// With which attempt.
     pub attempt: u32,
+    /// From where.
+    pub network: Option<Network>,
 }
 
 /// The books.
@@ -464,11 +466,11 @@ impl Ledger {
                     held.ttl_ms = *ttl_ms;
                 }
             }
-            Event::Queued { lease, attempt, items, .. } => {
+            Event::Queued { lease, attempt, items, network, .. } => {
                 self.dequeued.remove(lease);
-                self.line.push(Waiter { lease: *lease, items: items.clone(), attempt: *attempt });
+                self.line.push(Waiter { lease: *lease, items: items.clone(), attempt: *attempt, network: *network });
             }
-            Event::Recovered { quarantine_until, epoch, instance, lineage } => {
+            Event::Recovered { quarantine_until, epoch, instance, lineage, .. } => {
                 self.quarantine_until = *quarantine_until;
                 self.starts.insert((*lineage, *epoch), (*instance, self.index));
             }

@@ -66,6 +66,8 @@ fn run(from: u64, to: u64) -> bool {
     });
     let mut sum = Report::default();
     let mut broken = 0;
+    // Worlds that lost a history, and those of them that spent at least half of the rest outside of a quarantine.
+    let (mut lost, mut lively) = (0, 0);
     for (seed, name, report) in &reports {
         sum.steps += report.steps;
         sum.operations += report.operations;
@@ -73,6 +75,11 @@ fn run(from: u64, to: u64) -> bool {
         sum.grants += report.grants;
         sum.starts += report.starts;
         sum.losses += report.losses;
+        sum.passed_ms += report.passed_ms;
+        sum.quarantine_ms += report.quarantine_ms;
+        sum.after_loss_ms += report.after_loss_ms;
+        lost += usize::from(report.losses > 0);
+        lively += usize::from(report.losses > 0 && 2 * report.quarantine_ms <= report.after_loss_ms);
         if let Some((at_ms, what)) = &report.broken {
             broken += 1;
             say(&format!("sim: {} broke at {at_ms} ms of seed {seed} ({name}): {}", what.invariant.name(), what.detail));
@@ -88,6 +95,13 @@ fn run(from: u64, to: u64) -> bool {
         sum.losses,
         sum.steps,
         if broken == 0 { "every invariant held".to_owned() } else { format!("{broken} WORLDS BROKE") }
+    ));
+    say(&format!(
+        "sim: servers passed {} s, {} s of it in quarantines ({} s after a loss); of {lost} worlds that lost a history {lively} spent at least \
+         half of the rest outside of one",
+        sum.passed_ms / 1_000,
+        sum.quarantine_ms / 1_000,
+        sum.after_loss_ms / 1_000,
     ));
     broken == 0
 }

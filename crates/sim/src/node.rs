@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use triquest_allocator::{Allocator, ClockReading, Epoch, Event, Index, LeaseId, Safeguards, Timestamp};
+use triquest_allocator::{Allocator, ClockReading, Epoch, Event, Index, LeaseId, Rules, Timestamp};
 
 use triquest_engine::{Answers, Effect, Engine, Input, PassId, Position, Request, Room, Start, Ticket as EngineTicket, Why};
 use triquest_journal::{
@@ -103,14 +103,14 @@ impl Node {
     /// What cannot be loaded.
     pub fn start(
         disk: &MemoryDisk,
-        safeguards: Safeguards,
+        rules: Rules,
         reading: ClockReading,
         start: Start,
         reserve: bool,
         real_ms: u64,
     ) -> Result<Self, String> {
         let mut journal = disk.open();
-        let allocator = load(&mut journal, safeguards).map_err(|error| error.to_string())?;
+        let allocator = load(&mut journal, rules).map_err(|error| error.to_string())?;
         let durable = journal.head().index;
         let start = Start { lineage: journal.head().lineage, ..start };
         let engine = Engine::start(allocator, reading, start).map_err(|error| error.message)?;
@@ -327,10 +327,8 @@ impl Node {
     ///
     /// # Errors
     /// What was wrong.
-    pub fn snapshot(&mut self, safeguards: Safeguards, keep: u64) -> Result<(), String> {
-        snapshot::make(&mut self.journal, safeguards, Keep { entries: keep, bytes: u64::MAX })
-            .map(|_| ())
-            .map_err(|error| error.to_string())
+    pub fn snapshot(&mut self, rules: Rules, keep: u64) -> Result<(), String> {
+        snapshot::make(&mut self.journal, rules, Keep { entries: keep, bytes: u64::MAX }).map(|_| ()).map_err(|error| error.to_string())
     }
 
     fn guard(&mut self, act: impl FnOnce(&mut Self)) {

@@ -2,8 +2,11 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use triquest_allocator::CheckoutItem;
-use triquest_license::{CivilDateTime, CivilMs, Note, Signer, SigningKey, VerifiedLicense, sha256};
+use triquest_allocator::{
+    CheckoutItem, Limits,
+    limits::{CLAIM_MS, ENTRY_BYTES_MAX, EVENTS_MAX, QUARANTINE_MS_MIN, TTL_MS_MAX, WAIT_TTL_MS},
+};
+use triquest_license::{CivilDateTime, CivilMs, Note, Signer, SigningKey, VerifiedLicense, VerifierKey, sha256};
 
 use crate::{clock::DRIFT_MAX_PER_MILLION, random::Random};
 
@@ -82,6 +85,15 @@ fn written(after_ms: u64) -> CivilDateTime {
 #[must_use]
 pub fn key(number: u8) -> SigningKey {
     SigningKey::from_seed(sha256(&[b"simulated vendor ".as_slice(), &[number]].concat()))
+}
+
+/// A vendor's key as its applications embed it.
+///
+/// # Panics
+/// Never: the name is a good one.
+#[must_use]
+pub fn verifier_key(number: u8) -> VerifierKey {
+    Signer::new("vendor.example".parse().expect("a good name"), key(number)).verifier_key().clone()
 }
 
 /// A vendor's public key.
@@ -343,6 +355,8 @@ pub struct Plan {
     pub ttl_max_ms: u64,
     /// Quarantines are ended by acceptance so long after a restore; none lets them run.
     pub accepts_after_ms: Option<u64>,
+    /// What the servers of this world have as limits.
+    pub limits: Limits,
 }
 
 impl Plan {
@@ -365,6 +379,7 @@ impl Plan {
             ttl_ms: 30_000,
             ttl_max_ms: 120_000,
             accepts_after_ms: None,
+            limits: Limits { quarantine_ms_min: Random::new(seed ^ 0x006c_696d_6974).between(1_000, 60_000), ..Limits::default() },
         }
     }
 }
@@ -458,7 +473,31 @@ pub fn random_world(seed: u64) -> Plan {
     }
     let busy = random.between(1, 6);
     plan.fault_every_ms = (plan.ttl_ms / 20, plan.ttl_ms * busy / 2);
+    draw_limits(&mut plan, random);
     plan
+}
+
+/// Limits of a random world: what takes a real server an hour or a day mostly passes within it, so that there is life afterwards.
+fn draw_limits(plan: &mut Plan, random: &mut Random) {
+    let ttl_ms_max = match random.below(4) {
+        0 => TTL_MS_MAX,
+        1 => random.between(30_000, 3_600_000),
+        // Half of what is left when history is lost in the middle.
+        _ => random.between(30_000, (plan.duration_ms / 8).max(30_001)),
+    };
+    // A license may permit more than any server does.
+    plan.ttl_max_ms = plan.ttl_max_ms.min(ttl_ms_max);
+    plan.limits = Limits {
+        claim_ms: random.between(30_000, CLAIM_MS),
+        entry_bytes_max: usize::try_from(random.between(Limits::ENTRY_BYTES_MAX_MIN as u64, ENTRY_BYTES_MAX as u64)).expect("small"),
+        events_max: usize::try_from(random.between(Limits::EVENTS_MAX_MIN as u64, EVENTS_MAX as u64)).expect("small"),
+        quarantine_ms_min: if random.chance(120) { QUARANTINE_MS_MIN } else { random.between(1_000, 60_000) }.min(ttl_ms_max),
+        // Far above what a late copy of a request takes.
+        remember_ms: random.between(8, 16) * plan.ttl_ms + 60_000,
+        ttl_ms_max,
+        wait_ttl_ms: random.between(90_000, WAIT_TTL_MS),
+        ..Limits::default()
+    };
 }
 
 /// Licenses of a random world: replaced, re-issued under their own id, co-signed, with dates at one instant, in every order.

@@ -64,6 +64,7 @@ scripts! {
     a_lowered_ttl_and_a_crash_before_its_answer,
     a_clone_renews,
     a_client_is_sent_home_after_a_restore,
+    a_crowd_behind_one_address,
     a_dead_client_and_many_restarts,
     a_dead_waiter_is_granted,
     a_false_end_of_presence,
@@ -154,6 +155,18 @@ fn a_client_is_sent_home_after_a_restore(plan: &mut Plan, random: &mut Random) {
     let restored = random.between(2_000, 60_000);
     at(plan, restored, Act::Restore);
     plan.accepts_after_ms = Some(1_500);
+}
+
+fn a_crowd_behind_one_address(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    // Four clients share an address; more than two of them in a line are too many.
+    plan.limits.waiters_per_pool_max = 8;
+    plan.limits.waiters_per_network_max = random.between(2, 3);
+    plan.clients = (0..8).map(|_| waits(user(random, "cad"), 300_000)).collect();
+    for client in 0..8 {
+        at(plan, random.between(50, 20_000), Act::Begin(client));
+    }
+    at(plan, random.between(25_000, 60_000), Act::Kill(500));
 }
 
 fn a_dead_client_and_many_restarts(plan: &mut Plan, random: &mut Random) {

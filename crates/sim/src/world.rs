@@ -7,16 +7,20 @@ use std::{
 };
 
 use triquest_allocator::{
-    Actor, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Index, InstallLicense, LeaseId, Lineage, Outcome,
-    Refusal, Safeguards,
+    Actor, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Grant, Index, InstallLicense, LeaseId, Lineage,
+    Outcome, Refusal, Rules,
 };
 use triquest_client::keeper::{Action, Answer as Told, Failure, Fresh, Keeper, Notice, Phase, Terms};
-use triquest_engine::{Answer, Answers, Asked, Input, Network, Origin, Renewal, Request, Start, TookEffect, Why};
+use triquest_engine::{
+    Answer, Answers, Asked, Input, Network, Origin, Renewal, Request, Start, TookEffect, Why,
+    grants::{Place as TreePlace, granted_in},
+};
 use triquest_journal::{Appended, load, memory::Fault as DiskFault, memory::MemoryDisk, record::encode_snapshot};
 use triquest_license::LicenseHash;
 use triquest_wire::{
     ErrorCode, Retry,
     lease::{DenialCode, EndReason},
+    trust::SignedGrant,
 };
 
 use crate::{
@@ -29,7 +33,7 @@ use crate::{
     node::{Durable, Node, Out, Ticket},
     plan::{self, Act, Fault, Issued, Plan, WALL_START_MS},
     random::Random,
-    wire_bytes,
+    wire_bytes::{self, Office, Telling},
 };
 
 /// Lines of the trace that are kept.
@@ -67,6 +71,12 @@ pub struct Report {
     pub starts: u64,
     /// Histories lost.
     pub losses: u64,
+    /// Milliseconds of all passes of leading servers.
+    pub passed_ms: u64,
+    /// Those in a quarantine.
+    pub quarantine_ms: u64,
+    /// Those since the first loss of a history.
+    pub after_loss_ms: u64,
     /// FNV-1a over every committed entry's checksum and every answer: the same seed gives the same.
     pub fingerprint: u64,
     /// The first broken invariant with the real time at which it broke.
@@ -188,6 +198,10 @@ pub struct World {
     issued: BTreeMap<LicenseHash, Arc<Issued>>,
     judge: Judge,
     next_look: u64,
+    office: Office,
+    grants_told: u64,
+    /// Answers by kind.
+    answers_told: [u64; 6],
     report: Report,
 }
 
@@ -215,6 +229,7 @@ impl World {
         let issued: BTreeMap<_, _> = plan.licenses.iter().map(|issued| (issued.license.hash(), Arc::clone(issued))).collect();
         let ledger = Ledger::new(plan.licenses.iter().cloned());
         let only = options.only;
+        let office = Office::new(&issued);
         Self {
             options,
             random,
@@ -235,8 +250,11 @@ impl World {
             clients,
             outboxes: BTreeMap::new(),
             issued,
-            judge: Judge::new(only, ledger),
+            judge: Judge::new(only, ledger, plan.limits.clone()),
             next_look: EACH,
+            office,
+            grants_told: 0,
+            answers_told: [0; 6],
             report: Report { fingerprint: 0xcbf2_9ce4_8422_2325, ..Report::default() },
             plan,
         }
@@ -246,12 +264,12 @@ impl World {
         self.options.mutation.is_some_and(|mutation| mutation.wrong == wrong)
     }
 
-    fn safeguards(&self) -> Safeguards {
-        let mut safeguards = Safeguards::default();
+    fn rules(&self) -> Rules {
+        let mut rules = Rules { limits: self.plan.limits.clone(), ..Rules::default() };
         if let Some(mutation) = self.options.mutation {
-            (mutation.off)(&mut safeguards);
+            (mutation.off)(&mut rules.safeguards);
         }
-        safeguards
+        rules
     }
 
     fn trace(&mut self, line: impl FnOnce(&Self) -> String) {
@@ -421,7 +439,13 @@ impl World {
                 let (items, ttl_ms) = (this.plan.items.clone(), this.plan.ttl_ms);
                 let (asks, command) = match shown {
                     Some(shown) => {
-                        let shown = Box::new(shown.as_told());
+                        let told = Box::new(shown.as_told());
+                        if let Some(signed) = &shown.signed_grant
+                            && let Err(what) = self.office.shown(signed, lease, &items, &told)
+                        {
+                            self.judge.broken(Invariant::ToldAsDecided, || what);
+                        }
+                        let shown = told;
                         let command = Command::Adopt {
                             lease,
                             attempt,
@@ -622,7 +646,7 @@ impl World {
         if self.report.operations.is_multiple_of(EACH)
             && let Err(what) = wire_bytes::request(&asked)
         {
-            self.judge.broken(Invariant::ApplyTotal, || what);
+            self.judge.broken(Invariant::ToldAsDecided, || what);
         }
         let wire = self.plan.wire;
         let cut_off = self.real_ms < self.clients[client as usize].cut_off_until_ms;
@@ -751,7 +775,7 @@ impl World {
         self.machine.reboot(self.real_ms);
         let instance = self.random.bytes();
         let start = Start { lineage: Lineage::default(), instance, folder_ttl_max_ms: self.plan.ttl_max_ms };
-        let node = Node::start(&self.disk, self.safeguards(), self.reading(), start, self.plan.reserve, self.real_ms);
+        let node = Node::start(&self.disk, self.rules(), self.reading(), start, self.plan.reserve, self.real_ms);
         let mut node = match node {
             Ok(node) => node,
             Err(what) => return self.judge.broken(Invariant::ApplyTotal, || format!("the journal does not load: {what}")),
@@ -814,6 +838,9 @@ impl World {
         slot.node.pass(reading, real_ms);
         if number == front {
             self.judge.passed_ms += passed_ms;
+            self.report.passed_ms += passed_ms;
+            self.report.quarantine_ms += if self.judge.ledger.quarantine_until.is_some() { passed_ms } else { 0 };
+            self.report.after_loss_ms += if self.report.losses > 0 { passed_ms } else { 0 };
             if !slot.node.is_full() {
                 self.judge.up.ms += passed_ms;
             }
@@ -951,19 +978,20 @@ impl World {
             }
             Out::Fail(ticket, why) => self.fails(ticket, why),
             Out::Publish(answers) => {
+                let mut signed = self.signs(number, &answers);
                 for (ticket, answers) in answers {
                     let Some((_, sendings)) = self.tickets.remove(&ticket.0) else { continue };
                     match answers {
                         Answers::One(answer) => {
                             if let Some(sending) = sendings.first() {
-                                self.answer(number, sending, Ok(answer), false);
+                                self.answer(number, sending, Ok(answer), false, signed.remove(&ticket.0));
                             }
                         }
                         Answers::Many(answers) => {
                             // Parts that had their answer when another server took over leave with those that will never have one.
                             let is_late = answers.iter().any(Result::is_err);
                             for (sending, answer) in sendings.iter().zip(answers) {
-                                self.answer(number, sending, answer, is_late);
+                                self.answer(number, sending, answer, is_late, None);
                             }
                         }
                     }
@@ -975,7 +1003,7 @@ impl World {
     fn fails(&mut self, ticket: Ticket, why: Why) {
         let Some((number, sendings)) = self.tickets.remove(&ticket.0) else { return };
         for sending in &sendings {
-            self.answer(number, sending, Err(why), false);
+            self.answer(number, sending, Err(why), false, None);
         }
     }
 
@@ -1022,7 +1050,7 @@ impl World {
             return;
         }
         let live: Vec<_> = encode_snapshot(slot.node.allocator().snapshot()).collect();
-        match load(&mut self.disk.copy().open(), self.safeguards()) {
+        match load(&mut self.disk.copy().open(), self.rules()) {
             Err(error) => self.judge.broken(Invariant::ApplyTotal, || error.to_string()),
             Ok(replayed) => {
                 if live != encode_snapshot(replayed.snapshot()).collect::<Vec<_>>() {
@@ -1033,7 +1061,66 @@ impl World {
         }
     }
 
-    fn answer(&mut self, number: usize, sending: &Sending, answer: Result<Answer, Why>, is_late: bool) {
+    /// Each so-many-eth grant is signed, with all others of its entry.
+    fn signs(&mut self, number: usize, answers: &[(Ticket, Answers)]) -> BTreeMap<u64, SignedGrant> {
+        let mut signed = BTreeMap::new();
+        let with_nonce = !self.wrong(Wrong::SignsForNobody);
+        let Some(instance) = self.slots.get(&number).map(|slot| slot.instance) else { return signed };
+        let mut granted: Vec<(u64, &Sending, &Grant, TreePlace)> = Vec::new();
+        for (ticket, answers) in answers {
+            if let (Answers::One(Answer { outcome: Outcome::Granted(grant), position, .. }), Some((_, sendings))) =
+                (answers, self.tickets.get(&ticket.0))
+                && let Some(sending) = sendings.first()
+            {
+                let at = TreePlace { lineage: position.lineage, epoch: position.epoch, index: position.index };
+                granted.push((ticket.0, sending, grant, at));
+            }
+        }
+        for (ticket, _, grant, at) in &granted {
+            self.grants_told += 1;
+            if self.grants_told % EACH != 1 {
+                continue;
+            }
+            let new = granted_in(grant, *at);
+            let leaves = granted.iter().filter(|(other, _, grant, there)| other == ticket || new && there == at && granted_in(grant, *at));
+            let which = leaves.clone().position(|(other, ..)| other == ticket).unwrap_or_default();
+            let leaves: Vec<_> = leaves.map(|(_, sending, grant, _)| (*sending, *grant)).collect();
+            signed.extend(self.office.sign(instance, &leaves, which, *at, with_nonce).map(|signed| (*ticket, signed)));
+        }
+        signed
+    }
+
+    /// Each so-many-eth answer of a kind goes through its bytes, and is what its client would have been told without them.
+    fn goes_through(&mut self, telling: &Telling<'_>, outcome: &Outcome, told: &Told) {
+        let kind = match outcome {
+            Outcome::Granted(_) => telling.signed.map_or(1, |_| 0),
+            Outcome::Denied(_) => 2,
+            Outcome::Ended { .. } => 3,
+            Outcome::Waiting { .. } => 4,
+            _ => 5,
+        };
+        self.answers_told[kind] += 1;
+        if kind == 1 || kind != 0 && self.answers_told[kind] % EACH != 1 {
+            return;
+        }
+        match self.office.told(telling, outcome) {
+            Err(what) => self.judge.broken(Invariant::ToldAsDecided, || format!("{}: {what}", telling.sending.lease)),
+            Ok(Some(read)) => {
+                let mut told = told.clone();
+                if let Told::Granted(terms) = &mut told {
+                    // Only the time to live is signed.
+                    terms.remaining_ms = terms.remaining_ms.min(terms.ttl_ms);
+                }
+                if read != told {
+                    self.judge
+                        .broken(Invariant::ToldAsDecided, || format!("{}: {read:?} is read, {told:?} was decided", telling.sending.lease));
+                }
+            }
+            Ok(None) => {}
+        }
+    }
+
+    fn answer(&mut self, number: usize, sending: &Sending, answer: Result<Answer, Why>, is_late: bool, signed: Option<SignedGrant>) {
         if let Some(at) = sending.passed_at {
             self.judge.lies_no_more(sending.lease, at, matches!(sending.asks, Asks::Renew(..)));
         }
@@ -1068,18 +1155,20 @@ impl World {
                 }
                 let place = Place { lineage: 0, epoch: seen.epoch.0, pass: pass.0, index: seen.index.0, turn: 0 };
                 self.judge.reaches(sending, &outcome, place, self.real_ms);
-                if self.report.operations.is_multiple_of(EACH)
-                    && let Err(what) = wire_bytes::answer(&outcome)
-                {
-                    self.judge.broken(Invariant::ApplyTotal, || what);
-                }
+                let Some(told) = self.told(sending, &outcome) else { return };
+                let client = &self.clients[sending.client as usize];
+                let (keys, items) = (client.plan.keys.clone(), client.plan.items.clone());
+                let at = TreePlace { lineage: seen.lineage, epoch: seen.epoch, index: seen.index };
+                let telling = Telling { sending, at, keys: &keys, items: &items, wall_ms: moment.wall_ms, signed: signed.as_ref() };
+                self.goes_through(&telling, &outcome, &told);
                 let shown = match &outcome {
                     Outcome::Granted(grant) => {
-                        Some(Shown::of(sending.lease, grant, seen, self.slots.get(&number).map(|slot| slot.instance)))
+                        let mut shown = Shown::of(sending.lease, grant, seen, self.slots.get(&number).map(|slot| slot.instance));
+                        shown.signed_grant = signed.map(Arc::new);
+                        Some(shown)
                     }
                     _ => None,
                 };
-                let Some(told) = self.told(sending, outcome) else { return };
                 (told, Some(seen), shown)
             }
         };
@@ -1089,10 +1178,10 @@ impl World {
         }
     }
 
-    fn told(&self, sending: &Sending, outcome: Outcome) -> Option<Told> {
+    fn told(&self, sending: &Sending, outcome: &Outcome) -> Option<Told> {
         Some(match outcome {
             Outcome::Denied(denial) => Told::Denied { code: denial_code(denial.code) },
-            Outcome::Ended { reason, remaining_ms } => Told::Ended { reason: end_reason(reason), remaining_ms },
+            Outcome::Ended { reason, remaining_ms } => Told::Ended { reason: end_reason(*reason), remaining_ms: *remaining_ms },
             Outcome::Granted(grant) => {
                 let rights = grant.items.iter().flat_map(|item| &item.from).filter_map(|(license, position, _)| {
                     self.issued.get(license)?.license.terms().entitlements.get(usize::from(*position))?.expires
@@ -1104,13 +1193,13 @@ impl World {
                     entitled_until_ms: rights.map(|expires| expires.0).min(),
                 })
             }
-            Outcome::Refused(refusal) => Told::Refused { code: error_code(&refusal), retry_after_ms: None },
+            Outcome::Refused(refusal) => Told::Refused { code: error_code(refusal), retry_after_ms: None },
             Outcome::Released { .. } => Told::Released,
             Outcome::Renewed { remaining_ms, regrant } => {
                 let Asks::Renew(counter, nonce) = sending.asks else { return None };
-                Told::Renewed { counter, nonce, remaining_ms, regrant }
+                Told::Renewed { counter, nonce, remaining_ms: *remaining_ms, regrant: *regrant }
             }
-            Outcome::Waiting { place, .. } => Told::Waiting { place },
+            Outcome::Waiting { place, .. } => Told::Waiting { place: *place },
             _ => return None,
         })
     }
@@ -1284,9 +1373,9 @@ impl World {
             }
             Act::Sleep(client, ms) => self.clients[client as usize].asleep_until_ms = self.real_ms + ms,
             Act::Snapshot => {
-                let (safeguards, keep) = (self.safeguards(), self.random.below(20));
+                let (rules, keep) = (self.rules(), self.random.below(20));
                 if let Some(slot) = self.slots.get_mut(&self.front)
-                    && let Err(what) = slot.node.snapshot(safeguards, keep)
+                    && let Err(what) = slot.node.snapshot(rules, keep)
                 {
                     self.judge.broken(Invariant::ApplyTotal, || what);
                 }
@@ -1526,11 +1615,13 @@ mod serde_json_name {
     }
 }
 
-fn denial_code(code: CoreDenial) -> DenialCode {
+/// The wire's word for a denial.
+pub(crate) fn denial_code(code: CoreDenial) -> DenialCode {
     by_name(code)
 }
 
-fn end_reason(reason: CoreEnd) -> EndReason {
+/// The wire's word for an end.
+pub(crate) fn end_reason(reason: CoreEnd) -> EndReason {
     by_name(reason)
 }
 

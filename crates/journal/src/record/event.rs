@@ -27,6 +27,10 @@ pub(super) enum EventRecord<'a> {
         quarantine_until: Option<u64>,
         #[n(3)]
         instance: Bytes16,
+        #[n(4)]
+        remember_ms: u64,
+        #[n(5)]
+        wait_ttl_ms: u64,
     },
     #[n(2)]
     ClockMarked,
@@ -519,11 +523,13 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
             Event::PresenceAllowed { address, actor } => Self::PresenceAllowed { address, actor: actor.into() },
             Event::QuarantineEnded { actor: who } => Self::QuarantineEnded { actor: actor(who) },
             Event::QuarantineLengthened { until } => Self::QuarantineLengthened { until: until.0 },
-            Event::Recovered { epoch, instance, lineage, quarantine_until } => Self::Recovered {
+            &Event::Recovered { epoch, instance, lineage, quarantine_until, remember_ms, wait_ttl_ms } => Self::Recovered {
                 epoch: epoch.0,
                 lineage: lineage.0.into(),
                 quarantine_until: quarantine_until.map(|until| until.0),
                 instance: instance.0.into(),
+                remember_ms,
+                wait_ttl_ms,
             },
             &Event::TtlLowered { lease, ttl_ms, not_before } => {
                 Self::TtlLowered { lease: lease.0.into(), ttl_ms, not_before: not_before.0 }
@@ -565,11 +571,13 @@ impl TryFrom<EventRecord<'_>> for Event {
 
     fn try_from(record: EventRecord<'_>) -> Result<Self, String> {
         Ok(match record {
-            EventRecord::Recovered { epoch, lineage, quarantine_until, instance } => Self::Recovered {
+            EventRecord::Recovered { epoch, lineage, quarantine_until, instance, remember_ms, wait_ttl_ms } => Self::Recovered {
                 epoch: Epoch(epoch),
                 instance: Instance(instance.into()),
                 lineage: Lineage(lineage.into()),
                 quarantine_until: quarantine_until.map(Timestamp),
+                remember_ms,
+                wait_ttl_ms,
             },
             EventRecord::ClockMarked => Self::ClockMarked,
             EventRecord::ClockStepped { from_ms, to_ms, believed } => Self::ClockStepped { from_ms, to_ms, believed },

@@ -54,6 +54,10 @@ pub(super) enum SnapshotRecord<'a> {
         lineage_since: u64,
         #[n(13)]
         ttl_max_seen_ms: u64,
+        #[n(14)]
+        remember_ms: u64,
+        #[n(15)]
+        wait_ttl_ms: u64,
     },
     #[n(2)]
     Vendor {
@@ -264,6 +268,8 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 instance,
                 lineage_since,
                 ttl_max_seen_ms,
+                remember_ms,
+                wait_ttl_ms,
             } => Self::Head {
                 lineage: lineage.0.into(),
                 epoch: epoch.0,
@@ -279,6 +285,8 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 instance: instance.0.into(),
                 lineage_since: lineage_since.0,
                 ttl_max_seen_ms: *ttl_max_seen_ms,
+                remember_ms: *remember_ms,
+                wait_ttl_ms: *wait_ttl_ms,
             },
             StateRecord::Epoch(EpochRecord { lineage, epoch, instance, last }) => {
                 Self::Epoch { lineage: lineage.0.into(), epoch: epoch.0, instance: instance.0.into(), last: last.0 }
@@ -406,6 +414,8 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 instance,
                 lineage_since,
                 ttl_max_seen_ms,
+                remember_ms,
+                wait_ttl_ms,
             } => Self::Head {
                 lineage: Lineage(lineage.into()),
                 epoch: Epoch(epoch),
@@ -421,6 +431,8 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 instance: Instance(instance.into()),
                 lineage_since: Timestamp(lineage_since),
                 ttl_max_seen_ms,
+                remember_ms,
+                wait_ttl_ms,
             },
             SnapshotRecord::Epoch { lineage, epoch, instance, last } => Self::Epoch(EpochRecord {
                 lineage: Lineage(lineage.into()),

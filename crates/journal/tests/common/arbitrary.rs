@@ -287,12 +287,14 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
             })
             .boxed(),
         of(actor()).prop_map(|actor| Event::QuarantineEnded { actor }).boxed(),
-        (any::<u64>(), instance(), lineage(), of(time()))
-            .prop_map(|(epoch, instance, lineage, quarantine_until)| Event::Recovered {
+        (any::<u64>(), instance(), lineage(), of(time()), any::<u64>(), any::<u64>())
+            .prop_map(|(epoch, instance, lineage, quarantine_until, remember_ms, wait_ttl_ms)| Event::Recovered {
                 epoch: Epoch(epoch),
                 instance,
                 lineage,
                 quarantine_until,
+                remember_ms,
+                wait_ttl_ms,
             })
             .boxed(),
         (lease(), one(CAUSES), of(time())).prop_map(|(lease, cause, linger_until)| Event::Released { lease, cause, linger_until }).boxed(),
@@ -387,13 +389,13 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
         (
             (lineage(), any::<u64>(), any::<u64>(), time(), any::<i64>(), of(time())),
             (ids(), ids(), ids(), of((any::<i64>(), any::<i64>())), time()),
-            (instance(), time(), any::<u64>()),
+            (instance(), time(), any::<u64>(), any::<u64>(), any::<u64>()),
         )
             .prop_map(
                 |(
                     (lineage, epoch, index, at, wall_ms, quarantine_until),
                     (next_vendor, next_pool, next_entitlement, clock_refused, forgotten_until),
-                    (instance, lineage_since, ttl_max_seen_ms),
+                    (instance, lineage_since, ttl_max_seen_ms, remember_ms, wait_ttl_ms),
                 )| {
                     StateRecord::Head {
                         lineage,
@@ -410,6 +412,8 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
                         instance,
                         lineage_since,
                         ttl_max_seen_ms,
+                        remember_ms,
+                        wait_ttl_ms,
                     }
                 },
             )

@@ -7,8 +7,9 @@ use std::{
 
 use http::Request;
 use hyper::body::Incoming;
-use triquest_allocator::{Command, Outcome, ShownGrant, ShownItem};
-use triquest_license::{LicenseHash, PublicKey, Vocabulary, merkle, statement};
+use triquest_allocator::{Command, Outcome, ShownGrant};
+use triquest_engine::grants;
+use triquest_license::{LicenseHash, Vocabulary};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Position, Problem, Secret,
     lease::{
@@ -19,7 +20,7 @@ use triquest_wire::{
         ANSWER_MS_MAX, BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, LIST_ROWS_MAX, PRESENCE_LEASES_MAX, RENEWALS_PER_REQUEST_MAX, WAIT_HELD_MS_MAX,
     },
     status::{LeaseList, LeaseState, PresenceOff, Status},
-    trust::{GrantPayload, GrantsStatement, SignedGrant},
+    trust::SignedGrant,
 };
 
 use super::{Answer, App, Refused, bad, body, convert, holder, json, query, routes::Found, trust};
@@ -220,49 +221,17 @@ fn halves(bytes: [u8; 32]) -> [[u8; 16]; 2] {
     halves
 }
 
-/// Checks the signature and form of a grant that the client shows. What it says of our history is for the allocator to judge.
+/// What the client shows, if this server signed it for this lease and these parts.
 fn shown_grant(app: &App, lease: LeaseId, items: &[triquest_wire::lease::Item], shown: &SignedGrant) -> Result<ShownGrant, Problem> {
-    let no = |why: &str| bad(format!("shown: {why}"));
-    let key: &PublicKey = app.server_key.public();
-    statement::verify(key, statement::StatementKind::Grants, &shown.statement.0, &shown.signature.0)
-        .map_err(|_| no("not signed by this server"))?;
-    let root: GrantsStatement = serde_json::from_slice(&shown.statement.0).map_err(|_| no("no statement over grants"))?;
-    let path: Vec<[u8; 32]> = shown.path.iter().map(|hash| hash.0).collect();
-    if !merkle::verify_path(&merkle::leaf_hash(&shown.grant.0), shown.position, root.size, &path, &root.root.0) {
-        return Err(no("the grant is not among those that were signed"));
-    }
-    let grant: GrantPayload = serde_json::from_slice(&shown.grant.0).map_err(|_| no("no grant"))?;
-    if grant.lease != lease {
-        return Err(no("it is the grant of another lease"));
-    }
-    let same = grant.items.len() == items.len()
-        && grant
-            .items
-            .iter()
-            .zip(items)
-            .all(|(granted, item)| (&granted.feature, &granted.version, granted.seats) == (&item.feature, &item.version, item.seats));
-    if !same {
-        return Err(no("it grants other parts"));
-    }
-    if !app.driver.view().knows_lineage(root.lineage) && app.shown.is_foreign(app.boot_ms()) {
+    let grant = grants::shown(shown, app.server_key.public(), lease, items).map_err(|why| bad(format!("shown: {why}")))?;
+    let lineage = triquest_wire::Lineage(grant.lineage.0);
+    if !app.driver.view().knows_lineage(lineage) && app.shown.is_foreign(app.boot_ms()) {
         tracing::error!(
-            lineage = %root.lineage,
+            %lineage,
             "grants of a history that this server's does not come from bear its key: another server runs on a copy of its data directory"
         );
     }
-    let part = |item: &triquest_wire::trust::GrantedItem| {
-        let feature = triquest_license::FeatureName::new(&item.feature).map_err(|_| no("no feature"))?;
-        let from = item.from.iter().map(|from| (LicenseHash::from_bytes(from.license.0), from.entitlement, from.seats));
-        Ok(ShownItem { feature, from: from.collect() })
-    };
-    Ok(ShownGrant {
-        lineage: triquest_allocator::Lineage(root.lineage.0),
-        epoch: triquest_allocator::Epoch(root.epoch),
-        instance: triquest_allocator::Instance(root.instance.0),
-        index: triquest_allocator::Index(root.index),
-        ttl_ms: grant.ttl_ms,
-        items: grant.items.iter().map(part).collect::<Result<_, Problem>>()?,
-    })
+    Ok(grant)
 }
 
 /// One renewal as a command.

@@ -1,16 +1,18 @@
-//! Signed grants: the grants of one entry are leaves of one Merkle tree, and the server signs its root once.
+//! Signed grants: the grants of one entry are leaves of one Merkle tree, and the server signs its root once. A client shows them again, and they are
+//! read here too.
 
 use std::sync::Arc;
 
 use serde::Serialize;
-use triquest_allocator::{Epoch, Grant, Index, Instance, Lineage};
+use triquest_allocator::{Epoch, Grant, Index, Instance, Lineage, ShownGrant, ShownItem};
 use triquest_license::{
-    ServerKey, SigningKey, Version, merkle,
+    FeatureName, LicenseHash, PublicKey, ServerKey, SigningKey, Version, merkle,
     statement::{self, StatementKind},
 };
 use triquest_wire::{
     Blob, Bytes16, Bytes32, Bytes64, LeaseId,
-    trust::{GrantsStatement, SignedGrant},
+    lease::Item as AskedItem,
+    trust::{GrantPayload, GrantedItem, GrantsStatement, SignedGrant},
 };
 
 /// Signs for this server.
@@ -31,7 +33,13 @@ pub struct Place {
     pub index: Index,
 }
 
-/// [`triquest_wire::trust::GrantPayload`] without copies of its texts: this is written for every grant.
+/// Whether this very entry made the grant.
+#[must_use]
+pub fn granted_in(grant: &Grant, here: Place) -> bool {
+    grant.granted_in.is_none_or(|(epoch, index)| (epoch, index) == (here.epoch, here.index))
+}
+
+/// [`GrantPayload`] without copies of its texts: this is written for every grant.
 #[derive(Serialize)]
 struct Payload<'a> {
     uses: &'static [&'static str],
@@ -145,6 +153,48 @@ impl GrantSigner {
             })
             .collect()
     }
+
+    /// Signs the grant of an older entry for whoever repeats its request, at the place of the answer.
+    #[must_use]
+    pub fn sign_again(&self, grant: &Grant, nonce: [u8; 32], at: Place) -> Option<SignedGrant> {
+        let granted = grant.granted_in.map_or(at, |(epoch, index)| Place { epoch, index, ..at });
+        self.sign(vec![self.payload(grant, nonce, granted)], at).pop()
+    }
+}
+
+/// Checks the signature and form of a grant that a client shows for this lease and these parts. What it says of our history is for the
+/// allocator to judge.
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence.
+pub fn shown(shown: &SignedGrant, key: &PublicKey, lease: LeaseId, items: &[AskedItem]) -> Result<ShownGrant, &'static str> {
+    statement::verify(key, StatementKind::Grants, &shown.statement.0, &shown.signature.0).map_err(|_| "not signed by this server")?;
+    let root: GrantsStatement = serde_json::from_slice(&shown.statement.0).map_err(|_| "no statement over grants")?;
+    let path: Vec<[u8; 32]> = shown.path.iter().map(|hash| hash.0).collect();
+    if !merkle::verify_path(&merkle::leaf_hash(&shown.grant.0), shown.position, root.size, &path, &root.root.0) {
+        return Err("the grant is not among those that were signed");
+    }
+    let grant: GrantPayload = serde_json::from_slice(&shown.grant.0).map_err(|_| "no grant")?;
+    if grant.lease != lease {
+        return Err("it is the grant of another lease");
+    }
+    let asked = items.iter().map(|item| (&item.feature, &item.version, item.seats));
+    if !grant.items.iter().map(|item| (&item.feature, &item.version, item.seats)).eq(asked) {
+        return Err("it grants other parts");
+    }
+    let part = |item: &GrantedItem| {
+        let feature = FeatureName::new(&item.feature).map_err(|_| "no feature")?;
+        let from = item.from.iter().map(|from| (LicenseHash::from_bytes(from.license.0), from.entitlement, from.seats));
+        Ok(ShownItem { feature, from: from.collect() })
+    };
+    Ok(ShownGrant {
+        lineage: Lineage(root.lineage.0),
+        epoch: Epoch(root.epoch),
+        instance: Instance(root.instance.0),
+        index: Index(root.index),
+        ttl_ms: grant.ttl_ms,
+        items: grant.items.iter().map(part).collect::<Result<_, &'static str>>()?,
+    })
 }
 
 #[cfg(test)]
