@@ -7,13 +7,13 @@ use crate::{
     Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal, ReleaseCause,
     RightEnd, Timestamp, VendorId,
     allocator::{Pool, Presence, Right, Sink},
-    crowd::Share,
     limits::{
         CHARGES_PER_PART_MAX, CLAIM_MS, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX,
         PRESENCE_OFF_MAX, PRESENCE_OFF_MS, REMEMBERED_MAX, REMEMBERED_PER_NETWORK_MAX, TTL_MS_MAX, TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS,
         WAITERS_MAX, WAITERS_PER_NETWORK_MAX, WAITERS_PER_POOL_MAX,
     },
     matching::Placed,
+    share::Share,
     store::{Phase, Slot, UNSEALED, WishItem},
 };
 

@@ -94,7 +94,9 @@ impl Allocator {
         let presence_off =
             self.presence_off.iter().map(|(address, until)| StateRecord::PresenceOff { address: address.clone(), until: *until });
         Box::new(
+            // What a reader must know comes before all that it might not.
             std::iter::once(head)
+                .chain(format)
                 .chain(epochs)
                 .chain(vendors)
                 .chain(pools)
@@ -105,7 +107,6 @@ impl Allocator {
                 .chain(line)
                 .chain(remembered)
                 .chain(presence_off)
-                .chain(format)
                 .chain(accepted),
         )
     }

@@ -9,7 +9,8 @@ use triquest_journal::record::Entry;
 use triquest_wire::trust::SignedGrant;
 
 use crate::{
-    driver::{Answer, Fault, panic_text},
+    config::Fault,
+    driver::{Answer, panic_text},
     feed::{self, Feed},
     grants::{GrantSigner, Place},
     ticket::Ticket,

@@ -48,6 +48,8 @@ invariants! {
     BoundedEntry, "bounded_entry";
     /// A lease that nobody hears is free within twice its promised time of up-time.
     DeadSeatReturns, "dead_seat_returns";
+    /// What was decided fits what the journal had left, unless others took of it meanwhile.
+    EntryFitsTheRoom, "entry_fits_the_room";
     /// While the disk is full, nobody is granted, dequeued or freed by time.
     FullDiskStandsStill, "full_disk_stands_still";
     /// Replay, snapshot with tail, and the live state are the same bytes.

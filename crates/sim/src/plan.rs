@@ -161,7 +161,7 @@ pub enum Act {
     CutOff(u32, u64),
     /// A client's process dies; it comes back after so long.
     Die(u32, Option<u64>),
-    /// The disk has no room for so long.
+    /// The disk has no more room than [`Plan::room_bytes`] for so long.
     DiskFull(u64),
     /// A client begins to use what it uses.
     Begin(u32),
@@ -335,8 +335,12 @@ pub struct Plan {
     pub drift_per_million: i64,
     /// The disk takes so long for an entry, milliseconds.
     pub append_ms: (u64, u64),
-    /// The disk keeps a reserve.
-    pub reserve: bool,
+    /// What the disk keeps in reserve, bytes.
+    pub reserve_bytes: usize,
+    /// What is left, with the reserve, when the disk is full, bytes.
+    pub room_bytes: usize,
+    /// The disk is full by a quota, of which it says nothing before it refuses.
+    pub quota: bool,
     /// A scale for times: the usual time to live, milliseconds.
     pub ttl_ms: u64,
     /// The longest time to live that any license permits, milliseconds.
@@ -361,11 +365,30 @@ impl Plan {
             wire: Wire { lost: 0, slow: 0, twice: 0, slow_ms_max: 1_000 },
             drift_per_million: drift(random),
             append_ms: (1, 5),
-            reserve: true,
+            reserve_bytes: RESERVE_BYTES,
+            room_bytes: RESERVE_BYTES,
+            quota: false,
             ttl_ms: 30_000,
             ttl_max_ms: 120_000,
             accepts_after_ms: None,
         }
+    }
+}
+
+impl Plan {
+    /// How full a full disk is, and whether it has a reserve. Drawn apart, so that nothing else of the world depends on it.
+    pub fn draw_room(&mut self, reserves: bool) {
+        let mut random = Random::new(self.seed ^ 0x726f_6f6d_726f_6f6d);
+        let reserve_bytes = usize::try_from(random.between(300_000, 2 * RESERVE_BYTES as u64)).expect("small");
+        self.reserve_bytes = if reserves { reserve_bytes } else { 0 };
+        self.quota = random.chance(300);
+        self.room_bytes = match random.below(5) {
+            0 => 0,
+            1 => usize::try_from(random.below(20_000)).expect("small"),
+            2 => self.reserve_bytes,
+            3 => self.reserve_bytes / 2 + usize::try_from(random.below(300_000)).expect("small"),
+            _ => self.reserve_bytes + usize::try_from(random.below(5_000_000)).expect("small"),
+        };
     }
 }
 
@@ -377,6 +400,9 @@ pub fn drift(random: &mut Random) -> i64 {
         _ => i64::try_from(random.below(2 * DRIFT_MAX_PER_MILLION.unsigned_abs())).expect("small") - DRIFT_MAX_PER_MILLION,
     }
 }
+
+/// The usual reserve, bytes: less than a real one, so that worlds use it up.
+pub const RESERVE_BYTES: usize = 1_000_000;
 
 const FEATURES: [&str; 4] = ["cad", "cam", "mesh", "sim"];
 const VERSIONS: [&str; 3] = ["5", "7", "9"];
@@ -402,7 +428,8 @@ pub fn random_world(seed: u64) -> Plan {
     plan.ttl_ms = ttl_s * 1_000;
     plan.ttl_max_ms = ttl_max_s * 1_000;
     plan.duration_ms = (plan.ttl_ms * random.between(12, 40)).clamp(5 * 60_000, 4 * 3_600_000);
-    plan.reserve = random.chance(600);
+    let reserves = random.chance(600);
+    plan.draw_room(reserves);
     plan.append_ms = if random.chance(200) { (50, 2_000) } else { (1, 10) };
     plan.wire = match random.below(4) {
         0 => Wire { lost: 0, slow: 0, twice: 0, slow_ms_max: 1_000 },
