@@ -70,6 +70,8 @@ pub fn records() -> Vec<Vec<u8>> {
             epoch: Epoch(1),
             lineage: Lineage([3; 16]),
             quarantine_until: None,
+            remember_ms: triquest_allocator::limits::REMEMBER_MS,
+            wait_ttl_ms: triquest_allocator::limits::WAIT_TTL_MS,
         },
         Event::VendorKeys { vendor: VendorId(0), name: "acme.example".into(), keys: vec![[7; 32]] },
         Event::PoolOpened { pool: PoolId(0), vendor: VendorId(0), feature: FeatureName::new("cad-pro").expect("a good name") },

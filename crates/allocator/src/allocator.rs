@@ -9,7 +9,7 @@ use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words
 
 use crate::{
     Actor, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance, LeaseId,
-    Limits, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
+    Limits, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, Timestamp, VendorId,
     crowd::Crowd,
     limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS},
     lineage::Proof,
@@ -49,6 +49,8 @@ pub struct Safeguards {
     pub epoch_has_instance: bool,
     /// What does not fit an entry waits for the next pass, renewals and parts of batches too.
     pub entries_are_bounded: bool,
+    /// An entry is decided only if it and all that are being written fit what the journal has left.
+    pub entry_fits_the_room: bool,
     /// Recovery gives every heard lease its full time to live.
     pub extend_on_recovery: bool,
     /// While the disk is full no time to live is lowered.
@@ -128,6 +130,7 @@ impl Default for Safeguards {
             ending_keeps_deadline: true,
             epoch_has_instance: true,
             entries_are_bounded: true,
+            entry_fits_the_room: true,
             extend_on_recovery: true,
             full_disk_lowers_nothing: true,
             grant_within_total: true,
@@ -261,7 +264,7 @@ pub struct Allocator {
     /// Deadlines and silent waiters are due up to here: no further than the arrival of a renewal that still waits.
     pub(crate) due_until: Timestamp,
     /// How much room there is for entries.
-    pub(crate) room: Room,
+    pub(crate) has_room: bool,
     pub(crate) wheel: Wheel,
     pub(crate) waiters_due: BTreeSet<(Timestamp, u64)>,
     /// Pools whose line must be looked at again.
@@ -562,7 +565,7 @@ impl Allocator {
             adopted_seats: BTreeMap::new(),
             now: start,
             due_until: start.at,
-            room: Room::Enough,
+            has_room: true,
             wheel: Wheel::default(),
             waiters_due: BTreeSet::new(),
             dirty: BTreeSet::new(),
@@ -625,7 +628,7 @@ impl Allocator {
     pub(crate) fn emit(&mut self, sink: &mut Sink<'_>, event: Event) {
         if let Some(word) = event.word().and_then(|word| Word::new(word).ok()).filter(|word| !self.format.contains(word)) {
             let words = Words::new([word]).unwrap_or_default();
-            self.emit(sink, Event::FormatRaised { words, backup: None });
+            self.emit(sink, Event::FormatRaised { words });
         }
         if let Err(why) = self.fold(&event) {
             panic!("decided what does not apply ({why}): {event:?}");

@@ -1,4 +1,4 @@
-//! The order within a pass, the bounds of its entry, and what may be decided with so much room on the disk.
+//! The order within a pass, the bounds of its entry, and what stands still on a full disk.
 //!
 //! A [`Pass`] becomes at most one entry. Whoever drives it decides the lane first (renewals and releases of leases that live), then lets what is
 //! due end, then decides the rest. While all three wait, half of an entry is the lane's, a quarter is for what is due and a quarter for the rest;
@@ -9,33 +9,23 @@ use std::borrow::Borrow;
 use crate::{
     Allocator, Command, Event, LeaseId, Limits, Moment, Outcome, Timestamp,
     allocator::Sink,
-    limits::{CHARGES_PER_PART_MAX, DUE_PER_BATCH_MAX, ENTITLEMENTS_PER_LICENSE_MAX, MOVES_PER_CHECKOUT_MAX, PARTS_BYTES_MAX},
+    limits::{
+        CHARGES_PER_PART_MAX, DUE_PER_BATCH_MAX, ENTITLEMENTS_PER_LICENSE_MAX, ENTRY_BYTES_MAX, ENTRY_BYTES_MIN, MOVES_PER_CHECKOUT_MAX,
+        PARTS_BYTES_MAX,
+    },
     store::{Phase, Slot},
 };
 
 /// A quarter of the smallest entry.
-const QUARTER_MIN: Weight = Weight { events: Limits::EVENTS_MAX_MIN / 4, bytes: Limits::ENTRY_BYTES_MAX_MIN / 4 };
+const QUARTER_MIN: Weight = Weight { events: Limits::EVENTS_MAX_MIN / 4, bytes: ENTRY_BYTES_MIN / 4 };
 
 /// The most that a checkout may add to an entry, and the most that becomes of one charge whose entitlement has ended: moves that make room, the
 /// charges of one part, and a few facts about the lease itself. In bytes, all parts with all their charges, shown by a grant as well.
 const CHECKOUT: Weight = Weight { events: MOVES_PER_CHECKOUT_MAX + CHARGES_PER_PART_MAX + 16, bytes: 65_536 };
 
-const _: () = assert!(CHECKOUT.events < QUARTER_MIN.events && CHECKOUT.bytes < QUARTER_MIN.bytes);
+const _: () = assert!(CHECKOUT.events < QUARTER_MIN.events && CHECKOUT.bytes <= QUARTER_MIN.bytes);
 // The rest is for the holder, for words, and for the facts of a new lineage.
 const _: () = assert!(PARTS_BYTES_MAX + 16_384 <= CHECKOUT.bytes);
-
-/// How much room there is for entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Room {
-    /// For everything.
-    #[default]
-    Enough,
-    /// Only what the reserve is kept for: the first word of a lease or a waiter in an epoch, releases of ids that are known, administration
-    /// but for installing licenses. Nothing is granted, nothing that is due ends, and lines stand still.
-    Reserve,
-    /// For nothing at all. What needs no entry goes on.
-    None,
-}
 
 /// What is known of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +55,9 @@ pub struct Batch<T, C = Command> {
 /// How a pass is to go.
 #[derive(Clone, Copy, Debug)]
 pub struct PassPlan<'a> {
-    /// An entry may come of it. Otherwise only that is decided which needs none.
-    pub writes: bool,
+    /// The most bytes that its entry may have, by the estimate that [`Event::weight`] makes: [`ENTRY_BYTES_MAX`], or less where there is little
+    /// room, but no less than [`ENTRY_BYTES_MIN`]. 0: no entry may come of it, and only that is decided which needs none.
+    pub bytes_max: usize,
     /// The first command of the rest, if any waits: what it may take is kept for it.
     pub rest: Option<&'a Command>,
 }
@@ -94,7 +85,7 @@ pub struct Pass<'a> {
     allocator: &'a mut Allocator,
     events: Vec<Event>,
     bytes: usize,
-    writes: bool,
+    bytes_max: usize,
     /// The lane ends here.
     lane: Weight,
     /// What is due ends here.
@@ -107,7 +98,7 @@ impl Pass<'_> {
         if !self.allocator.is_soft(command) {
             let most = self.allocator.most_that_may_come_of(command);
             let fits = self.events.len() + most.events <= self.lane.events && self.bytes + most.bytes <= self.lane.bytes;
-            if !self.writes || !fits && self.allocator.safeguards.entries_are_bounded {
+            if self.bytes_max == 0 || !fits && self.allocator.safeguards.entries_are_bounded {
                 return None;
             }
         }
@@ -120,7 +111,7 @@ impl Pass<'_> {
         if self.allocator.safeguards.due_not_past_the_lane {
             self.allocator.due_until = self.allocator.now.at.min(until);
         }
-        if !self.writes {
+        if self.bytes_max == 0 {
             return;
         }
         let until = Weight { events: self.due.events.min(self.events.len() + DUE_PER_BATCH_MAX), bytes: self.due.bytes };
@@ -131,11 +122,11 @@ impl Pass<'_> {
 
     /// Decides anything else.
     pub fn rest(&mut self, command: &Command) -> Tried {
-        let whole = self.allocator.entry();
+        let whole = self.allocator.entry(self.bytes_max);
         if !self.allocator.is_soft(command) {
             let most = self.allocator.most_that_may_come_of(command);
             let fits = self.events.is_empty() || self.events.len() + most.events <= whole.events && self.bytes + most.bytes <= whole.bytes;
-            if !self.writes || !fits {
+            if self.bytes_max == 0 || !fits {
                 return Tried::Full;
             }
         }
@@ -162,7 +153,7 @@ impl Pass<'_> {
     /// The events of the entry; none if nothing hard happened.
     #[must_use]
     pub fn finish(mut self) -> Vec<Event> {
-        if self.writes && !self.allocator.lines_stand() {
+        if self.bytes_max > 0 && !self.allocator.lines_stand() {
             let mut sink = sink(&mut self.events, self.bytes, Weight::default());
             self.allocator.mark_clock(&mut sink);
         }
@@ -187,16 +178,17 @@ impl Weight {
 }
 
 impl Allocator {
-    /// A whole entry.
-    fn entry(&self) -> Weight {
-        Weight { events: self.limits.events_max, bytes: self.limits.entry_bytes_max }
+    /// A whole entry of at most so many bytes.
+    fn entry(&self, bytes_max: usize) -> Weight {
+        Weight { events: self.limits.events_max, bytes: self.limits.entry_bytes_max.min(bytes_max) }
     }
 
     /// Begins a pass.
     pub fn pass(&mut self, moment: Moment, plan: PassPlan<'_>) -> Pass<'_> {
         self.step_to(moment);
-        self.may_write = plan.writes;
-        let (whole, quarter) = (self.entry(), self.entry().part(1, 4));
+        self.may_write = plan.bytes_max > 0;
+        let whole = self.entry(plan.bytes_max);
+        let quarter = whole.part(1, 4);
         let most = plan.rest.map(|command| self.most_that_may_come_of(command));
         let wide = most.is_some_and(|most| most.events > quarter.events || most.bytes > quarter.bytes);
         let rest = match most {
@@ -207,7 +199,8 @@ impl Allocator {
         let left = Weight { events: whole.events.saturating_sub(rest.events), bytes: whole.bytes.saturating_sub(rest.bytes) };
         let due = if wide || !self.is_due() { Weight::default() } else { quarter };
         let lane = Weight { events: left.events - due.events.min(left.events), bytes: left.bytes - due.bytes.min(left.bytes) };
-        Pass { allocator: self, events: Vec::new(), bytes: 0, writes: plan.writes, lane, due: if wide { Weight::default() } else { left } }
+        let due = if wide { Weight::default() } else { left };
+        Pass { allocator: self, events: Vec::new(), bytes: 0, bytes_max: plan.bytes_max, lane, due }
     }
 
     /// Decides one batch: renewals and repeats first, then what is due (bounded), then the rest in their order.
@@ -220,8 +213,8 @@ impl Allocator {
         // A start comes before everything, and is alone in its entry.
         let recovering = commands.iter().any(|(_, command)| matches!(command.borrow(), Command::Recover { .. }));
         let works = self.safeguards.due_before_decide;
-        let mut pass = self.pass(moment, PassPlan { writes: true, rest: None });
-        let whole = pass.allocator.entry();
+        let mut pass = self.pass(moment, PassPlan { bytes_max: ENTRY_BYTES_MAX, rest: None });
+        let whole = pass.allocator.entry(ENTRY_BYTES_MAX);
         pass.lane = whole.part(3, 4);
         pass.due = Weight { events: whole.events, bytes: whole.part(1, 2).bytes };
         for (tag, command) in commands {
@@ -329,31 +322,26 @@ impl Allocator {
             || self.next_civil_deadline_ms().is_some_and(|due| due <= self.now.wall_ms)
     }
 
-    /// Says how much room there is. While there is not enough, lines stand still and nothing that is due ends; when there is again, every
-    /// waiter has its full time to ask, and every seat that waits to be claimed its full time to be claimed. Soft: a start begins with enough.
-    pub fn set_room(&mut self, room: Room) {
+    /// Says whether there is room for everything. While there is not, lines stand still and nothing that is due ends; when there is again, every
+    /// waiter has its full time to ask, and every seat that waits to be claimed its full time to be claimed. Soft: a start begins with room.
+    pub fn set_room(&mut self, enough: bool) {
         let stood = self.lines_stand();
-        self.room = room;
+        self.has_room = enough;
         if !stood || self.lines_stand() {
             return;
         }
         self.resumes_lines = true;
     }
 
-    /// There is room for everything.
-    pub(crate) fn has_room(&self) -> bool {
-        self.room == Room::Enough
-    }
-
-    /// How much room there is, as it was said last.
+    /// There is room for everything, as was said last.
     #[must_use]
-    pub fn room(&self) -> Room {
-        self.room
+    pub fn has_room(&self) -> bool {
+        self.has_room
     }
 
     /// The disk is full, so nobody is granted a seat, loses one or leaves a line.
     pub(crate) fn lines_stand(&self) -> bool {
-        self.room != Room::Enough && self.safeguards.lines_stand_while_full
+        !self.has_room && self.safeguards.lines_stand_while_full
     }
 
     /// The most that a command may add to an entry.

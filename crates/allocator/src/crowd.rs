@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Network, WideNetwork, limits::WIDE_NETWORK_SHARES};
+use crate::{
+    Network, WideNetwork,
+    share::{Has, Share},
+};
 
 /// Counts by network and by wider network.
 #[derive(Debug, Default)]
@@ -17,22 +20,6 @@ pub(crate) struct Crowd {
 
 /// A network's number in a [`Crowd`], 0 for this machine's own socket: four bytes where the network itself takes nine.
 pub(crate) type Slot = u32;
-
-/// What a network may have, and what all may have together.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Share {
-    /// A network's; a wider one has [`WIDE_NETWORK_SHARES`] times as much.
-    pub(crate) network: u64,
-    /// Everybody's.
-    pub(crate) all: u64,
-}
-
-impl Share {
-    /// From here on a network may have only its even share, or less.
-    fn crowded(self) -> u64 {
-        self.all / 4 * 3
-    }
-}
 
 impl Crowd {
     /// Counts one more of a network.
@@ -99,16 +86,17 @@ impl Crowd {
     /// This machine's own socket always may.
     pub(crate) fn admits(&self, network: Option<Network>, share: Share, crowded: Option<u64>) -> bool {
         let Some(network) = network else { return true };
-        let own = self.of(network);
-        let wide = u64::from(self.wide.get(&network.wide()).copied().unwrap_or(0));
-        if own >= share.network || wide >= share.network.saturating_mul(WIDE_NETWORK_SHARES) || self.total >= share.all {
-            return false;
+        let has = Has {
+            own: self.of(network),
+            wider: u64::from(self.wide.get(&network.wide()).copied().unwrap_or(0)),
+            all: self.total,
+            present: self.networks.len() as u64,
+        };
+        match crowded {
+            Some(crowded) => share.admits_crowded(has, 1, crowded),
+            None => share.admits(has, 1),
         }
-        if self.total < share.crowded() {
-            return true;
-        }
-        let present = self.networks.len() as u64 + u64::from(own == 0);
-        own < crowded.unwrap_or(share.all / present.max(1))
+        .is_ok()
     }
 }
 

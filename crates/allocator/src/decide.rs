@@ -7,12 +7,12 @@ use crate::{
     Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Limits, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal,
     ReleaseCause, RightEnd, Timestamp, VendorId,
     allocator::{Pool, Presence, Right, Sink},
-    crowd::Share,
     limits::{
         CHARGES_PER_PART_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX,
         PRESENCE_OFF_MAX, PRESENCE_OFF_MS, TTL_MS_MIN, WAIT_MS_MAX, WAITERS_MAX,
     },
     matching::Placed,
+    share::Share,
     store::{Phase, Slot, UNSEALED, WishItem},
 };
 

@@ -140,8 +140,8 @@ pub enum Event {
         left_out: Vec<InstalledLeftOut>,
         pools: Vec<PoolId>,
     },
-    /// From here on there may be kinds of records that only versions which know these words can read. `backup` was made before.
-    FormatRaised { words: Words, backup: Option<String> },
+    /// From here on there may be kinds of records that only versions which know these words can read.
+    FormatRaised { words: Words },
     /// An entitlement came into force.
     EntitlementBegan { entitlement: EntitlementId },
     /// An entitlement stopped counting.
@@ -301,12 +301,11 @@ impl Event {
                         + 6 * pools.len()
                         + 64
                 }
-                Self::FormatRaised { words, backup } => words_bytes(words) + backup.as_ref().map_or(0, String::len),
                 Self::LicenseChecked { problem, .. } => problem.as_ref().map_or(0, String::len) + 40,
                 Self::LicenseInstalled { note, terms, pools, actor: who, .. } => {
                     note.len() + terms.weight() + 6 * pools.len() + actor(who) + 64
                 }
-                Self::WordsAccepted { words, .. } => words_bytes(words),
+                Self::FormatRaised { words } | Self::WordsAccepted { words, .. } => words_bytes(words),
                 Self::LineageBegan { .. } | Self::Recovered { .. } => 64,
                 Self::PoolOpened { feature, .. } => feature.as_str().len(),
                 Self::PresenceRegretted { address, .. } => address.as_ref().map_or(0, String::len),

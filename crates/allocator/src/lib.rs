@@ -23,6 +23,7 @@ mod memory;
 pub mod network;
 pub mod outcome;
 mod rank;
+pub mod share;
 mod snapshot;
 pub mod state;
 mod store;
@@ -31,7 +32,7 @@ mod views;
 mod work;
 
 pub use allocator::{Allocator, Rules, Safeguards};
-pub use batch::{Batch, Pass, PassPlan, Room, Standing, Tried};
+pub use batch::{Batch, Pass, PassPlan, Standing, Tried};
 pub use clock::{CivilClock, ClockReading, LeaseClock, Moment};
 pub use command::{Actor, CheckoutItem, Command, InstallLicense, ShownGrant, ShownItem};
 pub use event::{Charge, DequeueReason, EndReason, Event, GrantedItem, ReleaseCause, RightEnd};

@@ -6,6 +6,8 @@ pub const PROBLEM_CHARS_MAX: usize = 500;
 pub const EVENTS_MAX: usize = 2_048;
 /// Most bytes that the events of one entry may weigh by [`crate::Event::weight`], which is generous: under etcd's 1.5 MiB with room for the envelope.
 pub const ENTRY_BYTES_MAX: usize = 1_200_000;
+/// The smallest room in which an entry is decided: each share of it, a quarter, holds whatever one command may become.
+pub const ENTRY_BYTES_MIN: usize = 262_144;
 /// Most entitlements of one license: so many pools may open with it, and so many rights end when it is removed.
 pub const ENTITLEMENTS_PER_LICENSE_MAX: usize = 768;
 /// Most pools that one fact takes over from a merged vendor.
@@ -94,7 +96,7 @@ pub const WALL_BACK_MS_MAX: i64 = 60_000;
 pub struct Limits {
     /// [`CLAIM_MS`].
     pub claim_ms: u64,
-    /// [`ENTRY_BYTES_MAX`], at least [`Limits::ENTRY_BYTES_MAX_MIN`].
+    /// [`ENTRY_BYTES_MAX`], at least [`ENTRY_BYTES_MIN`].
     pub entry_bytes_max: usize,
     /// [`EVENTS_MAX`], at least [`Limits::EVENTS_MAX_MIN`].
     pub events_max: usize,
@@ -117,9 +119,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The smallest [`Limits::entry_bytes_max`]: a quarter of an entry holds what may become of one checkout.
-    pub const ENTRY_BYTES_MAX_MIN: usize = 300_000;
-    /// The smallest [`Limits::events_max`], for the same reason.
+    /// The smallest [`Limits::events_max`]: a quarter of an entry holds what may become of one checkout.
     pub const EVENTS_MAX_MIN: usize = 600;
 }
 

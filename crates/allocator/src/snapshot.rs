@@ -95,7 +95,9 @@ impl Allocator {
         let presence_off =
             self.presence_off.iter().map(|(address, until)| StateRecord::PresenceOff { address: address.clone(), until: *until });
         Box::new(
+            // What a reader must know comes before all that it might not.
             std::iter::once(head)
+                .chain(format)
                 .chain(epochs)
                 .chain(vendors)
                 .chain(pools)
@@ -106,7 +108,6 @@ impl Allocator {
                 .chain(line)
                 .chain(remembered)
                 .chain(presence_off)
-                .chain(format)
                 .chain(accepted),
         )
     }

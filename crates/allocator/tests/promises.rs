@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use support::{Right, Server, actor, content, holder, install, item, key, lease, license, moment};
-use triquest_allocator::{Command, Event, LeaseId, Outcome, Room, Safeguards, Timestamp};
+use triquest_allocator::{Command, Event, LeaseId, Outcome, Safeguards, Timestamp};
 
 const LEASES: usize = 5;
 const TTL_MAX: [&str; 4] = ["10s", "1min", "10min", "2h"];
@@ -132,7 +132,7 @@ fn run(safeguards: &Safeguards, acts: &[(u64, Act)]) -> Result<(), String> {
         let now = moment(at);
         let events = match act {
             Act::Checkout { lease: number, version, ttl_ms } => {
-                if server.live.room() != Room::Enough {
+                if !server.live.has_room() {
                     // The driver refuses it.
                     continue;
                 }
@@ -187,13 +187,13 @@ fn run(safeguards: &Safeguards, acts: &[(u64, Act)]) -> Result<(), String> {
                 events
             }
             Act::Restart => {
-                let room = server.live.room();
+                let room = server.live.has_room();
                 let (_, events) = server.restart(now)?;
                 server.live.set_room(room);
                 events
             }
             Act::Room { full } => {
-                server.live.set_room(if *full { Room::Reserve } else { Room::Enough });
+                server.live.set_room(!*full);
                 Vec::new()
             }
             Act::Sweep => server.settle(now)?,

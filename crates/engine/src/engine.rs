@@ -25,15 +25,19 @@ use std::{
 };
 
 use triquest_allocator::{
-    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, Judgement, LeaseClock, LeaseId, Moment, Outcome, PassPlan, Room,
-    Standing, Tried,
+    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, Judgement, LeaseClock, LeaseId, Moment, Outcome, PassPlan, Standing,
+    Tried,
+    limits::{ENTRY_BYTES_MAX, ENTRY_BYTES_MIN},
 };
-use triquest_journal::record::Entry;
+use triquest_journal::{Room, record::Entry};
 
 use crate::{
     Answer, Answers, Asked, Heard, Origin, PassId, Position, Request, Start, Ticket, TookEffect, Why,
     lane::{InLane, Lane, LaneAsk},
-    limits::{APPEND_RETRY_MS, COMMANDS_PER_PASS_MAX, ENTRIES_IN_FLIGHT_MAX, LANE_PER_PASS_MAX, TICK_MS_MAX, TICK_MS_MIN},
+    limits::{
+        APPEND_RETRY_MS, COMMANDS_PER_PASS_MAX, ENTRIES_IN_FLIGHT_MAX, ENTRY_HEAD_BYTES_MAX, LANE_PER_PASS_MAX, ROOM_AGAIN_BYTES,
+        ROOM_FOR_ALL_BYTES, ROOM_FOR_ANY_BYTES, TICK_MS_MAX, TICK_MS_MIN,
+    },
     queues::{Asker, Batches, Queued, Queues},
     writing::{Leaving, Ready, Writing},
 };
@@ -49,7 +53,7 @@ pub enum Input {
     Fenced,
     /// There was no room for the first entry in flight: certainly nothing was written.
     Full,
-    /// How much room there is.
+    /// How much can still be appended, behind the last entry of which the journal has said what became of it. The engine counts from there.
     Room(Room),
     /// The server shall stop: what waits is decided, what comes is refused.
     Stop,
@@ -86,6 +90,18 @@ pub enum Effect<T> {
     Stopped,
 }
 
+/// What there is room to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MayWrite {
+    /// Everything.
+    All,
+    /// What the reserve is kept for: the first word of a lease or a waiter in an epoch, releases of ids that are known, administration but for
+    /// installing licenses. Nothing is granted, nothing that is due ends, and lines stand still.
+    Reserved,
+    /// Nothing at all. What needs no entry goes on.
+    Nothing,
+}
+
 /// Why the first entry of a start could not be decided: a contradiction between state and journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError {
@@ -120,8 +136,9 @@ pub struct Engine<T> {
     effects: VecDeque<Effect<T>>,
     /// When the entries in flight are handed out again, by the boot clock.
     retry_at_ms: Option<u64>,
-    /// What the shell said of the room.
+    /// What the shell said of the room, less what was committed since.
     room: Room,
+    may_write: MayWrite,
     /// The journal refused an entry for want of room, and has not taken it since.
     full: bool,
 
@@ -220,7 +237,8 @@ impl<T: Ticket> Engine<T> {
             writing: Writing::new(committed, start.lineage),
             effects: VecDeque::new(),
             retry_at_ms: None,
-            room: Room::Enough,
+            room: Room::UNLIMITED,
+            may_write: MayWrite::All,
             full: false,
             started: false,
             holding: true,
@@ -337,14 +355,16 @@ impl<T: Ticket> Engine<T> {
             Input::Fenced => self.give_up(),
             Input::Full => {
                 self.full = true;
+                // A refusal counts for more than what was said before it.
+                self.room.left_bytes = 0;
                 self.room_changed();
                 self.again_later();
             }
             Input::Room(room) => {
                 self.room = room;
-                self.full = false;
                 self.room_changed();
-                if room != Room::None && self.retry_at_ms.is_some() {
+                self.full &= self.may_write == MayWrite::Nothing;
+                if self.may_write != MayWrite::Nothing && self.retry_at_ms.is_some() {
                     self.append_again();
                 }
             }
@@ -357,10 +377,43 @@ impl<T: Ticket> Engine<T> {
         self.end_if_done();
     }
 
+    /// Weighs anew what there is room for. Entries in flight do not count here: all that may be have room beside what is left for everything, and
+    /// what is refused for want of room must not hang on the moment.
     fn room_changed(&mut self) {
-        let room = self.room();
-        if self.allocator.room() != room {
-            self.allocator.set_room(room);
+        let Room { left_bytes, reserve_bytes } = self.room;
+        let counts = self.allocator.safeguards().entry_fits_the_room;
+        let for_all = match self.may_write {
+            _ if !counts => 1,
+            MayWrite::All => ROOM_FOR_ALL_BYTES,
+            MayWrite::Reserved | MayWrite::Nothing => ROOM_AGAIN_BYTES,
+        };
+        let for_any = if counts { ROOM_FOR_ANY_BYTES } else { 1 };
+        self.may_write = if left_bytes >= reserve_bytes.saturating_add(for_all) {
+            MayWrite::All
+        } else if left_bytes >= for_any {
+            MayWrite::Reserved
+        } else {
+            MayWrite::Nothing
+        };
+        let enough = self.may_write == MayWrite::All;
+        if self.allocator.has_room() != enough {
+            self.allocator.set_room(enough);
+        }
+    }
+
+    /// The most bytes that the next entry may have, so that it and all in flight fit what is left; 0 if there can be none now.
+    fn entry_bytes_max(&self) -> usize {
+        if self.may_write == MayWrite::Nothing || self.writing.in_flight.len() >= ENTRIES_IN_FLIGHT_MAX {
+            return 0;
+        }
+        if !self.allocator.safeguards().entry_fits_the_room {
+            return ENTRY_BYTES_MAX;
+        }
+        let kept = if self.may_write == MayWrite::All { self.room.reserve_bytes } else { 0 };
+        let left = self.room.left_bytes.saturating_sub(kept).saturating_sub(self.writing.takes_bytes());
+        match Room::entry_that_fits(left).saturating_sub(ENTRY_HEAD_BYTES_MAX) {
+            bytes if bytes < ENTRY_BYTES_MIN => 0,
+            bytes => bytes.min(ENTRY_BYTES_MAX),
         }
     }
 
@@ -381,6 +434,7 @@ impl<T: Ticket> Engine<T> {
         while let Some(done) = self.writing.commit(index) {
             self.started = true;
             self.full = false;
+            self.room.left_bytes = self.room.left_bytes.saturating_sub(done.takes_bytes);
             let mut answers = Vec::with_capacity(done.answers.len());
             let mut heard = done.heard;
             let mut unconfirmed = Leaving { pass: PassId(0), answers: Vec::new(), heard: Vec::new() };
@@ -499,16 +553,16 @@ impl<T: Ticket> Engine<T> {
             return;
         }
         self.pass = PassId(self.pass.0 + 1);
-        let room = self.room();
-        let writes = self.writing.in_flight.len() < ENTRIES_IN_FLIGHT_MAX && room != Room::None;
+        let bytes_max = self.entry_bytes_max();
+        let writes = bytes_max > 0;
         self.end_holds();
         // While nothing can be written what needs no entry is answered still; if that is only for a moment, it waits for the moment.
-        let mut taken = if writes || room == Room::None { self.take(room) } else { Vec::new() };
+        let mut taken = if writes || self.may_write == MayWrite::Nothing { self.take() } else { Vec::new() };
         let accepts = writes && taken.iter().any(|queued| matches!(*queued.command, Command::AcceptClock { .. }));
         self.stamp(accepts);
 
         let mut decided = std::mem::take(&mut self.decided);
-        let events = self.decide(writes, &mut taken, &mut decided);
+        let events = self.decide(bytes_max, &mut taken, &mut decided);
         // After the decision: an entry that begins a lineage is its first.
         let lineage = self.allocator.lineage();
         for queued in taken.into_iter().rev() {
@@ -530,7 +584,7 @@ impl<T: Ticket> Engine<T> {
     }
 
     /// The commands of this pass: what is decided again, then those whose turn it is. What cannot be decided with so little room is refused here.
-    fn take(&mut self, room: Room) -> Vec<Queued<T>> {
+    fn take(&mut self) -> Vec<Queued<T>> {
         let mut taken = Vec::new();
         while taken.len() < COMMANDS_PER_PASS_MAX
             && let Some(queued) = self.again.pop_front().or_else(|| self.queues.pop())
@@ -539,7 +593,7 @@ impl<T: Ticket> Engine<T> {
                 && self.batches.is_gone(&queued.asker)
             {
                 self.fail(queued.asker, Why::Gone);
-            } else if self.lacks_room(room, &queued.command) {
+            } else if self.lacks_room(&queued.command) {
                 let mut effect = self.effect_on(lease_of(&queued.command));
                 if let Command::Adopt { lease, shown, next_lineage, .. } = &*queued.command
                     // What it shows counts although nothing can be written: nothing is granted from a proof on.
@@ -557,13 +611,13 @@ impl<T: Ticket> Engine<T> {
     }
 
     /// Whether this cannot be decided with so little room.
-    fn lacks_room(&self, room: Room, command: &Command) -> bool {
-        if room == Room::Enough || self.allocator.is_soft(command) {
+    fn lacks_room(&self, command: &Command) -> bool {
+        if self.may_write == MayWrite::All || self.allocator.is_soft(command) {
             return false;
         }
         let known = |lease: &LeaseId| self.allocator.standing(lease);
-        match (room, command) {
-            (Room::None, _) => true,
+        match (self.may_write, command) {
+            (MayWrite::Nothing, _) => true,
             (_, Command::Adopt { lease, .. }) => known(lease) != Standing::Live,
             // Whoever waits and asks again is heard, or a start with little room would cost the place; nobody is granted a seat meanwhile.
             (_, Command::Checkout { lease, .. }) => !matches!(known(lease), Standing::Live | Standing::Waiting),
@@ -589,15 +643,16 @@ impl<T: Ticket> Engine<T> {
     }
 
     /// Decides in the order of the rules. What was decided is moved from `taken` to `decided`; what is left in `taken` waits.
-    fn decide(&mut self, writes: bool, taken: &mut Vec<Queued<T>>, decided: &mut Vec<Decided<T>>) -> Vec<Event> {
-        let no_room = self.room() == Room::None;
+    fn decide(&mut self, bytes_max: usize, taken: &mut Vec<Queued<T>>, decided: &mut Vec<Decided<T>>) -> Vec<Event> {
+        let no_room = self.may_write == MayWrite::Nothing;
         let Self { allocator, lane, batches, effects, stepped, moment, reading, holding, .. } = self;
         let shown_first = allocator.safeguards().shown_before_granted;
         let is_first = |allocator: &Allocator, queued: &Queued<T>| {
             shown_first && shows_a_grant(&queued.command) || allocator.is_repeat(&queued.command)
         };
         let rest = taken.iter().find(|queued| !is_first(allocator, queued)).map(|queued| &*queued.command);
-        let mut pass = allocator.pass(*moment, PassPlan { writes, rest });
+        let mut pass = allocator.pass(*moment, PassPlan { bytes_max, rest });
+        let writes = bytes_max > 0;
 
         if writes && let Some(command) = stepped.take() {
             match pass.rest(&command) {
@@ -809,11 +864,11 @@ impl<T: Ticket> Engine<T> {
         if !self.stopping || self.stopped {
             return;
         }
-        if self.room() == Room::None && !self.writing.in_flight.is_empty() || !self.started {
+        if self.full && !self.writing.in_flight.is_empty() || !self.started {
             // What cannot be written now was never told.
             return self.give_up();
         }
-        if self.room() == Room::None {
+        if self.may_write == MayWrite::Nothing {
             self.refuse_waiting();
         }
         let idle = self.lane.is_empty() && self.queues.is_empty() && self.again.is_empty() && self.held.is_empty();
@@ -849,14 +904,13 @@ impl<T: Ticket> Engine<T> {
         if !self.started {
             return retry;
         }
-        let room = self.room();
-        let writes = self.writing.in_flight.len() < ENTRIES_IN_FLIGHT_MAX && room != Room::None;
+        let writes = self.entry_bytes_max() > 0;
         let waits = !self.queues.is_empty() || !self.again.is_empty();
-        if waits && (writes || room == Room::None) || writes && (!self.lane.is_empty() || self.stepped.is_some()) {
+        if waits && (writes || self.may_write == MayWrite::Nothing) || writes && (!self.lane.is_empty() || self.stepped.is_some()) {
             return Some(0);
         }
         let hold = self.holds.first().map(|(until_ms, _)| until_ms.saturating_sub(now_ms));
-        let due = if writes && room == Room::Enough {
+        let due = if writes && self.may_write == MayWrite::All {
             let lease = self.allocator.next_deadline().map(|due| due.since_ms(self.moment.at));
             let civil = self.allocator.next_civil_deadline_ms().map(|due| due.saturating_sub(self.moment.wall_ms).max(0).unsigned_abs());
             lease.into_iter().chain(civil).min().map(|due| due.max(TICK_MS_MIN))
@@ -878,10 +932,10 @@ impl<T: Ticket> Engine<T> {
         self.moment
     }
 
-    /// How much room there is.
+    /// What there is room to write.
     #[must_use]
-    pub fn room(&self) -> Room {
-        if self.full { Room::None } else { self.room }
+    pub fn may_write(&self) -> MayWrite {
+        self.may_write
     }
 
     /// The last entry that was committed.

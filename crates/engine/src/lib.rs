@@ -15,7 +15,7 @@ mod queues;
 pub mod request;
 mod writing;
 
-pub use engine::{Effect, Engine, Input, StartError};
+pub use engine::{Effect, Engine, Input, MayWrite, StartError};
 pub use origin::{Network, Origin, WideNetwork};
 pub use request::{Answer, Answers, Asked, Heard, PassId, Position, Renewal, Request, Start, Ticket, TookEffect, Why};
-pub use triquest_allocator::Room;
+pub use triquest_journal::Room;

@@ -1,15 +1,22 @@
 //! Every limit of the engine, unit last. Those of an entry are the allocator's.
 
+use triquest_allocator::limits::{ENTRY_BYTES_MAX, ENTRY_BYTES_MIN};
+use triquest_journal::Room;
+
 /// Entries that are being written at once: one on the disk and one that waits for it, so that the disk need not wait for the engine.
 pub const ENTRIES_IN_FLIGHT_MAX: usize = 2;
+/// Everything is decided while so much is left beside the reserve: all entries that may be in flight, at their largest.
+pub const ROOM_FOR_ALL_BYTES: u64 = ENTRIES_IN_FLIGHT_MAX as u64 * Room::taken_by(ENTRY_BYTES_MAX + ENTRY_HEAD_BYTES_MAX);
+/// Nothing at all is decided that needs an entry where less is left.
+pub const ROOM_FOR_ANY_BYTES: u64 = Room::taken_by(ENTRY_BYTES_MIN + ENTRY_HEAD_BYTES_MAX);
+/// After the disk was full, everything is decided again when so much is left beside the reserve.
+pub const ROOM_AGAIN_BYTES: u64 = 2 * ROOM_FOR_ALL_BYTES;
+/// Facts of an entry beside its events, in bytes.
+pub const ENTRY_HEAD_BYTES_MAX: usize = 512;
 /// Most commands that one network may have waiting in the ordinary queue.
 pub const COMMANDS_PER_NETWORK_MAX: usize = 4_096;
-/// Most commands that the /24 or /48 around a network may have waiting.
-pub const COMMANDS_PER_WIDER_NETWORK_MAX: usize = 4 * COMMANDS_PER_NETWORK_MAX;
 /// Most commands of all networks that wait in the ordinary queue.
 pub const COMMANDS_MAX: usize = 32_768;
-/// Above so many waiting commands, networks over their even share are refused first.
-pub const COMMANDS_EVEN_SHARE_MIN: usize = COMMANDS_MAX / 4 * 3;
 /// Most commands that wait and came over the Unix socket or from the server itself: a place of their own.
 pub const COMMANDS_LOCAL_MAX: usize = 4_096;
 /// Commands of one network that are decided before it is another network's turn.

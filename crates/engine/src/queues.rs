@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use triquest_allocator::Command;
+use triquest_allocator::{
+    Command,
+    share::{Has, Over, Share},
+};
 
 use crate::{
     Answer, Answers, Network, Origin, Ticket, Why, WideNetwork,
     fair::Turns,
-    limits::{
-        COMMANDS_EVEN_SHARE_MIN, COMMANDS_LOCAL_MAX, COMMANDS_MAX, COMMANDS_PER_NETWORK_MAX, COMMANDS_PER_TURN_MAX,
-        COMMANDS_PER_WIDER_NETWORK_MAX,
-    },
+    limits::{COMMANDS_LOCAL_MAX, COMMANDS_MAX, COMMANDS_PER_NETWORK_MAX, COMMANDS_PER_TURN_MAX},
 };
+
+/// Of the commands that wait.
+const COMMANDS: Share = Share { network: COMMANDS_PER_NETWORK_MAX as u64, all: COMMANDS_MAX as u64 };
 
 /// Who waits for the outcome of one command.
 #[derive(Debug)]
@@ -55,18 +58,18 @@ impl<T> Queues<T> {
     pub(crate) fn admits(&self, origin: &Origin, count: usize) -> bool {
         let local = self.turns.len_of(&None);
         let Some(network) = origin.network else { return local == 0 || local + count <= COMMANDS_LOCAL_MAX };
-        let all = self.turns.len() - local;
-        let own = self.turns.len_of(&origin.network);
-        let wider = self.wider.get(&network.wide()).copied().unwrap_or_default();
-        if all + count > COMMANDS_MAX && all > 0 || wider + count > COMMANDS_PER_WIDER_NETWORK_MAX && wider > 0 {
-            return false;
+        let has = Has {
+            own: self.turns.len_of(&origin.network) as u64,
+            wider: self.wider.get(&network.wide()).copied().unwrap_or_default() as u64,
+            all: (self.turns.len() - local) as u64,
+            present: (self.turns.groups() - usize::from(local > 0)) as u64,
+        };
+        match COMMANDS.admits(has, count as u64) {
+            Ok(()) => true,
+            Err(Over::Network | Over::EvenPart) => has.own == 0,
+            Err(Over::Wider) => has.wider == 0,
+            Err(Over::All) => has.all == 0,
         }
-        if own == 0 {
-            return true;
-        }
-        let networks = self.turns.groups() - usize::from(local > 0);
-        let most = if all >= COMMANDS_EVEN_SHARE_MIN { COMMANDS_MAX / networks.max(1) } else { COMMANDS_PER_NETWORK_MAX };
-        own + count <= most.min(COMMANDS_PER_NETWORK_MAX)
     }
 
     pub(crate) fn push(&mut self, queued: Queued<T>) {

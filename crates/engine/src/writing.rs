@@ -9,9 +9,9 @@ use std::{
 };
 
 use triquest_allocator::{Event, Index, LeaseId, Lineage};
-use triquest_journal::record::Entry;
+use triquest_journal::{Room, record::Entry};
 
-use crate::{Answer, Heard, PassId, queues::Asker};
+use crate::{Answer, Heard, PassId, limits::ENTRY_HEAD_BYTES_MAX, queues::Asker};
 
 /// An answer with whom it is for.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(crate) struct Leaving<T> {
 #[derive(Debug)]
 pub(crate) struct InFlight<T> {
     pub(crate) entry: Arc<Entry>,
+    /// What it takes of the journal's room, estimated from above.
+    pub(crate) takes_bytes: u64,
     /// The pass that it came of; none for the first of a start.
     pub(crate) pass: PassId,
     /// Leases whose promise it touches.
@@ -116,7 +118,10 @@ impl<T> Writing<T> {
 
     /// An entry goes out to be written. `lowers_nothing`: no renewal waits for a fact that only lowers its time to live.
     pub(crate) fn begin(&mut self, entry: Arc<Entry>, pass: PassId, answers: Vec<Ready<T>>, lowers_nothing: bool) {
-        let mut in_flight = InFlight { entry, pass, leases: Vec::new(), wide: false, resolved: Vec::new(), answers, heard: Vec::new() };
+        let bytes = ENTRY_HEAD_BYTES_MAX + entry.events.iter().map(Event::weight).sum::<usize>();
+        let takes_bytes = Room::taken_by(bytes);
+        let mut in_flight =
+            InFlight { entry, takes_bytes, pass, leases: Vec::new(), wide: false, resolved: Vec::new(), answers, heard: Vec::new() };
         for event in &in_flight.entry.events {
             match touches(event, lowers_nothing) {
                 Touches::Anything => in_flight.wide = true,
@@ -141,6 +146,11 @@ impl<T> Writing<T> {
         }
         let wide = self.in_flight.iter().rev().find(|in_flight| in_flight.wide).map(|in_flight| in_flight.entry.index);
         wide.max(self.fresh.get(lease).copied())
+    }
+
+    /// What all in flight take of the journal's room.
+    pub(crate) fn takes_bytes(&self) -> u64 {
+        self.in_flight.iter().map(|in_flight| in_flight.takes_bytes).sum()
     }
 
     /// The last entry in flight.

@@ -18,7 +18,7 @@ use crate::check::{Reader, Report, check};
 use crate::load::PORTION_BYTES;
 use crate::sqlite::{JOURNAL_FILE, fault, lay_out};
 use crate::sys::{self, DataDir, random_lineage};
-use crate::{History, JournalError, JournalErrorKind, record};
+use crate::{History, JournalError, JournalErrorKind};
 
 /// Files of the data directory that go into a backup. Without its key a restored server could not serve the licenses that name it.
 const KEPT_FILES: [&str; 1] = ["server.key"];
@@ -100,6 +100,10 @@ pub fn restore(file: &Path, directory: &Path) -> Result<Report, JournalError> {
     connection
         .execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA secure_delete = ON; BEGIN; DROP TABLE IF EXISTS kept;")
         .and_then(|()| connection.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", params![lineage.0.as_slice()]))
+        // Whoever restores has the backup, so its first start makes no other.
+        .and_then(|_| {
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", params![env!("CARGO_PKG_VERSION").as_bytes()])
+        })
         .and_then(|_| connection.execute_batch("COMMIT"))
         .map_err(|error| fault(&path, "begin a new history", &error))?;
     connection.close().map_err(|(_, error)| fault(&path, "close the copy", &error))?;
@@ -265,7 +269,7 @@ fn write(journal: &mut dyn History, kept: &[(&str, Vec<u8>)], path: &Path) -> Re
             break;
         }
         for (index, bytes) in portion.into_iter().take_while(|(index, _)| *index <= head.index) {
-            record::decode_entry(&bytes).map_err(|error| crate::load::damaged(format!("entry {}: {error}", index.0)))?;
+            crate::load::decode(index, &bytes)?;
             insert.execute(params![index.0.cast_signed(), bytes]).map_err(writing)?;
             next = Index(index.0 + 1);
         }

@@ -8,11 +8,14 @@ pub mod check;
 mod load;
 pub mod memory;
 pub mod record;
+mod room;
 pub mod snapshot;
 pub mod sqlite;
 mod sys;
+pub mod upgrade;
 
 pub use load::{Counts, load, load_counted};
+pub use room::Room;
 pub use sqlite::{OpenMode, SqliteJournal};
 pub use sys::{LOCK_FILE, RESERVE_BYTES, RESERVE_FILE};
 use triquest_allocator::{Epoch, Index, Lineage};
@@ -187,6 +190,9 @@ pub trait Journal: History {
     fn confirm(&mut self) -> Result<bool, JournalError> {
         Ok(true)
     }
+
+    /// How much can still be appended. Asks the file system, so it is no part of an append; whoever counts what is appended since knows enough.
+    fn room(&mut self) -> Result<Room, JournalError>;
 
     /// Gives up the room kept in reserve so that releases can be written on a full disk; false if there was none. A journal without one has none.
     fn release_reserve(&mut self) -> Result<bool, JournalError> {

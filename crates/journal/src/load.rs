@@ -111,6 +111,30 @@ fn ahead<T: Send, R>(
     })
 }
 
+/// Decodes an entry, and tells one of a newer version from damage.
+pub(crate) fn decode(index: Index, bytes: &[u8]) -> Result<Entry, JournalError> {
+    let decoded = record::decode_entry(bytes);
+    let raises = |entry: &Entry| entry.events.iter().any(|event| matches!(event, Event::FormatRaised { .. }));
+    if decoded.as_ref().map_or(true, raises)
+        && let Some(error) = newer(bytes)
+    {
+        return Err(error);
+    }
+    decoded.map_err(|error| damaged(format!("entry {}: {error}", index.0)))
+}
+
+/// The refusal of bytes that only a newer version can read; none if these are not such.
+pub(crate) fn newer(bytes: &[u8]) -> Option<JournalError> {
+    let missing = record::missing_words(bytes);
+    (!missing.is_empty()).then(|| {
+        JournalError::new(
+            JournalErrorKind::Newer,
+            format!("the journal was written by a newer version of triquest-lm: this one does not know the words {}", missing.join(", ")),
+            crate::upgrade::HOW_BACK,
+        )
+    })
+}
+
 pub(crate) fn damaged(what: String) -> JournalError {
     JournalError::new(
         JournalErrorKind::Corrupt,
@@ -141,7 +165,7 @@ impl Order {
 
     /// Decodes the next entry and checks that it may follow.
     pub(crate) fn admit(&mut self, index: Index, bytes: &[u8]) -> Result<Entry, JournalError> {
-        let entry = record::decode_entry(bytes).map_err(|error| damaged(format!("entry {}: {error}", index.0)))?;
+        let entry = decode(index, bytes)?;
         if entry.index != index {
             return Err(damaged(format!("entry {} says of itself that it is entry {}", index.0, entry.index.0)));
         }
@@ -228,6 +252,9 @@ impl<'a> SnapshotRecords<'a> {
         let number = self.next;
         let place = |error: String| damaged(format!("chunk {number} of the snapshot at entry {}: {error}", self.index.0));
         let bytes = self.journal.snapshot_chunk(self.index, number)?;
+        if let Some(error) = newer(&bytes) {
+            return Err(error);
+        }
         let chunk = record::decode_chunk(&bytes).map_err(place)?;
         if (chunk.index, chunk.number) != (self.index, number) {
             return Err(place(format!("it says of itself that it is chunk {} of the snapshot at entry {}", chunk.number, chunk.index.0)));

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use triquest_allocator::{Epoch, Index, Lineage};
 
-use crate::{Appended, ENTRY_BYTES_MAX, Head, History, Journal, JournalError, JournalErrorKind, SNAPSHOT_CHUNK_BYTES_MAX, record};
+use crate::room::Refused;
+use crate::{Appended, ENTRY_BYTES_MAX, Head, History, Journal, JournalError, JournalErrorKind, Room, SNAPSHOT_CHUNK_BYTES_MAX, record};
 
 /// What the next append shall meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +34,29 @@ struct Content {
     head: Index,
     entries: BTreeMap<u64, Arc<[u8]>>,
     snapshot: Option<(Index, Vec<Arc<[u8]>>)>,
-    /// Bytes that the disk holds at most; none is no limit.
-    room_bytes: Option<usize>,
+    capacity: Capacity,
     used_bytes: usize,
+    reserve: Reserve,
     /// Counts openings; only the newest may write.
     opening: u64,
+}
+
+/// How many bytes of entries the disk holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Capacity {
+    /// None is no limit.
+    bytes: Option<usize>,
+    /// It is a quota, of which a file system says nothing: only a refusal shows it.
+    untold: bool,
+    /// How often it became less.
+    shrinks: u64,
+}
+
+/// Room that nobody else takes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reserve {
+    bytes: usize,
+    held: bool,
 }
 
 /// What is durable. Clones share it; [`MemoryDisk::copy`] is a backup.
@@ -62,7 +81,18 @@ impl MemoryDisk {
         content.opening += 1;
         let opening = content.opening;
         drop(content);
-        MemoryJournal { disk: self.clone(), opening, faults: Vec::new(), dead: false, chunks: BTreeMap::new() }
+        let mut journal = MemoryJournal {
+            disk: self.clone(),
+            opening,
+            faults: Vec::new(),
+            dead: false,
+            chunks: BTreeMap::new(),
+            refused: Refused::default(),
+        };
+        if !self.reserves() {
+            journal.refused.lives_on_the_reserve(self.content().reserve.bytes as u64);
+        }
+        journal
     }
 
     /// A copy that lives its own life, as a backup does. Cheap: bytes are shared.
@@ -76,9 +106,41 @@ impl MemoryDisk {
         self.content().lineage = lineage;
     }
 
-    /// Bounds the disk to so many bytes of entries; none is no bound. Appends beyond are answered [`Appended::Full`].
+    /// Bounds the disk to so many bytes of entries, with its reserve; none is no bound. Appends beyond are answered [`Appended::Full`].
     pub fn set_room_bytes(&self, room_bytes: Option<usize>) {
-        self.content().room_bytes = room_bytes;
+        let mut content = self.content();
+        let capacity = &mut content.capacity;
+        if room_bytes.is_some_and(|bytes| capacity.bytes.is_none_or(|before| bytes < before)) {
+            capacity.shrinks += 1;
+        }
+        capacity.bytes = room_bytes;
+    }
+
+    /// Others fill the disk: so much is left, with its reserve. `untold`: by a quota, which shows only when it refuses.
+    pub fn leave_room_bytes(&self, left_bytes: usize, untold: bool) {
+        let used = self.content().used_bytes;
+        self.set_room_bytes(Some(used.saturating_add(left_bytes)));
+        self.content().capacity.untold = untold;
+    }
+
+    /// Keeps so much for what must be written on a full disk.
+    pub fn set_reserve_bytes(&self, bytes: usize) {
+        self.content().reserve = Reserve { bytes, held: false };
+        self.reserves();
+    }
+
+    /// How often its room became less by what others did.
+    #[must_use]
+    pub fn shrinks(&self) -> u64 {
+        self.content().capacity.shrinks
+    }
+
+    /// Takes the reserve, if there is room for it. True if it is there.
+    fn reserves(&self) -> bool {
+        let mut content = self.content();
+        let fits = content.capacity.bytes.is_none_or(|bytes| content.used_bytes + content.reserve.bytes <= bytes);
+        content.reserve.held |= fits;
+        content.reserve.held
     }
 }
 
@@ -92,6 +154,7 @@ pub struct MemoryJournal {
     dead: bool,
     /// Chunks of snapshots in the making; not durable before they are complete.
     chunks: BTreeMap<(u64, u32), Arc<[u8]>>,
+    refused: Refused,
 }
 
 impl MemoryJournal {
@@ -253,18 +316,54 @@ impl Journal for MemoryJournal {
                 content.opening += 1;
                 return Ok(Appended::Fenced);
             }
-            Some(Fault::Full) => return Ok(Appended::Full),
+            Some(Fault::Full) => {
+                self.refused.found_none();
+                return Ok(Appended::Full);
+            }
             Some(Fault::UnknownLost) => return Ok(Appended::Unknown),
             None | Some(Fault::UnknownCommitted) => {}
         }
-        if content.room_bytes.is_some_and(|room| content.used_bytes + entry.len() > room) {
+        let Reserve { bytes: reserve, held } = content.reserve;
+        let kept = if held { reserve } else { 0 };
+        if content.capacity.bytes.is_some_and(|room| content.used_bytes + entry.len() + kept > room) {
+            self.refused.found_none();
             return Ok(Appended::Full);
         }
+        self.refused.wrote(entry.len(), reserve as u64);
         content.used_bytes += entry.len();
         content.entries.insert(index.0, entry.into());
         content.head = index;
         content.epoch = epoch;
         content.lineage = head.lineage;
         Ok(if fault.is_some() { Appended::Unknown } else { Appended::Committed })
+    }
+
+    fn room(&mut self) -> Result<Room, JournalError> {
+        let content = self.live()?;
+        let left = match content.capacity {
+            Capacity { bytes: Some(bytes), untold: false, .. } => bytes.saturating_sub(content.used_bytes) as u64,
+            _ => u64::MAX,
+        };
+        Ok(Room { left_bytes: self.refused.bound(left), reserve_bytes: content.reserve.bytes as u64 })
+    }
+
+    fn release_reserve(&mut self) -> Result<bool, JournalError> {
+        let mut content = self.live()?;
+        let Reserve { bytes, held } = content.reserve;
+        content.reserve.held = false;
+        drop(content);
+        if held && bytes > 0 {
+            self.refused.lives_on_the_reserve(bytes as u64);
+        }
+        Ok(held && bytes > 0)
+    }
+
+    fn restore_reserve(&mut self) -> Result<bool, JournalError> {
+        drop(self.live()?);
+        let has = self.disk.reserves();
+        if has {
+            self.refused.has_reserve();
+        }
+        Ok(has)
     }
 }

@@ -21,6 +21,7 @@ mod state;
 
 use minicbor::{Decoder, Encoder};
 use triquest_allocator::{Epoch, Event, Index, Lineage, Moment, StateRecord, Timestamp};
+use triquest_license::{Vocabulary, Word};
 
 use crate::SNAPSHOT_CHUNK_BYTES_MAX;
 
@@ -201,6 +202,38 @@ pub fn decode_chunk(bytes: &[u8]) -> Result<Chunk, String> {
     })?;
     end(&d)?;
     Ok(Chunk { index, number, records })
+}
+
+/// The words that an entry or a chunk of a snapshot names as needed and this version does not know. They stand before any record that it cannot read, so
+/// they are found although the rest is not.
+#[must_use]
+pub fn missing_words(bytes: &[u8]) -> Vec<String> {
+    let known = |text: &&String| Word::new(text).is_ok_and(|word| Vocabulary::OURS.knows(&word));
+    let missing = |texts: Vec<String>| texts.into_iter().filter(|text| !known(&text)).collect::<Vec<_>>();
+    let read = || -> Option<Vec<String>> {
+        if let Ok(body) = open(bytes, ENTRY_VERSION, "an entry") {
+            let mut d = Decoder::new(body);
+            entry_head(&mut d).ok()?;
+            for _ in 0..d.array().ok()?? {
+                if let event::EventRecord::FormatRaised { words } = d.decode().ok()? {
+                    let missing = missing(words);
+                    if !missing.is_empty() {
+                        return Some(missing);
+                    }
+                }
+            }
+            return None;
+        }
+        let mut d = Decoder::new(open(bytes, CHUNK_VERSION, "a snapshot chunk").ok()?);
+        (d.array().ok()??, d.u64().ok()?, d.u32().ok()?);
+        for _ in 0..d.array().ok()?? {
+            if let state::SnapshotRecord::Format { words } = d.decode().ok()? {
+                return Some(missing(words));
+            }
+        }
+        None
+    };
+    read().unwrap_or_default()
 }
 
 fn seal(mut bytes: Vec<u8>) -> Vec<u8> {

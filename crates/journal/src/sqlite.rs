@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use triquest_allocator::{Epoch, Index, Lineage, StateRecord};
 
-use crate::sys::{DataDir, Lock, Mark, RESERVE_FILE, random_lineage};
-use crate::{Appended, ENTRY_BYTES_MAX, Head, History, Journal, JournalError, JournalErrorKind, SNAPSHOT_CHUNK_BYTES_MAX, record};
+use crate::room::{LEFT_FOR_ENTRIES_BYTES, Refused};
+use crate::sys::{DataDir, Lock, Mark, RESERVE_BYTES, RESERVE_FILE, random_lineage};
+use crate::{Appended, ENTRY_BYTES_MAX, Head, History, Journal, JournalError, JournalErrorKind, Room, SNAPSHOT_CHUNK_BYTES_MAX, record};
 
 /// Name of the journal in its directory.
 pub const JOURNAL_FILE: &str = "journal.sqlite";
@@ -21,6 +22,11 @@ pub const APPLICATION_ID: i32 = 0x5451_4c4d;
 pub const FORMAT_VERSION: i32 = 1;
 /// Pages in the write-ahead log after which SQLite moves them into the file.
 const WAL_AUTOCHECKPOINT_PAGES: u32 = 1000;
+/// A page of the file, and one in the write-ahead log with its header.
+const PAGE_BYTES: u64 = 4096;
+const WAL_FRAME_BYTES: u64 = PAGE_BYTES + 24;
+/// To what the write-ahead log grows: SQLite moves its pages home after the append that made it too long.
+const WAL_BYTES_MAX: u64 = (WAL_AUTOCHECKPOINT_PAGES as u64 + Room::taken_by(ENTRY_BYTES_MAX) / PAGE_BYTES) * WAL_FRAME_BYTES;
 /// Chunks of old snapshots that one call of `truncate` drops.
 const CHUNKS_PER_TRUNCATE_MAX: u32 = 4;
 /// Entries that one call of `truncate` drops.
@@ -53,6 +59,7 @@ pub struct SqliteJournal {
     lock: Lock,
     head: Head,
     created: bool,
+    refused: Refused,
     /// Set by a fault after which nothing that this connection says can be believed (a failed fsync).
     dead: bool,
 }
@@ -158,7 +165,7 @@ pub(crate) fn identify(connection: &Connection, path: &Path) -> Result<Lineage, 
         return Err(JournalError::new(
             JournalErrorKind::Newer,
             format!("{} has format {version}; this version of triquest-lm knows formats up to {FORMAT_VERSION}", path.display()),
-            "use the version that wrote it, or a newer one",
+            crate::upgrade::HOW_BACK,
         ));
     }
     if version < 1 {
@@ -191,7 +198,8 @@ pub(crate) fn find_head(connection: &Connection, path: &Path, lineage: Lineage) 
     let snapshot = find_snapshot(connection, path)?;
     if let Some((number, bytes)) = last {
         let index = Index(number.cast_unsigned());
-        let entry = record::decode_entry(&bytes).map_err(|error| corrupt(path, format!("entry {number}: {error}")))?;
+        let entry = record::decode_entry(&bytes)
+            .map_err(|error| crate::load::newer(&bytes).unwrap_or_else(|| corrupt(path, format!("entry {number}: {error}"))))?;
         if entry.index != index {
             return Err(corrupt(path, format!("entry {number} says of itself that it is entry {}", entry.index.0)));
         }
@@ -205,7 +213,10 @@ pub(crate) fn find_head(connection: &Connection, path: &Path, lineage: Lineage) 
     match record::decode_snapshot_chunk(&chunk).map(|records| records.into_iter().next()) {
         Ok(Some(StateRecord::Head { epoch, index: head, .. })) if head == index => Ok(Head { lineage, epoch, index }),
         Ok(_) => Err(corrupt(path, format!("the snapshot at entry {} does not begin with its own place", index.0))),
-        Err(error) => Err(corrupt(path, format!("chunk 0 of the snapshot at entry {}: {error}", index.0))),
+        Err(error) => {
+            Err(crate::load::newer(&chunk)
+                .unwrap_or_else(|| corrupt(path, format!("chunk 0 of the snapshot at entry {}: {error}", index.0))))
+        }
     }
 }
 
@@ -310,8 +321,11 @@ impl SqliteJournal {
             return Err(lost(&path, head.index, mark, lineage));
         }
         lock.set_mark(Mark { lineage, index: head.index })?;
-        dir.reserve()?;
-        Ok(Self { connection, dir, lock, head, created: !there, dead: false })
+        let mut refused = Refused::default();
+        if !dir.reserve()? {
+            refused.lives_on_the_reserve(RESERVE_BYTES);
+        }
+        Ok(Self { connection, dir, lock, head, created: !there, refused, dead: false })
     }
 
     /// The file.
@@ -324,6 +338,36 @@ impl SqliteJournal {
     #[must_use]
     pub fn created(&self) -> bool {
         self.created
+    }
+
+    /// The data directory, as it was named.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.dir.path
+    }
+
+    /// The version that has written last, as [`SqliteJournal::set_version`] noted it.
+    pub(crate) fn version(&self) -> Result<Option<String>, JournalError> {
+        let bytes: Option<Vec<u8>> = self
+            .connection
+            .query_row("SELECT value FROM meta WHERE key = 'version'", [], |row| row.get(0))
+            .optional()
+            .map_err(|error| fault(&self.path(), "read which version has written it", &error))?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// From now on this version writes.
+    pub(crate) fn set_version(&mut self, version: &str) -> Result<(), JournalError> {
+        self.write("note which version writes it", |connection| {
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", params![version.as_bytes()]).map(|_| ())
+        })
+    }
+
+    /// Whether a copy of the whole journal can be made beside it and leaves what entries need.
+    pub(crate) fn has_room_for_a_copy(&mut self) -> Result<bool, JournalError> {
+        let Room { left_bytes, reserve_bytes } = self.room()?;
+        let copy = self.dir.size_of(JOURNAL_FILE)?.saturating_add(self.dir.size_of(&format!("{JOURNAL_FILE}-wal"))?);
+        Ok(left_bytes >= reserve_bytes.saturating_add(LEFT_FOR_ENTRIES_BYTES).saturating_add(copy))
     }
 
     fn alive(&self) -> Result<(), JournalError> {
@@ -358,16 +402,20 @@ impl SqliteJournal {
         Ok(())
     }
 
+    fn no_room(&self, doing: &str) -> JournalError {
+        JournalError::new(
+            JournalErrorKind::Full,
+            format!("{}: cannot {doing}: the disk is full", self.path().display()),
+            format!("make room on the file system of {}", self.dir.path.display()),
+        )
+    }
+
     /// Runs a write that is not an append: a full disk is an error, but not the end.
     fn write<T>(&mut self, doing: &str, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
         self.alive()?;
         work(&mut self.connection).or_else(|error| {
             self.failed(doing, &error)?;
-            Err(JournalError::new(
-                JournalErrorKind::Full,
-                format!("{}: cannot {doing}: the disk is full", self.path().display()),
-                format!("make room on the file system of {}", self.dir.path.display()),
-            ))
+            Err(self.no_room(doing))
         })
     }
 }
@@ -485,7 +533,13 @@ impl History for SqliteJournal {
         if chunk.len() > SNAPSHOT_CHUNK_BYTES_MAX {
             return Err(JournalError::chunk_too_large(index, number, chunk.len()));
         }
-        self.write(&format!("write chunk {number} of the snapshot at entry {}", index.0), |connection| {
+        let doing = format!("write chunk {number} of the snapshot at entry {}", index.0);
+        // A snapshot can wait, and what entries need is not for it.
+        let Room { left_bytes, reserve_bytes } = self.room()?;
+        if left_bytes < reserve_bytes + LEFT_FOR_ENTRIES_BYTES + Room::taken_by(chunk.len()) {
+            return Err(self.no_room(&doing));
+        }
+        self.write(&doing, |connection| {
             connection
                 .prepare_cached("INSERT OR REPLACE INTO chunk (snapshot, number, bytes) VALUES (?, ?, ?)")?
                 .execute(params![index.0.cast_signed(), number, chunk])
@@ -620,19 +674,41 @@ impl Journal for SqliteJournal {
                 self.dead = true;
                 return Err(fault(&self.path(), &format!("take entry {} back", index.0), &error));
             }
+            self.refused.found_none();
             return Ok(Appended::Full);
         }
+        self.refused.wrote(entry.len(), RESERVE_BYTES);
         self.head = Head { lineage: named.lineage, epoch, index };
         // A mark that lags behind only makes a later check weaker: it is of this history all the same ([`is_of`]).
         let _ = self.lock.set_mark(Mark { lineage: self.head.lineage, index });
         Ok(Appended::Committed)
     }
 
+    fn room(&mut self) -> Result<Room, JournalError> {
+        self.alive()?;
+        let count = |pragma: &str| self.connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+        let counts = count("page_count").and_then(|pages| Ok((pages.unsigned_abs(), count("freelist_count")?.unsigned_abs())));
+        let (pages, unused) = counts.map_err(|error| fault(&self.path(), "count the pages of the journal", &error))?;
+        // Pages that are only in the write-ahead log so far have no place in the file yet.
+        let grows = (pages * PAGE_BYTES).saturating_sub(self.dir.size_of(JOURNAL_FILE)?);
+        let log_grows = WAL_BYTES_MAX.saturating_sub(self.dir.size_of(&format!("{JOURNAL_FILE}-wal"))?);
+        let has = self.dir.available_bytes()?.saturating_add(self.dir.size_of(RESERVE_FILE)?).saturating_add(unused * PAGE_BYTES);
+        Ok(Room { left_bytes: self.refused.bound(has.saturating_sub(grows + log_grows)), reserve_bytes: RESERVE_BYTES })
+    }
+
     fn release_reserve(&mut self) -> Result<bool, JournalError> {
-        self.dir.remove(RESERVE_FILE)
+        let had = self.dir.remove(RESERVE_FILE)?;
+        if had {
+            self.refused.lives_on_the_reserve(RESERVE_BYTES);
+        }
+        Ok(had)
     }
 
     fn restore_reserve(&mut self) -> Result<bool, JournalError> {
-        self.dir.reserve()
+        let has = self.dir.reserve()?;
+        if has {
+            self.refused.has_reserve();
+        }
+        Ok(has)
     }
 }

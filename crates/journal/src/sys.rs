@@ -206,6 +206,21 @@ impl DataDir {
         }
     }
 
+    /// Bytes that this user can still write on the file system, as far as it knows: it may know nothing of a quota.
+    pub(crate) fn available_bytes(&self) -> Result<u64, JournalError> {
+        let said = rustix::fs::fstatvfs(&self.dir).map_err(|errno| fault(&self.path, "ask how much room there is in", errno))?;
+        Ok(said.f_bavail.saturating_mul(said.f_frsize))
+    }
+
+    /// The size of a file; 0 if it is not there.
+    pub(crate) fn size_of(&self, name: &str) -> Result<u64, JournalError> {
+        match rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(stat.st_size.unsigned_abs()),
+            Err(Errno::NOENT) => Ok(0),
+            Err(errno) => Err(fault(&self.path.join(name), "look at this file", errno)),
+        }
+    }
+
     /// True if so little room is left that a write of a few pages fails.
     pub(crate) fn is_full(&self) -> bool {
         const PROBE: &str = "probe";

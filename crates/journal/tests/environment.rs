@@ -13,7 +13,7 @@ use common::entry;
 use triquest_allocator::{Epoch, Event, Index, ReleaseCause};
 use triquest_journal::check::check;
 use triquest_journal::record::encode_entry;
-use triquest_journal::{Appended, History, Journal, JournalErrorKind, OpenMode, SqliteJournal};
+use triquest_journal::{Appended, History, Journal, JournalErrorKind, OpenMode, RESERVE_BYTES, Room, SqliteJournal, upgrade};
 
 const DIR: &str = "TRIQUEST_TEST_DIR";
 
@@ -52,6 +52,8 @@ fn a_full_disk_loses_nothing_and_the_reserve_makes_room_for_releases() {
     let mut journal = SqliteJournal::open(&data, OpenMode::Init).unwrap();
     let lineage = journal.head().lineage;
     assert_eq!(fs::metadata(data.join("reserve")).unwrap().len(), triquest_journal::RESERVE_BYTES);
+    let room = journal.room().unwrap();
+    assert!(room.reserve_bytes == RESERVE_BYTES && (RESERVE_BYTES..28 * 1024 * 1024).contains(&room.left_bytes), "{room:?}");
     // Others fill the disk; a little is left.
     let mut filler = fs::File::create(Path::new(&dir).join("filler")).unwrap();
     while filler.write_all(&[1; 4096]).is_ok() {}
@@ -70,6 +72,10 @@ fn a_full_disk_loses_nothing_and_the_reserve_makes_room_for_releases() {
     };
     assert!(full.0 > 5);
     assert_eq!(journal.append(Epoch(1), Index(full.0 - 1), &bytes).unwrap(), Appended::Full, "still full");
+    assert_eq!(journal.room().unwrap().left_bytes, 0, "a refusal counts for more than what the file system says");
+    let no_backup = upgrade::prepare(&mut journal, "9.9.9").unwrap_err();
+    assert_eq!(no_backup.kind, JournalErrorKind::Full, "{no_backup}");
+    assert!(!data.join("backups").exists() && no_backup.hint.contains("make room"), "{no_backup} {}", no_backup.hint);
     assert_eq!(journal.read(Index(1), usize::MAX).unwrap().len() as u64, full.0 - 1, "everything acknowledged is there, nothing else");
     let error = journal.write_snapshot_chunk(Index(1), 0, &[0; 200_000]).unwrap_err();
     assert_eq!(error.kind, JournalErrorKind::Full, "{error}");
@@ -85,7 +91,9 @@ fn a_full_disk_loses_nothing_and_the_reserve_makes_room_for_releases() {
     let mut releases = 0;
     while releases < 3_000 {
         let (index, bytes) = released(&journal, releases);
+        let told = journal.room().unwrap().left_bytes;
         if journal.append(Epoch(1), Index(index.0 - 1), &bytes).unwrap() != Appended::Committed {
+            assert!(told < Room::taken_by(bytes.len()), "{told} bytes were said to be left");
             break;
         }
         releases += 1;

@@ -9,9 +9,10 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 use crate::civil::{CivilMs, Written};
+use crate::hash::sha256;
 use crate::key::ServerKey;
 use crate::names::LicenseId;
-use crate::terms::{ENTITLEMENT_KEYS, Entitlement, FORMAT, Fill, LicenseTerms, Servers, TOP_KEYS, nearest};
+use crate::terms::{ENTITLEMENT_KEYS, Entitlement, FORMAT, Fill, LicenseTerms, More, Servers, TOP_KEYS, nearest};
 use crate::text::{self, Place, TextError};
 use crate::toml::{self, Kind, Table};
 use crate::verifier::VerifierKeys;
@@ -469,7 +470,8 @@ pub fn prepare(draft: &str, with: &Prepare<'_>) -> Result<String, DraftError> {
     text::check_license_text(&draft)?;
     let document = toml::parse(&draft)?;
     let reader = Reader { role: Role::Server, words: with.words };
-    let terms = LicenseTerms::from_document(&draft, &document, reader, Some(&Fill { verifier: with.verifier, issued: with.issued }))?;
+    let mut terms = LicenseTerms::from_document(&draft, &document, reader, Some(&Fill { verifier: with.verifier, issued: with.issued }))?;
+    grease(&mut terms);
     if let Some(left_out) = terms.left_out.first() {
         let table = document.entitlements.get(usize::from(left_out.position)).unwrap_or(&document.top);
         return Err(TextError::new(table.place, format!("this needs {}, which this version does not know", listed(&left_out.unknown)))
@@ -524,6 +526,18 @@ pub fn prepare(draft: &str, with: &Prepare<'_>) -> Result<String, DraftError> {
         Ok(_) => Err(DraftError::refused("the prepared text does not say what the draft says; please report this", "")),
         Err(error) => Err(error.into()),
     }
+}
+
+/// One entry of grease under `[info]`, in the place of what an older license or a draft had: whoever reads licenses keeps the habit of passing over
+/// what it does not know there. Which one depends on the license's id alone, so that a draft that is signed twice gives the same text.
+fn grease(terms: &mut LicenseTerms) {
+    let word = Word::grease(sha256(terms.license.as_str().as_bytes())[0]);
+    const SAYS: &str = "true";
+    // What a vendor writes there is the vendor's, whatever its name.
+    let ours: Vec<Word> = (0..=0x0f).map(Word::grease).collect();
+    terms.info.retain(|more| more.literal != SAYS || !ours.iter().any(|word| word.as_str() == more.key));
+    terms.info.retain(|more| more.key != word.as_str());
+    terms.info.push(More { key: word.as_str().to_owned(), literal: SAYS.to_owned() });
 }
 
 /// The terms of the license that follows `old`: the same rights until `until`, under another id, and `replaces` names

@@ -277,3 +277,19 @@ fn a_request_survives_the_mail_and_proves_possession() {
     let hostile = ServerRequest { host: "\u{1b}]0;x".into(), ..request }.to_text(&key);
     assert!(message(&hostile).contains("characters that hide something"));
 }
+
+#[test]
+fn one_entry_of_grease_stands_under_info_and_says_nothing() {
+    let text = prepare(&filled()).unwrap();
+    let grease = |text: &str| text.lines().filter(|line| line.starts_with("x-")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(grease(&text).len(), 1, "{text}");
+    assert!(text.ends_with(&format!("\n[info]\n{}\n", grease(&text)[0])), "{text}");
+    assert_eq!(prepare(&filled()).unwrap(), text, "the same draft, the same text");
+    let renewed =
+        draft::successor(&LicenseTerms::parse(&text).unwrap(), date("2028-12-31"), LicenseId::new("ACME-2").unwrap(), date("2027-01-01"));
+    let renewed = prepare(&draft::from_terms(&renewed.unwrap())).unwrap();
+    assert_eq!(grease(&renewed).len(), 1, "its own, and not the old one's too: {renewed}");
+    let own = prepare(&format!("{}\n[info]\nproject = \"P-1\"\n", filled())).unwrap();
+    assert!(own.contains("\n[info]\nproject = \"P-1\"\nx-"), "{own}");
+    assert_eq!(LicenseTerms::parse(&own).unwrap().entitlements, LicenseTerms::parse(&text).unwrap().entitlements);
+}

@@ -8,7 +8,9 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use triquest_ports::banner::{ANSWER_BYTES_MAX, Answer, Manner, NotAsked, Says, Spoken, TEXT_BYTES_MAX, Target, Tls, TlsVersion, ask};
+use triquest_ports::banner::{
+    ANSWER_BYTES_MAX, Answer, Greeting, Manner, NotAsked, Says, Spoken, TEXT_BYTES_MAX, Target, Tls, TlsVersion, ask,
+};
 use triquest_ports::sockets::{Ask, Protocol, listening};
 
 /// A machine under load may miss the short times that a service has to answer.
@@ -179,6 +181,118 @@ fn a_real_redis_is_told_and_takes_no_question_for_an_attack() {
     assert_eq!(greeting.protocol, Some(Spoken::Redis), "{greeting:?}");
     let log = std::fs::read_to_string(&log).unwrap();
     assert!(!log.contains("SECURITY"), "{log}");
+}
+
+/// A real PostgreSQL in a folder of its own. It runs as nobody if this is root: it refuses to run as root.
+struct Postgresql {
+    _folder: tempfile::TempDir,
+    server: Started,
+    address: SocketAddr,
+    log: std::path::PathBuf,
+}
+
+impl Postgresql {
+    /// None if there is none here; the reason is printed.
+    fn start(tls: bool) -> Option<Self> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let data = folder.path().join("data");
+        let is_root = rustix::process::geteuid().is_root();
+        let run = |program: &std::path::Path| {
+            let mut command = if is_root { Command::new("setpriv") } else { Command::new(program) };
+            if is_root {
+                command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program);
+            }
+            command.current_dir(folder.path()).env("LC_ALL", "C").stdin(Stdio::null());
+            command
+        };
+        // Debian keeps the programs of each version in a folder of its own, out of the path.
+        let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path().join("bin"));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let programs = versions.chain(std::env::split_paths(&path)).find(|folder| folder.join("initdb").exists());
+        let made = programs.as_ref().is_some_and(|programs| {
+            let made = run(&programs.join("initdb"))
+                .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "-D"])
+                .arg(&data)
+                .output();
+            made.is_ok_and(|output| output.status.success())
+        });
+        let Some(programs) = programs.filter(|_| made) else {
+            println!("skipped: no PostgreSQL here that can be run");
+            return None;
+        };
+        let (port, log) = (free_port(), folder.path().join("log"));
+        let mut command = run(&programs.join("postgres"));
+        command.arg("-D").arg(&data).args([
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "unix_socket_directories=",
+            "-c",
+            &format!("port={port}"),
+        ]);
+        // All that it ever says of a client.
+        command.args(["-c", "log_min_messages=info", "-c", "log_line_prefix="]);
+        if tls {
+            let certified = rcgen::generate_simple_self_signed(vec!["db.example".to_owned()]).unwrap();
+            for (name, text) in [("server.crt", certified.cert.pem()), ("server.key", certified.signing_key.serialize_pem())] {
+                let file = data.join(name);
+                std::fs::write(&file, text).unwrap();
+                std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+                if is_root {
+                    std::os::unix::fs::chown(&file, Some(65_534), Some(65_534)).unwrap();
+                }
+            }
+            command.args(["-c", "ssl=on"]);
+        }
+        let server = command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+        Some(Self { _folder: folder, server: Started(server), address: SocketAddr::from(([127, 0, 0, 1], port)), log })
+    }
+
+    /// What a look hears.
+    fn look(&self) -> Greeting {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            match ask(Target::this_machine(self.address).unwrap(), Manner::Postgresql).says {
+                Says::Greeting(greeting) => return greeting,
+                other => assert!(std::time::Instant::now() < deadline, "{other:?}: {}", std::fs::read_to_string(&self.log).unwrap()),
+            }
+        }
+    }
+
+    /// Its log, after it has ended in order and so has said all.
+    fn end(mut self) -> String {
+        let server = rustix::process::Pid::from_child(&self.server.0);
+        rustix::process::kill_process(server, rustix::process::Signal::INT).unwrap();
+        self.server.0.wait().unwrap();
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+#[test]
+fn a_real_postgresql_writes_nothing_of_a_look_into_its_log() {
+    for tls in [false, true] {
+        let Some(postgresql) = Postgresql::start(tls) else { return };
+        for _ in 0..5 {
+            let greeting = postgresql.look();
+            assert_eq!(greeting.protocol, Some(Spoken::Postgresql), "{greeting:?}");
+            assert_eq!(greeting.text.contains("with TLS, certificate of"), tls, "{greeting:?}");
+        }
+        let log = postgresql.end();
+        let of_itself = [
+            "starting PostgreSQL",
+            "listening on",
+            "database system ",
+            "received fast shutdown",
+            "aborting any active",
+            "background worker",
+            "shutting down",
+            "checkpoint ",
+        ];
+        let wrong: Vec<&str> = log.lines().filter(|line| !line.is_empty() && !of_itself.iter().any(|known| line.contains(known))).collect();
+        assert!(wrong.is_empty(), "{wrong:?}\n{log}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::{
 use triquest_allocator::{
     Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Safeguards,
 };
-use triquest_journal::{Appended, Head, History, Journal, JournalError};
+use triquest_journal::{Appended, Head, History, Journal, JournalError, Room};
 use triquest_license::{Note, ServerKey, Signer, SigningKey, VerifiedLicense};
 use triquest_server::{
     clock::MachineClock,
@@ -37,6 +37,10 @@ impl Journal for Forgetful {
     fn append(&mut self, fence: Epoch, expected_head: Index, _batch: &[u8]) -> Result<Appended, JournalError> {
         self.0 = Head { epoch: fence, index: Index(expected_head.0 + 1), ..self.0 };
         Ok(Appended::Committed)
+    }
+
+    fn room(&mut self) -> Result<Room, JournalError> {
+        Ok(Room::UNLIMITED)
     }
 }
 

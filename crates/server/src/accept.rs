@@ -27,6 +27,7 @@ use tokio::{
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 use triquest_allocator::{Command, LeaseId, Network};
+use triquest_engine::fair::Turns;
 use triquest_wire::limits::{
     ADMIN_CONNECTIONS_MAX, HANDSHAKE_MS_MAX, HEADER_MS_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, IDLE_HTTP2_MS_MAX, IDLE_MS_MAX,
     STREAM_RESETS_MAX, STREAMS_MAX,
@@ -35,8 +36,8 @@ use triquest_wire::limits::{
 use crate::{
     http::App,
     limits::{HELLO_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES},
-    places::{Crowd, Over, Places, Standing, Turns},
     seldom::Kind,
+    shares::{Crowd, Over, Places, Standing},
 };
 
 /// Who is at the other end.
@@ -479,14 +480,14 @@ impl Shared {
 
 /// Handshakes that are computed at once: so many, in turn by network. Waiting for the peer is not counted, or whoever never answers would
 /// hold a turn.
-struct Handshakes(Mutex<(usize, Turns<oneshot::Sender<Turn>>)>);
+struct Handshakes(Mutex<(usize, Turns<Network, (), oneshot::Sender<Turn>>)>);
 
 /// The right to compute a handshake, until it falls.
 struct Turn(Option<Arc<Handshakes>>);
 
 impl Handshakes {
     fn new(at_once: usize) -> Self {
-        Self(Mutex::new((at_once.max(1), Turns::default())))
+        Self(Mutex::new((at_once.max(1), Turns::new(1))))
     }
 
     async fn turn(self: &Arc<Self>, network: Network) -> Option<Turn> {
@@ -497,7 +498,7 @@ impl Handshakes {
                 return Some(Turn(Some(Arc::clone(self))));
             }
             let (sender, mine) = oneshot::channel();
-            turns.1.push(network, sender);
+            turns.1.push(network, (), sender);
             mine
         };
         mine.await.ok()
@@ -508,7 +509,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let Some(handshakes) = self.0.take() else { return };
         let mut turns = handshakes.0.lock();
-        while let Some(next) = turns.1.next_turn() {
+        while let Some((_, (), next)) = turns.1.pop() {
             match next.send(Turn(Some(Arc::clone(&handshakes)))) {
                 Ok(()) => return,
                 // It has gone meanwhile: its turn is the next one's, and must not be given back here, where the lock is held.

@@ -13,17 +13,21 @@ use std::{
 
 use tokio::sync::mpsc::UnboundedSender;
 use triquest_allocator::{Epoch, Index};
-use triquest_engine::{PassId, Room};
+use triquest_engine::PassId;
 use triquest_journal::{
-    Appended, History, Journal, JournalError,
+    Appended, History, Journal, JournalError, Room, SNAPSHOT_CHUNK_BYTES_MAX,
     record::{Entry, encode_entry},
     snapshot::Work,
 };
 
-use crate::driver::Fault;
+use crate::config::Fault;
 
-/// How often a server that lives on its reserve looks whether there is room to make a new one.
-const RESERVE_RETRY_MS: u64 = 2_000;
+/// How often the file system is asked how much room there is, also while nothing is written: others may fill the disk.
+const ROOM_LOOK_MS: u64 = 1_000;
+/// After so much of what was left was taken it is asked sooner, ...
+const ROOM_LOOK_PARTS: u64 = 16;
+/// ... but not for less than this.
+const ROOM_LOOK_BYTES_MIN: u64 = 64 * 1024;
 
 /// Something for the thread to do.
 pub(crate) enum Job {
@@ -81,16 +85,26 @@ impl Clone for Appender {
 }
 
 impl Appender {
-    /// Starts the thread. `room` is what the start has found.
+    /// Starts the thread.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub(crate) fn start(journal: Box<dyn Journal>, room: Room, reports: UnboundedSender<Report>) -> std::io::Result<Self> {
+    pub(crate) fn start(journal: Box<dyn Journal>, reports: UnboundedSender<Report>) -> std::io::Result<Self> {
         let (jobs, receiver) = std::sync::mpsc::channel();
         let leads_by_lock = journal.leads_by_lock();
-        let retry = (room != Room::Enough).then(Instant::now);
-        let worker =
-            Worker { journal, reports, appends: VecDeque::new(), works: VecDeque::new(), awaits: None, room, retry, stopping: false };
+        let worker = Worker {
+            journal,
+            reports,
+            appends: VecDeque::new(),
+            works: VecDeque::new(),
+            awaits: None,
+            told: None,
+            taken_bytes: 0,
+            look_at: Instant::now(),
+            reserve_is_whole: false,
+            is_blind: false,
+            stopping: false,
+        };
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || worker.run(&receiver))?;
         Ok(Self { jobs, leads_by_lock, thread: Some(thread) })
     }
@@ -133,9 +147,15 @@ struct Worker {
     works: VecDeque<Work>,
     /// The append behind this entry was not written: those behind it are dropped until the leader hands it out again, the first of all.
     awaits: Option<Index>,
-    room: Room,
-    /// When to look for room for a reserve again.
-    retry: Option<Instant>,
+    /// What the leader was told of the room, ...
+    told: Option<Room>,
+    /// ... and what entries and snapshots have taken since.
+    taken_bytes: u64,
+    /// When to ask the file system again.
+    look_at: Instant,
+    reserve_is_whole: bool,
+    /// The last look failed.
+    is_blind: bool,
     stopping: bool,
 }
 
@@ -150,11 +170,7 @@ impl Worker {
         loop {
             let ready = !self.works.is_empty() || !self.appends.is_empty() || self.stopping;
             if !ready {
-                let job = match self.retry {
-                    None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                    Some(retry) => jobs.recv_timeout(retry.saturating_duration_since(Instant::now())),
-                };
-                match job {
+                match jobs.recv_timeout(self.look_at.saturating_duration_since(Instant::now())) {
                     Ok(job) => self.take(job),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => self.stopping = true,
@@ -163,13 +179,14 @@ impl Worker {
             while let Ok(job) = jobs.try_recv() {
                 self.take(job);
             }
-            if self.retry.is_some_and(|retry| retry <= Instant::now()) {
-                self.renew_reserve();
-            }
+            // Entries first: whoever waits for one waits for no look at the file system.
             if let Err(fault) = self.append_all() {
                 let _ = self.reports.send(Report::Fault(fault));
                 return;
             }
+            self.look_at_room();
+            // It may write a chunk of a snapshot.
+            self.taken_bytes += if self.works.is_empty() { 0 } else { Room::taken_by(SNAPSHOT_CHUNK_BYTES_MAX) };
             if let Some(work) = self.works.pop_front()
                 && std::panic::catch_unwind(AssertUnwindSafe(|| work(&mut *self.journal))).is_err()
             {
@@ -207,30 +224,25 @@ impl Worker {
             self.awaits = None;
             let bytes = encode_entry(&entry);
             let mut appended = self.journal.append(fence, expected_head, &bytes)?;
-            if appended == Appended::Full && self.journal.release_reserve()? {
-                tracing::warn!("the disk is full; the reserve was given up, and nothing more is granted until there is room");
-                self.set_room(Room::Reserve);
+            let mut refused = appended == Appended::Full;
+            if refused && self.journal.release_reserve()? {
+                tracing::warn!("the disk is full; the reserve was given up");
+                self.reserve_is_whole = false;
                 appended = self.journal.append(fence, expected_head, &bytes)?;
             }
             match appended {
                 Appended::Committed => {
                     // After an append that found no room there is some again, and perhaps enough.
-                    let had_none = self.room == Room::None;
-                    if had_none {
-                        self.set_room(Room::Reserve);
-                    }
+                    refused |= self.told.is_some_and(|told| told.left_bytes == 0);
+                    self.taken_bytes += Room::taken_by(bytes.len());
                     let _ = self.reports.send(Report::Committed { index: entry.index, bytes: bytes.len() as u64 });
-                    if had_none {
-                        self.renew_reserve();
+                    if refused {
+                        self.look_now();
                     }
                 }
                 Appended::Fenced => return Err(taken_over(&format!("entry {}", entry.index.0))),
                 Appended::Full => {
-                    if self.room != Room::None {
-                        tracing::error!("the disk is full and there is no reserve left; only renewals are answered until there is room");
-                        self.room = Room::None;
-                    }
-                    self.retry = None;
+                    self.told = self.told.map(|told| Room { left_bytes: 0, ..told });
                     self.give_back(expected_head);
                     let _ = self.reports.send(Report::Full);
                 }
@@ -253,20 +265,33 @@ impl Worker {
         self.awaits = Some(expected_head);
     }
 
-    fn set_room(&mut self, room: Room) {
-        self.room = room;
-        self.retry = (room == Room::Reserve).then(|| Instant::now() + Duration::from_millis(RESERVE_RETRY_MS));
-        let _ = self.reports.send(Report::Room(room));
+    /// Asks the file system how much room there is, if it was not asked for a while or much was written since.
+    fn look_at_room(&mut self) {
+        let after_bytes = self.told.map_or(0, |told| (told.left_bytes / ROOM_LOOK_PARTS).max(ROOM_LOOK_BYTES_MIN));
+        if self.taken_bytes >= after_bytes || self.look_at <= Instant::now() {
+            self.look_now();
+        }
     }
 
-    fn renew_reserve(&mut self) {
-        if self.room != Room::Reserve {
-            self.retry = None;
-        } else if matches!(self.journal.restore_reserve(), Ok(true)) {
-            tracing::info!("there is room on the disk again; seats are granted again");
-            self.set_room(Room::Enough);
-        } else {
-            self.retry = Some(Instant::now() + Duration::from_millis(RESERVE_RETRY_MS));
+    /// A file system that does not say is no reason to stop: the next append shows whether it takes anything.
+    fn look_now(&mut self) {
+        self.look_at = Instant::now() + Duration::from_millis(ROOM_LOOK_MS);
+        if !self.reserve_is_whole {
+            self.reserve_is_whole = self.journal.restore_reserve().unwrap_or(false);
+        }
+        match self.journal.room() {
+            Ok(room) => {
+                self.is_blind = false;
+                if std::mem::take(&mut self.taken_bytes) > 0 || self.told != Some(room) {
+                    self.told = Some(room);
+                    let _ = self.reports.send(Report::Room(room));
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_blind, true) {
+                    tracing::warn!(error = error.message, hint = error.hint, "how much room there is on the disk is not known");
+                }
+            }
         }
     }
 }

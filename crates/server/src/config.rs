@@ -272,6 +272,8 @@ pub struct Settings {
     pub limits: crate::limits::Limits,
     /// `--end-quarantine`: grant again now after a restore or rollback.
     pub end_quarantine: bool,
+    /// The version that writes the journal; none is this program's own. For tests.
+    pub version: Option<String>,
 }
 
 impl Settings {

@@ -23,7 +23,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use triquest_allocator::{Command, Instance, Outcome, Safeguards};
-use triquest_engine::{Asked, Origin, Request, TookEffect, Why, grants::GrantSigner};
+use triquest_engine::{Asked, MayWrite, Origin, Request, TookEffect, Why, grants::GrantSigner};
 use triquest_journal::{History, Journal, JournalError, JournalErrorKind, snapshot::Remote};
 use triquest_license::{ServerKey, SigningKey};
 use triquest_wire::{
@@ -36,6 +36,7 @@ use triquest_wire::{
 use crate::{
     appender::Appender,
     clock::Clock,
+    config::Fault,
     feed::{self, Feed},
     leader::{Leader, Message},
     publisher::Publisher,
@@ -101,15 +102,6 @@ impl DriverError {
     }
 }
 
-/// Why the server had to stop by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// What is wrong and where.
-    pub message: String,
-    /// What to do next.
-    pub hint: String,
-}
-
 /// What a driver is made of.
 pub struct Parts {
     /// The data directory, whose key goes into backups. Empty if there is none.
@@ -173,7 +165,7 @@ pub fn start(parts: Parts) -> anyhow::Result<Driver> {
     short.copy_from_slice(&instance[..16]);
     let instance = Instance(short);
     let recovered = recovery::recover(&mut *journal, safeguards.clone(), &clock, instance, folder_ttl_max_ms)?;
-    let Recovered { engine, view, counts, entry, room } = recovered;
+    let Recovered { engine, view, counts, entry } = recovered;
     let lineage = entry.lineage;
 
     let (asks, asked) = mpsc::channel(MESSAGES_MAX);
@@ -183,7 +175,8 @@ pub fn start(parts: Parts) -> anyhow::Result<Driver> {
     let fault = Arc::new(fault);
     let state = Arc::new(State::default());
     state.handed_out.store(entry.index.0, Ordering::Release);
-    let mut appender = Appender::start(journal, room, reports)?;
+    state.journal.store(u8::from(engine.may_write() != MayWrite::All), Ordering::Relaxed);
+    let mut appender = Appender::start(journal, reports)?;
     let thread = appender.take_thread();
     let view = Arc::new(view);
     let position = feed::position(lineage, entry.epoch, entry.index);

@@ -16,9 +16,9 @@ use triquest_wire::{ErrorCode, Problem, lease::PoolNumbers};
 use crate::{
     clock::{Clock, work_us},
     limits::{Limits, RATE_SLOTS},
-    places::{Over, Place, Places},
     rates::{Limited, RateShare, Rates},
     seldom::{Kind, Said, Seldom},
+    shares::{Over, Place, Places},
 };
 
 /// Every count of the server that is kept by network.

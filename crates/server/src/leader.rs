@@ -10,13 +10,14 @@ use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
-use triquest_engine::{Effect, Engine, Heard, Input, Request, Room};
+use triquest_engine::{Effect, Engine, Heard, Input, MayWrite, Request};
 use triquest_journal::snapshot::Work;
 
 use crate::{
     appender::{Appender, Job, Report},
     clock::Clock,
-    driver::{Fault, State, panic_text},
+    config::Fault,
+    driver::{State, panic_text},
     publisher::{self, Publish},
     snapshots::Snapshots,
     ticket::Ticket,
@@ -129,6 +130,7 @@ impl Leader {
     }
 
     fn report(&mut self, report: Report) {
+        let before = self.engine.may_write();
         match report {
             Report::Committed { index, bytes } => {
                 self.engine.handle(Input::Committed(index));
@@ -144,7 +146,7 @@ impl Leader {
             Report::Unknown(index) => self.engine.handle(Input::Unknown(index)),
             Report::Fault(fault) => self.fail(fault),
         }
-        self.state.journal.store(u8::from(self.engine.room() != Room::Enough), Ordering::Relaxed);
+        self.tell_room(before);
     }
 
     /// Something is wrong beyond repair. Whatever was not written is forgotten, and nobody is told a thing that may not be so.
@@ -190,6 +192,23 @@ impl Leader {
                 Effect::Stopped => self.ended = true,
             }
         }
+    }
+
+    fn tell_room(&mut self, before: MayWrite) {
+        let may_write = self.engine.may_write();
+        if may_write == before {
+            return;
+        }
+        match may_write {
+            MayWrite::All => tracing::info!("there is room on the disk again; seats are granted again"),
+            MayWrite::Reserved => {
+                tracing::warn!("the disk is full: nothing is granted until there is room; the reserve is for those who hold seats");
+            }
+            MayWrite::Nothing => {
+                tracing::error!("the disk is full and the reserve is used up; only renewals are answered until there is room");
+            }
+        }
+        self.state.journal.store(u8::from(may_write != MayWrite::All), Ordering::Relaxed);
     }
 
     fn tell_clock(&mut self, before: Option<i64>, wall_ms: i64, synchronized: bool) {

@@ -12,10 +12,10 @@ pub mod http;
 pub mod identity;
 pub mod licenses_folder;
 pub mod limits;
-pub mod places;
 pub mod rates;
 pub mod run;
 pub mod seldom;
+pub mod shares;
 pub mod sys;
 
 pub mod appender;

@@ -5,8 +5,8 @@
 
 use crate::{
     config,
-    places::Share,
     rates::{Rate, RateShare},
+    shares::Share,
 };
 
 /// Bytes that are still taken off a body that was refused, so that whoever sends a little too much reads why.

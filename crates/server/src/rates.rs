@@ -12,7 +12,7 @@ use std::{
 
 use triquest_allocator::{Network, WideNetwork};
 
-use crate::places::Over;
+use crate::shares::Over;
 
 /// So many per second, after a burst. What is kept of somebody is the time, in microseconds of the boot clock, at which all so far will have been
 /// paid for.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use triquest_allocator::{Instance, Safeguards};
-use triquest_engine::{Effect, Engine, Input, Room, Start};
+use triquest_engine::{Effect, Engine, Input, MayWrite, Start};
 use triquest_journal::{
     Appended, Counts, Journal, JournalError, JournalErrorKind, load_counted,
     record::{Entry, encode_entry},
@@ -23,7 +23,6 @@ pub(crate) struct Recovered {
     pub(crate) counts: Counts,
     /// The entry that began the epoch.
     pub(crate) entry: Arc<Entry>,
-    pub(crate) room: Room,
 }
 
 /// Loads, begins the epoch, makes that durable.
@@ -59,13 +58,11 @@ pub(crate) fn recover(
     engine.handle(Input::Committed(entry.index));
     // Nobody has asked yet, so all that it says is that the entry is durable.
     while engine.poll().is_some() {}
-    let room = if journal.restore_reserve()? {
-        Room::Enough
-    } else {
-        tracing::warn!("the disk is full: there is no room for the reserve, and nothing is granted until there is");
-        Room::Reserve
-    };
-    engine.handle(Input::Room(room));
+    journal.restore_reserve()?;
+    engine.handle(Input::Room(journal.room()?));
+    if engine.may_write() != MayWrite::All {
+        tracing::warn!("the disk is full: nothing is granted until there is room");
+    }
     counts.tail_entries += 1;
     counts.tail_bytes += bytes.len() as u64;
 
@@ -92,7 +89,7 @@ pub(crate) fn recover(
         total_ms = began.elapsed().as_millis(),
         "recovered"
     );
-    Ok(Recovered { engine, view, counts, entry, room })
+    Ok(Recovered { engine, view, counts, entry })
 }
 
 /// Nothing may be answered before this entry is durable, so a start waits for it for a while. Nobody says when a disk knows again.

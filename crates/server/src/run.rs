@@ -16,7 +16,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 use triquest_allocator::{Actor, Command, Outcome, Refusal, Safeguards};
-use triquest_journal::{Journal, JournalError, OpenMode, SqliteJournal};
+use triquest_journal::{Journal, JournalError, JournalErrorKind, OpenMode, SqliteJournal, upgrade};
 use triquest_license::{LicenseError, Note, ServerKey, SigningKey, VerifiedLicense};
 use triquest_wire::limits::DRAIN_MS_MAX;
 
@@ -87,7 +87,8 @@ impl Server {
         let files = sys::raise_open_files().saturating_sub(OTHER_FILES).max(16);
         let limits = settings.limits.clone().with(&config.limits, files);
         let (stop, stopping) = watch::channel(false);
-        let journal = open_journal(&data_dir, first_start, journal).await?;
+        let version = settings.version.clone().unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
+        let journal = open_journal(&data_dir, first_start, journal, version.clone()).await?;
         // The journal's lock is ours; now all else that can fail, and only then the first entry: a start that fails leaves no trace in history.
         let unix = bind_admin(&data_dir, &config)?;
         let tcp = tcp.into_iter().map(TcpListener::from_std).collect::<Result<Vec<_>, _>>()?;
@@ -102,7 +103,7 @@ impl Server {
         let instance = identity::random();
         // A restored server waits as long as any license may have promised, also one that only lost history had installed.
         let folder_ttl_max_ms = licenses_folder::longest_ttl_max_ms(&config.licenses_dir()).await;
-        let starting = Starting { key: Arc::clone(&key), clock: Arc::clone(&clock), instance, folder_ttl_max_ms };
+        let starting = Starting { key: Arc::clone(&key), clock: Arc::clone(&clock), instance, folder_ttl_max_ms, version };
         let driver = start_driver(&data_dir, starting, journal).await?;
         let parts = AppParts {
             driver,
@@ -147,15 +148,34 @@ impl Server {
 }
 
 /// Opens the journal, which locks the data directory for this server's life. Blocks no other task.
-async fn open_journal(data_dir: &Path, first_start: bool, journal: Option<Box<dyn Journal>>) -> anyhow::Result<Box<dyn Journal>> {
+async fn open_journal(
+    data_dir: &Path,
+    first_start: bool,
+    journal: Option<Box<dyn Journal>>,
+    version: String,
+) -> anyhow::Result<Box<dyn Journal>> {
     if let Some(journal) = journal {
         return Ok(journal);
     }
     let dir = data_dir.to_owned();
     tokio::task::spawn_blocking(move || {
         let mode = if first_start { OpenMode::InitIfMissing } else { OpenMode::Existing };
-        let journal: Box<dyn Journal> = Box::new(SqliteJournal::open(&dir, mode).map_err(journal_fault)?);
-        Ok(journal)
+        let mut journal = SqliteJournal::open(&dir, mode).map_err(|error| journal_fault(error, &dir, &version))?;
+        match upgrade::prepare(&mut journal, &version) {
+            Ok(None) => {}
+            Ok(Some(backup)) => {
+                tracing::info!(version, backup = %backup.display(), "the first start of this version here: a backup of what was before was made");
+            }
+            Err(error) if error.kind == JournalErrorKind::Newer => return Err(journal_fault(error, &dir, &version).into()),
+            // Seats are worth more than the way back, and until a record of a new kind is written there is one without it.
+            Err(error) => tracing::error!(
+                version,
+                error = error.message,
+                hint = error.hint,
+                "the first start of this version here, and no backup of what was before could be made; the next start tries again"
+            ),
+        }
+        Ok(Box::new(journal) as Box<dyn Journal>)
     })
     .await?
 }
@@ -166,15 +186,17 @@ struct Starting {
     clock: Arc<dyn Clock>,
     instance: [u8; 32],
     folder_ttl_max_ms: u64,
+    version: String,
 }
 
 async fn start_driver(data_dir: &Path, starting: Starting, journal: Box<dyn Journal>) -> anyhow::Result<Driver> {
-    let Starting { key, clock, instance, folder_ttl_max_ms } = starting;
+    let Starting { key, clock, instance, folder_ttl_max_ms, version } = starting;
     let (data_dir, runtime) = (data_dir.to_owned(), tokio::runtime::Handle::current());
     // Reading a journal back takes seconds at a million leases.
     tokio::task::spawn_blocking(move || {
         let _entered = runtime.enter();
         let server_key = ServerKey::new(*key.public());
+        let dir = data_dir.clone();
         let parts = driver::Parts {
             data_dir,
             journal,
@@ -186,15 +208,16 @@ async fn start_driver(data_dir: &Path, starting: Starting, journal: Box<dyn Jour
             folder_ttl_max_ms,
         };
         driver::start(parts).map_err(|cause| match cause.downcast::<JournalError>() {
-            Ok(error) => journal_fault(error).into(),
+            Ok(error) => journal_fault(error, &dir, &version).into(),
             Err(cause) => cause,
         })
     })
     .await?
 }
 
-fn journal_fault(error: JournalError) -> Fault {
-    Fault::new(error.message, error.hint)
+fn journal_fault(error: JournalError, data_dir: &Path, version: &str) -> Fault {
+    let hint = if error.kind == JournalErrorKind::Newer { upgrade::how_back(data_dir, version) } else { error.hint };
+    Fault::new(error.message, hint)
 }
 
 /// `--accept-clock`, `--accept-borrow-loss` and `--end-quarantine`, as the audited acts that they are.
@@ -541,8 +564,7 @@ impl Running {
     /// # Errors
     /// Always: why.
     pub async fn wait(&self) -> anyhow::Result<()> {
-        let driver::Fault { message, hint } = self.app.driver().faulted().await;
-        Err(Fault::new(message, hint).into())
+        Err(self.app.driver().faulted().await.into())
     }
 
     /// Stops in order: nobody finds it any more, no new connection, answers under way, the driver, the journal.

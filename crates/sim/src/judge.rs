@@ -49,6 +49,8 @@ invariants! {
     DeadSeatReturns, "dead_seat_returns";
     /// No network has more than its share of a line, or of all lines.
     FairShares, "fair_shares";
+    /// What was decided fits what the journal had left, unless others took of it meanwhile.
+    EntryFitsTheRoom, "entry_fits_the_room";
     /// While the disk is full, nobody is granted, dequeued or freed by time.
     FullDiskStandsStill, "full_disk_stands_still";
     /// Replay, snapshot with tail, and the live state are the same bytes.

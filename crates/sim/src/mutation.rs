@@ -70,6 +70,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     ending_keeps_deadline => KeeperStopsBeforeServerFrees,
     epoch_has_instance => RestoredWaits,
     entries_are_bounded => BoundedEntry,
+    entry_fits_the_room => EntryFitsTheRoom,
     extend_on_recovery => PromiseSurvivesRecovery,
     full_disk_lowers_nothing => RenewingNeverExpires,
     grant_within_total => NoGrantPastEntitlement,

@@ -9,9 +9,9 @@ use std::{
 
 use triquest_allocator::{Allocator, ClockReading, Epoch, Event, Index, LeaseId, Rules, Timestamp};
 
-use triquest_engine::{Answers, Effect, Engine, Input, PassId, Position, Request, Room, Start, Ticket as EngineTicket, Why};
+use triquest_engine::{Answers, Effect, Engine, Input, MayWrite, PassId, Position, Request, Start, Ticket as EngineTicket, Why};
 use triquest_journal::{
-    Appended, History, Journal, load,
+    Appended, History, Journal, Room, load,
     memory::{Fault, MemoryDisk, MemoryJournal},
     record::{Entry, encode_entry},
     snapshot::{self, Keep},
@@ -23,8 +23,8 @@ pub struct Ticket(pub u64);
 
 impl EngineTicket for Ticket {}
 
-/// Entries that a reserve has room for.
-const RESERVE_ENTRIES: u32 = 40;
+/// How often the disk is asked how much room there is, milliseconds.
+const ROOM_LOOK_MS: u64 = 1_000;
 
 /// What a node has done that the world must know.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub enum Out {
     Durable(Box<Durable>),
     /// A request has no answer.
     Fail(Ticket, Why),
+    /// This entry did not fit, although nobody else has taken room since its server was told how much there is.
+    DoesNotFit(Index),
     /// Answers leave.
     Publish(Vec<(Ticket, Answers)>),
     /// It has ended by itself.
@@ -74,6 +76,8 @@ struct Write {
     fence: Epoch,
     index: Index,
     entry: Arc<Entry>,
+    /// What its server knew of the room when it was handed out first.
+    knew: Option<u64>,
 }
 
 /// A running server.
@@ -86,10 +90,20 @@ pub struct Node {
     passes: BTreeMap<Timestamp, (u64, bool)>,
     /// The entry up to which the world knows that all is durable.
     durable: Index,
-    full: bool,
     /// Entries for which there was no room.
     refused: Vec<Arc<Entry>>,
-    reserve: Option<u32>,
+    /// What it was told of the room, ...
+    told: Option<Room>,
+    /// ... when the room had become less so often, ...
+    told_shrinks: Option<u64>,
+    /// ... when, ...
+    looked_ms: u64,
+    /// ... and what was taken since.
+    taken_bytes: u64,
+    /// For each entry handed out, what was known of the room then.
+    knew: BTreeMap<Index, Option<u64>>,
+    /// Of the last entry that the disk took.
+    last_bytes: usize,
     /// A fault to be shown: the engine is told that an entry is durable as soon as it hands it out.
     hasty: bool,
     real_ms: u64,
@@ -101,14 +115,7 @@ impl Node {
     ///
     /// # Errors
     /// What cannot be loaded.
-    pub fn start(
-        disk: &MemoryDisk,
-        rules: Rules,
-        reading: ClockReading,
-        start: Start,
-        reserve: bool,
-        real_ms: u64,
-    ) -> Result<Self, String> {
+    pub fn start(disk: &MemoryDisk, rules: Rules, reading: ClockReading, start: Start, real_ms: u64) -> Result<Self, String> {
         let mut journal = disk.open();
         let allocator = load(&mut journal, rules).map_err(|error| error.to_string())?;
         let durable = journal.head().index;
@@ -121,9 +128,13 @@ impl Node {
             confirms: VecDeque::new(),
             passes: BTreeMap::new(),
             durable,
-            full: false,
             refused: Vec::new(),
-            reserve: reserve.then_some(RESERVE_ENTRIES),
+            told: None,
+            told_shrinks: None,
+            looked_ms: 0,
+            taken_bytes: 0,
+            knew: BTreeMap::new(),
+            last_bytes: 0,
             hasty: false,
             real_ms,
             out: Vec::new(),
@@ -157,7 +168,12 @@ impl Node {
     /// Whether the disk is full, as far as the engine was told.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.full || self.engine.room() != Room::Enough
+        self.engine.may_write() != MayWrite::All
+    }
+
+    /// The engine was told that not even the reserve is whole, or was refused since.
+    fn knows_full(&self) -> bool {
+        self.told.is_some_and(|told| told.left_bytes == 0 || told.left_bytes < told.reserve_bytes)
     }
 
     /// The disk has no room, and nothing that waits for it changes what this lease is promised: at most a lower time to live.
@@ -230,9 +246,12 @@ impl Node {
     /// One pass.
     pub fn pass(&mut self, reading: ClockReading, real_ms: u64) {
         self.real_ms = real_ms;
+        if self.looked_ms + ROOM_LOOK_MS <= real_ms {
+            self.look();
+        }
         self.guard(|node| {
+            let full = node.knows_full();
             node.engine.pass(reading);
-            let full = node.full;
             node.passes.entry(node.engine.moment().at).or_insert((real_ms, full)).1 &= full;
         });
     }
@@ -246,13 +265,22 @@ impl Node {
     pub fn append(&mut self) -> Option<Appended> {
         let write = self.writes.pop_front()?;
         let bytes = encode_entry(&write.entry);
-        let appended = match self.journal.append(write.fence, Index(write.index.0 - 1), &bytes) {
+        let append = |journal: &mut MemoryJournal| journal.append(write.fence, Index(write.index.0 - 1), &bytes);
+        let appended = append(&mut self.journal).and_then(|appended| match appended {
+            Appended::Full if self.journal.release_reserve()? => append(&mut self.journal),
+            appended => Ok(appended),
+        });
+        let appended = match appended {
             Ok(appended) => appended,
             Err(error) => {
                 self.out.push(Out::Broken(error.to_string()));
                 return None;
             }
         };
+        if appended == Appended::Full && write.knew == Some(self.journal.disk().shrinks()) {
+            self.out.push(Out::DoesNotFit(write.index));
+        }
+        self.last_bytes = bytes.len();
         // Whatever the answer says: what is on the disk is durable.
         if appended != Appended::Fenced && self.journal.head().index == write.index && self.durable < write.index {
             self.durable = write.index;
@@ -261,14 +289,6 @@ impl Node {
             let checksum = bytes.last_chunk().copied().unwrap_or_default();
             let durable = Durable { entry: Arc::clone(&write.entry), bytes: bytes.len(), checksum, decided_ms, full };
             self.out.push(Out::Durable(Box::new(durable)));
-            if self.full
-                && let Some(left) = &mut self.reserve
-            {
-                *left = left.saturating_sub(1);
-                if *left == 0 {
-                    self.journal.disk().set_room_bytes(Some(0));
-                }
-            }
         }
         if matches!(appended, Appended::Full | Appended::Unknown) {
             // Those behind it come again from the engine.
@@ -283,31 +303,38 @@ impl Node {
     /// Tells the engine what the disk answered for its last entry.
     pub fn tell(&mut self, appended: Appended, index: Index) {
         match appended {
-            Appended::Committed => self.report(Input::Committed(index)),
+            Appended::Committed => {
+                let refused = self.told.is_some_and(|told| told.left_bytes == 0);
+                let entry_bytes = self.last_bytes;
+                self.taken_bytes += Room::taken_by(entry_bytes);
+                self.report(Input::Committed(index));
+                self.knew.retain(|handed_out, _| *handed_out > index);
+                let after_bytes = self.told.map_or(0, |told| (told.left_bytes / 16).max(64 * 1024));
+                if refused || self.taken_bytes >= after_bytes {
+                    self.look();
+                }
+            }
             Appended::Fenced => self.report(Input::Fenced),
             Appended::Unknown => self.report(Input::Unknown(index)),
             Appended::Full => {
-                let room = match self.reserve {
-                    Some(1..) if !self.full => {
-                        self.journal.disk().set_room_bytes(None);
-                        Room::Reserve
-                    }
-                    _ => Room::None,
-                };
-                self.full = true;
+                self.told = self.told.map(|told| Room { left_bytes: 0, ..told });
                 self.report(Input::Full);
-                self.report(Input::Room(room));
             }
         }
     }
 
-    /// There is room again.
-    pub fn room_again(&mut self) {
-        self.journal.disk().set_room_bytes(None);
-        if std::mem::take(&mut self.full) {
-            self.reserve = self.reserve.map(|_| RESERVE_ENTRIES);
-            self.report(Input::Room(Room::Enough));
-        }
+    /// Asks the disk how much room there is, and tells the engine. Not while the outcome of an append is on its way to the engine: what was
+    /// written is counted once.
+    pub fn look(&mut self) {
+        self.looked_ms = self.real_ms;
+        let _ = self.journal.restore_reserve();
+        let Ok(room) = self.journal.room() else { return };
+        let shrinks = self.journal.disk().shrinks();
+        self.taken_bytes = 0;
+        self.told = Some(room);
+        self.report(Input::Room(room));
+        // A quota shows only when it refuses.
+        self.told_shrinks = (room.left_bytes < u64::MAX).then_some(shrinks);
     }
 
     /// Which entry waits first for the disk.
@@ -350,7 +377,8 @@ impl Node {
             match effect {
                 Effect::Append { fence, expected_head, entry } => {
                     let index = Index(expected_head.0 + 1);
-                    self.writes.push_back(Write { fence, index, entry });
+                    let knew = *self.knew.entry(index).or_insert(self.told_shrinks);
+                    self.writes.push_back(Write { fence, index, entry, knew });
                     if self.hasty {
                         self.engine.handle(Input::Committed(index));
                     }

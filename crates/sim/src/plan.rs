@@ -4,7 +4,7 @@ use std::{fmt::Write as _, sync::Arc};
 
 use triquest_allocator::{
     CheckoutItem, Limits,
-    limits::{CLAIM_MS, ENTRY_BYTES_MAX, EVENTS_MAX, QUARANTINE_MS_MIN, TTL_MS_MAX, WAIT_TTL_MS},
+    limits::{CLAIM_MS, ENTRY_BYTES_MAX, ENTRY_BYTES_MIN, EVENTS_MAX, QUARANTINE_MS_MIN, TTL_MS_MAX, WAIT_TTL_MS},
 };
 use triquest_license::{CivilDateTime, CivilMs, Note, Signer, SigningKey, VerifiedLicense, VerifierKey, sha256};
 
@@ -173,7 +173,7 @@ pub enum Act {
     CutOff(u32, u64),
     /// A client's process dies; it comes back after so long.
     Die(u32, Option<u64>),
-    /// The disk has no room for so long.
+    /// The disk has no more room than [`Plan::room_bytes`] for so long.
     DiskFull(u64),
     /// A client begins to use what it uses.
     Begin(u32),
@@ -347,8 +347,12 @@ pub struct Plan {
     pub drift_per_million: i64,
     /// The disk takes so long for an entry, milliseconds.
     pub append_ms: (u64, u64),
-    /// The disk keeps a reserve.
-    pub reserve: bool,
+    /// What the disk keeps in reserve, bytes.
+    pub reserve_bytes: usize,
+    /// What is left, with the reserve, when the disk is full, bytes.
+    pub room_bytes: usize,
+    /// The disk is full by a quota, of which it says nothing before it refuses.
+    pub quota: bool,
     /// A scale for times: the usual time to live, milliseconds.
     pub ttl_ms: u64,
     /// The longest time to live that any license permits, milliseconds.
@@ -375,12 +379,31 @@ impl Plan {
             wire: Wire { lost: 0, slow: 0, twice: 0, slow_ms_max: 1_000 },
             drift_per_million: drift(random),
             append_ms: (1, 5),
-            reserve: true,
+            reserve_bytes: RESERVE_BYTES,
+            room_bytes: RESERVE_BYTES,
+            quota: false,
             ttl_ms: 30_000,
             ttl_max_ms: 120_000,
             accepts_after_ms: None,
             limits: Limits { quarantine_ms_min: Random::new(seed ^ 0x006c_696d_6974).between(1_000, 60_000), ..Limits::default() },
         }
+    }
+}
+
+impl Plan {
+    /// How full a full disk is, and whether it has a reserve. Drawn apart, so that nothing else of the world depends on it.
+    pub fn draw_room(&mut self, reserves: bool) {
+        let mut random = Random::new(self.seed ^ 0x726f_6f6d_726f_6f6d);
+        let reserve_bytes = usize::try_from(random.between(300_000, 2 * RESERVE_BYTES as u64)).expect("small");
+        self.reserve_bytes = if reserves { reserve_bytes } else { 0 };
+        self.quota = random.chance(300);
+        self.room_bytes = match random.below(5) {
+            0 => 0,
+            1 => usize::try_from(random.below(20_000)).expect("small"),
+            2 => self.reserve_bytes,
+            3 => self.reserve_bytes / 2 + usize::try_from(random.below(300_000)).expect("small"),
+            _ => self.reserve_bytes + usize::try_from(random.below(5_000_000)).expect("small"),
+        };
     }
 }
 
@@ -392,6 +415,9 @@ pub fn drift(random: &mut Random) -> i64 {
         _ => i64::try_from(random.below(2 * DRIFT_MAX_PER_MILLION.unsigned_abs())).expect("small") - DRIFT_MAX_PER_MILLION,
     }
 }
+
+/// The usual reserve, bytes: less than a real one, so that worlds use it up.
+pub const RESERVE_BYTES: usize = 1_000_000;
 
 const FEATURES: [&str; 4] = ["cad", "cam", "mesh", "sim"];
 const VERSIONS: [&str; 3] = ["5", "7", "9"];
@@ -417,7 +443,8 @@ pub fn random_world(seed: u64) -> Plan {
     plan.ttl_ms = ttl_s * 1_000;
     plan.ttl_max_ms = ttl_max_s * 1_000;
     plan.duration_ms = (plan.ttl_ms * random.between(12, 40)).clamp(5 * 60_000, 4 * 3_600_000);
-    plan.reserve = random.chance(600);
+    let reserves = random.chance(600);
+    plan.draw_room(reserves);
     plan.append_ms = if random.chance(200) { (50, 2_000) } else { (1, 10) };
     plan.wire = match random.below(4) {
         0 => Wire { lost: 0, slow: 0, twice: 0, slow_ms_max: 1_000 },
@@ -489,7 +516,7 @@ fn draw_limits(plan: &mut Plan, random: &mut Random) {
     plan.ttl_max_ms = plan.ttl_max_ms.min(ttl_ms_max);
     plan.limits = Limits {
         claim_ms: random.between(30_000, CLAIM_MS),
-        entry_bytes_max: usize::try_from(random.between(Limits::ENTRY_BYTES_MAX_MIN as u64, ENTRY_BYTES_MAX as u64)).expect("small"),
+        entry_bytes_max: usize::try_from(random.between(ENTRY_BYTES_MIN as u64, ENTRY_BYTES_MAX as u64)).expect("small"),
         events_max: usize::try_from(random.between(Limits::EVENTS_MAX_MIN as u64, EVENTS_MAX as u64)).expect("small"),
         quarantine_ms_min: if random.chance(120) { QUARANTINE_MS_MIN } else { random.between(1_000, 60_000) }.min(ttl_ms_max),
         // Far above what a late copy of a request takes.

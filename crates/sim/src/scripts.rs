@@ -91,6 +91,7 @@ scripts! {
     answers_that_take_long,
     attempts_in_the_wrong_order,
     clocks_that_part,
+    entries_on_a_small_disk,
     features_that_change_at_one_instant,
     lingering_seats_give_way,
     lines_on_a_full_disk,
@@ -456,6 +457,18 @@ fn clocks_that_part(plan: &mut Plan, random: &mut Random) {
     at(plan, cut + 1, Act::Begin(1));
 }
 
+fn entries_on_a_small_disk(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 6);
+    if random.chance(500) {
+        plan.reserve_bytes = 0;
+    }
+    plan.room_bytes = usize::try_from(random.between(200, 6_000)).expect("small");
+    plan.clients = (0..8)
+        .map(|_| ClientPlan { begins_ms: Some(random.between(50, 30_000)), uses_ms: Some((2_000, 8_000)), ..user(random, "cad") })
+        .collect();
+    at(plan, random.between(1_000, 10_000), Act::DiskFull(100_000));
+}
+
 fn features_that_change_at_one_instant(plan: &mut Plan, random: &mut Random) {
     // More than one entry holds: the old rights end at the instant at which the new ones begin.
     let instant = random.between(40, 90) * 1_000;
@@ -505,7 +518,8 @@ fn lingering_seats_give_way(plan: &mut Plan, random: &mut Random) {
 
 fn lines_on_a_full_disk(plan: &mut Plan, random: &mut Random) {
     cad(plan, 1);
-    plan.reserve = random.chance(600);
+    let reserves = random.chance(600);
+    plan.draw_room(reserves);
     plan.duration_ms = 900_000;
     plan.clients = vec![user(random, "cad")];
     for _ in 0..4 {
@@ -631,7 +645,7 @@ fn late_renewals_of_many(plan: &mut Plan, random: &mut Random) {
     let many = 2_000;
     plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 4_000, 30, 120)]));
     at(plan, 5, Act::Install(0));
-    plan.reserve = false;
+    (plan.reserve_bytes, plan.room_bytes) = (0, 0);
     plan.drift_per_million = 0;
     plan.duration_ms = 45_000;
     plan.clients = (0..many).map(|_| ClientPlan { begins_ms: Some(random.between(100, 3_000)), ..user(random, "cad") }).collect();
@@ -646,7 +660,11 @@ fn lowered_on_a_full_disk(plan: &mut Plan, random: &mut Random) {
     plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 2, 60, 120)]));
     plan.licenses.push(issue(&[0], "B", &["A"], &[Draft::new("cad", 2, 10, 10)]));
     plan.ttl_ms = 60_000;
-    plan.reserve = random.chance(300);
+    if !random.chance(300) {
+        plan.reserve_bytes = 0;
+    }
+    // That there is no room shows when the lower time to live is to be written.
+    (plan.room_bytes, plan.quota) = (0, true);
     plan.clients = vec![user(random, "cad")];
     at(plan, 5, Act::Install(0));
     at(plan, 50, Act::Begin(0));

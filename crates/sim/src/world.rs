@@ -236,7 +236,7 @@ impl World {
             real_ms: 0,
             sequence: 0,
             heap: BinaryHeap::new(),
-            disk: MemoryDisk::new(lineage),
+            disk: new_disk(lineage, plan.reserve_bytes),
             backup: None,
             slots: BTreeMap::new(),
             front: 0,
@@ -775,7 +775,7 @@ impl World {
         self.machine.reboot(self.real_ms);
         let instance = self.random.bytes();
         let start = Start { lineage: Lineage::default(), instance, folder_ttl_max_ms: self.plan.ttl_max_ms };
-        let node = Node::start(&self.disk, self.rules(), self.reading(), start, self.plan.reserve, self.real_ms);
+        let node = Node::start(&self.disk, self.rules(), self.reading(), start, self.real_ms);
         let mut node = match node {
             Ok(node) => node,
             Err(what) => return self.judge.broken(Invariant::ApplyTotal, || format!("the journal does not load: {what}")),
@@ -958,6 +958,9 @@ impl World {
 
     fn done_by(&mut self, number: usize, out: Out) {
         match out {
+            Out::DoesNotFit(index) => {
+                self.judge.broken(Invariant::EntryFitsTheRoom, || format!("entry {} was decided and does not fit", index.0));
+            }
             Out::Broken(what) => {
                 self.trace(|_| format!("server {number} breaks: {what}"));
                 self.judge.broken(Invariant::ApplyTotal, || what);
@@ -1294,7 +1297,7 @@ impl World {
                 }
             }
             Act::DiskFull(ms) => {
-                self.disk.set_room_bytes(Some(0));
+                self.disk.leave_room_bytes(self.plan.room_bytes, self.plan.quota);
                 self.full_until_ms = self.real_ms + ms;
                 self.plan(ms, Step::RoomAgain);
             }
@@ -1504,7 +1507,7 @@ impl World {
         let numbers: Vec<usize> = self.slots.keys().copied().collect();
         for number in numbers {
             if let Some(slot) = self.slots.get_mut(&number) {
-                slot.node.room_again();
+                slot.node.look();
             }
             self.plan_pass(number, 0);
             self.settle(number);
@@ -1526,6 +1529,12 @@ impl World {
 fn address_of(client: u32) -> [u8; 4] {
     let [_, b, c, d] = client.to_be_bytes();
     [10, b, c, d / 4]
+}
+
+fn new_disk(lineage: Lineage, reserve_bytes: usize) -> MemoryDisk {
+    let disk = MemoryDisk::new(lineage);
+    disk.set_reserve_bytes(reserve_bytes);
+    disk
 }
 
 fn administrator() -> Actor {

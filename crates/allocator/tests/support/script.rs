@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use triquest_allocator::{
     CheckoutItem, Command, Denial, DequeueReason, EndReason, Epoch, Event, Index, Instance, LeaseId, Lineage, Moment, Network, Outcome,
-    Overlap, PoolNumbers, Refusal, Room, Safeguards, ShownGrant, ShownItem, Timestamp, invariants,
+    Overlap, PoolNumbers, Refusal, Safeguards, ShownGrant, ShownItem, Timestamp, invariants,
 };
 use triquest_license::LicenseHash;
 
@@ -203,9 +203,9 @@ impl World {
                 (Outcome::Done, events)
             }
             "disk" => {
-                let room = if plain.next() == Some("full") { Room::Reserve } else { Room::Enough };
-                self.server.live.set_room(room);
-                (Outcome::Done, if room == Room::Enough { self.server.settle(self.moment(at_ms))? } else { Vec::new() })
+                let enough = plain.next() != Some("full");
+                self.server.live.set_room(enough);
+                (Outcome::Done, if enough { self.server.settle(self.moment(at_ms))? } else { Vec::new() })
             }
             "end-quarantine" => self.server.decide(self.moment(at_ms), Command::EndQuarantine { actor: actor() })?,
             "folder" => {

@@ -6,12 +6,20 @@ use triquest_allocator::{
     Actor, Allocator, CheckoutItem, Claim, ClockReading, Command, ContentDigest, Epoch, Event, Holder, InstallLicense, LeaseId, Lineage,
     Outcome, Safeguards,
 };
-use triquest_engine::{Answer, Answers, Asked, Effect, Engine, Heard, Input, Network, Origin, PassId, Request, Start, Ticket, Why};
+use triquest_engine::{Answer, Answers, Asked, Effect, Engine, Heard, Input, Network, Origin, PassId, Request, Room, Start, Ticket, Why};
 use triquest_journal::record::{Entry, encode_entry};
 use triquest_license::{Note, Signer, SigningKey, VerifiedLicense};
 
 /// 2026-06-15, unix milliseconds.
 pub(crate) const TODAY_MS: i64 = 1_781_524_800_000;
+
+const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
+/// Room for everything.
+pub(crate) const ENOUGH: Room = Room { left_bytes: 4 * RESERVE_BYTES, reserve_bytes: RESERVE_BYTES };
+/// Room in the reserve only.
+pub(crate) const RESERVE: Room = Room { left_bytes: RESERVE_BYTES, reserve_bytes: RESERVE_BYTES };
+/// No room.
+pub(crate) const NONE: Room = Room { left_bytes: 0, reserve_bytes: RESERVE_BYTES };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Name(pub(crate) u64);

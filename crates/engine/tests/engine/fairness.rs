@@ -7,9 +7,9 @@ use triquest_allocator::{
     Index,
     limits::{ENTRY_BYTES_MAX, EVENTS_MAX},
 };
-use triquest_engine::{Input, Origin, Room, TookEffect, Why, fair::Turns, limits::COMMANDS_PER_TURN_MAX};
+use triquest_engine::{Input, Origin, TookEffect, Why, fair::Turns, limits::COMMANDS_PER_TURN_MAX};
 
-use crate::desk::{Desk, checkout, checkout_of, from, is_granted, release, renew, waits};
+use crate::desk::{Desk, ENOUGH, NONE, RESERVE, checkout, checkout_of, from, is_granted, release, renew, waits};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
@@ -97,7 +97,7 @@ proptest! {
                     }
                 }
                 13 => {
-                    let room = [Room::Enough, Room::Reserve, Room::None, Room::Enough][network as usize];
+                    let room = [ENOUGH, RESERVE, NONE, ENOUGH][network as usize];
                     desk.engine.handle(Input::Room(room));
                     desk.drain();
                 }
@@ -106,7 +106,7 @@ proptest! {
             prop_assert!(desk.waiting.len() <= 2);
         }
         if stops {
-            desk.engine.handle(Input::Room(Room::Enough));
+            desk.engine.handle(Input::Room(ENOUGH));
             desk.engine.handle(Input::Stop);
             desk.drain();
             for _ in 0..200 {

@@ -4,10 +4,14 @@ use triquest_allocator::{
     Actor, Command, Event, Outcome,
     limits::{CLAIM_MS, WAIT_TTL_MS},
 };
-use triquest_engine::{Answers, Input, Room, TookEffect, Why};
+use triquest_engine::{
+    Answers, Input, MayWrite, Room, TookEffect, Why,
+    limits::{ROOM_AGAIN_BYTES, ROOM_FOR_ALL_BYTES, ROOM_FOR_ANY_BYTES},
+};
 
 use crate::desk::{
-    Desk, adopt, checkout, checkout_of, home, install, install_shorter, is_granted, is_renewed, lease, license, release, renew, waits,
+    Desk, ENOUGH, NONE, RESERVE, adopt, checkout, checkout_of, home, install, install_shorter, is_granted, is_renewed, lease, license,
+    release, renew, waits,
 };
 
 fn administrator() -> Actor {
@@ -38,7 +42,7 @@ fn the_same_bytes_are_written_again_after_a_full_disk_or_an_unknown_outcome() {
 fn while_the_disk_is_full_heard_leases_are_renewed_and_nothing_is_granted() {
     let mut desk = Desk::with_seats(3);
     desk.now(checkout(1));
-    desk.engine.handle(Input::Room(Room::None));
+    desk.engine.handle(Input::Room(NONE));
     let new = desk.ask(checkout(2));
     desk.settle();
     assert_eq!(desk.why(new), Why::DiskFull(TookEffect::No));
@@ -47,7 +51,7 @@ fn while_the_disk_is_full_heard_leases_are_renewed_and_nothing_is_granted() {
     let release = desk.ask(release(1));
     desk.settle();
     assert!(!desk.is_back(release), "a release waits for room");
-    desk.engine.handle(Input::Room(Room::Enough));
+    desk.engine.handle(Input::Room(ENOUGH));
     desk.settle();
     assert!(matches!(desk.outcome(release), Outcome::Released { .. }));
 }
@@ -57,7 +61,7 @@ fn a_repeat_that_cannot_be_decided_on_a_full_disk_is_unknown() {
     let mut desk = Desk::with_seats(1);
     desk.now(checkout(1));
     desk.now(checkout(2));
-    desk.engine.handle(Input::Room(Room::None));
+    desk.engine.handle(Input::Room(NONE));
     let again = desk.ask(checkout_of(2, 2, None));
     desk.settle();
     assert_eq!(desk.why(again), Why::DiskFull(TookEffect::Unknown));
@@ -69,7 +73,7 @@ fn the_reserve_is_for_the_first_word_of_a_lease_and_for_releases() {
     let mut desk = Desk::with_seats(1);
     desk.now(checkout(1));
     let mut desk = desk.crash();
-    desk.engine.handle(Input::Room(Room::Reserve));
+    desk.engine.handle(Input::Room(RESERVE));
     assert!(is_renewed(&desk.now(renew(1, 1))));
     let new = desk.ask(checkout(2));
     let made_up = desk.ask(release(99));
@@ -86,7 +90,7 @@ fn lines_stand_still_on_a_full_disk_and_begin_anew_when_there_is_room() {
     for number in 2..6 {
         assert!(matches!(desk.now(waits(number)), Outcome::Waiting { .. }));
     }
-    desk.engine.handle(Input::Room(Room::Reserve));
+    desk.engine.handle(Input::Room(RESERVE));
     desk.now(release(1));
     for _ in 0..20 {
         desk.wait_ms(15_000);
@@ -96,7 +100,7 @@ fn lines_stand_still_on_a_full_disk_and_begin_anew_when_there_is_room() {
     }
     let changed = |event: &Event| matches!(event, Event::Dequeued { .. } | Event::Granted { claim_due: Some(_), .. } | Event::Ended { .. });
     assert!(!desk.events().any(changed));
-    desk.engine.handle(Input::Room(Room::Enough));
+    desk.engine.handle(Input::Room(ENOUGH));
     desk.settle();
     assert!(is_granted(&desk.now(waits(2))));
     desk.wait_ms(WAIT_TTL_MS - 1_000);
@@ -112,9 +116,9 @@ fn a_seat_that_could_not_be_claimed_on_a_full_disk_has_its_full_time_again() {
     desk.now(waits(2));
     desk.now(release(1));
     desk.settle();
-    desk.engine.handle(Input::Room(Room::None));
+    desk.engine.handle(Input::Room(NONE));
     desk.wait_ms(2 * CLAIM_MS);
-    desk.engine.handle(Input::Room(Room::Enough));
+    desk.engine.handle(Input::Room(ENOUGH));
     desk.wait_ms(CLAIM_MS - 1_000);
     assert!(!desk.events().any(|event| matches!(event, Event::Ended { .. })));
     assert!(is_granted(&desk.now(waits(2))));
@@ -126,7 +130,7 @@ fn held_waiters_keep_their_place_over_a_full_disk() {
     desk.now(checkout(1));
     let held = desk.send(home(), waits(2), 20_000);
     desk.settle();
-    desk.engine.handle(Input::Room(Room::None));
+    desk.engine.handle(Input::Room(NONE));
     desk.wait_ms(21_000);
     assert!(matches!(desk.outcome(held), Outcome::Waiting { place: 1, .. }));
 }
@@ -153,7 +157,7 @@ fn no_renewal_waits_for_a_fact_that_only_lowers_its_time_to_live() {
         assert_eq!(remaining_ms(desk.outcome(again)), 20_000);
         assert!(remaining_ms(desk.outcome(other)) >= 20_000, "nothing of it was lowered");
     }
-    desk.engine.handle(Input::Room(Room::Enough));
+    desk.engine.handle(Input::Room(ENOUGH));
     desk.journal_held = false;
     while !desk.waiting.is_empty() {
         desk.commit();
@@ -169,7 +173,7 @@ fn waiters_who_ask_keep_their_place_over_starts_with_little_room() {
     desk.now(checkout(1));
     desk.now(waits(2));
     let mut desk = desk.crash();
-    desk.engine.handle(Input::Room(Room::Reserve));
+    desk.engine.handle(Input::Room(RESERVE));
     for turn in 0..12 {
         desk.wait_ms(15_000);
         assert!(matches!(desk.now(waits(2)), Outcome::Waiting { place: 1, .. }), "its place, not a no");
@@ -184,12 +188,12 @@ fn waiters_who_ask_keep_their_place_over_starts_with_little_room() {
 #[test]
 fn a_proof_that_cannot_be_written_yet_is_no_request_without_effect() {
     let mut desk = Desk::with_seats(1);
-    desk.engine.handle(Input::Room(Room::None));
+    desk.engine.handle(Input::Room(NONE));
     // Signed in an epoch that this history has not had.
     let shown = desk.ask(adopt(5, 99, 1));
     desk.settle();
     assert_eq!(desk.why(shown), Why::DiskFull(TookEffect::Unknown));
-    desk.engine.handle(Input::Room(Room::Enough));
+    desk.engine.handle(Input::Room(ENOUGH));
     desk.settle();
     assert!(desk.events().any(|event| matches!(event, Event::LineageBegan { .. })), "it begins a new lineage as soon as there is room");
 }
@@ -202,7 +206,7 @@ fn a_renewal_that_waits_for_room_does_not_hold_up_those_in_one_request_with_it()
     }
     let mut desk = desk.crash();
     assert!(is_renewed(&desk.now(renew(1, 1))));
-    desk.engine.handle(Input::Room(Room::None));
+    desk.engine.handle(Input::Room(NONE));
     // Of the three only the first was heard in this epoch.
     let many = desk.send(home(), vec![renew(1, 2), renew(2, 1), release(3)], 0);
     desk.settle();
@@ -211,7 +215,7 @@ fn a_renewal_that_waits_for_room_does_not_hold_up_those_in_one_request_with_it()
     for waiting in &answers[1..] {
         assert_eq!(*waiting.as_ref().unwrap_err(), Why::DiskFull(TookEffect::Unknown));
     }
-    desk.engine.handle(Input::Room(Room::Enough));
+    desk.engine.handle(Input::Room(ENOUGH));
     desk.settle();
     assert!(desk.events().any(|event| matches!(event, Event::Heard { lease: heard } if *heard == lease(2))), "it waited for room");
     assert!(desk.events().any(|event| matches!(event, Event::Released { lease: over, .. } if *over == lease(3))), "so did the release");
@@ -249,14 +253,53 @@ fn a_lease_whose_entitlement_stands_is_renewed_on_a_full_disk_whoever_lost_their
     desk.now(install("B-1", &[("cad", few)]));
     desk.send(home(), (0..many + few).map(checkout).collect::<Vec<_>>(), 0);
     desk.settle();
-    desk.engine.handle(Input::Room(Room::Reserve));
+    desk.engine.handle(Input::Room(RESERVE));
     let removed = desk.now(Command::Remove { license: license("A-1", &[("cad", many)]).hash(), actor: administrator() });
     assert!(matches!(removed, Outcome::Removed { ending: 990..=1_000 }), "{removed:?}");
-    desk.engine.handle(Input::Room(Room::None));
+    desk.engine.handle(Input::Room(NONE));
     let asked: Vec<u64> = (0..many + few).map(|number| desk.ask(renew(number, 1))).collect();
     desk.settle();
     let back = |name: &u64| desk.is_back(*name);
     let renewed = asked.iter().filter(|name| back(name) && is_renewed(&desk.outcome(**name))).count();
     assert_eq!(renewed, few as usize, "those of the license that stands");
     assert!(!asked.iter().all(back), "the others wait for the fact that they are ending");
+}
+
+#[test]
+fn an_entry_is_decided_only_if_it_and_all_in_flight_fit_what_is_left() {
+    let mut desk = Desk::with_seats(2);
+    desk.now(checkout(1));
+    desk.now(checkout(2));
+    desk.engine.handle(Input::Room(Room { left_bytes: ROOM_FOR_ANY_BYTES + 1_000, ..RESERVE }));
+    desk.journal_held = true;
+    let first = desk.ask(release(1));
+    desk.pass();
+    let second = desk.ask(release(2));
+    desk.settle();
+    assert_eq!(desk.waiting.len(), 1, "with the entry in flight the next may not fit");
+    desk.journal_held = false;
+    desk.commit_all();
+    desk.settle();
+    assert!(matches!(desk.outcome(first), Outcome::Released { .. }));
+    assert!(!desk.is_back(second), "what the first took is not there any more");
+    assert_eq!(desk.engine.may_write(), MayWrite::Nothing);
+    desk.engine.handle(Input::Room(ENOUGH));
+    desk.settle();
+    assert!(matches!(desk.outcome(second), Outcome::Released { .. }));
+}
+
+#[test]
+fn what_is_committed_counts_until_the_room_is_told_anew() {
+    let mut desk = Desk::with_seats(1);
+    let room = |beside| Room { left_bytes: RESERVE.reserve_bytes + beside, ..RESERVE };
+    desk.engine.handle(Input::Room(room(ROOM_FOR_ALL_BYTES)));
+    assert!(is_granted(&desk.now(checkout(1))));
+    assert_eq!(desk.engine.may_write(), MayWrite::Reserved, "the largest entries might not fit beside the reserve any more");
+    let refused = desk.ask(checkout(2));
+    desk.settle();
+    assert_eq!(desk.why(refused), Why::DiskFull(TookEffect::No));
+    desk.engine.handle(Input::Room(room(ROOM_FOR_ALL_BYTES)));
+    assert_eq!(desk.engine.may_write(), MayWrite::Reserved, "a little more is no reason to begin again");
+    desk.engine.handle(Input::Room(room(ROOM_AGAIN_BYTES)));
+    assert!(matches!(desk.now(checkout_of(2, 2, None)), Outcome::Denied(_)), "it is decided again");
 }

@@ -1,9 +1,9 @@
 //! The end.
 
 use triquest_allocator::Outcome;
-use triquest_engine::{Input, Room, TookEffect, Why};
+use triquest_engine::{Input, TookEffect, Why};
 
-use crate::desk::{Desk, checkout, home, is_granted, release, waits};
+use crate::desk::{Desk, NONE, checkout, home, is_granted, release, waits};
 
 #[test]
 fn a_stop_decides_what_was_taken_and_refuses_what_comes() {
@@ -71,7 +71,7 @@ fn a_stop_on_a_full_disk_says_unknown_of_what_may_still_be_written() {
 fn a_stop_without_room_ends_although_something_waits_for_it() {
     let mut desk = Desk::with_seats(2);
     desk.now(checkout(1));
-    desk.engine.handle(Input::Room(Room::None));
+    desk.engine.handle(Input::Room(NONE));
     let waiting = desk.ask(release(1));
     desk.settle();
     desk.engine.handle(Input::Stop);

@@ -377,9 +377,6 @@ pub(super) enum EventRecord<'a> {
     FormatRaised {
         #[n(0)]
         words: Vec<String>,
-        /// Absent: there is none.
-        #[b(1)]
-        backup: Option<&'a str>,
     },
     #[n(37)]
     LicenseChecked {
@@ -478,7 +475,7 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
                 left_out: left_out.iter().map(Into::into).collect(),
                 pools: pools.iter().map(|pool| pool.0).collect(),
             },
-            Event::FormatRaised { words, backup } => Self::FormatRaised { words: word_texts(words), backup: backup.as_deref() },
+            Event::FormatRaised { words } => Self::FormatRaised { words: word_texts(words) },
             Event::LicenseChecked { license, problem } => {
                 Self::LicenseChecked { license: (*license.as_bytes()).into(), problem: problem.as_deref() }
             }
@@ -602,9 +599,7 @@ impl TryFrom<EventRecord<'_>> for Event {
                 left_out: left_out.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
                 pools: pools.into_iter().map(PoolId).collect(),
             },
-            EventRecord::FormatRaised { words: texts, backup } => {
-                Self::FormatRaised { words: words(&texts)?, backup: backup.map(str::to_owned) }
-            }
+            EventRecord::FormatRaised { words: texts } => Self::FormatRaised { words: words(&texts)? },
             EventRecord::LicenseChecked { license: hash, problem } => {
                 Self::LicenseChecked { license: license(hash), problem: problem.map(str::to_owned) }
             }

@@ -329,7 +329,7 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
                 pools: vec![PoolId(3)],
             })
             .boxed(),
-        of(".{0,40}").prop_map(|backup| Event::FormatRaised { words: words(), backup }).boxed(),
+        Just(Event::FormatRaised { words: words() }).boxed(),
         (hash(), of(".{0,40}")).prop_map(|(license, problem)| Event::LicenseChecked { license, problem }).boxed(),
         lease().prop_map(|lease| Event::WordsAccepted { lease, words: words() }).boxed(),
     ]

@@ -32,7 +32,7 @@ use crate::{
     gate::{Gate, Rated},
     identity::Certificate,
     limits::{Limits, TAKEN_OFF_BYTES_MAX},
-    places::Place,
+    shares::Place,
 };
 
 mod admin;

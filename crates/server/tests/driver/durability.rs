@@ -113,9 +113,13 @@ async fn a_full_disk_stops_grants_but_not_renewals_and_room_brings_them_back() {
     assert!(is_granted(&world.decide(checkout(1)).await));
     world.decide(renew(1, 1)).await.unwrap();
 
-    world.disk.set_room_bytes(Some(0));
     let arrived = world.gate.arrivals();
+    world.gate.hold();
     let stuck = world.spawn(checkout(2));
+    // It was decided while there was room; others take that before it is written.
+    world.gate.wait_for_arrivals(arrived + 1).await;
+    world.disk.set_room_bytes(Some(0));
+    world.gate.open();
     // The second append of the same entry comes after the driver has heard that the first found no room.
     world.gate.wait_for_arrivals(arrived + 2).await;
     assert_eq!(world.driver.journal_state(), JournalState::DiskFull);

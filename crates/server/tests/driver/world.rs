@@ -10,7 +10,7 @@ use triquest_allocator::{
     Actor, CheckoutItem, Claim, Command, ContentDigest, Epoch, Holder, Index, InstallLicense, LeaseId, Lineage, Outcome, Safeguards,
 };
 use triquest_journal::{
-    Appended, Head, History, Journal, JournalError,
+    Appended, Head, History, Journal, JournalError, Room,
     memory::{Fault, MemoryDisk, MemoryJournal},
 };
 use triquest_license::{Note, ServerKey, Signer, SigningKey, VerifiedLicense};
@@ -77,6 +77,18 @@ impl Journal for GatedJournal {
         }
         drop(state);
         self.journal.append(fence, expected_head, entry)
+    }
+
+    fn room(&mut self) -> Result<Room, JournalError> {
+        self.journal.room()
+    }
+
+    fn release_reserve(&mut self) -> Result<bool, JournalError> {
+        self.journal.release_reserve()
+    }
+
+    fn restore_reserve(&mut self) -> Result<bool, JournalError> {
+        self.journal.restore_reserve()
     }
 }
 

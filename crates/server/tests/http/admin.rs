@@ -3,7 +3,13 @@
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
+use triquest_allocator::{Event, Index};
+use triquest_journal::{
+    Appended, Head, History as _, Journal as _, OpenMode, SqliteJournal,
+    record::{Entry, encode_entry},
+};
 use triquest_license::Note;
+use triquest_server::{Config, Server, Settings};
 
 use crate::world::{World, secret, vendor};
 
@@ -229,6 +235,39 @@ async fn a_server_tells_its_key_and_next_step_at_its_first_start_only() {
     std::fs::write(world.dir.path().join("data/journal.sqlite"), "").unwrap();
     let again = world.run(|_| {}).await.unwrap();
     assert!(!again.is_first_start() && again.announcement().len() == 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_makes_a_backup_before_its_first_entry_and_an_older_one_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let start = |version: &str, init| {
+        let config = Config { data: Some(data.clone()), listen: vec!["127.0.0.1:0".into()], ..Config::default() };
+        Server::start(Settings { init, version: Some(version.to_owned()), ..Settings::of(config) })
+    };
+    let backups = || -> Vec<_> { std::fs::read_dir(data.join("backups")).into_iter().flatten().map(|name| name.unwrap().path()).collect() };
+    start("0.1.0", true).await.unwrap().shutdown().await.unwrap();
+    assert!(backups().is_empty(), "nothing was there before");
+    for _ in 0..2 {
+        start("9.0.0", false).await.unwrap().shutdown().await.unwrap();
+        assert_eq!(backups().len(), 1);
+    }
+    let backup = backups().pop().unwrap();
+    let head = |path: &std::path::Path| triquest_journal::check::check(path).unwrap().last;
+    assert!(head(&backup) < head(&data), "it was made before the first entry");
+
+    // From here on only versions can read it that know this word.
+    let mut journal = SqliteJournal::open(&data, OpenMode::Existing).unwrap();
+    let Head { lineage, epoch, index } = journal.head();
+    let words = triquest_license::Words::new([triquest_license::Word::new("share").unwrap()]).unwrap();
+    let moment = triquest_allocator::Moment { at: triquest_allocator::Timestamp(u64::MAX / 4), wall_ms: 0 };
+    let entry = Entry { lineage, epoch, index: Index(index.0 + 1), moment, events: vec![Event::FormatRaised { words }] };
+    assert_eq!(journal.append(epoch, index, &encode_entry(&entry)).unwrap(), Appended::Committed);
+    drop(journal);
+    let refused = start("0.1.0", false).await.err().unwrap().downcast::<triquest_server::Fault>().unwrap();
+    assert!(refused.message.contains("written by a newer version"), "{refused}");
+    assert!(refused.hint.contains(&format!("triquest-lm journal restore {} NEW-DIRECTORY", backup.display())), "{}", refused.hint);
+    assert_eq!(backups().len(), 1, "what it cannot read it does not copy");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use triquest_server::places::Share;
+use triquest_server::shares::Share;
 
 use crate::world::{Client, World, secret};
 

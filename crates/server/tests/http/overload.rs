@@ -10,7 +10,7 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 use triquest_server::{
     limits::{DENIALS_BURST, DENIALS_PER_SECOND, Frequency, FrequencyShare},
-    places::Share,
+    shares::Share,
 };
 use triquest_wire::limits::{BODY_BYTES_MAX, IDLE_MS_MAX, RENEWALS_PER_REQUEST_MAX};
 

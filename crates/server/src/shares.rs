@@ -1,52 +1,15 @@
 //! Who may hold how much at once: one table for everything that an anonymous client can hold open or let pile up.
 //!
-//! A [`Share`] names what one network and all together may have. A network is an IPv4 address or an IPv6 /64; the wider network around it
-//! (/24, /48) may have four times as much. Above three quarters of what all may have, whoever has more than an even part of it gets no more,
-//! so that no network can shut the others out. The Unix socket has places of its own and never asks here. Pure, but for the lock in [`Places`].
+//! The rule is [`Share::admits`]; here is who has what. Pure, but for the lock in [`Places`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
 use parking_lot::Mutex;
-use triquest_allocator::{Network, WideNetwork};
-
-/// What one network, and all of them together, may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// One network.
-    pub network: u64,
-    /// All together.
-    pub all: u64,
-}
-
-impl Share {
-    /// What the network around a network may have.
-    #[must_use]
-    pub fn wider(self) -> u64 {
-        self.network.saturating_mul(4)
-    }
-
-    /// Above this, nobody gets more than an even part.
-    #[must_use]
-    pub fn crowded(self) -> u64 {
-        self.all - self.all / 4
-    }
-}
-
-/// Whose limit is reached. Kept alphabetical.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
-    /// Everybody's together.
-    All,
-    /// Little is left, and this network has more than an even part already.
-    EvenPart,
-    /// The network's own.
-    Network,
-    /// The wider network's.
-    Wider,
-}
+pub use triquest_allocator::share::{Over, Share};
+use triquest_allocator::{Network, WideNetwork, share::Has};
 
 /// How much each network has. Exact, and never larger than the number of networks that have something.
 #[derive(Debug)]
@@ -72,28 +35,14 @@ impl Shares {
         if amount == 0 {
             return Ok(());
         }
-        let (all, networks) = (self.all.saturating_add(amount), self.networks.len() as u64);
-        let (own, wider) = (self.networks.entry(network), self.wider.entry(network.wide()));
-        let there = if let Entry::Occupied(count) = &own { Some(*count.get()) } else { None };
-        let mine = there.unwrap_or(0).saturating_add(amount);
-        let there_around = if let Entry::Occupied(count) = &wider { *count.get() } else { 0 };
-        let around = there_around.saturating_add(amount);
-        let present = networks + u64::from(there.is_none());
-        if mine > self.share.network {
-            return Err(Over::Network);
-        }
-        if around > self.share.wider() {
-            return Err(Over::Wider);
-        }
-        if all > self.share.crowded() && mine > self.share.all / present {
-            return Err(Over::EvenPart);
-        }
-        if all > self.share.all {
-            return Err(Over::All);
-        }
-        self.all = all;
-        own.insert_entry(mine);
-        wider.insert_entry(around);
+        let present = self.networks.len() as u64;
+        let (networks, wider) = (self.networks.entry(network), self.wider.entry(network.wide()));
+        let own = if let Entry::Occupied(own) = &networks { *own.get() } else { 0 };
+        let around = if let Entry::Occupied(around) = &wider { *around.get() } else { 0 };
+        self.share.admits(Has { own, wider: around, all: self.all, present }, amount)?;
+        self.all += amount;
+        networks.insert_entry(own + amount);
+        wider.insert_entry(around + amount);
         Ok(())
     }
 
@@ -333,43 +282,6 @@ impl Crowd {
     }
 }
 
-/// Who waits for something that few may do at once: one of each network in turn, in a network in the order of coming.
-#[derive(Debug)]
-pub struct Turns<T> {
-    waiting: BTreeMap<Network, VecDeque<T>>,
-    order: VecDeque<Network>,
-}
-
-impl<T> Default for Turns<T> {
-    fn default() -> Self {
-        Self { waiting: BTreeMap::new(), order: VecDeque::new() }
-    }
-}
-
-impl<T> Turns<T> {
-    /// Somebody waits.
-    pub fn push(&mut self, network: Network, who: T) {
-        let line = self.waiting.entry(network).or_default();
-        if line.is_empty() {
-            self.order.push_back(network);
-        }
-        line.push_back(who);
-    }
-
-    /// Whose turn it is.
-    pub fn next_turn(&mut self) -> Option<T> {
-        let network = self.order.pop_front()?;
-        let line = self.waiting.get_mut(&network)?;
-        let who = line.pop_front();
-        if line.is_empty() {
-            self.waiting.remove(&network);
-        } else {
-            self.order.push_back(network);
-        }
-        who
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -489,37 +401,6 @@ mod tests {
                 crowd.leave(id);
             }
             prop_assert!(crowd.is_empty() && crowd.networks.is_empty() && crowd.sizes.is_empty() && crowd.sizes_within.is_empty());
-        }
-
-        #[test]
-        fn nobody_waits_longer_than_one_turn_of_each_other_network(steps in proptest::collection::vec((any_network(), any::<bool>()), 1..200)) {
-            let mut turns = Turns::default();
-            let mut waiting: Vec<(Network, u64)> = Vec::new();
-            // How many turns of each network have passed since the first of each network came to the front of its own.
-            let mut passed: HashMap<Network, Vec<Network>> = HashMap::new();
-            for (number, (network, takes)) in (0u64..).zip(steps) {
-                if takes {
-                    let Some((network, number)) = turns.next_turn() else {
-                        prop_assert!(waiting.is_empty());
-                        continue;
-                    };
-                    // First come, first served within a network.
-                    prop_assert_eq!(waiting.iter().find(|(of, _)| *of == network).map(|(_, number)| *number), Some(number));
-                    waiting.retain(|(_, other)| *other != number);
-                    passed.remove(&network);
-                    for (of, seen) in &mut passed {
-                        prop_assert!(!seen.contains(&network), "{} was twice before {}", network, of);
-                        seen.push(network);
-                    }
-                    if waiting.iter().any(|(of, _)| *of == network) {
-                        passed.insert(network, Vec::new());
-                    }
-                } else {
-                    turns.push(network, (network, number));
-                    waiting.push((network, number));
-                    passed.entry(network).or_default();
-                }
-            }
         }
     }
 
