@@ -640,6 +640,8 @@ impl Judge {
         }
         if let Some(at) = self.waiting.get(&lease).and_then(|waiting| waiting.iter().filter(|(_, renews)| *renews).map(|(at, _)| *at).min())
             && at <= due
+            // One that was decided has moved the deadline, although its answer waits yet for an entry that meets a full disk.
+            && due.0 < at.0 + self.ledger.leases.get(&lease).map_or(0, |held| held.ttl_ms)
         {
             self.broken(Invariant::RenewingNeverExpires, || {
                 format!("{lease} expired at {} although its renewal lay there at {}", due.0, at.0)
