@@ -358,12 +358,14 @@ impl<T: Ticket> Engine<T> {
                 // A refusal counts for more than what was said before it.
                 self.room.left_bytes = 0;
                 self.room_changed();
+                self.let_parts_go();
                 self.again_later();
             }
             Input::Room(room) => {
                 self.room = room;
                 self.room_changed();
                 self.full &= self.may_write == MayWrite::Nothing;
+                self.let_parts_go();
                 if self.may_write != MayWrite::Nothing && self.retry_at_ms.is_some() {
                     self.append_again();
                 }
@@ -414,6 +416,19 @@ impl<T: Ticket> Engine<T> {
         match Room::entry_that_fits(left).saturating_sub(ENTRY_HEAD_BYTES_MAX) {
             bytes if bytes < ENTRY_BYTES_MIN => 0,
             bytes => bytes.min(ENTRY_BYTES_MAX),
+        }
+    }
+
+    /// What came in one request with others does not keep them waiting for room. It is written when there is some, and then nobody hears of it.
+    fn let_parts_go(&mut self) {
+        if self.may_write != MayWrite::Nothing {
+            return;
+        }
+        for ready in self.writing.in_flight.iter_mut().flat_map(|in_flight| &mut in_flight.answers) {
+            if matches!(ready.asker, Asker::Part { .. }) {
+                let asker = std::mem::replace(&mut ready.asker, Asker::Nobody);
+                fail_into(&mut self.batches, &mut self.effects, asker, Why::DiskFull(TookEffect::Unknown));
+            }
         }
     }
 
@@ -570,6 +585,7 @@ impl<T: Ticket> Engine<T> {
         }
         self.settle(lineage, events, &mut decided);
         self.decided = decided;
+        self.let_parts_go();
         self.end_if_done();
     }
 
@@ -754,10 +770,8 @@ impl<T: Ticket> Engine<T> {
             let after = match (&one.outcome, &one.lease) {
                 _ if !waits => None,
                 (Outcome::Renewed { .. }, Some(lease)) => self.writing.touching(lease),
-                // Of a lease that lives, the answer to a repeat is a renewal as well, and that it is ending stands in facts about it.
-                (Outcome::Ended { .. } | Outcome::Granted(_), Some(lease)) if self.allocator.standing(lease) == Standing::Live => {
-                    self.writing.touching(lease)
-                }
+                // What is said of a lease that lives (a repeat is a renewal as well) stands in facts about it, or in none.
+                (_, Some(lease)) if self.allocator.standing(lease) == Standing::Live => self.writing.touching(lease),
                 // What it says may stand in any entry in flight.
                 _ => last,
             };

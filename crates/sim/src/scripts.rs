@@ -81,6 +81,7 @@ scripts! {
     a_rollback_passed_by_a_busy_server,
     a_rollback_shown_with_a_newcomer,
     a_seat_is_taken_back,
+    a_seat_that_is_due_behind_many,
     a_silent_waiter,
     a_stale_backup_frees_nothing,
     a_stalled_server,
@@ -345,6 +346,29 @@ fn a_seat_is_taken_back(plan: &mut Plan, random: &mut Random) {
     at(plan, 50, Act::Begin(0));
     at(plan, 500, Act::Begin(1));
     at(plan, random.between(1_000, 60_000), Act::Reclaim(0, random.chance(100)));
+}
+
+fn a_seat_that_is_due_behind_many(plan: &mut Plan, random: &mut Random) {
+    // More than a few entries let end, and after them, at the same time, the one seat that others ask for.
+    let many = 1_800;
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cam", 4_000, 30, 120), Draft::new("cad", 1, 30, 120)]));
+    at(plan, 5, Act::Install(0));
+    plan.drift_per_million = 0;
+    plan.append_ms = (100, 400);
+    plan.duration_ms = 50_000;
+    plan.clients = (0..many).map(|_| ClientPlan { begins_ms: Some(random.between(100, 2_000)), ..user(random, "cam") }).collect();
+    plan.clients.push(user(random, "cad"));
+    at(plan, 6_000, Act::Begin(many));
+    let killed = random.between(8_000, 10_000);
+    at(plan, killed, Act::Kill(300));
+    for client in 0..=many {
+        at(plan, killed - 1, Act::CutOff(client, 60_000));
+    }
+    let due = killed + 300 + 30_000;
+    for number in 1..=30 {
+        plan.clients.push(user(random, "cad"));
+        at(plan, due - 50 + random.between(0, 1_000), Act::Begin(many + number));
+    }
 }
 
 fn a_silent_waiter(plan: &mut Plan, random: &mut Random) {

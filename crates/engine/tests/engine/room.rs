@@ -1,7 +1,7 @@
 //! A full disk.
 
 use triquest_allocator::{
-    Actor, Command, Event, Outcome,
+    Actor, Command, Event, Outcome, Refusal,
     limits::{CLAIM_MS, WAIT_TTL_MS},
 };
 use triquest_engine::{
@@ -222,6 +222,30 @@ fn a_renewal_that_waits_for_room_does_not_hold_up_those_in_one_request_with_it()
 }
 
 #[test]
+fn a_first_word_that_meets_the_full_disk_does_not_hold_up_those_in_one_request_with_it() {
+    let mut desk = Desk::with_seats(3);
+    for number in 1..4 {
+        desk.now(checkout(number));
+    }
+    let mut desk = desk.crash();
+    assert!(is_renewed(&desk.now(renew(1, 1))));
+    desk.journal_held = true;
+    let together = [(2, 1), (3, 2)].map(|(unheard, counter)| {
+        let many = desk.send(home(), vec![renew(1, 1 + counter), renew(unheard, counter)], 0);
+        desk.pass();
+        many
+    });
+    desk.say(Input::Full);
+    let later = desk.send(home(), vec![renew(1, 4), renew(2, 4)], 0);
+    desk.pass();
+    for many in [together[0], together[1], later] {
+        let Some(Ok(Answers::Many(answers))) = desk.back.get(&many) else { panic!("no answer: {:?}", desk.back.get(&many)) };
+        assert!(answers[0].as_ref().is_ok_and(|answer| is_renewed(&answer.outcome)), "{answers:?}");
+        assert_eq!(*answers[1].as_ref().unwrap_err(), Why::DiskFull(TookEffect::Unknown));
+    }
+}
+
+#[test]
 fn a_live_lease_is_renewed_on_a_full_disk_whatever_its_client_asks_with() {
     let mut desk = Desk::with_seats(3);
     desk.now(checkout(1));
@@ -233,7 +257,8 @@ fn a_live_lease_is_renewed_on_a_full_disk_whatever_its_client_asks_with() {
     let other = desk.ask(checkout(3));
     desk.pass();
     desk.say(Input::Full);
-    let [renewed, repeated, shown, ending] = [renew(1, 1), checkout(1), adopt(1, epoch, index), renew(2, 1)].map(|asked| {
+    let asked = [renew(1, 2), checkout(1), adopt(1, epoch, index), renew(1, 1), renew(2, 1)];
+    let [renewed, repeated, shown, late, ending] = asked.map(|asked| {
         let name = desk.ask(asked);
         desk.pass();
         name
@@ -241,6 +266,7 @@ fn a_live_lease_is_renewed_on_a_full_disk_whatever_its_client_asks_with() {
     assert!(is_renewed(&desk.outcome(renewed)));
     assert!(is_granted(&desk.outcome(repeated)));
     assert!(is_granted(&desk.outcome(shown)), "it shows a grant because its licenses changed");
+    assert_eq!(desk.outcome(late), Outcome::Refused(Refusal::StaleCounter));
     assert!(matches!(desk.outcome(ending), Outcome::Ended { remaining_ms: 1.., .. }));
     assert!(!desk.is_back(other));
 }
