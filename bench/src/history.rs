@@ -220,6 +220,9 @@ fn this_second() -> i64 {
 /// A second as a license states it, as clocks show it so many minutes ahead of UTC.
 fn written(second: i64, ahead_minutes: i64) -> String {
     let there = CivilMs((second + ahead_minutes * 60) * 1_000).to_string();
+    if ahead_minutes == 0 {
+        return there;
+    }
     let (sign, minutes) = if ahead_minutes < 0 { ('-', -ahead_minutes) } else { ('+', ahead_minutes) };
     format!("{}{sign}{:02}:{:02}", there.trim_end_matches('Z'), minutes / 60, minutes % 60)
 }

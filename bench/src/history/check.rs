@@ -638,7 +638,9 @@ impl<'a> Checker<'a> {
                                 if let Some((rule, says)) = book.due(*pool, entry.civil) {
                                     wrong.push((rule, format!("{says}: {}", fact.line), vec![lease.clone()]));
                                 }
-                                if self.versioned[*pool] && self.lacks_more(&book, *pool, version, *seats) {
+                                // Whoever must go because a license ended is counted for the pool, and for no version.
+                                let stays = |lease: &Lease| lease.ending.as_ref().is_none_or(|(_, reason)| !reason.starts_with("license_"));
+                                if self.versioned[*pool] && self.lacks_more(&book, (*pool, version, *seats), stays) {
                                     let says = format!("of {} there are too few for this version: {}", self.pools[*pool].1, fact.line);
                                     wrong.push(("no_grant_past_entitlement", says, vec![lease.clone()]));
                                 }
@@ -857,15 +859,16 @@ impl<'a> Checker<'a> {
     }
 
     /// Those who hold seats of this pool, with the version and the seats of each.
-    fn holders(&self, pool: usize, lingering: bool) -> Vec<(&Version, u64)> {
-        let there = self.leases.values().filter(|lease| lease.phase == Phase::Live || lingering && lease.phase == Phase::Lingering);
+    fn holders(&self, pool: usize, counts: impl Fn(&Lease) -> bool) -> Vec<(&Version, u64)> {
+        let there = self.leases.values().filter(|lease| lease.phase != Phase::Gone && counts(lease));
         let parts = there.flat_map(|lease| lease.parts.iter().zip(&lease.versions));
         parts.filter(|((own, _), _)| *own == pool).map(|((_, seats), version)| (version, *seats)).collect()
     }
 
-    /// With these seats more, seats for this version or newer ones are more too few than before.
-    fn lacks_more(&self, book: &Book<'_>, pool: usize, version: &Version, seats: u64) -> bool {
-        let mut holders = self.holders(pool, true);
+    /// With these seats more, seats for this version or newer ones are more too few than before, if only these leases count.
+    fn lacks_more(&self, book: &Book<'_>, wanted: (usize, &Version, u64), counts: impl Fn(&Lease) -> bool) -> bool {
+        let (pool, version, seats) = wanted;
+        let mut holders = self.holders(pool, counts);
         let before = book.lack(pool, &holders);
         holders.push((version, seats));
         book.lack(pool, &holders) > before
@@ -873,7 +876,7 @@ impl<'a> Checker<'a> {
 
     /// All who hold seats of this pool have one, once nothing lingers any more.
     fn fits_without_linger(&self, book: &Book<'_>, pool: usize, numbers: &[Numbers]) -> bool {
-        numbers[pool].used <= numbers[pool].total && book.lack(pool, &self.holders(pool, false)) == 0
+        numbers[pool].used <= numbers[pool].total && book.lack(pool, &self.holders(pool, |lease| lease.phase == Phase::Live)) == 0
     }
 
     fn denied_wrongly(&self, fact: &Fact, code: &str, numbers: &[Numbers], line: &[Waiter], book: &Book<'_>, now: i64) -> Option<String> {
@@ -906,7 +909,7 @@ impl<'a> Checker<'a> {
         }
         let versions: Vec<Version> = parts.iter().map(|part| asked_version(part.version.as_deref().unwrap_or_default())).collect();
         let fits = wanted.iter().zip(&versions).all(|((pool, seats), version)| {
-            numbers[*pool].free() >= *seats && !(self.versioned[*pool] && self.lacks_more(book, *pool, version, *seats))
+            numbers[*pool].free() >= *seats && !(self.versioned[*pool] && self.lacks_more(book, (*pool, version, *seats), |_| true))
         });
         let possible = wanted.iter().zip(&versions).all(|((pool, seats), version)| book.seats_for(*pool, version) >= *seats);
         let blocked = line.iter().any(|waiter| {
@@ -1118,8 +1121,10 @@ impl<'a> Checker<'a> {
             }
             let (feature, version) = (item.at("feature").text(), asked_version(item.at("version").text()));
             for from in item.at("from").list() {
-                let (hash, place) = (from.at("license").text(), from.at("entitlement").number().unwrap_or(u64::MAX));
-                let numbers = self.book.numbers(hash, place, feature, &version, from.at("seats").number().unwrap_or(u64::MAX));
+                let place = from.at("entitlement").number().unwrap_or(u64::MAX);
+                let hash: String =
+                    base64url(from.at("license").text()).unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect();
+                let numbers = self.book.numbers(&hash, place, feature, &version, from.at("seats").number().unwrap_or(u64::MAX));
                 let last = self.window(deed.sent, answer.received).1.unwrap_or(0).max(known.granted);
                 let states = &self.after[known.granted.saturating_sub(1)..=last];
                 let counts = |number: &usize| states.iter().any(|after| after.counting.get(*number) == Some(&true));

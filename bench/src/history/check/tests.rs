@@ -104,7 +104,7 @@ impl Story {
             .iter()
             .map(|(feature, seats)| {
                 let place = u32::from(*feature == "cam");
-                let from = format!(r#"{{"license":"aa","entitlement":{place},"seats":{seats}}}"#);
+                let from = format!(r#"{{"license":"{}","entitlement":{place},"seats":{seats}}}"#, encoded(&[0xaa]));
                 format!(r#"{{"feature":"{feature}","seats":{seats},"from":[{from}]}}"#)
             })
             .collect();
@@ -828,13 +828,13 @@ fn versions(asked: &str) -> (Story, &'static str) {
     let entitlements = vec![terms("1.0"), terms("2.0")];
     story.recording.licenses.push(LicenseTerms {
         id: "V".into(),
-        hash: "vv".into(),
+        hash: "cc".into(),
         vendor: VENDOR.into(),
         replaces: vec![],
         entitlements,
     });
     let began = r#""kind":"entitlement_began","entitlement":3"#;
-    story.entry(6_001, &[r#""kind":"license_installed","hash":"vv""#, BEGAN, began]);
+    story.entry(6_001, &[r#""kind":"license_installed","hash":"cc""#, BEGAN, began]);
     versioned(&mut story, "c", asked, 6_101);
     (story, "ver")
 }
@@ -846,7 +846,8 @@ fn versioned(story: &mut Story, lease: &str, version: &str, at_ms: u64) {
     let index = story.index;
     let place = u32::from(version > "1.0");
     let grant = format!(
-        r#"{{"lease":"{lease}","nonce":"nonce-{lease}-1","epoch":2,"index":{index},"granted_at_ms":{at_ms},"items":[{{"feature":"ver","version":"{version}","seats":1,"from":[{{"license":"vv","entitlement":{place},"seats":1}}]}}]}}"#
+        r#"{{"lease":"{lease}","nonce":"nonce-{lease}-1","epoch":2,"index":{index},"granted_at_ms":{at_ms},"items":[{{"feature":"ver","version":"{version}","seats":1,"from":[{{"license":"{}","entitlement":{place},"seats":1}}]}}]}}"#,
+        encoded(&[0xcc])
     );
     let members = format!(r#""outcome":"granted","grant":"{}","remaining_ms":10000"#, encoded(grant.as_bytes()));
     story.checkout(lease, 1, &[("ver", 1)], at_ms - 1, &members);
@@ -894,7 +895,7 @@ fn a_grant_from_an_entitlement_that_does_not_count_is_found() {
     let mut story = dated(Some(200), None, &[]);
     story.entry(6_101, &[r#""kind":"released","lease":"b","cause":"holder""#, &grant_fact("c", 1, CAD)]);
     story.released("b", 6_100);
-    let from = |place: &str| format!(r#"{{"license":"bb","entitlement":{place},"seats":1}}"#);
+    let from = |place: &str| format!(r#"{{"license":"{}","entitlement":{place},"seats":1}}"#, encoded(&[0xbb]));
     let grant = format!(
         r#"{{"lease":"c","nonce":"nonce-c-1","epoch":2,"index":11,"granted_at_ms":6101,"items":[{{"feature":"cad","seats":1,"from":[{}]}}]}}"#,
         from("0")
