@@ -379,6 +379,7 @@ impl<T: Ticket> Engine<T> {
 
     fn committed_through(&mut self, index: Index) {
         while let Some(done) = self.writing.commit(index) {
+            self.allocator.committed(done.entry.index);
             self.started = true;
             self.full = false;
             let mut answers = Vec::with_capacity(done.answers.len());
@@ -569,7 +570,7 @@ impl<T: Ticket> Engine<T> {
             (_, Command::Checkout { lease, .. }) => !matches!(known(lease), Standing::Live | Standing::Waiting),
             // An id that nobody knows could be made up, and the reserve is for those who hold.
             (_, Command::Release { lease, .. }) => known(lease) == Standing::Unknown,
-            (_, Command::Install(_) | Command::Reread { .. }) => true,
+            (_, Command::CountDenials { .. } | Command::Install(_) | Command::Reread { .. }) => true,
             _ => false,
         }
     }
@@ -690,7 +691,7 @@ impl<T: Ticket> Engine<T> {
         for one in decided.drain(..) {
             let after = match (&one.outcome, &one.lease) {
                 _ if !waits => None,
-                (Outcome::Renewed { .. }, Some(lease)) => self.writing.touching(lease),
+                (Outcome::Granted(_) | Outcome::Renewed { .. }, Some(lease)) => self.writing.touching(lease),
                 // What it says may stand in any entry in flight.
                 _ => last,
             };

@@ -446,7 +446,7 @@ impl Judge {
         let moves = match event {
             Event::Granted { lease, .. } | Event::Queued { lease, .. } => Some(*lease),
             // Taking back what lingers ends it.
-            Event::LingerEnded { lease } if !self.reclaimed.contains(lease) => Some(*lease),
+            Event::LingerEnded { lease, .. } if !self.reclaimed.contains(lease) => Some(*lease),
             Event::Dequeued { lease, reason, .. } if *reason != DequeueReason::Released => Some(*lease),
             Event::Ended { lease, reason, .. } if *reason != EndReason::Reclaimed => Some(*lease),
             _ => None,
@@ -570,7 +570,7 @@ impl Judge {
                 // Presence is soft: a start does not know whom it freed before.
                 self.false_ends.values_mut().for_each(|end| end.freed = None);
             }
-            Event::BorrowLossAccepted { .. } | Event::QuarantineEnded { actor: Some(_) } => {
+            Event::QuarantineEnded { actor: Some(_) } => {
                 // Promises of lost history may be broken from now on, which is recorded.
                 let promised = scene.clients.iter().filter_map(|client| client.promised(scene.real_ms));
                 self.excused.extend(promised.filter(|lease| !self.heard.contains_key(lease)));

@@ -160,11 +160,12 @@ impl Node {
         self.full || self.engine.room() != Room::Enough
     }
 
-    /// The disk has no room, and what waits for it only lowers times to live.
+    /// The disk has no room, and what waits for it only changes times to live.
     #[must_use]
-    pub fn only_lowers(&self) -> bool {
+    pub fn only_changes_ttls(&self) -> bool {
         let mut events = self.refused.iter().flat_map(|entry| &entry.events);
-        self.is_full() && !self.refused.is_empty() && events.all(|event| matches!(event, Event::ClockMarked | Event::TtlLowered { .. }))
+        let changes = |event: &Event| matches!(event, Event::ClockMarked | Event::TtlLowered { .. } | Event::TtlRaised { .. });
+        self.is_full() && !self.refused.is_empty() && events.all(changes)
     }
 
     /// The last entry that may have been seen by anybody.
