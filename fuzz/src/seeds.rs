@@ -97,12 +97,20 @@ pub fn records() -> Vec<Vec<u8>> {
             items: vec![item],
             ttl_ms: 300_000,
             linger_ms: 0,
+            asked_ttl_ms: None,
             claim_due: None,
             network: None,
         },
         Event::Heard { lease },
         Event::ClockMarked,
-        Event::Ended { lease, due: Timestamp(9), reason: EndReason::Expired, linger_until: Some(Timestamp(12)), actor: Some(actor) },
+        Event::Ended {
+            lease,
+            due: Timestamp(9),
+            reason: EndReason::Expired,
+            linger_until: Some(Timestamp(12)),
+            items: Vec::new(),
+            actor: Some(actor),
+        },
         Event::Forgot { until: Timestamp(20) },
     ];
     let entry = |events: Vec<Event>, index| {

@@ -71,6 +71,7 @@ impl World {
             if !batch.events.is_empty() {
                 self.index += 1;
                 self.state.sealed(Index(self.index));
+                self.state.committed(Index(self.index));
             }
             self.worst_us = self.worst_us.max(start.elapsed().as_micros());
             outcomes.extend(batch.outcomes.into_iter().map(|(_, outcome)| outcome));

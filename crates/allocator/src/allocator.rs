@@ -61,6 +61,8 @@ pub struct Safeguards {
     pub heard_is_durable: bool,
     /// A lower time to live has a floor: nothing ends before the longer promise that came before it.
     pub lowered_ttl_has_floor: bool,
+    /// A longer time to live than a lease had counts only when the fact that says so is durable.
+    pub longer_ttl_is_durable: bool,
     /// In the quarantine of a new lineage leases and claims end by release only.
     pub new_lineage_frees_nothing: bool,
     /// A waiter whose answer is held hears its place when the server stops.
@@ -135,6 +137,7 @@ impl Default for Safeguards {
             full_disk_lowers_nothing: true,
             grant_within_total: true,
             heard_is_durable: true,
+            longer_ttl_is_durable: true,
             lowered_ttl_has_floor: true,
             new_lineage_frees_nothing: true,
             held_waiters_are_told_at_stop: true,
@@ -247,6 +250,10 @@ pub struct Allocator {
     pub(crate) ends: BTreeSet<(i64, EntitlementId)>,
     /// Licenses that began to take the place of others, whose rights have not all ended yet.
     pub(crate) replacing: BTreeSet<EntitlementId>,
+    /// Licenses that others replaced; the newest [`crate::limits::REPLACED_KEPT_MAX`] of them are kept.
+    pub(crate) taken_off: BTreeSet<EntitlementId>,
+    /// Licenses whose replacement is to be undone, because the wall clock was taken back.
+    pub(crate) returning: BTreeSet<EntitlementId>,
     /// Vendors that became part of another and have pools that have not followed yet.
     pub(crate) merging: BTreeMap<VendorId, VendorId>,
     /// Ended entitlements whose leases have not all been moved or marked yet.
@@ -274,6 +281,8 @@ pub struct Allocator {
     pub(crate) presence: BTreeMap<LeaseId, Presence>,
     pub(crate) freed_by_presence: BTreeMap<LeaseId, FreedByPresence>,
     pub(crate) unsealed: Vec<Slot>,
+    /// Leases whose time to live was raised by an entry that is not known to be durable.
+    pub(crate) raising: Raising,
     /// Lease time of the last fact: entries carry it across restarts.
     pub(crate) fact_at: Timestamp,
     /// An entry may come of this pass.
@@ -403,6 +412,16 @@ impl Right {
         self.seats.saturating_sub(self.charged)
     }
 
+    /// It counts, and not only until its beginning, which was taken back, is undone.
+    pub(crate) fn stands_at(&self, wall_ms: i64) -> bool {
+        self.in_force() && !self.was_taken_back(wall_ms)
+    }
+
+    /// It began in a future that the wall clock was taken back from.
+    pub(crate) fn was_taken_back(&self, wall_ms: i64) -> bool {
+        self.began.is_some() && self.starts.is_some_and(|starts| starts > wall_ms)
+    }
+
     /// Whether its dates say that it counts at this civil time.
     pub(crate) fn runs_at(&self, wall_ms: i64) -> bool {
         self.starts.is_none_or(|starts| starts <= wall_ms) && self.expires.is_none_or(|expires| wall_ms < expires)
@@ -489,6 +508,53 @@ pub(crate) struct FreedByPresence {
     pub(crate) right_until: Timestamp,
 }
 
+/// Leases whose time to live was raised by entries that may not be durable yet. Soft.
+#[derive(Debug, Default)]
+pub(crate) struct Raising {
+    /// What answers may say still, in milliseconds, and by how many such entries it was raised.
+    leases: BTreeMap<LeaseId, (u64, u32)>,
+    /// By events that no index is known for yet.
+    unsealed: Vec<LeaseId>,
+    entries: VecDeque<(Index, Vec<LeaseId>)>,
+}
+
+impl Raising {
+    /// A fact raises it now; until it is durable answers say `told_ms`.
+    pub(crate) fn begin(&mut self, lease: LeaseId, told_ms: u64) {
+        let (told, entries) = self.leases.entry(lease).or_insert((told_ms, 0));
+        *told = (*told).min(told_ms);
+        *entries += 1;
+        self.unsealed.push(lease);
+    }
+
+    /// What answers may say of this lease, if that is less than it has.
+    pub(crate) fn told_ms(&self, lease: &LeaseId) -> Option<u64> {
+        self.leases.get(lease).map(|(told_ms, _)| *told_ms)
+    }
+
+    fn sealed(&mut self, index: Index) {
+        if !self.unsealed.is_empty() {
+            self.entries.push_back((index, std::mem::take(&mut self.unsealed)));
+        }
+    }
+
+    /// All entries up to here are durable; hands out whose longer time to live counts from now on.
+    pub(crate) fn end(&mut self, through: Index) -> Vec<LeaseId> {
+        let mut counts = Vec::new();
+        while let Some((_, leases)) = self.entries.pop_front_if(|(index, _)| *index <= through) {
+            for lease in leases {
+                let Some((_, entries)) = self.leases.get_mut(&lease) else { continue };
+                *entries -= 1;
+                if *entries == 0 {
+                    self.leases.remove(&lease);
+                    counts.push(lease);
+                }
+            }
+        }
+        counts
+    }
+}
+
 /// Events of one entry, with what they weigh.
 #[derive(Debug)]
 pub(crate) struct Sink<'a> {
@@ -557,6 +623,8 @@ impl Allocator {
             begins: BTreeSet::new(),
             ends: BTreeSet::new(),
             replacing: BTreeSet::new(),
+            taken_off: BTreeSet::new(),
+            returning: BTreeSet::new(),
             merging: BTreeMap::new(),
             stranded: BTreeSet::new(),
             live: 0,
@@ -573,6 +641,7 @@ impl Allocator {
             presence: BTreeMap::new(),
             freed_by_presence: BTreeMap::new(),
             unsealed: Vec::new(),
+            raising: Raising::default(),
             fact_at: Timestamp(0),
             may_write: true,
             resumes_lines: false,
@@ -660,6 +729,7 @@ impl Allocator {
     pub fn sealed(&mut self, index: Index) {
         self.index = index;
         self.head = self.now;
+        self.raising.sealed(index);
         for slot in std::mem::take(&mut self.unsealed) {
             // Released or gone in the same entry: nobody will ask.
             if let Some(lease) = self.leases.get_mut(slot)

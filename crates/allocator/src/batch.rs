@@ -7,7 +7,7 @@
 use std::borrow::Borrow;
 
 use crate::{
-    Allocator, Command, Event, LeaseId, Limits, Moment, Outcome, Timestamp,
+    Allocator, Command, Event, Judgement, LeaseId, Limits, Moment, Outcome, ShownGrant, Timestamp,
     allocator::Sink,
     limits::{
         CHARGES_PER_PART_MAX, DUE_PER_BATCH_MAX, ENTITLEMENTS_PER_LICENSE_MAX, ENTRY_BYTES_MAX, ENTRY_BYTES_MIN, MOVES_PER_CHECKOUT_MAX,
@@ -281,24 +281,8 @@ impl Allocator {
                 Some(slot) if self.leases.at(slot).phase != Phase::Lingering => self.is_heard(slot),
                 _ => !self.freed_by_presence.contains_key(lease),
             },
-            // With room it may take its lease over, lengthen a quarantine or begin a lineage.
-            Command::Adopt { .. } if self.has_room() => false,
-            Command::Adopt { lease, .. } => {
-                let slot = self.leases.find(lease).filter(|slot| self.leases.at(*slot).phase != Phase::Lingering);
-                slot.is_some_and(|slot| self.is_heard(slot))
-            }
-            Command::Checkout { lease, attempt, .. } => match self.leases.find(lease) {
-                Some(slot) if self.leases.at(slot).phase != Phase::Lingering => self.is_heard(slot),
-                Some(_) => !self.freed_by_presence.contains_key(lease),
-                None if self.waiting_ids.contains_key(lease) => {
-                    let heard = |order| self.line.get(order).is_none_or(|waiter| waiter.heard == self.epoch_narrow());
-                    self.waiting_ids.get(lease).is_none_or(heard) || !self.safeguards.waiter_heard
-                }
-                None => self.remembered.get(lease).is_some_and(|known| match known.ended {
-                    Some(_) => !self.freed_by_presence.contains_key(lease),
-                    None => known.denial.is_some() && known.attempt == *attempt && self.safeguards.attempts_ordered,
-                }),
-            },
+            Command::Adopt { lease, attempt, shown, .. } => self.shows_nothing_new(lease, shown) && self.is_soft_checkout(lease, *attempt),
+            Command::Checkout { lease, attempt, .. } => self.is_soft_checkout(lease, *attempt),
             Command::Release { lease, .. } => match self.standing(lease) {
                 Standing::Live | Standing::Waiting | Standing::Unknown => false,
                 Standing::Remembered => {
@@ -309,11 +293,37 @@ impl Allocator {
         }
     }
 
+    /// A shown grant of which no fact comes. Where there is no room, that is so of whoever lives: its grant is noted, and it is renewed.
+    fn shows_nothing_new(&self, lease: &LeaseId, shown: &ShownGrant) -> bool {
+        if !self.has_room() {
+            return self.standing(lease) == Standing::Live;
+        }
+        let proves = self.judge(shown) == Judgement::Proof && self.safeguards.rollback_is_proved;
+        self.quarantine_until.is_none() && !proves
+    }
+
+    fn is_soft_checkout(&self, lease: &LeaseId, attempt: u32) -> bool {
+        match self.leases.find(lease) {
+            Some(slot) if self.leases.at(slot).phase != Phase::Lingering => self.is_heard(slot),
+            Some(_) => !self.freed_by_presence.contains_key(lease),
+            None if self.waiting_ids.contains_key(lease) => {
+                let heard = |order| self.line.get(order).is_none_or(|waiter| waiter.heard == self.epoch_narrow());
+                self.waiting_ids.get(lease).is_none_or(heard) || !self.safeguards.waiter_heard
+            }
+            None => self.remembered.get(lease).is_some_and(|known| match known.ended {
+                Some(_) => !self.freed_by_presence.contains_key(lease),
+                None => known.denial.is_some() && known.attempt == attempt && self.safeguards.attempts_ordered,
+            }),
+        }
+    }
+
     /// A renewal of this lease moves its deadline and nothing else.
     fn is_heard(&self, slot: Slot) -> bool {
         let lease = self.leases.at(slot);
         let settled = lease.ending.is_some() || !self.safeguards.stranded_checked_at_renewal || !self.is_stranded(slot);
-        settled && (lease.ending.is_some() || lease.heard == self.epoch_narrow() && lease.phase == Phase::Live && !self.lowers(slot))
+        settled
+            && (lease.ending.is_some()
+                || lease.heard == self.epoch_narrow() && lease.phase == Phase::Live && self.changed_ttl(slot).is_none())
     }
 
     /// Something is due now.

@@ -2,7 +2,7 @@
 
 use triquest_license::{FeatureName, LicenseHash, VerifiedLicense, Version, Words};
 
-use crate::{ContentDigest, Epoch, Holder, Index, Instance, LeaseId, Lineage, Network};
+use crate::{ContentDigest, Epoch, Holder, Index, Instance, LeaseId, Lineage, Network, PoolId, Timestamp};
 
 /// Who does an administrative act; every such act is an event with who and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,11 +68,6 @@ pub enum Command {
         /// Who confirms it.
         actor: Actor,
     },
-    /// After a restore or rollback: stop waiting for what may have been borrowed or granted in the lost history.
-    AcceptBorrowLoss {
-        /// Who accepts it.
-        actor: Actor,
-    },
     /// A checkout that shows the signed grant of its lease. If the grant is of lost history, the lease is taken over; if it proves that
     /// the present history was rolled back, a new lineage begins first. If nothing can be taken over, it is an ordinary checkout: the
     /// client asks as a new one.
@@ -136,7 +131,16 @@ pub enum Command {
         /// Where it came from; none is this machine's own socket. No part of the content.
         network: Option<Network>,
     },
-    /// End the quarantine of a new lineage now: grant again, although lost history may have promised the same seats.
+    /// Denials that were refused by a limit, before they were decided and so without a record, are counted in one fact.
+    CountDenials {
+        /// Lease time of the first of them.
+        since: Timestamp,
+        /// How many of each pool, at most [`crate::limits::DENIALS_COUNTED_POOLS_MAX`] by name.
+        pools: Vec<(PoolId, u64)>,
+        /// How many of other pools, or of none that is here.
+        elsewhere: u64,
+    },
+    /// End the quarantine of a new lineage now: grant again, although lost history may have promised the same seats. Who accepts that is recorded.
     EndQuarantine {
         /// Who and why.
         actor: Actor,

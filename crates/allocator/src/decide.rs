@@ -8,8 +8,8 @@ use crate::{
     ReleaseCause, RightEnd, Timestamp, VendorId,
     allocator::{Pool, Presence, Right, Sink},
     limits::{
-        CHARGES_PER_PART_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX,
-        PRESENCE_OFF_MAX, PRESENCE_OFF_MS, TTL_MS_MIN, WAIT_MS_MAX, WAITERS_MAX,
+        CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX,
+        LINGERERS_PASSED_MAX, PRESENCE_OFF_MAX, PRESENCE_OFF_MS, TTL_MS_MIN, WAIT_MS_MAX, WAITERS_MAX,
     },
     matching::Placed,
     share::Share,
@@ -30,11 +30,17 @@ pub(crate) struct Asked<'a> {
     pub(crate) network: Option<Network>,
 }
 
+impl Asked<'_> {
+    /// The time to live that is asked for, as a lease can have it: at most `most`, milliseconds.
+    pub(crate) fn asked_ttl_ms(&self, most: u64) -> Option<u64> {
+        self.ttl_ms.map(|ttl_ms| ttl_ms.clamp(TTL_MS_MIN, most))
+    }
+}
+
 impl Allocator {
     /// Decides one command; `None` if it must wait until more of what is due was handled.
     pub(crate) fn try_decide(&mut self, command: &Command, sink: &mut Sink<'_>) -> Option<Outcome> {
         Some(match command {
-            Command::AcceptBorrowLoss { actor } => self.accept_borrow_loss(actor, sink),
             Command::AcceptClock { actor } => {
                 self.emit(sink, Event::ClockAccepted { wall_ms: self.now.wall_ms, actor: actor.clone() });
                 self.work_dates(sink);
@@ -93,6 +99,7 @@ impl Allocator {
                 };
                 return self.checkout(&asked, sink);
             }
+            Command::CountDenials { since, pools, elsewhere } => self.count_denials(*since, pools, *elsewhere, sink),
             Command::EndQuarantine { actor } => self.end_quarantine(actor, sink),
             Command::Install(install) => self.install_license(install, sink),
             Command::PresenceClosed { lease, generation } => self.presence_closed(lease, *generation, sink),
@@ -143,14 +150,6 @@ impl Allocator {
         let Limits { remember_ms, wait_ttl_ms, .. } = self.limits;
         self.emit(sink, Event::Recovered { epoch, instance, lineage, quarantine_until, remember_ms, wait_ttl_ms });
         Outcome::Recovered
-    }
-
-    fn accept_borrow_loss(&mut self, actor: &Actor, sink: &mut Sink<'_>) -> Outcome {
-        if self.quarantine_until.is_none() {
-            return Outcome::Refused(Refusal::NothingToDo("this history was not restored, or its quarantine is over"));
-        }
-        self.emit(sink, Event::BorrowLossAccepted { actor: actor.clone() });
-        Outcome::Done
     }
 
     // One lease.
@@ -211,7 +210,8 @@ impl Allocator {
                     Some(RightEnd::Expired) | None => EndReason::LicenseEnded,
                 };
                 if self.leases.at(slot).phase == Phase::Lingering {
-                    self.emit(sink, Event::LingerEnded { lease });
+                    let items = self.seats_of(slot);
+                    self.emit(sink, Event::LingerEnded { lease, items });
                     return true;
                 }
                 if giving_way.is_empty() {
@@ -224,7 +224,8 @@ impl Allocator {
                 if sink.full() {
                     return false;
                 }
-                self.emit(sink, Event::LingerEnded { lease: lingering });
+                let items = self.leases.find(&lingering).map(|slot| self.seats_of(slot)).unwrap_or_default();
+                self.emit(sink, Event::LingerEnded { lease: lingering, items });
                 continue;
             };
             self.hand_out(moves, sink);
@@ -329,30 +330,41 @@ impl Allocator {
         let event = if self.safeguards.ending_keeps_deadline {
             Event::Ending { lease, due, reason, actor }
         } else {
-            Event::Ended { lease, due, reason, linger_until: None, actor }
+            Event::Ended { lease, due, reason, linger_until: None, items: self.seats_of(slot), actor }
         };
         self.emit(sink, event);
     }
 
-    /// A renewal now would lower the lease's time to live. Where that cannot be written, none waits for it: the old one goes on.
-    pub(crate) fn lowers(&self, slot: Slot) -> bool {
-        let writable = self.may_write && (self.has_room() || !self.safeguards.full_disk_lowers_nothing);
-        let promised = u64::from(self.leases.at(slot).wish.ttl_ms);
-        writable && self.safeguards.promised_ttl_counts && self.permitted_ttl(slot) < promised
-    }
-
-    /// What its entitlements permit now is less than the lease was promised: the renewal says so, and a fact with it.
-    fn lower_ttl(&mut self, slot: Slot, sink: &mut Sink<'_>) {
-        if !self.lowers(slot) {
-            return;
+    /// The time to live that a renewal now would give the lease, if that is another than it has. Where that cannot be written, no renewal waits
+    /// for it: the old one goes on.
+    pub(crate) fn changed_ttl(&self, slot: Slot) -> Option<u64> {
+        if !self.may_write || !self.safeguards.promised_ttl_counts {
+            return None;
         }
         let promised = u64::from(self.leases.at(slot).wish.ttl_ms);
-        let permitted = self.permitted_ttl(slot);
+        let (permitted, wanted) = self.ttl_by_charges(slot);
+        if permitted < promised {
+            return (self.has_room() || !self.safeguards.full_disk_lowers_nothing).then_some(permitted);
+        }
+        (wanted > promised && self.has_room()).then_some(wanted)
+    }
+
+    /// What its entitlements permit now is less than the lease was promised, or lets it have what its client asked for: a fact says so. The
+    /// renewal tells the lower one at once, and a longer one when the fact is durable.
+    fn change_ttl(&mut self, slot: Slot, sink: &mut Sink<'_>) {
+        let Some(ttl_ms) = self.changed_ttl(slot) else { return };
+        let promised = u64::from(self.leases.at(slot).wish.ttl_ms);
         let lease = self.leases.at(slot).id;
+        if ttl_ms > promised {
+            let told_ms = self.told_ttl(slot);
+            self.emit(sink, Event::TtlRaised { lease, ttl_ms });
+            self.raising.begin(lease, told_ms);
+            return;
+        }
         // An earlier answer may not have arrived, and the longer promise of the one before it still runs.
         let floor = self.now.at.after_ms(promised).max(self.floors.get(&lease).copied().unwrap_or_default());
         let not_before = if self.safeguards.lowered_ttl_has_floor { floor } else { Timestamp(0) };
-        self.emit(sink, Event::TtlLowered { lease, ttl_ms: permitted, not_before });
+        self.emit(sink, Event::TtlLowered { lease, ttl_ms, not_before });
     }
 
     /// The lease is heard and prolonged: every answer that carries a live lease is a renewal.
@@ -371,7 +383,7 @@ impl Allocator {
             let lease = self.leases.at_mut(slot);
             lease.deadline = lease.deadline.max(deadline);
         }
-        self.lower_ttl(slot, sink);
+        self.change_ttl(slot, sink);
     }
 
     /// The answer about a lease that is not lingering, to one who may have it.
@@ -411,10 +423,27 @@ impl Allocator {
         Some(lease.ending.map(|reason| Outcome::Ended { reason, remaining_ms: lease.deadline.since_ms(self.now.at) }))
     }
 
+    /// The time to live that answers may name: a longer one than before counts only when its entry is durable.
+    fn told_ttl(&self, slot: Slot) -> u64 {
+        let ttl_ms = self.ttl_of(slot);
+        let durable = self.raising.told_ms(&self.leases.at(slot).id).filter(|_| self.safeguards.longer_ttl_is_durable);
+        durable.map_or(ttl_ms, |durable| durable.min(ttl_ms))
+    }
+
+    /// The driver says that all entries up to here are durable.
+    pub fn committed(&mut self, through: crate::Index) {
+        for lease in self.raising.end(through) {
+            // Its client asks for a grant that says the longer time.
+            if let Some(slot) = self.leases.find(&lease) {
+                self.leases.at_mut(slot).regrant = true;
+            }
+        }
+    }
+
     pub(crate) fn grant(&self, slot: Slot) -> Grant {
         let lease = self.leases.at(slot);
         // Where a lower one could not be written, no client is shown more than its license permits: it would refuse it.
-        let ttl_ms = self.ttl_of(slot).min(self.permitted_ttl(slot));
+        let ttl_ms = self.told_ttl(slot).min(self.permitted_ttl(slot));
         let mut grace_ms = u64::MAX;
         let mut presence = true;
         let mut vendor_data: Vec<String> = Vec::new();
@@ -443,7 +472,7 @@ impl Allocator {
             granted_at: lease.granted_at,
             granted_in: (lease.granted_index != UNSEALED).then(|| (Epoch(lease.granted_epoch.into()), crate::Index(lease.granted_index))),
             ttl_ms,
-            // A lease whose time to live was lowered may be kept longer here than it is promised.
+            // A lease whose time to live was lowered or just raised may be kept longer here than it is promised.
             remaining_ms: lease.deadline.since_ms(self.now.at).min(ttl_ms),
             grace_ms: if grace_ms == u64::MAX { 0 } else { grace_ms },
             presence: presence && !self.regretted(slot),
@@ -478,7 +507,7 @@ impl Allocator {
             return Some(ended);
         }
         self.hear(slot, sink);
-        let (at, ttl_ms) = (self.now.at, self.ttl_of(slot));
+        let (at, ttl_ms) = (self.now.at, self.told_ttl(slot));
         let lease = self.leases.at_mut(slot);
         lease.counter = counter;
         lease.nonce = nonce;
@@ -499,7 +528,8 @@ impl Allocator {
                 return Outcome::Released { linger_ms: found.deadline.since_ms(self.now.at) };
             }
             let linger_until = self.linger_until(slot, self.now.at);
-            self.emit(sink, Event::Released { lease, cause: ReleaseCause::Holder, linger_until });
+            let items = self.seats_of(slot);
+            self.emit(sink, Event::Released { lease, cause: ReleaseCause::Holder, linger_until, items });
             self.work_lines(sink);
             return Outcome::Released { linger_ms: linger_until.map_or(0, |until| until.since_ms(self.now.at)) };
         }
@@ -571,7 +601,8 @@ impl Allocator {
         self.leases.each_charge(slot, |_, charge| permitted &= self.right(charge.entitlement).is_none_or(|right| right.presence));
         if permitted && !self.regretted(slot) {
             let linger_until = self.linger_until(slot, self.now.at);
-            self.emit(sink, Event::Released { lease: *lease, cause: ReleaseCause::Presence, linger_until });
+            let items = self.seats_of(slot);
+            self.emit(sink, Event::Released { lease: *lease, cause: ReleaseCause::Presence, linger_until, items });
             self.work_lines(sink);
         }
         Outcome::Done
@@ -596,14 +627,15 @@ impl Allocator {
         };
         let found = self.leases.at(slot);
         let (phase, ending, due) = (found.phase, found.ending, found.deadline);
+        let items = self.seats_of(slot);
         if phase == Phase::Lingering {
-            self.emit(sink, Event::LingerEnded { lease: *lease });
+            self.emit(sink, Event::LingerEnded { lease: *lease, items });
             self.work_lines(sink);
             return Outcome::Reclaimed { remaining_ms: 0 };
         }
         let actor = Some(actor.clone());
         if now {
-            self.emit(sink, Event::Ended { lease: *lease, due, reason: EndReason::Reclaimed, linger_until: None, actor });
+            self.emit(sink, Event::Ended { lease: *lease, due, reason: EndReason::Reclaimed, linger_until: None, items, actor });
             self.work_lines(sink);
             return Outcome::Reclaimed { remaining_ms: 0 };
         }
@@ -623,9 +655,7 @@ impl Allocator {
             return outcome;
         }
         if self.withholds() {
-            let ends = self.quarantine_until.map_or(self.quarantine_ms(), |until| until.since_ms(self.now.at));
-            let denial = Denial { first_due_ms: Some(ends), ..bare_denial(DenialCode::Quarantine) };
-            return Some(self.deny(asked, None, denial, sink));
+            return Some(self.deny_in_quarantine(asked, sink));
         }
         if let Some(refusal) = self.too_many_ids(&asked.lease, asked.network) {
             return Some(Outcome::Refused(refusal));
@@ -675,6 +705,7 @@ impl Allocator {
                             items,
                             ttl_ms,
                             linger_ms,
+                            asked_ttl_ms: asked.asked_ttl_ms(self.limits.ttl_ms_max),
                             claim_due: None,
                             network: asked.network,
                         },
@@ -758,6 +789,43 @@ impl Allocator {
         None
     }
 
+    /// Nothing is granted until the quarantine ends; the numbers are those of the first part's pool.
+    fn deny_in_quarantine(&mut self, asked: &Asked<'_>, sink: &mut Sink<'_>) -> Outcome {
+        let ends = self.quarantine_until.map_or(self.quarantine_ms(), |until| until.since_ms(self.now.at));
+        let vendors = self.vendors_of(asked.vendor_keys);
+        let found = vendors.into_iter().find_map(|vendor| Some((vendor, *self.wished(vendor, asked.items).ok()?.first()?)));
+        let denial = match (&found, asked.items.first()) {
+            (Some((_, first)), _) => self.denial(first),
+            (None, Some(first)) => {
+                Denial { feature: Some(first.feature.clone()), seats: first.seats, ..bare_denial(DenialCode::Quarantine) }
+            }
+            (None, None) => bare_denial(DenialCode::Quarantine),
+        };
+        let denial = Denial { code: DenialCode::Quarantine, first_due_ms: Some(ends), ..denial };
+        self.deny(asked, found.map(|(vendor, _)| vendor), denial, sink)
+    }
+
+    /// One fact for all that were refused without a record.
+    fn count_denials(&mut self, since: Timestamp, pools: &[(PoolId, u64)], elsewhere: u64, sink: &mut Sink<'_>) -> Outcome {
+        let mut elsewhere = elsewhere;
+        let mut counted: BTreeMap<PoolId, u64> = BTreeMap::new();
+        for (pool, count) in pools.iter().filter(|(_, count)| *count > 0) {
+            let pool = self.resolve(*pool);
+            if self.pool(pool).is_some() && (counted.contains_key(&pool) || counted.len() < DENIALS_COUNTED_POOLS_MAX) {
+                let sum = counted.entry(pool).or_default();
+                *sum = sum.saturating_add(*count);
+            } else {
+                elsewhere = elsewhere.saturating_add(*count);
+            }
+        }
+        if counted.is_empty() && elsewhere == 0 {
+            return Outcome::Refused(Refusal::NothingToDo("nothing was denied without a record"));
+        }
+        let since = since.min(self.now.at);
+        self.emit(sink, Event::DenialsCounted { since, pools: counted.into_iter().collect(), elsewhere });
+        Outcome::Done
+    }
+
     fn deny(&mut self, asked: &Asked<'_>, vendor: Option<VendorId>, denial: Denial, sink: &mut Sink<'_>) -> Outcome {
         self.emit(
             sink,
@@ -790,7 +858,7 @@ impl Allocator {
             wished.into_iter().map(|item| GrantedItem { pool: item.pool, version: item.version, seats: item.seats, charges: Vec::new() });
         let items: Vec<_> = items.collect();
         // What is asked for is kept; at the grant it is bounded by the terms of what the lease is charged to then.
-        let ttl_ms = asked.ttl_ms.map_or(0, |ttl_ms| ttl_ms.clamp(TTL_MS_MIN, self.limits.ttl_ms_max));
+        let ttl_ms = asked.asked_ttl_ms(self.limits.ttl_ms_max).unwrap_or(0);
         self.keep_accepted(asked.lease, sink);
         self.emit(
             sink,
@@ -855,6 +923,7 @@ impl Allocator {
                     items,
                     ttl_ms,
                     linger_ms,
+                    asked_ttl_ms: asked,
                     claim_due: Some(self.now.at.after_ms(self.limits.claim_ms)),
                     network: waiter.network,
                 };

@@ -101,12 +101,12 @@ pub enum Event {
         items: Vec<GrantedItem>,
         ttl_ms: u64,
         linger_ms: u64,
+        /// The time to live that its client asked for; none: what the license says.
+        asked_ttl_ms: Option<u64>,
         shown: Vec<Charge>,
         /// Its id is counted for this network when it has ended.
         network: Option<Network>,
     },
-    /// The risk of seats granted or borrowed in lost history was accepted.
-    BorrowLossAccepted { actor: Actor },
     /// A lease's charge went from one entitlement to another.
     ChargeMoved { lease: LeaseId, item: u8, from: EntitlementId, to: EntitlementId, seats: u32 },
     /// The wall clock was confirmed by an administrator.
@@ -126,12 +126,22 @@ pub enum Event {
         /// The remembered id is counted for this network.
         network: Option<Network>,
     },
+    /// Denials that left no record of their own, since a while: so many of these pools, and so many of others or of none.
+    DenialsCounted { since: Timestamp, pools: Vec<(PoolId, u64)>, elsewhere: u64 },
     /// A waiter left the line. What it is told when it asks again is here too; nothing if it released its id.
     Dequeued { lease: LeaseId, reason: DequeueReason, denial: Option<Box<Denial>> },
     /// A lease will not be renewed and ends at `due`.
     Ending { lease: LeaseId, due: Timestamp, reason: EndReason, actor: Option<Actor> },
-    /// A lease ended and its seats are free (or linger until `linger_until`).
-    Ended { lease: LeaseId, due: Timestamp, reason: EndReason, linger_until: Option<Timestamp>, actor: Option<Actor> },
+    /// A lease ended and its seats are free (or linger until `linger_until`). `items` is what it had, for readers; nothing is charged there
+    /// any more.
+    Ended {
+        lease: LeaseId,
+        due: Timestamp,
+        reason: EndReason,
+        linger_until: Option<Timestamp>,
+        items: Vec<GrantedItem>,
+        actor: Option<Actor>,
+    },
     /// Entitlements of an installed license that were left out are understood by this version: one pool for each. They count from
     /// `EntitlementBegan` on.
     EntitlementsUnderstood {
@@ -157,6 +167,9 @@ pub enum Event {
         items: Vec<GrantedItem>,
         ttl_ms: u64,
         linger_ms: u64,
+        /// The time to live that its client asked for; none: what the license says. Where a license permits less for a while, this is what
+        /// the lease goes back to.
+        asked_ttl_ms: Option<u64>,
         /// Set for a waiter: it must ask by then.
         claim_due: Option<Timestamp>,
         /// Its id is counted for this network when it has ended.
@@ -185,8 +198,8 @@ pub enum Event {
     /// The disk has room again, so lines go on: who waits has its full time to ask again, and seats that were granted to waiters wait to
     /// be claimed at least until `claim_due`.
     LinesResumed { claim_due: Timestamp },
-    /// The seats of a released lease are free now.
-    LingerEnded { lease: LeaseId },
+    /// The seats of a released lease are free now; `items` says which.
+    LingerEnded { lease: LeaseId, items: Vec<GrantedItem> },
     /// A pool appeared.
     PoolOpened { pool: PoolId, vendor: VendorId, feature: FeatureName },
     /// Pools of a vendor that became part of another, in portions: each with the pool that it is part of now, itself if the other vendor has
@@ -210,10 +223,13 @@ pub enum Event {
         /// The place is counted for this network.
         network: Option<Network>,
     },
-    /// The quarantine of a new lineage ended: by itself, or because an administrator said so.
+    /// The quarantine of a new lineage ended: by itself, or because an administrator accepts that seats of lost history may be in use twice.
     QuarantineEnded { actor: Option<Actor> },
     /// Lost history may have promised for longer than was known when the lineage began.
     QuarantineLengthened { until: Timestamp },
+    /// The wall clock was taken back to before the beginning of what had replaced these entitlements: they count again from their
+    /// `EntitlementBegan` on, and the license is installed again if it was taken off for that.
+    ReplacementUndone { license: LicenseHash, first_entitlement: EntitlementId, entitlements: Vec<EntitlementId> },
     /// A start or a takeover. How long it has ended ids remembered, and lets a waiter stay that does not ask, is part of it: another
     /// version may have other limits.
     Recovered {
@@ -224,8 +240,8 @@ pub enum Event {
         remember_ms: u64,
         wait_ttl_ms: u64,
     },
-    /// The holder gave seats back (or the kernel did for a dead process).
-    Released { lease: LeaseId, cause: ReleaseCause, linger_until: Option<Timestamp> },
+    /// The holder gave seats back (or the kernel did for a dead process); `items` says which.
+    Released { lease: LeaseId, cause: ReleaseCause, linger_until: Option<Timestamp>, items: Vec<GrantedItem> },
     /// An id was released before it was known; it never grants.
     ReleasedUnknown {
         lease: LeaseId,
@@ -235,6 +251,9 @@ pub enum Event {
     /// A renewal told the client of a shorter time to live, which counts from here. No recovery, expiry or ending of the lease falls
     /// before `not_before`: until then an older, longer promise may still run.
     TtlLowered { lease: LeaseId, ttl_ms: u64, not_before: Timestamp },
+    /// A lease may have a longer time to live again, as its client asked for it: a renewal wrote this, and answers that name the longer time
+    /// leave when it is durable. Its floor stays.
+    TtlRaised { lease: LeaseId, ttl_ms: u64 },
     /// A vendor appeared, or more keys became known as its own.
     VendorKeys { vendor: VendorId, name: String, keys: Vec<[u8; 32]> },
     /// Keys of two vendors co-signed one text: keys and licenses of `from` are of `into` now; its pools follow in [`Event::PoolsMerged`].
@@ -288,12 +307,10 @@ impl Event {
                     holder(who) + items(parts) + 64
                 }
                 Self::Denied { holder: who, .. } => holder(who) + 256,
-                Self::BorrowLossAccepted { actor: who }
-                | Self::ClockAccepted { actor: who, .. }
-                | Self::LicenseRemoved { actor: who, .. } => actor(who) + 40,
-                Self::Ended { actor: who, .. } | Self::Ending { actor: who, .. } | Self::QuarantineEnded { actor: who } => {
-                    who.as_ref().map_or(0, actor)
-                }
+                Self::ClockAccepted { actor: who, .. } | Self::LicenseRemoved { actor: who, .. } => actor(who) + 40,
+                Self::Ended { actor: who, items: parts, .. } => who.as_ref().map_or(0, actor) + items(parts),
+                Self::Ending { actor: who, .. } | Self::QuarantineEnded { actor: who } => who.as_ref().map_or(0, actor),
+                Self::LingerEnded { items: parts, .. } | Self::Released { items: parts, .. } => items(parts),
                 Self::PresenceAllowed { address, actor: who } => address.len() + actor(who),
                 Self::EntitlementsUnderstood { entitlements, left_out, pools, .. } => {
                     entitlements.iter().map(InstalledEntitlement::weight).sum::<usize>()
@@ -312,6 +329,8 @@ impl Event {
                 Self::VendorKeys { name, keys, .. } => name.len() + 36 * keys.len(),
                 Self::Dequeued { denial, .. } => denial.as_ref().map_or(0, |_| 256),
                 Self::PoolsMerged { pools, .. } => 12 * pools.len(),
+                Self::DenialsCounted { pools, .. } => 16 * pools.len(),
+                Self::ReplacementUndone { entitlements, .. } => 6 * entitlements.len() + 40,
                 Self::ChargeMoved { .. }
                 | Self::ClockMarked
                 | Self::ClockStepped { .. }
@@ -320,11 +339,10 @@ impl Event {
                 | Self::Forgot { .. }
                 | Self::Heard { .. }
                 | Self::LinesResumed { .. }
-                | Self::LingerEnded { .. }
                 | Self::QuarantineLengthened { .. }
-                | Self::Released { .. }
                 | Self::ReleasedUnknown { .. }
                 | Self::TtlLowered { .. }
+                | Self::TtlRaised { .. }
                 | Self::VendorsMerged { .. }
                 | Self::WaiterHeard { .. } => 0,
             }

@@ -12,6 +12,7 @@ use crate::{
     InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, Network, PoolId, ReleaseCause, RightEnd, Timestamp, VendorId,
     allocator::{FreedByPresence, InstalledLicense, Pool, Right, Vendor, Waiter},
     crowd::Crowd,
+    limits::REPLACED_KEPT_MAX,
     memory::{Remembered, mark, ticked},
     rank::Ranks,
     store::{Features, Lease, Phase, READY, SPREAD, Slot, UNSEALED, Wish, WishItem},
@@ -41,6 +42,7 @@ struct NewLease<'a> {
     items: &'a [GrantedItem],
     ttl_ms: u64,
     linger_ms: u64,
+    asked_ttl_ms: Option<u64>,
     claim_due: Option<Timestamp>,
     network: Option<Network>,
     may_go_over: bool,
@@ -51,7 +53,7 @@ impl Allocator {
     pub(crate) fn fold(&mut self, event: &Event) -> Result<(), String> {
         self.fact_at = self.now.at;
         match event {
-            Event::Adopted { lease, attempt, content, holder, items, ttl_ms, linger_ms, shown, network } => {
+            Event::Adopted { lease, attempt, content, holder, items, ttl_ms, linger_ms, asked_ttl_ms, shown, network } => {
                 self.add_lease(&NewLease {
                     lease: *lease,
                     attempt: *attempt,
@@ -60,6 +62,7 @@ impl Allocator {
                     items,
                     ttl_ms: *ttl_ms,
                     linger_ms: *linger_ms,
+                    asked_ttl_ms: *asked_ttl_ms,
                     claim_due: None,
                     network: *network,
                     may_go_over: true,
@@ -67,7 +70,7 @@ impl Allocator {
                 self.note_adopted(*lease, shown);
                 Ok(())
             }
-            Event::BorrowLossAccepted { .. } | Event::QuarantineEnded { .. } => {
+            Event::QuarantineEnded { .. } => {
                 self.quarantine_is_over();
                 Ok(())
             }
@@ -76,6 +79,7 @@ impl Allocator {
                 self.clock_refused = None;
                 self.now.wall_ms = *wall_ms;
                 self.reschedule_dates();
+                self.note_returning();
                 Ok(())
             }
             Event::ClockMarked => Ok(()),
@@ -101,6 +105,8 @@ impl Allocator {
                 );
                 Ok(())
             }
+            // For readers: what it counts was never known here.
+            Event::DenialsCounted { .. } => Ok(()),
             Event::Dequeued { lease, denial, .. } => self.dequeue(lease, denial.clone()),
             Event::Ending { lease, due, reason, .. } => self.mark_ending(lease, *due, *reason),
             Event::Ended { lease, reason, linger_until, .. } => self.end_lease(lease, *reason, *linger_until),
@@ -114,18 +120,20 @@ impl Allocator {
                 self.presence_off.retain(|_, ends| *ends > at);
                 Ok(())
             }
-            Event::Granted { lease, attempt, content, holder, items, ttl_ms, linger_ms, claim_due, network } => self.add_lease(&NewLease {
-                lease: *lease,
-                attempt: *attempt,
-                content: *content,
-                holder,
-                items,
-                ttl_ms: *ttl_ms,
-                linger_ms: *linger_ms,
-                claim_due: *claim_due,
-                network: *network,
-                may_go_over: !self.safeguards.grant_within_total,
-            }),
+            Event::Granted { lease, attempt, content, holder, items, ttl_ms, linger_ms, asked_ttl_ms, claim_due, network } => self
+                .add_lease(&NewLease {
+                    lease: *lease,
+                    attempt: *attempt,
+                    content: *content,
+                    holder,
+                    items,
+                    ttl_ms: *ttl_ms,
+                    linger_ms: *linger_ms,
+                    asked_ttl_ms: *asked_ttl_ms,
+                    claim_due: *claim_due,
+                    network: *network,
+                    may_go_over: !self.safeguards.grant_within_total,
+                }),
             Event::Heard { lease } => {
                 let slot = missing(self.leases.find(lease), "lease", lease)?;
                 let (epoch, ttl_ms) = (self.epoch_narrow(), self.ttl_of(slot));
@@ -157,6 +165,9 @@ impl Allocator {
                 let first = missing(self.by_hash.remove(license), "license", license)?;
                 let installed = missing(self.licenses.get_mut(&first), "license", first)?;
                 installed.removed = Some(*reason);
+                if *reason == RightEnd::Replaced {
+                    self.taken_off.insert(first);
+                }
                 let vendor = installed.vendor;
                 let (id, replaces) = (installed.id.clone(), installed.replaces.clone());
                 drop_from(&mut self.by_id, (vendor, id), first);
@@ -168,6 +179,9 @@ impl Allocator {
                     self.schedule(right);
                 }
                 self.purge(first);
+                if let Some(oldest) = self.taken_off.iter().rev().nth(REPLACED_KEPT_MAX).copied() {
+                    self.purge(oldest);
+                }
                 Ok(())
             }
             Event::LineageBegan { lineage, quarantine_until, .. } => {
@@ -197,7 +211,7 @@ impl Allocator {
                 self.all_lines_dirty();
                 Ok(())
             }
-            Event::LingerEnded { lease } => {
+            Event::LingerEnded { lease, .. } => {
                 let slot = missing(self.leases.find(lease), "lease", lease)?;
                 if self.leases.at(slot).phase != Phase::Lingering {
                     return Err(format!("the end of linger of {lease}, which is live"));
@@ -258,7 +272,7 @@ impl Allocator {
                 self.quarantine_until = *quarantine_until;
                 Ok(())
             }
-            Event::Released { lease, cause, linger_until } => {
+            Event::Released { lease, cause, linger_until, .. } => {
                 let reason = match cause {
                     ReleaseCause::Holder => EndReason::Released,
                     ReleaseCause::Presence => EndReason::Presence,
@@ -276,7 +290,11 @@ impl Allocator {
                 self.remember(*lease, Remembered { attempt, content, denial: None, ended, forget, network });
                 Ok(())
             }
+            Event::ReplacementUndone { license, first_entitlement, entitlements } => {
+                self.undo_replacement(license, *first_entitlement, entitlements)
+            }
             Event::TtlLowered { lease, ttl_ms, not_before } => self.lower(lease, *ttl_ms, *not_before),
+            Event::TtlRaised { lease, ttl_ms } => self.raise(lease, *ttl_ms),
             Event::WordsAccepted { lease, words } => {
                 if words.is_empty() {
                     self.accepted.remove(lease);
@@ -377,7 +395,7 @@ impl Allocator {
             Some(due) => (Phase::Claimable, due),
             None => (Phase::Live, self.now.at.after_ms(new.ttl_ms)),
         };
-        let wish = self.wish(new.items, new.ttl_ms, new.linger_ms);
+        let wish = self.wish(new.items, new.ttl_ms, new.linger_ms, new.asked_ttl_ms);
         let holder = self.holders.intern(new.holder, new.network);
         let slot = self.put_lease(
             new.items,
@@ -407,7 +425,7 @@ impl Allocator {
     }
 
     /// What a lease is for, shared with all that want the same.
-    pub(crate) fn wish(&mut self, items: &[GrantedItem], ttl_ms: u64, linger_ms: u64) -> Arc<Wish> {
+    pub(crate) fn wish(&mut self, items: &[GrantedItem], ttl_ms: u64, linger_ms: u64, asked_ttl_ms: Option<u64>) -> Arc<Wish> {
         let aliases = &self.aliases;
         let resolve = |mut pool| {
             while let Some(into) = aliases.get(&pool) {
@@ -416,7 +434,7 @@ impl Allocator {
             pool
         };
         let items = items.iter().map(|item| WishItem { pool: resolve(item.pool), version: item.version, seats: item.seats });
-        self.wishes.intern(items, ttl_ms, linger_ms)
+        self.wishes.intern(items, ttl_ms, linger_ms, asked_ttl_ms)
     }
 
     /// Puts a lease into the slab and charges it to what the items say.
@@ -465,13 +483,22 @@ impl Allocator {
 
     /// The longest time to live that the vendor permits for what a lease is charged to by now.
     pub(crate) fn permitted_ttl(&self, slot: Slot) -> u64 {
-        let mut ttl_ms = self.limits.ttl_ms_max;
+        self.ttl_by_charges(slot).0
+    }
+
+    /// What the vendor permits at most for what a lease is charged to by now, and what the lease would have if it were granted so now.
+    pub(crate) fn ttl_by_charges(&self, slot: Slot) -> (u64, u64) {
+        let (mut most, mut usual) = (self.limits.ttl_ms_max, None);
         self.leases.each_charge(slot, |_, charge| {
             if let Some(right) = self.right(charge.entitlement) {
-                ttl_ms = ttl_ms.min(right.ttl_max_ms);
+                most = most.min(right.ttl_max_ms);
+                usual = [usual, right.ttl_ms].into_iter().flatten().min();
             }
         });
-        ttl_ms.max(crate::limits::TTL_MS_MIN)
+        let asked = self.leases.at(slot).wish.asked_ttl_ms.map(u64::from);
+        let wanted = asked.or(usual).unwrap_or(crate::limits::TTL_MS_DEFAULT);
+        let most = most.max(crate::limits::TTL_MS_MIN);
+        (most, wanted.min(most).max(crate::limits::TTL_MS_MIN))
     }
 
     /// Nothing of this lease ends before.
@@ -485,11 +512,7 @@ impl Allocator {
         if found.phase != Phase::Live || ttl_ms >= u64::from(found.wish.ttl_ms) {
             return Err(format!("the time to live of {lease} is not lowered by {ttl_ms} ms"));
         }
-        let wish = Arc::clone(&found.wish);
-        let lowered = self.wishes.intern(wish.items.iter().copied(), ttl_ms, wish.linger_ms.into());
-        drop(wish);
-        let before = std::mem::replace(&mut self.leases.at_mut(slot).wish, lowered);
-        self.wishes.release(before);
+        self.promise(slot, ttl_ms);
         if not_before > Timestamp(0) {
             let floor = self.floors.entry(*lease).or_default();
             *floor = (*floor).max(not_before);
@@ -501,6 +524,31 @@ impl Allocator {
             }
         });
         Ok(())
+    }
+
+    fn raise(&mut self, lease: &LeaseId, ttl_ms: u64) -> Result<(), String> {
+        let slot = missing(self.leases.find(lease), "lease", lease)?;
+        let found = self.leases.at(slot);
+        if found.phase != Phase::Live || ttl_ms <= u64::from(found.wish.ttl_ms) || ttl_ms > crate::limits::TTL_MS_MAX {
+            return Err(format!("the time to live of {lease} is not raised by {ttl_ms} ms"));
+        }
+        self.promise(slot, ttl_ms);
+        self.change(slot, |lease, now| {
+            if lease.ending.is_none() {
+                lease.deadline = lease.deadline.max(now.after_ms(ttl_ms));
+            }
+        });
+        Ok(())
+    }
+
+    /// From now on a lease has this time to live.
+    fn promise(&mut self, slot: Slot, ttl_ms: u64) {
+        let wish = Arc::clone(&self.leases.at(slot).wish);
+        let asked_ttl_ms = wish.asked_ttl_ms.map(u64::from);
+        let changed = self.wishes.intern(wish.items.iter().copied(), ttl_ms, wish.linger_ms.into(), asked_ttl_ms);
+        drop(wish);
+        let before = std::mem::replace(&mut self.leases.at_mut(slot).wish, changed);
+        self.wishes.release(before);
     }
 
     pub(crate) fn is_restless(&self, lease: &Lease) -> bool {
@@ -645,7 +693,7 @@ impl Allocator {
         });
         let nobody = self.holders.intern(&Holder::default(), None);
         let wish = Arc::clone(&self.leases.at(slot).wish);
-        let bare = self.wishes.intern(wish.items.iter().copied(), 0, 0);
+        let bare = self.wishes.intern(wish.items.iter().copied(), 0, 0, None);
         drop(wish);
         let lease = self.leases.at_mut(slot);
         lease.content = ContentDigest([0; 16]);
@@ -850,19 +898,67 @@ impl Allocator {
             removed,
         };
         let rights: Vec<_> = installed.rights(first).collect();
-        if removed.is_none() {
-            self.by_hash.insert(*license, first);
-            self.by_id.entry((vendor, installed.id.clone())).or_default().insert(first);
-            for old in &installed.replaces {
-                self.successors.entry((vendor, old.clone())).or_default().insert(first);
-            }
-        }
         self.licenses.insert(first, installed);
+        match removed {
+            None => self.index_license(first),
+            Some(RightEnd::Replaced) => drop(self.taken_off.insert(first)),
+            Some(_) => {}
+        }
         self.put_rights(license, first, vendor, &terms.entitlements, pools)?;
         for right in rights {
             self.schedule(right);
         }
         Ok(())
+    }
+
+    /// Puts a license where it is found by its text, by its id, and by what it replaces.
+    fn index_license(&mut self, first: EntitlementId) {
+        let Some(license) = self.licenses.get(&first) else { return };
+        self.by_hash.insert(license.hash, first);
+        self.by_id.entry((license.vendor, license.id.clone())).or_default().insert(first);
+        for old in &license.replaces {
+            self.successors.entry((license.vendor, old.clone())).or_default().insert(first);
+        }
+    }
+
+    /// What had replaced these entitlements has not begun after all.
+    fn undo_replacement(&mut self, hash: &LicenseHash, first: EntitlementId, entitlements: &[EntitlementId]) -> Result<(), String> {
+        let license = missing(self.licenses.get_mut(&first).filter(|license| license.hash == *hash), "license", hash)?;
+        let all: Vec<_> = license.rights(first).collect();
+        match license.removed {
+            None => {}
+            Some(RightEnd::Replaced) if !self.by_hash.contains_key(hash) => {
+                license.removed = None;
+                self.taken_off.remove(&first);
+                self.index_license(first);
+            }
+            Some(_) => return Err(format!("license {hash} does not come back")),
+        }
+        for right in entitlements {
+            let found = missing(self.right_mut(*right).filter(|right| right.license == first), "entitlement", right)?;
+            if found.ended != Some(RightEnd::Replaced) {
+                return Err(format!("{right:?} was not replaced"));
+            }
+            (found.began, found.ended) = (None, None);
+        }
+        all.into_iter().for_each(|right| self.schedule(right));
+        self.returning.remove(&first);
+        Ok(())
+    }
+
+    /// Finds the licenses whose replacement the wall clock, taken back, has not brought after all.
+    pub(crate) fn note_returning(&mut self) {
+        let mut by_id: BTreeMap<(VendorId, &LicenseId), Vec<EntitlementId>> = BTreeMap::new();
+        for (first, license) in self.licenses.iter().filter(|(_, license)| license.removed != Some(RightEnd::Removed)) {
+            for old in &license.replaces {
+                by_id.entry((license.vendor, old)).or_default().push(*first);
+            }
+        }
+        let returns = |(first, license): &(&EntitlementId, &InstalledLicense)| {
+            let successors = by_id.get(&(license.vendor, &license.id));
+            successors.is_some_and(|successors| !self.returned(**first, successors).is_empty())
+        };
+        self.returning = self.licenses.iter().filter(returns).map(|(first, _)| *first).collect();
     }
 
     /// Puts entitlements of an installed license into their pools.
@@ -1033,6 +1129,12 @@ impl Allocator {
         if license.removed.is_none() || rights.iter().any(|right| self.right(*right).is_some_and(|right| right.charged > 0)) {
             return;
         }
+        // What was replaced comes back if the clock that brought its successor is taken back.
+        if self.taken_off.iter().rev().take(REPLACED_KEPT_MAX).any(|kept| *kept == first) {
+            return;
+        }
+        self.taken_off.remove(&first);
+        self.returning.remove(&first);
         self.licenses.remove(&first);
         self.replacing.remove(&first);
         for right in rights {

@@ -22,6 +22,10 @@ pub const CHARGES_PER_PART_MAX: usize = 48;
 pub const LINGERERS_PASSED_MAX: usize = 4_096;
 /// Most seats of one vendor's feature in all: more than there are people, and exact in JSON numbers.
 pub const POOL_SEATS_MAX: u64 = 100_000_000_000;
+/// Most pools that one fact counts unrecorded denials for; those of others are counted together.
+pub const DENIALS_COUNTED_POOLS_MAX: usize = 256;
+/// Most licenses that are kept after others replaced them, so that they come back when the wall clock that had brought those is taken back.
+pub const REPLACED_KEPT_MAX: usize = 1_024;
 /// Most addresses for which presence is turned off after a regret.
 pub const PRESENCE_OFF_MAX: usize = 100_000;
 /// Ids whose memory ends are forgotten so often, in bulk.
@@ -30,14 +34,10 @@ pub const FORGET_EVERY_MS: u64 = 60_000;
 pub const WHEEL_PER_BATCH_MAX: usize = 2_048;
 /// Most due endings (expiry, end of linger, end of claim) that one batch handles.
 pub const DUE_PER_BATCH_MAX: usize = 512;
-/// Shortest time to live of a lease.
-pub const TTL_MS_MIN: u64 = 10_000;
-/// Longest time to live of a lease that any vendor may allow.
-pub const TTL_MS_MAX: u64 = 86_400_000;
+/// Shortest and longest time to live of a lease that any vendor may allow, and a vendor's `ttl_max` where the license names none.
+pub use triquest_license::limits::{TTL_MAX_MS_DEFAULT, TTL_MS_MAX, TTL_MS_MIN};
 /// Time to live where neither license nor client names one.
 pub const TTL_MS_DEFAULT: u64 = 300_000;
-/// A vendor's `ttl_max` where the license names none.
-pub const TTL_MAX_MS_DEFAULT: u64 = 3_600_000;
 /// The shortest quarantine of a new lineage.
 pub const QUARANTINE_MS_MIN: u64 = 3_600_000;
 /// Most finished epochs that the state remembers, to tell its own grants from those of lost history.

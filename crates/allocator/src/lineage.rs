@@ -128,7 +128,7 @@ impl Allocator {
 
     pub(crate) fn end_quarantine(&mut self, actor: &Actor, sink: &mut Sink<'_>) -> Outcome {
         if self.quarantine_until.is_none() {
-            return Outcome::Refused(Refusal::NothingToDo("no quarantine runs"));
+            return Outcome::Refused(Refusal::NothingToDo("this history was not restored, or its quarantine is over"));
         }
         self.emit(sink, Event::QuarantineEnded { actor: Some(actor.clone()) });
         Outcome::Done
@@ -261,6 +261,7 @@ impl Allocator {
             items: granted,
             ttl_ms: shown.ttl_ms.clamp(TTL_MS_MIN, self.limits.ttl_ms_max),
             linger_ms,
+            asked_ttl_ms: asked.asked_ttl_ms(self.limits.ttl_ms_max),
             shown: charged.collect(),
             network: asked.network,
         };

@@ -224,7 +224,7 @@ impl Allocator {
         Denial { code: DenialCode::NoSeatFree, first_due_ms: self.first_due_ms(item.pool), ..self.denial(item) }
     }
 
-    fn denial(&self, item: &WishItem) -> Denial {
+    pub(crate) fn denial(&self, item: &WishItem) -> Denial {
         let pool = self.pool(item.pool);
         Denial {
             code: DenialCode::NoSeatFree,

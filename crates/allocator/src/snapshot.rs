@@ -112,6 +112,18 @@ impl Allocator {
         )
     }
 
+    /// What a lease holds, without where it is charged.
+    pub(crate) fn seats_of(&self, slot: Slot) -> Vec<GrantedItem> {
+        let items = self.leases.at(slot).wish.items.iter();
+        let plain = |item: &crate::store::WishItem| GrantedItem {
+            pool: self.resolve(item.pool),
+            version: item.version,
+            seats: item.seats,
+            charges: Vec::new(),
+        };
+        items.map(plain).collect()
+    }
+
     pub(crate) fn items_of(&self, slot: Slot) -> Vec<GrantedItem> {
         let lease = self.leases.at(slot);
         let item = |(position, item): (usize, &crate::store::WishItem)| GrantedItem {
@@ -139,6 +151,7 @@ impl Allocator {
             granted_index: Index(if lease.granted_index == UNSEALED { 0 } else { lease.granted_index }),
             ttl_ms: lease.wish.ttl_ms.into(),
             linger_ms: lease.wish.linger_ms.into(),
+            asked_ttl_ms: lease.wish.asked_ttl_ms.map(u64::from),
             claim_due: claimable.then_some(lease.deadline),
             heard: Epoch(lease.heard.into()),
             // Moved by renewals, so nothing that replay could know.
@@ -220,6 +233,7 @@ impl Allocator {
         }
         let firsts: Vec<_> = state.licenses.keys().copied().collect();
         firsts.into_iter().for_each(|first| state.note_replacing_if_begun(first));
+        state.note_returning();
         state.all_lines_dirty();
         state.check_invariants()?;
         Ok(state)
@@ -286,6 +300,7 @@ impl Allocator {
                 granted_index,
                 ttl_ms,
                 linger_ms,
+                asked_ttl_ms,
                 claim_due,
                 heard,
                 unheard_deadline,
@@ -300,7 +315,7 @@ impl Allocator {
                     (None, None) if heard == self.epoch => self.head.at.after_ms(ttl_ms).max(not_before.unwrap_or_default()),
                     (None, None) => unheard_deadline,
                 };
-                let wish = self.wish(&items, ttl_ms, linger_ms);
+                let wish = self.wish(&items, ttl_ms, linger_ms, asked_ttl_ms);
                 if let Some(not_before) = not_before {
                     self.floors.insert(lease, not_before);
                 }
@@ -328,7 +343,7 @@ impl Allocator {
                 self.load_lease(&items, lease)
             }
             StateRecord::Lingering { lease, items, until } => {
-                let wish = self.wish(&items, 0, 0);
+                let wish = self.wish(&items, 0, 0, None);
                 let lease = Lease {
                     id: lease,
                     content: ContentDigest([0; 16]),

@@ -87,6 +87,8 @@ pub enum StateRecord {
         granted_index: Index,
         ttl_ms: u64,
         linger_ms: u64,
+        /// The time to live that its client asked for; none: what the license says.
+        asked_ttl_ms: Option<u64>,
         claim_due: Option<Timestamp>,
         /// The epoch in which it was last heard.
         heard: Epoch,

@@ -314,6 +314,8 @@ pub(crate) struct Wish {
     pub(crate) items: Box<[WishItem]>,
     pub(crate) ttl_ms: u32,
     pub(crate) linger_ms: u32,
+    /// The time to live that was asked for; none: what the license says.
+    pub(crate) asked_ttl_ms: Option<u32>,
 }
 
 impl Keyed for Wish {
@@ -331,10 +333,18 @@ pub(crate) struct Wishes {
 
 impl Wishes {
     /// Keeps a wish. The key has versions as they were written: 12 and 12.0 are equal, but not the same text.
-    pub(crate) fn intern(&mut self, items: impl Iterator<Item = WishItem> + Clone, ttl_ms: u64, linger_ms: u64) -> Arc<Wish> {
+    pub(crate) fn intern(
+        &mut self,
+        items: impl Iterator<Item = WishItem> + Clone,
+        ttl_ms: u64,
+        linger_ms: u64,
+        asked_ttl_ms: Option<u64>,
+    ) -> Arc<Wish> {
         let mut key = std::mem::take(&mut self.scratch);
         key.clear();
-        let (ttl_ms, linger_ms) = (narrow(ttl_ms), narrow(linger_ms));
+        let (ttl_ms, linger_ms, asked_ttl_ms) = (narrow(ttl_ms), narrow(linger_ms), asked_ttl_ms.map(narrow));
+        key.push(u8::from(asked_ttl_ms.is_some()));
+        key.extend_from_slice(&asked_ttl_ms.unwrap_or(0).to_le_bytes());
         key.extend_from_slice(&ttl_ms.to_le_bytes());
         key.extend_from_slice(&linger_ms.to_le_bytes());
         for item in items.clone() {
@@ -345,7 +355,7 @@ impl Wishes {
             }
             key.push(0);
         }
-        let wish = self.all.intern(&key, || Wish { key: key.as_slice().into(), items: items.collect(), ttl_ms, linger_ms });
+        let wish = self.all.intern(&key, || Wish { key: key.as_slice().into(), items: items.collect(), ttl_ms, linger_ms, asked_ttl_ms });
         self.scratch = key;
         wish
     }
@@ -747,7 +757,7 @@ mod tests {
     fn versions_that_are_equal_but_written_otherwise_are_kept_as_written() {
         let mut wishes = Wishes::default();
         let item = |version: &str| WishItem { pool: PoolId(0), version: Some(version.parse().unwrap()), seats: 1 };
-        let (a, b) = (wishes.intern([item("12")].into_iter(), 1, 0), wishes.intern([item("12.0")].into_iter(), 1, 0));
+        let (a, b) = (wishes.intern([item("12")].into_iter(), 1, 0, None), wishes.intern([item("12.0")].into_iter(), 1, 0, None));
         assert_eq!(a.items[0].version.unwrap().to_string(), "12");
         assert_eq!(b.items[0].version.unwrap().to_string(), "12.0");
         wishes.release(a);

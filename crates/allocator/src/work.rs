@@ -4,7 +4,7 @@ use triquest_license::FeatureName;
 
 use crate::{
     Allocator, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Event, PoolId, RightEnd, VendorId,
-    allocator::{Right, Sink},
+    allocator::{InstalledLicense, Right, Sink},
     limits::{FORGET_EVERY_MS, POOLS_PER_MERGE_MAX, WAITERS_LOOKED_AT_MAX, WHEEL_PER_BATCH_MAX},
     store::{Phase, READY, Slot, bucket_of},
 };
@@ -33,7 +33,8 @@ impl Allocator {
 
     /// Licenses are changing: pools of merged vendors have not all followed, or rights that are due have not all begun and ended.
     pub(crate) fn licenses_are_changing(&self) -> bool {
-        !self.merging.is_empty() || !self.replacing.is_empty() || self.begins_are_due() || self.ends_are_due()
+        let replacements = !self.replacing.is_empty() || !self.returning.is_empty();
+        !self.merging.is_empty() || replacements || self.begins_are_due() || self.ends_are_due()
     }
 
     /// The same for one pool.
@@ -57,7 +58,8 @@ impl Allocator {
         };
         let is_due = |right: &Right| {
             let dates = [right.begins_at(wall_ms), right.ends_at(wall_ms)];
-            !self.clock_is_ahead() && dates.contains(&Some(i64::MIN)) || is_replaced(right)
+            let returns = right.ended == Some(RightEnd::Replaced) && self.returning.contains(&right.license);
+            !self.clock_is_ahead() && dates.contains(&Some(i64::MIN)) || is_replaced(right) || returns
         };
         is_merging() || found.rights.iter().filter_map(|right| self.right(*right)).any(is_due)
     }
@@ -105,6 +107,10 @@ impl Allocator {
     /// Begins and ends entitlements, by date and by replacement. At one instant all that begin come first, over any number of entries.
     /// While the wall clock is not believed nothing begins and nothing ends by date.
     pub(crate) fn work_dates(&mut self, sink: &mut Sink<'_>) {
+        self.work_returning(sink);
+        if !self.returning.is_empty() {
+            return;
+        }
         if !self.safeguards.begin_before_end {
             self.work_ends(sink);
         }
@@ -113,6 +119,59 @@ impl Allocator {
             self.work_replaced(sink);
             self.work_ends(sink);
         }
+    }
+
+    /// What was replaced in a future that was taken back comes back, before what replaced it ends.
+    fn work_returning(&mut self, sink: &mut Sink<'_>) {
+        while let Some(first) = self.returning.first().copied()
+            && !sink.full()
+        {
+            let entitlements = self.returned(first, &self.successors_of(first));
+            let license = self.licenses.get(&first).filter(|_| !entitlements.is_empty()).map(|license| license.hash);
+            match license {
+                Some(license) => self.emit(sink, Event::ReplacementUndone { license, first_entitlement: first, entitlements }),
+                None => drop(self.returning.remove(&first)),
+            }
+        }
+    }
+
+    /// All licenses, also such that were replaced themselves, that name this one as what they replace.
+    fn successors_of(&self, first: EntitlementId) -> Vec<EntitlementId> {
+        let Some(license) = self.licenses.get(&first) else { return Vec::new() };
+        let names = |(_, other): &(&EntitlementId, &InstalledLicense)| {
+            other.vendor == license.vendor && other.removed != Some(RightEnd::Removed) && other.replaces.contains(&license.id)
+        };
+        self.licenses.iter().filter(names).map(|(successor, _)| *successor).collect()
+    }
+
+    /// The rights of a license that were replaced by what has not begun after all, of these that may have replaced it.
+    pub(crate) fn returned(&self, first: EntitlementId, successors: &[EntitlementId]) -> Vec<EntitlementId> {
+        let wall_ms = self.now.wall_ms;
+        let Some(license) = self.licenses.get(&first) else { return Vec::new() };
+        let installed_anew = license.removed.is_some() && self.by_hash.contains_key(&license.hash);
+        if license.removed == Some(RightEnd::Removed) || installed_anew {
+            return Vec::new();
+        }
+        let later = || successors.iter().copied().filter(|successor| *successor > first);
+        let returns = |right: &EntitlementId| {
+            self.right(*right).is_some_and(|right| {
+                right.ended == Some(RightEnd::Replaced)
+                    && right.expires.is_none_or(|expires| expires > wall_ms)
+                    && later().any(|successor| self.was_to_take_the_place_of(successor, right.pool))
+                    && !later().any(|successor| self.takes_the_place_of(successor, right.pool))
+            })
+        };
+        license.rights(first).filter(returns).collect()
+    }
+
+    /// Whether a license took the place of rights in this pool in a future that was taken back.
+    fn was_to_take_the_place_of(&self, first: EntitlementId, pool: PoolId) -> bool {
+        let pool = self.resolve(pool);
+        let rights: Vec<&Right> =
+            self.licenses.get(&first).into_iter().flat_map(|license| license.rights(first)).filter_map(|right| self.right(right)).collect();
+        let has_one_there = rights.iter().any(|right| self.resolve(right.pool) == pool);
+        let counts = |right: &&&Right| !has_one_there || self.resolve(right.pool) == pool;
+        rights.iter().filter(counts).any(|right| right.was_taken_back(self.now.wall_ms))
     }
 
     pub(crate) fn work_begins(&mut self, sink: &mut Sink<'_>) {
@@ -175,11 +234,11 @@ impl Allocator {
             || self.licenses.get(&first).into_iter().flat_map(|license| license.rights(first)).filter_map(|right| self.right(right));
         let in_pool = |right: &&Right| self.resolve(right.pool) == pool;
         if rights().any(|right| in_pool(&right)) {
-            return rights().filter(in_pool).any(Right::in_force);
+            return rights().filter(in_pool).any(|right| right.stands_at(self.now.wall_ms));
         }
         // A license replaces only as far as it is understood: what it leaves out may be meant for that pool.
         let understood = self.licenses.get(&first).is_some_and(|license| license.terms.left_out.is_empty());
-        understood && rights().any(Right::in_force)
+        understood && rights().any(|right| right.stands_at(self.now.wall_ms))
     }
 
     /// The licenses, still installed, that this one replaces: those that it names and that were installed before it.
@@ -273,9 +332,10 @@ impl Allocator {
         let found = self.leases.at(slot);
         let (lease, due) = (found.id, found.deadline);
         let linger = due.after_ms(found.wish.linger_ms.into());
+        let items = self.seats_of(slot);
         let (reason, linger_until) = match (found.phase, found.ending) {
             (Phase::Lingering, _) => {
-                self.emit(sink, Event::LingerEnded { lease });
+                self.emit(sink, Event::LingerEnded { lease, items });
                 return;
             }
             (_, Some(reason)) => (reason, None),
@@ -288,7 +348,7 @@ impl Allocator {
             }
             (Phase::Live, None) => (EndReason::Expired, (linger > self.now.at).then_some(linger)),
         };
-        self.emit(sink, Event::Ended { lease, due, reason, linger_until, actor: None });
+        self.emit(sink, Event::Ended { lease, due, reason, linger_until, items, actor: None });
     }
 
     fn work_waiters(&mut self, sink: &mut Sink<'_>) {

@@ -201,7 +201,7 @@ impl Model {
                     seat.ending = true;
                     seat.deadline = seat.deadline.max(now);
                 }
-                Event::LingerEnded { lease } => self.seats.retain(|seat| seat.id != *lease),
+                Event::LingerEnded { lease, .. } => self.seats.retain(|seat| seat.id != *lease),
                 _ => {}
             }
         }

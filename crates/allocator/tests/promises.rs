@@ -53,6 +53,7 @@ fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
         1 => (0..LEASES).prop_map(|lease| Act::Reclaim { lease }),
         1 => (0..LEASES).prop_map(|lease| Act::Release { lease }),
         6 => (0..LEASES).prop_map(|lease| Act::Renew { lease }),
+        3 => (0..TTL_MAX.len()).prop_map(|ttl_max| Act::Install { seats: 5, version: VERSIONS.len() - 1, ttl_max, replaces: true }),
         3 => Just(Act::Restart),
         1 => any::<bool>().prop_map(|full| Act::Room { full }),
         3 => Just(Act::Sweep),
@@ -70,6 +71,8 @@ struct Reading {
     lives: [usize; LEASES],
     attempts: [u32; LEASES],
     counters: [u64; LEASES],
+    /// The time to live and the floor of each lease, as the entries say that were durable before the present command.
+    durable: BTreeMap<LeaseId, (u64, u64)>,
 }
 
 impl Reading {
@@ -80,6 +83,41 @@ impl Reading {
     fn next_life(&mut self, number: usize) {
         self.lives[number] += 1;
         (self.attempts[number], self.counters[number]) = (0, 0);
+    }
+
+    /// A renewal was answered, with facts that are not durable yet.
+    fn renewed(&mut self, id: LeaseId, at: u64, remaining_ms: u64) -> Result<(), String> {
+        let durable = self.durable.get(&id).map_or(u64::MAX, |(ttl_ms, _)| *ttl_ms);
+        self.told(id, at, remaining_ms);
+        if remaining_ms > durable {
+            return Err(format!("promise_survives_recovery: {id} is told {remaining_ms} ms, durable are {durable}"));
+        }
+        Ok(())
+    }
+
+    /// What these events say of times to live is durable from now on.
+    fn read(&mut self, events: &[Event]) -> Result<(), String> {
+        for event in events {
+            match event {
+                Event::Granted { lease, ttl_ms, .. } => drop(self.durable.insert(*lease, (*ttl_ms, 0))),
+                Event::TtlLowered { lease, ttl_ms, not_before } => {
+                    let (before, floor) = self.durable.get(lease).copied().ok_or("lowered before it was granted")?;
+                    if *ttl_ms >= before || not_before.0 < floor {
+                        return Err(format!("promise_only_grows: {lease} is lowered from {before} with a floor at {floor}: {event:?}"));
+                    }
+                    self.durable.insert(*lease, (*ttl_ms, not_before.0));
+                }
+                Event::TtlRaised { lease, ttl_ms } => {
+                    let (before, floor) = self.durable.get(lease).copied().ok_or("raised before it was granted")?;
+                    if *ttl_ms <= before {
+                        return Err(format!("{lease} is raised from {before}: {event:?}"));
+                    }
+                    self.durable.insert(*lease, (*ttl_ms, floor));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn told(&mut self, id: LeaseId, at: u64, remaining_ms: u64) {
@@ -182,7 +220,7 @@ fn run(safeguards: &Safeguards, acts: &[(u64, Act)]) -> Result<(), String> {
                 let renew = Command::Renew { lease: id, counter, nonce: [1; 16], idle_ms: None, presence: None, regained: false };
                 let (outcome, events) = server.decide(now, renew)?;
                 if let Outcome::Renewed { remaining_ms, .. } = outcome {
-                    reading.told(id, at, remaining_ms);
+                    reading.renewed(id, at, remaining_ms)?;
                 }
                 events
             }
@@ -199,6 +237,7 @@ fn run(safeguards: &Safeguards, acts: &[(u64, Act)]) -> Result<(), String> {
             Act::Sweep => server.settle(now)?,
         };
         reading.check(at, &events, &server)?;
+        reading.read(&events)?;
     }
     server.replayed()
 }
@@ -230,6 +269,11 @@ fn noticed(off: impl FnOnce(&mut Safeguards)) -> bool {
 #[test]
 fn the_naive_reading_notices_when_a_promise_is_read_from_the_present_license() {
     assert!(noticed(|safeguards| safeguards.promised_ttl_counts = false));
+}
+
+#[test]
+fn the_naive_reading_notices_a_longer_time_to_live_that_is_told_before_it_is_durable() {
+    assert!(noticed(|safeguards| safeguards.longer_ttl_is_durable = false));
 }
 
 #[test]

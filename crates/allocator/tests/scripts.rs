@@ -1440,9 +1440,23 @@ fn an_adoption_may_go_over_and_is_counted_so() {
         00:13 adopt L3 cam bo@ws2                 => deny quarantine
         00:14 release L1                          => released
         00:15 state cad                           => done over=0 free=0
-        00:16 accept-loss                         => done borrow_loss_accepted
+        00:16 end-quarantine                      => done quarantine_ended
         00:17 checkout L4 cad cy@ws3              => deny no_seat_free
-        00:18 accept-loss                         => refused nothing_to_do
+        00:18 end-quarantine                      => refused nothing_to_do
+    ",
+    );
+}
+
+#[test]
+fn a_denial_in_quarantine_has_the_numbers_of_the_pool() {
+    check(
+        "
+        00:00 install A cad=3                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 backup                              => done
+        00:10 restore                             => recovered
+        00:11 checkout L2 cad bo@ws2              => deny quarantine total=3 used=1 free=2
+        00:12 checkout L3 cam bo@ws2              => deny quarantine total=0
     ",
     );
 }
@@ -1562,6 +1576,80 @@ fn a_full_disk_lowers_nothing() {
         00:40 renew L1                            => renewed left=120s facts=0
         00:50 disk room                           => done
         01:00 renew L1                            => renewed left=10s lowered=L1:10s
+    ",
+    );
+}
+
+#[test]
+fn a_longer_time_to_live_comes_back_and_counts_when_it_is_durable() {
+    needs(
+        |safeguards| safeguards.longer_ttl_is_durable = false,
+        "
+        00:00 install A cad=1 ttl_max=2min        => installed
+        00:00 checkout L1 cad ana@ws1 ttl=2min    => grant ttl=120s
+        00:01 install B cad=1 ttl_max=10s replaces=A => installed
+        00:40 renew L1                            => renewed left=10s lowered=L1:10s
+        00:45 install C cad=1 ttl_max=1h replaces=B => installed moved=L1:B>C:1
+        # This answer may leave before the fact is durable.
+        00:46 renew L1                            => renewed left=10s longer=L1:120s
+        00:47 renew L1                            => renewed left=120s facts=0
+        00:48 restart                             => recovered
+        00:49 checkout L2 cad bo@ws2              => deny no_seat_free first_due=02:48
+        00:50 renew L1                            => renewed left=120s heard=L1 facts=1
+    ",
+    );
+}
+
+#[test]
+fn a_charge_that_moves_back_brings_back_what_was_asked_for_once() {
+    check(
+        "
+        00:00 install A cad=1@9 ttl_max=2h        => installed
+        00:00 checkout L1 cad@5 ana@ws1 ttl=1h    => grant cad=A:1 ttl=3600s
+        00:01 install B cad=1@6 ttl_max=10s       => installed
+        00:02 checkout L2 cad@9 bo@ws2            => grant moved=L1:A>B:1
+        00:03 renew L1                            => renewed left=10s lowered=L1:10s
+        00:04 release L2                          => released gave=L2:1
+        00:05 remove B                            => removed moved=L1:B>A:1
+        00:06 renew L1                            => renewed left=10s longer=L1:3600s
+        00:07 checkout L1 cad@5 ana@ws1 ttl=1h attempt=1 => grant ttl=3600s left=3600s facts=0
+        00:08 renew L1                            => renewed left=3600s facts=0
+        00:09 restart                             => recovered
+        00:10 reclaim L1                          => reclaimed left=3599s
+        60:08 sweep                               => done !ended=L1:reclaimed
+        60:09 sweep                               => done ended=L1:reclaimed gave=L1:1
+    ",
+    );
+}
+
+#[test]
+fn who_asked_for_no_time_to_live_has_what_the_license_says_now() {
+    check(
+        "
+        00:00 install A cad=2 ttl=1min ttl_max=1min => installed
+        00:00 checkout L1 cad ana@ws1             => grant ttl=60s
+        00:00 checkout L2 cad bo@ws2 ttl=30s      => grant ttl=30s
+        00:01 install B cad=2 ttl=5min ttl_max=1h replaces=A => installed
+        00:02 renew L1                            => renewed left=60s longer=L1:300s
+        00:02 renew L2                            => renewed left=30s !longer=L2:300s
+        00:03 renew L1                            => renewed left=300s
+    ",
+    );
+}
+
+#[test]
+fn a_full_disk_raises_nothing_and_no_renewal_waits_for_it() {
+    check(
+        "
+        00:00 install A cad=1 ttl_max=10s         => installed
+        00:00 checkout L1 cad ana@ws1 ttl=2min    => grant ttl=10s
+        00:01 install B cad=1 ttl_max=1h replaces=A => installed
+        00:02 disk full                           => done
+        00:05 renew L1                            => renewed left=10s facts=0
+        00:12 renew L1                            => renewed left=10s facts=0
+        00:13 disk room                           => done
+        00:14 renew L1                            => renewed left=10s longer=L1:120s
+        00:15 renew L1                            => renewed left=120s facts=0
     ",
     );
 }
@@ -1971,6 +2059,59 @@ fn a_first_start_in_a_wrong_future_says_so_and_is_taken_back() {
         00:04 checkout L1 cad ana@ws1             => grant
         00:05 accept-clock 2026-07-01             => done clock_accepted
         00:06 install A cad=1 expires=2027-01-01  => installed began=A
+    ",
+    );
+}
+
+#[test]
+fn what_was_replaced_in_a_wrong_future_comes_back_with_the_right_time() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:00 install B cad=3 starts=2027-01-01 replaces=A => installed waiting
+        00:00 checkout L1 cad ana@ws1             => grant
+        01:00 date 2028-01-01                     => done began=B over=A:replaced gone=A moved=L1:A>B:1
+        01:01 checkout L2 cad bo@ws2              => grant total=3
+        01:02 checkout L3 cad cy@ws3              => grant total=3
+        02:00 accept-clock 2026-07-02             => done back=A began=A over=B:expired
+        02:01 sweep                               => done moved=L1:B>A:1 moved=L2:B>A:1 ending=L3:license_ended
+        02:02 renew L1                            => renewed regrant
+        02:03 restart                             => recovered
+        02:04 install A cad=2                     => refused already_installed
+        03:00 date 2027-01-01                     => done began=B over=A:replaced gone=A
+        03:01 accept-clock 2026-12-30             => done back=A
+    ",
+    );
+}
+
+#[test]
+fn a_chain_of_replacements_is_taken_back_as_far_as_it_reached_into_the_wrong_future() {
+    check(
+        "
+        00:00 install A cad=1 expires=2026-12-31  => installed
+        00:00 install B cad=2 starts=2027-01-01 expires=2027-12-31 replaces=A => installed waiting
+        00:00 install C cad=3 starts=2028-01-01 replaces=B => installed waiting
+        01:00 date 2027-06-01                     => done began=B over=A:replaced gone=A
+        01:01 date 2028-06-01                     => done began=C over=B:replaced gone=B
+        02:00 accept-clock 2026-07-02             => done back=A back=B began=A over=C:expired
+        02:01 checkout L1 cad ana@ws1             => grant total=1
+        02:02 date 2027-01-02                     => done began=B gone=A
+        02:03 date 2028-01-02                     => done began=C gone=B
+    ",
+    );
+}
+
+#[test]
+fn nothing_comes_back_that_was_replaced_before_the_clock_went_wrong_or_taken_off_by_hand() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 install B cad=2 replaces=A          => installed gone=A
+        00:00 install C cad=3 starts=2027-01-01 replaces=B => installed waiting
+        01:00 date 2028-01-01                     => done began=C gone=B
+        01:01 remove C                            => removed
+        02:00 accept-clock 2026-07-02             => done !back=A !back=B
+        02:01 checkout L1 cad ana@ws1             => deny
     ",
     );
 }

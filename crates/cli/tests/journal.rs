@@ -41,10 +41,15 @@ fn a_backup_of_a_running_server_is_whole_and_brings_it_back_with_its_key_and_sea
     server.kill();
     triquest(&folder, ["journal", "check"]).run().ok();
     fs::rename(folder.path().join("data"), folder.path().join("lost")).unwrap();
-    let run = triquest(&folder, ["journal", "restore", "monday.sqlite"]).run().ok();
+    let run = triquest(&folder, ["journal", "restore", "monday.sqlite", "--quarantine", "25h"]).run();
+    assert!(run.code != 0 && run.stderr.contains("at most 24h"), "{}", run.stderr);
+    let run = triquest(&folder, ["journal", "restore", "monday.sqlite", "--quarantine", "24h"]).run().ok();
     assert!(run.stderr.contains("Restored") && run.stderr.contains("new history"), "{}", run.stderr);
     let restored = Server::start_with(&folder, &format!("127.0.0.1:{}", server.port()), &[]);
     assert_eq!(restored.key(), name);
+    assert!(!folder.path().join("data/quarantine").exists(), "the start has recorded it");
+    let head: serde_json::Value = serde_json::from_str(&triquest(&folder, ["status", "--json"]).run().ok().stdout).unwrap();
+    assert!(head["quarantine_ms"].as_u64().unwrap() > 23 * 3_600_000, "{head}");
     let status = triquest(&folder, ["status", "cad", "--json"]).run().ok().stdout;
     assert!(status.contains(&lease), "{status}");
     let denied = Client::builder().servers(restored.name()).verifier_keys(key.clone()).build().unwrap().checkout("cad").take();

@@ -942,7 +942,7 @@ impl Keeper {
             // Two programs use one lease: this one takes a seat of its own or stops.
             ErrorCode::ClonedClient | ErrorCode::StaleCounter if self.ever_held => self.regain(now, Failure::Cloned, actions),
             // A server that was restored or rolled back: show what it signed.
-            ErrorCode::RolledBack | ErrorCode::UnknownLease if self.ever_held && self.right.is_some() && !self.shown && !call.shows => {
+            ErrorCode::UnknownLease if self.ever_held && self.right.is_some() && !self.shown && !call.shows => {
                 self.show();
                 self.next_send = Some(now.boot_ms);
             }

@@ -13,7 +13,7 @@ use std::{
 
 use triquest_license::{CivilMs, ServerKey, Vocabulary};
 use triquest_wire::{
-    Bytes16, Bytes32, ErrorCode, LeaseId, Problem, Secret, WordList,
+    Bytes16, Bytes32, LeaseId, Problem, Secret, WordList,
     lease::{
         CheckoutAnswer, CheckoutRequest, Denial, HolderClaim, Item, PoolNumbers, ReleaseAnswer, RenewAnswer, RenewRequest, SecretRequest,
     },
@@ -388,9 +388,6 @@ impl SeatCore {
     fn failed(&self, held: &mut Held, shared: &Shared, session: &Arc<Session>, error: CallError) -> Answer {
         match error {
             CallError::Problem(problem) => {
-                if problem.code == ErrorCode::RolledBack {
-                    session.forget_seen();
-                }
                 let (code, retry_after_ms) = (problem.code, problem.retry_after_ms);
                 held.problem = Some(*problem);
                 Answer::Refused { code, retry_after_ms }

@@ -140,10 +140,6 @@ impl Seen {
             *old = position;
         }
     }
-
-    fn forget(&self, server: &ServerKey) {
-        self.positions().remove(server);
-    }
 }
 
 /// Whom to ask, and what they must prove.
@@ -395,11 +391,6 @@ impl Session {
     /// Remembers a position if it is the highest.
     pub(crate) fn saw(&self, position: Position) {
         self.seen.note(self.server_key(), position);
-    }
-
-    /// After the server said that its history is behind: what was seen is shown by grants, not by positions.
-    pub(crate) fn forget_seen(&self) {
-        self.seen.forget(&self.server_key());
     }
 
     /// `POST` of JSON within `limit`.

@@ -561,20 +561,6 @@ fn when_its_entitlement_ends_by_the_own_clock_only_a_fresh_grant_prolongs_the_ri
 }
 
 #[test]
-fn a_server_that_was_rolled_back_is_shown_the_grant() {
-    check(
-        "
-        0:00     ask                  => checkout #0.1 n1
-        0:00     granted 300s         => tell granted
-        1:40     look                 => renew #0 c1 n3
-        1:40     refused rolled_back  => checkout #0.1 n4 showing
-        1:40.1   granted 300s         => held=yes, wake=3:20
-        3:20     look                 => renew #0 c2 n6
-    ",
-    );
-}
-
-#[test]
 fn a_server_that_forgot_the_lease_is_shown_the_grant_and_then_asked_for_a_new_one() {
     check(
         "

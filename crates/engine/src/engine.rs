@@ -447,6 +447,7 @@ impl<T: Ticket> Engine<T> {
 
     fn committed_through(&mut self, index: Index) {
         while let Some(done) = self.writing.commit(index) {
+            self.allocator.committed(done.entry.index);
             self.started = true;
             self.full = false;
             self.room.left_bytes = self.room.left_bytes.saturating_sub(done.takes_bytes);
@@ -639,7 +640,7 @@ impl<T: Ticket> Engine<T> {
             (_, Command::Checkout { lease, .. }) => !matches!(known(lease), Standing::Live | Standing::Waiting),
             // An id that nobody knows could be made up, and the reserve is for those who hold.
             (_, Command::Release { lease, .. }) => known(lease) == Standing::Unknown,
-            (_, Command::Install(_) | Command::Reread { .. }) => true,
+            (_, Command::CountDenials { .. } | Command::Install(_) | Command::Reread { .. }) => true,
             _ => false,
         }
     }

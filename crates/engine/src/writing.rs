@@ -68,6 +68,7 @@ fn touches(event: &Event, lowers_nothing: bool) -> Touches {
         | Event::Heard { lease } => Touches::Lease(*lease),
         Event::ClockMarked
         | Event::Denied { .. }
+        | Event::DenialsCounted { .. }
         | Event::Dequeued { .. }
         | Event::Ended { .. }
         | Event::Forgot { .. }
@@ -81,7 +82,8 @@ fn touches(event: &Event, lowers_nothing: bool) -> Touches {
         | Event::WordsAccepted { .. } => Touches::Nothing,
         // What it promises is less than what the journal promises without it: true before it is durable, and if it never is. Nobody waits for it.
         Event::TtlLowered { lease, .. } if !lowers_nothing => Touches::Lease(*lease),
-        Event::TtlLowered { .. } => Touches::Nothing,
+        // Nor for a longer one: until it is durable answers name the time before.
+        Event::TtlLowered { .. } | Event::TtlRaised { .. } => Touches::Nothing,
         // Licenses, dates, clocks, lineages.
         _ => Touches::Anything,
     }

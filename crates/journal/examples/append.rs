@@ -219,6 +219,7 @@ impl Core {
         let batch = self.allocator.decide_batch(moment, commands.into_iter().map(|command| ((), command)).collect());
         self.head.0 += 1;
         self.allocator.sealed(self.head);
+        self.allocator.committed(self.head);
         Entry { lineage: self.lineage, epoch: Epoch(1), index: self.head, moment, events: batch.events }
     }
 

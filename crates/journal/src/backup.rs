@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, params};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
-use triquest_allocator::Index;
+use triquest_allocator::{Index, limits::TTL_MS_MAX};
 
 use crate::check::{Reader, Report, check};
 use crate::load::PORTION_BYTES;
@@ -65,12 +65,47 @@ pub fn backup_offline(data: &Path, to: &Path) -> Result<Report, JournalError> {
     backup(&mut journal, Some(data), to)
 }
 
-/// Brings a backup back into an empty or new directory, as a new history: the next start recovers with it, and for the longest time to live
-/// grants only to those who show their grant, because what was granted after the backup is not known.
+/// How long a restored server is to grant nothing new, as whoever restored it asked, milliseconds in decimal digits.
+const QUARANTINE_FILE: &str = "quarantine";
+
+/// What [`restore`] was asked for the first start in this directory: nothing new is granted for so many milliseconds at least, at most
+/// [`TTL_MS_MAX`]. None if nothing was asked, or [`forget_asked_quarantine`] was called since.
+///
+/// # Errors
+/// A file that is not ours, or cannot be read.
+pub fn asked_quarantine_ms(data: &Path) -> Result<Option<u64>, JournalError> {
+    let path = data.join(QUARANTINE_FILE);
+    if DataDir::open(data, false)?.file(QUARANTINE_FILE)?.is_none() {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    let read = File::open(&path).and_then(|file| file.take(32).read_to_string(&mut text));
+    read.map_err(|error| io(&path, "read it", &error))?;
+    match text.trim().parse::<u64>() {
+        Ok(ms) => Ok(Some(ms.min(TTL_MS_MAX))),
+        Err(_) => Err(JournalError::new(
+            JournalErrorKind::System,
+            format!("{} is no number of milliseconds", path.display()),
+            format!("write how long the restored server is to grant nothing new, such as {TTL_MS_MAX}, or remove it"),
+        )),
+    }
+}
+
+/// The start that was asked for it has recorded it.
+///
+/// # Errors
+/// It stays.
+pub fn forget_asked_quarantine(data: &Path) -> Result<(), JournalError> {
+    let path = data.join(QUARANTINE_FILE);
+    std::fs::remove_file(&path).map_err(|error| io(&path, "remove it", &error))
+}
+
+/// Brings a backup back into an empty or new directory, as a new history: the next start recovers with it, and for the longest time to live,
+/// or for `quarantine_ms` if that is longer, grants only to those who show their grant, because what was granted after the backup is not known.
 ///
 /// # Errors
 /// The fault, with its next step; a directory with anything in it is refused.
-pub fn restore(file: &Path, directory: &Path) -> Result<Report, JournalError> {
+pub fn restore(file: &Path, directory: &Path, quarantine_ms: Option<u64>) -> Result<Report, JournalError> {
     const NEW: &str = "journal.sqlite.new";
     if file.is_dir() {
         return Err(JournalError::new(JournalErrorKind::System, format!("{} is a directory", file.display()), "name a backup file"));
@@ -110,6 +145,11 @@ pub fn restore(file: &Path, directory: &Path) -> Result<Report, JournalError> {
     for (name, bytes) in kept.iter().filter(|(name, _)| KEPT_FILES.contains(&name.as_str())) {
         let mut file = dir.create(name)?;
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| io(&dir.path.join(name), "write it", &error))?;
+    }
+    if let Some(ms) = quarantine_ms {
+        let mut file = dir.create(QUARANTINE_FILE)?;
+        let written = writeln!(file, "{ms}").and_then(|()| file.sync_all());
+        written.map_err(|error| io(&dir.path.join(QUARANTINE_FILE), "write it", &error))?;
     }
     to.sync_all().map_err(|error| io(&path, "sync", &error))?;
     dir.rename(NEW, JOURNAL_FILE)?;

@@ -221,7 +221,7 @@ fn a_restored_server_has_a_new_history_the_old_key_and_waits_before_it_grants() 
     let file = folder.path().join("backup");
     backup_offline(&dir, &file).unwrap();
     let new = folder.path().join("new");
-    let report = restore(&file, &new).unwrap();
+    let report = restore(&file, &new, None).unwrap();
     assert_ne!(report.lineage, old.lineage);
     assert_eq!(fs::read_to_string(new.join("server.key")).unwrap(), "tqs-private:00");
     assert_eq!(fs::metadata(new.join("server.key")).unwrap().permissions().mode() & 0o777, 0o600);
@@ -236,8 +236,8 @@ fn a_restored_server_has_a_new_history_the_old_key_and_waits_before_it_grants() 
     );
     drop(server);
     assert_eq!(check(&new).unwrap().lineage, report.lineage);
-    assert!(restore(&file, &new).unwrap_err().message.contains("is not empty"));
-    assert!(restore(&dir, &folder.path().join("other")).unwrap_err().message.contains("is a directory"));
+    assert!(restore(&file, &new, None).unwrap_err().message.contains("is not empty"));
+    assert!(restore(&dir, &folder.path().join("other"), None).unwrap_err().message.contains("is a directory"));
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn the_key_in_a_backup_is_not_left_in_the_restored_journal() {
     fs::write(dir.join("server.key"), secret).unwrap();
     let file = folder.path().join("backup");
     backup_offline(&dir, &file).unwrap();
-    restore(&file, &folder.path().join("new")).unwrap();
+    restore(&file, &folder.path().join("new"), None).unwrap();
     let journal = fs::read(folder.path().join("new/journal.sqlite")).unwrap();
     assert!(!journal.windows(secret.len()).any(|window| window == secret.as_bytes()));
 }
@@ -349,7 +349,7 @@ fn a_removed_or_damaged_write_ahead_log_is_noticed_although_sqlite_says_nothing(
         // The next step that the hint names works.
         let file = dir.join("../saved");
         backup_offline(&dir, &file).unwrap();
-        restore(&file, &dir.join("../again")).unwrap();
+        restore(&file, &dir.join("../again"), None).unwrap();
         fs::remove_file(file).unwrap();
         fs::remove_dir_all(dir.join("../again")).unwrap();
     }

@@ -38,7 +38,7 @@ fn on_tmpfs(test: &str, size: &str, before: &str) -> bool {
 fn released(journal: &SqliteJournal, number: u64) -> (Index, Vec<u8>) {
     let head = journal.head();
     let index = Index(head.index.0 + 1);
-    let event = Event::Released { lease: common::lease(number), cause: ReleaseCause::Holder, linger_until: None };
+    let event = Event::Released { lease: common::lease(number), cause: ReleaseCause::Holder, linger_until: None, items: Vec::new() };
     (index, common::entry_of(head.lineage, 1, index.0, vec![event]))
 }
 
@@ -107,7 +107,12 @@ fn a_full_disk_loses_nothing_and_the_reserve_makes_room_for_releases() {
         index: Index(head.index.0 + 1),
         moment: triquest_allocator::Moment { at: triquest_allocator::Timestamp(u64::MAX / 2), wall_ms: 0 },
         events: (0..2_048)
-            .map(|number| Event::Released { lease: common::lease(number), cause: ReleaseCause::Holder, linger_until: None })
+            .map(|number| Event::Released {
+                lease: common::lease(number),
+                cause: ReleaseCause::Holder,
+                linger_until: None,
+                items: Vec::new(),
+            })
             .collect(),
     });
     assert_eq!(journal.append(Epoch(1), head.index, &all).unwrap(), Appended::Committed, "a whole batch of releases");

@@ -35,7 +35,7 @@ pub const VERSION_PARTS_MAX: usize = 4;
 /// Milliseconds of the longest span that a license may state: ten years of 366 days.
 pub const SPAN_MS_MAX: u64 = 3660 * 86_400_000;
 /// Milliseconds: the longest time to live that a client accepts when the license does not say.
-pub const TTL_MAX_DEFAULT_MS: u64 = 3_600_000;
+pub const TTL_MAX_MS_DEFAULT: u64 = 3_600_000;
 /// Milliseconds: the shortest time to live that a license may ask for.
 pub const TTL_MS_MIN: u64 = 10_000;
 /// Milliseconds: the longest time to live that a license may permit.
@@ -54,4 +54,4 @@ pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
 pub const HOST_BYTES_MAX: usize = 255;
 
 const _: () = assert!(INPUT_BYTES_MAX > NOTE_BYTES_MAX.div_ceil(3) * 4 + 1024);
-const _: () = assert!(TTL_MS_MIN < TTL_MAX_DEFAULT_MS && TTL_MAX_DEFAULT_MS <= TTL_MS_MAX);
+const _: () = assert!(TTL_MS_MIN < TTL_MAX_MS_DEFAULT && TTL_MAX_MS_DEFAULT <= TTL_MS_MAX);

@@ -3,7 +3,7 @@ use std::fmt;
 use crate::civil::{CivilMs, Written};
 use crate::key::{KeyError, ServerKey};
 use crate::limits::{
-    LICENSEE_BYTES_MAX, NEEDS_MAX, NOTE_BYTES_MAX, REPLACES_MAX, SEATS_MAX, SERVERS_MAX, TTL_MAX_DEFAULT_MS, TTL_MS_MAX, TTL_MS_MIN,
+    LICENSEE_BYTES_MAX, NEEDS_MAX, NOTE_BYTES_MAX, REPLACES_MAX, SEATS_MAX, SERVERS_MAX, TTL_MAX_MS_DEFAULT, TTL_MS_MAX, TTL_MS_MIN,
     VENDOR_DATA_BYTES_MAX, VERIFIERS_MAX,
 };
 use crate::names::{FeatureName, LicenseId, NameError, VendorName};
@@ -675,7 +675,7 @@ impl Entitlement {
                 return Err(TextError::new(place, format!("`{key}` is {span}; it must be {min} to {max}")));
             }
         }
-        let ttl_max_span = ttl_max.map_or(Span::from_ms(TTL_MAX_DEFAULT_MS), |(span, _)| span);
+        let ttl_max_span = ttl_max.map_or(Span::from_ms(TTL_MAX_MS_DEFAULT), |(span, _)| span);
         if let Some((ttl, place)) = ttl
             && ttl > ttl_max_span
         {
@@ -729,7 +729,7 @@ impl Entitlement {
         line("starts", self.starts_written.map(|starts| starts.to_string()));
         line("expires", self.expires_written.map(|expires| expires.to_string()));
         line("ttl", self.ttl.map(span));
-        line("ttl_max", (self.ttl_max.ms() != TTL_MAX_DEFAULT_MS).then(|| span(self.ttl_max)));
+        line("ttl_max", (self.ttl_max.ms() != TTL_MAX_MS_DEFAULT).then(|| span(self.ttl_max)));
         line("linger", self.linger.map(span));
         line("grace", (self.grace != Span::ZERO).then(|| span(self.grace)));
         line("borrow", self.borrow.map(span));

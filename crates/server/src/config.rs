@@ -266,8 +266,6 @@ pub struct Settings {
     pub init: bool,
     /// `--accept-clock`: believe the wall clock as it stands now.
     pub accept_clock: bool,
-    /// `--accept-borrow-loss`: end the quarantine after a restore.
-    pub accept_borrow_loss: bool,
     /// What anonymous clients can take, before the configuration's own values; for tests and programs that embed the server.
     pub limits: crate::limits::Limits,
     /// `--end-quarantine`: grant again now after a restore or rollback.

@@ -10,11 +10,12 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use triquest_allocator::Network;
+use triquest_allocator::{Command, Network, PoolId, Timestamp, limits::DENIALS_COUNTED_POOLS_MAX};
 use triquest_wire::{ErrorCode, Problem, lease::PoolNumbers};
 
 use crate::{
     clock::{Clock, work_us},
+    driver::Driver,
     limits::{Limits, RATE_SLOTS},
     rates::{Limited, RateShare, Rates},
     seldom::{Kind, Said, Seldom},
@@ -49,6 +50,32 @@ pub struct Gate {
     /// One search at a time, and so many that wait for it.
     searching: Semaphore,
     searches_waiting: Arc<Semaphore>,
+    /// Denials that left no record, since the last fact that counted such.
+    unrecorded: Mutex<Option<Unrecorded>>,
+}
+
+/// Denials that left no record.
+#[derive(Debug)]
+struct Unrecorded {
+    /// Lease time of the first.
+    since: Timestamp,
+    /// Of so many pools at most.
+    pools: BTreeMap<PoolId, u64>,
+    elsewhere: u64,
+}
+
+impl Unrecorded {
+    fn add(&mut self, pool: Option<PoolId>, count: u64) {
+        let named = pool.filter(|pool| self.pools.contains_key(pool) || self.pools.len() < DENIALS_COUNTED_POOLS_MAX);
+        let counted = named.map_or(&mut self.elsewhere, |pool| self.pools.entry(pool).or_default());
+        *counted = counted.saturating_add(count);
+    }
+
+    /// What makes one fact of them.
+    fn command(&self) -> Command {
+        let pools = self.pools.iter().map(|(pool, count)| (*pool, *count)).collect();
+        Command::CountDenials { since: self.since, pools, elsewhere: self.elsewhere }
+    }
 }
 
 impl fmt::Debug for Gate {
@@ -99,6 +126,7 @@ impl Gate {
             event_streams_viewers: Arc::new(Semaphore::new(limits.event_streams_viewers)),
             searching: Semaphore::new(1),
             searches_waiting: Arc::new(Semaphore::new(crate::limits::SEARCHES_WAITING_MAX)),
+            unrecorded: Mutex::default(),
             limits,
         }
     }
@@ -220,6 +248,35 @@ impl Gate {
         }
         let problem = self.too_often(Kind::Denials, network, limited);
         Err(Problem { pool: pool(), ..problem }.hint("wait in line with `wait_ms` instead of asking again"))
+    }
+
+    /// A request was refused because too many of its network are denied: it leaves no record, but is counted.
+    pub fn count_unrecorded(&self, pool: Option<PoolId>, at: Timestamp) {
+        let mut unrecorded = self.unrecorded.lock();
+        let there = unrecorded.get_or_insert_with(|| Unrecorded { since: at, pools: BTreeMap::new(), elsewhere: 0 });
+        there.since = there.since.min(at);
+        there.add(pool, 1);
+    }
+
+    /// Writes one fact for the denials that left no record since the last time, if there were any; to be called about once a minute.
+    pub async fn write_unrecorded(&self, driver: &Driver) {
+        let Some(unrecorded) = self.unrecorded.lock().take() else { return };
+        if driver.decide(unrecorded.command(), None).await.is_err() {
+            // The disk is full, or the server stops.
+            self.give_back_unrecorded(unrecorded);
+        }
+    }
+
+    /// The fact that counts them could not be written: they are counted with those to come.
+    fn give_back_unrecorded(&self, before: Unrecorded) {
+        let mut unrecorded = self.unrecorded.lock();
+        let Some(there) = unrecorded.as_mut() else {
+            *unrecorded = Some(before);
+            return;
+        };
+        there.since = there.since.min(before.since);
+        before.pools.into_iter().for_each(|(pool, count)| there.add(Some(pool), count));
+        there.add(None, before.elsewhere);
     }
 
     /// Whether this attempt of this lease was denied lately: then the answer is known, and no new denial.

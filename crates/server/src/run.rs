@@ -16,7 +16,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 use triquest_allocator::{Actor, Command, Outcome, Refusal, Safeguards};
-use triquest_journal::{Journal, JournalError, JournalErrorKind, OpenMode, SqliteJournal, upgrade};
+use triquest_journal::{Journal, JournalError, JournalErrorKind, OpenMode, SqliteJournal, backup, upgrade};
 use triquest_license::{LicenseError, Note, ServerKey, SigningKey, VerifiedLicense};
 use triquest_wire::limits::DRAIN_MS_MAX;
 
@@ -103,8 +103,16 @@ impl Server {
         let instance = identity::random();
         // A restored server waits as long as any license may have promised, also one that only lost history had installed.
         let folder_ttl_max_ms = licenses_folder::longest_ttl_max_ms(&config.licenses_dir()).await;
+        // And as long as whoever restored it asked.
+        let asked_ms = backup::asked_quarantine_ms(&data_dir).map_err(|error| journal_fault(error, &data_dir, &version))?;
+        let folder_ttl_max_ms = folder_ttl_max_ms.max(asked_ms.unwrap_or(0));
         let starting = Starting { key: Arc::clone(&key), clock: Arc::clone(&clock), instance, folder_ttl_max_ms, version };
         let driver = start_driver(&data_dir, starting, journal).await?;
+        if asked_ms.is_some()
+            && let Err(error) = backup::forget_asked_quarantine(&data_dir)
+        {
+            tracing::warn!("{}; {}", error.message, error.hint);
+        }
         let parts = AppParts {
             driver,
             signing_key: key,
@@ -220,15 +228,12 @@ fn journal_fault(error: JournalError, data_dir: &Path, version: &str) -> Fault {
     Fault::new(error.message, hint)
 }
 
-/// `--accept-clock`, `--accept-borrow-loss` and `--end-quarantine`, as the audited acts that they are.
+/// `--accept-clock` and `--end-quarantine`, as the audited acts that they are.
 async fn accept_at_start(app: &App, settings: &Settings) -> anyhow::Result<()> {
     let actor = |flag: &str| Actor { name: format!("unix:{}", sys::user_name(sys::user_id())), reason: format!("{flag} at start") };
     let mut commands = Vec::new();
     if settings.accept_clock {
         commands.push(Command::AcceptClock { actor: actor("--accept-clock") });
-    }
-    if settings.accept_borrow_loss {
-        commands.push(Command::AcceptBorrowLoss { actor: actor("--accept-borrow-loss") });
     }
     if settings.end_quarantine {
         commands.push(Command::EndQuarantine { actor: actor("--end-quarantine") });
@@ -399,12 +404,15 @@ fn log_folder(report: &licenses_folder::Report) {
     report.refused.iter().for_each(|line| tracing::warn!("{line}"));
 }
 
-/// Says once a minute what came up against limits and was not said yet.
+/// Says once a minute what came up against limits and was not said yet, and counts the denials that left no record.
 async fn say_limits(app: Arc<App>) {
     let mut stopping = app.stopping.clone();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(SAID_AGAIN_MS)) => app.gate().say_due(),
+            () = tokio::time::sleep(Duration::from_millis(SAID_AGAIN_MS)) => {
+                app.gate().say_due();
+                app.gate().write_unrecorded(app.driver()).await;
+            }
             _ = stopping.changed() => return,
         }
     }

@@ -11,7 +11,8 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use triquest_allocator::{
     CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, InstalledEntitlement, InstalledLeftOut,
-    InstalledTerms, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, Timestamp, VendorId, limits::STALL_MS,
+    InstalledTerms, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, Timestamp, VendorId,
+    limits::{REPLACED_KEPT_MAX, STALL_MS},
 };
 use triquest_engine::Heard;
 use triquest_journal::record::Entry;
@@ -434,6 +435,12 @@ impl View {
         self.inner.read().pools_for(vendor_keys, feature).next().map(Pool::numbers)
     }
 
+    /// The pool of this feature of one of these vendors.
+    #[must_use]
+    pub fn pool_asked(&self, vendor_keys: &[[u8; 32]], feature: &str) -> Option<PoolId> {
+        self.inner.read().pool_ids_for(vendor_keys, feature).next()
+    }
+
     /// The place of a waiter that asked within so many milliseconds, with this attempt and content, durably and in this start of the server.
     #[must_use]
     pub fn asked_within(&self, lease: &Id, attempt: u32, content: ContentDigest, within_ms: u64) -> Option<WaiterPlace> {
@@ -639,6 +646,8 @@ struct Inner {
     order: BTreeMap<PoolKey, PoolId>,
     licenses: BTreeMap<EntitlementId, Installed>,
     rights: BTreeMap<EntitlementId, Right>,
+    /// Licenses that others replaced, the newest, with their entitlements.
+    aside: BTreeMap<EntitlementId, (Installed, Vec<(EntitlementId, Right)>)>,
     waiting: BTreeMap<Id, Waiting>,
     next_order: u64,
 }
@@ -664,6 +673,7 @@ impl Inner {
             order: BTreeMap::new(),
             licenses: BTreeMap::new(),
             rights: BTreeMap::new(),
+            aside: BTreeMap::new(),
             waiting: BTreeMap::new(),
             next_order: 0,
         }
@@ -728,11 +738,14 @@ impl Inner {
             }
             StateRecord::Pool { pool, vendor, feature } => self.open_pool(pool, vendor, feature.as_str()),
             // Taken off, and kept by the allocator only for leases that still name it.
-            StateRecord::License { removed: Some(_), .. } => {}
-            StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, .. } => {
+            StateRecord::License { removed: Some(RightEnd::Expired | RightEnd::Removed), .. } => {}
+            StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, removed, .. } => {
                 self.install(license, &note, terms, vendor, first_entitlement, &pools);
                 if let Some(installed) = self.licenses.get_mut(&first_entitlement) {
                     installed.problem = problem;
+                }
+                if removed.is_some() {
+                    self.set_aside(first_entitlement);
                 }
             }
             StateRecord::Entitlement { entitlement, began, ended } => {
@@ -808,6 +821,13 @@ impl Inner {
                     pool.denied += 1;
                 }
             }
+            Event::DenialsCounted { pools, .. } => {
+                for (pool, denials) in pools {
+                    if let Some(pool) = self.pools.get_mut(pool) {
+                        pool.denied += denials;
+                    }
+                }
+            }
             Event::Dequeued { lease, .. } => self.leave_line(lease),
             Event::Ending { lease, due, reason, .. } => {
                 if let Some(row) = self.row_mut(lease) {
@@ -819,7 +839,7 @@ impl Inner {
                 }
             }
             Event::Ended { lease, linger_until, .. } | Event::Released { lease, linger_until, .. } => self.end(lease, *linger_until),
-            Event::LingerEnded { lease } => self.end(lease, None),
+            Event::LingerEnded { lease, .. } => self.end(lease, None),
             Event::EntitlementBegan { entitlement } => self.begin(*entitlement),
             Event::EntitlementEnded { entitlement, reason } => self.end_right(*entitlement, *reason),
             Event::EntitlementsUnderstood { license, entitlements, left_out, pools } => {
@@ -836,15 +856,29 @@ impl Inner {
             Event::LicenseRemoved { license, reason, .. } => {
                 let firsts: Vec<_> = self.licenses.iter().filter(|(_, there)| there.hash == *license).map(|(first, _)| *first).collect();
                 for first in firsts {
-                    let rights: Vec<_> =
-                        self.rights.range(first..).take_while(|(_, right)| right.license == first).map(|(id, _)| *id).collect();
-                    for right in rights {
+                    for right in self.rights_of(first) {
                         self.end_right(right, *reason);
-                        if let Some(pool) = self.rights.remove(&right).and_then(|right| self.pools.get_mut(&right.pool)) {
-                            pool.rights.retain(|there| *there != right);
-                        }
                     }
-                    self.licenses.remove(&first);
+                    self.set_aside(first);
+                    if *reason != RightEnd::Replaced {
+                        self.aside.remove(&first);
+                    }
+                }
+            }
+            Event::ReplacementUndone { first_entitlement, entitlements, .. } => {
+                if let Some((installed, rights)) = self.aside.remove(first_entitlement) {
+                    self.licenses.insert(*first_entitlement, installed);
+                    for (id, right) in rights {
+                        if let Some(pool) = self.pools.get_mut(&right.pool) {
+                            pool.rights.push(id);
+                        }
+                        self.rights.insert(id, right);
+                    }
+                }
+                for right in entitlements {
+                    if let Some(right) = self.rights.get_mut(right) {
+                        (right.began, right.ended) = (false, None);
+                    }
                 }
             }
             Event::PoolOpened { pool, vendor, feature } => self.open_pool(*pool, *vendor, feature.as_str()),
@@ -858,7 +892,7 @@ impl Inner {
             }
             Event::PoolsMerged { from, into, pools } => self.take_over_pools(*from, *into, pools),
             Event::VendorsMerged { from, into } => self.merge(*from, *into),
-            Event::BorrowLossAccepted { .. } | Event::QuarantineEnded { .. } => self.quarantine_until = None,
+            Event::QuarantineEnded { .. } => self.quarantine_until = None,
             Event::LineageBegan { lineage, quarantine_until, lease, epoch, index, .. } => {
                 tracing::error!(
                     %lease, epoch = epoch.0, index = index.0, ms = quarantine_until.since_ms(moment.at),
@@ -890,6 +924,7 @@ impl Inner {
             | Event::PresenceRegretted { address: None, .. }
             | Event::ReleasedUnknown { .. }
             | Event::TtlLowered { .. }
+            | Event::TtlRaised { .. }
             | Event::FormatRaised { .. }
             | Event::WaiterHeard { .. }
             | Event::WordsAccepted { .. } => {}
@@ -1065,6 +1100,28 @@ impl Inner {
         }
     }
 
+    /// The entitlements of a license.
+    fn rights_of(&self, first: EntitlementId) -> Vec<EntitlementId> {
+        self.rights.range(first..).take_while(|(_, right)| right.license == first).map(|(id, _)| *id).collect()
+    }
+
+    /// A license was replaced: nobody sees it any more, but it may come back.
+    fn set_aside(&mut self, first: EntitlementId) {
+        let mut rights = Vec::new();
+        for id in self.rights_of(first) {
+            let Some(right) = self.rights.remove(&id) else { continue };
+            if let Some(pool) = self.pools.get_mut(&right.pool) {
+                pool.rights.retain(|there| *there != id);
+            }
+            rights.push((id, right));
+        }
+        let Some(installed) = self.licenses.remove(&first) else { return };
+        self.aside.insert(first, (installed, rights));
+        if self.aside.len() > REPLACED_KEPT_MAX {
+            self.aside.pop_first();
+        }
+    }
+
     fn begin(&mut self, entitlement: EntitlementId) {
         let Some(right) = self.rights.get_mut(&entitlement) else { return };
         if right.in_force() {
@@ -1220,8 +1277,12 @@ impl Inner {
 
     /// The pools of a feature of the vendors that these keys name.
     fn pools_for<'a>(&'a self, vendor_keys: &'a [[u8; 32]], feature: &'a str) -> impl Iterator<Item = &'a Pool> {
+        self.pool_ids_for(vendor_keys, feature).filter_map(|pool| self.pools.get(&pool))
+    }
+
+    fn pool_ids_for<'a>(&'a self, vendor_keys: &'a [[u8; 32]], feature: &'a str) -> impl Iterator<Item = PoolId> + 'a {
         let named = self.vendors.iter().filter(|(_, vendor)| vendor.keys.iter().any(|key| vendor_keys.contains(key)));
-        named.filter_map(move |(vendor, _)| self.pools.get(&self.pool_of(*vendor, feature)?))
+        named.filter_map(move |(vendor, _)| self.pool_of(*vendor, feature))
     }
 
     fn license_state(&self, first: EntitlementId, license: &Installed) -> LicenseState {

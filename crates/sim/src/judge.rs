@@ -461,7 +461,7 @@ impl Judge {
         let moves = match event {
             Event::Granted { lease, .. } | Event::Queued { lease, .. } => Some(*lease),
             // Taking back what lingers ends it.
-            Event::LingerEnded { lease } if !self.reclaimed.contains(lease) => Some(*lease),
+            Event::LingerEnded { lease, .. } if !self.reclaimed.contains(lease) => Some(*lease),
             Event::Dequeued { lease, reason, .. } if *reason != DequeueReason::Released => Some(*lease),
             Event::Ended { lease, reason, .. } if *reason != EndReason::Reclaimed => Some(*lease),
             _ => None,
@@ -584,7 +584,7 @@ impl Judge {
                 // Presence is soft: a start does not know whom it freed before.
                 self.false_ends.values_mut().for_each(|end| end.freed = None);
             }
-            Event::BorrowLossAccepted { .. } | Event::QuarantineEnded { actor: Some(_) } => {
+            Event::QuarantineEnded { actor: Some(_) } => {
                 // Promises of lost history may be broken from now on, which is recorded.
                 let promised = scene.clients.iter().filter_map(|client| client.promised(scene.real_ms));
                 self.excused.extend(promised.filter(|lease| !self.heard.contains_key(lease)));
@@ -1122,7 +1122,7 @@ mod tests {
     fn a_no_speaks_of_one_sending_whatever_becomes_of_the_history_in_between() {
         let lease = LeaseId([1; 16]);
         let sending = Sending { client: 0, life: 1, call: 1, lease, asks: Asks::Checkout(1), sent_ms: 0, passed_at: None::<Timestamp> };
-        let mut judge = Judge::new(None, Ledger::new([]));
+        let mut judge = Judge::new(None, Ledger::new([]), Limits::default());
         judge.sent(&sending);
         judge.sent(&sending);
         judge.loses_history(Ledger::new([]), 0, true, Scene { clients: &[], real_ms: 0 });

@@ -372,10 +372,6 @@ impl Ledger {
                 };
                 self.take(*lease, held);
             }
-            Event::BorrowLossAccepted { .. } => {
-                self.loss_accepted = true;
-                self.quarantine_until = None;
-            }
             Event::ChargeMoved { lease, item, from, to, seats } => {
                 let (from, to, seats) = (*from, *to, *seats);
                 let items = self.leases.get_mut(lease).map(|held| &mut held.items).or(self.lingering.get_mut(lease));
@@ -464,6 +460,17 @@ impl Ledger {
             Event::TtlLowered { lease, ttl_ms, .. } => {
                 if let Some(held) = self.leases.get_mut(lease) {
                     held.ttl_ms = *ttl_ms;
+                }
+            }
+            Event::TtlRaised { lease, ttl_ms } => {
+                if let Some(held) = self.leases.get_mut(lease) {
+                    held.ttl_ms = *ttl_ms;
+                    held.longest_ttl_ms = held.longest_ttl_ms.max(*ttl_ms);
+                }
+            }
+            Event::ReplacementUndone { entitlements, .. } => {
+                for entitlement in entitlements {
+                    self.counts_now(*entitlement, |right| (right.began, right.ended) = (false, None));
                 }
             }
             Event::Queued { lease, attempt, items, network, .. } => {

@@ -76,6 +76,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     grant_within_total => NoGrantPastEntitlement,
     heard_is_durable => PromiseSurvivesRecovery,
     linger_gives_way => BeginBeforeEnd,
+    longer_ttl_is_durable => PromiseSurvivesRecovery,
     lowered_ttl_has_floor => PromiseSurvivesRecovery,
     new_lineage_frees_nothing => KeeperStopsBeforeServerFrees,
     held_waiters_are_told_at_stop => NoFalseNo,

@@ -176,14 +176,14 @@ impl Node {
         self.told.is_some_and(|told| told.left_bytes == 0 || told.left_bytes < told.reserve_bytes)
     }
 
-    /// The disk has no room, and nothing that waits for it changes what this lease is promised: at most a lower time to live.
+    /// The disk has no room, and nothing that waits for it changes what this lease is promised: at most another time to live.
     #[must_use]
     pub fn owes_an_answer_about(&self, lease: LeaseId) -> bool {
         let writes = self.writes.iter().map(|write| &write.entry);
         let mut events = self.refused.iter().chain(writes).flat_map(|entry| &entry.events);
         self.is_full()
             && events.all(|event| match event {
-                Event::ClockMarked | Event::TtlLowered { .. } => true,
+                Event::ClockMarked | Event::TtlLowered { .. } | Event::TtlRaised { .. } => true,
                 Event::Denied { lease: other, .. }
                 | Event::Dequeued { lease: other, .. }
                 | Event::Ended { lease: other, .. }

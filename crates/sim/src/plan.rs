@@ -161,8 +161,6 @@ pub fn item(feature: &str, version: Option<&str>, seats: u32) -> CheckoutItem {
 /// Something that happens from outside.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
-    /// An administrator accepts that what was granted in lost history may be over-used.
-    AcceptBorrowLoss,
     /// An administrator believes the wall clock.
     AcceptClock,
     /// A copy of the disk is put aside.
@@ -179,7 +177,7 @@ pub enum Act {
     Begin(u32),
     /// A client gives back what it holds.
     Done(u32),
-    /// An administrator ends the quarantine of a new history.
+    /// An administrator ends the quarantine of a new history, accepting that what was granted in a lost one may be over-used.
     EndQuarantine,
     /// What stands between ends a living client's presence connection in order.
     FalseFin(u32),
@@ -225,7 +223,7 @@ pub enum Act {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is named after the act that it draws")]
 pub enum Fault {
-    AcceptBorrowLoss,
+    EndQuarantine,
     AcceptClock,
     Backup,
     ClientClock,
@@ -254,7 +252,7 @@ pub enum Fault {
 }
 
 const FAULTS: [Fault; 26] = [
-    Fault::AcceptBorrowLoss,
+    Fault::EndQuarantine,
     Fault::AcceptClock,
     Fault::Backup,
     Fault::ClientClock,

@@ -60,6 +60,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    a_longer_ttl_and_a_crash_before_it_is_durable,
     a_lower_ttl_after_a_replacement,
     a_lowered_ttl_and_a_crash_before_its_answer,
     a_clone_renews,
@@ -102,6 +103,30 @@ scripts! {
     many_old_grants_are_shown,
     merged_vendors_with_many_seats,
     seats_for_large_and_small,
+}
+
+fn a_longer_ttl_and_a_crash_before_it_is_durable(plan: &mut Plan, random: &mut Random) {
+    let longer_s = random.between(60, 240);
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 1, 10, 10)]));
+    plan.licenses.push(issue(&[0], "B", &["A"], &[Draft::new("cad", 1, longer_s, longer_s)]));
+    plan.ttl_ms = longer_s * 1_000;
+    plan.ttl_max_ms = plan.ttl_ms;
+    plan.duration_ms = 4 * plan.ttl_ms;
+    plan.clients = vec![ClientPlan { ttl_ms: Some(plan.ttl_ms), ..user(random, "cad") }, user(random, "cad")];
+    at(plan, 5, Act::Install(0));
+    at(plan, 50, Act::Begin(0));
+    let replaced = random.between(500, 5_000);
+    at(plan, replaced, Act::Install(1));
+    // The disk is slow or full when its next renewals come, and then the power fails; the client hears nothing more for a while.
+    if random.chance(500) {
+        at(plan, replaced + 2, Act::DiskFull(8_000));
+    }
+    let killed = replaced + random.between(50, 8_000);
+    at(plan, killed, Act::Kill(random.between(100, 1_000)));
+    at(plan, killed, Act::CutOff(0, plan.ttl_ms));
+    for ask in 0..40 {
+        at(plan, killed + 1_000 + ask * 1_000, Act::Begin(1));
+    }
 }
 
 fn a_lower_ttl_after_a_replacement(plan: &mut Plan, random: &mut Random) {

@@ -1232,7 +1232,7 @@ impl World {
         let client = u32::try_from(random.below(self.clients.len() as u64)).expect("few clients");
         let back = random.between(50, ttl_ms / 2);
         Some(match fault {
-            Fault::AcceptBorrowLoss => Act::AcceptBorrowLoss,
+            Fault::EndQuarantine => Act::EndQuarantine,
             Fault::AcceptClock => Act::AcceptClock,
             Fault::Backup => Act::Backup,
             Fault::ClientClock => {
@@ -1275,7 +1275,6 @@ impl World {
     fn act(&mut self, act: Act) {
         self.trace(|_| format!("--- {act:?}"));
         match act {
-            Act::AcceptBorrowLoss => self.local(0, Command::AcceptBorrowLoss { actor: administrator() }, None),
             Act::AcceptClock => self.local(0, Command::AcceptClock { actor: administrator() }, None),
             Act::Backup => {
                 // A backup is made by a server that has begun, so there is a history to be lost.
@@ -1469,9 +1468,11 @@ impl World {
         let Some((_, silent)) = self.kill_at_durable else { return };
         let ms = 4 * self.plan.ttl_ms;
         let of = |event: &Event| match event {
-            Event::Granted { lease, .. } | Event::Heard { lease } | Event::Queued { lease, .. } | Event::TtlLowered { lease, .. } => {
-                Some(crate::client::client_of(*lease))
-            }
+            Event::Granted { lease, .. }
+            | Event::Heard { lease }
+            | Event::Queued { lease, .. }
+            | Event::TtlLowered { lease, .. }
+            | Event::TtlRaised { lease, .. } => Some(crate::client::client_of(*lease)),
             _ => None,
         };
         let clients: Vec<usize> = durable.entry.events.iter().filter_map(of).take(silent as usize).collect();
@@ -1494,8 +1495,7 @@ impl World {
         let until_ms = self.real_ms + self.plan.ttl_max_ms + self.plan.ttl_max_ms / 32 + 1_000;
         self.judge.loses_history(ledger, until_ms, known, Scene { clients: &self.clients, real_ms: self.real_ms });
         if let Some(accepts_ms) = self.plan.accepts_after_ms {
-            let act = if self.random.chance(500) { Act::AcceptBorrowLoss } else { Act::EndQuarantine };
-            self.plan(accepts_ms, Step::Act(act));
+            self.plan(accepts_ms, Step::Act(Act::EndQuarantine));
         }
     }
 

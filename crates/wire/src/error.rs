@@ -166,8 +166,6 @@ error_codes! {
     Overloaded, "overloaded", 503, SameId, No, "the server is busy; ask again";
     /// A rate or a share of this network, or of all together, is used up.
     RateLimited, "rate_limited", 429, SameId, No, "too many requests; slow down";
-    /// The server has been rolled back or restored behind what the client saw.
-    RolledBack, "rolled_back", 409, SameId, No, "the server's history is behind what was seen before";
     /// A lower attempt than the last.
     StaleAttempt, "stale_attempt", 409, NewRequest, No, "a later attempt was seen";
     /// A lower counter than the last.

@@ -76,6 +76,18 @@ pub struct EventPool {
     pub feature: String,
 }
 
+/// Denials of one pool that left no record of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EventDenials {
+    /// The vendor's name.
+    pub vendor: String,
+    /// The feature.
+    pub feature: String,
+    /// How many.
+    pub denials: u64,
+}
+
 /// Who did an administrative act, and why; only for viewers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -114,12 +126,6 @@ pub enum EventFacts {
         items: Vec<EventItem>,
         /// Time to live, milliseconds.
         ttl_ms: u64,
-    },
-    /// An administrator accepts that something borrowed in lost history may be used twice.
-    BorrowLossAccepted {
-        /// Who and why.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        actor: Option<EventActor>,
     },
     /// Seats of a lease moved from one entitlement to another.
     ChargeMoved {
@@ -164,6 +170,16 @@ pub enum EventFacts {
         holder: Option<HolderStatus>,
         /// Why, with numbers.
         denial: Denial,
+    },
+    /// Requests that were refused because too many of their network were denied: they left no record of their own. At most once a minute.
+    DenialsCounted {
+        /// Since when they are counted.
+        since_ms: u64,
+        /// How many, by pool.
+        pools: Vec<EventDenials>,
+        /// How many of other pools, or for what is not here.
+        #[serde(default)]
+        elsewhere: u64,
     },
     /// A waiter left the line without a seat.
     Dequeued {
@@ -411,6 +427,16 @@ pub enum EventFacts {
         /// The lease.
         lease: LeaseId,
     },
+    /// The wall clock was taken back to before the beginning of what had replaced these entitlements: they come back.
+    ReplacementUndone {
+        /// SHA-256 of the license's text.
+        hash: String,
+        /// Its id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        license: Option<String>,
+        /// Their numbers on this server.
+        entitlements: Vec<u32>,
+    },
     /// A renewal told the client of a shorter time to live.
     TtlLowered {
         /// The lease.
@@ -419,6 +445,13 @@ pub enum EventFacts {
         ttl_ms: u64,
         /// Nothing of the lease ends before.
         not_before_ms: u64,
+    },
+    /// A lease has a longer time to live again, as its client asked for it.
+    TtlRaised {
+        /// The lease.
+        lease: LeaseId,
+        /// Time to live from now on, milliseconds.
+        ttl_ms: u64,
     },
     /// A vendor's keys became known.
     VendorKeys {

@@ -140,8 +140,9 @@ pub struct PoolStatus {
     /// Its numbers.
     #[serde(flatten)]
     pub numbers: PoolNumbers,
-    /// Checkouts that were decided as denied since this start, each once: a repeat of the same attempt, a place in line and a request
-    /// that was refused or limited before it was decided do not count.
+    /// Checkouts that were denied since this start, each once: a repeat of the same attempt, a place in line and a request that was
+    /// refused for another reason do not count. Requests that were limited because too many of their network were denied count too, up to a minute
+    /// later.
     pub denied: u64,
     /// When the first entitlement in force ends, as written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -293,7 +294,7 @@ pub struct ReclaimAnswer {
     pub remaining_ms: u64,
 }
 
-/// `POST /v1/clock/accept`, `POST /v1/borrow-loss/accept` and `POST /v1/quarantine/end` (administrators).
+/// `POST /v1/clock/accept` and `POST /v1/quarantine/end` (administrators).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]

@@ -3,7 +3,7 @@
 
 use triquest_wire::{
     Bytes32, LeaseId, Lineage, Position, Retry,
-    event::{EventActor, EventBody, EventFacts, EventItem, EventLeftOut, EventPool},
+    event::{EventActor, EventBody, EventDenials, EventFacts, EventItem, EventLeftOut, EventPool},
     lease::{Denial, DenialCode, EndReason, PoolNumbers},
     status::{Claim, HolderStatus},
 };
@@ -33,12 +33,16 @@ fn every_kind() -> Vec<EventFacts> {
     let (hash, license, vendor) = ("9f".repeat(32), Some("ACME-1".to_owned()), Some("acme.example".to_owned()));
     vec![
         EventFacts::Adopted { lease, holder: holder(), items: items(), ttl_ms: 300_000 },
-        EventFacts::BorrowLossAccepted { actor: actor() },
         EventFacts::ChargeMoved { lease, item: 0, from: 1, to: 2, seats: 3 },
         EventFacts::ClockAccepted { clock: "2026-11-23T12:00:00Z".into(), actor: actor() },
         EventFacts::ClockMarked {},
         EventFacts::ClockStepped { from: "2026-11-23T12:00:00Z".into(), to: "2027-11-23T12:00:00Z".into(), believed: false },
         EventFacts::Denied { lease, attempt: 1, holder: holder(), denial },
+        EventFacts::DenialsCounted {
+            since_ms: 4,
+            pools: vec![EventDenials { vendor: "acme.example".into(), feature: "cad".into(), denials: 12 }],
+            elsewhere: 3,
+        },
         EventFacts::Dequeued { lease, reason: "silent".into() },
         EventFacts::Ended { lease, reason: EndReason::Expired, items: items(), linger_until_ms: Some(7), actor: None },
         EventFacts::Ending { lease, due_ms: 5, reason: EndReason::Reclaimed, actor: actor() },
@@ -58,6 +62,7 @@ fn every_kind() -> Vec<EventFacts> {
             left_out: left_out(),
             actor: actor(),
         },
+        EventFacts::ReplacementUndone { hash: hash.clone(), license: license.clone(), entitlements: vec![4, 5] },
         EventFacts::LicenseRemoved { hash, license, vendor: vendor.clone(), reason: "removed".into(), actor: actor() },
         EventFacts::LineageBegan { lineage: Lineage([1; 16]), quarantine_until_ms: 9, lease, shown_epoch: 3, shown_index: 41 },
         EventFacts::LinesResumed { claim_due_ms: 9 },
@@ -72,6 +77,7 @@ fn every_kind() -> Vec<EventFacts> {
         EventFacts::Released { lease, cause: "holder".into(), items: items(), linger_until_ms: None },
         EventFacts::ReleasedUnknown { lease },
         EventFacts::TtlLowered { lease, ttl_ms: 10_000, not_before_ms: 9 },
+        EventFacts::TtlRaised { lease, ttl_ms: 300_000 },
         EventFacts::VendorKeys { vendor: "acme.example".into(), keys: vec![Bytes32([7; 32])] },
         EventFacts::VendorsMerged {},
         EventFacts::WaiterHeard { lease },

@@ -193,6 +193,7 @@ impl Server {
         }
         let index = Index(self.index().0 + 1);
         self.live.sealed(index);
+        self.live.committed(index);
         self.journal.push((moment, events.to_vec()));
         if !self.checked {
             return Ok(());

@@ -133,7 +133,6 @@ impl World {
                 self.civil_offset_ms = civil(plain.next().unwrap()) - CIVIL_START_MS - at_ms as i64;
                 self.server.decide(self.moment(at_ms), Command::AcceptClock { actor: actor() })?
             }
-            "accept-loss" => self.server.decide(self.moment(at_ms), Command::AcceptBorrowLoss { actor: actor() })?,
             "adopt" | "checkout" => {
                 let name = plain.next().unwrap();
                 self.names.insert(lease(name), name.into());
@@ -471,6 +470,10 @@ impl World {
     fn facts(&self, events: &[Event]) -> Vec<String> {
         let mut words = vec![format!("facts={}", events.len())];
         for event in events {
+            if let Event::Ended { lease, items, .. } | Event::LingerEnded { lease, items } | Event::Released { lease, items, .. } = event {
+                let seats: u32 = items.iter().map(|item| item.seats).sum();
+                words.push(format!("gave={}:{seats}", self.name(lease)));
+            }
             let fact = match event {
                 Event::Adopted { lease, .. } => format!("adopted={}", self.name(lease)),
                 Event::ChargeMoved { lease, from, to, seats, .. } => {
@@ -502,12 +505,14 @@ impl World {
                     format!("quarantine_until={:02}:{:02}", until.0 / 60_000, until.0 / 1_000 % 60)
                 }
                 Event::TtlLowered { lease, ttl_ms, .. } => format!("lowered={}:{}", self.name(lease), shown(*ttl_ms)),
+                Event::TtlRaised { lease, ttl_ms } => format!("longer={}:{}", self.name(lease), shown(*ttl_ms)),
+                Event::ReplacementUndone { license, .. } => format!("back={}", self.licenses.get(license).cloned().unwrap_or_default()),
                 Event::EntitlementsUnderstood { entitlements, .. } => format!("understood={}", entitlements.len()),
                 Event::FormatRaised { words, .. } => format!("raised={words}"),
                 Event::LicenseChecked { problem, .. } => format!("checked={}", problem.as_deref().unwrap_or("good")),
                 Event::WordsAccepted { lease, words } => format!("accepts={}:{words}", self.name(lease)),
                 Event::WaiterHeard { lease } => format!("asked={}", self.name(lease)),
-                Event::LingerEnded { lease } => format!("freed={}", self.name(lease)),
+                Event::LingerEnded { lease, .. } => format!("freed={}", self.name(lease)),
                 Event::PresenceRegretted { lease, .. } => format!("regretted={}", self.name(lease)),
                 Event::Queued { lease, .. } => format!("queued={}", self.name(lease)),
                 Event::Released { lease, cause, .. } => format!("released={}:{}", self.name(lease), word(cause)),

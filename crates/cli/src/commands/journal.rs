@@ -11,6 +11,7 @@ use triquest_journal::{
     backup::{backup_offline, restore},
     check::{Report, check},
 };
+use triquest_license::limits::TTL_MS_MAX;
 use triquest_wire::status::{BackupAnswer, BackupRequest};
 
 use crate::{
@@ -202,6 +203,9 @@ pub(crate) struct RestoreCommand {
     file: PathBuf,
     /// A directory that is empty or not there yet [default: the data directory]
     directory: Option<PathBuf>,
+    /// Grant nothing new for so long, at most 24h, if that is longer than what the licenses known here may have promised; 24h is certain
+    #[arg(long, value_name = "SPAN", value_parser = quarantine)]
+    quarantine: Option<std::time::Duration>,
     #[command(flatten)]
     data: DataDir,
 }
@@ -209,7 +213,8 @@ pub(crate) struct RestoreCommand {
 impl RestoreCommand {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let directory = self.directory.unwrap_or_else(|| self.data.path());
-        let report = restore(&self.file, &directory).map_err(|error| failure(&error))?;
+        let quarantine_ms = self.quarantine.map(|span| u64::try_from(span.as_millis()).unwrap_or(TTL_MS_MAX));
+        let report = restore(&self.file, &directory, quarantine_ms).map_err(|error| failure(&error))?;
         terminal.verb("Restored", format_args!("{}: {}", shown(&directory), contents(&report)));
         terminal.note("what was granted after the backup is not known here: the server begins a new history, and for as long as any license may have promised (1 h to 24 h) gives seats only to those who show that they had them; `triquest-lm quarantine end --reason TEXT` ends that sooner");
         if !directory.join("server.key").exists() {
@@ -224,6 +229,15 @@ impl RestoreCommand {
         terminal.hint(format_args!("triquest-lm serve --data {}", shown(&directory)));
         Ok(exit::OK)
     }
+}
+
+/// How long nothing new is granted: at most a day, which is the longest time to live that any license can permit.
+fn quarantine(text: &str) -> Result<std::time::Duration, String> {
+    let span = super::run::span(text)?;
+    if span > std::time::Duration::from_millis(TTL_MS_MAX) {
+        return Err("at most 24h: no license can promise a seat for longer".to_owned());
+    }
+    Ok(span)
 }
 
 fn contents(report: &Report) -> String {

@@ -15,7 +15,7 @@ use triquest_license::{
     CivilDate, CivilMs, Entitlement, LicenseError, LicenseHash, LicenseId, LicenseTerms, Note, NoteError, NoteSignature, ServerKey,
     Servers, Signer, Span, TextError, VerifiedLicense, VerifierKey, VerifierKeys, Written,
     draft::{self, DraftError, Prepare},
-    limits::{INPUT_BYTES_MAX, NAME_BYTES_MAX, REQUEST_BYTES_MAX, TTL_MAX_DEFAULT_MS},
+    limits::{INPUT_BYTES_MAX, NAME_BYTES_MAX, REQUEST_BYTES_MAX, TTL_MAX_MS_DEFAULT},
     read_any,
     request::ServerRequest,
 };
@@ -586,7 +586,7 @@ fn terms_text(entitlement: &Entitlement) -> String {
     part("borrow", entitlement.borrow);
     part("grace", (entitlement.grace != Span::ZERO).then_some(entitlement.grace));
     part("ttl", entitlement.ttl);
-    part("ttl up to", (entitlement.ttl_max.ms() != TTL_MAX_DEFAULT_MS).then_some(entitlement.ttl_max));
+    part("ttl up to", (entitlement.ttl_max.ms() != TTL_MAX_MS_DEFAULT).then_some(entitlement.ttl_max));
     part("linger", entitlement.linger);
     if !entitlement.presence {
         parts.push("no early freeing".into());

@@ -34,9 +34,6 @@ pub(crate) struct ServeCommand {
     /// Believe the wall clock as it stands now, even if it jumped
     #[arg(long)]
     accept_clock: bool,
-    /// After a restore: grant again at once, accepting that lent seats may be in use twice
-    #[arg(long)]
-    accept_borrow_loss: bool,
     /// After a restore or rollback: grant again at once, although seats granted in lost history may still be in use
     #[arg(long)]
     end_quarantine: bool,
@@ -65,13 +62,7 @@ impl ServeCommand {
         let environment = |name: &str| std::env::var(name).ok();
         let wrong = |fault: triquest_server::config::Fault| Failure::from(fault).with_code(exit::USAGE);
         let settings = Settings::load(self.config.as_deref(), overrides, &environment).map_err(wrong)?;
-        let settings = Settings {
-            init: self.init,
-            accept_clock: self.accept_clock,
-            accept_borrow_loss: self.accept_borrow_loss,
-            end_quarantine: self.end_quarantine,
-            ..settings
-        };
+        let settings = Settings { init: self.init, accept_clock: self.accept_clock, end_quarantine: self.end_quarantine, ..settings };
         if self.check {
             check(&settings)?;
             let from = settings.file.as_ref().map_or_else(|| "no file, so the defaults".to_owned(), |file| file.display().to_string());

@@ -329,3 +329,58 @@ fn what_is_committed_counts_until_the_room_is_told_anew() {
     desk.engine.handle(Input::Room(room(ROOM_AGAIN_BYTES)));
     assert!(matches!(desk.now(checkout_of(2, 2, None)), Outcome::Denied(_)), "it is decided again");
 }
+
+#[test]
+fn a_longer_time_to_live_is_told_when_it_is_durable_and_nobody_waits_for_it() {
+    let mut desk = Desk::with_seats(1);
+    desk.now(install_shorter("B-1", "A-1", 1, 20));
+    desk.now(checkout(1));
+    desk.now(install_shorter("C-1", "B-1", 1, 100));
+    let remaining_ms = |outcome| if let Outcome::Renewed { remaining_ms, .. } = outcome { remaining_ms } else { 0 };
+    // That the disk is full shows when the fact is to be written.
+    desk.journal_held = true;
+    let raised = desk.ask(renew(1, 1));
+    desk.pass();
+    assert!(desk.waiting.iter().any(|entry| entry.events.iter().any(|event| matches!(event, Event::TtlRaised { ttl_ms: 100_000, .. }))));
+    desk.say(Input::Full);
+    assert_eq!(remaining_ms(desk.outcome(raised)), 20_000);
+    for counter in 2..10 {
+        desk.wait_ms(5_000);
+        let again = desk.ask(renew(1, counter));
+        desk.pass();
+        assert_eq!(remaining_ms(desk.outcome(again)), 20_000, "the time before, at once");
+    }
+    // Whoever asks for its grant meanwhile is shown the time before, too.
+    let repeated = desk.ask(checkout(1));
+    desk.pass();
+    let Outcome::Granted(grant) = desk.outcome(repeated) else { panic!("a repeat") };
+    assert_eq!((grant.ttl_ms, grant.remaining_ms), (20_000, 20_000));
+    desk.engine.handle(Input::Room(ENOUGH));
+    desk.journal_held = false;
+    while !desk.waiting.is_empty() {
+        desk.commit();
+        desk.drain();
+    }
+    let counts = desk.now(renew(1, 20));
+    assert!(matches!(counts, Outcome::Renewed { remaining_ms: 100_000, regrant: true }), "{counts:?}");
+    let Outcome::Granted(grant) = desk.now(checkout(1)) else { panic!("a repeat") };
+    assert_eq!((grant.ttl_ms, grant.remaining_ms), (100_000, 100_000));
+    let raised = desk.events().filter(|event| matches!(event, Event::TtlRaised { .. })).count();
+    assert_eq!(raised, 1, "once");
+}
+
+#[test]
+fn whoever_lives_and_shows_its_grant_is_renewed_however_full_the_disk_is() {
+    let mut desk = Desk::with_seats(2);
+    desk.now(checkout(1));
+    for room in [RESERVE, NONE] {
+        desk.engine.handle(Input::Room(room));
+        let shown = desk.ask(adopt(1, 1, 1));
+        desk.settle();
+        assert!(is_granted(&desk.outcome(shown)), "{room:?}");
+        // Of an id that nobody holds it cannot be decided.
+        let other = desk.ask(adopt(2, 1, 1));
+        desk.settle();
+        assert_eq!(desk.why(other), Why::DiskFull(TookEffect::No), "{room:?}");
+    }
+}

@@ -56,11 +56,6 @@ pub(super) enum EventRecord<'a> {
         #[b(0)]
         actor: Option<ActorRecord<'a>>,
     },
-    #[n(6)]
-    BorrowLossAccepted {
-        #[b(0)]
-        actor: ActorRecord<'a>,
-    },
     #[n(7)]
     VendorKeys {
         #[n(0)]
@@ -147,6 +142,9 @@ pub(super) enum EventRecord<'a> {
         /// Absent: this machine's own socket.
         #[n(8)]
         network: Option<NetworkRecord>,
+        /// Absent: what the license says.
+        #[n(9)]
+        asked_ttl_ms: Option<u64>,
     },
     #[n(15)]
     Denied {
@@ -181,6 +179,8 @@ pub(super) enum EventRecord<'a> {
         /// Absent: free at once.
         #[n(2)]
         linger_until: Option<u64>,
+        #[n(3)]
+        items: Vec<ItemRecord>,
     },
     #[n(18)]
     ReleasedUnknown {
@@ -194,6 +194,8 @@ pub(super) enum EventRecord<'a> {
     LingerEnded {
         #[n(0)]
         lease: Bytes16,
+        #[n(1)]
+        items: Vec<ItemRecord>,
     },
     #[n(20)]
     Ending {
@@ -221,6 +223,8 @@ pub(super) enum EventRecord<'a> {
         /// Absent: nobody in particular.
         #[b(4)]
         actor: Option<ActorRecord<'a>>,
+        #[n(5)]
+        items: Vec<ItemRecord>,
     },
     #[n(22)]
     ChargeMoved {
@@ -300,6 +304,9 @@ pub(super) enum EventRecord<'a> {
         /// Absent: this machine's own socket.
         #[n(8)]
         network: Option<NetworkRecord>,
+        /// Absent: what the license says.
+        #[n(9)]
+        asked_ttl_ms: Option<u64>,
     },
     #[n(27)]
     Forgot {
@@ -393,6 +400,41 @@ pub(super) enum EventRecord<'a> {
         #[n(1)]
         words: Vec<String>,
     },
+    #[n(39)]
+    TtlRaised {
+        #[n(0)]
+        lease: Bytes16,
+        #[n(1)]
+        ttl_ms: u64,
+    },
+    #[n(40)]
+    DenialsCounted {
+        #[n(0)]
+        since: u64,
+        #[n(1)]
+        pools: Vec<CountRecord>,
+        /// Absent: 0.
+        #[cbor(n(2), skip_if = "is_zero")]
+        elsewhere: u64,
+    },
+    #[n(41)]
+    ReplacementUndone {
+        #[n(0)]
+        license: Bytes32,
+        #[n(1)]
+        first_entitlement: u32,
+        #[n(2)]
+        entitlements: Vec<u32>,
+    },
+}
+
+/// How many of something a pool has.
+#[derive(Encode, Decode)]
+pub(super) struct CountRecord {
+    #[n(0)]
+    pool: u32,
+    #[n(1)]
+    count: u64,
 }
 
 fn actor(actor: &Option<Actor>) -> Option<ActorRecord<'_>> {
@@ -410,18 +452,20 @@ pub(super) fn plain_keys(keys: Vec<Bytes32>) -> Vec<[u8; 32]> {
 impl<'a> From<&'a Event> for EventRecord<'a> {
     fn from(event: &'a Event) -> Self {
         match event {
-            Event::Adopted { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, shown, network } => Self::Adopted {
-                attempt: *attempt,
-                shown: charge_pairs(shown),
-                lease: lease.0.into(),
-                content: content.0.into(),
-                holder: holder.into(),
-                items: items(parts),
-                ttl_ms: *ttl_ms,
-                linger_ms: *linger_ms,
-                network: network.map(NetworkRecord),
-            },
-            Event::BorrowLossAccepted { actor } => Self::BorrowLossAccepted { actor: actor.into() },
+            Event::Adopted { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, asked_ttl_ms, shown, network } => {
+                Self::Adopted {
+                    asked_ttl_ms: *asked_ttl_ms,
+                    attempt: *attempt,
+                    shown: charge_pairs(shown),
+                    lease: lease.0.into(),
+                    content: content.0.into(),
+                    holder: holder.into(),
+                    items: items(parts),
+                    ttl_ms: *ttl_ms,
+                    linger_ms: *linger_ms,
+                    network: network.map(NetworkRecord),
+                }
+            }
             &Event::ChargeMoved { lease, item, from, to, seats } => {
                 Self::ChargeMoved { lease: lease.0.into(), item, from: from.0, to: to.0, seats }
             }
@@ -445,7 +489,8 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
             Event::Ending { lease, due, reason, actor: who } => {
                 Self::Ending { lease: lease.0.into(), due: due.0, reason: end_reason::code(*reason), actor: actor(who) }
             }
-            Event::Ended { lease, due, reason, linger_until, actor: who } => Self::Ended {
+            Event::Ended { lease, due, reason, linger_until, items: parts, actor: who } => Self::Ended {
+                items: items(parts),
                 lease: lease.0.into(),
                 due: due.0,
                 reason: end_reason::code(*reason),
@@ -457,17 +502,20 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
                 Self::EntitlementEnded { entitlement: entitlement.0, reason: right_end::code(*reason) }
             }
             Event::Forgot { until } => Self::Forgot { until: until.0 },
-            Event::Granted { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, claim_due, network } => Self::Granted {
-                lease: lease.0.into(),
-                attempt: *attempt,
-                content: content.0.into(),
-                holder: holder.into(),
-                items: items(parts),
-                ttl_ms: *ttl_ms,
-                linger_ms: *linger_ms,
-                claim_due: claim_due.map(|due| due.0),
-                network: network.map(NetworkRecord),
-            },
+            Event::Granted { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, asked_ttl_ms, claim_due, network } => {
+                Self::Granted {
+                    asked_ttl_ms: *asked_ttl_ms,
+                    lease: lease.0.into(),
+                    attempt: *attempt,
+                    content: content.0.into(),
+                    holder: holder.into(),
+                    items: items(parts),
+                    ttl_ms: *ttl_ms,
+                    linger_ms: *linger_ms,
+                    claim_due: claim_due.map(|due| due.0),
+                    network: network.map(NetworkRecord),
+                }
+            }
             Event::Heard { lease } => Self::Heard { lease: lease.0.into() },
             Event::EntitlementsUnderstood { license, entitlements, left_out, pools } => Self::EntitlementsUnderstood {
                 license: (*license.as_bytes()).into(),
@@ -492,7 +540,7 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
             Event::LicenseRemoved { license, reason, actor } => {
                 Self::LicenseRemoved { license: (*license.as_bytes()).into(), reason: right_end::code(*reason), actor: actor.into() }
             }
-            Event::LingerEnded { lease } => Self::LingerEnded { lease: lease.0.into() },
+            Event::LingerEnded { lease, items: parts } => Self::LingerEnded { lease: lease.0.into(), items: items(parts) },
             Event::PoolOpened { pool, vendor, feature } => Self::PoolOpened { pool: pool.0, vendor: vendor.0, feature: feature.as_str() },
             Event::PresenceRegretted { lease, address, until } => {
                 Self::PresenceRegretted { lease: lease.0.into(), address: address.as_deref(), until: until.0 }
@@ -531,8 +579,20 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
             &Event::TtlLowered { lease, ttl_ms, not_before } => {
                 Self::TtlLowered { lease: lease.0.into(), ttl_ms, not_before: not_before.0 }
             }
+            &Event::TtlRaised { lease, ttl_ms } => Self::TtlRaised { lease: lease.0.into(), ttl_ms },
+            Event::DenialsCounted { since, pools, elsewhere } => Self::DenialsCounted {
+                since: since.0,
+                pools: pools.iter().map(|(pool, count)| CountRecord { pool: pool.0, count: *count }).collect(),
+                elsewhere: *elsewhere,
+            },
+            Event::ReplacementUndone { license, first_entitlement, entitlements } => Self::ReplacementUndone {
+                license: (*license.as_bytes()).into(),
+                first_entitlement: first_entitlement.0,
+                entitlements: entitlements.iter().map(|right| right.0).collect(),
+            },
             Event::WaiterHeard { lease } => Self::WaiterHeard { lease: lease.0.into() },
-            Event::Released { lease, cause, linger_until } => Self::Released {
+            Event::Released { lease, cause, linger_until, items: parts } => Self::Released {
+                items: items(parts),
                 lease: lease.0.into(),
                 cause: release_cause::code(*cause),
                 linger_until: linger_until.map(|until| until.0),
@@ -580,7 +640,6 @@ impl TryFrom<EventRecord<'_>> for Event {
             EventRecord::ClockStepped { from_ms, to_ms, believed } => Self::ClockStepped { from_ms, to_ms, believed },
             EventRecord::ClockAccepted { wall_ms, actor } => Self::ClockAccepted { wall_ms, actor: actor.into() },
             EventRecord::QuarantineEnded { actor } => Self::QuarantineEnded { actor: actor.map(Actor::from) },
-            EventRecord::BorrowLossAccepted { actor } => Self::BorrowLossAccepted { actor: actor.into() },
             EventRecord::VendorKeys { vendor, name, keys } => {
                 Self::VendorKeys { vendor: VendorId(vendor), name: name.to_owned(), keys: plain_keys(keys) }
             }
@@ -622,19 +681,29 @@ impl TryFrom<EventRecord<'_>> for Event {
             EventRecord::EntitlementEnded { entitlement, reason } => {
                 Self::EntitlementEnded { entitlement: EntitlementId(entitlement), reason: right_end::kind(reason)? }
             }
-            EventRecord::Granted { lease: id, attempt, content: digest, holder, items, ttl_ms, linger_ms, claim_due, network } => {
-                Self::Granted {
-                    lease: lease(id),
-                    attempt,
-                    content: content(digest),
-                    holder: holder.into(),
-                    items: granted_items(items),
-                    ttl_ms,
-                    linger_ms,
-                    claim_due: claim_due.map(Timestamp),
-                    network: network.map(|network| network.0),
-                }
-            }
+            EventRecord::Granted {
+                lease: id,
+                attempt,
+                content: digest,
+                holder,
+                items,
+                ttl_ms,
+                linger_ms,
+                claim_due,
+                network,
+                asked_ttl_ms,
+            } => Self::Granted {
+                asked_ttl_ms,
+                lease: lease(id),
+                attempt,
+                content: content(digest),
+                holder: holder.into(),
+                items: granted_items(items),
+                ttl_ms,
+                linger_ms,
+                claim_due: claim_due.map(Timestamp),
+                network: network.map(|network| network.0),
+            },
             EventRecord::Denied { lease: id, attempt, content: digest, holder, denial, vendor, network } => Self::Denied {
                 lease: lease(id),
                 attempt,
@@ -645,17 +714,21 @@ impl TryFrom<EventRecord<'_>> for Event {
                 network: network.map(|network| network.0),
             },
             EventRecord::Heard { lease: id } => Self::Heard { lease: lease(id) },
-            EventRecord::Released { lease: id, cause, linger_until } => {
-                Self::Released { lease: lease(id), cause: release_cause::kind(cause)?, linger_until: linger_until.map(Timestamp) }
-            }
+            EventRecord::Released { lease: id, cause, linger_until, items } => Self::Released {
+                lease: lease(id),
+                cause: release_cause::kind(cause)?,
+                linger_until: linger_until.map(Timestamp),
+                items: granted_items(items),
+            },
             EventRecord::ReleasedUnknown { lease: id, network } => {
                 Self::ReleasedUnknown { lease: lease(id), network: network.map(|network| network.0) }
             }
-            EventRecord::LingerEnded { lease: id } => Self::LingerEnded { lease: lease(id) },
+            EventRecord::LingerEnded { lease: id, items } => Self::LingerEnded { lease: lease(id), items: granted_items(items) },
             EventRecord::Ending { lease: id, due, reason, actor } => {
                 Self::Ending { lease: lease(id), due: Timestamp(due), reason: end_reason::kind(reason)?, actor: actor.map(Actor::from) }
             }
-            EventRecord::Ended { lease: id, due, reason, linger_until, actor } => Self::Ended {
+            EventRecord::Ended { lease: id, due, reason, linger_until, actor, items } => Self::Ended {
+                items: granted_items(items),
                 lease: lease(id),
                 due: Timestamp(due),
                 reason: end_reason::kind(reason)?,
@@ -686,19 +759,29 @@ impl TryFrom<EventRecord<'_>> for Event {
             EventRecord::PresenceRegretted { lease: id, address, until } => {
                 Self::PresenceRegretted { lease: lease(id), address: address.map(str::to_owned), until: Timestamp(until) }
             }
-            EventRecord::Adopted { lease: id, content: digest, holder, items, ttl_ms, linger_ms, attempt, shown, network } => {
-                Self::Adopted {
-                    attempt,
-                    shown: plain_charges(shown),
-                    lease: lease(id),
-                    content: content(digest),
-                    holder: holder.into(),
-                    items: granted_items(items),
-                    ttl_ms,
-                    linger_ms,
-                    network: network.map(|network| network.0),
-                }
-            }
+            EventRecord::Adopted {
+                lease: id,
+                content: digest,
+                holder,
+                items,
+                ttl_ms,
+                linger_ms,
+                attempt,
+                shown,
+                network,
+                asked_ttl_ms,
+            } => Self::Adopted {
+                asked_ttl_ms,
+                attempt,
+                shown: plain_charges(shown),
+                lease: lease(id),
+                content: content(digest),
+                holder: holder.into(),
+                items: granted_items(items),
+                ttl_ms,
+                linger_ms,
+                network: network.map(|network| network.0),
+            },
             EventRecord::Forgot { until } => Self::Forgot { until: Timestamp(until) },
             EventRecord::TtlLowered { lease: id, ttl_ms, not_before } => {
                 Self::TtlLowered { lease: lease(id), ttl_ms, not_before: Timestamp(not_before) }
@@ -712,6 +795,17 @@ impl TryFrom<EventRecord<'_>> for Event {
                 index: Index(index),
             },
             EventRecord::QuarantineLengthened { until } => Self::QuarantineLengthened { until: Timestamp(until) },
+            EventRecord::TtlRaised { lease: id, ttl_ms } => Self::TtlRaised { lease: lease(id), ttl_ms },
+            EventRecord::DenialsCounted { since, pools, elsewhere } => Self::DenialsCounted {
+                since: Timestamp(since),
+                pools: pools.into_iter().map(|CountRecord { pool, count }| (PoolId(pool), count)).collect(),
+                elsewhere,
+            },
+            EventRecord::ReplacementUndone { license: hash, first_entitlement, entitlements } => Self::ReplacementUndone {
+                license: license(hash),
+                first_entitlement: EntitlementId(first_entitlement),
+                entitlements: entitlements.into_iter().map(EntitlementId).collect(),
+            },
             EventRecord::WaiterHeard { lease: id } => Self::WaiterHeard { lease: lease(id) },
             EventRecord::LinesResumed { claim_due } => Self::LinesResumed { claim_due: Timestamp(claim_due) },
             EventRecord::PresenceAllowed { address, actor } => Self::PresenceAllowed { address: address.to_owned(), actor: actor.into() },

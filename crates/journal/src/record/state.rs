@@ -158,6 +158,9 @@ pub(super) enum SnapshotRecord<'a> {
         /// Absent: this machine's own socket.
         #[n(17)]
         network: Option<NetworkRecord>,
+        /// Absent: what the license says.
+        #[n(18)]
+        asked_ttl_ms: Option<u64>,
     },
     #[n(7)]
     Lingering {
@@ -323,6 +326,7 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 granted_index,
                 ttl_ms,
                 linger_ms,
+                asked_ttl_ms,
                 claim_due,
                 heard,
                 unheard_deadline,
@@ -331,6 +335,7 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 adopted,
                 network,
             } => Self::Lease {
+                asked_ttl_ms: *asked_ttl_ms,
                 lease: lease.0.into(),
                 attempt: *attempt,
                 content: content.0.into(),
@@ -483,7 +488,9 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 not_before,
                 adopted,
                 network,
+                asked_ttl_ms,
             } => Self::Lease {
+                asked_ttl_ms,
                 granted_wall_ms,
                 not_before: not_before.map(Timestamp),
                 adopted: plain_charges(adopted),

@@ -191,10 +191,21 @@ fn denial() -> impl Strategy<Value = Denial> {
 pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
     let ids = || any::<u32>();
     vec![
-        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), vec(charge(), 0..3), network())
-            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, shown, network)| Event::Adopted {
+        (
+            lease(),
+            any::<u32>(),
+            content(),
+            holders(),
+            items(),
+            (any::<u64>(), of(any::<u64>())),
+            any::<u64>(),
+            vec(charge(), 0..3),
+            network(),
+        )
+            .prop_map(|(lease, attempt, content, holder, items, (ttl_ms, asked_ttl_ms), linger_ms, shown, network)| Event::Adopted {
                 lease,
                 attempt,
+                asked_ttl_ms,
                 shown,
                 content,
                 holder,
@@ -204,7 +215,13 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
                 network,
             })
             .boxed(),
-        actor().prop_map(|actor| Event::BorrowLossAccepted { actor }).boxed(),
+        (hash(), ids(), vec(ids().prop_map(EntitlementId), 0..3))
+            .prop_map(|(license, first, entitlements)| Event::ReplacementUndone {
+                license,
+                first_entitlement: EntitlementId(first),
+                entitlements,
+            })
+            .boxed(),
         (lease(), any::<u8>(), ids(), ids(), any::<u32>())
             .prop_map(|(lease, item, from, to, seats)| Event::ChargeMoved {
                 lease,
@@ -236,16 +253,17 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
         (lease(), time(), one(END_REASONS), of(actor()))
             .prop_map(|(lease, due, reason, actor)| Event::Ending { lease, due, reason, actor })
             .boxed(),
-        (lease(), time(), one(END_REASONS), of(time()), of(actor()))
-            .prop_map(|(lease, due, reason, linger_until, actor)| Event::Ended { lease, due, reason, linger_until, actor })
+        (lease(), time(), one(END_REASONS), of(time()), items(), of(actor()))
+            .prop_map(|(lease, due, reason, linger_until, items, actor)| Event::Ended { lease, due, reason, linger_until, items, actor })
             .boxed(),
         ids().prop_map(|id| Event::EntitlementBegan { entitlement: EntitlementId(id) }).boxed(),
         (ids(), one(RIGHT_ENDS)).prop_map(|(id, reason)| Event::EntitlementEnded { entitlement: EntitlementId(id), reason }).boxed(),
         time().prop_map(|until| Event::Forgot { until }).boxed(),
-        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), of(time()), network())
-            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, claim_due, network)| Event::Granted {
+        (lease(), any::<u32>(), content(), holders(), items(), (any::<u64>(), of(any::<u64>())), any::<u64>(), of(time()), network())
+            .prop_map(|(lease, attempt, content, holder, items, (ttl_ms, asked_ttl_ms), linger_ms, claim_due, network)| Event::Granted {
                 lease,
                 attempt,
+                asked_ttl_ms,
                 content,
                 holder,
                 items,
@@ -268,7 +286,7 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
             })
             .boxed(),
         (hash(), one(RIGHT_ENDS), actor()).prop_map(|(license, reason, actor)| Event::LicenseRemoved { license, reason, actor }).boxed(),
-        lease().prop_map(|lease| Event::LingerEnded { lease }).boxed(),
+        (lease(), items()).prop_map(|(lease, items)| Event::LingerEnded { lease, items }).boxed(),
         (ids(), ids(), feature())
             .prop_map(|(pool, vendor, feature)| Event::PoolOpened { pool: PoolId(pool), vendor: VendorId(vendor), feature })
             .boxed(),
@@ -297,7 +315,9 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
                 wait_ttl_ms,
             })
             .boxed(),
-        (lease(), one(CAUSES), of(time())).prop_map(|(lease, cause, linger_until)| Event::Released { lease, cause, linger_until }).boxed(),
+        (lease(), one(CAUSES), of(time()), items())
+            .prop_map(|(lease, cause, linger_until, items)| Event::Released { lease, cause, linger_until, items })
+            .boxed(),
         (lease(), network()).prop_map(|(lease, network)| Event::ReleasedUnknown { lease, network }).boxed(),
         (ids(), ".{0,40}", vec(any::<[u8; 32]>(), 0..3))
             .prop_map(|(vendor, name, keys)| Event::VendorKeys { vendor: VendorId(vendor), name, keys })
@@ -332,6 +352,10 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
         Just(Event::FormatRaised { words: words() }).boxed(),
         (hash(), of(".{0,40}")).prop_map(|(license, problem)| Event::LicenseChecked { license, problem }).boxed(),
         lease().prop_map(|lease| Event::WordsAccepted { lease, words: words() }).boxed(),
+        (lease(), any::<u64>()).prop_map(|(lease, ttl_ms)| Event::TtlRaised { lease, ttl_ms }).boxed(),
+        (time(), vec((ids().prop_map(PoolId), any::<u64>()), 0..3), any::<u64>())
+            .prop_map(|(since, pools, elsewhere)| Event::DenialsCounted { since, pools, elsewhere })
+            .boxed(),
     ]
 }
 
@@ -339,7 +363,7 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
 pub fn event_kind(event: &Event) -> usize {
     match event {
         Event::Adopted { .. } => 0,
-        Event::BorrowLossAccepted { .. } => 1,
+        Event::ReplacementUndone { .. } => 1,
         Event::ChargeMoved { .. } => 2,
         Event::ClockAccepted { .. } => 3,
         Event::ClockMarked => 4,
@@ -376,11 +400,13 @@ pub fn event_kind(event: &Event) -> usize {
         Event::FormatRaised { .. } => 35,
         Event::LicenseChecked { .. } => 36,
         Event::WordsAccepted { .. } => 37,
+        Event::TtlRaised { .. } => 38,
+        Event::DenialsCounted { .. } => 39,
     }
 }
 
 /// Kinds of events.
-pub const EVENT_KINDS: usize = 38;
+pub const EVENT_KINDS: usize = 40;
 
 /// One strategy for each kind of record.
 pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
@@ -443,15 +469,16 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
         (
             (lease(), any::<u32>(), content(), holders(), items(), time(), any::<u64>()),
             (any::<u64>(), any::<u64>(), any::<u64>(), of(time()), any::<u64>(), time(), of((time(), one(END_REASONS)))),
-            (any::<i64>(), of(time()), vec(charge(), 0..3), network()),
+            (any::<i64>(), of(time()), vec(charge(), 0..3), network(), of(any::<u64>())),
         )
             .prop_map(
                 |(
                     (lease, attempt, content, holder, items, granted_at, epoch),
                     (index, ttl_ms, linger_ms, claim_due, heard, unheard_deadline, ending),
-                    (granted_wall_ms, not_before, adopted, network),
+                    (granted_wall_ms, not_before, adopted, network, asked_ttl_ms),
                 )| {
                     StateRecord::Lease {
+                        asked_ttl_ms,
                         lease,
                         attempt,
                         content,

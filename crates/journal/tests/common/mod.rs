@@ -44,6 +44,7 @@ pub fn granted(number: u64) -> Event {
         }],
         ttl_ms: 300_000,
         linger_ms: 0,
+        asked_ttl_ms: None,
         claim_due: None,
         network: None,
     }

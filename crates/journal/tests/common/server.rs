@@ -76,7 +76,9 @@ impl Server {
         let index = Index(head.index.0 + 1);
         self.allocator.sealed(index);
         let entry = Entry { lineage: head.lineage, epoch: self.epoch, index, moment, events: batch.events };
-        (self.journal.append(self.epoch, Index(index.0 - 1), &encode_entry(&entry)).unwrap(), outcomes)
+        let appended = self.journal.append(self.epoch, Index(index.0 - 1), &encode_entry(&entry)).unwrap();
+        self.allocator.committed(index);
+        (appended, outcomes)
     }
 
     pub fn install(&mut self, seats: u32) {

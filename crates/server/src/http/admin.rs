@@ -200,11 +200,6 @@ pub(super) async fn accept_clock(app: &Arc<App>, conn: &Conn, request: &mut Requ
     accept(app, Command::AcceptClock { actor: actor(conn, &asked.reason, true)? }).await
 }
 
-pub(super) async fn accept_borrow_loss(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
-    let asked: AcceptRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
-    accept(app, Command::AcceptBorrowLoss { actor: actor(conn, &asked.reason, true)? }).await
-}
-
 pub(super) async fn end_quarantine(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
     let asked: AcceptRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     accept(app, Command::EndQuarantine { actor: actor(conn, &asked.reason, true)? }).await

@@ -13,7 +13,7 @@ use triquest_journal::record::Entry;
 use triquest_license::{CivilMs, LicenseHash, Word};
 use triquest_wire::{
     ErrorCode, LeaseId, Lineage, Position, Problem,
-    event::{EventActor, EventBody, EventFacts, EventItem, EventLeftOut, EventPool},
+    event::{EventActor, EventBody, EventDenials, EventFacts, EventItem, EventLeftOut, EventPool},
     limits::{EVENT_KEEP_ALIVE_MS, EVENT_WRITE_MS_MAX},
     status::HolderStatus,
 };
@@ -207,7 +207,6 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
         Event::Adopted { lease, holder, items, ttl_ms, .. } => {
             EventFacts::Adopted { lease: of(lease), holder: who(holder), items: parts(items), ttl_ms: *ttl_ms }
         }
-        Event::BorrowLossAccepted { actor } => EventFacts::BorrowLossAccepted { actor: by(actor) },
         Event::ChargeMoved { lease, item, from, to, seats } => {
             EventFacts::ChargeMoved { lease: of(lease), item: u32::from(*item), from: from.0, to: to.0, seats: *seats }
         }
@@ -219,14 +218,24 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
         Event::Denied { lease, attempt, holder, denial, .. } => {
             EventFacts::Denied { lease: of(lease), attempt: *attempt, holder: who(holder), denial: convert::denial(denial, 1) }
         }
+        Event::DenialsCounted { since, pools, elsewhere } => {
+            let (mut counted, mut elsewhere) = (Vec::with_capacity(pools.len()), *elsewhere);
+            for (pool, denials) in pools {
+                match view.pool_name(*pool) {
+                    Some((vendor, feature)) => counted.push(EventDenials { vendor, feature, denials: *denials }),
+                    None => elsewhere += denials,
+                }
+            }
+            EventFacts::DenialsCounted { since_ms: since.0, pools: counted, elsewhere }
+        }
         Event::Dequeued { lease, reason, denial: _ } => EventFacts::Dequeued { lease: of(lease), reason: dequeued(*reason).to_owned() },
         Event::Ending { lease, due, reason, actor } => {
             EventFacts::Ending { lease: of(lease), due_ms: due.0, reason: wire_end_reason(*reason), actor: by_some(actor) }
         }
-        Event::Ended { lease, reason, linger_until, actor, .. } => EventFacts::Ended {
+        Event::Ended { lease, reason, linger_until, items, actor, .. } => EventFacts::Ended {
             lease: of(lease),
             reason: wire_end_reason(*reason),
-            items: Vec::new(),
+            items: parts(items),
             linger_until_ms: until(linger_until),
             actor: by_some(actor),
         },
@@ -265,7 +274,7 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
             let reason = right_end(*reason).to_owned();
             EventFacts::LicenseRemoved { hash: hash.to_string(), license: id, vendor, reason, actor: by(actor) }
         }
-        Event::LingerEnded { lease } => EventFacts::LingerEnded { lease: of(lease), items: Vec::new() },
+        Event::LingerEnded { lease, items } => EventFacts::LingerEnded { lease: of(lease), items: parts(items) },
         Event::PoolOpened { pool, feature, .. } => {
             EventFacts::PoolOpened { vendor: view.pool_name(*pool).map(|name| name.0), feature: feature.to_string() }
         }
@@ -291,16 +300,22 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
         Event::Recovered { epoch, quarantine_until, .. } => {
             EventFacts::Recovered { epoch: epoch.0, quarantine_until_ms: until(quarantine_until) }
         }
-        Event::Released { lease, cause, linger_until } => EventFacts::Released {
+        Event::ReplacementUndone { license: hash, entitlements, .. } => EventFacts::ReplacementUndone {
+            hash: hash.to_string(),
+            license: license(hash).0,
+            entitlements: entitlements.iter().map(|right| right.0).collect(),
+        },
+        Event::Released { lease, cause, linger_until, items } => EventFacts::Released {
             lease: of(lease),
             cause: release(*cause).to_owned(),
-            items: Vec::new(),
+            items: parts(items),
             linger_until_ms: until(linger_until),
         },
         Event::ReleasedUnknown { lease, network: _ } => EventFacts::ReleasedUnknown { lease: of(lease) },
         Event::TtlLowered { lease, ttl_ms, not_before } => {
             EventFacts::TtlLowered { lease: of(lease), ttl_ms: *ttl_ms, not_before_ms: not_before.0 }
         }
+        Event::TtlRaised { lease, ttl_ms } => EventFacts::TtlRaised { lease: of(lease), ttl_ms: *ttl_ms },
         Event::VendorKeys { name, keys, .. } => {
             EventFacts::VendorKeys { vendor: name.clone(), keys: keys.iter().map(|key| triquest_wire::Bytes32(*key)).collect() }
         }

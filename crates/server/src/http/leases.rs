@@ -107,7 +107,12 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
         let view = app.driver.view();
         let first = items.first().map_or("", |item| item.feature.as_str());
         let free = view.free_seats(&vendor_keys, &items);
-        Some(app.gate.may_be_denied(network, first, &free, || view.numbers(&vendor_keys, first))?)
+        let may = app.gate.may_be_denied(network, first, &free, || view.numbers(&vendor_keys, first));
+        let counted = may.inspect_err(|_| {
+            let at = triquest_allocator::Timestamp(view.now().0);
+            app.gate.count_unrecorded(view.pool_asked(&vendor_keys, first), at);
+        });
+        Some(counted?)
     };
     let (attempt, ttl_ms, wait_ms, regained) = (asked.attempt, asked.ttl_ms, asked.wait_ms, asked.regained);
     let command = match &asked.shown {

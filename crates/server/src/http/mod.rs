@@ -694,7 +694,6 @@ fn unescape(text: &str) -> Result<String, Problem> {
 async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: &mut Request<Incoming>) -> Answer {
     let lease = || leases::id_of(&found);
     match found.endpoint {
-        Endpoint::AcceptBorrowLoss => admin::accept_borrow_loss(app, conn, request).await,
         Endpoint::AcceptClock => admin::accept_clock(app, conn, request).await,
         Endpoint::AllowPresence => admin::allow_presence(app, conn, request).await,
         Endpoint::Backup => admin::backup(app, conn, request).await,

@@ -61,7 +61,7 @@ fn say_unsigned(schema: &mut Value) {
 /// The body that an endpoint takes.
 fn request(endpoint: Endpoint, schemas: &mut Schemas) -> Option<Value> {
     Some(match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::EndQuarantine => schemas.of::<status::AcceptRequest>(),
+        Endpoint::AcceptClock | Endpoint::EndQuarantine => schemas.of::<status::AcceptRequest>(),
         Endpoint::AllowPresence => schemas.of::<status::AllowPresenceRequest>(),
         Endpoint::Backup => schemas.of::<status::BackupRequest>(),
         Endpoint::Checkout => schemas.of::<lease::CheckoutRequest>(),
@@ -94,7 +94,7 @@ fn request(endpoint: Endpoint, schemas: &mut Schemas) -> Option<Value> {
 fn example(endpoint: Endpoint) -> Option<Value> {
     let (bytes16, bytes32) = ("A".repeat(22), "A".repeat(43));
     Some(match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::EndQuarantine => json!({ "reason": "checked by hand" }),
+        Endpoint::AcceptClock | Endpoint::EndQuarantine => json!({ "reason": "checked by hand" }),
         Endpoint::AllowPresence => json!({ "address": "10.0.0.7", "reason": "the client was repaired" }),
         Endpoint::Backup | Endpoint::Reload => json!({}),
         Endpoint::Checkout => json!({
@@ -119,9 +119,7 @@ fn example(endpoint: Endpoint) -> Option<Value> {
 /// What a 200 carries: content type and schema.
 fn answer(endpoint: Endpoint, schemas: &mut Schemas) -> (&'static str, Value) {
     let schema = match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::AllowPresence | Endpoint::EndQuarantine => {
-            schemas.of::<status::Accepted>()
-        }
+        Endpoint::AcceptClock | Endpoint::AllowPresence | Endpoint::EndQuarantine => schemas.of::<status::Accepted>(),
         Endpoint::Backup => schemas.of::<status::BackupAnswer>(),
         Endpoint::Checkout => schemas.of::<lease::CheckoutAnswer>(),
         Endpoint::Events => {
@@ -182,7 +180,7 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
     }
     let decided = [E::DiskFull, E::OutcomeUnknown, E::Overloaded];
     match endpoint {
-        Endpoint::AcceptBorrowLoss | Endpoint::AcceptClock | Endpoint::AllowPresence | Endpoint::EndQuarantine => {
+        Endpoint::AcceptClock | Endpoint::AllowPresence | Endpoint::EndQuarantine => {
             codes.extend(decided.into_iter().chain([E::NothingToDo]));
         }
         Endpoint::Checkout => {

@@ -7,7 +7,6 @@ use triquest_wire::{ErrorCode, Problem};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Endpoint {
-    AcceptBorrowLoss,
     AcceptClock,
     AllowPresence,
     Backup,
@@ -66,7 +65,6 @@ pub const TABLE: &[(Method, &str, Endpoint)] = &[
     (Method::DELETE, "/v1/licenses/{hash}", Endpoint::Remove),
     (Method::GET, "/v1/events", Endpoint::Events),
     (Method::POST, "/v1/clock/accept", Endpoint::AcceptClock),
-    (Method::POST, "/v1/borrow-loss/accept", Endpoint::AcceptBorrowLoss),
     (Method::POST, "/v1/quarantine/end", Endpoint::EndQuarantine),
     (Method::POST, "/v1/presence/allow", Endpoint::AllowPresence),
     (Method::POST, "/v1/backup", Endpoint::Backup),
@@ -87,7 +85,6 @@ impl Endpoint {
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
-            Self::AcceptBorrowLoss => "accepting the loss of history",
             Self::AcceptClock => "accepting the wall clock",
             Self::AllowPresence => "allowing early freeing for an address",
             Self::Backup => "a backup",
@@ -124,8 +121,7 @@ impl Endpoint {
     pub fn needs_admin(self) -> bool {
         matches!(
             self,
-            Self::AcceptBorrowLoss
-                | Self::AcceptClock
+            Self::AcceptClock
                 | Self::AllowPresence
                 | Self::Backup
                 | Self::EndQuarantine

@@ -61,7 +61,7 @@ async fn leases_outlive_a_stop_a_snapshot_and_a_backup_on_disk() {
     driver.stop().await;
 
     let restored = folder.path().join("restored");
-    backup::restore(&file, &restored).unwrap();
+    backup::restore(&file, &restored, None).unwrap();
     let driver = start(&restored);
     assert_eq!(driver.view().live_leases(), 20, "what was live when the backup was made");
     assert_ne!(driver.view().position().lineage, lineage);

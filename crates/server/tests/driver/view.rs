@@ -6,7 +6,7 @@ use triquest_allocator::{Allocator, Command, Safeguards, StateRecord};
 use triquest_server::view::LeaseFilter;
 use triquest_wire::status::LeaseState;
 
-use crate::world::{World, actor, checkout_of, install, lease, license, release, renew};
+use crate::world::{World, actor, checkout_of, install, install_with, lease, license, release, renew};
 
 /// SplitMix64: enough for a test that must be the same on every machine.
 struct Random(u64);
@@ -234,4 +234,28 @@ async fn a_clock_that_was_set_back_is_told_until_it_is_accepted() {
     world.tick().await;
     assert_eq!(world.driver.view().clock_refused_ms(), None);
     assert_ne!(world.driver.clock_state(), triquest_wire::status::ClockState::Held);
+}
+
+#[tokio::test]
+async fn what_was_replaced_in_a_wrong_future_is_shown_again_when_the_clock_is_taken_back() {
+    let world = World::new();
+    world.install("A-1", &[("cad", 2)]).await;
+    world.decide(install_with("A-2", "starts = 2027-06-01\nreplaces = [\"A-1\"]\n", &[("cad", 3)])).await.unwrap();
+    let today_ms = world.driver.view().now().1;
+    let total = |world: &World| world.driver.view().pools(Some("cad"), None, 10).pools[0].numbers.total;
+    let installed = |world: &World| world.driver.view().licenses().len();
+    assert_eq!((total(&world), installed(&world)), (2, 2));
+    world.clock.set_wall_ms(today_ms + 400 * 86_400_000);
+    world.tick().await;
+    world.tick().await;
+    assert_eq!((total(&world), installed(&world)), (3, 1));
+    // Another start has it as well.
+    let world = world.restart().await;
+    assert_eq!((total(&world), installed(&world)), (3, 1));
+    world.clock.set_wall_ms(today_ms);
+    world.decide(Command::AcceptClock { actor: actor() }).await.unwrap();
+    world.tick().await;
+    world.tick().await;
+    assert_eq!((total(&world), installed(&world)), (2, 2));
+    assert_eq!(world.driver.view().licenses_by_id("A-1").len(), 1);
 }

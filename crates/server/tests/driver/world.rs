@@ -204,10 +204,15 @@ pub(crate) fn vendor() -> Signer {
 }
 
 pub(crate) fn license(id: &str, rights: &[(&str, u32)]) -> VerifiedLicense {
+    license_with(id, "", rights)
+}
+
+/// The same with more lines at the top.
+pub(crate) fn license_with(id: &str, top: &str, rights: &[(&str, u32)]) -> VerifiedLicense {
     use std::fmt::Write as _;
     let vendor = vendor();
     let mut text = format!(
-        "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"acme.example\"\nverifier = [\"{}\"]\nlicensee = \"Initech\"\nissued = 2026-01-01\nservers = \"any\"\n",
+        "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"acme.example\"\nverifier = [\"{}\"]\nlicensee = \"Initech\"\nissued = 2026-01-01\nservers = \"any\"\n{top}",
         vendor.verifier_key()
     );
     for (feature, seats) in rights {
@@ -221,7 +226,11 @@ pub(crate) fn actor() -> Actor {
 }
 
 pub(crate) fn install(id: &str, rights: &[(&str, u32)]) -> Command {
-    Command::Install(InstallLicense { license: Box::new(license(id, rights)), actor: actor() })
+    install_with(id, "", rights)
+}
+
+pub(crate) fn install_with(id: &str, top: &str, rights: &[(&str, u32)]) -> Command {
+    Command::Install(InstallLicense { license: Box::new(license_with(id, top, rights)), actor: actor() })
 }
 
 pub(crate) fn lease(number: u32) -> LeaseId {

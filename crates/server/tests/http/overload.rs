@@ -375,6 +375,16 @@ async fn a_minute_of_denials_grows_the_journal_by_no_more_than_the_limit() {
     }
     let most = u64::from(DENIALS_BURST) + 61 * u64::from(DENIALS_PER_SECOND);
     assert!(denied <= most && slowed > 0, "{denied} denied, {slowed} slowed down, at most {most}");
+    // Those that left no record are one fact, and counted in the status.
+    let running = world.running();
+    let index = |running: &triquest_server::Running| running.driver().view().position().index;
+    let before = index(running);
+    for _ in 0..3 {
+        running.gate().write_unrecorded(running.driver()).await;
+    }
+    assert_eq!(index(running), before + 1, "afterwards there was nothing to count");
+    let status = client.send("GET", "/v1/status?feature=cad", &[], b"").await.json();
+    assert_eq!(status["pools"][0]["denied"], denied + slowed);
     // Who holds a seat is served all the time.
     let (status, _) = world.post("/v1/leases", &world.checkout(1, "cad")).await;
     assert_eq!(status, 200);
