@@ -6,8 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::entry;
-use triquest_allocator::{Epoch, Event, Index};
+use triquest_allocator::{Epoch, Event, Index, Instance};
 use triquest_journal::{Appended, History, Journal, JournalErrorKind, OpenMode, SqliteJournal, backup, check, load, upgrade};
 use triquest_license::{Word, Words};
 
@@ -22,7 +21,10 @@ fn append(journal: &mut SqliteJournal, entries: u64) {
     let lineage = journal.head().lineage;
     for _ in 0..entries {
         let index = journal.head().index.0 + 1;
-        assert_eq!(journal.append(Epoch(1), Index(index - 1), &entry(lineage, 1, index)).unwrap(), Appended::Committed);
+        let recovered = Event::Recovered { epoch: Epoch(1), instance: Instance([1; 16]), lineage, quarantine_until: None };
+        let event = if index == 1 { recovered } else { Event::ClockMarked };
+        let bytes = common::entry_of(lineage, 1, index, vec![event]);
+        assert_eq!(journal.append(Epoch(1), Index(index - 1), &bytes).unwrap(), Appended::Committed);
     }
 }
 
