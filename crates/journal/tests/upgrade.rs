@@ -30,7 +30,7 @@ fn append(journal: &mut SqliteJournal, entries: u64) {
 
 /// An entry as a later version writes it: the first record of a new kind after the words that it takes to read it.
 fn newer_entry(journal: &SqliteJournal) -> Vec<u8> {
-    const CLOCK_MARKED: [u8; 3] = [0x82, 0x01, 0x80];
+    const CLOCK_MARKED: [u8; 3] = [0x82, 0x02, 0x80];
     let words = Words::new([Word::new("share").unwrap()]).unwrap();
     let head = journal.head();
     let mut bytes = common::entry_of(head.lineage, 1, head.index.0 + 1, vec![Event::FormatRaised { words }, Event::ClockMarked]);
