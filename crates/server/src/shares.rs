@@ -3,7 +3,7 @@
 //! The rule is [`Share::admits`]; here is who has what. Pure, but for the lock in [`Places`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
@@ -35,12 +35,14 @@ impl Shares {
         if amount == 0 {
             return Ok(());
         }
-        let own = self.networks.get(&network).copied().unwrap_or(0);
-        let wider = self.wider.get(&network.wide()).copied().unwrap_or(0);
-        self.share.admits(Has { own, wider, all: self.all, present: self.networks.len() as u64 }, amount)?;
+        let present = self.networks.len() as u64;
+        let (own, wider) = (self.networks.entry(network), self.wider.entry(network.wide()));
+        let mine = if let Entry::Occupied(count) = &own { *count.get() } else { 0 };
+        let around = if let Entry::Occupied(count) = &wider { *count.get() } else { 0 };
+        self.share.admits(Has { own: mine, wider: around, all: self.all, present }, amount)?;
         self.all += amount;
-        self.networks.insert(network, own + amount);
-        self.wider.insert(network.wide(), wider + amount);
+        own.insert_entry(mine + amount);
+        wider.insert_entry(around + amount);
         Ok(())
     }
 
@@ -59,10 +61,12 @@ impl Shares {
 }
 
 fn less<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K, amount: u64) {
-    if let Some(count) = counts.get_mut(&key) {
-        *count = count.saturating_sub(amount);
-        if *count == 0 {
-            counts.remove(&key);
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        match count.get().saturating_sub(amount) {
+            0 => {
+                count.remove();
+            }
+            left => *count.get_mut() = left,
         }
     }
 }
