@@ -6,8 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::entry;
-use triquest_allocator::{Epoch, Event, Index};
+use triquest_allocator::{Epoch, Event, Index, Instance};
 use triquest_journal::{Appended, History, Journal, JournalErrorKind, OpenMode, SqliteJournal, backup, check, load, upgrade};
 use triquest_license::{Word, Words};
 
@@ -22,13 +21,16 @@ fn append(journal: &mut SqliteJournal, entries: u64) {
     let lineage = journal.head().lineage;
     for _ in 0..entries {
         let index = journal.head().index.0 + 1;
-        assert_eq!(journal.append(Epoch(1), Index(index - 1), &entry(lineage, 1, index)).unwrap(), Appended::Committed);
+        let recovered = Event::Recovered { epoch: Epoch(1), instance: Instance([1; 16]), lineage, quarantine_until: None };
+        let event = if index == 1 { recovered } else { Event::ClockMarked };
+        let bytes = common::entry_of(lineage, 1, index, vec![event]);
+        assert_eq!(journal.append(Epoch(1), Index(index - 1), &bytes).unwrap(), Appended::Committed);
     }
 }
 
 /// An entry as a later version writes it: the first record of a new kind after the words that it takes to read it.
 fn newer_entry(journal: &SqliteJournal) -> Vec<u8> {
-    const CLOCK_MARKED: [u8; 3] = [0x82, 0x01, 0x80];
+    const CLOCK_MARKED: [u8; 3] = [0x82, 0x02, 0x80];
     let words = Words::new([Word::new("share").unwrap()]).unwrap();
     let head = journal.head();
     let mut bytes = common::entry_of(head.lineage, 1, head.index.0 + 1, vec![Event::FormatRaised { words }, Event::ClockMarked]);

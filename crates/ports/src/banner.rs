@@ -271,7 +271,7 @@ fn hear(address: SocketAddr, manner: Manner, deadline: Instant) -> Says {
     }
     if manner == Manner::Postgresql {
         return match postgresql(&mut stream) {
-            Some(true) => match greet_with_tls(stream, deadline) {
+            Some(true) => match greet_with_tls(stream, manner, deadline) {
                 (Some(tls), _) => Says::Greeting(Greeting { protocol: Some(Spoken::Postgresql), text: tls_text(&tls) }),
                 (None, _) => Says::Greeting(Greeting { protocol: Some(Spoken::Postgresql), text: "it offers TLS".into() }),
             },
@@ -279,7 +279,7 @@ fn hear(address: SocketAddr, manner: Manner, deadline: Instant) -> Says {
             None => Says::Mute,
         };
     }
-    let (tls, heard) = greet_with_tls(stream, deadline);
+    let (tls, heard) = greet_with_tls(stream, manner, deadline);
     if let Some(tls) = tls {
         return Says::Tls(tls);
     }
@@ -437,7 +437,7 @@ fn http(heard: &[u8]) -> Option<Http> {
 }
 
 /// What the other end says in TLS; else what it said that is none.
-fn greet_with_tls(stream: Timed, deadline: Instant) -> (Option<Tls>, Vec<u8>) {
+fn greet_with_tls(stream: Timed, manner: Manner, deadline: Instant) -> (Option<Tls>, Vec<u8>) {
     let address = stream.address;
     let look = Arc::new(Look::default());
     let Ok(mut tls) = ClientConnection::new(config(look.clone()), ServerName::IpAddress(address.ip().into())) else {
@@ -484,7 +484,11 @@ fn greet_with_tls(stream: Timed, deadline: Instant) -> (Option<Tls>, Vec<u8>) {
         return (Some(answer), Vec::new());
     }
     answer.version = TlsVersion::Tls13;
-    if answer.alpn.as_deref().is_none_or(|alpn| alpn == "http/1.1") {
+    if manner == Manner::Postgresql {
+        // Inside it waits for a startup packet, and takes a goodbye before that; any other word it would write down.
+        tls.send_close_notify();
+        let _ = tls.complete_io(&mut stream);
+    } else if answer.alpn.as_deref().is_none_or(|alpn| alpn == "http/1.1") {
         let mut inner = rustls::Stream::new(&mut tls, &mut stream);
         inner.sock.stream.deadline = deadline;
         answer.http = greet_with_http(&mut inner).ok().and_then(|(http, _)| http);

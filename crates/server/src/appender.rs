@@ -225,9 +225,10 @@ impl Worker {
             let bytes = encode_entry(&entry);
             let mut appended = self.journal.append(fence, expected_head, &bytes)?;
             let mut refused = appended == Appended::Full;
+            // Only that a whole reserve can be made says that there is room again.
+            self.reserve_is_whole &= !refused;
             if refused && self.journal.release_reserve()? {
                 tracing::warn!("the disk is full; the reserve was given up");
-                self.reserve_is_whole = false;
                 appended = self.journal.append(fence, expected_head, &bytes)?;
             }
             match appended {

@@ -36,12 +36,12 @@ impl Shares {
             return Ok(());
         }
         let present = self.networks.len() as u64;
-        let (networks, wider) = (self.networks.entry(network), self.wider.entry(network.wide()));
-        let own = if let Entry::Occupied(own) = &networks { *own.get() } else { 0 };
-        let around = if let Entry::Occupied(around) = &wider { *around.get() } else { 0 };
-        self.share.admits(Has { own, wider: around, all: self.all, present }, amount)?;
+        let (own, wider) = (self.networks.entry(network), self.wider.entry(network.wide()));
+        let mine = if let Entry::Occupied(count) = &own { *count.get() } else { 0 };
+        let around = if let Entry::Occupied(count) = &wider { *count.get() } else { 0 };
+        self.share.admits(Has { own: mine, wider: around, all: self.all, present }, amount)?;
         self.all += amount;
-        networks.insert_entry(own + amount);
+        own.insert_entry(mine + amount);
         wider.insert_entry(around + amount);
         Ok(())
     }
