@@ -70,6 +70,8 @@ pub fn records() -> Vec<Vec<u8>> {
             epoch: Epoch(1),
             lineage: Lineage([3; 16]),
             quarantine_until: None,
+            remember_ms: 3_600_000,
+            wait_ttl_ms: 120_000,
         },
         Event::VendorKeys { vendor: VendorId(0), name: "acme.example".into(), keys: vec![[7; 32]] },
         Event::PoolOpened { pool: PoolId(0), vendor: VendorId(0), feature: FeatureName::new("cad-pro").expect("a good name") },

@@ -3,12 +3,13 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use tokio::sync::{mpsc, watch};
-use triquest_allocator::Outcome;
+use triquest_allocator::{Grant, Outcome};
 use triquest_engine::{
     Answers, Heard, Position,
     grants::{GrantSigner, Place, granted_in},
 };
 use triquest_journal::record::Entry;
+use triquest_wire::trust::SignedGrant;
 
 use crate::{
     driver::{Answer, Fault, panic_text},
