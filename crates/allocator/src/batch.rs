@@ -17,13 +17,13 @@ use crate::{
 };
 
 /// A quarter of the smallest entry.
-const QUARTER_MIN: Weight = Weight { events: Limits::EVENTS_MAX_MIN / 4, bytes: ENTRY_BYTES_MIN / 4 };
+const SMALLEST_QUARTER: Weight = Weight { events: Limits::EVENTS_MAX_MIN / 4, bytes: ENTRY_BYTES_MIN / 4 };
 
 /// The most that a checkout may add to an entry, and the most that becomes of one charge whose entitlement has ended: moves that make room, the
 /// charges of one part, and a few facts about the lease itself. In bytes, all parts with all their charges, shown by a grant as well.
 const CHECKOUT: Weight = Weight { events: MOVES_PER_CHECKOUT_MAX + CHARGES_PER_PART_MAX + 16, bytes: 65_536 };
 
-const _: () = assert!(CHECKOUT.events < QUARTER_MIN.events && CHECKOUT.bytes <= QUARTER_MIN.bytes);
+const _: () = assert!(CHECKOUT.events < SMALLEST_QUARTER.events && CHECKOUT.bytes <= SMALLEST_QUARTER.bytes);
 // The rest is for the holder, for words, and for the facts of a new lineage.
 const _: () = assert!(PARTS_BYTES_MAX + 16_384 <= CHECKOUT.bytes);
 
