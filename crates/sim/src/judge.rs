@@ -546,6 +546,8 @@ impl Judge {
             }
             Event::Adopted { lease, .. } => {
                 self.history.adopted(*lease);
+                // A late copy of its checkout may have been denied before its grant of lost history was shown.
+                self.finals.retain(|(other, _), _| other != lease);
                 self.excused.insert(*lease);
                 self.adopts(*lease);
             }

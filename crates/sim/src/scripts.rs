@@ -147,7 +147,7 @@ fn a_lower_ttl_after_a_replacement(plan: &mut Plan, random: &mut Random) {
 }
 
 fn a_lowered_ttl_and_a_crash_before_its_answer(plan: &mut Plan, random: &mut Random) {
-    let ttl_s = random.between(60, 240);
+    let ttl_s = random.between(60, 120);
     plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 1, ttl_s, ttl_s)]));
     plan.licenses.push(issue(&[0], "B", &["A"], &[Draft::new("cad", 1, 10, 10)]));
     plan.ttl_ms = ttl_s * 1_000;
@@ -159,10 +159,10 @@ fn a_lowered_ttl_and_a_crash_before_its_answer(plan: &mut Plan, random: &mut Ran
     let replaced = random.between(500, 5_000);
     at(plan, replaced, Act::Install(1));
     // Some answers are lost. The next entry after its renewal is durable, and then nobody is there; then it is silent.
-    plan.wire.lost = 400;
-    at(plan, replaced + 50, Act::KillDurable(500, 1));
+    plan.wire.lost = 100;
+    at(plan, 50 + plan.ttl_ms / 4 - 500, Act::KillDurable(500, 1));
     for ask in 0..40 {
-        let later = replaced + plan.ttl_ms / 4 + ask * plan.ttl_ms / 40;
+        let later = plan.ttl_ms / 3 + 3_000 + ask * plan.ttl_ms / 40;
         at(plan, later, Act::Begin(1));
     }
 }
