@@ -8,8 +8,8 @@ use std::{
 use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words};
 
 use crate::{
-    Actor, Between, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance, LeaseId,
-    Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
+    Actor, Between, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance,
+    LeaseId, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, Room, Timestamp, VendorId,
     crowd::Crowd,
     limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS},
     lineage::Proof,

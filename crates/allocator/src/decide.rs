@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
-    Actor, Allocator, Between, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event,
-    Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal, ReleaseCause,
+    Actor, Allocator, Between, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch,
+    Event, Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal, ReleaseCause,
     RightEnd, Timestamp, VendorId,
     allocator::{Pool, Presence, Right, Sink},
     crowd::Share,
     limits::{
         CHARGES_PER_PART_MAX, CLAIM_MS, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX,
-        PRESENCE_OFF_MAX, PRESENCE_OFF_MS, PRESENCE_WAIT_MS, REMEMBERED_MAX, REMEMBERED_PER_NETWORK_MAX, TTL_MS_MAX, TTL_MS_MIN, WAIT_MS_MAX, WAIT_TTL_MS,
-        WAITERS_MAX, WAITERS_PER_NETWORK_MAX, WAITERS_PER_POOL_MAX,
+        PRESENCE_OFF_MAX, PRESENCE_OFF_MS, PRESENCE_WAIT_MS, REMEMBERED_MAX, REMEMBERED_PER_NETWORK_MAX, TTL_MS_MAX, TTL_MS_MIN,
+        WAIT_MS_MAX, WAIT_TTL_MS, WAITERS_MAX, WAITERS_PER_NETWORK_MAX, WAITERS_PER_POOL_MAX,
     },
     matching::Placed,
     store::{Phase, Slot, UNSEALED, WishItem},
@@ -103,7 +103,8 @@ impl Allocator {
             }
             Command::PresenceClosed { lease, generation } => self.presence_closed(lease, *generation, sink),
             Command::PresenceDropped { lease, connection, generation, between } => {
-                let rest = Presence { generation: *generation, connection: *connection, between: *between, confirmed: false, dropped: true };
+                let rest =
+                    Presence { generation: *generation, connection: *connection, between: *between, confirmed: false, dropped: true };
                 if self.safeguards.dropped_is_not_freed { self.presence_stands(lease, rest) } else { Outcome::Done }
             }
             Command::PresenceOpened { lease, connection, generation, between } => {

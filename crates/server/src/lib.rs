@@ -13,6 +13,7 @@ pub mod identity;
 pub mod licenses_folder;
 pub mod limits;
 pub mod places;
+pub mod prefix;
 pub mod rates;
 pub mod run;
 pub mod seldom;

@@ -223,11 +223,12 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
         Event::Ending { lease, due, reason, actor } => {
             EventFacts::Ending { lease: of(lease), due_ms: due.0, reason: wire_end_reason(*reason), actor: by_some(actor) }
         }
-        Event::Ended { lease, reason, linger_until, actor, .. } => EventFacts::Ended {
+        Event::Ended { lease, due, reason, linger_until, actor } => EventFacts::Ended {
             lease: of(lease),
             reason: wire_end_reason(*reason),
             items: Vec::new(),
             linger_until_ms: until(linger_until),
+            promised_until_ms: Some(due.0).filter(|due| *due > at.0),
             actor: by_some(actor),
         },
         Event::EntitlementBegan { entitlement } => EventFacts::EntitlementBegan { entitlement: entitlement.0 },
