@@ -453,13 +453,21 @@ impl Keeper {
     }
 
     /// The driver says which presence connection stands for the lease, if any. A new one is confirmed by a renewal at once: before that its end
-    /// frees nothing.
-    pub fn stands(&mut self, now: Now, generation: Option<u64>) {
+    /// frees nothing. Whether anything is new.
+    pub fn stands(&mut self, now: Now, generation: Option<u64>) -> bool {
         if self.presence == generation {
-            return;
+            return false;
         }
         self.presence = generation;
-        if generation.is_some() && self.call.is_none() && self.ending.is_none() && self.promised(now) {
+        if generation.is_some() {
+            self.shows_life(now);
+        }
+        true
+    }
+
+    /// The driver wants the server to hear the lease soon: a presence connection ended, whose end frees the seat if nothing is heard for a while.
+    pub fn shows_life(&mut self, now: Now) {
+        if self.call.is_none() && self.ending.is_none() && self.promised(now) {
             self.next_send = Some(now.boot_ms);
             self.plan(now);
         }

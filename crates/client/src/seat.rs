@@ -241,8 +241,21 @@ impl SeatCore {
     pub(crate) fn stands(&self, now: Now, generation_of: impl Fn(&ServerKey, LeaseId) -> Option<u64>) {
         let mut held = lock(&self.held);
         let generation = held.server.and_then(|server| generation_of(&server, held.secret.lease_id()));
-        held.keeper.stands(now, generation);
+        if held.keeper.stands(now, generation) {
+            self.show(&held);
+        }
+    }
+
+    /// Its presence connection ended where that frees the seat if nothing is heard for a while.
+    pub(crate) fn shows_life(&self, now: Now) {
+        let mut held = lock(&self.held);
+        held.keeper.shows_life(now);
         self.show(&held);
+    }
+
+    /// The present lease.
+    pub(crate) fn lease(&self) -> LeaseId {
+        lock(&self.view).secret.lease_id()
     }
 
     /// What a caller's thread may see from now on.

@@ -54,6 +54,7 @@ macro_rules! safeguards {
 
 /// One mutation for each safeguard.
 pub const SAFEGUARDS: &[Mutation] = safeguards! {
+    added_counts_from_its_renewal => OnlyDeathFrees,
     adoption_is_bounded => NoGrantPastEntitlement,
     answers_wait_for_confirm => KeeperStopsBeforeServerFrees,
     answers_wait_for_entries => AnsweredImpliesDurable,
@@ -63,6 +64,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     claims_end => DeadSeatReturns,
     clock_is_marked => DeadSeatReturns,
     counters_detect_clones => OneHolderPerSeat,
+    dropped_is_not_freed => OnlyDeathFrees,
     due_before_decide => QueueMoves,
     due_not_past_the_lane => RenewingNeverExpires,
     ending_keeps_deadline => KeeperStopsBeforeServerFrees,
@@ -74,6 +76,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     heard_is_durable => PromiseSurvivesRecovery,
     linger_gives_way => BeginBeforeEnd,
     lowered_ttl_has_floor => PromiseSurvivesRecovery,
+    named_network_waits => OnlyDeathFrees,
     new_lineage_frees_nothing => KeeperStopsBeforeServerFrees,
     held_waiters_are_told_at_stop => NoFalseNo,
     lines_stand_while_full => FullDiskStandsStill,
@@ -88,6 +91,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     queue_strict => QueueOrder,
     refusals_know_their_id => NoFalseNo,
     reissue_order => ReissueOrder,
+    renewal_ends_the_wait => OnlyDeathFrees,
     release_before_known => LeaseHistoryLinearizable,
     remember_ended => OneGrantPerId,
     rollback_is_proved => RestoredWaits,

@@ -232,7 +232,10 @@ impl World {
                     licenses: vec![],
                 })
             }
-            "/v1/presence" => Reply::json(&json!({"position": self.position(), "live": 1, "ends_agree": true})),
+            "/v1/presence" => {
+                Reply::json(&json!({"position": self.position(), "live": 1, "connection": "A".repeat(22), "frees": "at_once"}))
+            }
+            "/v1/presence/change" => Reply::json(&json!({"position": self.position(), "live": 1})),
             path if path.ends_with("/renew") => {
                 let asked: Value = serde_json::from_slice(&ask.body).unwrap();
                 Reply::json(&json!({
