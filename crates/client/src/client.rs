@@ -819,7 +819,7 @@ impl Shared {
 
     /// The background thread: keeps every seat until none is left.
     fn work(self: Arc<Self>) {
-        let mut presence: BTreeMap<ServerKey, Place> = BTreeMap::new();
+        let mut presence: BTreeMap<ServerKey, Presences> = BTreeMap::new();
         let mut generation = 0;
         loop {
             let (seats, version) = {
@@ -865,7 +865,7 @@ impl Shared {
     }
 
     /// Keeps presence connections to each server whose grants permit it, standing for all seats held there, and lets renewals say which it is.
-    fn stand_for(&self, seats: &[Arc<SeatCore>], places: &mut BTreeMap<ServerKey, Place>, generation: &mut u64) {
+    fn stand_for(&self, seats: &[Arc<SeatCore>], places: &mut BTreeMap<ServerKey, Presences>, generation: &mut u64) {
         let now = clock::now();
         let mut wanted: BTreeMap<ServerKey, Leases> = BTreeMap::new();
         for (server, secret) in seats.iter().filter_map(|seat| seat.present(now)) {
@@ -922,7 +922,7 @@ impl Shared {
 
 /// The presence connections to one server.
 #[derive(Default)]
-struct Place {
+struct Presences {
     standing: Standing<Presence>,
     /// Nothing is opened or changed before this boot time.
     retry_at: u64,
@@ -932,7 +932,7 @@ struct Place {
     lost: BTreeSet<LeaseId>,
 }
 
-impl Place {
+impl Presences {
     /// Opens or changes a connection. If that fails, for how long to leave it.
     fn go(&mut self, step: Step, session: &Session, generation: &mut u64, at_most: Duration) -> Result<(), u64> {
         match step {

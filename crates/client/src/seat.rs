@@ -543,6 +543,15 @@ impl Seat {
         self.core.phase()
     }
 
+    /// Whether the server frees the seat by itself when this process ends, however it ends: a presence connection stands for it, and the server knows.
+    /// (In a network that the server's administrator has named, half a minute later.) Comes a moment after the grant; until then, and where the license
+    /// or the network does not permit it, the seat of a process that dies is free at the end of its time to live.
+    #[must_use]
+    pub fn freed_at_death(&self) -> bool {
+        let view = lock(&self.core.view);
+        view.keeper.is_present() && view.keeper.promised(clock::now())
+    }
+
     /// The lease's public name, for support and logs. Knowing it lets nobody act.
     #[must_use]
     pub fn lease(&self) -> LeaseId {
