@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 use support::{Ask, Double, End, Relay, Reply, World, closed_port, identity, problem};
-use triquest_client::{Cancel, Client, ClientBuilder, ErrorKind, Phase, Warning};
+use triquest_client::{Cancel, Client, ClientBuilder, ErrorKind, Phase, Seat, Warning};
 
 const SHORT: Duration = Duration::from_millis(600);
 const STEP: Duration = Duration::from_secs(30);
