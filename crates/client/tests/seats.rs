@@ -327,7 +327,7 @@ fn where_the_end_of_a_presence_connection_frees_after_a_wait_a_client_that_canno
                 let position = json!({"lineage": "07".repeat(16), "epoch": 1, "index": 6});
                 let answer = json!({"position": position, "live": 1, "connection": "A".repeat(22), "frees": "after_wait"}).to_string();
                 // Answered, and then ended by what stands between.
-                Reply::Raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).into_bytes())
+                Reply::Last(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).into_bytes())
             }
             _ => problem(503, "overloaded", "same_id"),
         })

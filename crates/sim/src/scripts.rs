@@ -75,6 +75,7 @@ scripts! {
     a_move_makes_room,
     a_newcomer_after_a_restore,
     a_named_network,
+    an_addition_that_is_not_answered,
     a_presence_that_does_not_open,
     a_presence_that_stands_for_a_lease_no_more,
     a_reissue_before_its_day,
@@ -296,6 +297,16 @@ fn a_named_network(plan: &mut Plan, random: &mut Random) {
     if random.chance(500) {
         at(plan, when, Act::Die(0, None));
     }
+}
+
+fn an_addition_that_is_not_answered(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    let newcomer = || waits(user(&mut Random::new(7), "cad"), 300_000);
+    // The first connection of every third client stands for others of its process before it stands for its seat.
+    plan.clients = vec![newcomer(), newcomer(), ClientPlan { presence: true, ..user(random, "cad") }];
+    at(plan, 20, Act::PresenceUnseen(2));
+    at(plan, random.between(50, 5_000), Act::Begin(2));
+    at(plan, 6_000, Act::Begin(0));
 }
 
 fn a_presence_that_stands_for_a_lease_no_more(plan: &mut Plan, random: &mut Random) {

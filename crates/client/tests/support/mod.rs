@@ -272,6 +272,8 @@ pub enum Reply {
     Answer(u16, String, Vec<u8>),
     /// Bytes as they are, then nothing more but the open connection.
     Raw(Vec<u8>),
+    /// Bytes as they are, and the connection ends.
+    Last(Vec<u8>),
     /// Bytes without an end.
     Endless(Vec<u8>, Vec<u8>),
     /// The connection ends.
@@ -434,6 +436,10 @@ fn write_reply(stream: &mut impl Write, reply: Reply) -> bool {
             stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body)).and_then(|()| stream.flush())
         }
         Reply::Raw(bytes) => stream.write_all(&bytes).and_then(|()| stream.flush()),
+        Reply::Last(bytes) => {
+            let _ = stream.write_all(&bytes).and_then(|()| stream.flush());
+            return false;
+        }
         Reply::Endless(first, again) => {
             let mut written = stream.write_all(&first);
             while written.is_ok() {
