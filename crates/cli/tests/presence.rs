@@ -20,7 +20,7 @@ use support::{Folder, Server, serving, sign, triquest, until, vendor};
 use triquest_client::Client;
 
 /// More than two connections stand for.
-const MANY: u32 = 2_500;
+const MANY: u64 = 2_500;
 
 fn status(folder: &Folder) -> Value {
     serde_json::from_str(&triquest(folder, ["status", "--json"]).run().ok().stdout).unwrap()
@@ -76,7 +76,7 @@ struct Holder {
 
 impl Holder {
     /// Through `before`, such as `ip netns exec NAME`. `present`: it waits until the server frees its seats when it dies.
-    fn start(before: &[String], server: &str, key: &str, seats: u32, present: bool) -> Self {
+    fn start(before: &[String], server: &str, key: &str, seats: u64, present: bool) -> Self {
         let program = std::env::current_exe().unwrap();
         let mut command = match before {
             [] => Command::new(&program),
@@ -152,15 +152,15 @@ impl Drop for Holder {
 #[test]
 fn all_seats_of_a_killed_process_are_free_at_once_and_none_of_one_whose_connections_are_reset() {
     let folder = Folder::new();
-    let (server, key) = serving(&folder, MANY + 10);
+    let (server, key) = serving(&folder, u32::try_from(MANY).unwrap() + 10);
     let mut holder = Holder::start(&[], &server.name(), &key, MANY, true);
-    assert_eq!(used(&folder), MANY.into());
+    assert_eq!(used(&folder), MANY);
     // A seat that comes or goes opens and closes nothing.
     let before = holder.sockets();
     for word in ["take", "give", "take", "give"] {
         holder.tell(word);
     }
-    assert_eq!(used(&folder), MANY.into());
+    assert_eq!(used(&folder), MANY);
     let same = holder.sockets().iter().filter(|socket| before.contains(socket)).count();
     assert!(before.len() >= 4 && same >= 3, "three presence connections stay what they are: {before:?}, {:?}", holder.sockets());
     holder.kill();
@@ -171,8 +171,8 @@ fn all_seats_of_a_killed_process_are_free_at_once_and_none_of_one_whose_connecti
     holder.kill();
     // Connections that end later have been seen to end.
     Holder::start(&[], &server.name(), &key, 1, true).kill();
-    until("the last one comes back", || used(&folder) <= MANY.into());
-    assert_eq!(used(&folder), MANY.into());
+    until("the last one comes back", || used(&folder) <= MANY);
+    assert_eq!(used(&folder), MANY);
 }
 
 /// A client and a server in networks of their own, between which a router gives the client its own address.
