@@ -300,6 +300,8 @@ fn a_named_network(plan: &mut Plan, random: &mut Random) {
 }
 
 fn an_addition_that_is_not_answered(plan: &mut Plan, random: &mut Random) {
+    // No renewal is due, which would stand down, before the connection is left.
+    (plan.ttl_ms, plan.ttl_max_ms) = (120_000, 600_000);
     cad(plan, 1);
     let newcomer = || waits(user(&mut Random::new(7), "cad"), 300_000);
     // The first connection of every third client stands for others of its process before it stands for its seat.
