@@ -53,7 +53,7 @@ fn holder() {
     let is_present = std::env::var_os("HOLDER_PRESENT").is_some();
     let wait = |seats: &[triquest_client::Seat]| {
         while is_present && !seats.iter().all(triquest_client::Seat::freed_at_death) {
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::yield_now();
         }
         println!("settled");
     };
