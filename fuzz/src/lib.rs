@@ -95,6 +95,7 @@ pub fn bodies(bytes: &[u8]) {
     round::<lease::SecretRequest>(bytes);
     round::<lease::ReleaseAnswer>(bytes);
     round::<lease::PresenceRequest>(bytes);
+    round::<lease::PresenceChangeRequest>(bytes);
     round::<license_bodies::InstallRequest>(bytes);
     round::<license_bodies::RemoveRequest>(bytes);
     round::<status::ReclaimRequest>(bytes);

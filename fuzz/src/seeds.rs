@@ -7,7 +7,9 @@ use triquest_allocator::{
 use triquest_journal::record::{Entry, encode_entry};
 use triquest_license::{FeatureName, LicenseHash, Note, ServerKey, Signer, SigningKey, VendorName};
 use triquest_wire::identity::{IdentityReply, IdentityRequest};
-use triquest_wire::lease::{CheckoutRequest, HolderClaim, Item, PresenceRequest, RenewBatchRequest, RenewRequest, SecretRequest};
+use triquest_wire::lease::{
+    CheckoutRequest, HolderClaim, Item, PresenceChangeRequest, PresenceRequest, RenewBatchRequest, RenewRequest, SecretRequest,
+};
 use triquest_wire::{Bytes16, Bytes32, Position, Secret, trust};
 
 /// The text of a license, before it is signed.
@@ -185,12 +187,19 @@ pub fn bodies() -> Vec<Vec<u8>> {
         client: ([192, 0, 2, 7], 40_112).into(),
         server: ([192, 0, 2, 1], 1588).into(),
     };
+    let change = PresenceChangeRequest {
+        connection: Bytes16([9; 16]),
+        generation: 1,
+        add: vec![SecretRequest { secret }],
+        drop: vec![SecretRequest { secret }],
+    };
     vec![
         json(&checkout),
         json(&renewal),
         json(&RenewBatchRequest { renewals: vec![renewal; 2] }),
         json(&SecretRequest { secret }),
         json(&presence),
+        json(&change),
         json(&trust),
         json(&statement),
         json(&grant),

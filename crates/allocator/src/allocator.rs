@@ -8,8 +8,8 @@ use std::{
 use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words};
 
 use crate::{
-    Actor, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance, LeaseId,
-    Limits, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, Timestamp, VendorId,
+    Actor, Between, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance,
+    LeaseId, Limits, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, Timestamp, VendorId,
     crowd::Crowd,
     limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS},
     lineage::Proof,
@@ -23,6 +23,8 @@ use crate::{
 pub struct Safeguards {
     /// What is taken over belongs to a vendor that the request names, and is never more than an entitlement has.
     pub adoption_is_bounded: bool,
+    /// The end of a presence connection counts for a lease that was added to it only after that lease's own renewal, not by another's.
+    pub added_counts_from_its_renewal: bool,
     /// An answer that needs no entry leaves only after it was confirmed, by something that began later, that this server still leads.
     pub answers_wait_for_confirm: bool,
     /// An answer waits for every entry in flight that its lease or entitlement stands in.
@@ -39,6 +41,8 @@ pub struct Safeguards {
     pub clock_is_marked: bool,
     /// The same counter with another nonce is a cloned client.
     pub counters_detect_clones: bool,
+    /// The end of a presence connection frees nothing of a lease that was dropped from it.
+    pub dropped_is_not_freed: bool,
     /// What is due is freed before anything is decided, not only by a sweep.
     pub due_before_decide: bool,
     /// Nothing is due past the arrival of the oldest renewal that still waits.
@@ -63,6 +67,8 @@ pub struct Safeguards {
     pub lowered_ttl_has_floor: bool,
     /// A longer time to live than a lease had counts only when the fact that says so is durable.
     pub longer_ttl_is_durable: bool,
+    /// In a named network the end of a presence connection frees nothing before its client had time to come back.
+    pub named_network_waits: bool,
     /// In the quarantine of a new lineage leases and claims end by release only.
     pub new_lineage_frees_nothing: bool,
     /// A waiter whose answer is held hears its place when the server stops.
@@ -93,6 +99,8 @@ pub struct Safeguards {
     pub refusals_know_their_id: bool,
     /// A license replaces only what was installed before it.
     pub reissue_order: bool,
+    /// A client that is heard after the end of its presence connection in a named network keeps its seats.
+    pub renewal_ends_the_wait: bool,
     /// An id that was released before it was known never grants.
     pub release_before_known: bool,
     /// Nobody takes more than a share of what everybody may make the server keep.
@@ -119,6 +127,7 @@ impl Default for Safeguards {
     fn default() -> Self {
         Self {
             adoption_is_bounded: true,
+            added_counts_from_its_renewal: true,
             answers_wait_for_confirm: true,
             answers_wait_for_entries: true,
             attempts_ordered: true,
@@ -127,6 +136,7 @@ impl Default for Safeguards {
             claims_end: true,
             clock_is_marked: true,
             counters_detect_clones: true,
+            dropped_is_not_freed: true,
             due_before_decide: true,
             due_not_past_the_lane: true,
             ending_keeps_deadline: true,
@@ -139,6 +149,7 @@ impl Default for Safeguards {
             heard_is_durable: true,
             longer_ttl_is_durable: true,
             lowered_ttl_has_floor: true,
+            named_network_waits: true,
             new_lineage_frees_nothing: true,
             held_waiters_are_told_at_stop: true,
             lines_stand_while_full: true,
@@ -154,6 +165,7 @@ impl Default for Safeguards {
             queue_strict: true,
             refusals_know_their_id: true,
             reissue_order: true,
+            renewal_ends_the_wait: true,
             release_before_known: true,
             shares_by_network: true,
             remember_ended: true,
@@ -279,6 +291,9 @@ pub struct Allocator {
     /// Pools whose licenses changed, with the place in line from which on waiters have not been looked at since.
     pub(crate) recheck: BTreeMap<PoolId, u64>,
     pub(crate) presence: BTreeMap<LeaseId, Presence>,
+    /// Leases of named networks whose presence connection has ended, and when their seats are free if nothing is heard; the same in order.
+    pub(crate) presence_waits: BTreeMap<LeaseId, Timestamp>,
+    pub(crate) presence_waits_due: BTreeSet<(Timestamp, LeaseId)>,
     pub(crate) freed_by_presence: BTreeMap<LeaseId, FreedByPresence>,
     pub(crate) unsealed: Vec<Slot>,
     /// Leases whose time to live was raised by an entry that is not known to be durable.
@@ -496,9 +511,13 @@ pub(crate) struct Waiter {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Presence {
     pub(crate) generation: u64,
-    pub(crate) ends_agree: bool,
+    /// Which of the server's connections.
+    pub(crate) connection: u64,
+    pub(crate) between: Between,
     /// The last renewal said that this generation stands.
     pub(crate) confirmed: bool,
+    /// The connection stands for the lease no more. It never will again: a lease enters a generation once, so that no late request revives it.
+    pub(crate) dropped: bool,
 }
 
 /// What a client that comes back is asked about.
@@ -639,6 +658,8 @@ impl Allocator {
             dirty: BTreeSet::new(),
             recheck: BTreeMap::new(),
             presence: BTreeMap::new(),
+            presence_waits: BTreeMap::new(),
+            presence_waits_due: BTreeSet::new(),
             freed_by_presence: BTreeMap::new(),
             unsealed: Vec::new(),
             raising: Raising::default(),
@@ -754,8 +775,9 @@ impl Allocator {
         let bucket = self.wheel.first_bucket().map(|bucket| Timestamp(u64::from(bucket) << 10));
         let ready = self.wheel.first_ready().map(|(due, _)| due);
         let waiter = self.waiters_due.first().map(|(due, _)| *due);
+        let presence = self.presence_waits_due.first().map(|(due, _)| *due);
         let forget = self.remembered.first_due().map(|due| due.after_ms(FORGET_EVERY_MS));
-        [bucket, ready, waiter, forget, self.quarantine_until, self.clock_mark_due()].into_iter().flatten().min()
+        [bucket, ready, waiter, presence, forget, self.quarantine_until, self.clock_mark_due()].into_iter().flatten().min()
     }
 
     /// The earliest civil time (unix ms) at which an entitlement begins or ends.

@@ -13,6 +13,18 @@ pub struct Actor {
     pub reason: String,
 }
 
+/// What stands between the two ends of a presence connection, and so what its orderly end says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Between {
+    /// The administrator named the client's network: the connection's end may be the process's. The seats are free when the client has not come back
+    /// after [`crate::limits::PRESENCE_WAIT_MS`].
+    Named,
+    /// Client and server see the same two addresses and ports, so nothing ends the connection in a client's place: its end is the process's.
+    Nothing,
+    /// They see others: whatever translates addresses may have ended it, and its end says nothing.
+    Something,
+}
+
 /// One part of a checkout.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CheckoutItem {
@@ -147,6 +159,17 @@ pub enum Command {
     },
     /// Put a verified license into force.
     Install(InstallLicense),
+    /// A presence connection stands for one lease more; soft state. Its end frees nothing before a renewal of that lease has confirmed it.
+    PresenceAdded {
+        /// The lease that it stands for from now on.
+        lease: LeaseId,
+        /// Which of the server's connections.
+        connection: u64,
+        /// The client's counter of presence connections.
+        generation: u64,
+        /// What stands between its two ends.
+        between: Between,
+    },
     /// The orderly end (FIN) of a presence connection.
     PresenceClosed {
         /// The lease that it stood for.
@@ -154,14 +177,27 @@ pub enum Command {
         /// Only the newest generation counts.
         generation: u64,
     },
+    /// A presence connection stands for this lease no more, and never again: its end frees nothing of it; soft state.
+    PresenceDropped {
+        /// The lease.
+        lease: LeaseId,
+        /// Which of the server's connections.
+        connection: u64,
+        /// The client's counter of presence connections.
+        generation: u64,
+        /// What stands between its two ends.
+        between: Between,
+    },
     /// A presence connection opened; soft state. Its end frees nothing before a renewal has confirmed it.
     PresenceOpened {
         /// The lease that it stands for.
         lease: LeaseId,
+        /// Which of the server's connections.
+        connection: u64,
         /// The client's counter of presence connections, growing.
         generation: u64,
-        /// Client and server see the same two addresses and ports, so that nothing between them ends the connection in a client's place.
-        ends_agree: bool,
+        /// What stands between its two ends.
+        between: Between,
     },
     /// Take a lease back.
     Reclaim {

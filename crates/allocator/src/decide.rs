@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
-    Actor, Allocator, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, Event,
-    Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Limits, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal,
+    Actor, Allocator, Between, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch,
+    Event, Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Limits, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal,
     ReleaseCause, RightEnd, Timestamp, VendorId,
     allocator::{Pool, Presence, Right, Sink},
     limits::{
         CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX,
-        LINGERERS_PASSED_MAX, PRESENCE_OFF_MAX, PRESENCE_OFF_MS, TTL_MS_MIN, WAIT_MS_MAX, WAITERS_MAX,
+        LINGERERS_PASSED_MAX, PRESENCE_OFF_MAX, PRESENCE_OFF_MS, PRESENCE_WAIT_MS, TTL_MS_MIN, WAIT_MS_MAX, WAITERS_MAX,
     },
     matching::Placed,
     share::Share,
@@ -102,8 +102,22 @@ impl Allocator {
             Command::CountDenials { since, pools, elsewhere } => self.count_denials(*since, pools, *elsewhere, sink),
             Command::EndQuarantine { actor } => self.end_quarantine(actor, sink),
             Command::Install(install) => self.install_license(install, sink),
+            Command::PresenceAdded { lease, connection, generation, between } => {
+                let confirmed = !self.safeguards.added_counts_from_its_renewal;
+                let added = Presence { generation: *generation, connection: *connection, between: *between, confirmed, dropped: false };
+                self.presence_stands(lease, added)
+            }
             Command::PresenceClosed { lease, generation } => self.presence_closed(lease, *generation, sink),
-            Command::PresenceOpened { lease, generation, ends_agree } => self.presence_opened(lease, *generation, *ends_agree),
+            Command::PresenceDropped { lease, connection, generation, between } => {
+                let rest =
+                    Presence { generation: *generation, connection: *connection, between: *between, confirmed: false, dropped: true };
+                if self.safeguards.dropped_is_not_freed { self.presence_stands(lease, rest) } else { Outcome::Done }
+            }
+            Command::PresenceOpened { lease, connection, generation, between } => {
+                let opened =
+                    Presence { generation: *generation, connection: *connection, between: *between, confirmed: false, dropped: false };
+                self.presence_stands(lease, opened)
+            }
             Command::Reclaim { lease, now, actor } => self.reclaim(lease, *now, actor, sink),
             Command::Recover { epoch, instance, lineage, folder_ttl_max_ms } => {
                 self.folder_ttl_max_ms = *folder_ttl_max_ms;
@@ -388,6 +402,8 @@ impl Allocator {
 
     /// The answer about a lease that is not lingering, to one who may have it.
     fn live(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Option<Outcome> {
+        let id = self.leases.at(slot).id;
+        self.lives(&id);
         if let Some(ended) = self.still_running(slot, sink)? {
             return Some(ended);
         }
@@ -503,6 +519,7 @@ impl Allocator {
                 return Some(Outcome::Refused(Refusal::ClonedClient));
             }
         }
+        self.lives(lease);
         if let Some(ended) = self.still_running(slot, sink)? {
             return Some(ended);
         }
@@ -515,7 +532,7 @@ impl Allocator {
     }
 
     /// When the seats are free after a release now, if they linger. An ending lease does not: its seats are awaited.
-    fn linger_until(&self, slot: Slot, from: crate::Timestamp) -> Option<crate::Timestamp> {
+    pub(crate) fn linger_until(&self, slot: Slot, from: crate::Timestamp) -> Option<crate::Timestamp> {
         let lease = self.leases.at(slot);
         let until = from.after_ms(lease.wish.linger_ms.into());
         (until > self.now.at && lease.ending.is_none()).then_some(until)
@@ -561,51 +578,83 @@ impl Allocator {
         Some(Refusal::TooManyIds { retry_after_ms: first.since_ms(self.now.at).max(FORGET_EVERY_MS) })
     }
 
-    fn presence_opened(&mut self, lease: &LeaseId, generation: u64, ends_agree: bool) -> Outcome {
+    /// A connection stands for a lease, or stands for it no more, unless a newer one does.
+    fn presence_stands(&mut self, lease: &LeaseId, stands: Presence) -> Outcome {
         if self.leases.find(lease).is_none_or(|slot| self.leases.at(slot).phase != Phase::Live) {
             return Outcome::Done;
         }
-        let opened = Presence { generation, ends_agree, confirmed: false };
         let Some(newest) = self.presence.get_mut(lease) else {
-            self.presence.insert(*lease, opened);
+            self.presence.insert(*lease, stands);
             return Outcome::Done;
         };
-        match generation.cmp(&newest.generation) {
+        match stands.generation.cmp(&newest.generation) {
             std::cmp::Ordering::Less => {}
             // Two connections of one generation cannot be told apart, so the end of neither counts.
-            std::cmp::Ordering::Equal => newest.ends_agree = false,
-            std::cmp::Ordering::Greater => *newest = opened,
+            std::cmp::Ordering::Equal if newest.connection != stands.connection => newest.between = Between::Something,
+            // The same request once more, or a drop.
+            std::cmp::Ordering::Equal => newest.dropped |= stands.dropped,
+            std::cmp::Ordering::Greater => *newest = stands,
         }
         Outcome::Done
     }
 
-    /// Whether the end of this connection is the end of the lease's client: the newest, confirmed by its client, with nothing between.
-    fn presence_counts(&self, lease: &LeaseId, generation: u64) -> bool {
+    /// What the end of this connection says of the lease's client, if anything: it is the newest that stands for the lease, and confirmed by it.
+    fn presence_counts(&self, lease: &LeaseId, generation: u64) -> Option<Between> {
         let rules = &self.safeguards;
-        self.presence.get(lease).is_some_and(|newest| {
-            (newest.generation == generation || !rules.presence_generation)
-                && (newest.confirmed || !rules.presence_confirmed)
-                && (newest.ends_agree || !rules.presence_ends_agree)
-        })
+        let newest = self.presence.get(lease)?;
+        let counts = (newest.generation == generation || !rules.presence_generation)
+            && (newest.confirmed || !rules.presence_confirmed)
+            && !(newest.dropped && rules.dropped_is_not_freed);
+        match newest.between {
+            _ if !counts => None,
+            Between::Something if rules.presence_ends_agree => None,
+            Between::Named if rules.named_network_waits => Some(Between::Named),
+            _ => Some(Between::Nothing),
+        }
     }
 
     fn presence_closed(&mut self, lease: &LeaseId, generation: u64, sink: &mut Sink<'_>) -> Outcome {
-        if !self.presence_counts(lease, generation) {
-            return Outcome::Done;
-        }
+        let Some(between) = self.presence_counts(lease, generation) else { return Outcome::Done };
         let Some(slot) = self.leases.find(lease).filter(|slot| self.leases.at(*slot).phase == Phase::Live) else {
             return Outcome::Done;
         };
         self.presence.remove(lease);
+        if !self.frees_by_presence(slot) {
+            return Outcome::Done;
+        }
+        if between == Between::Named {
+            let due = self.now.at.after_ms(PRESENCE_WAIT_MS);
+            self.no_presence_wait(lease);
+            self.presence_waits.insert(*lease, due);
+            self.presence_waits_due.insert((due, *lease));
+            return Outcome::Done;
+        }
+        let linger_until = self.linger_until(slot, self.now.at);
+        let items = self.seats_of(slot);
+        self.emit(sink, Event::Released { lease: *lease, cause: ReleaseCause::Presence, linger_until, items });
+        self.work_lines(sink);
+        Outcome::Done
+    }
+
+    /// Whether the end of its presence connection may free a lease at all: its licenses permit it, and nothing is held against its address.
+    pub(crate) fn frees_by_presence(&self, slot: Slot) -> bool {
         let mut permitted = true;
         self.leases.each_charge(slot, |_, charge| permitted &= self.right(charge.entitlement).is_none_or(|right| right.presence));
-        if permitted && !self.regretted(slot) {
-            let linger_until = self.linger_until(slot, self.now.at);
-            let items = self.seats_of(slot);
-            self.emit(sink, Event::Released { lease: *lease, cause: ReleaseCause::Presence, linger_until, items });
-            self.work_lines(sink);
+        permitted && !self.regretted(slot)
+    }
+
+    /// Nobody waits any more to see whether this lease's client comes back.
+    pub(crate) fn no_presence_wait(&mut self, lease: &LeaseId) {
+        if let Some(due) = self.presence_waits.remove(lease) {
+            self.presence_waits_due.remove(&(due, *lease));
         }
-        Outcome::Done
+    }
+
+    /// The client of a live lease was heard: whatever ended its presence connection, it was not its death.
+    fn lives(&mut self, lease: &LeaseId) {
+        if self.safeguards.renewal_ends_the_wait {
+            self.no_presence_wait(lease);
+        }
     }
 
     /// Presence is turned off for the address of this lease's holder.

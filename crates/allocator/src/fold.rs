@@ -670,6 +670,7 @@ impl Allocator {
             self.freed_by_presence.insert(*lease, FreedByPresence { address, right_until: deadline });
         }
         self.presence.remove(lease);
+        self.no_presence_wait(lease);
         match linger_until {
             None => self.drop_lease(slot)?,
             Some(until) => {
@@ -757,6 +758,8 @@ impl Allocator {
         self.begin_epoch(lineage, epoch, instance);
         self.wheel.clear();
         self.presence.clear();
+        self.presence_waits.clear();
+        self.presence_waits_due.clear();
         self.freed_by_presence.clear();
         self.restless = 0;
         let slots: Vec<_> = self.leases.slots().collect();

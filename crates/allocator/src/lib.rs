@@ -34,7 +34,7 @@ mod work;
 pub use allocator::{Allocator, Rules, Safeguards};
 pub use batch::{Batch, Pass, PassPlan, Standing, Tried};
 pub use clock::{CivilClock, ClockReading, LeaseClock, Moment};
-pub use command::{Actor, CheckoutItem, Command, InstallLicense, ShownGrant, ShownItem};
+pub use command::{Actor, Between, CheckoutItem, Command, InstallLicense, ShownGrant, ShownItem};
 pub use event::{Charge, DequeueReason, EndReason, Event, GrantedItem, ReleaseCause, RightEnd};
 pub use holder::{Claim, Holder};
 pub use ids::{ContentDigest, EntitlementId, Epoch, Index, Instance, LeaseId, Lineage, PoolId, Timestamp, VendorId};

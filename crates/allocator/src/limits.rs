@@ -44,6 +44,9 @@ pub const QUARANTINE_MS_MIN: u64 = 3_600_000;
 pub const EPOCHS_MAX: usize = 4_096;
 /// How long a regret turns early freeing off for an address.
 pub const PRESENCE_OFF_MS: u64 = 86_400_000;
+/// How long a client of a named network may take to come back after its presence connection ended in order, before its seats are free. Far above
+/// what a reopening takes, with its random pause and one failure.
+pub const PRESENCE_WAIT_MS: u64 = 30_000;
 /// How long an ended id is remembered, far above the keeper's retry limit.
 pub const REMEMBER_MS: u64 = 3_600_000;
 /// A waiter that has not asked again for this long leaves the queue.

@@ -18,6 +18,7 @@ impl Allocator {
         self.work_lineage(sink);
         self.resume_lines(sink);
         self.work_licenses(sink);
+        self.work_presence(sink);
         self.work_deadlines(sink);
         self.work_waiters(sink);
         self.work_lines(sink);
@@ -264,6 +265,25 @@ impl Allocator {
                 self.unstrand(slot);
             } else if !self.settle(slot, sink) {
                 return;
+            }
+        }
+    }
+
+    /// Frees the seats of clients in named networks whose presence connection has ended and who did not come back. That they are dead is likely and not
+    /// certain: the fact says until when they were promised.
+    fn work_presence(&mut self, sink: &mut Sink<'_>) {
+        while let Some((due, lease)) = self.presence_waits_due.first().copied()
+            && due <= self.due_until
+            && !sink.full()
+        {
+            self.no_presence_wait(&lease);
+            let Some(slot) = self.leases.find(&lease).filter(|slot| self.leases.at(*slot).phase == Phase::Live) else { continue };
+            let deadline = self.leases.at(slot).deadline;
+            // In a quarantine nothing ends that may be promised, and what is due anyway has its own end.
+            if deadline > self.now.at && self.ends_no_earlier_than(due) <= self.now.at && self.frees_by_presence(slot) {
+                let linger_until = self.linger_until(slot, self.now.at);
+                let items = self.seats_of(slot);
+                self.emit(sink, Event::Ended { lease, due: deadline, reason: EndReason::Presence, linger_until, items, actor: None });
             }
         }
     }

@@ -560,8 +560,123 @@ fn two_presence_connections_of_one_generation_free_nothing() {
         00:00 checkout L1 cad ana@ws1             => grant
         00:01 presence L1 open 1                  => done
         00:02 renew L1 presence=1                 => renewed
-        00:03 presence L1 open 1                  => done
+        00:03 presence L1 open 1 connection=7     => done
         00:04 presence L1 close 1                 => done facts=0
+    ",
+    );
+}
+
+#[test]
+fn the_end_of_a_presence_connection_counts_for_an_added_lease_from_its_own_renewal() {
+    needs(
+        |rules| rules.added_counts_from_its_renewal = false,
+        "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:01 renew L1 presence=1                 => renewed
+        00:02 checkout L2 cad ana@ws1             => grant
+        00:03 presence L2 add 1                   => done
+        00:04 presence L2 close 1                 => done facts=0
+        00:05 presence L2 add 2                   => done
+        00:06 presence L2 add 2                   => done
+        00:07 renew L2 presence=2                 => renewed
+        00:08 presence L2 add 2                   => done
+        00:09 presence L2 close 2                 => done released=L2:presence
+        00:09 presence L1 close 1                 => done released=L1:presence
+    ",
+    );
+}
+
+#[test]
+fn the_end_of_a_presence_connection_frees_nothing_of_a_lease_that_was_dropped_from_it() {
+    needs(
+        |rules| rules.dropped_is_not_freed = false,
+        "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:01 renew L1 presence=1                 => renewed
+        00:02 presence L1 drop 1                  => done
+        00:03 presence L1 close 1                 => done facts=0
+    ",
+    );
+}
+
+#[test]
+fn a_lease_enters_a_generation_once_whatever_arrives_late() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L2 cad ana@ws1             => grant
+        00:01 presence L1 open 1                  => done
+        00:01 presence L1 drop 1                  => done
+        00:02 presence L1 add 1                   => done
+        00:03 renew L1 presence=1                 => renewed
+        00:04 presence L1 close 1                 => done facts=0
+        00:05 presence L2 drop 1                  => done
+        00:06 presence L2 add 1                   => done
+        00:06 renew L2 presence=1                 => renewed
+        00:07 presence L2 close 1                 => done facts=0
+        00:08 presence L1 add 2                   => done
+        00:08 renew L1 presence=2                 => renewed
+        00:09 presence L1 close 2                 => done released=L1:presence
+    ",
+    );
+}
+
+#[test]
+fn in_a_named_network_seats_are_free_half_a_minute_after_the_end_of_a_presence_connection() {
+    needs(
+        |rules| rules.named_network_waits = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1 ends=named       => done
+        00:01 renew L1 presence=1                 => renewed
+        00:02 presence L1 close 1                 => done facts=0
+        00:31 checkout L2 cad bo@ws2              => deny no_seat_free
+        00:32 sweep                               => done ended=L1:presence
+        00:33 checkout L2 cad bo@ws2 attempt=2    => grant
+        00:34 renew L1                            => ended presence regretted=L1
+        00:35 checkout L3 cad ana@ws1             => deny no_seat_free
+    ",
+    );
+}
+
+#[test]
+fn in_a_named_network_a_client_that_is_heard_keeps_its_seats() {
+    needs(
+        |rules| rules.renewal_ends_the_wait = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1 ends=named       => done
+        00:01 renew L1 presence=1                 => renewed
+        00:02 presence L1 close 1                 => done facts=0
+        00:20 presence L1 open 2 ends=named       => done
+        00:31 renew L1 presence=2                 => renewed
+        00:33 sweep                               => done facts=0
+        00:40 presence L1 close 2                 => done facts=0
+        00:50 checkout L1 cad ana@ws1             => grant
+        01:20 sweep                               => done facts=0
+        01:20 renew L1                            => renewed
+    ",
+    );
+}
+
+#[test]
+fn an_opening_that_is_not_confirmed_does_not_end_the_wait_in_a_named_network() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1 ends=named       => done
+        00:01 renew L1 presence=1                 => renewed
+        00:02 presence L1 close 1                 => done facts=0
+        00:03 presence L1 open 2 ends=named       => done
+        00:32 sweep                               => done ended=L1:presence
     ",
     );
 }

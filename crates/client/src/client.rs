@@ -1,7 +1,7 @@
 //! A client of one vendor's program: finds the servers, checks seats out, keeps them on one background thread.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::PathBuf,
     sync::{
@@ -16,7 +16,7 @@ use triquest_license::{FeatureName, ServerKey, VerifierKey, VerifierKeys, Versio
 use triquest_wire::{
     ErrorCode, LeaseId, Secret,
     lease::{HolderClaim, Item, ReleaseAnswer, SecretRequest},
-    limits::{ITEMS_MAX, PRESENCE_LEASES_MAX},
+    limits::ITEMS_MAX,
     status::{LeaseList, LeaseState, Status},
 };
 
@@ -31,6 +31,7 @@ use crate::{
     presence::{Opened, Presence},
     remember::Remembered,
     seat::{Callbacks, InLine, Seat, SeatCore, Warning, Wish},
+    standing::{Leases, Standing, Step},
     transport::{CallError, Deadlines, Directory, Rejected, Seen, Session},
 };
 
@@ -818,7 +819,7 @@ impl Shared {
 
     /// The background thread: keeps every seat until none is left.
     fn work(self: Arc<Self>) {
-        let mut presence: BTreeMap<ServerKey, Standing> = BTreeMap::new();
+        let mut presence: BTreeMap<ServerKey, Presences> = BTreeMap::new();
         let mut generation = 0;
         loop {
             let (seats, version) = {
@@ -832,17 +833,27 @@ impl Shared {
                 self.changed.notify_all();
                 (work.seats.clone(), work.version)
             };
+            // The thread was awake until then, though busy with other seats: none if it may have slept on the way.
+            let mut awake = None;
+            let mut slept = false;
             for seat in &seats {
                 let before = clock::now();
+                if seat.next_wake().is_none_or(|at| before.boot_ms < at) {
+                    continue;
+                }
+                awake.into_iter().for_each(|until| seat.was_awake(until));
                 seat.step(&self, must_be_back(&seats));
                 let after = clock::now();
-                if after.boot_ms.saturating_sub(before.boot_ms) < STEP_MS_MAX {
-                    seats.iter().for_each(|seat| seat.was_awake(after));
-                }
+                slept |= after.boot_ms.saturating_sub(before.boot_ms) >= STEP_MS_MAX;
+                awake = Some(after).filter(|_| !slept);
+            }
+            if let Some(until) = awake {
+                seats.iter().for_each(|seat| seat.was_awake(until));
             }
             self.stand_for(&seats, &mut presence, &mut generation);
             let now = clock::now();
-            let next = seats.iter().filter_map(|seat| seat.next_wake()).min().unwrap_or(u64::MAX);
+            let reopens = presence.values().filter(|place| place.is_wanting).map(|place| place.retry_at);
+            let next = seats.iter().filter_map(|seat| seat.next_wake()).chain(reopens).min().unwrap_or(u64::MAX);
             // Looks now and then: the condition variable's clock stands still while the machine sleeps.
             let pause = Duration::from_millis(next.saturating_sub(now.boot_ms).min(LOOK_MS_MAX));
             let work = lock(&self.work);
@@ -853,55 +864,114 @@ impl Shared {
         }
     }
 
-    /// Keeps one presence connection to each server whose grants permit it, standing for all seats held there, and lets renewals say which it is.
-    fn stand_for(&self, seats: &[Arc<SeatCore>], standing: &mut BTreeMap<ServerKey, Standing>, generation: &mut u64) {
+    /// Keeps presence connections to each server whose grants permit it, standing for all seats held there, and lets renewals say which it is.
+    fn stand_for(&self, seats: &[Arc<SeatCore>], places: &mut BTreeMap<ServerKey, Presences>, generation: &mut u64) {
         let now = clock::now();
-        let mut wanted: BTreeMap<ServerKey, Vec<Secret>> = BTreeMap::new();
+        let mut wanted: BTreeMap<ServerKey, Leases> = BTreeMap::new();
         for (server, secret) in seats.iter().filter_map(|seat| seat.present(now)) {
-            wanted.entry(server).or_default().push(secret);
+            wanted.entry(server).or_default().insert(secret.lease_id(), secret);
         }
-        standing.retain(|server, _| wanted.contains_key(server));
-        for (server, mut secrets) in wanted {
-            secrets.truncate(PRESENCE_LEASES_MAX);
-            let place = standing.entry(server).or_default();
-            let was_open = place.connection.is_some();
-            place.connection.take_if(|connection| !connection.is_open());
-            if was_open && place.connection.is_none() {
-                // Everybody has lost theirs at the same moment, if the server was started again.
-                place.retry_at = place.retry_at.max(now.boot_ms + reopen_ms());
+        places.retain(|server, _| wanted.contains_key(server));
+        if wanted.is_empty() && places.is_empty() {
+            seats.iter().for_each(|seat| seat.stands(now, |_, _| None));
+            return;
+        }
+        let lives: BTreeSet<LeaseId> = seats.iter().filter(|seat| !is_over(seat)).map(|seat| seat.lease()).collect();
+        // Whose connection ended where that frees seats after a while, and who could not open another one.
+        let mut unheard: BTreeSet<LeaseId> = BTreeSet::new();
+        for (server, wanted) in &wanted {
+            let place = places.entry(*server).or_default();
+            for (connection, leases) in place.standing.take_ended(wanted, |connection| !connection.is_open()) {
+                if !connection.is_open() {
+                    // Everybody has lost theirs at the same moment, if the server was started again.
+                    place.retry_at = place.retry_at.max(now.boot_ms + reopen_ms());
+                    place.lost.extend(leases.into_keys().filter(|_| connection.waits()));
+                }
             }
-            let covers = secrets.iter().all(|secret| place.leases.contains(&secret.lease_id()));
-            if (covers && place.connection.is_some()) || now.boot_ms < place.retry_at {
+            place.standing.forget(&lives);
+            place.is_wanting = place.standing.next(wanted, &lives).is_some();
+            if !place.is_wanting {
+                place.lost.clear();
+            }
+            if now.boot_ms < place.retry_at {
                 continue;
             }
-            let Some(session) = lock(&self.sessions).get(&server).cloned() else { continue };
-            *generation += 1;
-            match Presence::open(&session, &secrets, *generation, within(session.deadlines().call, must_be_back(seats))) {
-                // The server counts the newest generation only, so the older one, which ends now, has stood down.
-                Ok(Opened::Stands(connection)) => {
-                    place.connection = Some(connection);
-                    place.leases = secrets.iter().map(Secret::lease_id).collect();
+            let Some(session) = lock(&self.sessions).get(server).cloned() else { continue };
+            while let Some(step) = place.standing.next(wanted, &lives) {
+                let at_most = within(session.deadlines().call, must_be_back(seats));
+                if let Err(pause_ms) = place.go(step, &session, generation, at_most) {
+                    place.retry_at = clock::now().boot_ms + pause_ms;
+                    unheard.append(&mut place.lost);
+                    break;
                 }
-                Ok(Opened::Useless) => place.retry_at = now.boot_ms + PRESENCE_USELESS_RETRY_MS,
-                // Without presence a dead program's seat comes back at the end of its time to live.
-                Err(_) => place.retry_at = now.boot_ms + PRESENCE_RETRY_MS,
             }
+            place.is_wanting = place.standing.next(wanted, &lives).is_some();
         }
         let now = clock::now();
         for seat in seats {
             seat.stands(now, |server, lease| {
-                let place = standing.get(server).filter(|place| place.leases.contains(&lease))?;
-                place.connection.as_ref().map(Presence::generation)
+                wanted.get(server).filter(|wanted| wanted.contains_key(&lease))?;
+                places.get(server)?.standing.generation_of(&lease)
             });
+            if !unheard.is_empty() && unheard.contains(&seat.lease()) {
+                seat.shows_life(now);
+            }
         }
     }
 }
 
+/// The presence connections to one server.
 #[derive(Default)]
-struct Standing {
-    connection: Option<Presence>,
-    leases: Vec<LeaseId>,
+struct Presences {
+    standing: Standing<Presence>,
+    /// Nothing is opened or changed before this boot time.
     retry_at: u64,
+    /// Something is to be opened or changed.
+    is_wanting: bool,
+    /// Leases whose connection ended where the server frees their seats if it hears nothing for a while.
+    lost: BTreeSet<LeaseId>,
+}
+
+impl Presences {
+    /// Opens or changes a connection. If that fails, for how long to leave it.
+    fn go(&mut self, step: Step, session: &Session, generation: &mut u64, at_most: Duration) -> Result<(), u64> {
+        match step {
+            Step::Open(leases) => {
+                *generation += 1;
+                match Presence::open(session, leases.values(), *generation, at_most) {
+                    // The server counts the newest generation only, and renewals will name it.
+                    Ok(Opened::Stands(connection)) => {
+                        self.standing.opened(connection, *generation, leases);
+                        Ok(())
+                    }
+                    Ok(Opened::Useless) => Err(PRESENCE_USELESS_RETRY_MS),
+                    // Without presence a dead program's seat comes back at the end of its time to live.
+                    Err(_) => Err(PRESENCE_RETRY_MS),
+                }
+            }
+            Step::Change { generation, add, drop } => {
+                let Some(connection) = self.standing.connection(generation) else { return Err(PRESENCE_RETRY_MS) };
+                match connection.change(session, add.values(), drop.values(), at_most) {
+                    Ok(()) => {
+                        self.standing.changed(generation, add, &drop);
+                        Ok(())
+                    }
+                    Err(CallError::Problem(problem)) if problem.code == ErrorCode::LimitReached => {
+                        self.standing.is_full(generation);
+                        Ok(())
+                    }
+                    Err(CallError::Problem(problem)) if problem.code == ErrorCode::UnknownConnection => {
+                        let ended = self.standing.ended(generation);
+                        self.lost.extend(
+                            ended.filter(|(connection, _)| connection.waits()).into_iter().flat_map(|(_, leases)| leases.into_keys()),
+                        );
+                        Err(reopen_ms())
+                    }
+                    Err(_) => Err(PRESENCE_RETRY_MS),
+                }
+            }
+        }
+    }
 }
 
 /// A random part of the time over which clients come back after a lost connection.

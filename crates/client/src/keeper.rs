@@ -308,6 +308,8 @@ struct Call {
     limit_ms: u64,
     /// It shows the signed grant.
     shows: bool,
+    /// The generation that it names.
+    presence: Option<u64>,
 }
 
 /// The keeper of one seat (or of several features checked out together).
@@ -337,6 +339,8 @@ pub struct Keeper {
     shown: bool,
     /// The generation of the presence connection that stands for the present id.
     presence: Option<u64>,
+    /// What the last renewal that was answered said of it.
+    confirmed: Option<u64>,
     /// The last promise ended by our own clock, and none has begun since.
     out_of_promise: bool,
     regain_until: Option<u64>,
@@ -377,6 +381,7 @@ impl Keeper {
             show_grant: false,
             shown: false,
             presence: None,
+            confirmed: None,
             out_of_promise: false,
             regain_until: None,
             regain_begun: false,
@@ -453,16 +458,30 @@ impl Keeper {
     }
 
     /// The driver says which presence connection stands for the lease, if any. A new one is confirmed by a renewal at once: before that its end
-    /// frees nothing.
-    pub fn stands(&mut self, now: Now, generation: Option<u64>) {
+    /// frees nothing. Whether anything is new.
+    pub fn stands(&mut self, now: Now, generation: Option<u64>) -> bool {
         if self.presence == generation {
-            return;
+            return false;
         }
         self.presence = generation;
-        if generation.is_some() && self.call.is_none() && self.ending.is_none() && self.promised(now) {
+        if generation.is_some() {
+            self.shows_life(now);
+        }
+        true
+    }
+
+    /// The driver wants the server to hear the lease soon: a presence connection ended, whose end frees the seat if nothing is heard for a while.
+    pub fn shows_life(&mut self, now: Now) {
+        if self.call.is_none() && self.ending.is_none() && self.promised(now) {
             self.next_send = Some(now.boot_ms);
             self.plan(now);
         }
+    }
+
+    /// Whether the server knows that a presence connection stands for the lease: a renewal that named it was answered.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.presence.is_some() && self.presence == self.confirmed
     }
 
     /// The driver vouches that it was awake until now (busy with another seat, say): a look that is late for that reason is no wake from sleep.
@@ -690,6 +709,7 @@ impl Keeper {
         self.show_grant = false;
         self.shown = false;
         self.presence = None;
+        self.confirmed = None;
     }
 
     fn send_if_due(&mut self, now: Now, fresh: Fresh, actions: &mut Vec<Action>) {
@@ -713,7 +733,7 @@ impl Keeper {
         // Within a promise every checkout shows it: a server that lost its history can then keep it.
         let ours = self.ever_held && self.id == self.told_id && self.promised(now);
         let shows = kind == Kind::Checkout && (self.show_grant || ours);
-        self.call = Some(Call { number: call, kind, id: self.id, sent: now, limit_ms, shows });
+        self.call = Some(Call { number: call, kind, id: self.id, sent: now, limit_ms, shows, presence: self.presence });
         let id = self.id;
         actions.push(match kind {
             Kind::Checkout => {
@@ -800,6 +820,7 @@ impl Keeper {
                 if counter == self.counter && self.unanswered == Some(nonce) =>
             {
                 self.unanswered = None;
+                self.confirmed = call.presence;
                 self.hold(now, call.sent, remaining_ms, jitter, actions);
                 if regrant {
                     self.regrant = true;

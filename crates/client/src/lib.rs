@@ -31,6 +31,7 @@ mod presence;
 mod remember;
 mod seat;
 pub mod srv;
+mod standing;
 mod tls;
 mod transport;
 pub mod verify;

@@ -14,22 +14,25 @@ use std::{
 };
 
 use triquest_wire::{
-    Secret,
-    lease::{PresenceAnswer, PresenceRequest, SecretRequest},
+    Bytes16, Secret,
+    lease::{Freeing, PresenceAnswer, PresenceChangeAnswer, PresenceChangeRequest, PresenceRequest, SecretRequest},
 };
 
 use crate::{
     dial,
     limits::ANSWER_HEADER_BYTES_MAX,
     tls::{self, TlsStream},
-    transport::{Session, is_idle},
+    transport::{CallError, Session, is_idle},
 };
 
 /// One open presence connection.
 #[derive(Debug)]
 pub(crate) struct Presence {
     socket: Leaving,
+    /// The server's name for it.
+    name: Bytes16,
     generation: u64,
+    waits: bool,
 }
 
 /// A socket whose every end is a reset (SO_LINGER 0), but for the death of the process while [`Leaving::stands`] holds.
@@ -71,15 +74,19 @@ pub(crate) enum Opened {
 
 impl Presence {
     /// Opens a connection to the session's server, pinned to the same certificate, and lets it stand for these leases.
-    pub(crate) fn open(session: &Session, secrets: &[Secret], generation: u64, within: Duration) -> io::Result<Opened> {
+    pub(crate) fn open<'a>(
+        session: &Session,
+        secrets: impl IntoIterator<Item = &'a Secret>,
+        generation: u64,
+        within: Duration,
+    ) -> io::Result<Opened> {
         let socket = dial::connect(&[session.peer()], within)?;
         let (client, server) = (socket.local_addr()?, socket.peer_addr()?);
         // Set on the socket itself before anything can fail, so that no way out of here looks like an end in order.
         rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
         let mut stream = TlsStream::handshake(tls::config(session.pin().clone()), session.pin(), session.address().host(), socket, within)?;
         stream.timed().set_deadline(Some(within));
-        let leases = secrets.iter().map(|secret| SecretRequest { secret: *secret }).collect();
-        let request = PresenceRequest { leases, generation, client, server };
+        let request = PresenceRequest { leases: proofs(secrets), generation, client, server };
         let body = serde_json::to_vec(&request)?;
         let head = format!(
             "POST /v1/presence HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nAccept: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -92,23 +99,44 @@ impl Presence {
         let answer: PresenceAnswer = serde_json::from_slice(&read_answer(&mut stream)?)?;
         session.saw(answer.position);
         stream.timed().set_deadline(None);
-        if !answer.ends_agree {
-            return Ok(Opened::Useless);
-        }
+        let waits = match answer.frees {
+            Freeing::AfterWait => true,
+            Freeing::AtOnce => false,
+            Freeing::Never => return Ok(Opened::Useless),
+        };
         let socket = Leaving::new(stream.timed().socket().clone())?;
         socket.stands()?;
-        Ok(Opened::Stands(Self { socket, generation }))
+        Ok(Opened::Stands(Self { socket, name: answer.connection, generation, waits }))
     }
 
-    /// What renewals call it.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
+    /// Lets it stand for more leases, and for some no more, by a request on an ordinary connection. Once that is answered, renewals of the added ones may
+    /// name it.
+    pub(crate) fn change<'a>(
+        &self,
+        session: &Session,
+        add: impl IntoIterator<Item = &'a Secret>,
+        drop: impl IntoIterator<Item = &'a Secret>,
+        within: Duration,
+    ) -> Result<(), CallError> {
+        let request = PresenceChangeRequest { connection: self.name, generation: self.generation, add: proofs(add), drop: proofs(drop) };
+        let answer: PresenceChangeAnswer = session.post("/v1/presence/change", &request, within)?;
+        session.saw(answer.position);
+        Ok(())
+    }
+
+    /// Whether its end frees seats only if nothing is heard for a while: then a client that lost it must soon be heard.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits
     }
 
     /// Whether it still stands.
-    pub(crate) fn is_open(&mut self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         is_idle(&*self.socket.0)
     }
+}
+
+fn proofs<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Vec<SecretRequest> {
+    secrets.into_iter().map(|secret| SecretRequest { secret: *secret }).collect()
 }
 
 /// One small answer of HTTP/1.1 with a content length.

@@ -241,8 +241,21 @@ impl SeatCore {
     pub(crate) fn stands(&self, now: Now, generation_of: impl Fn(&ServerKey, LeaseId) -> Option<u64>) {
         let mut held = lock(&self.held);
         let generation = held.server.and_then(|server| generation_of(&server, held.secret.lease_id()));
-        held.keeper.stands(now, generation);
+        if held.keeper.stands(now, generation) {
+            self.show(&held);
+        }
+    }
+
+    /// Its presence connection ended where that frees the seat if nothing is heard for a while.
+    pub(crate) fn shows_life(&self, now: Now) {
+        let mut held = lock(&self.held);
+        held.keeper.shows_life(now);
         self.show(&held);
+    }
+
+    /// The present lease.
+    pub(crate) fn lease(&self) -> LeaseId {
+        lock(&self.view).secret.lease_id()
     }
 
     /// What a caller's thread may see from now on.
@@ -525,6 +538,15 @@ impl Seat {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.core.phase()
+    }
+
+    /// Whether the server frees the seat by itself when this process ends, however it ends: a presence connection stands for it, and the server knows.
+    /// (In a network that the server's administrator has named, half a minute later.) Comes a moment after the grant; until then, and where the license
+    /// or the network does not permit it, the seat of a process that dies is free at the end of its time to live.
+    #[must_use]
+    pub fn freed_at_death(&self) -> bool {
+        let view = lock(&self.core.view);
+        view.keeper.is_present() && view.keeper.promised(clock::now())
     }
 
     /// The lease's public name, for support and logs. Knowing it lets nobody act.

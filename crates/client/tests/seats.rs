@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 use support::{Ask, Double, End, Relay, Reply, World, closed_port, identity, problem};
-use triquest_client::{Cancel, Client, ClientBuilder, ErrorKind, Phase, Warning};
+use triquest_client::{Cancel, Client, ClientBuilder, ErrorKind, Phase, Seat, Warning};
 
 const SHORT: Duration = Duration::from_millis(600);
 const STEP: Duration = Duration::from_secs(30);
@@ -242,7 +242,7 @@ fn presence_stands_for_all_seats_on_one_connection_that_says_nothing_more() {
     let world = World { presence: true, ..World::new() };
     let (sender, asked) = mpsc::channel();
     let double = bent(&world, move |ask| {
-        if ask.path == "/v1/presence" {
+        if ask.path.starts_with("/v1/presence") {
             sender.send((ask.connection, serde_json::from_slice::<Value>(&ask.body).unwrap())).unwrap();
         }
         None
@@ -254,11 +254,89 @@ fn presence_stands_for_all_seats_on_one_connection_that_says_nothing_more() {
     // It is a connection of its own, on which no lease is asked for.
     let others = double.log.lock().unwrap().iter().filter(|ask| ask.connection == connection).count();
     assert_eq!(others, 1);
+    let proof = |seat: &Seat| json!([{ "secret": seat.secret() }]);
+    // The next seat joins it by a request on another connection.
     let second = client.checkout("cad").take().unwrap();
-    let (newer, presence) = asked.recv_timeout(STEP).unwrap();
+    let (other, change) = asked.recv_timeout(STEP).unwrap();
+    assert_ne!(other, connection);
+    assert_eq!((&change["generation"], &change["add"], &change["drop"]), (&json!(1), &proof(&second), &json!([])));
+    assert_eq!(change["connection"], "A".repeat(22));
+    // One that was given back leaves it when there is something else to say.
+    let gone = proof(&first);
+    first.release(STEP).unwrap();
+    let third = client.checkout("cad").take().unwrap();
+    let (_, change) = asked.recv_timeout(STEP).unwrap();
+    assert_eq!((&change["generation"], &change["add"], &change["drop"]), (&json!(1), &proof(&third), &gone));
+    assert_eq!(double.log.lock().unwrap().iter().filter(|ask| ask.connection == connection).count(), 1);
+    drop((second, third));
+}
+
+#[test]
+fn a_presence_connection_that_the_server_does_not_know_any_more_is_opened_anew() {
+    let world = World { presence: true, ..World::new() };
+    let (sender, asked) = mpsc::channel();
+    let double = bent(&world, move |ask| {
+        if ask.path == "/v1/presence" {
+            sender.send(serde_json::from_slice::<Value>(&ask.body).unwrap()).unwrap();
+        }
+        (ask.path == "/v1/presence/change").then(|| problem(404, "unknown_connection", "new_request"))
+    });
+    let client = client(&world, double.name()).build().unwrap();
+    let first = client.checkout("cad").take().unwrap();
+    assert_eq!(asked.recv_timeout(STEP).unwrap()["generation"], 1);
+    let second = client.checkout("cad").take().unwrap();
+    let presence = asked.recv_timeout(STEP).unwrap();
     assert_eq!((presence["leases"].as_array().unwrap().len(), &presence["generation"]), (2, &json!(2)));
-    assert_ne!(connection, newer);
     drop((first, second));
+}
+
+#[test]
+fn an_added_seat_is_confirmed_by_a_renewal_of_its_own_after_the_answer() {
+    let world = World { presence: true, ..World::new() };
+    let (sender, asked) = mpsc::channel();
+    let double = bent(&world, move |ask| {
+        if ask.path.starts_with("/v1/presence") || ask.path.ends_with("/renew") {
+            sender.send((ask.path.clone(), serde_json::from_slice::<Value>(&ask.body).unwrap())).unwrap();
+        }
+        (ask.path == "/v1/presence/change").then(|| {
+            let position = json!({"lineage": "07".repeat(16), "epoch": 1, "index": 6});
+            Reply::json(&json!({"position": position, "live": 1}))
+        })
+    });
+    let client = client(&world, double.name()).build().unwrap();
+    let _first = client.checkout("cad").take().unwrap();
+    assert_eq!(asked.recv_timeout(STEP).unwrap().0, "/v1/presence");
+    assert_eq!(asked.recv_timeout(STEP).unwrap().1["presence"], 1);
+    let second = client.checkout("cad").take().unwrap();
+    assert_eq!(asked.recv_timeout(STEP).unwrap().0, "/v1/presence/change");
+    let (path, renewal) = asked.recv_timeout(STEP).unwrap();
+    assert_eq!((path, &renewal["presence"]), (format!("/v1/leases/{}/renew", second.lease()), &json!(1)));
+}
+
+#[test]
+fn where_the_end_of_a_presence_connection_frees_after_a_wait_a_client_that_cannot_reopen_renews() {
+    let world = World { presence: true, ..World::new() };
+    let (sender, renewed) = mpsc::channel();
+    let opened = std::sync::atomic::AtomicU32::new(0);
+    let double = bent(&world, move |ask| {
+        if ask.path.ends_with("/renew") {
+            sender.send(serde_json::from_slice::<Value>(&ask.body).unwrap()).unwrap();
+        }
+        (ask.path == "/v1/presence").then(|| match opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => {
+                let position = json!({"lineage": "07".repeat(16), "epoch": 1, "index": 6});
+                let answer = json!({"position": position, "live": 1, "connection": "A".repeat(22), "frees": "after_wait"}).to_string();
+                // Answered, and then ended by what stands between.
+                Reply::Last(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).into_bytes())
+            }
+            _ => problem(503, "overloaded", "same_id"),
+        })
+    });
+    let client = client(&world, double.name()).build().unwrap();
+    let _seat = client.checkout("cad").take().unwrap();
+    // Confirmed once; and when it has ended and no other one opens, heard again long before a third of the time to live.
+    assert_eq!(renewed.recv_timeout(STEP).unwrap()["presence"], 1);
+    assert_eq!(renewed.recv_timeout(STEP).unwrap().get("presence"), None);
 }
 
 /// A client of a double behind a relay, and where each presence connection is told: its number and what it asked.
@@ -290,16 +368,14 @@ fn a_living_program_leaves_a_presence_connection_by_a_reset_however_it_leaves() 
     assert_eq!(relay.end_of(connection), End::Reset, "an opening that was given up");
     drop((seat, owner));
 
-    // A newer connection takes its place; then the last seat is given back, and the library needs none any more.
+    // The last seat is given back, and the library needs it no more.
     let (_double, relay, asked) = behind_a_relay(&world, |_| None);
     let owner = client(&world, relay.name()).build().unwrap();
     let first = owner.checkout("cad").take().unwrap();
-    let (older, _) = asked.recv_timeout(STEP).unwrap();
+    let (connection, _) = asked.recv_timeout(STEP).unwrap();
     let second = owner.checkout("cad").take().unwrap();
-    let (newer, _) = asked.recv_timeout(STEP).unwrap();
-    assert_eq!(relay.end_of(older), End::Reset, "a newer generation");
     drop((first, second));
-    assert_eq!(relay.end_of(newer), End::Reset, "shutdown of the library");
+    assert_eq!(relay.end_of(connection), End::Reset, "shutdown of the library");
 
     // Its own promise ended.
     let world = World { ttl_ms: 900, ..world };
@@ -332,7 +408,7 @@ fn a_renewal_confirms_the_presence_connection_that_was_answered_and_no_other() {
             sender.send(serde_json::from_slice::<Value>(&ask.body).unwrap()).unwrap();
         }
         // The server sees other ends: nothing would be freed by it.
-        let useless = json!({"position": {"lineage": "07".repeat(16), "epoch": 1, "index": 6}, "live": 1, "ends_agree": false});
+        let useless = json!({"position": {"lineage": "07".repeat(16), "epoch": 1, "index": 6}, "live": 1, "connection": "A".repeat(22), "frees": "never"});
         (ask.path == "/v1/presence").then(|| Reply::json(&useless))
     });
     let owner = client(&world, double.name()).build().unwrap();

@@ -178,7 +178,9 @@ fn lease_of(command: &Command) -> Option<LeaseId> {
     match command {
         Command::Adopt { lease, .. }
         | Command::Checkout { lease, .. }
+        | Command::PresenceAdded { lease, .. }
         | Command::PresenceClosed { lease, .. }
+        | Command::PresenceDropped { lease, .. }
         | Command::PresenceOpened { lease, .. }
         | Command::Reclaim { lease, .. }
         | Command::Release { lease, .. }

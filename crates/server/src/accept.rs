@@ -4,7 +4,7 @@
 //! socket so), or not (RST, silence, a lost network). Only the first frees seats.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
@@ -26,11 +26,11 @@ use tokio::{
     time::Instant,
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
-use triquest_allocator::{Command, LeaseId, Network};
+use triquest_allocator::{Between, Command, LeaseId, Network};
 use triquest_engine::fair::Turns;
 use triquest_wire::limits::{
     ADMIN_CONNECTIONS_MAX, HANDSHAKE_MS_MAX, HEADER_MS_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, IDLE_HTTP2_MS_MAX, IDLE_MS_MAX,
-    STREAM_RESETS_MAX, STREAMS_MAX,
+    PRESENCE_LEASES_MAX, STREAM_RESETS_MAX, STREAMS_MAX,
 };
 
 use crate::{
@@ -56,6 +56,21 @@ pub enum Peer {
     },
 }
 
+/// What a presence connection stands for.
+#[derive(Debug)]
+pub struct Stand {
+    /// What its client calls it.
+    pub name: [u8; 16],
+    /// What the allocator calls it.
+    pub number: u64,
+    /// The client's counter.
+    pub generation: u64,
+    /// What stands between its ends.
+    pub between: Between,
+    /// Whose lives it tells of, at most [`PRESENCE_LEASES_MAX`].
+    pub leases: BTreeSet<LeaseId>,
+}
+
 /// One connection, as its requests see it.
 #[derive(Debug)]
 pub struct Conn {
@@ -68,8 +83,8 @@ pub struct Conn {
     /// The last `Host` that was found good, so that the next request needs one comparison.
     pub good_host: Mutex<Option<HeaderValue>>,
     is_http2: AtomicBool,
-    /// Leases that this connection stands for, with the generation.
-    presence: Mutex<Vec<(LeaseId, u64)>>,
+    /// What this connection stands for, if anything; nothing more once it has ended.
+    stand: Mutex<Option<Stand>>,
     is_presence: AtomicBool,
     /// A lease was granted, renewed or stood for here.
     is_leased: AtomicBool,
@@ -103,7 +118,7 @@ impl Conn {
             shown_licenses: AtomicU64::new(0),
             good_host: Mutex::new(None),
             is_http2: AtomicBool::new(false),
-            presence: Mutex::new(Vec::new()),
+            stand: Mutex::new(None),
             is_presence: AtomicBool::new(false),
             is_leased: AtomicBool::new(false),
             finished: AtomicBool::new(false),
@@ -176,10 +191,33 @@ impl Conn {
     }
 
     /// From now on the connection stands for these leases until its end, and no time-out ends it.
-    pub fn stand_for(&self, leases: Vec<(LeaseId, u64)>) {
-        *self.presence.lock() = leases;
+    pub fn stand_for(&self, stand: Stand) {
+        *self.stand.lock() = Some(stand);
         self.is_presence.store(true, Ordering::Release);
         self.serves_lease();
+    }
+
+    /// It stands for some leases no more, and then for others. Its number and what stands between its ends; as the inner error how many it would
+    /// stand for, if those are too many: then nothing has changed. `None` if it has ended or is of another generation.
+    pub fn change_stand(&self, generation: u64, add: &[LeaseId], drop: &[LeaseId]) -> Option<Result<(u64, Between), usize>> {
+        let mut stand = self.stand.lock();
+        let stand = stand.as_mut().filter(|stand| stand.generation == generation)?;
+        let mut leases = stand.leases.clone();
+        drop.iter().for_each(|lease| {
+            leases.remove(lease);
+        });
+        leases.extend(add);
+        if leases.len() > PRESENCE_LEASES_MAX {
+            return Some(Err(leases.len()));
+        }
+        stand.leases = leases;
+        Some(Ok((stand.number, stand.between)))
+    }
+
+    /// Whether it stands for leases and has not ended.
+    #[must_use]
+    pub fn is_standing(&self) -> bool {
+        self.stand.lock().is_some()
     }
 
     /// Whether it stands for leases.
@@ -750,11 +788,13 @@ async fn presence_ended(app: &Arc<App>, conn: &Arc<Conn>) {
     // What we end ourselves is no word of the peer's.
     let ended_here = conn.broken.load(Ordering::Acquire) || conn.given_up.load(Ordering::Acquire);
     let in_order = conn.finished.load(Ordering::Acquire) && !ended_here;
-    let leases = std::mem::take(&mut *conn.presence.lock());
-    if !in_order {
+    let Some(stand) = conn.stand.lock().take() else { return };
+    app.presence_ended(stand.name);
+    if !in_order || stand.leases.is_empty() {
         return;
     }
-    let closed = leases.into_iter().map(|(lease, generation)| Command::PresenceClosed { lease, generation }).collect();
+    let generation = stand.generation;
+    let closed = stand.leases.into_iter().map(|lease| Command::PresenceClosed { lease, generation }).collect();
     if let Err(cause) = app.driver().from(crate::ticket::origin(conn)).decide_many(closed).await {
         // Nothing is lost: the leases end at their deadlines.
         tracing::debug!(%cause, "the end of a presence connection was not recorded");
@@ -785,7 +825,7 @@ mod tests {
         drop(under_way);
         pass(IDLE_MS_MAX).await;
         assert!(conn.patience().is_none(), "idle too long");
-        conn.stand_for(Vec::new());
+        conn.stand_for(Stand { name: [1; 16], number: 1, generation: 1, between: Between::Nothing, leases: BTreeSet::new() });
         assert!(conn.patience().is_some(), "presence");
     }
 

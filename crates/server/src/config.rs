@@ -12,6 +12,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use triquest_wire::{Bytes32, limits};
 
+use crate::prefix::Prefix;
+
 /// A fault in words for the administrator, with a next step. What [`crate::Server::start`] fails with can be downcast to it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -80,10 +82,15 @@ table! {
         log: Log,
         /// Whether everybody who may look sees the names of users and hosts; otherwise only viewers and administrators do. Default: false.
         names_open: bool,
+        /// Networks whose clients come through something that translates addresses or stands in their place: NAT, a bridge for containers, a proxy. Each
+        /// as `10.1.0.0/16`, as this server sees its clients. There a presence connection that ends in order frees its seats 30 s later, unless the
+        /// client is heard before; this is recorded as possible over-use. Elsewhere such connections free nothing early. Default: none.
+        presence_networks: Vec<Prefix>,
         /// The certificate of TLS.
         tls: Tls,
         /// SHA-256 over the SubjectPublicKeyInfo of TLS proxies in front of this server, as hexadecimal or base64url digits. The server then
-        /// vouches for connections that end there. Presence connections free nothing early while this is set, since a proxy's end is not a program's.
+        /// vouches for connections that end there. Presence connections free nothing early while this is set, since a proxy's end is not a program's,
+        /// but for those from `presence_networks`.
         vouch_for: Vec<KeyHash>,
     }
 }
@@ -321,6 +328,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("TRIQUEST_LM_LOG_FORMAT", "log.format"),
     ("TRIQUEST_LM_LOG_LEVEL", "log.level"),
     ("TRIQUEST_LM_NAMES_OPEN", "names_open"),
+    ("TRIQUEST_LM_PRESENCE_NETWORKS", "presence_networks"),
     ("TRIQUEST_LM_TLS_CERTIFICATE", "tls.certificate"),
     ("TRIQUEST_LM_TLS_KEY", "tls.key"),
     ("TRIQUEST_LM_VOUCH_FOR", "vouch_for"),
@@ -365,6 +373,10 @@ impl Config {
                     self.log.level = word(&text).try_into().map_err(|_| wrong("needs `error`, `warn`, `info`, `debug` or `trace`"))?
                 }
                 "names_open" => self.names_open = truth()?,
+                "presence_networks" => {
+                    let networks = list(text.clone()).iter().map(|part| part.parse()).collect::<Result<_, String>>();
+                    self.presence_networks = networks.map_err(|why| wrong(&why))?;
+                }
                 "tls.certificate" => self.tls.certificate = Some(text.into()),
                 "tls.key" => self.tls.key = Some(text.into()),
                 "vouch_for" => {
@@ -701,6 +713,19 @@ mod tests {
             assert!(config.check().unwrap_err().message.contains("discovery.interfaces"), "{name:?}");
         }
         assert_eq!(Config::parse("listen=[':7']", "x").unwrap().listen_addresses().unwrap(), ["[::]:7".parse().unwrap()]);
+    }
+
+    #[test]
+    fn networks_are_read_and_what_is_none_is_refused() {
+        let config = Config::parse("presence_networks=['10.1.0.0/16', 'fd00::7']", "x").unwrap();
+        assert_eq!(config.presence_networks, ["10.1.0.0/16".parse().unwrap(), "fd00::7".parse().unwrap()]);
+        assert!(Config::parse("presence_networks=['10.1.2.3/16']", "x").unwrap_err().message.contains("10.1.0.0/16"));
+        let load = |text: &'static str| {
+            let mut config = Config::default();
+            config.apply_environment(&|name| (name == "TRIQUEST_LM_PRESENCE_NETWORKS").then(|| text.to_owned())).map(|()| config)
+        };
+        assert_eq!(load("10.1.0.0/16,fd00::7").unwrap().presence_networks, config.presence_networks);
+        assert!(load("lab").unwrap_err().message.contains("TRIQUEST_LM_PRESENCE_NETWORKS"));
     }
 
     #[test]

@@ -159,6 +159,14 @@ impl Gate {
         self.seldom.limited(only.map(Network::from), self.now_ms())
     }
 
+    /// The networks whose clients came through something that translates addresses lately; or only this one.
+    #[must_use]
+    pub fn translated(&self, only: Option<IpAddr>) -> Vec<triquest_wire::status::TranslatedNetwork> {
+        let lately = self.seldom.lately(Kind::Translated, only.map(Network::from), self.now_ms());
+        let network = |(network, times, last_ms)| triquest_wire::status::TranslatedNetwork { network, times, last_ms };
+        lately.into_iter().map(network).collect()
+    }
+
     /// Charges `count` of something to a network; whoever has none is not limited.
     ///
     /// # Errors
@@ -380,6 +388,7 @@ fn say(said: &Said) {
     match said.kind {
         // Anybody can make it up.
         Kind::Seen => tracing::debug!(kind, times, network, "{said}"),
+        Kind::Translated => tracing::info!(kind, times, network, "{said}"),
         _ => tracing::warn!(kind, times, network, "{said}"),
     }
 }

@@ -12,6 +12,7 @@ pub mod http;
 pub mod identity;
 pub mod licenses_folder;
 pub mod limits;
+pub mod prefix;
 pub mod rates;
 pub mod run;
 pub mod seldom;

@@ -465,6 +465,7 @@ impl Reloader {
         for (key, changed) in [
             ("hosts", fresh.hosts != before.hosts),
             ("names_open", fresh.names_open != before.names_open),
+            ("presence_networks", fresh.presence_networks != before.presence_networks),
             ("vouch_for", fresh.vouch_for != before.vouch_for),
         ] {
             if changed {

@@ -45,6 +45,7 @@ macro_rules! kinds {
                     Self::Reads => "reads",
                     Self::Searches => "searches",
                     Self::ShownGrants => "shown grants",
+                    Self::Translated => "presence connections through a translation of addresses",
                     Self::Trust => "trust exchanges",
                     Self::UnreadBodies => "bytes that are being sent",
                     Self::UnsentAnswers => "bytes of answers",
@@ -82,6 +83,8 @@ kinds! {
     Seen, "seen", false, "clients say that they saw more of this history than there is; without a signed grant that proves nothing";
     /// Signed grants that were shown.
     ShownGrants, "shown_grants", true, "requests were refused: too many signed grants were shown";
+    /// Client and server see other addresses: the end of a presence connection frees nothing early.
+    Translated, "translated", false, "clients come through something that translates addresses, so a dead program's seats are free only at the end of their time to live; `presence_networks` in the configuration can name such networks";
     /// Trust exchanges.
     Trust, "trust", true, "requests were refused: too many trust exchanges";
     /// Bodies that are being read.
@@ -175,22 +178,22 @@ impl Seldom {
     /// The networks that came up against a limit lately, or only this one.
     #[must_use]
     pub fn limited(&self, only: Option<Network>, now_ms: u64) -> Vec<LimitedNetwork> {
+        let limits = Kind::ALL.iter().filter(|kind| kind.is_limit());
+        let limited = limits.flat_map(|kind| {
+            let limit = |(network, times, last_ms)| LimitedNetwork { limit: kind.as_str().to_owned(), network, times, last_ms };
+            self.lately(*kind, only, now_ms).into_iter().map(limit)
+        });
+        limited.collect()
+    }
+
+    /// Of whom one kind was noted lately, or only whether of this one: network, how often, and how long ago the last time was.
+    #[must_use]
+    pub fn lately(&self, kind: Kind, only: Option<Network>, now_ms: u64) -> Vec<(String, u64, u64)> {
         let rows = self.0.lock();
-        let mut limited = Vec::new();
-        for (kind, row) in Kind::ALL.iter().zip(rows.iter()).filter(|(kind, _)| kind.is_limit()) {
-            for (network, seen) in &row.networks {
-                let ago_ms = now_ms.saturating_sub(seen.last_ms);
-                if ago_ms <= SHOWN_MS_MAX && only.is_none_or(|only| only == *network) {
-                    limited.push(LimitedNetwork {
-                        limit: kind.as_str().to_owned(),
-                        network: network.to_string(),
-                        times: seen.times,
-                        last_ms: ago_ms,
-                    });
-                }
-            }
-        }
-        limited
+        let networks = rows.get(kind as usize).into_iter().flat_map(|row| &row.networks);
+        let seen = networks.filter(|(network, _)| only.is_none_or(|only| only == **network));
+        let seen = seen.map(|(network, seen)| (network.to_string(), seen.times, now_ms.saturating_sub(seen.last_ms)));
+        seen.filter(|(_, _, ago_ms)| *ago_ms <= SHOWN_MS_MAX).collect()
     }
 }
 

@@ -22,7 +22,7 @@ use triquest_wire::{
     lease::{EndReason as WireEndReason, PoolNumbers},
     license::{EntitlementSummary, LeftOutSummary, LicenseState, LicenseSummary},
     limits::LICENSE_WARNINGS_MAX,
-    status::{Claim, HeldItem, HolderStatus, LeaseList, LeaseState, LeaseStatus, PoolStatus},
+    status::{Claim, FreedEarly, HeldItem, HolderStatus, LeaseList, LeaseState, LeaseStatus, PoolStatus},
 };
 
 use crate::clock::Clock;
@@ -205,6 +205,16 @@ impl View {
         let inner = self.inner.read();
         let off = inner.presence_off.iter().map(|(address, until)| (address.clone(), until.since_ms(Timestamp(at))));
         off.filter(|(_, left_ms)| *left_ms > 0).take(limit).collect()
+    }
+
+    /// Possible over-use: whose promises still run, of leases that were freed before since this start.
+    #[must_use]
+    pub fn freed_early(&self) -> Option<FreedEarly> {
+        let at = Timestamp(self.now().0);
+        let inner = self.inner.read();
+        let running = || inner.freed_early.range(at.after_ms(1)..);
+        let (last, _) = running().next_back()?;
+        Some(FreedEarly { leases: running().map(|(_, leases)| leases).sum(), remaining_ms: last.since_ms(at) })
     }
 
     /// Whether this history is one that a lineage belongs to, as far back as is remembered.
@@ -635,6 +645,8 @@ struct Inner {
     quarantine_until: Option<Timestamp>,
     clock_refused_ms: Option<i64>,
     presence_off: BTreeMap<String, Timestamp>,
+    /// When the promises of leases that were freed before would have been over, soonest first, and how many of each; a start forgets them.
+    freed_early: BTreeMap<Timestamp, u64>,
     /// This history's, and those that it comes from.
     lineages: BTreeSet<[u8; 16]>,
     live: u64,
@@ -663,6 +675,7 @@ impl Inner {
             quarantine_until: None,
             clock_refused_ms: None,
             presence_off: BTreeMap::new(),
+            freed_early: BTreeMap::new(),
             lineages: BTreeSet::new(),
             live: 0,
             shards: (0..SHARDS).map(|_| Vec::new()).collect(),
@@ -838,7 +851,15 @@ impl Inner {
                     row.ending = Some(*reason);
                 }
             }
-            Event::Ended { lease, linger_until, .. } | Event::Released { lease, linger_until, .. } => self.end(lease, *linger_until),
+            Event::Ended { lease, due, linger_until, .. } => {
+                self.end(lease, *linger_until);
+                if *due > moment.at {
+                    self.freed_early = self.freed_early.split_off(&moment.at);
+                    // By whole seconds, so that their number is bounded by the longest promise.
+                    *self.freed_early.entry(Timestamp(due.0.next_multiple_of(1_000))).or_default() += 1;
+                }
+            }
+            Event::Released { lease, linger_until, .. } => self.end(lease, *linger_until),
             Event::LingerEnded { lease, .. } => self.end(lease, None),
             Event::EntitlementBegan { entitlement } => self.begin(*entitlement),
             Event::EntitlementEnded { entitlement, reason } => self.end_right(*entitlement, *reason),

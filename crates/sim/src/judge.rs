@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use triquest_allocator::{
-    Allocator, CheckoutItem, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Network, Outcome, PoolId,
-    ReleaseCause, RightEnd, Timestamp,
+    Allocator, Between, CheckoutItem, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Network, Outcome,
+    PoolId, ReleaseCause, RightEnd, Timestamp, limits::PRESENCE_WAIT_MS,
 };
 use triquest_journal::{ENTRY_BYTES_MAX, record::Entry};
 
@@ -475,6 +475,9 @@ impl Judge {
         let at = entry.moment.at;
         match event {
             Event::Ended { lease, due, reason, .. } => {
+                if *reason == EndReason::Presence {
+                    self.frees_after_a_wait(scene, *lease, at);
+                }
                 self.frees(scene, *lease, *reason);
                 if *reason == EndReason::Expired {
                     self.expires(*lease, *due);
@@ -517,7 +520,8 @@ impl Judge {
                 }
                 ReleaseCause::Presence => {
                     let client = client_of(*lease);
-                    if let Some(end) = self.false_ends.get_mut(&client).filter(|end| end.open && !end.known) {
+                    let waits = scene.clients.get(client).is_some_and(|client| client.plan.between() == Between::Named);
+                    if let Some(end) = self.false_ends.get_mut(&client).filter(|end| end.open && !end.known && !waits) {
                         // The server could not know, and must learn it from the client's coming back with its right running.
                         (end.open, end.freed) = (false, Some(*lease));
                         self.excused.insert(*lease);
@@ -638,6 +642,23 @@ impl Judge {
                 format!("{lease} was freed as {reason:?} with {left_ms} ms of its right left")
             });
         }
+    }
+
+    /// only_death_frees: in a named network a living client may be freed, which is recorded, if its presence connection had ended and nothing was heard of
+    /// it for the whole wait.
+    fn frees_after_a_wait(&mut self, scene: Scene<'_>, lease: LeaseId, at: Timestamp) {
+        let number = client_of(lease);
+        let Some(client) = scene.clients.get(number).filter(|client| client.lives(lease)) else { return };
+        let named = client.plan.between() == Between::Named;
+        let heard = self.heard.get(&lease).is_some_and(|(heard, _)| heard.after_ms(PRESENCE_WAIT_MS) > at);
+        let end = self.false_ends.entry(number).or_default();
+        if !named || heard || !end.open || end.known {
+            let why = if heard { "was just heard" } else { "lives" };
+            self.broken(Invariant::OnlyDeathFrees, || format!("{lease} was freed after the end of its presence and its process {why}"));
+            return;
+        }
+        (end.open, end.freed) = (false, Some(lease));
+        self.excused.insert(lease);
     }
 
     /// renewing_never_expires
@@ -1124,7 +1145,7 @@ mod tests {
     fn a_no_speaks_of_one_sending_whatever_becomes_of_the_history_in_between() {
         let lease = LeaseId([1; 16]);
         let sending = Sending { client: 0, life: 1, call: 1, lease, asks: Asks::Checkout(1), sent_ms: 0, passed_at: None::<Timestamp> };
-        let mut judge = Judge::new(None, Ledger::new([]), Limits::default());
+        let mut judge = Judge::new(None, Ledger::new([]), triquest_allocator::Limits::default());
         judge.sent(&sending);
         judge.sent(&sending);
         judge.loses_history(Ledger::new([]), 0, true, Scene { clients: &[], real_ms: 0 });

@@ -52,6 +52,7 @@ pub fn measured_world(clients: u32) -> plan::Plan {
             wait_ms: (number % 5 == 0).then_some(120_000),
             presence: number % 3 == 0,
             behind_proxy: false,
+            named_network: false,
             begins_ms: Some(random.between(10, 30_000)),
             uses_ms: Some((60_000, 600_000)),
             drift_per_million: plan::drift(&mut random),

@@ -56,6 +56,7 @@ macro_rules! safeguards {
 
 /// One mutation for each safeguard.
 pub const SAFEGUARDS: &[Mutation] = safeguards! {
+    added_counts_from_its_renewal => OnlyDeathFrees,
     adoption_is_bounded => NoGrantPastEntitlement,
     answers_wait_for_confirm => KeeperStopsBeforeServerFrees,
     answers_wait_for_entries => AnsweredImpliesDurable,
@@ -65,6 +66,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     claims_end => DeadSeatReturns,
     clock_is_marked => DeadSeatReturns,
     counters_detect_clones => OneHolderPerSeat,
+    dropped_is_not_freed => OnlyDeathFrees,
     due_before_decide => QueueMoves,
     due_not_past_the_lane => RenewingNeverExpires,
     ending_keeps_deadline => KeeperStopsBeforeServerFrees,
@@ -78,6 +80,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     linger_gives_way => BeginBeforeEnd,
     longer_ttl_is_durable => PromiseSurvivesRecovery,
     lowered_ttl_has_floor => PromiseSurvivesRecovery,
+    named_network_waits => OnlyDeathFrees,
     new_lineage_frees_nothing => KeeperStopsBeforeServerFrees,
     held_waiters_are_told_at_stop => NoFalseNo,
     lines_stand_while_full => FullDiskStandsStill,
@@ -92,6 +95,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     queue_strict => QueueOrder,
     refusals_know_their_id => NoFalseNo,
     reissue_order => ReissueOrder,
+    renewal_ends_the_wait => OnlyDeathFrees,
     release_before_known => LeaseHistoryLinearizable,
     remember_ended => OneGrantPerId,
     shares_by_network => FairShares,

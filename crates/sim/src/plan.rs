@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use triquest_allocator::{
-    CheckoutItem, Limits,
+    Between, CheckoutItem, Limits,
     limits::{CLAIM_MS, ENTRY_BYTES_MAX, ENTRY_BYTES_MIN, EVENTS_MAX, QUARANTINE_MS_MIN, TTL_MS_MAX, WAIT_TTL_MS},
 };
 use triquest_license::{CivilDateTime, CivilMs, Note, Signer, SigningKey, VerifiedLicense, VerifierKey, sha256};
@@ -191,6 +191,8 @@ pub enum Act {
     KillDurable(u64, u32),
     /// A virtual machine with a client is paused for so long: its boot clock stands still.
     Pause(u32, u64),
+    /// A client lets its presence connection stand for its lease no more, and then leaves it, which looks like an orderly end.
+    PresenceDrop(u32),
     /// A client's presence connection opens late: the server sees it, the client does not.
     PresenceUnseen(u32),
     /// An administrator takes a client's seat back, at once or at the end of its promise.
@@ -295,6 +297,8 @@ pub struct ClientPlan {
     pub presence: bool,
     /// Something between it and the server ends connections in its place; both ends see other addresses then.
     pub behind_proxy: bool,
+    /// The administrator named the network of that: an end frees its seats after a wait.
+    pub named_network: bool,
     /// It begins by itself at this time.
     pub begins_ms: Option<u64>,
     /// It uses its seats for between so long, and rests as long; none is for ever.
@@ -305,6 +309,18 @@ pub struct ClientPlan {
     pub virtual_machine: bool,
     /// Clients with the same number renew in one request.
     pub batch: Option<u32>,
+}
+
+impl ClientPlan {
+    /// What stands between the ends of its presence connections.
+    #[must_use]
+    pub fn between(&self) -> Between {
+        match (self.behind_proxy, self.named_network) {
+            (false, _) => Between::Nothing,
+            (true, false) => Between::Something,
+            (true, true) => Between::Named,
+        }
+    }
 }
 
 /// How bad the wire is.
@@ -484,6 +500,8 @@ pub fn random_world(seed: u64) -> Plan {
             wait_ms: random.chance(500).then(|| random.between(5_000, 4 * plan.ttl_ms)),
             presence: random.chance(500),
             behind_proxy: random.chance(200),
+            // Every other one of them.
+            named_network: number % 2 == 0,
             begins_ms: Some(random.between(10, plan.ttl_ms)),
             uses_ms: random.chance(900).then_some(uses),
             drift_per_million: drift(random),

@@ -30,6 +30,7 @@ fn user(random: &mut Random, feature: &str) -> ClientPlan {
         wait_ms: None,
         presence: false,
         behind_proxy: false,
+        named_network: false,
         begins_ms: None,
         uses_ms: None,
         drift_per_million: drift(random),
@@ -75,7 +76,10 @@ scripts! {
     a_lost_history_with_a_longer_ttl,
     a_move_makes_room,
     a_newcomer_after_a_restore,
+    a_named_network,
+    an_addition_that_is_not_answered,
     a_presence_that_does_not_open,
+    a_presence_that_stands_for_a_lease_no_more,
     a_reissue_before_its_day,
     a_release_and_a_late_copy,
     a_rollback_and_its_proof,
@@ -313,6 +317,49 @@ fn a_newcomer_after_a_restore(plan: &mut Plan, random: &mut Random) {
     at(plan, restored + random.between(1_000, 20_000), Act::Begin(2));
     if random.chance(300) {
         plan.accepts_after_ms = Some(random.between(60_000, 200_000));
+    }
+}
+
+fn a_named_network(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    let named = ClientPlan { presence: true, behind_proxy: true, named_network: true, ..user(random, "cad") };
+    plan.clients = vec![named, waits(user(random, "cad"), 600_000)];
+    at(plan, 50, Act::Begin(0));
+    at(plan, 5_000, Act::Begin(1));
+    let mut when = random.between(10_000, 40_000);
+    for _ in 0..4 {
+        at(plan, when, Act::FalseFin(0));
+        if random.chance(300) {
+            at(plan, when, Act::CutOff(0, random.between(1_000, 60_000)));
+        }
+        when += random.between(35_000, 90_000);
+    }
+    if random.chance(500) {
+        at(plan, when, Act::Die(0, None));
+    }
+}
+
+fn an_addition_that_is_not_answered(plan: &mut Plan, random: &mut Random) {
+    // No renewal is due, which would stand down, before the connection is left.
+    (plan.ttl_ms, plan.ttl_max_ms) = (120_000, 600_000);
+    cad(plan, 1);
+    let newcomer = || waits(user(&mut Random::new(7), "cad"), 300_000);
+    // The first connection of every third client stands for others of its process before it stands for its seat.
+    plan.clients = vec![newcomer(), newcomer(), ClientPlan { presence: true, ..user(random, "cad") }];
+    at(plan, 20, Act::PresenceUnseen(2));
+    at(plan, random.between(50, 5_000), Act::Begin(2));
+    at(plan, 6_000, Act::Begin(0));
+}
+
+fn a_presence_that_stands_for_a_lease_no_more(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 1);
+    plan.clients = vec![ClientPlan { presence: true, ..user(random, "cad") }, waits(user(random, "cad"), 600_000)];
+    at(plan, 50, Act::Begin(0));
+    at(plan, 3_000, Act::Begin(1));
+    let mut when = random.between(3_000, 20_000);
+    for _ in 0..6 {
+        at(plan, when, Act::PresenceDrop(0));
+        when += random.between(5_000, 60_000);
     }
 }
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use triquest_allocator::{
-    Actor, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Grant, Index, InstallLicense, LeaseId, Lineage,
-    Outcome, Refusal, Rules,
+    Actor, Between, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Grant, Index, InstallLicense, LeaseId,
+    Lineage, Outcome, Refusal, Rules,
 };
 use triquest_client::keeper::{Action, Answer as Told, Failure, Fresh, Keeper, Notice, Phase, Terms};
 use triquest_engine::{
@@ -101,6 +101,8 @@ enum Step {
     Look(u32, u64),
     Pass(usize, u64),
     Reach(Box<Reach>),
+    /// A client opens a presence connection again.
+    Reopens(u32, u32),
     RoomAgain,
     /// A client knows that its presence connection stands.
     Stands(u32, u32, u64),
@@ -334,6 +336,7 @@ impl World {
             Step::Look(client, wake) => self.look(client, wake),
             Step::Pass(slot, token) => self.pass(slot, token),
             Step::Reach(reach) => self.reach(*reach),
+            Step::Reopens(client, life) => self.reopens(client, life),
             Step::RoomAgain => self.room_again(),
             Step::Stands(client, life, generation) => self.stands(client, life, generation),
             Step::Start => self.start(),
@@ -551,14 +554,22 @@ impl World {
         let to = self.front;
         let this = &mut self.clients[client as usize];
         this.generation += 1;
-        let (generation, life, ends_agree) = (this.generation, this.life, !this.plan.behind_proxy);
+        let (generation, life, between) = (this.generation, this.life, this.plan.between());
         let before = std::mem::take(&mut this.standing);
         this.standing.push((generation, to));
         let unseen = std::mem::take(&mut this.opening_unseen);
         let leases: Vec<_> = this.ids().collect();
         let delay = self.latency();
+        // Now and then the connection stands for other seats of the process already, and this one is added.
+        let is_added = (u64::from(client) + generation).is_multiple_of(3);
         for lease in &leases {
-            self.presence(delay, to, client, Command::PresenceOpened { lease: *lease, generation, ends_agree });
+            let (lease, connection) = (*lease, generation);
+            let command = if is_added {
+                Command::PresenceAdded { lease, connection, generation, between }
+            } else {
+                Command::PresenceOpened { lease, connection, generation, between }
+            };
+            self.presence(delay, to, client, command);
         }
         // What stands between may end an old connection in order, long after.
         for (generation, to) in before {
@@ -586,6 +597,39 @@ impl World {
             keeper.stands(now, Some(generation));
             keeper.on_time(now, fresh)
         });
+    }
+
+    fn reopens(&mut self, client: u32, life: u32) {
+        let this = &self.clients[client as usize];
+        if this.life == life && this.promised(self.real_ms).is_some() && self.slots.contains_key(&self.front) {
+            self.opens_presence(client);
+        }
+    }
+
+    /// A client lets its presence connection stand for its lease no more. Then the connection ends, as it does when the rest of what it stood for was
+    /// given back; a copy of the request that added the lease may come yet.
+    fn drops_presence(&mut self, client: u32) {
+        let this = &mut self.clients[client as usize];
+        let Some((generation, to)) = this.standing.pop() else { return };
+        let (life, between, connection) = (this.life, this.plan.between(), generation);
+        let leases: Vec<_> = this.ids().collect();
+        self.drive(client, |keeper, now, _| {
+            keeper.stands(now, None);
+            Vec::new()
+        });
+        let delay = self.latency();
+        let late = self.random.chance(300).then(|| delay + self.random.between(1, 10_000));
+        for lease in &leases {
+            let lease = *lease;
+            self.presence(delay, to, client, Command::PresenceDropped { lease, connection, generation, between });
+            if let Some(late) = late {
+                self.presence(late, to, client, Command::PresenceAdded { lease, connection, generation, between });
+            }
+        }
+        let ends = delay + self.random.between(1, 20_000);
+        self.presence_ends(ends, to, client, &leases, generation);
+        let again = self.random.between(1_000, 20_000);
+        self.plan(again, Step::Reopens(client, life));
     }
 
     /// A client that has lost its right leaves its presence connection, by a reset that frees nothing.
@@ -1248,6 +1292,7 @@ impl World {
             Fault::Kill => Act::Kill(back),
             Fault::KillDurable => Act::KillDurable(back, u32::try_from(random.below(4)).expect("few")),
             Fault::Pause => Act::Pause(client, random.between(1_000, 4 * ttl_ms)),
+            Fault::PresenceUnseen if client.is_multiple_of(2) => Act::PresenceDrop(client),
             Fault::PresenceUnseen => Act::PresenceUnseen(client),
             Fault::Reclaim => Act::Reclaim(client, random.chance(300)),
             Fault::Remove => Act::Remove(usize::try_from(random.below(self.plan.licenses.len() as u64)).expect("few")),
@@ -1308,12 +1353,18 @@ impl World {
             Act::FalseFin(client) => {
                 let this = &self.clients[client as usize];
                 let leases: Vec<_> = this.ids().collect();
+                let (life, between) = (this.life, this.plan.between());
                 if let Some((generation, to)) = this.standing.last().copied() {
                     // Behind a proxy early freeing is off, so no such end may free.
-                    if !this.plan.behind_proxy {
+                    if between != Between::Something {
                         self.judge.false_end(client as usize);
                     }
                     self.presence_ends(1, to, client, &leases, generation);
+                    if between == Between::Named {
+                        // It sees the end too, and comes back.
+                        let back = self.random.between(10, 12_000);
+                        self.plan(back, Step::Reopens(client, life));
+                    }
                 }
             }
             Act::Fault(fault) => {
@@ -1334,6 +1385,7 @@ impl World {
                     this.machine.lose_boot(ms);
                 }
             }
+            Act::PresenceDrop(client) => self.drops_presence(client),
             Act::PresenceUnseen(client) => self.clients[client as usize].opening_unseen = true,
             Act::Reclaim(client, now) => {
                 let this = &self.clients[client as usize];

@@ -174,6 +174,8 @@ error_codes! {
     Timeout, "timeout", 408, SameId, No, "the request did not arrive in time";
     /// Too many ids that are not live are remembered for this network, or for all.
     TooManyIds, "too_many_ids", 429, SameId, No, "too many ended and denied leases are remembered";
+    /// No such presence connection, or it has ended.
+    UnknownConnection, "unknown_connection", 404, NewRequest, No, "no such presence connection";
     /// No such lease.
     UnknownLease, "unknown_lease", 404, NewRequest, No, "no such lease";
     /// A member of the request that this server does not know.

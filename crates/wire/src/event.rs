@@ -200,6 +200,10 @@ pub enum EventFacts {
         /// Until when they linger; absent: free at once.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         linger_until_ms: Option<u64>,
+        /// Until when it was promised, if it ended before that (a reclaim at once, a named network): until then its holder may run on one of the
+        /// freed seats, which is possible over-use.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        promised_until_ms: Option<u64>,
         /// Who and why, if somebody in particular.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         actor: Option<EventActor>,

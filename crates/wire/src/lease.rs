@@ -424,7 +424,8 @@ pub struct PresenceRequest {
     /// 1 to [`crate::limits::PRESENCE_LEASES_MAX`].
     #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 1000))]
     pub leases: Vec<SecretRequest>,
-    /// Counts the client's presence connections, growing; only the newest generation frees seats, after a renewal that names it.
+    /// Counts the client's presence connections, growing; each has its own. For a lease only the newest one that it entered frees seats, after a
+    /// renewal that names it.
     pub generation: u64,
     /// The client's end of this connection as the client sees it, `address:port`.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
@@ -440,8 +441,54 @@ pub struct PresenceRequest {
 pub struct PresenceAnswer {
     /// Where in history.
     pub position: Position,
+    /// Names this connection in requests that change it. Only its client is told.
+    pub connection: Bytes16,
     /// How many of the leases are live.
     pub live: u32,
-    /// Whether the server sees the same two ends. Elsewhere (address translation, a proxy) the connection's end frees nothing early.
-    pub ends_agree: bool,
+    /// What the connection's orderly end does.
+    pub frees: Freeing,
+}
+
+/// What the orderly end of a presence connection does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Freeing {
+    /// The administrator named this network: the seats are free 30 seconds later, unless the client is heard before.
+    AfterWait,
+    /// It frees the seats at once.
+    AtOnce,
+    /// Nothing: the server sees other addresses than the client, so something between them could end the connection in the client's place.
+    Never,
+}
+
+/// `POST /v1/presence/change`, on any connection but that one: a presence connection stands for more leases, or for some no more. Its end counts for an
+/// added lease only after a renewal of that lease which names the generation and was sent after the answer. A lease that was dropped can be added again
+/// to a higher generation only. Repeating the request does nothing more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PresenceChangeRequest {
+    /// As the opening was told.
+    pub connection: Bytes16,
+    /// As the opening said.
+    pub generation: u64,
+    /// Leases that it stands for from now on. It never stands for more than [`crate::limits::PRESENCE_LEASES_MAX`].
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
+    pub add: Vec<SecretRequest>,
+    /// Leases that it stands for no more.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
+    pub drop: Vec<SecretRequest>,
+}
+
+/// Answers a change of a presence connection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PresenceChangeAnswer {
+    /// Where in history.
+    pub position: Position,
+    /// How many of the added leases are live.
+    pub live: u32,
 }

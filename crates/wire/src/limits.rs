@@ -14,6 +14,8 @@ pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const RENEWALS_PER_REQUEST_MAX: usize = 1_000;
 /// Most leases that one presence connection stands for.
 pub const PRESENCE_LEASES_MAX: usize = 1_000;
+/// Largest body that opens a presence connection, or one of the two lists that change it.
+pub const PRESENCE_BODY_BYTES_MAX: usize = PRESENCE_LEASES_MAX * 80;
 /// Most vendor keys in one request.
 pub const VENDOR_KEYS_MAX: usize = 16;
 /// Most items in one checkout.

@@ -38,6 +38,13 @@ pub struct Status {
     /// its right running. For viewers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub presence_off: Vec<PresenceOff>,
+    /// Networks whose clients lately came through something that translates addresses, so that an orderly end of their presence connections
+    /// frees nothing early: all for viewers, for others only their own. `presence_networks` names such networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub translated: Vec<TranslatedNetwork>,
+    /// Leases whose seats were freed before their promise was over, since this start; absent if none of those promises still runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freed_early: Option<FreedEarly>,
     /// SHA-256 of licenses that are not installed here, although clients showed grants of them that could be taken over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown_licenses: Vec<Bytes32>,
@@ -86,6 +93,29 @@ pub struct PresenceOff {
     /// As it stands in holders.
     pub address: String,
     /// For how long still, milliseconds.
+    pub remaining_ms: u64,
+}
+
+/// A network whose clients see other addresses than the server does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TranslatedNetwork {
+    /// An IPv4 address, or an IPv6 /64, as the server sees it.
+    pub network: String,
+    /// How many presence connections came from there, as far as it is known.
+    pub times: u64,
+    /// How long ago it was the last time, milliseconds.
+    pub last_ms: u64,
+}
+
+/// Possible over-use: leases that were taken back at once by an administrator, or freed by the end of a presence connection in a named network. Their
+/// holders, if they live, may still run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FreedEarly {
+    /// How many of the promises still run.
+    pub leases: u64,
+    /// Until the last of them is over, milliseconds.
     pub remaining_ms: u64,
 }
 

@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use triquest_allocator::{
-    CheckoutItem, Command, Denial, DequeueReason, EndReason, Epoch, Event, Index, Instance, LeaseId, Lineage, Moment, Network, Outcome,
-    Overlap, PoolNumbers, Refusal, Safeguards, ShownGrant, ShownItem, Timestamp, invariants,
+    Between, CheckoutItem, Command, Denial, DequeueReason, EndReason, Epoch, Event, Index, Instance, LeaseId, Lineage, Moment, Network,
+    Outcome, Overlap, PoolNumbers, Refusal, Safeguards, ShownGrant, ShownItem, Timestamp, invariants,
 };
 use triquest_license::LicenseHash;
 
@@ -218,13 +218,21 @@ impl World {
             }
             "presence" => {
                 let lease = lease(plain.next().unwrap());
-                let open = plain.next() == Some("open");
+                let act = plain.next().unwrap();
                 let generation = plain.next().unwrap().parse().unwrap();
-                let ends_agree = options.get("ends") != Some(&"differ");
-                let command = if open {
-                    Command::PresenceOpened { lease, generation, ends_agree }
-                } else {
-                    Command::PresenceClosed { lease, generation }
+                let connection = options.get("connection").map_or(generation, |number| number.parse().unwrap());
+                let between = match options.get("ends").copied() {
+                    None => Between::Nothing,
+                    Some("differ") => Between::Something,
+                    Some("named") => Between::Named,
+                    Some(other) => panic!("ends={other}"),
+                };
+                let command = match act {
+                    "add" => Command::PresenceAdded { lease, connection, generation, between },
+                    "close" => Command::PresenceClosed { lease, generation },
+                    "drop" => Command::PresenceDropped { lease, connection, generation, between },
+                    "open" => Command::PresenceOpened { lease, connection, generation, between },
+                    other => panic!("presence {other}"),
                 };
                 self.server.decide(self.moment(at_ms), command)?
             }

@@ -261,13 +261,27 @@ pub(crate) fn notices(status: &Status) -> Vec<String> {
             escape(&off.address)
         )
     });
+    let translated = status.translated.iter().map(|translated| {
+        format!(
+            "presence  off for network {}: something translates its addresses ({} connections, {} ago), so a dead program's seats come back only at the \
+             end of their time to live; `presence_networks` in the server's configuration can name it",
+            escape(&translated.network),
+            translated.times,
+            duration(translated.last_ms)
+        )
+    });
+    let early = status.freed_early.iter().map(|early| {
+        let leases = if early.leases == 1 { "1 lease was".to_owned() } else { format!("{} leases were", early.leases) };
+        let why = "a reclaim at once, or a network in `presence_networks`";
+        format!("over-use  possible for {}: {leases} freed before its promise was over ({why})", duration(early.remaining_ms))
+    });
     let unknown = status.unknown_licenses.iter().map(|license| {
         let hash: String = license.0.iter().map(|byte| format!("{byte:02x}")).collect();
         format!("license   {hash} is not installed, but clients show grants of it: install it again")
     });
     let copies = format!("copy      {} grants of a copy of this server's data directory were shown", status.foreign_grants);
     let warnings = status.license_warnings.iter().map(|said| format!("license   {}", escape(said)));
-    off.chain(unknown).chain(warnings).chain((status.foreign_grants > 0).then_some(copies)).collect()
+    off.chain(translated).chain(early).chain(unknown).chain(warnings).chain((status.foreign_grants > 0).then_some(copies)).collect()
 }
 
 /// It has seats, or somebody has or wants some, or a license waits for its day.
@@ -576,6 +590,8 @@ mod tests {
             quarantine_ms: None,
             clock_says: None,
             presence_off: Vec::new(),
+            translated: Vec::new(),
+            freed_early: None,
             unknown_licenses: Vec::new(),
             license_warnings: Vec::new(),
             foreign_grants: 0,

@@ -303,7 +303,23 @@ impl Server {
     pub fn try_start(folder: &Folder, listen: &str, more: &[&str]) -> Result<Self, String> {
         let mut arguments = vec!["serve", "--init", "--listen", listen];
         arguments.extend(more);
-        let mut child = triquest(folder, arguments).start();
+        Self::begun(triquest(folder, arguments).start())
+    }
+
+    /// Through another program that becomes it, such as `ip netns exec NAME`.
+    pub fn start_through(before: &[String], folder: &Folder, listen: &str, more: &[&str]) -> Self {
+        let mut arguments = vec!["serve", "--init", "--listen", listen];
+        arguments.extend(more);
+        let mut call = triquest(folder, arguments);
+        let (direct, through) = (call.command(), before.split_first().expect("a program"));
+        let mut command = Command::new(through.0);
+        command.args(through.1).arg(direct.get_program()).args(direct.get_args()).current_dir(folder.path()).env_clear();
+        command.envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        *call.command() = command;
+        Self::begun(call.start()).unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
+    }
+
+    fn begun(mut child: Running) -> Result<Self, String> {
         let log = Arc::new(Mutex::new(String::new()));
         let (sender, lines) = std::sync::mpsc::channel();
         let (stderr, kept) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));

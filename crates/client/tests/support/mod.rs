@@ -232,7 +232,10 @@ impl World {
                     licenses: vec![],
                 })
             }
-            "/v1/presence" => Reply::json(&json!({"position": self.position(), "live": 1, "ends_agree": true})),
+            "/v1/presence" => {
+                Reply::json(&json!({"position": self.position(), "live": 1, "connection": "A".repeat(22), "frees": "at_once"}))
+            }
+            "/v1/presence/change" => Reply::json(&json!({"position": self.position(), "live": 1})),
             path if path.ends_with("/renew") => {
                 let asked: Value = serde_json::from_slice(&ask.body).unwrap();
                 Reply::json(&json!({
@@ -269,6 +272,8 @@ pub enum Reply {
     Answer(u16, String, Vec<u8>),
     /// Bytes as they are, then nothing more but the open connection.
     Raw(Vec<u8>),
+    /// Bytes as they are, and the connection ends.
+    Last(Vec<u8>),
     /// Bytes without an end.
     Endless(Vec<u8>, Vec<u8>),
     /// The connection ends.
@@ -431,6 +436,10 @@ fn write_reply(stream: &mut impl Write, reply: Reply) -> bool {
             stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body)).and_then(|()| stream.flush())
         }
         Reply::Raw(bytes) => stream.write_all(&bytes).and_then(|()| stream.flush()),
+        Reply::Last(bytes) => {
+            let _ = stream.write_all(&bytes).and_then(|()| stream.flush());
+            return false;
+        }
         Reply::Endless(first, again) => {
             let mut written = stream.write_all(&first);
             while written.is_ok() {

@@ -8,7 +8,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::{Bytes, Incoming};
 use tokio::sync::mpsc;
-use triquest_allocator::{Actor, Claim, DequeueReason, Event, GrantedItem, Holder, InstalledLeftOut, PoolId, ReleaseCause, RightEnd};
+use triquest_allocator::{
+    Actor, Claim, DequeueReason, Event, GrantedItem, Holder, InstalledLeftOut, PoolId, ReleaseCause, RightEnd, Timestamp,
+};
 use triquest_journal::record::Entry;
 use triquest_license::{CivilMs, LicenseHash, Word};
 use triquest_wire::{
@@ -180,7 +182,7 @@ fn frames_of<'a>(
         if seen.is_some_and(|seen| number <= seen) {
             return None;
         }
-        let facts = facts(event, view, names, licenses);
+        let facts = facts(event, entry.moment.at, view, names, licenses);
         if let Event::LicenseRemoved { license, .. } = event {
             licenses.remove(license);
         }
@@ -191,7 +193,7 @@ fn frames_of<'a>(
 }
 
 /// Kind and members of an event; `docs/reference/events.md` lists them.
-fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFacts {
+fn facts(event: &Event, at: Timestamp, view: &View, names: bool, licenses: &Names) -> EventFacts {
     let of = |lease: &triquest_allocator::LeaseId| LeaseId(lease.0);
     let who = |holder: &Holder| names.then(|| holder_of(holder));
     let by = |actor: &Actor| names.then(|| EventActor { name: actor.name.clone(), reason: actor.reason.clone() });
@@ -232,11 +234,12 @@ fn facts(event: &Event, view: &View, names: bool, licenses: &Names) -> EventFact
         Event::Ending { lease, due, reason, actor } => {
             EventFacts::Ending { lease: of(lease), due_ms: due.0, reason: wire_end_reason(*reason), actor: by_some(actor) }
         }
-        Event::Ended { lease, reason, linger_until, items, actor, .. } => EventFacts::Ended {
+        Event::Ended { lease, due, reason, linger_until, items, actor } => EventFacts::Ended {
             lease: of(lease),
             reason: wire_end_reason(*reason),
             items: parts(items),
             linger_until_ms: until(linger_until),
+            promised_until_ms: Some(due.0).filter(|due| *due > at.0),
             actor: by_some(actor),
         },
         Event::EntitlementBegan { entitlement } => EventFacts::EntitlementBegan { entitlement: entitlement.0 },

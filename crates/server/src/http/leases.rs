@@ -1,4 +1,4 @@
-//! Checkout, renewal, release, inspection, presence, and looking.
+//! Checkout, renewal, release, inspection, and looking.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -13,12 +13,10 @@ use triquest_license::{LicenseHash, Vocabulary};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Position, Problem, Secret,
     lease::{
-        CheckoutAnswer, CheckoutRequest, PresenceAnswer, PresenceRequest, ReleaseAnswer, ReleaseOutcome, RenewAnswer, RenewBatchAnswer,
-        RenewBatchRequest, RenewRequest, RenewResult, SecretRequest,
+        CheckoutAnswer, CheckoutRequest, ReleaseAnswer, ReleaseOutcome, RenewAnswer, RenewBatchAnswer, RenewBatchRequest, RenewRequest,
+        RenewResult, SecretRequest,
     },
-    limits::{
-        ANSWER_MS_MAX, BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, LIST_ROWS_MAX, PRESENCE_LEASES_MAX, RENEWALS_PER_REQUEST_MAX, WAIT_HELD_MS_MAX,
-    },
+    limits::{ANSWER_MS_MAX, BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, LIST_ROWS_MAX, RENEWALS_PER_REQUEST_MAX, WAIT_HELD_MS_MAX},
     status::{LeaseList, LeaseState, PresenceOff, Status},
     trust::SignedGrant,
 };
@@ -340,41 +338,6 @@ pub(super) async fn inspect(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
     }
 }
 
-pub(super) async fn presence(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
-    if !conn.is_http1() {
-        return Err(
-            bad("a presence connection must be HTTP/1.1: the end of the connection is what it tells").hint("offer only http/1.1 by ALPN")
-        );
-    }
-    let asked: PresenceRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX.max(PRESENCE_LEASES_MAX * 80)).await?;
-    if asked.leases.is_empty() {
-        return Err(bad("leases: needs at least one"));
-    }
-    if asked.leases.len() > PRESENCE_LEASES_MAX {
-        return Err(Problem::new(
-            ErrorCode::LimitReached,
-            format!("leases: {} of them, at most {PRESENCE_LEASES_MAX} are taken", asked.leases.len()),
-        ));
-    }
-    let view = app.driver.view();
-    let mut leases: Vec<LeaseId> = asked.leases.iter().map(|lease| lease.secret.lease_id()).collect();
-    leases.sort_unstable();
-    leases.dedup();
-    leases.retain(|lease| matches!(view.lease_state(*lease), Some(LeaseState::Live | LeaseState::Ending)));
-    let generation = asked.generation;
-    let ends_agree = conn.ends_agree(asked.client, asked.server) && !app.vouches_for_proxies();
-    let opened = |lease: &LeaseId| Command::PresenceOpened { lease: convert::to_core(*lease), generation, ends_agree };
-    let opened = leases.iter().map(opened).collect::<Vec<_>>();
-    let mut position = app.position();
-    if !opened.is_empty() {
-        let answers = app.driver.from(origin(conn)).decide_many(opened).await.map_err(Refused::from)?;
-        position = answers.iter().flatten().last().map_or(position, |answer| answer.position);
-    }
-    let live = u32::try_from(leases.len()).unwrap_or(u32::MAX);
-    conn.stand_for(leases.into_iter().map(|lease| (convert::to_core(lease), generation)).collect());
-    json(&PresenceAnswer { position, live, ends_agree })
-}
-
 /// A page's size from the query: at least 1, at most the limit.
 pub(super) fn limit(text: Option<&str>) -> Result<usize, Problem> {
     match text.map(str::parse::<usize>) {
@@ -418,6 +381,8 @@ pub(super) fn status(app: &App, conn: &Conn, request: &Request<Incoming>) -> Ans
         } else {
             Vec::new()
         },
+        translated: app.gate.translated(conn.address().filter(|_| !app.sees_names(conn))),
+        freed_early: view.freed_early(),
         unknown_licenses: app.shown.unknown_licenses(),
         foreign_grants: app.shown.foreign(),
         license_warnings: view.license_warnings(),

@@ -32,6 +32,7 @@ use crate::{
     gate::{Gate, Rated},
     identity::Certificate,
     limits::{Limits, TAKEN_OFF_BYTES_MAX},
+    prefix::Prefix,
     shares::Place,
 };
 
@@ -42,6 +43,7 @@ pub mod holder;
 mod leases;
 pub mod openapi;
 mod ports;
+mod presence;
 pub mod routes;
 mod shown;
 mod trust;
@@ -66,6 +68,7 @@ pub struct App {
     /// Folders beside `backups` in the data directory that backups may go to.
     pub(crate) backups: Vec<PathBuf>,
     pub(crate) shown: shown::Shown,
+    pub(crate) presences: presence::Presences,
     pub(crate) feedback: ports::Feedback,
     /// Decoded when it is first asked for.
     registry: OnceLock<Current>,
@@ -95,6 +98,8 @@ pub struct Live {
     pub machine: String,
     /// Everybody who may look sees names.
     pub names_open: bool,
+    /// Networks in which the end of a presence connection frees seats after a wait.
+    pub presence_networks: Vec<Prefix>,
     /// Keys of TLS proxies.
     pub vouch_for: Vec<[u8; 32]>,
 }
@@ -108,6 +113,7 @@ impl Live {
             hosts: config.hosts.iter().map(|host| host.trim_end_matches('.').to_ascii_lowercase()).collect(),
             machine: crate::sys::host_name(),
             names_open: config.names_open,
+            presence_networks: config.presence_networks.clone(),
             vouch_for: config.vouch_for.iter().map(|hash| hash.0).collect(),
         }
     }
@@ -153,6 +159,7 @@ impl App {
             data_dir: parts.data_dir,
             live: ArcSwap::from_pointee(Live::of(config)),
             shown: shown::Shown::default(),
+            presences: presence::Presences::default(),
             licenses: AtomicU64::new(1),
             stopping: parts.stopping,
             reload,
@@ -176,12 +183,6 @@ impl App {
     #[must_use]
     pub fn admin_group(&self) -> Option<u32> {
         self.live.load().admin_group
-    }
-
-    /// Whether connections may come through a TLS proxy.
-    #[must_use]
-    pub fn vouches_for_proxies(&self) -> bool {
-        !self.live.load().vouch_for.is_empty()
     }
 
     /// Whether this caller sees the names of users, hosts and networks: administrators do, and everybody where the configuration says so.
@@ -711,7 +712,8 @@ async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: &mut 
         Endpoint::PortAnswer => ports::answer(app, conn, &found, request).await,
         Endpoint::PortPage => ports::page(app, &found, request),
         Endpoint::PortSearch => ports::search(app, conn, request).await,
-        Endpoint::Presence => leases::presence(app, conn, request).await,
+        Endpoint::Presence => presence::open(app, conn, request).await,
+        Endpoint::PresenceChange => presence::change(app, conn, request).await,
         Endpoint::Ready => ready(app),
         Endpoint::Reclaim => admin::reclaim(app, conn, lease()?, request).await,
         Endpoint::Release => leases::release(app, conn, lease()?, request).await,

@@ -68,6 +68,7 @@ fn request(endpoint: Endpoint, schemas: &mut Schemas) -> Option<Value> {
         Endpoint::Inspect | Endpoint::Release => schemas.of::<lease::SecretRequest>(),
         Endpoint::Install => schemas.of::<license::InstallRequest>(),
         Endpoint::Presence => schemas.of::<lease::PresenceRequest>(),
+        Endpoint::PresenceChange => schemas.of::<lease::PresenceChangeRequest>(),
         Endpoint::Reclaim => schemas.of::<status::ReclaimRequest>(),
         Endpoint::Reload => schemas.of::<status::ReloadRequest>(),
         Endpoint::Remove => schemas.of::<license::RemoveRequest>(),
@@ -107,6 +108,9 @@ fn example(endpoint: Endpoint) -> Option<Value> {
         Endpoint::Presence => json!({
             "leases": [{ "secret": bytes32 }], "generation": 1, "client": "192.0.2.7:40112", "server": "192.0.2.1:1588",
         }),
+        Endpoint::PresenceChange => json!({
+            "connection": bytes16, "generation": 1, "add": [{ "secret": bytes32 }], "drop": [],
+        }),
         Endpoint::Reclaim => json!({ "reason": "needed elsewhere" }),
         Endpoint::Remove => json!({ "reason": "returned to the vendor" }),
         Endpoint::Renew => json!({ "secret": bytes32, "nonce": bytes16, "counter": 1 }),
@@ -135,6 +139,7 @@ fn answer(endpoint: Endpoint, schemas: &mut Schemas) -> (&'static str, Value) {
         Endpoint::Port => port_report(),
         Endpoint::PortAnswer | Endpoint::PortPage | Endpoint::PortSearch => return ("text/html", json!({ "type": "string" })),
         Endpoint::Presence => schemas.of::<lease::PresenceAnswer>(),
+        Endpoint::PresenceChange => schemas.of::<lease::PresenceChangeAnswer>(),
         Endpoint::Reclaim => schemas.of::<status::ReclaimAnswer>(),
         Endpoint::Release => schemas.of::<lease::ReleaseAnswer>(),
         Endpoint::Reload => schemas.of::<status::ReloadAnswer>(),
@@ -198,6 +203,7 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
         Endpoint::Inspect => codes.extend([E::UnknownLease, E::WrongSecret]),
         Endpoint::Install => codes.extend(decided.into_iter().chain([E::BadLicense, E::ClockHeld, E::LicenseIdTaken, E::LimitReached])),
         Endpoint::Presence => codes.extend(decided.into_iter().chain([E::LimitReached])),
+        Endpoint::PresenceChange => codes.extend(decided.into_iter().chain([E::LimitReached, E::UnknownConnection])),
         Endpoint::Ready => codes.extend([E::DiskFull, E::Overloaded]),
         Endpoint::Reclaim => codes.extend(decided.into_iter().chain([E::NothingToDo, E::UnknownLease])),
         Endpoint::Release => codes.extend(decided.into_iter().chain([E::RateLimited, E::TooManyIds, E::UnknownLease, E::WrongSecret])),
@@ -535,6 +541,7 @@ mod tests {
         read::<lease::SecretRequest>(Endpoint::Release);
         read::<license::InstallRequest>(Endpoint::Install);
         read::<lease::PresenceRequest>(Endpoint::Presence);
+        read::<lease::PresenceChangeRequest>(Endpoint::PresenceChange);
         read::<status::ReclaimRequest>(Endpoint::Reclaim);
         read::<status::ReloadRequest>(Endpoint::Reload);
         read::<license::RemoveRequest>(Endpoint::Remove);

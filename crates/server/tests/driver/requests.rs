@@ -1,6 +1,6 @@
 //! Waiting, repeats, many at once, signatures.
 
-use triquest_allocator::{Command, Outcome};
+use triquest_allocator::{Between, Command, Outcome};
 use triquest_license::{merkle, statement};
 use triquest_wire::trust::{GrantPayload, GrantsStatement};
 
@@ -102,7 +102,7 @@ async fn presence_that_ends_in_order_frees_the_seat_and_an_old_generation_does_n
     let world = World::with_seats(1).await;
     assert!(is_granted(&world.decide(checkout(1)).await));
     let lease = lease(1);
-    world.decide(Command::PresenceOpened { lease, generation: 2, ends_agree: true }).await.unwrap();
+    world.decide(Command::PresenceOpened { lease, connection: 2, generation: 2, between: Between::Nothing }).await.unwrap();
     let renew = Command::Renew { lease, counter: 1, nonce: [1; 16], idle_ms: None, presence: Some(2), regained: false };
     world.decide(renew).await.unwrap();
     world.decide(Command::PresenceClosed { lease, generation: 1 }).await.unwrap();

@@ -18,14 +18,14 @@ async fn open(world: &World, leases: &[u64], generation: u64) -> Connection {
     open_as(client, leases, generation, (&ends.0, &ends.1)).await.0
 }
 
-/// The same with other ends than those that the client sees. Also whether the server finds that they agree.
-async fn open_as(mut client: Connection, leases: &[u64], generation: u64, ends: (&str, &str)) -> (Connection, bool) {
+/// The same with other ends than those that the client sees. Also what the server says that its end does.
+async fn open_as(mut client: Connection, leases: &[u64], generation: u64, ends: (&str, &str)) -> (Connection, String) {
     let secrets = leases.iter().map(|number| json!({ "secret": secret(*number) })).collect::<Vec<_>>();
     let body = json!({ "leases": secrets, "generation": generation, "client": ends.0, "server": ends.1 });
     let answer = client.json("POST", "/v1/presence", &body).await;
     assert_eq!((answer.status, answer.json()["live"].as_u64()), (200, Some(leases.len() as u64)), "{:?}", answer.json());
-    let agree = answer.json()["ends_agree"].as_bool().unwrap();
-    (client, agree)
+    let frees = answer.json()["frees"].as_str().unwrap().to_owned();
+    (client, frees)
 }
 
 /// Says on another connection that this generation stands.
@@ -122,8 +122,8 @@ async fn where_the_two_ends_see_other_addresses_no_end_frees_seats() {
         let client = world.connect().await;
         let own = client.stream.get_ref().0.local_addr().unwrap().to_string();
         let ends = if ends.0.is_empty() { (own.as_str(), ends.1) } else { ends };
-        let (client, agree) = open_as(client, &[number], 1, ends).await;
-        assert!(!agree, "{ends:?}");
+        let (client, frees) = open_as(client, &[number], 1, ends).await;
+        assert_eq!(frees, "never", "{ends:?}");
         confirm(&world, &[number], 1).await;
         die(client);
     }
@@ -199,4 +199,150 @@ async fn presence_churn_leaves_nothing_behind() {
     assert_eq!(used(&world).await, 1);
     die(first);
     world.until("sim", "used", 0).await;
+}
+
+/// Opens a presence connection, and what its answer calls it.
+async fn open_named(world: &World, leases: &[u64], generation: u64) -> (Connection, Value) {
+    let mut client = world.connect().await;
+    let socket = client.stream.get_ref().0;
+    let ends = (socket.local_addr().unwrap().to_string(), socket.peer_addr().unwrap().to_string());
+    let body = json!({ "leases": secrets(leases), "generation": generation, "client": ends.0, "server": ends.1 });
+    let answer = client.json("POST", "/v1/presence", &body).await.json();
+    let name = answer["connection"].clone();
+    assert_ne!(name, Value::Null, "{answer}");
+    (client, name)
+}
+
+fn secrets(leases: &[u64]) -> Vec<Value> {
+    leases.iter().map(|number| json!({ "secret": secret(*number) })).collect()
+}
+
+async fn change(world: &World, name: &Value, generation: u64, add: &[u64], drop: &[u64]) -> (u16, Value) {
+    let body = json!({ "connection": name, "generation": generation, "add": secrets(add), "drop": secrets(drop) });
+    world.post("/v1/presence/change", &body).await
+}
+
+async fn is_live(world: &World, number: u64) -> bool {
+    let path = format!("/v1/leases/{}/inspect", crate::world::lease(number));
+    world.post(&path, &json!({ "secret": secret(number) })).await.1["leases"][0]["state"] == "live"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_presence_connection_stands_for_what_was_added_and_not_for_what_was_dropped() {
+    let world = World::with_seats().await;
+    for number in 1..=4 {
+        world.take(number, "sim").await;
+    }
+    let (client, name) = open_named(&world, &[1, 2], 1).await;
+    confirm(&world, &[1, 2], 1).await;
+    let (status, answer) = change(&world, &name, 1, &[3, 4, 9], &[1]).await;
+    assert_eq!((status, &answer["live"]), (200, &json!(2)), "{answer}");
+    // 3 says so itself; 4 never does, and 1 is dropped whatever it says.
+    confirm(&world, &[3], 1).await;
+    let mut late = crate::world::renewal(1, 2);
+    late["presence"] = 1.into();
+    world.post(&format!("/v1/leases/{}/renew", crate::world::lease(1)), &late).await;
+    assert_eq!(change(&world, &name, 1, &[3, 4], &[1]).await.0, 200, "repeating it does nothing more");
+    die(client);
+    world.until("sim", "used", 2).await;
+    assert!(is_live(&world, 1).await && is_live(&world, 4).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_connection_that_stands_is_changed_and_only_by_who_knows_its_name() {
+    let world = World::with_seats().await;
+    for number in 1..=2 {
+        world.take(number, "sim").await;
+    }
+    let (client, name) = open_named(&world, &[1], 1).await;
+    confirm(&world, &[1], 1).await;
+    for (name, generation) in [(&json!("A".repeat(22)), 1), (&name, 2)] {
+        let (status, answer) = change(&world, name, generation, &[2], &[]).await;
+        assert_eq!((status, &answer["code"], &answer["retry"]), (404, &json!("unknown_connection"), &json!("new_request")), "{answer}");
+    }
+    assert_eq!(change(&world, &name, 1, &[2], &[2]).await.0, 400);
+    let many: Vec<u64> = (1..=1_001).collect();
+    assert_eq!(change(&world, &name, 1, &many, &[]).await.1["code"], "limit_reached");
+    die(client);
+    world.until("sim", "used", 1).await;
+    assert_eq!(change(&world, &name, 1, &[2], &[]).await.1["code"], "unknown_connection");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_stands_for_a_thousand_leases_at_once_and_any_number_one_after_the_other() {
+    let world = World::start().await;
+    world.install(&world.license("A-1", "sim", 2_000)).await;
+    for number in 1..=1_002 {
+        world.take(number, "sim").await;
+    }
+    let (client, name) = open_named(&world, &(1..=1_000).collect::<Vec<_>>(), 1).await;
+    assert_eq!(change(&world, &name, 1, &[1_001], &[]).await.1["code"], "limit_reached");
+    assert_eq!(change(&world, &name, 1, &[1_001], &[1]).await.0, 200);
+    assert_eq!(change(&world, &name, 1, &[1_002], &[]).await.1["code"], "limit_reached");
+    confirm(&world, &[1_001, 2], 1).await;
+    die(client);
+    world.until("sim", "used", 1_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_named_network_an_end_frees_half_a_minute_later_unless_the_client_is_heard() {
+    let world = World::start_with(|config| config.presence_networks = vec!["127.0.0.0/8".parse().unwrap()]).await;
+    world.install(&world.license("A-2", "sim", 10)).await;
+    for number in 1..=3 {
+        world.take(number, "sim").await;
+    }
+    // Whatever the addresses say.
+    let here = world.address().to_string();
+    let mut client = world.connect().await;
+    let body = json!({ "leases": secrets(&[1, 2]), "generation": 1, "client": "10.0.0.7:40112", "server": here });
+    let answer = client.json("POST", "/v1/presence", &body).await.json();
+    assert_eq!(answer["frees"], "after_wait", "{answer}");
+    confirm(&world, &[1, 2], 1).await;
+    die(client);
+    let seen = async { while change(&world, &answer["connection"], 1, &[], &[]).await.0 == 200 {} };
+    tokio::time::timeout(Duration::from_secs(60), seen).await.expect("its end is seen");
+    // A pass counts two seconds at most.
+    for number in 0..14 {
+        world.clock.advance_ms(2_000);
+        renewed(&world, 3, 10 + number).await;
+    }
+    assert_eq!(used(&world).await, 3);
+    renewed(&world, 2, 2).await;
+    let passes = async {
+        let mut number = 30;
+        while used(&world).await == 3 {
+            world.clock.advance_ms(500);
+            number += 1;
+            renewed(&world, 3, number).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), passes).await.expect("it is freed");
+    assert!(!is_live(&world, 1).await && is_live(&world, 2).await);
+    for number in 100..130 {
+        world.clock.advance_ms(2_000);
+        renewed(&world, 3, number).await;
+    }
+    assert_eq!(used(&world).await, 2, "who was heard keeps its seat");
+    let status = world.get("/v1/status").await.1;
+    assert_eq!(status["freed_early"]["leases"], 1, "{status}");
+    assert!(status["freed_early"]["remaining_ms"].as_u64().unwrap() > 100_000, "{status}");
+    assert_eq!(status.get("translated"), None);
+}
+
+/// A renewal that says nothing of presence.
+async fn renewed(world: &World, number: u64, counter: u64) {
+    let (status, answer) =
+        world.post(&format!("/v1/leases/{}/renew", crate::world::lease(number)), &crate::world::renewal(number, counter)).await;
+    assert_eq!((status, answer["outcome"].as_str()), (200, Some("renewed")), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_says_whose_clients_come_through_a_translation_of_addresses() {
+    let world = World::with_seats().await;
+    world.take(1, "sim").await;
+    let here = world.address().to_string();
+    let (_client, frees) = open_as(world.connect().await, &[1], 1, ("10.0.0.7:40112", &here)).await;
+    assert_eq!(frees, "never");
+    let status = world.get("/v1/status").await.1;
+    assert_eq!((&status["translated"][0]["network"], &status["translated"][0]["times"]), (&json!("127.0.0.1"), &json!(1)), "{status}");
 }
