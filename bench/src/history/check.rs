@@ -1440,7 +1440,8 @@ impl<'a> Checker<'a> {
         let off = (0..self.entries.len()).find(|place| {
             let second = self.entries[*place].civil;
             let (from, to) = (began + self.lower[*place].cast_signed(), began.saturating_add_unsigned(self.upper[*place]));
-            (second + 1) * 1_000_000 < from - CLOCKS || second * 1_000_000 > to.saturating_add(CLOCKS)
+            // What nobody asked for may be older than the recording.
+            self.lower[*place] > 0 && (second + 1) * 1_000_000 < from - CLOCKS || second * 1_000_000 > to.saturating_add(CLOCKS)
         });
         if let Some(place) = off.filter(|_| began > 0) {
             let says = format!(

@@ -913,4 +913,11 @@ fn an_entry_that_bears_another_time_than_the_clock_showed_is_found() {
     story.granted("c", 1, CAD, 9_000, (2, 11, 9_001));
     story.recording.began = 1;
     breaks(story, "civil_time_is_read_again");
+    // The first entries are older than the recording.
+    let mut story = Story::new();
+    story.second = 11;
+    story.entry(1_001, &[&grant_fact("a", 1, CAD)]);
+    story.granted("a", 1, CAD, 1_000, (1, 3, 1_001));
+    story.recording.began = 10_000_000;
+    assert_eq!(story.rules(), [""; 0]);
 }
