@@ -1545,12 +1545,16 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__journal__subcmd__restore)
-            opts="-h --data --color --help"
+            opts="-h --quarantine --data --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --quarantine)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --data)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2425,12 +2429,16 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__restore)
-            opts="-h --data --color --help"
+            opts="-h --quarantine --data --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --quarantine)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --data)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2537,7 +2545,7 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__serve)
-            opts="-h --config --data --listen --init --check --accept-clock --accept-borrow-loss --end-quarantine --log-format --log-level --color --help"
+            opts="-h --config --data --listen --init --check --accept-clock --end-quarantine --log-format --log-level --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

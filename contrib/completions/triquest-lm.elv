@@ -158,6 +158,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'triquest-lm;journal;restore'= {
+            cand --quarantine 'Grant nothing new for so long, at most 24h, if that is longer than what the licenses known here may have promised; 24h is certain'
             cand --data 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]'
             cand --color 'When to colour the output'
             cand -h 'Print help (see more with ''--help'')'
@@ -425,6 +426,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'triquest-lm;restore'= {
+            cand --quarantine 'Grant nothing new for so long, at most 24h, if that is longer than what the licenses known here may have promised; 24h is certain'
             cand --data 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]'
             cand --color 'When to colour the output'
             cand -h 'Print help (see more with ''--help'')'
@@ -466,7 +468,6 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --init 'Let a named data directory without a journal become a new server, with a new key'
             cand --check 'Check the configuration, say what is wrong, and exit'
             cand --accept-clock 'Believe the wall clock as it stands now, even if it jumped'
-            cand --accept-borrow-loss 'After a restore: grant again at once, accepting that lent seats may be in use twice'
             cand --end-quarantine 'After a restore or rollback: grant again at once, although seats granted in lost history may still be in use'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'

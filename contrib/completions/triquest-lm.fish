@@ -143,6 +143,7 @@ auto\t'On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` asks for it eve
 never\t'Never'"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand journal; and __fish_seen_subcommand_from check" -l json -d 'As JSON'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand journal; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand journal; and __fish_seen_subcommand_from restore" -l quarantine -d 'Grant nothing new for so long, at most 24h, if that is longer than what the licenses known here may have promised; 24h is certain' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand journal; and __fish_seen_subcommand_from restore" -l data -d 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand journal; and __fish_seen_subcommand_from restore" -l color -d 'When to colour the output' -r -f -a "always\t'Always, also into files and pipes'
 auto\t'On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` asks for it everywhere'
@@ -338,6 +339,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand release" -l colo
 auto\t'On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` asks for it everywhere'
 never\t'Never'"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand release" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand restore" -l quarantine -d 'Grant nothing new for so long, at most 24h, if that is longer than what the licenses known here may have promised; 24h is certain' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand restore" -l data -d 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand restore" -l color -d 'When to colour the output' -r -f -a "always\t'Always, also into files and pipes'
 auto\t'On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` asks for it everywhere'
@@ -383,7 +385,6 @@ never\t'Never'"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l init -d 'Let a named data directory without a journal become a new server, with a new key'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l check -d 'Check the configuration, say what is wrong, and exit'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l accept-clock -d 'Believe the wall clock as it stands now, even if it jumped'
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l accept-borrow-loss -d 'After a restore: grant again at once, accepting that lent seats may be in use twice'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l end-quarantine -d 'After a restore or rollback: grant again at once, although seats granted in lost history may still be in use'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and not __fish_seen_subcommand_from avahi-service id help" -l color -d 'When to colour the output' -r -f -a "always\t'Always, also into files and pipes'

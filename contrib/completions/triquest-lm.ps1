@@ -176,6 +176,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             break
         }
         'triquest-lm;journal;restore' {
+            [CompletionResult]::new('--quarantine', '--quarantine', [CompletionResultType]::ParameterName, 'Grant nothing new for so long, at most 24h, if that is longer than what the licenses known here may have promised; 24h is certain')
             [CompletionResult]::new('--data', '--data', [CompletionResultType]::ParameterName, 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
@@ -488,6 +489,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             break
         }
         'triquest-lm;restore' {
+            [CompletionResult]::new('--quarantine', '--quarantine', [CompletionResultType]::ParameterName, 'Grant nothing new for so long, at most 24h, if that is longer than what the licenses known here may have promised; 24h is certain')
             [CompletionResult]::new('--data', '--data', [CompletionResultType]::ParameterName, 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour the output')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
@@ -533,7 +535,6 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--init', '--init', [CompletionResultType]::ParameterName, 'Let a named data directory without a journal become a new server, with a new key')
             [CompletionResult]::new('--check', '--check', [CompletionResultType]::ParameterName, 'Check the configuration, say what is wrong, and exit')
             [CompletionResult]::new('--accept-clock', '--accept-clock', [CompletionResultType]::ParameterName, 'Believe the wall clock as it stands now, even if it jumped')
-            [CompletionResult]::new('--accept-borrow-loss', '--accept-borrow-loss', [CompletionResultType]::ParameterName, 'After a restore: grant again at once, accepting that lent seats may be in use twice')
             [CompletionResult]::new('--end-quarantine', '--end-quarantine', [CompletionResultType]::ParameterName, 'After a restore or rollback: grant again at once, although seats granted in lost history may still be in use')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')

@@ -121,11 +121,10 @@ fn a_longer_ttl_and_a_crash_before_it_is_durable(plan: &mut Plan, random: &mut R
     at(plan, 50, Act::Begin(0));
     let replaced = random.between(500, 5_000);
     at(plan, replaced, Act::Install(1));
-    // The disk is slow or full when its next renewals come, and then the power fails; the client hears nothing more for a while.
-    if random.chance(500) {
-        at(plan, replaced + 2, Act::DiskFull(8_000));
-    }
-    let killed = replaced + random.between(50, 8_000);
+    // The disk is full when the fact is to be written with its next renewal, and then the power fails; the client hears nothing more for a while.
+    plan.reserve = false;
+    at(plan, replaced + 100, Act::DiskFull(15_000));
+    let killed = replaced + random.between(4_000, 12_000);
     at(plan, killed, Act::Kill(random.between(100, 1_000)));
     at(plan, killed, Act::CutOff(0, plan.ttl_ms));
     for ask in 0..40 {
