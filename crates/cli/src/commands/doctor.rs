@@ -29,10 +29,11 @@ use crate::{
     admin::DataDir,
     commands::{
         find::{day_of, pin},
-        run::with_places,
+        run::{any_text, with_places},
         status::short_key,
     },
     failure::{Failure, exit},
+    keyfile::verifier_keys,
     terminal::{Terminal, Verdict, duration, escape},
 };
 
@@ -60,8 +61,8 @@ pub(crate) struct DoctorCommand {
     /// The feature whose seats matter
     #[arg(long, short)]
     feature: Option<String>,
-    /// The vendor's verifier keys, several with commas [env: TRIQUEST_LM_VERIFIER_KEY]
-    #[arg(long, value_name = "KEY", env = VERIFIER_VARIABLE, hide_env = true)]
+    /// The vendor's verifier key (or a file that holds it), several with commas [env: TRIQUEST_LM_VERIFIER_KEY]
+    #[arg(long, value_name = "KEY", env = VERIFIER_VARIABLE, hide_env = true, value_parser = any_text())]
     verifier_key: Option<String>,
     #[command(flatten)]
     data: DataDir,
@@ -93,7 +94,8 @@ impl Report<'_> {
 }
 
 impl DoctorCommand {
-    pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+    pub(crate) fn run(mut self, terminal: &Terminal) -> Result<u8, Failure> {
+        self.verifier_key = self.verifier_key.as_deref().map(verifier_keys).transpose()?.map(|keys| keys.to_string());
         let (servers, from) = self.servers()?;
         let feature = match &self.feature {
             Some(name) => {
@@ -101,12 +103,6 @@ impl DoctorCommand {
             }
             None => None,
         };
-        if let Some(keys) = &self.verifier_key {
-            keys.parse::<VerifierKeys>().map_err(|cause| {
-                Failure::usage(format_args!("the verifier key cannot be read: {cause}"))
-                    .hint("`triquest-lm vendor show` prints it, as name+id+key")
-            })?;
-        }
         let mut report = Report { terminal, failures: 0, warnings: 0, proofs: Vec::new() };
         for server in servers.as_slice() {
             self.look_at(server, &from, feature.as_ref(), &mut report);

@@ -9,6 +9,7 @@ mod generate;
 mod installed;
 mod journal;
 mod license;
+mod on_lost;
 mod port;
 mod presence;
 mod quarantine;
@@ -94,6 +95,8 @@ enum Command {
     /// Run a program while a seat is held for it
     Run(run::RunCommand),
     #[command(hide = true)]
+    RunProgram(run::RunProgramCommand),
+    #[command(hide = true)]
     RunWatcher(run::RunWatcherCommand),
     /// Ask whether a seat that `checkout` took still holds
     Seat(seat::SeatCommand),
@@ -144,6 +147,7 @@ pub(crate) fn run(cli: Cli, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Release(command) => command.run(terminal),
         Command::Restore(command) => command.run(terminal),
         Command::Run(command) => command.run(terminal),
+        Command::RunProgram(command) => command.run(),
         Command::RunWatcher(command) => command.run(),
         Command::Seat(command) => command.run(terminal),
         Command::Serve(command) => command.run(terminal),
