@@ -30,15 +30,12 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const CYAN: Style = AnsiColor::Cyan.on_default().bold();
 
-/// When to colour.
+/// When to color: always, also into files and pipes; on a terminal unless `NO_COLOR` is set, and everywhere if `CLICOLOR_FORCE` is; never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum ColorWhen {
-    /// Always, also into files and pipes.
     Always,
-    /// On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` asks for it everywhere.
     #[default]
     Auto,
-    /// Never.
     Never,
 }
 
@@ -488,6 +485,11 @@ pub(crate) fn duration(ms: u64) -> String {
         () if days < 3 && hours % 24 != 0 => format!("{days} d {} h", hours % 24),
         () => format!("{days} d"),
     }
+}
+
+/// What is left until something is over, rounded up to whole minutes: nobody is told to come back too early.
+pub(crate) fn left(ms: u64) -> String {
+    duration(if ms < 60_000 { ms } else { ms.div_ceil(60_000).saturating_mul(60_000) })
 }
 
 /// A duration for a column: `12s`, `2m`, `5h 10m`, `3d 4h`, `41d`.

@@ -46,18 +46,18 @@ const LEASE_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// `checkout --feature F`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Takes a seat, leaves a small process behind that keeps it, and prints the path of a lease file, with which `triquest-lm release` gives it back.
-The file can be read by its owner only: it holds the lease's secret.
+Takes a seat, leaves a small process behind that keeps it, and prints the path of a lease file, with which `triquest-lm release` gives \
+it back. The file can be read by its owner only: it holds the lease's secret.
 
   lease=$(triquest-lm checkout --feature cad --for $$) || exit
   ... work ...
   triquest-lm release \"$lease\"
 
-With --for PID the seat is also given back when that process ends, however it ends (`--for $$`: with the script); without it, when the
-session (the login, the batch job's step) ends. If the seat is lost meanwhile, --on-lost says what becomes of that process with all that it has
-started. What happens to the seat is said on standard error where that is a terminal or a file; a pipe is let go, so that `$(...)` ends. In any
-case `triquest-lm seat` asks whether the seat still holds, and `release` says that it was lost. With --hold nothing is left behind: the command
-itself keeps the seat until Ctrl-C. To hold a seat for one program, `triquest-lm run` is simpler.
+With --for PID the seat is also given back when that process ends, however it ends (`--for $$`: with the script); without it, when the \
+session (the login, the batch job's step) ends. If the seat is lost meanwhile, --on-lost says what becomes of that process with all that \
+it has started. What happens to the seat is said on standard error where that is a terminal or a file; a pipe is let go, so that \
+`$(...)` ends. In any case `triquest-lm seat` asks whether the seat still holds, and `release` says that it was lost. With --hold \
+nothing is left behind: the command itself keeps the seat until Ctrl-C. To hold a seat for one program, `triquest-lm run` is simpler.
 
 Exit codes: 0 granted; 75 denied or no server, later may help; 77 denied, later will not help.")]
 pub(crate) struct CheckoutCommand {

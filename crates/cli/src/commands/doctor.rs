@@ -34,7 +34,7 @@ use crate::{
     },
     failure::{Failure, exit},
     keyfile::verifier_keys,
-    terminal::{Terminal, Verdict, duration, escape},
+    terminal::{Terminal, Verdict, duration, escape, left},
 };
 
 /// The variable that holds the vendor's verifier keys for commands. Programs with the SDK embed theirs and never look at it.
@@ -54,6 +54,9 @@ const LICENSE_WARN_MS: i64 = 45 * 86_400_000;
 
 /// `doctor [SERVER]`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Nothing is checked out. Exit codes: 0 nothing fails, though there may be warnings; 1 something fails; 2 wrong usage."
+)]
 pub(crate) struct DoctorCommand {
     /// The server, as 1588@HOST; several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV, else the
     /// server of this machine]
@@ -488,7 +491,7 @@ fn seats(status: &Status, keys: Option<&VerifierKeys>, feature: Option<&FeatureN
     if let Some(ms) = status.quarantine_ms {
         let what = "the server's history was restored or rolled back, and seats granted before may still be in use";
         let how = "to end it sooner: triquest-lm quarantine end --reason TEXT";
-        report.fail("seats", format_args!("{what}: no new seats for {}; {how}", duration(ms)));
+        report.fail("seats", format_args!("{what}: no new seats for {}; {how}", left(ms)));
         return;
     }
     for pool in running {

@@ -49,10 +49,10 @@ const SEATS_MS_MAX: u64 = 3_000;
 /// `find [--feature F]`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Looks at what TRIQUEST_LM_SERVER and client.toml name, asks DNS (SRV records _triquest-lm._tcp), asks this machine and its networks over UDP
-(broadcast and multicast), and listens for mDNS announcements. Then every address has to prove over TCP whose key it holds. Keys are
-remembered in ~/.local/share/triquest-lm/known_servers, and one that changed is called out. Anyone can run this program: a key is known only
-if a license of --verifier-key lists it, or if it was seen before.
+Looks at what TRIQUEST_LM_SERVER and client.toml name, asks DNS (SRV records _triquest-lm._tcp), asks this machine and its networks over \
+UDP (broadcast and multicast), and listens for mDNS announcements. Then every address has to prove over TCP whose key it holds. Anyone \
+can run this program: a key is known only if a license of --verifier-key lists it, or if it was kept in \
+~/.local/share/triquest-lm/known_servers before, by --remember or because such a license listed it. One that changed is called out.
 
 Exit codes: 0 a TriQuest LM server was found; 1 so it was, but --remember could not keep its key; 75 none.")]
 pub(crate) struct FindCommand {

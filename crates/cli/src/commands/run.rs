@@ -87,10 +87,10 @@ pub(crate) struct SeatArgs {
 /// `run --feature F -- CMD`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: the program's own, or 128 + signal; 75 denied or no server, later may help; 77 denied, later will not help;
-126 not executable, 127 not found. Signals are passed on to the program, and the seat is given back however it ends.
+Exit codes: the program's own, or 128 + signal; 75 denied or no server, later may help; 77 denied, later will not help; 126 not \
+executable, 127 not found. Signals are passed on to the program, and the seat is given back however it ends.
 
-If this command itself is killed with SIGKILL (kill -9), it cannot end the program: the server frees the seat, and the program runs on
+If this command itself is killed with SIGKILL (kill -9), it cannot end the program: the server frees the seat, and the program runs on \
 without one.")]
 pub(crate) struct RunCommand {
     #[command(flatten)]
@@ -231,8 +231,9 @@ pub(crate) fn failed(error: &Error, asked: &SeatArgs) -> Failure {
             if denial.pool != PoolNumbers::default() {
                 failure = failure.row("seats", format_args!("{}, {} wanted", numbers(&denial.pool), denial.seats));
             }
-            // The sentence of this denial says it, rounded up.
-            if let Some(due) = denial.first_due_ms.filter(|_| denial.code != DenialCode::NoSeatFree) {
+            // The sentences of these denials say it, rounded up.
+            let is_said = matches!(denial.code, DenialCode::NoSeatFree | DenialCode::Quarantine);
+            if let Some(due) = denial.first_due_ms.filter(|_| !is_said) {
                 failure = failure.row("soonest", format_args!("in {}", duration(due)));
             }
             failure

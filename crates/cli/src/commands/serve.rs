@@ -10,7 +10,7 @@ use triquest_server::{
 
 use crate::{
     failure::{Failure, exit},
-    terminal::{Terminal, duration, escape},
+    terminal::{Terminal, escape, left},
 };
 
 /// `serve`.
@@ -132,7 +132,7 @@ fn announce(terminal: &Terminal, running: &Running) {
             "Quarantine",
             format_args!(
                 "no new seats for {}, seats of lost history may still be in use; to end it sooner: triquest-lm quarantine end --reason TEXT",
-                duration(ms)
+                left(ms)
             ),
         );
     }

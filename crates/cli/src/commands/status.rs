@@ -12,7 +12,7 @@ use crate::{
     commands::run::{any_text, with_places},
     failure::{Failure, exit},
     keyfile::verifier_keys,
-    terminal::{Align, Table, Terminal, duration, duration_short, escape, moment_of},
+    terminal::{Align, Table, Terminal, duration, duration_short, escape, left, moment_of},
 };
 
 /// Leases shown for each feature when no feature is named.
@@ -227,7 +227,7 @@ fn headline(status: &Status, host: &str) -> String {
         ClockState::Held => {
             let says = status.clock_says.as_deref().map_or_else(String::new, |says| format!("it says {}, ", escape(says)));
             format!(
-                "clock NOT FOLLOWED: {says}licenses go by {} (if the clock is right: triquest-lm clock accept)",
+                "clock NOT FOLLOWED: {says}licenses go by {} (if the clock is right: triquest-lm clock accept --reason TEXT)",
                 escape(&status.time_at)
             )
         }
@@ -241,7 +241,7 @@ fn headline(status: &Status, host: &str) -> String {
     let restored = status.quarantine_ms.map_or_else(String::new, |ms| {
         format!(
             ", RESTORED OR ROLLED BACK: no new seats for {}, lost grants may still be in use (to end it sooner: triquest-lm quarantine end --reason TEXT)",
-            duration(ms)
+            left(ms)
         )
     });
     format!(
@@ -256,7 +256,7 @@ fn headline(status: &Status, host: &str) -> String {
 pub(crate) fn notices(status: &Status) -> Vec<String> {
     let off = status.presence_off.iter().map(|off| {
         format!(
-            "presence  off for {} for {}: a client came back although its connection had ended in order (triquest-lm presence allow {})",
+            "presence  off for {} for {}: a client came back although its connection had ended in order (triquest-lm presence allow {} --reason TEXT)",
             escape(&off.address),
             duration(off.remaining_ms),
             escape(&off.address)
@@ -267,7 +267,7 @@ pub(crate) fn notices(status: &Status) -> Vec<String> {
         format!("license   {hash} is not installed, but clients show grants of it: install it again")
     });
     let copies = format!("copy      {} grants of a copy of this server's data directory were shown", status.foreign_grants);
-    let warnings = status.license_warnings.iter().map(|said| format!("license   {}", escape(said)));
+    let warnings = status.license_warnings.iter().map(|said| format!("license   {}", escape(said.strip_prefix("license ").unwrap_or(said))));
     off.chain(unknown).chain(warnings).chain((status.foreign_grants > 0).then_some(copies)).collect()
 }
 

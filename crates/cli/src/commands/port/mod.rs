@@ -39,19 +39,20 @@ const HOST_ADDRESSES_MAX: usize = 8;
 /// `port 1588`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Examples:
   triquest-lm port 1588             what it is registered for, what listens here, is it genuine
   triquest-lm port ssh              the same for a registered name
   triquest-lm port license manager  search in names, descriptions and registrants
   triquest-lm port --all            every listener of this machine, against registry and probes
 
-Nothing on the machine is changed, and no suggested command is run. A key that --remember keeps in
-~/.local/share/triquest-lm/known_servers is known from then on, and another one at its address is called out; loopback and link-local
-addresses are never kept. Probes go to addresses of this machine only, unless --host names another, and never to ports 9100 to 9107, where
-printers print whatever they get. Run it as root to see the owners of all sockets: without, a hidden owner is said to be hidden.
+Nothing on the machine is changed, and no suggested command is run. A key that --remember keeps in \
+~/.local/share/triquest-lm/known_servers is known from then on, and another one at its address is called out; loopback and link-local \
+addresses are never kept. Probes go to addresses of this machine only, unless --host names another, and never to ports 9100 to 9107, \
+where printers print whatever they get. Run it as root to see the owners of all sockets: without, a hidden owner is said to be hidden.
 
-Exit codes: 0 nothing needs a look; 1 something does (a server that is not genuine or whose key nobody knows, one that cannot prove itself
-now, none that has the key of --server-key, a changed key, a clone, a key that --remember could not keep; with --all also what answers unlike
-its registered name, or is not registered and open to the network), or the look failed; 2 wrong usage.")]
+Exit codes: 0 nothing needs a look; 1 something does (a server that is not genuine or whose key nobody knows, one that cannot prove \
+itself now, none that has the key of --server-key, a changed key, a clone, a key that --remember could not keep; with --all also what \
+answers unlike its registered name, or is not registered and open to the network), or the look failed; 2 wrong usage.")]
 pub(crate) struct PortCommand {
     /// A port from 0 to 65535, a service name, or words to search for
     #[arg(value_name = "PORT|NAME|WORDS", required_unless_present_any = ["all", "update", "feedback"])]
