@@ -499,7 +499,7 @@ fn a_program_that_stands_still_for_its_seat_goes_on_with_one_and_ends_where_none
     let said = rest(child.stderr.take());
     assert!(said.contains("is lost (an administrator took the seat back); the program is told to end"), "{said}");
     // A server that is away may come back.
-    let mut child = suspended("echo held; exec cat");
+    let child = suspended("echo held; exec cat");
     let program = child_of(child.id());
     let listen = format!("127.0.0.1:{}", server.port());
     server.kill();
@@ -632,6 +632,7 @@ fn the_loss_of_a_scripts_seat_is_done_to_its_process_and_said_by_seat_and_releas
     checkout(&["--on-lost", "terminate"]);
     reclaim(&folder);
     until("the script is ended", || script.try_wait().unwrap().is_some());
+    until("the lease file is gone", || !folder.path().join("seat.lease").exists());
     let mut script = Command::new("sleep").arg("600").spawn().unwrap();
     let pid = script.id().to_string();
     let arguments = ["checkout", "--feature", "cad", "--for", &pid, "--lease-file", "seat.lease", "--on-lost", "suspend"];
