@@ -267,7 +267,8 @@ pub(crate) fn notices(status: &Status) -> Vec<String> {
         format!("license   {hash} is not installed, but clients show grants of it: install it again")
     });
     let copies = format!("copy      {} grants of a copy of this server's data directory were shown", status.foreign_grants);
-    let warnings = status.license_warnings.iter().map(|said| format!("license   {}", escape(said.strip_prefix("license ").unwrap_or(said))));
+    let warnings =
+        status.license_warnings.iter().map(|said| format!("license   {}", escape(said.strip_prefix("license ").unwrap_or(said))));
     off.chain(unknown).chain(warnings).chain((status.foreign_grants > 0).then_some(copies)).collect()
 }
 
