@@ -4,7 +4,7 @@
 //! socket so), or not (RST, silence, a lost network). Only the first frees seats.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
@@ -85,8 +85,8 @@ pub struct Conn {
     partial_ms: AtomicU64,
     /// When the last request was answered, milliseconds after birth.
     idle_ms: AtomicU64,
-    /// Since when (milliseconds after birth) each answer waits to be taken, by number.
-    untaken: Mutex<BTreeMap<u64, u64>>,
+    /// Since when (milliseconds after birth) each answer waits to be taken, with its number; the oldest first.
+    untaken: Mutex<VecDeque<(u64, u64)>>,
     answers: AtomicU64,
     /// How long an answer may wait, milliseconds.
     answer_taken_ms: u64,
@@ -209,8 +209,9 @@ impl Conn {
     /// An answer is on its way until the guard falls, which is when the last of its bytes went to the system.
     #[must_use]
     pub fn answering(self: &Arc<Self>) -> Answering {
+        let mut untaken = self.untaken.lock();
         let number = self.answers.fetch_add(1, Ordering::AcqRel);
-        self.untaken.lock().insert(number, self.age_ms());
+        untaken.push_back((number, self.age_ms()));
         Answering { conn: Arc::clone(self), number }
     }
 
@@ -238,7 +239,7 @@ impl Conn {
         }
         let now = self.age_ms();
         // An answer that is not taken is no idleness, and no work either: whoever takes nothing is not waited for.
-        let untaken = self.untaken.lock().first_key_value().map(|(_, since)| *since);
+        let untaken = self.untaken.lock().front().map(|(_, since)| *since);
         let taken = match untaken {
             Some(since) => {
                 let left = self.answer_taken_ms.checked_sub(now.saturating_sub(since)).filter(|left| *left > 0)?;
@@ -269,7 +270,11 @@ pub struct Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.conn.untaken.lock().remove(&self.number);
+        let mut untaken = self.conn.untaken.lock();
+        if let Some(place) = untaken.iter().position(|(number, _)| *number == self.number) {
+            untaken.remove(place);
+        }
+        drop(untaken);
         self.conn.idle_ms.store(self.conn.age_ms(), Ordering::Release);
     }
 }

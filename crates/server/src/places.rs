@@ -5,7 +5,7 @@
 //! so that no network can shut the others out. The Unix socket has places of its own and never asks here. Pure, but for the lock in [`Places`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
     sync::Arc,
 };
 
@@ -72,14 +72,17 @@ impl Shares {
         if amount == 0 {
             return Ok(());
         }
-        let own = self.networks.get(&network).copied();
-        let around = self.wider.get(&network.wide()).copied().unwrap_or(0);
-        let (all, present) = (self.all.saturating_add(amount), self.networks.len() as u64 + u64::from(own.is_none()));
-        let mine = own.unwrap_or(0).saturating_add(amount);
+        let (all, networks) = (self.all.saturating_add(amount), self.networks.len() as u64);
+        let (own, wider) = (self.networks.entry(network), self.wider.entry(network.wide()));
+        let there = if let Entry::Occupied(count) = &own { Some(*count.get()) } else { None };
+        let mine = there.unwrap_or(0).saturating_add(amount);
+        let there_around = if let Entry::Occupied(count) = &wider { *count.get() } else { 0 };
+        let around = there_around.saturating_add(amount);
+        let present = networks + u64::from(there.is_none());
         if mine > self.share.network {
             return Err(Over::Network);
         }
-        if around.saturating_add(amount) > self.share.wider() {
+        if around > self.share.wider() {
             return Err(Over::Wider);
         }
         if all > self.share.crowded() && mine > self.share.all / present {
@@ -89,8 +92,8 @@ impl Shares {
             return Err(Over::All);
         }
         self.all = all;
-        self.networks.insert(network, mine);
-        self.wider.insert(network.wide(), around + amount);
+        own.insert_entry(mine);
+        wider.insert_entry(around);
         Ok(())
     }
 
@@ -109,10 +112,12 @@ impl Shares {
 }
 
 fn less<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K, amount: u64) {
-    if let Some(count) = counts.get_mut(&key) {
-        *count = count.saturating_sub(amount);
-        if *count == 0 {
-            counts.remove(&key);
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        match count.get().saturating_sub(amount) {
+            0 => {
+                count.remove();
+            }
+            left => *count.get_mut() = left,
         }
     }
 }

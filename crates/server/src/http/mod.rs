@@ -606,29 +606,53 @@ fn unreadable(cause: &serde_json::Error) -> Problem {
     }
 }
 
-/// Reads a body of at most `bytes_max` bytes, within the time for bodies.
+/// Reads a body of at most `bytes_max` bytes, within the time for bodies. Then the headers are gone: nobody asks for them while the request is
+/// decided, and they would keep the buffer that they were read into.
 pub(crate) async fn raw_body(app: &App, conn: &Conn, request: &mut Request<Incoming>, bytes_max: usize) -> Result<Vec<u8>, Problem> {
     let too_large = || Problem::new(ErrorCode::BodyTooLarge, format!("the body may have at most {bytes_max} bytes"));
     if request.body().size_hint().lower() > bytes_max as u64 {
         return Err(too_large());
     }
-    let mut unread = app.gate.unread(conn.network());
-    let read = async {
-        let mut bytes = Vec::new();
-        while let Some(frame) = request.body_mut().frame().await {
-            let frame = frame.map_err(|_| bad("the body broke off"))?;
-            let Some(piece) = frame.data_ref() else { continue };
-            if bytes.len() + piece.len() > bytes_max {
-                return Err(too_large());
-            }
-            unread.more(piece.len())?;
-            bytes.extend_from_slice(piece);
+    let mut bytes = Vec::new();
+    let mut add = |frame: Result<Frame<Bytes>, hyper::Error>| {
+        let frame = frame.map_err(|_| bad("the body broke off"))?;
+        let piece = frame.data_ref().map_or(&[][..], |piece| piece);
+        if bytes.len() + piece.len() > bytes_max {
+            return Err(too_large());
         }
-        Ok(bytes)
+        bytes.extend_from_slice(piece);
+        Ok(piece.len())
     };
-    match tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), read).await {
+    // Most bodies are here with the head of their request. These need no place among those that come in, and no time.
+    let mut here = 0;
+    let is_whole = std::future::poll_fn(|cx| {
+        loop {
+            match Pin::new(request.body_mut()).poll_frame(cx) {
+                Poll::Pending => return Poll::Ready(Ok(false)),
+                Poll::Ready(None) => return Poll::Ready(Ok(true)),
+                Poll::Ready(Some(frame)) => match add(frame) {
+                    Ok(more) => here += more,
+                    Err(problem) => return Poll::Ready(Err(problem)),
+                },
+            }
+        }
+    });
+    let is_whole = is_whole.await?;
+    drop(std::mem::take(request.headers_mut()));
+    if is_whole {
+        return Ok(bytes);
+    }
+    let mut unread = app.gate.unread(conn.network());
+    unread.more(here)?;
+    let rest = async {
+        while let Some(frame) = request.body_mut().frame().await {
+            unread.more(add(frame)?)?;
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), rest).await {
         Err(_) => Err(Problem::new(ErrorCode::Timeout, format!("the body did not arrive within {} s", BODY_MS_MAX / 1_000))),
-        Ok(read) => read,
+        Ok(read) => read.map(|()| bytes),
     }
 }
 
