@@ -76,6 +76,9 @@ _triquest__lm() {
             triquest__lm,run)
                 cmd="triquest__lm__subcmd__run"
                 ;;
+            triquest__lm,run-program)
+                cmd="triquest__lm__subcmd__run__subcmd__program"
+                ;;
             triquest__lm,run-watcher)
                 cmd="triquest__lm__subcmd__run__subcmd__watcher"
                 ;;
@@ -165,6 +168,9 @@ _triquest__lm() {
                 ;;
             triquest__lm__subcmd__help,run)
                 cmd="triquest__lm__subcmd__help__subcmd__run"
+                ;;
+            triquest__lm__subcmd__help,run-program)
+                cmd="triquest__lm__subcmd__help__subcmd__run__subcmd__program"
                 ;;
             triquest__lm__subcmd__help,run-watcher)
                 cmd="triquest__lm__subcmd__help__subcmd__run__subcmd__watcher"
@@ -419,7 +425,7 @@ _triquest__lm() {
 
     case "${cmd}" in
         triquest__lm)
-            opts="-h -V --color --help --version backup checkout clock completions doctor events find journal license man port presence quarantine quickstart quickstart-client reclaim release restore run run-watcher seat serve server status vendor help"
+            opts="-h -V --color --help --version backup checkout clock completions doctor events find journal license man port presence quarantine quickstart quickstart-client reclaim release restore run run-program run-watcher seat serve server status vendor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -727,7 +733,7 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__help)
-            opts="backup checkout clock completions doctor events find journal license man port presence quarantine quickstart quickstart-client reclaim release restore run run-watcher seat serve server status vendor help"
+            opts="backup checkout clock completions doctor events find journal license man port presence quarantine quickstart quickstart-client reclaim release restore run run-program run-watcher seat serve server status vendor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1231,6 +1237,20 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__help__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__help__subcmd__run__subcmd__program)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2497,6 +2517,24 @@ _triquest__lm() {
                     COMPREPLY=($(compgen -W "suspend terminate warn" -- "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "always auto never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        triquest__subcmd__lm__subcmd__run__subcmd__program)
+            opts="-h --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --color)
                     COMPREPLY=($(compgen -W "always auto never" -- "${cur}"))
                     return 0

@@ -22,7 +22,7 @@ const RETIRED: &str = "retired ";
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct KeyFileArgument {
     /// The vendor's key file [default: triquest-lm/vendor.key in your configuration folder]
-    #[arg(long = "key", value_name = "FILE", env = "TRIQUEST_LM_VENDOR_KEY")]
+    #[arg(long = "key", value_name = "FILE", env = "TRIQUEST_LM_VENDOR_KEY", hide_env_values = true)]
     path: Option<PathBuf>,
 }
 

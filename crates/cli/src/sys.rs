@@ -74,6 +74,11 @@ impl Stat {
     }
 }
 
+/// The short name of a process, which it may choose itself; empty if it is not there.
+pub(crate) fn name_of(pid: i32) -> String {
+    String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/comm")).unwrap_or_default()).trim_end().to_owned()
+}
+
 /// When a process began, by the kernel's count of clock ticks since the machine started.
 pub(crate) fn started_at(pid: u32) -> Option<jiff::Zoned> {
     let ticks = Stat::of(pid)?.began()?;

@@ -6,6 +6,8 @@ use std::{
     ffi::{OsStr, OsString},
     fmt::{Display, Write as _},
     io::{self, IsTerminal as _, Write as _},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
 };
 
 use anstyle::{AnsiColor, Style};
@@ -19,6 +21,8 @@ use crate::failure::{Failure, FailureKind, exit};
 const VERB_COLUMNS: usize = 12;
 /// Combining marks in a row that are shown as they are; more are escaped, so that no name climbs into the lines around it.
 const MARKS_IN_A_ROW_MAX: usize = 4;
+/// The most of a name that others choose, on a terminal, in columns.
+const NAME_COLUMNS_MAX: usize = 40;
 /// The least that a truncated cell keeps, in columns.
 const CELL_COLUMNS_MIN: usize = 8;
 const GREEN: Style = AnsiColor::Green.on_default().bold();
@@ -26,15 +30,12 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const CYAN: Style = AnsiColor::Cyan.on_default().bold();
 
-/// When to colour.
+/// When to color: always, also into files and pipes; on a terminal unless `NO_COLOR` is set, and everywhere if `CLICOLOR_FORCE` is; never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum ColorWhen {
-    /// Always, also into files and pipes.
     Always,
-    /// On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` asks for it everywhere.
     #[default]
     Auto,
-    /// Never.
     Never,
 }
 
@@ -137,6 +138,21 @@ impl Terminal {
         self.print(&format!("{}\n", escape_lines(&line.to_string())));
     }
 
+    /// A path as data, on a line: on a terminal as it can be shown, elsewhere as the bytes that it is, for a script that uses it.
+    ///
+    /// # Errors
+    /// Nobody reads it, or it cannot be written.
+    pub(crate) fn path(&self, path: &Path) -> Result<(), Failure> {
+        let shown = escape(&path.to_string_lossy()).into_owned();
+        let mut line = if self.columns.is_some() { shown.into_bytes() } else { path.as_os_str().as_bytes().to_vec() };
+        line.push(b'\n');
+        let mut stdout = io::stdout().lock();
+        stdout
+            .write_all(&line)
+            .and_then(|()| stdout.flush())
+            .map_err(|cause| Failure::new(format_args!("cannot write to standard output: {cause}")))
+    }
+
     /// Bytes of data on standard output exactly as they are: license files, keys, generated scripts. Never for outside strings on a terminal.
     /// Ends the program with an error if they cannot be written.
     pub(crate) fn raw(&self, bytes: &[u8]) {
@@ -161,6 +177,15 @@ impl Terminal {
         let text = if self.columns.is_some() { serde_json::to_string_pretty(value)? } else { serde_json::to_string(value)? };
         self.print(&format!("{}\n", escape_json(&text)));
         Ok(())
+    }
+
+    /// A name that others choose, for a line of [`Terminal::data`]: escaped, and on a terminal cut as in a table.
+    pub(crate) fn name(&self, name: &str) -> String {
+        let name = escape(name);
+        match self.columns {
+            Some(columns) => truncate(&name, NAME_COLUMNS_MAX.min(columns)).into_owned(),
+            None => name.into_owned(),
+        }
     }
 
     /// A table on standard output, fitted to the terminal if it is one.
@@ -326,12 +351,24 @@ pub(crate) enum Align {
 pub(crate) struct Table {
     headings: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
+    /// On a terminal no cell is wider, however wide that is.
+    cell_columns_max: Option<usize>,
 }
 
 impl Table {
     /// A table with these columns.
     pub(crate) fn new(headings: &[(&str, Align)]) -> Self {
-        Self { headings: headings.iter().map(|(name, align)| ((*name).to_owned(), *align)).collect(), rows: Vec::new() }
+        Self {
+            headings: headings.iter().map(|(name, align)| ((*name).to_owned(), *align)).collect(),
+            rows: Vec::new(),
+            cell_columns_max: None,
+        }
+    }
+
+    /// The same for cells of names that others choose: on a terminal each is cut to [`NAME_COLUMNS_MAX`]. In a pipe and as CSV they stay whole.
+    pub(crate) fn of_names(mut self) -> Self {
+        self.cell_columns_max = Some(NAME_COLUMNS_MAX);
+        self
     }
 
     /// Adds a row; missing cells are empty. Cells are escaped here, not by the caller.
@@ -350,6 +387,9 @@ impl Table {
             }
         }
         if let Some(columns) = columns {
+            if let Some(most) = self.cell_columns_max {
+                widths.iter_mut().for_each(|width| *width = (*width).min(most));
+            }
             self.fit(&mut widths, columns);
         }
         let mut text = String::new();
@@ -445,6 +485,11 @@ pub(crate) fn duration(ms: u64) -> String {
         () if days < 3 && hours % 24 != 0 => format!("{days} d {} h", hours % 24),
         () => format!("{days} d"),
     }
+}
+
+/// What is left until something is over, rounded up to whole minutes: nobody is told to come back too early.
+pub(crate) fn left(ms: u64) -> String {
+    duration(if ms < 60_000 { ms } else { ms.div_ceil(60_000).saturating_mul(60_000) })
 }
 
 /// A duration for a column: `12s`, `2m`, `5h 10m`, `3d 4h`, `41d`.

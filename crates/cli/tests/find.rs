@@ -231,6 +231,24 @@ fn a_changed_key_and_an_impostor_are_called_out() {
 }
 
 #[test]
+fn what_cannot_be_remembered_is_told_and_is_no_success() {
+    let Some(folder) = Folder::with_network() else { return };
+    let server = Server::start_with(&folder, "127.0.0.1:0", &[]);
+    let find = |more: &[&str]| {
+        let all: Vec<&str> = ["find", "--no-mdns", "--timeout", "200ms"].iter().chain(more).copied().collect();
+        triquest(&folder, all).env("TRIQUEST_LM_SERVER", server.name()).run()
+    };
+    find(&[]).ok();
+    let run = find(&["--remember"]);
+    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("is not remembered: loopback and link-local addresses are never pinned"), "{}", run.stderr);
+    assert!(!folder.path().join(".local/share/triquest-lm/known_servers").exists());
+    let run = triquest(&folder, ["port", &server.port().to_string(), "--remember"]).run();
+    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("it cannot be remembered: loopback and link-local"), "{}", run.stdout);
+}
+
+#[test]
 fn find_port_and_doctor_agree_that_two_servers_are_copies_of_one() {
     let (first, second) = (Folder::new(), Folder::new());
     assert_eq!(Server::start(&first).stop(), Some(0));

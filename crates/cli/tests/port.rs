@@ -5,7 +5,7 @@ mod support;
 
 use std::{
     fs,
-    net::{TcpListener, UdpSocket},
+    net::{TcpListener, TcpStream, UdpSocket},
     os::unix::fs::PermissionsExt as _,
     process::Command,
 };
@@ -79,7 +79,7 @@ fn the_server_of_this_machine_is_known_and_a_named_key_must_be_the_one_that_answ
     let server = Server::start(&folder);
     let number = server.port().to_string();
     let run = port(&folder, &[&number]).ok();
-    assert!(run.stdout.contains("known key: TriQuest LM") && run.stdout.contains("as named"), "{}", run.stdout);
+    assert!(run.stdout.contains("known key: TriQuest LM") && run.stdout.contains(", the server of this machine"), "{}", run.stdout);
     assert!(run.stdout.contains(&format!("triquest-lm pid {}", server.pid())), "{}", run.stdout);
     assert!(run.stdout.contains("tcp 127.0.0.1") && run.stdout.contains("udp 127.0.0.1") && run.stdout.contains("only from this machine"));
     // Somebody else on this machine knows nothing of it, however often he looks.
@@ -94,12 +94,35 @@ fn the_server_of_this_machine_is_known_and_a_named_key_must_be_the_one_that_answ
     let stranger = format!("tqs1:{}", "5866666666666666666666666666666666666666666666666666666666666666");
     let unlike = port(&Folder::new(), &[&number, "--server-key", &stranger]);
     assert_eq!(unlike.code, 1, "{}", unlike.stdout);
-    assert!(unlike.stdout.contains("NOT the key that you named"), "{}", unlike.stdout);
+    assert!(unlike.stdout.contains("NOT the key that you named: TriQuest LM"), "{}", unlike.stdout);
+    // One verdict, also of the server that this machine knows as its own; and nothing is closed that is genuine.
+    let own = port(&folder, &[&number, "--server-key", &stranger]);
+    let said = &own.stdout;
+    assert_eq!(own.code, 1, "{said}");
+    assert!(said.contains("NOT the key that you named: TriQuest LM") && said.contains(", the server of this machine"), "{said}");
+    assert!(
+        !said.contains("known key") && !said.contains("as named") && !said.contains("do    close") && !said.contains("belongs there"),
+        "{said}"
+    );
+    let right = port(&folder, &[&number, "--server-key", server.key()]).ok();
+    assert!(right.stdout.contains("known key: TriQuest LM") && right.stdout.contains("as named"), "{}", right.stdout);
     let named = json(&port(&Folder::new(), &[&number, "--json", "--server-key", server.key()]));
     assert_eq!(named["probes"][0]["identity"]["known_by"], "name");
     server.stop();
     let nobody = port(&Folder::new(), &[&number, "--server-key", &stranger]);
     assert_eq!(nobody.code, 1, "a key that must be there is not: {}", nobody.stdout);
+    assert!(nobody.stdout.contains("proof nobody listens there; the key is not proved\n"), "{}", nobody.stdout);
+}
+
+#[test]
+fn connections_that_a_server_has_accepted_do_not_stand_among_what_listens() {
+    let folder = Folder::new();
+    let server = Server::start(&folder);
+    let _open: Vec<_> = (0..3).map(|_| TcpStream::connect(("127.0.0.1", server.port())).unwrap()).collect();
+    let shown = port(&folder, &["--no-probe", &server.port().to_string()]).ok().stdout;
+    assert!(shown.contains("tcp 127.0.0.1; udp 127.0.0.1; only from this machine"), "{shown}");
+    assert!(!shown.contains("the own end of a connection"), "{shown}");
+    assert!(shown.contains("\nconn  3 open connections with 127.0.0.1 (3)"), "{shown}");
 }
 
 #[test]

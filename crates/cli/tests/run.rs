@@ -483,6 +483,71 @@ fn with_on_lost_warn_the_program_runs_on() {
 }
 
 #[test]
+fn a_program_that_stands_still_for_its_seat_goes_on_with_one_and_ends_where_none_can_come_back() {
+    let folder = Folder::new();
+    let (mut server, key) = short_lived(&folder);
+    let suspended = |script: &str| {
+        let mut child = at(&folder, &server, &key, ["run", "--feature", "cad", "--on-lost", "suspend", "--", "sh", "-c", script]).start();
+        assert_eq!(first_line_of(&mut child), "held");
+        child
+    };
+    // Nobody gives back what an administrator took.
+    let mut child = suspended("trap 'echo saved; exit 9' TERM; echo held; while :; do sleep 0.02; done");
+    reclaim(&folder);
+    let code = wait(&mut child);
+    assert!(matches!(code, Some(9 | 143)), "{code:?}");
+    let said = rest(child.stderr.take());
+    assert!(said.contains("is lost (an administrator took the seat back); the program is told to end"), "{said}");
+    // A server that is away may come back.
+    let child = suspended("echo held; exec cat");
+    let program = child_of(child.id());
+    let listen = format!("127.0.0.1:{}", server.port());
+    server.kill();
+    until("it is stopped", || state(program) == 'T');
+    signal("CONT", child.id());
+    signal("CONT", program);
+    until("it is stopped again", || {
+        signal("CONT", child.id());
+        state(program) == 'T'
+    });
+    let server = Server::start_with(&folder, &listen, &[]);
+    until("it goes on", || state(program) != 'T');
+    assert_eq!(used(&folder), 1);
+    assert_eq!(let_go(child), Some(0));
+    drop(server);
+}
+
+#[test]
+fn a_program_that_stands_still_for_its_seat_ends_when_it_is_told_to() {
+    let folder = Folder::new();
+    let (mut server, key) = short_lived(&folder);
+    let mut child =
+        at(&folder, &server, &key, ["run", "--feature", "cad", "--on-lost", "suspend", "--", "sh", "-c", "echo held; exec cat"]).start();
+    assert_eq!(first_line_of(&mut child), "held");
+    let program = child_of(child.id());
+    server.kill();
+    until("it is stopped", || state(program) == 'T');
+    signal("TERM", child.id());
+    assert_eq!(wait(&mut child), Some(143));
+}
+
+#[test]
+fn status_shows_the_program_that_has_the_seat_and_not_who_keeps_it() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 2);
+    let child = holding(&folder, &server, &key, "cad");
+    let status = || triquest(&folder, ["status"]).run().ok().stdout;
+    assert!(status().contains(&format!("pid {}:sh", child_of(child.id()))), "{}", status());
+    assert_eq!(let_go(child), Some(0));
+    let mut script = Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = script.id().to_string();
+    at(&folder, &server, &key, ["checkout", "--feature", "cad", "--for", &pid, "--lease-file", "seat.lease"]).run().ok();
+    assert!(status().contains(&format!("pid {pid}:sleep")), "{}", status());
+    script.kill().unwrap();
+    script.wait().unwrap();
+}
+
+#[test]
 fn a_server_killed_and_started_again_costs_a_running_program_nothing() {
     let folder = Folder::new();
     let (mut server, key) = short_lived(&folder);
@@ -562,14 +627,99 @@ fn the_loss_of_a_scripts_seat_is_done_to_its_process_and_said_by_seat_and_releas
     assert_eq!(run.code, 76, "{}", run.stderr);
     assert!(run.stderr.contains("had been lost: an administrator took the seat back; there was nothing to give back"), "{}", run.stderr);
     assert_eq!(seat().code, 1);
-    // The script itself was left alone; now it is told to end.
+    // The script itself was left alone; now it is told to end, as is one that would stand still for a seat that cannot come back.
     assert_eq!(script.try_wait().unwrap(), None);
     checkout(&["--on-lost", "terminate"]);
+    reclaim(&folder);
+    until("the script is ended", || script.try_wait().unwrap().is_some());
+    until("the lease file is gone", || !folder.path().join("seat.lease").exists());
+    let mut script = Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = script.id().to_string();
+    let arguments = ["checkout", "--feature", "cad", "--for", &pid, "--lease-file", "seat.lease", "--on-lost", "suspend"];
+    at(&folder, &server, &key, arguments).run().ok();
     reclaim(&folder);
     until("the script is ended", || script.try_wait().unwrap().is_some());
     assert_eq!(used(&folder), 0);
     let run = at(&folder, &server, &key, ["checkout", "--feature", "cad", "--on-lost", "terminate"]).run();
     assert!(run.code == 2 && run.stderr.contains("--for PID"), "{}", run.stderr);
+}
+
+#[test]
+fn the_loss_of_a_scripts_seat_is_said_where_its_errors_go_unless_that_is_a_pipe() {
+    let folder = Folder::new();
+    let (server, key) = short_lived(&folder);
+    let mut script = Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = script.id().to_string();
+    let program = env!("CARGO_BIN_EXE_triquest-lm");
+    let line = format!("{program} checkout --feature cad --for {pid} --on-lost warn --lease-file seat.lease 2>said.txt");
+    let mut call = triquest(&folder, ["--version"]);
+    let environment: Vec<_> = call.command().get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]).current_dir(folder.path()).env_clear();
+    shell.envs(environment.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    shell.env("TRIQUEST_LM_SERVER", server.name()).env("TRIQUEST_LM_VERIFIER_KEY", &key);
+    // The shell's own output is a pipe, which ends although the keeper lives on.
+    assert!(shell.output().unwrap().status.success());
+    reclaim(&folder);
+    let said = || fs::read_to_string(folder.path().join("said.txt")).unwrap();
+    let words = format!("warning: the seat of `cad` is lost (an administrator took the seat back); process {pid} runs on\n");
+    until("the loss is said", || said().contains(&words));
+    assert_eq!(script.try_wait().unwrap(), None);
+    script.kill().unwrap();
+    script.wait().unwrap();
+}
+
+#[test]
+fn no_word_of_the_environment_and_no_home_is_a_reason_to_refuse_a_seat() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    let strange = std::ffi::OsStr::from_bytes(b"P\xff-2207");
+    let nowhere = std::ffi::OsStr::new("/no/such/home");
+    let odd: &[&[(&str, &std::ffi::OsStr)]] = &[
+        &[
+            ("TRIQUEST_LM_PROJECT", strange),
+            ("USER", strange),
+            ("DISPLAY", strange),
+            ("SSH_CONNECTION", strange),
+            ("SLURM_JOB_ID", strange),
+        ],
+        &[
+            ("HOME", nowhere),
+            ("USER", "".as_ref()),
+            ("TERM", "".as_ref()),
+            ("XDG_RUNTIME_DIR", strange),
+            ("TMPDIR", folder.path().as_os_str()),
+        ],
+        &[
+            ("HOME", strange),
+            ("TERM", strange),
+            ("COLUMNS", "0".as_ref()),
+            ("XDG_DATA_HOME", strange),
+            ("TRIQUEST_LM_PROJECT", "".as_ref()),
+        ],
+    ];
+    for variables in odd {
+        let with = |arguments: &[&str]| {
+            let call = triquest(&folder, arguments).env("TRIQUEST_LM_SERVER", server.name()).env("TRIQUEST_LM_VERIFIER_KEY", &key);
+            variables.iter().fold(call, |call, (name, value)| call.env(name, value))
+        };
+        with(&["run", "--feature", "cad", "--", "true"]).run().ok();
+        with(&["checkout", "--feature", "cad", "--lease-file", "seat.lease"]).run().ok();
+        with(&["release", "seat.lease"]).run().ok();
+    }
+    let mut bare = at(&folder, &server, &key, ["run", "--feature", "cad", "--", "true"]);
+    bare.command().env_remove("HOME");
+    bare.run().ok();
+    let events = triquest(&folder, ["events", "--json"]).run().ok().stdout;
+    assert!(events.contains("P\u{fffd}-2207"), "{events}");
+    // A path is its bytes, and what the script reads of it is what it can use.
+    let file = folder.path().join(std::ffi::OsStr::from_bytes(b"\xfe.lease"));
+    let mut call = at(&folder, &server, &key, ["checkout", "--feature", "cad", "--lease-file"]);
+    let output = call.command().arg(&file).output().unwrap();
+    assert_eq!(output.stdout.strip_suffix(b"\n"), Some(file.as_os_str().as_bytes()), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut call = triquest(&folder, ["release"]);
+    assert!(call.command().arg(&file).output().unwrap().status.success());
 }
 
 #[test]

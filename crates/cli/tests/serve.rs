@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
 
-use support::{Folder, Server, serving, sign, triquest, vendor};
+use support::{Folder, Server, serving, sign, triquest, until, vendor};
 
 #[test]
 fn a_server_says_its_address_and_key_and_answers_to_its_administrator() {
@@ -46,6 +46,55 @@ fn a_named_data_directory_without_a_journal_becomes_a_new_server_only_when_told_
     assert_eq!(server.stop(), Some(0));
     let again = Server::start(&folder);
     assert!(!again.log().contains("a new server"), "{}", again.log());
+}
+
+#[test]
+fn a_key_without_its_journal_is_kept_and_a_new_history_begins_with_its_quarantine() {
+    let folder = Folder::new();
+    let server = Server::start(&folder);
+    let key = server.key().to_owned();
+    assert_eq!(server.stop(), Some(0));
+    for name in ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"] {
+        let _ = fs::remove_file(folder.path().join("data").join(name));
+    }
+    let refused = triquest(&folder, ["serve", "--listen", "127.0.0.1:0"]).run();
+    assert!(refused.code == 1 && refused.stderr.contains("keeps the key and begins a new history"), "{}", refused.stderr);
+    let check = triquest(&folder, ["serve", "--check", "--init"]).run().ok();
+    assert!(check.stderr.contains("a start would keep the server's key in "), "{}", check.stderr);
+    let server = Server::start(&folder);
+    let said = server.log();
+    assert_eq!(server.key(), key);
+    assert!(!said.contains("a new server") && said.contains("Kept the server's key in "), "{said}");
+    until("it is said", || server.log().contains("  Quarantine no new seats for 1 h, "));
+    let status = triquest(&folder, ["status"]).run().ok().stdout;
+    assert!(status.contains("RESTORED OR ROLLED BACK: no new seats for "), "{status}");
+    assert!(triquest(&folder, ["journal", "check"]).run().code != 0, "its server has it");
+    assert_eq!(server.stop(), Some(0));
+    triquest(&folder, ["journal", "check"]).run().ok();
+    // It goes on from there, and what ends the quarantine leaves no word of one.
+    let server = Server::start_with(&folder, "127.0.0.1:0", &["--end-quarantine"]);
+    let said = server.log();
+    assert!(!said.contains("Quarantine") && !said.contains("nothing new is granted") && !said.contains("Kept"), "{said}");
+    let status = triquest(&folder, ["status"]).run().ok().stdout;
+    assert!(!status.contains("RESTORED"), "{status}");
+}
+
+#[test]
+fn a_check_says_what_a_start_would_do_with_the_data_directory_and_changes_nothing() {
+    let folder = Folder::new();
+    let check = |more: &[&str]| triquest(&folder, ["serve", "--check"].iter().chain(more).collect::<Vec<_>>()).run();
+    let start = triquest(&folder, ["serve", "--listen", "127.0.0.1:0"]).run();
+    let refused = check(&[]);
+    assert_eq!((refused.code, &refused.stderr), (start.code, &start.stderr), "as the start");
+    assert!(refused.stderr.contains("is not there: is its volume not mounted"), "{}", refused.stderr);
+    check(&["--init"]).expect(
+        0,
+        "",
+        "     Checked no file, so the defaults: good; a start would make a new server with a new key in [DIR]/data\n",
+    );
+    assert!(!folder.path().join("data").exists());
+    Server::start(&folder).stop();
+    check(&[]).expect(0, "", "     Checked no file, so the defaults: good; a start would go on with the server in [DIR]/data\n");
 }
 
 #[test]
@@ -145,7 +194,8 @@ fn a_license_of_another_server_a_forged_one_and_another_text_are_refused_with_th
 #[test]
 fn configuration_is_checked_without_starting_and_faults_point_at_the_place() {
     let folder = Folder::new();
-    triquest(&folder, ["serve", "--check"]).run().expect(0, "", "     Checked no file, so the defaults: good\n");
+    let fine = triquest(&folder, ["serve", "--check", "--init"]).run().ok().stderr;
+    assert!(fine.starts_with("     Checked no file, so the defaults: good; "), "{fine}");
     fs::write(folder.path().join("c.toml"), "listen = [\"127.0.0.1:0\"]\nnames = true\n").unwrap();
     let run = triquest(&folder, ["serve", "--check", "--config", "c.toml"]).run();
     assert_eq!(run.code, 2, "{}", run.stderr);

@@ -340,7 +340,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Hears that a seat is lost: the program must stop using the feature.
+    /// Hears that a seat is lost: the program must stop using the feature. [`Error::may_come_back`] says whether it is still asked for; it hears once more if
+    /// that ends later.
     #[must_use]
     pub fn on_lost(mut self, callback: impl Fn(Error) + Send + Sync + 'static) -> Self {
         self.callbacks.on_lost = Some(Arc::new(callback));
@@ -475,7 +476,8 @@ impl Checkout {
         self
     }
 
-    /// Hears that the seat is lost: the program must stop using the feature.
+    /// Hears that the seat is lost: the program must stop using the feature. [`Error::may_come_back`] says whether it is still asked for; it hears once more if
+    /// that ends later.
     pub fn on_lost(mut self, callback: impl Fn(Error) + Send + Sync + 'static) -> Self {
         self.callbacks.on_lost = Some(Arc::new(callback));
         self

@@ -68,6 +68,7 @@ struct Inner {
     explanation: String,
     hint: String,
     may_help_later: bool,
+    may_come_back: bool,
     denial: Option<Denial>,
     tried: Vec<Tried>,
     places: Vec<Looked>,
@@ -81,10 +82,17 @@ impl Error {
             explanation: explanation.into(),
             hint: String::new(),
             may_help_later,
+            may_come_back: false,
             denial: None,
             tried: Vec::new(),
             places: Vec::new(),
         }))
+    }
+
+    /// The same, of a lost seat that is still asked for, or of one that is not.
+    pub(crate) fn coming_back(mut self, may_come_back: bool) -> Self {
+        self.0.may_come_back = may_come_back;
+        self
     }
 
     /// The same after the name of the place that it comes from.
@@ -212,6 +220,12 @@ impl Error {
     #[must_use]
     pub fn may_help_later(&self) -> bool {
         self.0.may_help_later
+    }
+
+    /// What `on_lost` was told: whether the client goes on asking for a seat by itself, so that `on_regained` may follow. False everywhere else.
+    #[must_use]
+    pub fn may_come_back(&self) -> bool {
+        self.0.may_come_back
     }
 
     /// The numbers of a denial.

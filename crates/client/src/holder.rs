@@ -1,6 +1,12 @@
 //! Who asks, as far as this machine tells. All of it is a claim: the server marks what it observed itself.
 
-use std::{env, fs, path::Path};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+};
 
 use triquest_wire::{lease::HolderClaim, limits::HOLDER_FIELD_BYTES_MAX, text};
 
@@ -9,10 +15,11 @@ const BATCH_JOBS: [(&str, &str); 3] = [("SLURM_JOB_ID", "slurm"), ("PBS_JOBID", 
 
 /// Looks at the environment and the system.
 pub(crate) fn detect() -> HolderClaim {
-    detect_from(&|name| env::var(name).ok().filter(|value| !value.is_empty()))
+    detect_from(&|name| env::var_os(name))
 }
 
-fn detect_from(variable: &dyn Fn(&str) -> Option<String>) -> HolderClaim {
+fn detect_from(environment: &dyn Fn(&str) -> Option<OsString>) -> HolderClaim {
+    let variable: &dyn Fn(&str) -> Option<String> = &|name| tidy_os(&environment(name)?);
     let job = BATCH_JOBS.iter().find_map(|(name, system)| Some(format!("{system}:{}", variable(name)?)));
     let wayland = variable("WAYLAND_DISPLAY");
     let x11 = variable("DISPLAY");
@@ -49,11 +56,21 @@ pub(crate) fn tidy(text: String) -> Option<String> {
     (!tidied.is_empty()).then_some(tidied)
 }
 
+/// The same for a word of the system, which may be any bytes.
+fn tidy_os(text: &OsStr) -> Option<String> {
+    let tidied = text::tidy_bytes(text.as_bytes(), HOLDER_FIELD_BYTES_MAX);
+    (!tidied.is_empty()).then_some(tidied)
+}
+
+/// A table of the system. A line in it that is no text hides no other.
+fn table(path: &str) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
 /// The account of the effective user id; the environment's word only if the system's table of users does not have it (a directory service).
 fn user(variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let uid = rustix::process::geteuid().as_raw();
-    let table = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let listed = table.lines().find_map(|line| {
+    let listed = table("/etc/passwd").lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
@@ -75,7 +92,7 @@ fn process() -> String {
 }
 
 fn container(variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
-    if let Some(id) = fs::read_to_string("/proc/self/cgroup").ok().as_deref().and_then(container_in_cgroup) {
+    if let Some(id) = container_in_cgroup(&table("/proc/self/cgroup")) {
         return Some(id);
     }
     let inside = Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() || variable("container").is_some();
@@ -94,7 +111,7 @@ mod tests {
     use super::*;
 
     fn with(variables: &'static [(&'static str, &'static str)]) -> HolderClaim {
-        detect_from(&|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        detect_from(&|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into()))
     }
 
     #[test]
@@ -119,6 +136,21 @@ mod tests {
         assert_eq!(tidy("é".repeat(400)).unwrap().len(), HOLDER_FIELD_BYTES_MAX);
         assert_eq!(tidy(" \n ".into()), None);
         assert_eq!(with(&[("TRIQUEST_LM_PROJECT", "P\u{200b}-2207")]).project.as_deref(), Some("P-2207"));
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_tidied_as_other_words_are() {
+        let strange = |name: &str| match name {
+            "TRIQUEST_LM_PROJECT" => Some(OsStr::from_bytes(b"P\xff-2207").to_owned()),
+            "DISPLAY" => Some(OsStr::from_bytes(b":\xfe").to_owned()),
+            "SLURM_JOB_ID" => Some(OsStr::from_bytes(b"\x80").to_owned()),
+            _ => None,
+        };
+        let claim = detect_from(&strange);
+        assert_eq!(claim.project.as_deref(), Some("P\u{fffd}-2207"));
+        assert_eq!(claim.display.as_deref(), Some(":\u{fffd}"));
+        assert_eq!(claim.job.as_deref(), Some("slurm:\u{fffd}"));
+        assert_eq!(claim.session.as_deref(), Some("batch"));
     }
 
     #[test]

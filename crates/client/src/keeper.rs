@@ -138,7 +138,8 @@ pub enum Notice {
         /// Milliseconds until the right ends.
         ends_in_ms: u64,
     },
-    /// The right has ended. The application must stop using the feature.
+    /// The right has ended. The application must stop using the feature. [`Keeper::asks_on`] says whether a seat may come back; told once more if that
+    /// ends later.
     Lost(Failure),
     /// All is well again after `Late`, `Grace`, `Regaining` or `Lost`.
     Regained {
@@ -443,6 +444,12 @@ impl Keeper {
     #[must_use]
     pub fn cause(&self) -> Option<Failure> {
         matches!(self.phase, Phase::Lost | Phase::Refused).then_some(self.cause)
+    }
+
+    /// Whether a lost seat is still asked for.
+    #[must_use]
+    pub fn asks_on(&self) -> bool {
+        self.phase == Phase::Lost && (self.next_send.is_some() || self.call.is_some())
     }
 
     /// Boot time, milliseconds, of the next look that is needed; none if nothing will ever be due.
@@ -809,7 +816,7 @@ impl Keeper {
                 if self.phase == Phase::Lost {
                     self.cause = Failure::Denied(code);
                     if !code.may_help_later() {
-                        self.next_send = None;
+                        self.give_up(Failure::Denied(code), actions);
                     }
                 } else if !self.promised(now) {
                     // A promise that still runs outlives the denial of another one.
@@ -915,11 +922,17 @@ impl Keeper {
         } else if comes_back(reason) {
             self.regain(now, Failure::Ended(reason), actions);
         } else if self.phase == Phase::Lost {
-            self.cause = Failure::Ended(reason);
-            self.next_send = None;
+            self.give_up(Failure::Ended(reason), actions);
         } else {
             self.lose(now, Failure::Ended(reason), actions);
         }
+    }
+
+    /// A lost seat will not come back: who waits for it must hear that.
+    fn give_up(&mut self, cause: Failure, actions: &mut Vec<Action>) {
+        self.cause = cause;
+        self.next_send = None;
+        actions.push(Action::Tell(Notice::Lost(cause)));
     }
 
     /// The next request is a checkout that shows the signed grant.

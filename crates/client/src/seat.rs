@@ -426,7 +426,7 @@ impl SeatCore {
                 call(&callbacks.on_late, || Warning::Regaining { gives_up_in: ms(gives_up_in_ms) });
             }
             Notice::Lost(cause) => {
-                let error = held.error(*cause);
+                let error = held.error(*cause).coming_back(held.keeper.asks_on());
                 call(&callbacks.on_lost, || error);
             }
             Notice::Regained { .. } => call(&callbacks.on_regained, || ()),

@@ -409,6 +409,31 @@ fn a_lost_seat_that_another_has_taken_is_said_to_be_lost_and_asked_for_now_and_t
 }
 
 #[test]
+fn whoever_waits_for_a_lost_seat_hears_when_none_will_come_back() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 300s         => tell granted
+        1:40     look                 => renew #0 c1 n3
+        6:00     dark                 => tell late 2:27.656, tell lost noanswer
+        7:00     look                 => renew #0 c1 n3 regained
+        7:01     ended reclaimed      => tell lost ended reclaimed, may=no, wake=never
+    ",
+    );
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 300s         => tell granted
+        1:40     look                 => renew #0 c1 n3
+        6:00     dark                 => tell late 2:27.656, tell lost noanswer
+        7:00     look                 => renew #0 c1 n3 regained
+        7:01     ended expired        => checkout #1.1 n5 regained
+        7:01     denied unknown_feature => tell lost denied unknown_feature, wake=never
+    ",
+    );
+}
+
+#[test]
 fn after_a_suspend_there_are_thirty_seconds_to_regain_before_lost() {
     check(
         "

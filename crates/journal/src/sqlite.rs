@@ -8,8 +8,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
-use triquest_allocator::{Epoch, Index, Lineage, StateRecord};
+use triquest_allocator::{
+    Epoch, Event, Index, Instance, Lineage, Moment, StateRecord, Timestamp,
+    limits::{REMEMBER_MS, WAIT_TTL_MS},
+};
 
+use crate::record::Entry;
 use crate::room::{LEFT_FOR_ENTRIES_BYTES, Refused};
 use crate::sys::{DataDir, Lock, Mark, RESERVE_BYTES, RESERVE_FILE, random_lineage};
 use crate::{Appended, ENTRY_BYTES_MAX, Head, History, Journal, JournalError, JournalErrorKind, Room, SNAPSHOT_CHUNK_BYTES_MAX, record};
@@ -50,6 +54,9 @@ pub enum OpenMode {
     Init,
     /// Opens what is there, or makes a new one.
     InitIfMissing,
+    /// There must be none; a new one is made for a server whose history is lost, as a restore of nothing: its first start begins a new lineage, with
+    /// the quarantine of one.
+    InitLost,
 }
 
 /// A journal in a data directory.
@@ -188,6 +195,32 @@ pub(crate) fn lay_out(connection: &Connection, lineage: Lineage) -> rusqlite::Re
     connection.execute_batch("COMMIT")
 }
 
+/// Lays out the journal of a server whose history is lost: one epoch of which nothing is known, and after it the beginning of another lineage, as a
+/// restore leaves it. It is there from the first moment, so that no crash makes a new server of it.
+fn lay_out_lost(connection: &Connection, lineage: Lineage) -> rusqlite::Result<()> {
+    let lost = Lineage(lineage.0.map(|byte| !byte));
+    lay_out(connection, lost)?;
+    let entry = Entry {
+        lineage: lost,
+        epoch: Epoch(1),
+        index: Index(1),
+        // As before any entry: the first start believes its first reading of the clock.
+        moment: Moment { at: Timestamp(0), wall_ms: 0 },
+        events: vec![Event::Recovered {
+            epoch: Epoch(1),
+            instance: Instance([0; 16]),
+            lineage: lost,
+            quarantine_until: None,
+            remember_ms: REMEMBER_MS,
+            wait_ttl_ms: WAIT_TTL_MS,
+        }],
+    };
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    connection.execute("INSERT INTO entry (number, bytes) VALUES (1, ?)", params![record::encode_entry(&entry)])?;
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", params![lineage.0.as_slice()])?;
+    connection.execute_batch("COMMIT")
+}
+
 /// The end of what a file holds: the last entry, or the snapshot if no entry is kept.
 pub(crate) fn find_head(connection: &Connection, path: &Path, lineage: Lineage) -> Result<Head, JournalError> {
     let reading = |error: rusqlite::Error| fault(path, "read the last entry", &error);
@@ -289,15 +322,24 @@ impl SqliteJournal {
         let mark = lock.mark();
         let there = dir.file(JOURNAL_FILE)?.is_some();
         let wal = dir.file(&format!("{JOURNAL_FILE}-wal"))?.is_some();
-        if !there && (wal || mark.is_some_and(|mark| mark.index.0 > 0)) {
+        // What a server left here says that its history is lost. Whoever knows that already has said so.
+        let left = wal || mode != OpenMode::InitLost && mark.is_some_and(|mark| mark.index.0 > 0);
+        if !there && left {
             return Err(JournalError::new(
                 JournalErrorKind::Missing,
                 format!("{} is gone, although a server has run here", path.display()),
-                "put it back, or restore the last backup into a new directory with `triquest-lm journal restore`",
+                if wal {
+                    format!(
+                        "put it back beside {JOURNAL_FILE}-wal, or restore the last backup into a new directory with `triquest-lm journal restore`; if \
+                         both are lost, move {JOURNAL_FILE}-wal away and start once with `--init`"
+                    )
+                } else {
+                    "put it back, or restore the last backup into a new directory with `triquest-lm journal restore`".to_owned()
+                },
             ));
         }
         match (there, mode) {
-            (true, OpenMode::Init) => {
+            (true, OpenMode::Init | OpenMode::InitLost) => {
                 return Err(JournalError::new(
                     JournalErrorKind::System,
                     format!("{} is there already", path.display()),
@@ -311,12 +353,14 @@ impl SqliteJournal {
                     "if this is a new server, start it once with `--init`; if not, its volume is perhaps not mounted",
                 ));
             }
-            (false, OpenMode::Init | OpenMode::InitIfMissing) => create(&dir)?,
+            (false, OpenMode::Init | OpenMode::InitIfMissing) => create(&dir, lay_out)?,
+            (false, OpenMode::InitLost) => create(&dir, lay_out_lost)?,
             (true, OpenMode::Existing | OpenMode::InitIfMissing) => {}
         }
         let connection = connect(&dir, &path)?;
         let lineage = identify(&connection, &path)?;
         let head = find_head(&connection, &path, lineage)?;
+        let mark = mark.filter(|_| mode != OpenMode::InitLost);
         if let Some(mark) = mark.filter(|mark| !is_of(&connection, &path, head, *mark)) {
             return Err(lost(&path, head.index, mark, lineage));
         }
@@ -451,7 +495,7 @@ pub(crate) fn lost(path: &Path, head: Index, mark: Mark, lineage: Lineage) -> Jo
 }
 
 /// Makes a journal under another name and gives it its own when it is whole, so that a crash leaves either none or a whole one.
-fn create(dir: &DataDir) -> Result<(), JournalError> {
+fn create(dir: &DataDir, lay_out: fn(&Connection, Lineage) -> rusqlite::Result<()>) -> Result<(), JournalError> {
     const NEW: &str = "journal.sqlite.new";
     let lineage = random_lineage()?;
     for name in [NEW, "journal.sqlite.new-journal"] {

@@ -222,6 +222,28 @@ fn a_directory_without_a_journal_needs_to_be_told_that_it_is_new() {
 }
 
 #[test]
+fn the_journal_of_a_lost_history_begins_another_lineage_as_a_restored_one_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("data");
+    let lineage = SqliteJournal::open(&dir, OpenMode::InitIfMissing).unwrap().head().lineage;
+    SqliteJournal::open(&dir, OpenMode::Existing).unwrap().append(Epoch(1), Index(0), &entry(lineage, 1, 1)).unwrap();
+    for name in ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"] {
+        let _ = fs::remove_file(dir.join(name));
+    }
+    let error = SqliteJournal::open(&dir, OpenMode::InitIfMissing).unwrap_err();
+    assert!(error.message.contains("is gone, although a server has run here"), "{error}");
+    let mut journal = SqliteJournal::open(&dir, OpenMode::InitLost).unwrap();
+    let head = journal.head();
+    assert_eq!((head.epoch, head.index), (Epoch(1), Index(1)), "as after a start that nobody knows anything of");
+    assert_ne!(head.lineage, lineage);
+    let allocator = triquest_journal::load(&mut journal, triquest_allocator::Safeguards::default()).unwrap();
+    assert_ne!(allocator.lineage(), head.lineage, "so that the next start begins a lineage");
+    drop(journal);
+    assert_eq!(SqliteJournal::open(&dir, OpenMode::Existing).unwrap().head(), head);
+    assert!(SqliteJournal::open(&dir, OpenMode::InitLost).unwrap_err().message.contains("is there already"));
+}
+
+#[test]
 fn everything_is_closed_to_others_and_stays_so() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("deep/data");

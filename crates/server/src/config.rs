@@ -3,6 +3,7 @@
 //! The text behind each key here is the text of `docs/reference/config.md`; a test writes that page and fails when it is stale.
 
 use std::{
+    ffi::OsString,
     fmt,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -293,7 +294,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`Fault`] that points at the place.
-    pub fn load(file: Option<&Path>, overrides: Overrides, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Fault> {
+    pub fn load(file: Option<&Path>, overrides: Overrides, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Fault> {
         let named =
             file.map(Path::to_owned).or_else(|| environment("TRIQUEST_LM_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from));
         let beside = || {
@@ -352,21 +353,26 @@ impl Config {
         toml::from_str(text).map_err(|cause| Fault::new(format!("{name}: {}", cause.to_string().trim_end()), hint(cause.message())))
     }
 
-    fn apply_environment(&mut self, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), Fault> {
+    fn apply_environment(&mut self, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<(), Fault> {
         let list = |text: String| text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect::<Vec<_>>();
         for (variable, key) in VARIABLES {
-            let Some(text) = environment(variable).filter(|text| !text.is_empty()) else { continue };
-            let wrong = |why: &str| Fault::new(format!("{variable}={text:?}: {why}"), "`triquest-lm serve --help` lists every variable");
+            let Some(given) = environment(variable).filter(|given| !given.is_empty()) else { continue };
+            let wrong = |why: &str| Fault::new(format!("{variable}={given:?}: {why}"), "`triquest-lm serve --help` lists every variable");
+            // A path may be any bytes; all else is text.
+            let text = match *key {
+                "data" | "licenses" | "tls.certificate" | "tls.key" => String::new(),
+                _ => given.to_str().ok_or_else(|| wrong("is not UTF-8"))?.to_owned(),
+            };
             let truth = || text.parse::<bool>().map_err(|_| wrong("needs `true` or `false`"));
             let word = |text: &str| toml::Value::String(text.to_owned());
             match *key {
                 "admin_group" => self.admin_group = Some(text),
-                "data" => self.data = Some(text.into()),
+                "data" => self.data = Some(given.into()),
                 "discovery.interfaces" => self.discovery.interfaces = list(text),
                 "discovery.mdns" => self.discovery.mdns = truth()?,
                 "discovery.udp" => self.discovery.udp = UnlessOff(truth()?),
                 "hosts" => self.hosts = list(text),
-                "licenses" => self.licenses = Some(text.into()),
+                "licenses" => self.licenses = Some(given.into()),
                 "listen" => self.listen = list(text),
                 "log.format" => self.log.format = word(&text).try_into().map_err(|_| wrong("needs `text` or `json`"))?,
                 "log.level" => {
@@ -377,8 +383,8 @@ impl Config {
                     let networks = list(text.clone()).iter().map(|part| part.parse()).collect::<Result<_, String>>();
                     self.presence_networks = networks.map_err(|why| wrong(&why))?;
                 }
-                "tls.certificate" => self.tls.certificate = Some(text.into()),
-                "tls.key" => self.tls.key = Some(text.into()),
+                "tls.certificate" => self.tls.certificate = Some(given.into()),
+                "tls.key" => self.tls.key = Some(given.into()),
                 "vouch_for" => {
                     self.vouch_for = list(text.clone()).iter().map(|part| part.parse()).collect::<Result<_, _>>().map_err(wrong)?;
                 }
@@ -573,7 +579,7 @@ fn hint(message: &str) -> String {
 }
 
 /// A variable of the environment, if it is set. The server reads it nowhere else.
-pub(crate) fn environment(name: &str) -> Option<std::ffi::OsString> {
+pub(crate) fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
@@ -594,7 +600,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn nothing(_: &str) -> Option<String> {
+    fn nothing(_: &str) -> Option<OsString> {
         None
     }
 
@@ -636,8 +642,8 @@ mod tests {
         let file = dir.path().join("c.toml");
         std::fs::write(&file, "listen = ['1.1.1.1:1']\nnames_open = true\n[log]\nlevel='warn'\nformat='json'").unwrap();
         let environment = |name: &str| match name {
-            "TRIQUEST_LM_LISTEN" => Some("2.2.2.2:2, [::1]:3".to_owned()),
-            "TRIQUEST_LM_LOG_LEVEL" => Some("debug".to_owned()),
+            "TRIQUEST_LM_LISTEN" => Some("2.2.2.2:2, [::1]:3".into()),
+            "TRIQUEST_LM_LOG_LEVEL" => Some("debug".into()),
             _ => None,
         };
         let settings = Settings::load(Some(&file), Overrides::default(), &environment).unwrap();
@@ -648,14 +654,25 @@ mod tests {
         let settings = Settings::load(Some(&file), overrides, &environment).unwrap();
         assert_eq!(settings.config.listen, ["127.0.0.1:0"]);
         assert_eq!(settings.config.log.level, LogLevel::Error);
-        let wrong = |name: &str| (name == "TRIQUEST_LM_NAMES_OPEN").then(|| "perhaps".to_owned());
+        let wrong = |name: &str| (name == "TRIQUEST_LM_NAMES_OPEN").then(|| "perhaps".into());
         assert!(Settings::load(Some(&file), Overrides::default(), &wrong).unwrap_err().message.contains("TRIQUEST_LM_NAMES_OPEN"));
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_told_where_it_must_be_and_taken_where_it_names_a_file() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let strange = std::ffi::OsStr::from_bytes(b"x\xff");
+        let set = |wanted: &'static str| move |name: &str| (name == wanted).then(|| strange.to_owned());
+        let fault = Settings::load(None, Overrides::default(), &set("TRIQUEST_LM_HOSTS")).unwrap_err();
+        assert!(fault.message.starts_with("TRIQUEST_LM_HOSTS=") && fault.message.ends_with("is not UTF-8"), "{}", fault.message);
+        let data = Settings::load(None, Overrides::default(), &set("TRIQUEST_LM_DATA")).unwrap().config.data_dir();
+        assert_eq!(data.as_os_str(), strange);
     }
 
     #[test]
     fn a_server_is_found_over_udp_unless_that_is_switched_off_and_by_mdns_if_it_is_switched_on() {
         let load = |variables: &'static [(&str, &str)]| {
-            let environment = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned());
+            let environment = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).into());
             let mut config = Config::default();
             config.apply_environment(&environment).map(|()| config.discovery)
         };

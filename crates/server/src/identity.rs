@@ -45,27 +45,30 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Makes or checks the data directory. True if this is a first start. A named directory without a journal becomes a server only with
+/// What a start finds in its data directory, and so what it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Beginning {
+    /// The server's key is there and its journal is not: the key is kept, since licenses name it, and a new history begins with a quarantine.
+    AfterLoss,
+    /// Key and journal are there: the server goes on.
+    GoesOn,
+    /// Neither is there: a new server with a new key.
+    New,
+}
+
+/// Looks at the data directory and changes nothing: what a start would begin. A named directory without a journal becomes a server only with
 /// [`Settings::init`]: a volume that is not mounted and a typo look the same, and a new key serves nobody's licenses.
 ///
 /// # Errors
-/// A directory of somebody else, one that others may write, a named one without a journal, or one that lost a part.
-pub fn prepare_data_dir(settings: &Settings) -> Result<bool, Fault> {
+/// As the start would be refused: a directory of somebody else, one that others may write, a named one without a journal, or one that lost a part.
+pub fn look_at_data_dir(settings: &Settings) -> Result<Beginning, Fault> {
     let dir = settings.config.data_dir();
     let shown = dir.display();
-    let group = settings.config.admin_group.is_some();
     let may_begin = settings.config.data.is_none() || settings.init;
-    let mut was_open = false;
-    match fs::symlink_metadata(&dir) {
+    let was_open = match fs::symlink_metadata(&dir) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound && !may_begin => return Err(needs_init(&dir, "is not there")),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|cause| {
-                Fault::new(
-                    format!("cannot make the data directory {shown}: {cause}"),
-                    "name another one with `--data DIR`, or run as a user who may make it",
-                )
-            })?;
-        }
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Beginning::New),
         Err(cause) => {
             return Err(Fault::new(format!("cannot look at the data directory {shown}: {cause}"), "name another one with `--data DIR`"));
         }
@@ -80,11 +83,10 @@ pub fn prepare_data_dir(settings: &Settings) -> Result<bool, Fault> {
                 return Err(Fault::new(format!("the data directory {shown} is no directory"), "name another one with `--data DIR`"));
             }
             check_owner(&dir, &meta)?;
-            was_open = meta.mode() & 0o022 != 0;
+            meta.mode() & 0o022 != 0
         }
-    }
-    let fault =
-        |cause: io::Error| Fault::new(format!("cannot use the data directory {shown}: {cause}"), "it must belong to the server's user");
+    };
+    let fault = |cause: io::Error| unusable(&dir, &cause);
     let has = |name: &str| fs::symlink_metadata(dir.join(name)).is_ok();
     let (has_key, has_journal) = (has(SERVER_KEY_FILE), has(JOURNAL_FILE));
     let empty = fs::read_dir(&dir).map_err(fault)?.flatten().all(|entry| entry.file_name() == "lost+found");
@@ -99,6 +101,44 @@ pub fn prepare_data_dir(settings: &Settings) -> Result<bool, Fault> {
             format!("look at what is in it, then: chmod 700 {shown}"),
         ));
     }
+    match (has_key, has_journal) {
+        (true, true) => Ok(Beginning::GoesOn),
+        (false, true) => Err(Fault::new(
+            format!(
+                "{shown} has a journal but no {SERVER_KEY_FILE}: licenses name the server's key, so a new key could serve none of them"
+            ),
+            format!("put {SERVER_KEY_FILE} back from a backup"),
+        )),
+        (true, false) if !settings.init => Err(Fault::new(
+            format!("{shown} has the server's key but no journal: what was granted is not known here"),
+            "`triquest-lm journal restore BACKUP NEW-DIRECTORY` brings a backup back; without one, `serve --init` keeps the key and begins a new \
+             history, which waits until seats of the lost one must have ended",
+        )),
+        (true, false) => Ok(Beginning::AfterLoss),
+        (false, false) => Ok(Beginning::New),
+    }
+}
+
+fn unusable(dir: &Path, cause: &io::Error) -> Fault {
+    Fault::new(format!("cannot use the data directory {}: {cause}", dir.display()), "it must belong to the server's user")
+}
+
+/// Makes or checks the data directory, and says what begins in it.
+///
+/// # Errors
+/// As [`look_at_data_dir`], and if the directory cannot be made or closed to others.
+pub fn prepare_data_dir(settings: &Settings) -> Result<Beginning, Fault> {
+    let beginning = look_at_data_dir(settings)?;
+    let dir = settings.config.data_dir();
+    let shown = dir.display();
+    let group = settings.config.admin_group.is_some();
+    let fault = |cause: io::Error| unusable(&dir, &cause);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|cause| {
+        Fault::new(
+            format!("cannot make the data directory {shown}: {cause}"),
+            "name another one with `--data DIR`, or run as a user who may make it",
+        )
+    })?;
     // Tightened rather than refused: nothing lies in it yet, or only its owner could put it there.
     let wanted = if group { 0o710 } else { 0o700 };
     if fs::metadata(&dir).map_err(fault)?.mode() & 0o777 != wanted {
@@ -111,20 +151,7 @@ pub fn prepare_data_dir(settings: &Settings) -> Result<bool, Fault> {
             Fault::new(format!("cannot give {shown} to group {name}: {cause}"), "the server's user must be root or a member of that group")
         })?;
     }
-    match (has_key, has_journal) {
-        (true, true) => Ok(false),
-        (false, true) => Err(Fault::new(
-            format!(
-                "{shown} has a journal but no {SERVER_KEY_FILE}: licenses name the server's key, so a new key could serve none of them"
-            ),
-            format!("put {SERVER_KEY_FILE} back from a backup"),
-        )),
-        (true, false) if !settings.init => Err(Fault::new(
-            format!("{shown} has the server's key but no journal: what was granted is not known here"),
-            "`triquest-lm journal restore BACKUP` brings a backup back; `serve --init` begins a new history with this key",
-        )),
-        (true | false, false) => Ok(true),
-    }
+    Ok(beginning)
 }
 
 fn needs_init(dir: &Path, how: &str) -> Fault {
@@ -598,7 +625,9 @@ mod tests {
         assert!(!missing.exists());
         assert_eq!(fs::metadata(&stray).unwrap().mode() & 0o777, 0o755);
         for data in [missing, empty, stray] {
-            assert!(prepare_data_dir(&Settings { init: true, ..named(&data) }).unwrap());
+            let settings = Settings { init: true, ..named(&data) };
+            assert_eq!(look_at_data_dir(&settings).unwrap(), Beginning::New);
+            assert_eq!(prepare_data_dir(&settings).unwrap(), Beginning::New);
         }
     }
 
@@ -610,15 +639,16 @@ mod tests {
         fs::remove_file(dir.path().join(JOURNAL_FILE)).unwrap();
         server_key(dir.path()).unwrap();
         assert!(prepare_data_dir(&named(dir.path())).unwrap_err().message.contains("no journal"));
+        assert_eq!(prepare_data_dir(&Settings { init: true, ..named(dir.path()) }).unwrap(), Beginning::AfterLoss);
         fs::write(dir.path().join(JOURNAL_FILE), "").unwrap();
-        assert!(!prepare_data_dir(&named(dir.path())).unwrap());
+        assert_eq!(prepare_data_dir(&named(dir.path())).unwrap(), Beginning::GoesOn);
     }
 
     #[test]
     fn the_data_directory_is_closed_to_others() {
         let dir = tempfile::tempdir().unwrap();
         let inner = dir.path().join("new/deep");
-        assert!(prepare_data_dir(&Settings { init: true, ..named(&inner) }).unwrap());
+        assert_eq!(prepare_data_dir(&Settings { init: true, ..named(&inner) }).unwrap(), Beginning::New);
         assert_eq!(fs::metadata(&inner).unwrap().mode() & 0o777, 0o700);
         fs::set_permissions(&inner, Permissions::from_mode(0o755)).unwrap();
         server_key(&inner).unwrap();
@@ -636,7 +666,7 @@ mod tests {
         settings.init = true;
         for mode in [0o777, 0o775, 0o702] {
             fs::set_permissions(&inner, Permissions::from_mode(mode)).unwrap();
-            assert!(prepare_data_dir(&settings).unwrap());
+            assert_eq!(prepare_data_dir(&settings).unwrap(), Beginning::New);
             assert_eq!(fs::metadata(&inner).unwrap().mode() & 0o777, 0o700);
             fs::write(inner.join("config.toml"), "admin_group = 'everybody'").unwrap();
             fs::set_permissions(&inner, Permissions::from_mode(mode)).unwrap();

@@ -74,13 +74,6 @@ pub(crate) fn recover(
             "run `triquest-lm journal check`",
         )
     })?;
-    if let Some(until) = engine.allocator().quarantine_until() {
-        tracing::warn!(
-            ms = until.since_ms(engine.moment().at),
-            "this history was restored or rolled back: for so long nothing new is granted, because seats granted in lost history may still be in use; \
-             `triquest-lm quarantine end --reason TEXT` ends it sooner"
-        );
-    }
     tracing::info!(
         epoch = entry.epoch.0,
         index = entry.index.0,

@@ -28,7 +28,7 @@ use crate::{
     driver::{self, Driver},
     gate::Gate,
     http::{App, AppParts, Live, Reload},
-    identity::{self, Certificate, Runtime},
+    identity::{self, Beginning, Certificate, Runtime},
     licenses_folder,
     seldom::SAID_AGAIN_MS,
     sys,
@@ -48,7 +48,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     addresses: Vec<SocketAddr>,
     data_dir: PathBuf,
-    first_start: bool,
+    beginning: Beginning,
 }
 
 /// What a running server needs to read its configuration again.
@@ -78,7 +78,7 @@ impl Server {
         let data_dir = config.data_dir();
         // What can fail for a reason that the administrator must see comes before anything that changes the disk.
         let Bound { tcp, udp } = bind(&config)?;
-        let first_start = identity::prepare_data_dir(&settings)?;
+        let beginning = identity::prepare_data_dir(&settings)?;
         let key = Arc::new(identity::server_key(&data_dir)?);
         let certificate = Arc::new(Certificate::load(&config)?);
         // What would fail after it is found before: each start that gets as far as the journal is an entry in it.
@@ -88,17 +88,22 @@ impl Server {
         let limits = settings.limits.clone().with(&config.limits, files);
         let (stop, stopping) = watch::channel(false);
         let version = settings.version.clone().unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
-        let journal = open_journal(&data_dir, first_start, journal, version.clone()).await?;
+        let journal = open_journal(&data_dir, beginning, journal, version.clone()).await?;
         // The journal's lock is ours; now all else that can fail, and only then the first entry: a start that fails leaves no trace in history.
         let unix = bind_admin(&data_dir, &config)?;
         let tcp = tcp.into_iter().map(TcpListener::from_std).collect::<Result<Vec<_>, _>>()?;
         let addresses = tcp.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let tls = Arc::new(identity::tls_config(Arc::clone(&certificate)));
-        if first_start {
-            tracing::info!(
+        match beginning {
+            Beginning::New => tracing::info!(
                 data = %data_dir.display(), server_key = %ServerKey::new(*key.public()),
                 "a new server was made here: licenses must name this key"
-            );
+            ),
+            Beginning::AfterLoss => tracing::warn!(
+                data = %data_dir.display(), server_key = %ServerKey::new(*key.public()),
+                "the server's key was kept and its journal is gone: a new history begins here"
+            ),
+            Beginning::GoesOn => {}
         }
         let instance = identity::random();
         // A restored server waits as long as any license may have promised, also one that only lost history had installed.
@@ -125,6 +130,8 @@ impl Server {
         };
         let (app, reloads) = App::new(parts, &config);
         let accepted = accept_at_start(&app, &settings).await;
+        // Only now: `--end-quarantine` may have ended it.
+        say_quarantine(&app);
         reread_licenses(&app).await;
         let folder = licenses_folder::install(&app, &config.licenses_dir(), config.licenses.is_some()).await;
         let ready = || -> anyhow::Result<()> {
@@ -151,14 +158,14 @@ impl Server {
         let reloader = Reloader { settings, certificate, config: ArcSwap::from_pointee(config) };
         tokio::spawn(serve_reloads(Arc::clone(&app), reloader, reloads));
         tokio::spawn(say_limits(Arc::clone(&app)));
-        Ok(Running { app, accepting, discovery, stop, addresses, data_dir, first_start })
+        Ok(Running { app, accepting, discovery, stop, addresses, data_dir, beginning })
     }
 }
 
 /// Opens the journal, which locks the data directory for this server's life. Blocks no other task.
 async fn open_journal(
     data_dir: &Path,
-    first_start: bool,
+    beginning: Beginning,
     journal: Option<Box<dyn Journal>>,
     version: String,
 ) -> anyhow::Result<Box<dyn Journal>> {
@@ -167,7 +174,11 @@ async fn open_journal(
     }
     let dir = data_dir.to_owned();
     tokio::task::spawn_blocking(move || {
-        let mode = if first_start { OpenMode::InitIfMissing } else { OpenMode::Existing };
+        let mode = match beginning {
+            Beginning::AfterLoss => OpenMode::InitLost,
+            Beginning::GoesOn => OpenMode::Existing,
+            Beginning::New => OpenMode::InitIfMissing,
+        };
         let mut journal = SqliteJournal::open(&dir, mode).map_err(|error| journal_fault(error, &dir, &version))?;
         match upgrade::prepare(&mut journal, &version) {
             Ok(None) => {}
@@ -245,6 +256,16 @@ async fn accept_at_start(app: &App, settings: &Settings) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn say_quarantine(app: &App) {
+    if let Some(ms) = app.driver().view().quarantine_ms() {
+        tracing::warn!(
+            ms,
+            "this history was restored, rolled back or begun after a loss: for so long nothing new is granted, because seats granted in lost history may \
+             still be in use; `triquest-lm quarantine end --reason TEXT` ends it sooner"
+        );
+    }
 }
 
 /// The sockets of the network.
@@ -437,9 +458,8 @@ async fn serve_reloads(app: Arc<App>, reloader: Reloader, mut reloads: mpsc::Rec
 
 impl Reloader {
     async fn reload(&self, app: &App) -> Result<Vec<String>, Fault> {
-        let environment = |name: &str| config::environment(name).and_then(|value| value.into_string().ok());
         let fresh = match &self.settings.file {
-            Some(file) => Settings::load(Some(file), self.settings.overrides.clone(), &environment)?.config,
+            Some(file) => Settings::load(Some(file), self.settings.overrides.clone(), &config::environment)?.config,
             None => self.settings.config.clone(),
         };
         fresh.check()?;
@@ -513,10 +533,16 @@ impl Running {
         self.data_dir.join(identity::ADMIN_SOCKET_FILE)
     }
 
-    /// Whether this start made the server's key or history.
+    /// What this start found in the data directory, and so what it began.
     #[must_use]
-    pub fn is_first_start(&self) -> bool {
-        self.first_start
+    pub fn beginning(&self) -> Beginning {
+        self.beginning
+    }
+
+    /// For how long nothing new is granted, because seats of lost history may still be in use; milliseconds.
+    #[must_use]
+    pub fn quarantine_ms(&self) -> Option<u64> {
+        self.app.driver().view().quarantine_ms()
     }
 
     /// What is counted by network.
@@ -538,7 +564,7 @@ impl Running {
         let addresses = self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let mut lines =
             vec![("Serving", format!("{addresses}, server key {}", self.server_key())), ("Discovery", self.discovery().to_string())];
-        if self.first_start {
+        if self.beginning == Beginning::New {
             lines.push(("Created", format!("server key and journal in {}", self.data_dir.display())));
             if let Some(address) = self.addresses.iter().find(|address| !address.ip().is_loopback()) {
                 lines.push(("Firewall", self.firewall(address.port())));

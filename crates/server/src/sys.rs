@@ -77,16 +77,18 @@ pub fn bind_udp(address: SocketAddr, dual: bool) -> io::Result<std::net::UdpSock
     Ok(socket.into())
 }
 
+/// A table of the system. A line in it that is no text hides no other.
+fn table(path: &str) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+}
+
 /// The number of a group, asked of the system's name service (which may be a directory on the network), else of /etc/group.
 #[must_use]
 pub fn group_id(name: &str) -> Option<u32> {
     let line_of =
         |text: &str| text.lines().find(|line| line.split(':').next() == Some(name)).and_then(|line| line.split(':').nth(2)?.parse().ok());
     let asked = std::process::Command::new("getent").arg("group").arg("--").arg(name).stderr(std::process::Stdio::null()).output();
-    asked
-        .ok()
-        .and_then(|answer| line_of(&String::from_utf8_lossy(&answer.stdout)))
-        .or_else(|| line_of(&std::fs::read_to_string("/etc/group").ok()?))
+    asked.ok().and_then(|answer| line_of(&String::from_utf8_lossy(&answer.stdout))).or_else(|| line_of(&table("/etc/group")))
 }
 
 /// The name of a user, as /etc/passwd or the name service has it; the number if nobody knows.
@@ -97,7 +99,7 @@ pub fn user_name(uid: u32) -> String {
             .find(|line| line.split(':').nth(2) == Some(&uid.to_string()))
             .and_then(|line| line.split(':').next().map(str::to_owned))
     };
-    std::fs::read_to_string("/etc/passwd").ok().and_then(|text| name_of(&text)).unwrap_or_else(|| {
+    name_of(&table("/etc/passwd")).unwrap_or_else(|| {
         let asked =
             std::process::Command::new("getent").arg("passwd").arg("--").arg(uid.to_string()).stderr(std::process::Stdio::null()).output();
         asked.ok().and_then(|answer| name_of(&String::from_utf8_lossy(&answer.stdout))).unwrap_or_else(|| format!("uid {uid}"))

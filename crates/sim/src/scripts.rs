@@ -122,7 +122,7 @@ fn a_longer_ttl_and_a_crash_before_it_is_durable(plan: &mut Plan, random: &mut R
     let replaced = random.between(500, 5_000);
     at(plan, replaced, Act::Install(1));
     // The disk is full when the fact is to be written with its next renewal, and then the power fails; the client hears nothing more for a while.
-    plan.reserve = false;
+    (plan.reserve_bytes, plan.room_bytes) = (0, 0);
     at(plan, replaced + 100, Act::DiskFull(15_000));
     let killed = replaced + random.between(4_000, 12_000);
     at(plan, killed, Act::Kill(random.between(100, 1_000)));

@@ -25,6 +25,12 @@ pub fn tidy(text: &str, bytes_max: usize) -> String {
     tidied
 }
 
+/// The same for words of the system, which may be any bytes: what is not UTF-8 in them becomes the replacement character.
+#[must_use]
+pub fn tidy_bytes(bytes: &[u8], bytes_max: usize) -> String {
+    tidy(&String::from_utf8_lossy(bytes), bytes_max)
+}
+
 /// Control characters, and those that hide, join or turn the text around them.
 #[must_use]
 pub fn is_invisible(c: char) -> bool {
@@ -54,6 +60,13 @@ mod tests {
             assert_eq!(tidy(said, 256), tidied, "{said:?}");
             assert_eq!(tidy(tidied, 256), tidied);
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_seen_as_such_and_the_rest_stays() {
+        assert_eq!(tidy_bytes(b" P\xff-2207\n", 256), "P\u{fffd}-2207");
+        assert_eq!(tidy_bytes(b"\xff\xfe", 3), "\u{fffd}");
+        assert_eq!(tidy_bytes(b"", 256), "");
     }
 
     #[test]

@@ -1,38 +1,42 @@
 //! `checkout`: takes a seat for a script and keeps it until `release`, or until the process it is for has ended.
 
 use std::{
+    ffi::OsStr,
     fs,
-    io::{self, BufRead as _, BufReader, Write as _},
+    io::{self, Read as _, Write as _},
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::{
+            ffi::OsStrExt as _,
             fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
-            process::CommandExt as _,
         },
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
-    time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    process::{Pid, PidfdFlags, Signal, pidfd_open},
+    fs::{FileType, fstat},
+    process::{Pid, PidfdFlags, pidfd_open, setsid},
 };
 use serde::{Deserialize, Serialize};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
-use triquest_client::Seat;
+use triquest_client::{Seat, Warning};
 use triquest_wire::{LeaseId, Secret};
 
 use crate::{
-    commands::run::{KILL_AFTER_MS, OnLost, SeatArgs, failed, give_back, signal_family, waiting_line},
+    commands::{
+        on_lost::{Loss, OnLost, Program},
+        run::{SeatArgs, failed, give_back, waiting_line},
+    },
     failure::{Failure, exit},
-    sys::Stat,
+    sys::{self, Stat},
     terminal::{Terminal, escape},
 };
 
@@ -42,17 +46,18 @@ const LEASE_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// `checkout --feature F`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Takes a seat, leaves a small process behind that keeps it, and prints the path of a lease file, with which `triquest-lm release` gives it back.
-The file can be read by its owner only: it holds the lease's secret.
+Takes a seat, leaves a small process behind that keeps it, and prints the path of a lease file, with which `triquest-lm release` gives \
+it back. The file can be read by its owner only: it holds the lease's secret.
 
   lease=$(triquest-lm checkout --feature cad --for $$) || exit
   ... work ...
   triquest-lm release \"$lease\"
 
-With --for PID the seat is also given back when that process ends, however it ends (`--for $$`: with the script); without it, when the
-session (the login, the batch job's step) ends. If the seat is lost for good meanwhile, --on-lost says what becomes of that process;
-`triquest-lm seat` asks whether the seat still holds, and `release` says that it was lost. With --hold nothing is left behind: the command itself keeps the seat until Ctrl-C.
-To hold a seat for one program, `triquest-lm run` is simpler.
+With --for PID the seat is also given back when that process ends, however it ends (`--for $$`: with the script); without it, when the \
+session (the login, the batch job's step) ends. If the seat is lost meanwhile, --on-lost says what becomes of that process with all that \
+it has started. What happens to the seat is said on standard error where that is a terminal or a file; a pipe is let go, so that \
+`$(...)` ends. In any case `triquest-lm seat` asks whether the seat still holds, and `release` says that it was lost. With --hold \
+nothing is left behind: the command itself keeps the seat until Ctrl-C. To hold a seat for one program, `triquest-lm run` is simpler.
 
 Exit codes: 0 granted; 75 denied or no server, later may help; 77 denied, later will not help.")]
 pub(crate) struct CheckoutCommand {
@@ -64,8 +69,7 @@ pub(crate) struct CheckoutCommand {
     /// Give the seat back when this process has ended
     #[arg(long = "for", value_name = "PID", value_parser = process_number)]
     until: Option<i32>,
-    /// When the seat is lost for good, after every grace: tell only, stop the process of --for until a seat is there again, or end it (SIGTERM, after 60 s
-    /// SIGKILL), in each case with what it has started
+    /// What becomes of the process of --for if its seat is lost, after every grace
     #[arg(long, value_enum, default_value_t = OnLost::Warn, value_name = "WHAT")]
     on_lost: OnLost,
     /// Stay in the foreground and hold the seat until a signal
@@ -170,9 +174,10 @@ impl LeaseFile {
 enum Heard {
     /// The process that the seat is for has ended.
     Ended,
-    Lost(String),
+    Lost(Loss),
     Regained,
     Signal(i32),
+    Warned(Warning),
 }
 
 fn there_already(path: &Path) -> Failure {
@@ -206,11 +211,11 @@ impl CheckoutCommand {
         if self.hold || self.keeper {
             return self.keep(terminal);
         }
-        self.leave_a_keeper()
+        self.leave_a_keeper(terminal)
     }
 
     /// Starts a process that takes and keeps the seat, and waits until it has it. What it says on standard error is seen as ours.
-    fn leave_a_keeper(&self) -> Result<u8, Failure> {
+    fn leave_a_keeper(&self, terminal: &Terminal) -> Result<u8, Failure> {
         let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
         arguments.push("--keeper".into());
         if self.until.is_none()
@@ -219,19 +224,12 @@ impl CheckoutCommand {
             arguments.push("--for".into());
             arguments.push(session.to_string().into());
         }
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            // Ctrl-C in the script is no word to the keeper; that the script ends is.
-            .process_group(0)
-            .spawn()?;
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("standard output was piped");
-        BufReader::new(stdout).read_line(&mut line)?;
-        if line.ends_with('\n') {
-            print!("{line}");
-            io::stdout().flush()?;
+        let mut child = Command::new(std::env::current_exe()?).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        // The keeper lets go of it when the seat is there. A path may be any bytes, line ends too.
+        let mut path = Vec::new();
+        child.stdout.take().expect("standard output was piped").read_to_end(&mut path)?;
+        if let Some(path) = path.strip_suffix(b"\n") {
+            terminal.path(Path::new(OsStr::from_bytes(path)))?;
             return Ok(exit::OK);
         }
         let status = child.wait()?;
@@ -239,6 +237,10 @@ impl CheckoutCommand {
     }
 
     fn keep(&self, terminal: &Terminal) -> Result<u8, Failure> {
+        if self.keeper {
+            // Until the seat is there, who asked for it must be there too.
+            sys::end_with_parent();
+        }
         let until = self.until.map(watched).transpose()?;
         let client = self.seat.client()?;
         let (sender, ends) = mpsc::channel();
@@ -257,12 +259,16 @@ impl CheckoutCommand {
         }
         let talk = *terminal;
         let names = self.seat.names();
-        let (lost, regained) = (sender.clone(), sender);
-        let seat = self
-            .seat
-            .checkout(&client)
+        let (lost, warned, regained) = (sender.clone(), sender.clone(), sender);
+        let mut checkout = self.seat.checkout(&client);
+        if let Some(process) = self.until {
+            // It uses the seat; the keeper would tell administrators nothing.
+            checkout = checkout.process(format!("{process}:{}", sys::name_of(process)));
+        }
+        let seat = checkout
             .cancel(&cancel)
-            .on_lost(move |why| drop(lost.send(Heard::Lost(why.explanation().to_owned()))))
+            .on_late(move |warning| drop(warned.send(Heard::Warned(warning))))
+            .on_lost(move |error| drop(lost.send(Heard::Lost(error.into()))))
             .on_regained(move || drop(regained.send(Heard::Regained)))
             .on_waiting(move |line| talk.verb("Waiting", waiting_line(&line)))
             .take()
@@ -286,9 +292,11 @@ impl CheckoutCommand {
             return Err(failure);
         }
         terminal.verb("Granted", format_args!("{names}, lease {}", &file.lease.to_string()[..8]));
-        terminal.data(path.to_string_lossy());
-        if self.keeper {
-            close_streams()?;
+        let told = if self.keeper { leave(&path) } else { terminal.path(&path) };
+        if let Err(failure) = told {
+            drop(fs::remove_file(&path));
+            give_back(terminal, seat);
+            return Err(failure);
         }
         let ended_by = self.until_given_back(terminal, &seat, &ends, &mut file, &path);
         drop(fs::remove_file(&path));
@@ -310,49 +318,32 @@ impl CheckoutCommand {
         file: &mut LeaseFile,
         path: &Path,
     ) -> Option<i32> {
-        let names = self.seat.names();
-        let process = self.until.filter(|_| self.on_lost != OnLost::Warn).and_then(Pid::from_raw);
-        let mut kill_at: Option<Instant> = None;
+        let name = self.until.map_or_else(|| "what uses it".to_owned(), |process| format!("process {process}"));
+        let mut program = Program::new(self.on_lost, self.until.and_then(Pid::from_raw), name, self.seat.names());
         loop {
-            let next = match kill_at {
-                None => heard.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(at) => heard.recv_timeout(at.saturating_duration_since(Instant::now())),
-            };
-            match next {
-                Ok(Heard::Signal(signal)) => return Some(signal),
-                Ok(Heard::Ended) | Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {
-                    kill_at = None;
-                    if let Some(process) = process {
-                        signal_family(process, Signal::KILL);
-                    }
+            match program.receive(heard) {
+                Ok(Heard::Signal(signal)) => {
+                    // Whoever gave the seat back did so for a program that goes on.
+                    program.go_on();
+                    return Some(signal);
                 }
-                Ok(Heard::Lost(why)) => {
-                    terminal.warning(format_args!("the seat of {names} is lost: {}", escape(&why)));
+                Ok(Heard::Ended) | Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => program.kill(terminal),
+                Ok(Heard::Warned(warning)) => program.warned(terminal, &warning),
+                Ok(Heard::Lost(loss)) => {
+                    program.lost(terminal, &loss);
                     file.held = false;
-                    file.lost = Some(why);
+                    file.lost = Some(loss.why);
                     self.note(terminal, file, path);
-                    match (self.on_lost, process) {
-                        (OnLost::Suspend, Some(process)) => signal_family(process, Signal::STOP),
-                        (OnLost::Terminate, Some(process)) => {
-                            signal_family(process, Signal::TERM);
-                            kill_at.get_or_insert_with(|| Instant::now() + Duration::from_millis(KILL_AFTER_MS));
-                        }
-                        (OnLost::Warn, _) | (_, None) => {}
-                    }
                 }
                 Ok(Heard::Regained) => {
-                    terminal.verb("Regained", format_args!("{names}: the seat is held again"));
-                    kill_at = None;
                     // It may be another lease than before, which another secret gives back.
                     file.held = true;
                     file.lease = seat.lease();
                     file.secret = seat.secret();
                     file.server_key = seat.server_key().map(|key| key.to_string()).unwrap_or_default();
                     self.note(terminal, file, path);
-                    if let (OnLost::Suspend, Some(process)) = (self.on_lost, process) {
-                        signal_family(process, Signal::CONT);
-                    }
+                    program.regained(terminal);
                 }
             }
         }
@@ -414,11 +405,24 @@ fn watch(process: OwnedFd, sender: Sender<Heard>, cancel: triquest_client::Cance
     Ok(())
 }
 
-/// Lets go of the script's pipes, so that `$(...)` ends, and of its terminal.
-fn close_streams() -> Result<(), Failure> {
+/// Tells the path and leaves: from now on Ctrl-C in the script, or its end, is no word to the keeper; that the process ends for which the seat is held is.
+/// The script's pipes are let go, so that `$(...)` ends; a terminal or a file stays, for what happens to the seat.
+fn leave(path: &Path) -> Result<(), Failure> {
+    rustix::process::set_parent_process_death_signal(None).map_err(io::Error::from)?;
+    // It fails only in a process that leads its group, which has left already.
+    let _ = setsid();
+    let mut line = path.as_os_str().as_bytes().to_vec();
+    line.push(b'\n');
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&line)?;
+    stdout.flush()?;
     let nothing = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&nothing).map_err(io::Error::from)?;
     rustix::stdio::dup2_stdout(&nothing).map_err(io::Error::from)?;
-    rustix::stdio::dup2_stderr(&nothing).map_err(io::Error::from)?;
+    let stays = fstat(io::stderr())
+        .is_ok_and(|stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::CharacterDevice | FileType::RegularFile));
+    if !stays {
+        rustix::stdio::dup2_stderr(&nothing).map_err(io::Error::from)?;
+    }
     Ok(())
 }

@@ -29,11 +29,12 @@ use crate::{
     admin::DataDir,
     commands::{
         find::{day_of, pin},
-        run::with_places,
+        run::{any_text, with_places},
         status::short_key,
     },
     failure::{Failure, exit},
-    terminal::{Terminal, Verdict, duration, escape},
+    keyfile::verifier_keys,
+    terminal::{Terminal, Verdict, duration, escape, left},
 };
 
 /// The variable that holds the vendor's verifier keys for commands. Programs with the SDK embed theirs and never look at it.
@@ -53,6 +54,9 @@ const LICENSE_WARN_MS: i64 = 45 * 86_400_000;
 
 /// `doctor [SERVER]`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Nothing is checked out. Exit codes: 0 nothing fails, though there may be warnings; 1 something fails; 2 wrong usage."
+)]
 pub(crate) struct DoctorCommand {
     /// The server, as 1588@HOST; several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV, else the
     /// server of this machine]
@@ -60,8 +64,8 @@ pub(crate) struct DoctorCommand {
     /// The feature whose seats matter
     #[arg(long, short)]
     feature: Option<String>,
-    /// The vendor's verifier keys, several with commas [env: TRIQUEST_LM_VERIFIER_KEY]
-    #[arg(long, value_name = "KEY", env = VERIFIER_VARIABLE, hide_env = true)]
+    /// The vendor's verifier key (or a file that holds it), several with commas [env: TRIQUEST_LM_VERIFIER_KEY]
+    #[arg(long, value_name = "KEY", env = VERIFIER_VARIABLE, hide_env = true, value_parser = any_text())]
     verifier_key: Option<String>,
     #[command(flatten)]
     data: DataDir,
@@ -93,7 +97,8 @@ impl Report<'_> {
 }
 
 impl DoctorCommand {
-    pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
+    pub(crate) fn run(mut self, terminal: &Terminal) -> Result<u8, Failure> {
+        self.verifier_key = self.verifier_key.as_deref().map(verifier_keys).transpose()?.map(|keys| keys.to_string());
         let (servers, from) = self.servers()?;
         let feature = match &self.feature {
             Some(name) => {
@@ -101,12 +106,6 @@ impl DoctorCommand {
             }
             None => None,
         };
-        if let Some(keys) = &self.verifier_key {
-            keys.parse::<VerifierKeys>().map_err(|cause| {
-                Failure::usage(format_args!("the verifier key cannot be read: {cause}"))
-                    .hint("`triquest-lm vendor show` prints it, as name+id+key")
-            })?;
-        }
         let mut report = Report { terminal, failures: 0, warnings: 0, proofs: Vec::new() };
         for server in servers.as_slice() {
             self.look_at(server, &from, feature.as_ref(), &mut report);
@@ -492,7 +491,7 @@ fn seats(status: &Status, keys: Option<&VerifierKeys>, feature: Option<&FeatureN
     if let Some(ms) = status.quarantine_ms {
         let what = "the server's history was restored or rolled back, and seats granted before may still be in use";
         let how = "to end it sooner: triquest-lm quarantine end --reason TEXT";
-        report.fail("seats", format_args!("{what}: no new seats for {}; {how}", duration(ms)));
+        report.fail("seats", format_args!("{what}: no new seats for {}; {how}", left(ms)));
         return;
     }
     for pool in running {

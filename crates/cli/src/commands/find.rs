@@ -24,8 +24,12 @@ use triquest_client::{
 use triquest_license::{FeatureName, ServerKey, VerifierKeys};
 
 use crate::{
-    commands::{run::span, status::short_key},
+    commands::{
+        run::{any_text, span},
+        status::short_key,
+    },
     failure::{Failure, exit},
+    keyfile::verifier_keys,
     terminal::{Align, Table, Terminal, escape},
 };
 
@@ -45,12 +49,12 @@ const SEATS_MS_MAX: u64 = 3_000;
 /// `find [--feature F]`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Looks at what TRIQUEST_LM_SERVER and client.toml name, asks DNS (SRV records _triquest-lm._tcp), asks this machine and its networks over UDP
-(broadcast and multicast), and listens for mDNS announcements. Then every address has to prove over TCP whose key it holds. Keys are
-remembered in ~/.local/share/triquest-lm/known_servers, and one that changed is called out. Anyone can run this program: a key is known only
-if a license of --verifier-key lists it, or if it was seen before.
+Looks at what TRIQUEST_LM_SERVER and client.toml name, asks DNS (SRV records _triquest-lm._tcp), asks this machine and its networks over \
+UDP (broadcast and multicast), and listens for mDNS announcements. Then every address has to prove over TCP whose key it holds. Anyone \
+can run this program: a key is known only if a license of --verifier-key lists it, or if it was kept in \
+~/.local/share/triquest-lm/known_servers before, by --remember or because such a license listed it. One that changed is called out.
 
-Exit codes: 0 a TriQuest LM server was found; 75 none.")]
+Exit codes: 0 a TriQuest LM server was found; 1 so it was, but --remember could not keep its key; 75 none.")]
 pub(crate) struct FindCommand {
     /// Show the seats of this feature too; needs --verifier-key; may be repeated
     #[arg(long, short)]
@@ -64,13 +68,14 @@ pub(crate) struct FindCommand {
     /// The port to ask over UDP
     #[arg(long, default_value_t = PORT)]
     port: u16,
-    /// The vendor's verifier keys, several with commas [env: TRIQUEST_LM_VERIFIER_KEY]
-    #[arg(long, value_name = "KEY", env = super::doctor::VERIFIER_VARIABLE, hide_env = true)]
+    /// The vendor's verifier key (or a file that holds it), several with commas [env: TRIQUEST_LM_VERIFIER_KEY]
+    #[arg(long, value_name = "KEY", env = super::doctor::VERIFIER_VARIABLE, hide_env = true, value_parser = any_text())]
     verifier_key: Option<String>,
     /// Do not listen for mDNS
     #[arg(long)]
     no_mdns: bool,
-    /// Keep the keys that are proved now in ~/.local/share/triquest-lm/known_servers: from then on they are known, and another one is called out
+    /// Keep the keys that are proved now in ~/.local/share/triquest-lm/known_servers: from then on they are known, and another one is called out.
+    /// Loopback and link-local addresses are never kept
     #[arg(long)]
     remember: bool,
     /// As JSON: {"servers": [...], "looked": [...]}
@@ -118,6 +123,9 @@ struct Server {
     changed_from: Option<String>,
     /// What else is known of it.
     detail: Option<String>,
+    /// Why its key could not be remembered, where that was asked for or a license vouches for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_kept: Option<String>,
     /// `agrees`, `silent`, or how it contradicts TCP.
     udp: &'static str,
     features: Vec<PoolStatus>,
@@ -172,13 +180,14 @@ impl FindCommand {
         for server in &servers {
             tell(terminal, server);
         }
+        let forgotten = self.remember && servers.iter().any(|server| server.not_kept.is_some());
         if self.json {
             terminal.json(&Report { servers: &servers, looked: candidates.looked.iter().map(Row::from).collect() })?;
         } else if !servers.is_empty() {
             terminal.table(&self.table(&servers));
         }
         if servers.iter().any(|server| matches!(server.verdict, "known_key" | "unknown_key")) {
-            return Ok(exit::OK);
+            return Ok(if forgotten { exit::FAILURE } else { exit::OK });
         }
         let found = if servers.iter().any(|server| server.verdict == "unproved") {
             "a license server answers over UDP, and takes no connection now"
@@ -205,10 +214,7 @@ impl FindCommand {
                     .hint(format_args!("name the vendor's key: --verifier-key KEY, or set {}", super::doctor::VERIFIER_VARIABLE)))
             };
         };
-        keys.parse().map(Some).map_err(|cause: triquest_license::VerifierKeyError| {
-            Failure::usage(format_args!("the verifier key cannot be read: {cause}"))
-                .hint("`triquest-lm vendor show` prints it, as name+id+key")
-        })
+        verifier_keys(keys).map(Some)
     }
 
     /// All ways at once.
@@ -286,9 +292,13 @@ impl FindCommand {
                 // That an address cannot be kept is said only where none of them can.
                 let remember = self.remember && (!somewhere || pins::name_of(proof.address).is_some());
                 match pin(proof.address, now, is_vouched_for, remember) {
-                    Ok(Noted::Changed(old) | Noted::Replaced(old)) => changed = Some(old),
+                    Ok(Noted::Changed(old)) => {
+                        server.not_kept = remember.then(|| "another key is pinned to its address".to_owned());
+                        changed = Some(old);
+                    }
+                    Ok(Noted::Replaced(old)) => changed = Some(old),
                     Ok(_) => {}
-                    Err(cause) => server.detail = Some(format!("its key cannot be remembered: {cause}")),
+                    Err(cause) => server.not_kept = Some(cause.to_string()),
                 }
                 if let Some(old) = changed {
                     server.changed_from = Some(seen_before(&old));
@@ -419,6 +429,7 @@ impl Server {
             clone: false,
             changed_from: None,
             detail,
+            not_kept: None,
             udp,
             features: Vec::new(),
         }
@@ -439,6 +450,7 @@ impl Server {
             clone: false,
             changed_from: None,
             detail: Some(why.to_owned()),
+            not_kept: None,
             udp: "silent",
             features: Vec::new(),
         }
@@ -477,6 +489,9 @@ fn tell(terminal: &Terminal, server: &Server) {
         terminal.warning(format_args!(
             "{key} runs twice at the same time ({place}): somebody copied the server's data directory, and each copy counts from zero"
         ));
+    }
+    if let Some(why) = &server.not_kept {
+        terminal.warning(format_args!("the key at {place} is not remembered: {}", escape(why)));
     }
     if let Some(old) = &server.changed_from {
         let now = server.server_key.as_deref().unwrap_or_default();
@@ -560,10 +575,17 @@ fn prove_all(addresses: Vec<SocketAddr>, known: &Known<'_>) -> Vec<Proof> {
 /// Keeps the key of a server that proved it, if a license or the user vouches for it, or the user asks for it with `--remember`: that it was seen makes no key
 /// known. Where nothing is kept, what was kept before counts. Without a home directory nothing is kept.
 pub(crate) fn pin(address: SocketAddr, proved: &Proved, is_vouched_for: bool, remember: bool) -> io::Result<Noted> {
-    let (Some(file), true) = (pins::usual_file(), is_vouched_for || remember) else { return Ok(Noted::First) };
+    let not_kept = |why: &str| if remember { Err(io::Error::other(why)) } else { Ok(Noted::First) };
+    if !is_vouched_for && !remember {
+        return Ok(Noted::First);
+    }
     let Some(name) = pins::name_of(address) else {
-        let why = "an address of this machine or link alone is another machine elsewhere: look at it by its name in the network";
-        return if remember { Err(io::Error::other(why)) } else { Ok(Noted::First) };
+        return not_kept(
+            "loopback and link-local addresses are never pinned, since elsewhere they are another machine; name the server by its address in the network",
+        );
+    };
+    let Some(file) = pins::usual_file() else {
+        return not_kept("neither HOME nor XDG_DATA_HOME names a folder to keep it in");
     };
     let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
     let seen = Pin { address: name, server_key: proved.server_key, first_seen_s: now, last_seen_s: now, instance: proved.instance };

@@ -46,7 +46,7 @@ pub(crate) struct InstallCommand {
     #[arg(required = true, value_name = "FILE|LINE|-")]
     licenses: Vec<String>,
     /// Why, for the record
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
     data: DataDir,

@@ -9,6 +9,7 @@ mod generate;
 mod installed;
 mod journal;
 mod license;
+mod on_lost;
 mod port;
 mod presence;
 mod quarantine;
@@ -39,7 +40,7 @@ const LONG_VERSION: &str = concat!(
 #[derive(Debug, Parser)]
 #[command(name = "triquest-lm", version, long_version = LONG_VERSION, arg_required_else_help = true, subcommand_required = true, max_term_width = 120)]
 pub(crate) struct Cli {
-    /// When to colour the output
+    /// When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, display_order = 900)]
     color: ColorWhen,
     #[command(subcommand)]
@@ -53,7 +54,7 @@ enum Command {
     Backup(journal::BackupCommand),
     /// Take a seat for a script and keep it until `release`
     Checkout(checkout::CheckoutCommand),
-    /// Judge the server's clock
+    /// Believe the server's clock again after a jump
     #[command(subcommand)]
     Clock(clock::ClockCommand),
     /// Print the completion script of a shell
@@ -74,10 +75,10 @@ enum Command {
     Man(generate::ManCommand),
     /// Tell what is on a port: registered for, listening here, genuine, what to do
     Port(port::PortCommand),
-    /// Judge the early freeing of seats
+    /// Let the end of a program free its seats at once again
     #[command(subcommand)]
     Presence(presence::PresenceCommand),
-    /// Judge the quarantine of a restored server
+    /// End the wait of a server that was restored or lost its history
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
     /// Show the whole job on this machine: vendor, license, server, three clients
@@ -93,6 +94,8 @@ enum Command {
     Restore(journal::RestoreCommand),
     /// Run a program while a seat is held for it
     Run(run::RunCommand),
+    #[command(hide = true)]
+    RunProgram(run::RunProgramCommand),
     #[command(hide = true)]
     RunWatcher(run::RunWatcherCommand),
     /// Ask whether a seat that `checkout` took still holds
@@ -144,6 +147,7 @@ pub(crate) fn run(cli: Cli, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Release(command) => command.run(terminal),
         Command::Restore(command) => command.run(terminal),
         Command::Run(command) => command.run(terminal),
+        Command::RunProgram(command) => command.run(),
         Command::RunWatcher(command) => command.run(),
         Command::Seat(command) => command.run(terminal),
         Command::Serve(command) => command.run(terminal),

@@ -23,7 +23,8 @@ const KEEPER_S_MAX: i64 = 10;
 /// `release FILE...`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: 0 given back; 76 the seat had been lost meanwhile (what is held again is given back); 75 no server answered, so the seat comes back by itself at the end of its time to live; 1 there is no such lease file.")]
+Exit codes: 0 given back; 76 the seat had been lost meanwhile (what is held again is given back); 75 no server answered, so the seat \
+comes back by itself at the end of its time to live; 1 there is no such lease file.")]
 pub(crate) struct ReleaseCommand {
     /// Lease files, as `triquest-lm checkout` printed them
     #[arg(required = true, value_name = "LEASE-FILE")]

@@ -2,16 +2,24 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs, io,
-    os::unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
+    fs,
+    io::{self, PipeReader, PipeWriter, Read as _, Write as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, FromRawFd as _, RawFd},
+        unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    sync::mpsc::{self, Receiver, Sender},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    process::{Pid, Signal, WaitOptions, kill_process, waitpid},
+};
 use signal_hook::{
     consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2},
     iterator::{
@@ -27,14 +35,13 @@ use triquest_client::{
 use triquest_wire::lease::{DenialCode, PoolNumbers};
 
 use crate::{
+    commands::on_lost::{Loss, OnLost, Program},
     failure::{Failure, exit},
     keyfile::verifier_keys,
     sys::Stat,
     terminal::{Terminal, duration, escape},
 };
 
-/// A program that was told to end because its seat is lost is killed after so long.
-pub(crate) const KILL_AFTER_MS: u64 = 60_000;
 /// The release at the end is waited for at most so long; presence and time free the seat anyway.
 const RELEASE_MS_MAX: u64 = 5_000;
 /// A program that stops later than this after Ctrl-Z does not stop because of it.
@@ -64,13 +71,13 @@ pub(crate) struct SeatArgs {
     #[arg(long, value_name = "SPAN", value_parser = span)]
     pub(crate) wait: Option<Duration>,
     /// License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]
-    #[arg(long, value_name = "SERVERS")]
+    #[arg(long, value_name = "SERVERS", value_parser = any_text())]
     pub(crate) server: Option<String>,
     /// The vendor's verifier key (or a file that holds it), several with commas
-    #[arg(long, env = "TRIQUEST_LM_VERIFIER_KEY", hide_env_values = true, value_name = "KEY")]
+    #[arg(long, env = "TRIQUEST_LM_VERIFIER_KEY", hide_env_values = true, value_name = "KEY", value_parser = any_text())]
     pub(crate) verifier_key: Option<String>,
     /// Project that the use is booked to
-    #[arg(long, env = "TRIQUEST_LM_PROJECT", hide_env_values = true)]
+    #[arg(long, env = "TRIQUEST_LM_PROJECT", hide_env_values = true, value_parser = any_text())]
     pub(crate) project: Option<String>,
     /// Accept a license with servers = "any", which anyone who has the file can serve
     #[arg(long)]
@@ -80,32 +87,20 @@ pub(crate) struct SeatArgs {
 /// `run --feature F -- CMD`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: the program's own, or 128 + signal; 75 denied or no server, later may help; 77 denied, later will not help;
-126 not executable, 127 not found. Signals are passed on to the program, and the seat is given back however it ends.
+Exit codes: the program's own, or 128 + signal; 75 denied or no server, later may help; 77 denied, later will not help; 126 not \
+executable, 127 not found. Signals are passed on to the program, and the seat is given back however it ends.
 
-If this command itself is killed with SIGKILL (kill -9), it cannot end the program: the server frees the seat, and the program runs on
+If this command itself is killed with SIGKILL (kill -9), it cannot end the program: the server frees the seat, and the program runs on \
 without one.")]
 pub(crate) struct RunCommand {
     #[command(flatten)]
     seat: SeatArgs,
-    /// When the seat is lost for good, after every grace: tell, stop the program until a seat is there again, or end it (SIGTERM, after 60 s SIGKILL)
-    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    /// What becomes of the program if its seat is lost, after every grace
+    #[arg(long, value_enum, default_value_t = OnLost::Terminate, value_name = "WHAT")]
     on_lost: OnLost,
     /// The program and its arguments
     #[arg(required = true, last = true, value_name = "CMD")]
     command: Vec<OsString>,
-}
-
-/// What to do when the seat is lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum OnLost {
-    /// Stop the program until a seat is there again.
-    Suspend,
-    /// End the program.
-    #[default]
-    Terminate,
-    /// Tell only.
-    Warn,
 }
 
 /// `FEATURE[:SEATS][@VERSION]`.
@@ -140,6 +135,11 @@ impl std::str::FromStr for Wanted {
 /// A number of seats.
 fn number_of_seats(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|seats| *seats > 0).ok_or_else(|| format!("`{text}` is no number of seats; write a whole number from 1"))
+}
+
+/// Words that are tidied or read later and may be any bytes: what is no text in a variable of the environment is no reason to refuse a seat.
+pub(crate) fn any_text() -> impl TypedValueParser<Value = String> {
+    OsStringValueParser::new().map(|text| text.to_string_lossy().into_owned())
 }
 
 /// A span of time as people write it: 90s, 30m, 1h30m.
@@ -218,7 +218,7 @@ fn numbers(pool: &PoolNumbers) -> String {
     text
 }
 
-fn millis(span: Duration) -> u64 {
+pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -231,8 +231,9 @@ pub(crate) fn failed(error: &Error, asked: &SeatArgs) -> Failure {
             if denial.pool != PoolNumbers::default() {
                 failure = failure.row("seats", format_args!("{}, {} wanted", numbers(&denial.pool), denial.seats));
             }
-            // The sentence of this denial says it, rounded up.
-            if let Some(due) = denial.first_due_ms.filter(|_| denial.code != DenialCode::NoSeatFree) {
+            // The sentences of these denials say it, rounded up.
+            let is_said = matches!(denial.code, DenialCode::NoSeatFree | DenialCode::Quarantine);
+            if let Some(due) = denial.first_due_ms.filter(|_| !is_said) {
                 failure = failure.row("soonest", format_args!("in {}", duration(due)));
             }
             failure
@@ -284,7 +285,7 @@ pub(crate) fn with_places(mut failure: Failure, error: &Error) -> Failure {
 /// What happens while the program runs.
 enum Happened {
     Ended(ExitStatus),
-    Lost(String),
+    Lost(Loss),
     Regained,
     Signal(Origin),
     Stopped,
@@ -313,16 +314,20 @@ impl RunCommand {
         sender: &Sender<Happened>,
         events: &Receiver<Happened>,
     ) -> Result<u8, Failure> {
-        let seat = match self.take(terminal, client, sender, events)? {
-            Ok(seat) => seat,
-            Err(signal) => return Ok(128 + signal),
+        // Its number is part of who asks, so its process is there before the seat.
+        let waiting = Waiting::start(program, &self.command).map_err(|cause| not_started(&self.command[0], &cause))?;
+        let seat = match self.take(terminal, client, waiting.child.id(), sender, events) {
+            Ok(Ok(seat)) => seat,
+            Ok(Err(signal)) => {
+                waiting.end();
+                return Ok(128 + signal);
+            }
+            Err(failure) => {
+                waiting.end();
+                return Err(failure);
+            }
         };
-        let mut command = Command::new(program);
-        {
-            use std::os::unix::process::CommandExt as _;
-            command.arg0(&self.command[0]);
-        }
-        let child = match command.args(&self.command[1..]).spawn() {
+        let child = match waiting.begin() {
             Ok(child) => child,
             Err(cause) => {
                 give_back(terminal, seat);
@@ -344,24 +349,21 @@ impl RunCommand {
         &self,
         terminal: &Terminal,
         client: &Client,
+        pid: u32,
         sender: &Sender<Happened>,
         events: &Receiver<Happened>,
     ) -> Result<Result<Seat, u8>, Failure> {
         let cancel = Cancel::new();
-        let tell = |event: fn(String) -> Happened| {
-            let sender = sender.clone();
-            move |error: Error| drop(sender.send(event(error.explanation().to_owned())))
-        };
-        let (warned, regained, talk) = (sender.clone(), sender.clone(), *terminal);
+        let (lost, warned, regained, talk) = (sender.clone(), sender.clone(), sender.clone(), *terminal);
         let last_place = std::sync::atomic::AtomicU32::new(0);
         let checkout = self
             .seat
             .checkout(client)
             // The program is who uses the seat; it takes the place of `triquest-lm` in what administrators see.
-            .process(format!("{}:{}", std::process::id(), Path::new(&self.command[0]).file_name().unwrap_or_default().to_string_lossy()))
+            .process(format!("{pid}:{}", Path::new(&self.command[0]).file_name().unwrap_or_default().to_string_lossy()))
             .cancel(&cancel)
             .on_late(move |warning| drop(warned.send(Happened::Warned(warning))))
-            .on_lost(tell(Happened::Lost))
+            .on_lost(move |error| drop(lost.send(Happened::Lost(error.into()))))
             .on_regained(move || drop(regained.send(Happened::Regained)))
             .on_waiting(move |line| {
                 if last_place.swap(line.place, std::sync::atomic::Ordering::Relaxed) != line.place {
@@ -403,26 +405,22 @@ impl RunCommand {
         let pid = Pid::from_child(child);
         let reaper = sender.clone();
         thread::Builder::new().name("program".into()).spawn(move || wait_for(pid, &reaper))?;
-        let mut kill_at: Option<Instant> = None;
-        let mut suspended = false;
+        let mut program = Program::new(self.on_lost, Some(pid), "the program".to_owned(), self.seat.names());
         // When the terminal told both to stop (Ctrl-Z).
         let mut stop_wanted: Option<Instant> = None;
         loop {
-            let event = match kill_at {
-                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(at) => events.recv_timeout(at.saturating_duration_since(Instant::now())),
-            };
-            match event {
-                Err(_) => {
-                    terminal.warning("the program did not end in time and is killed");
-                    signal_family(pid, Signal::KILL);
-                    kill_at = None;
-                }
+            match program.receive(events) {
+                Err(_) => program.kill(terminal),
                 Ok(Happened::Ended(status)) => return Ok(status),
                 Ok(Happened::WaitFailed(cause)) => return Err(Failure::new(format_args!("cannot wait for the program: {cause}"))),
+                // The shell, or whoever sent it, does not know that there is no seat.
+                Ok(Happened::Signal(origin)) if program.is_suspended() && origin.signal == SIGCONT => program.stays_stopped(),
                 Ok(Happened::Signal(origin)) => {
                     pass_on(pid, &origin);
-                    if origin.signal == SIGTSTP && by_terminal(&origin) && !suspended {
+                    if program.is_suspended() && matches!(origin.signal, SIGHUP | SIGINT | SIGQUIT | SIGTERM) {
+                        program.let_end();
+                    }
+                    if origin.signal == SIGTSTP && by_terminal(&origin) && !program.is_suspended() {
                         stop_wanted = Some(Instant::now());
                         stop_with(pid, &mut stop_wanted);
                     } else if origin.signal == SIGCONT {
@@ -431,65 +429,91 @@ impl RunCommand {
                 }
                 // Stopped by somebody's SIGSTOP, it holds its seat, and this process renews it. Only after the terminal's Ctrl-Z, which a program may
                 // answer late, this process stops too, so that the shell sees its job stopped.
-                Ok(Happened::Stopped) if suspended => {}
+                Ok(Happened::Stopped) if program.is_suspended() => {}
                 Ok(Happened::Stopped) => stop_with(pid, &mut stop_wanted),
-                Ok(Happened::Warned(warning)) => terminal.warning(self.warning(&warning)),
-                Ok(Happened::Regained) => {
-                    terminal.verb("Regained", format_args!("{}: the seat is held again", self.seat.names()));
-                    if suspended {
-                        suspended = false;
-                        signal_family(pid, Signal::CONT);
-                    }
-                    // It was told to end; but what still runs (saving its work, say) runs with a seat.
-                    kill_at = None;
-                }
-                Ok(Happened::Lost(why)) => {
-                    let why = escape(&why).into_owned();
-                    match self.on_lost {
-                        OnLost::Warn => {
-                            terminal.warning(format_args!("the seat of {} is lost ({why}); the program runs on", self.seat.names()))
-                        }
-                        OnLost::Suspend => {
-                            terminal.warning(format_args!(
-                                "the seat of {} is lost ({why}); the program is stopped until there is one again",
-                                self.seat.names()
-                            ));
-                            suspended = true;
-                            signal_family(pid, Signal::STOP);
-                        }
-                        OnLost::Terminate => {
-                            terminal.warning(format_args!(
-                                "the seat of {} is lost ({why}); the program is told to end, and killed in {}",
-                                self.seat.names(),
-                                duration(KILL_AFTER_MS)
-                            ));
-                            signal_family(pid, Signal::TERM);
-                            kill_at.get_or_insert_with(|| Instant::now() + Duration::from_millis(KILL_AFTER_MS));
-                        }
-                    }
-                }
+                Ok(Happened::Warned(warning)) => program.warned(terminal, &warning),
+                Ok(Happened::Regained) => program.regained(terminal),
+                Ok(Happened::Lost(loss)) => program.lost(terminal, &loss),
                 Ok(Happened::Taken(_)) => {}
             }
         }
     }
+}
 
-    fn warning(&self, warning: &Warning) -> String {
-        let names = self.seat.names();
-        match warning {
-            Warning::Late { ends_in } => {
-                format!("no license server has answered for {names} for a while; the seat is held for {} more", duration(millis(*ends_in)))
-            }
-            Warning::Grace { ends_in } => {
-                format!("no license server answers for {names}; the vendor permits running on for {}", duration(millis(*ends_in)))
-            }
-            Warning::Ending { reason, ends_in } => {
-                format!("the seat of {names} ends in {}: {}", duration(millis(*ends_in)), triquest_client::ended(*reason))
-            }
-            Warning::Regaining { gives_up_in } => {
-                format!("the seat of {names} has to be taken anew, for at most {}", duration(millis(*gives_up_in)))
-            }
-            _ => format!("the seat of {names} is in danger"),
+/// The program's process before it is the program: it waits for the seat.
+struct Waiting {
+    child: Child,
+    /// A byte lets it begin; its end ends it.
+    go: PipeWriter,
+    /// Why the program could not be executed: the system's number. Nothing if it runs.
+    failed: PipeReader,
+}
+
+impl Waiting {
+    fn start(program: &Path, command: &[OsString]) -> io::Result<Self> {
+        let (heard, go) = io::pipe()?;
+        let (failed, told) = io::pipe()?;
+        for end in [heard.as_fd(), told.as_fd()] {
+            fcntl_setfd(end, FdFlags::empty())?;
         }
+        let child = Command::new(std::env::current_exe()?)
+            .args(["run-program", &heard.as_raw_fd().to_string(), &told.as_raw_fd().to_string(), "--"])
+            .arg(program)
+            .args(command)
+            .spawn()?;
+        Ok(Self { child, go, failed })
+    }
+
+    /// There is no seat for it.
+    fn end(self) {
+        let Self { mut child, .. } = self;
+        let _ = child.kill().and_then(|()| child.wait());
+    }
+
+    /// Lets it become the program.
+    fn begin(self) -> io::Result<Child> {
+        let Self { mut child, mut go, mut failed } = self;
+        // One that was ended meanwhile hears nothing, and is waited for as any program is.
+        let _ = go.write_all(&[1]);
+        let mut cause = Vec::new();
+        failed.read_to_end(&mut cause)?;
+        match cause.try_into() {
+            Ok(number) => {
+                let _ = child.wait();
+                Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number)))
+            }
+            Err(_) => Ok(child),
+        }
+    }
+}
+
+/// `run-program GO FAILED -- PROGRAM NAME ARGUMENTS`: started by `run` while it asks for the seat.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunProgramCommand {
+    /// A byte from it is the word to begin
+    go: RawFd,
+    /// Where to tell why the program cannot be executed
+    failed: RawFd,
+    /// Its path, its name, its arguments
+    #[arg(required = true, last = true)]
+    command: Vec<OsString>,
+}
+
+impl RunProgramCommand {
+    pub(crate) fn run(self) -> Result<u8, Failure> {
+        // SAFETY: `run` left these two open for this process and for nothing else in it; a number of nothing is refused below as such.
+        #[allow(unsafe_code)]
+        let (mut go, mut failed) = unsafe { (fs::File::from_raw_fd(self.go), fs::File::from_raw_fd(self.failed)) };
+        for end in [&go, &failed] {
+            fcntl_setfd(end, FdFlags::CLOEXEC).map_err(io::Error::from)?;
+        }
+        let [program, name, arguments @ ..] = self.command.as_slice() else { return Ok(exit::USAGE) };
+        if go.read_exact(&mut [0]).is_ok() {
+            use std::os::unix::process::CommandExt as _;
+            let cause = Command::new(program).arg0(name).args(arguments).exec();
+            failed.write_all(&cause.raw_os_error().unwrap_or(0).to_ne_bytes())?;
+        }
+        Ok(exit::FAILURE)
     }
 }
 

@@ -5,11 +5,12 @@ use std::{net::SocketAddr, path::PathBuf};
 use triquest_server::{
     Running,
     config::{LogFormat, LogLevel, Overrides, Settings},
+    identity::{self, Beginning},
 };
 
 use crate::{
     failure::{Failure, exit},
-    terminal::{Terminal, escape},
+    terminal::{Terminal, escape, left},
 };
 
 /// `serve`.
@@ -25,10 +26,11 @@ pub(crate) struct ServeCommand {
     /// Where to listen, any number of times [default: port 1588 on every address; env: TRIQUEST_LM_LISTEN]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Vec<String>,
-    /// Let a named data directory without a journal become a new server, with a new key
+    /// Begin in a named data directory without a journal: a new server with a new key; if a server's key is there, it is kept, and a new history begins
+    /// that grants nothing until seats of the lost one must have ended
     #[arg(long)]
     init: bool,
-    /// Check the configuration, say what is wrong, and exit
+    /// Check the configuration and the data directory, say what is wrong or what a start would begin, and exit as the start would
     #[arg(long)]
     check: bool,
     /// Believe the wall clock as it stands now, even if it jumped
@@ -59,14 +61,14 @@ impl ServeCommand {
                 _ => LogLevel::Info,
             }),
         };
-        let environment = |name: &str| std::env::var(name).ok();
         let wrong = |fault: triquest_server::config::Fault| Failure::from(fault).with_code(exit::USAGE);
-        let settings = Settings::load(self.config.as_deref(), overrides, &environment).map_err(wrong)?;
+        let settings = Settings::load(self.config.as_deref(), overrides, &|name| std::env::var_os(name)).map_err(wrong)?;
         let settings = Settings { init: self.init, accept_clock: self.accept_clock, end_quarantine: self.end_quarantine, ..settings };
         if self.check {
-            check(&settings)?;
+            let begins = check(&settings)?;
             let from = settings.file.as_ref().map_or_else(|| "no file, so the defaults".to_owned(), |file| file.display().to_string());
-            terminal.verb("Checked", format_args!("{}: good", escape(&from)));
+            let data = settings.config.data_dir();
+            terminal.verb("Checked", format_args!("{}: good; {}", escape(&from), would(begins, &escape(&data.to_string_lossy()))));
             return Ok(exit::OK);
         }
         let for_people = settings.config.log.format == LogFormat::Text;
@@ -82,7 +84,7 @@ impl ServeCommand {
 }
 
 /// What can be wrong without starting anything.
-fn check(settings: &Settings) -> Result<(), Failure> {
+fn check(settings: &Settings) -> Result<Beginning, Failure> {
     let wrong = |fault: triquest_server::config::Fault| Failure::from(fault).with_code(exit::USAGE);
     if settings.config.tls.certificate.is_some() {
         triquest_server::identity::Certificate::load(&settings.config).map_err(wrong)?;
@@ -93,14 +95,37 @@ fn check(settings: &Settings) -> Result<(), Failure> {
         return Err(Failure::usage(format_args!("admin_group = \"{}\": this machine has no such group", escape(group)))
             .hint("make it (groupadd --system NAME) or name another"));
     }
-    Ok(())
+    Ok(identity::look_at_data_dir(settings)?)
+}
+
+fn would(begin: Beginning, data: &str) -> String {
+    match begin {
+        Beginning::New => format!("a start would make a new server with a new key in {data}"),
+        Beginning::AfterLoss => {
+            format!("a start would keep the server's key in {data}, whose journal is gone, and begin a new history with a quarantine")
+        }
+        _ => format!("a start would go on with the server in {data}"),
+    }
 }
 
 fn announce(terminal: &Terminal, running: &Running) {
     let data = escape(&running.data_dir().to_string_lossy()).into_owned();
     let addresses = running.addresses().iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
-    if running.is_first_start() {
-        terminal.verb("Made", format_args!("a new server with a new key in {data}: licenses must name this key"));
+    match running.beginning() {
+        Beginning::New => terminal.verb("Made", format_args!("a new server with a new key in {data}: licenses must name this key")),
+        Beginning::AfterLoss => {
+            terminal.verb("Kept", format_args!("the server's key in {data}; its journal is gone, so a new history begins"))
+        }
+        _ => {}
+    }
+    if let Some(ms) = running.quarantine_ms() {
+        terminal.verb(
+            "Quarantine",
+            format_args!(
+                "no new seats for {}, seats of lost history may still be in use; to end it sooner: triquest-lm quarantine end --reason TEXT",
+                left(ms)
+            ),
+        );
     }
     terminal.verb("Serving", format_args!("{addresses}, data in {data}"));
     terminal.verb("Key", running.server_key());

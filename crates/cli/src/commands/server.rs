@@ -77,7 +77,7 @@ impl AvahiServiceCommand {
     /// Where the server would listen, and the ports at which it would answer over UDP.
     fn configured(&self) -> Result<(Vec<SocketAddr>, Vec<u16>), Failure> {
         let overrides = Overrides { data: Some(self.data.path()), ..Overrides::default() };
-        let settings = Settings::load(None, overrides, &|name| std::env::var(name).ok())?;
+        let settings = Settings::load(None, overrides, &|name| std::env::var_os(name))?;
         let mut addresses = settings.config.listen_addresses()?;
         if addresses.is_empty() {
             addresses.push(triquest_server::Config::DEFAULT_LISTEN);

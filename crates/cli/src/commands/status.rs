@@ -9,9 +9,10 @@ use triquest_wire::status::{ClockState, HolderStatus, JournalState, LeaseState, 
 
 use crate::{
     admin::{Admin, DataDir},
-    commands::run::with_places,
+    commands::run::{any_text, with_places},
     failure::{Failure, exit},
-    terminal::{Align, Table, Terminal, duration, duration_short, escape, moment_of},
+    keyfile::verifier_keys,
+    terminal::{Align, Table, Terminal, duration, duration_short, escape, left, moment_of},
 };
 
 /// Leases shown for each feature when no feature is named.
@@ -42,8 +43,8 @@ pub(crate) struct StatusCommand {
     /// and --verifier-key is given, the one that TRIQUEST_LM_SERVER, client.toml or DNS SRV names]
     #[arg(long, value_name = "SERVER")]
     server: Option<String>,
-    /// The vendor's verifier keys for --server, several with commas [env: TRIQUEST_LM_VERIFIER_KEY]
-    #[arg(long, value_name = "KEY", env = super::doctor::VERIFIER_VARIABLE, hide_env = true)]
+    /// The vendor's verifier key (or a file that holds it) for --server, several with commas [env: TRIQUEST_LM_VERIFIER_KEY]
+    #[arg(long, value_name = "KEY", env = super::doctor::VERIFIER_VARIABLE, hide_env = true, value_parser = any_text())]
     verifier_key: Option<String>,
     #[command(flatten)]
     data: DataDir,
@@ -108,7 +109,7 @@ impl StatusCommand {
         } else if self.csv {
             terminal.raw(lease_table(&leases.iter().collect::<Vec<_>>(), feature, &now, true).to_csv().as_bytes());
         } else {
-            terminal.data(headline(status, host));
+            terminal.data(headline(status, &terminal.name(host)));
             notices(status).into_iter().for_each(|notice| terminal.data(notice));
             if status.pools.is_empty() {
                 terminal.data("no license is installed yet");
@@ -149,7 +150,7 @@ impl StatusCommand {
                 _ => failure.with_code(if error.may_help_later() { exit::LATER } else { exit::NEVER }),
             }
         };
-        let mut builder = Client::builder().verifier_keys(keys);
+        let mut builder = Client::builder().verifier_keys(verifier_keys(keys)?.to_string());
         if let Some(server) = server {
             builder = builder.servers(server);
         }
@@ -169,10 +170,10 @@ impl StatusCommand {
             let shown = if self.feature.is_some() { held.len() } else { held.len().min(LEASES_SHOWN) };
             terminal.data("");
             if shown < held.len() {
-                let feature = escape(feature);
-                terminal.data(format_args!("{feature}  ({shown} of {} leases shown; all: triquest-lm status {feature})", held.len()));
+                let (name, whole) = (terminal.name(feature), escape(feature));
+                terminal.data(format_args!("{name}  ({shown} of {} leases shown; all: triquest-lm status {whole})", held.len()));
             } else {
-                terminal.data(escape(feature));
+                terminal.data(terminal.name(feature));
             }
             if shown > 0 {
                 terminal.table(&lease_table(&held[..shown], Some(feature), now, false));
@@ -180,7 +181,7 @@ impl StatusCommand {
             queue.sort_by_key(|lease| lease.place);
             let waiting = if self.feature.is_some() { queue.len() } else { queue.len().min(LEASES_SHOWN) };
             for lease in &queue[..waiting] {
-                terminal.data(queue_line(lease, feature, now));
+                terminal.data(queue_line(&terminal.name(&holder_text(&lease.holder)), lease, feature, now));
             }
             if waiting < queue.len() {
                 terminal.data(format_args!("queue  and {} more", queue.len() - waiting));
@@ -220,12 +221,13 @@ pub(crate) fn short_key(key: &str) -> String {
     }
 }
 
+/// `host` is fit to be shown.
 fn headline(status: &Status, host: &str) -> String {
     let clock = match status.clock {
         ClockState::Held => {
             let says = status.clock_says.as_deref().map_or_else(String::new, |says| format!("it says {}, ", escape(says)));
             format!(
-                "clock NOT FOLLOWED: {says}licenses go by {} (if the clock is right: triquest-lm clock accept)",
+                "clock NOT FOLLOWED: {says}licenses go by {} (if the clock is right: triquest-lm clock accept --reason TEXT)",
                 escape(&status.time_at)
             )
         }
@@ -239,12 +241,11 @@ fn headline(status: &Status, host: &str) -> String {
     let restored = status.quarantine_ms.map_or_else(String::new, |ms| {
         format!(
             ", RESTORED OR ROLLED BACK: no new seats for {}, lost grants may still be in use (to end it sooner: triquest-lm quarantine end --reason TEXT)",
-            duration(ms)
+            left(ms)
         )
     });
     format!(
-        "{}  {}, up {}, {clock}{journal}{restored}; {}",
-        escape(host),
+        "{host}  {}, up {}, {clock}{journal}{restored}; {}",
         escape(&status.version),
         duration(status.uptime_ms),
         short_key(&status.server_key)
@@ -255,7 +256,7 @@ fn headline(status: &Status, host: &str) -> String {
 pub(crate) fn notices(status: &Status) -> Vec<String> {
     let off = status.presence_off.iter().map(|off| {
         format!(
-            "presence  off for {} for {}: a client came back although its connection had ended in order (triquest-lm presence allow {})",
+            "presence  off for {} for {}: a client came back although its connection had ended in order (triquest-lm presence allow {} --reason TEXT)",
             escape(&off.address),
             duration(off.remaining_ms),
             escape(&off.address)
@@ -280,7 +281,8 @@ pub(crate) fn notices(status: &Status) -> Vec<String> {
         format!("license   {hash} is not installed, but clients show grants of it: install it again")
     });
     let copies = format!("copy      {} grants of a copy of this server's data directory were shown", status.foreign_grants);
-    let warnings = status.license_warnings.iter().map(|said| format!("license   {}", escape(said)));
+    let warnings =
+        status.license_warnings.iter().map(|said| format!("license   {}", escape(said.strip_prefix("license ").unwrap_or(said))));
     off.chain(translated).chain(early).chain(unknown).chain(warnings).chain((status.foreign_grants > 0).then_some(copies)).collect()
 }
 
@@ -305,7 +307,7 @@ fn pool_table(pools: &[PoolStatus], now_ms: i64) -> Table {
         headings.push((name, Align::Right));
     }
     headings.push(("ENDS", Align::Left));
-    let mut table = Table::new(&headings);
+    let mut table = Table::new(&headings).of_names();
     for pool in pools {
         let numbers = &pool.numbers;
         let mut cells = vec![pool.feature.clone(), numbers.total.to_string(), numbers.used.to_string()];
@@ -353,7 +355,7 @@ fn lease_table(leases: &[&LeaseStatus], feature: Option<&str>, now: &jiff::Zoned
     if full || leases.iter().any(|lease| !note(lease).is_empty()) {
         headings.push(("NOTE", Align::Left));
     }
-    let mut table = Table::new(&headings);
+    let mut table = Table::new(&headings).of_names();
     for lease in leases {
         for item in lease.items.iter().filter(|item| feature.is_none_or(|feature| item.feature == feature)) {
             let id = lease.lease.to_string();
@@ -427,7 +429,8 @@ pub(crate) fn json_word(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|word| word.as_str().map(|word| word.replace('_', " "))).unwrap_or_default()
 }
 
-fn queue_line(lease: &LeaseStatus, feature: &str, now: &jiff::Zoned) -> String {
+/// `holder` is fit to be shown.
+fn queue_line(holder: &str, lease: &LeaseStatus, feature: &str, now: &jiff::Zoned) -> String {
     let seats: u32 = lease.items.iter().filter(|item| item.feature == feature).map(|item| item.seats).sum();
     let place = lease.place.map_or_else(|| "?".to_owned(), |place| place.to_string());
     let gives_up = i64::try_from(lease.remaining_ms)
@@ -435,8 +438,7 @@ fn queue_line(lease: &LeaseStatus, feature: &str, now: &jiff::Zoned) -> String {
         .and_then(|ms| now.checked_add(jiff::SignedDuration::from_millis(ms)).ok())
         .map_or_else(String::new, |at| format!(", gives up {}", crate::terminal::moment(&at, now)));
     format!(
-        "queue  {}: {seats} {}, place {place}, waiting {}{gives_up}",
-        escape(&holder_text(&lease.holder)),
+        "queue  {holder}: {seats} {}, place {place}, waiting {}{gives_up}",
         if seats == 1 { "seat" } else { "seats" },
         duration(lease.age_ms),
     )
@@ -518,9 +520,25 @@ mod tests {
                 assert_eq!(place(lines[0], "LEASE"), place(lines[1], "abababab"), "{text}");
                 assert_eq!(place(lines[0], "LEASE"), place(lines[2], "abababab"), "{text}");
             }
-            let line = queue_line(&lease(user, "h", LeaseState::Waiting), "cad", &noon());
+            let waiting = lease(user, "h", LeaseState::Waiting);
+            let line = queue_line(&escape(&holder_text(&waiting.holder)), &waiting, "cad", &noon());
             assert!(!line.contains(|c: char| c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c)), "{line:?}");
         }
+    }
+
+    #[test]
+    fn names_at_their_limits_are_cut_on_a_terminal_and_whole_in_a_pipe_and_in_csv() {
+        let long = "n".repeat(256);
+        let mut wide = lease(&long, &long, LeaseState::Live);
+        wide.holder.project = claim(&long);
+        for columns in [80, 120, 400] {
+            let text = lease_table(&[&wide], Some("cad"), &noon(), false).render(Some(columns));
+            assert!(text.lines().all(|line| line.chars().count() <= columns.min(140)), "{text}");
+            assert!(text.contains('…') && text.contains("abababab"), "{text}");
+        }
+        let whole = format!("{long}@{long}");
+        assert!(lease_table(&[&wide], Some("cad"), &noon(), false).render(None).contains(&whole));
+        assert!(lease_table(&[&wide], None, &noon(), true).to_csv().contains(&whole));
     }
 
     #[test]
@@ -621,7 +639,7 @@ mod tests {
              1  svc-cad@node031  job slurm:48213  08:02      -       abababab\n"
         );
         assert_eq!(
-            queue_line(&lease("erin", "ws0090", LeaseState::Waiting), "cad", &noon()),
+            queue_line("erin@ws0090", &lease("erin", "ws0090", LeaseState::Waiting), "cad", &noon()),
             "queue  erin@ws0090: 1 seat, place 1, waiting 4 min, gives up 12:30"
         );
     }

@@ -111,6 +111,9 @@ pub struct Listening {
     pub gaps: Vec<Gap>,
 }
 
+/// Most sockets that have a port without listening of which an answer tells.
+pub const HELD_MAX: usize = 64;
+
 /// A socket of this network namespace that has a port without listening: bound only, or the own end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Held {

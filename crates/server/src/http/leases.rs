@@ -228,7 +228,9 @@ fn halves(bytes: [u8; 32]) -> [[u8; 16]; 2] {
 fn shown_grant(app: &App, lease: LeaseId, items: &[triquest_wire::lease::Item], shown: &SignedGrant) -> Result<ShownGrant, Problem> {
     let grant = grants::shown(shown, app.server_key.public(), lease, items).map_err(|why| bad(format!("shown: {why}")))?;
     let lineage = triquest_wire::Lineage(grant.lineage.0);
-    if !app.driver.view().knows_lineage(lineage) && app.shown.is_foreign(app.boot_ms()) {
+    // While a quarantine runs, it may be of the history that was lost.
+    let view = app.driver.view();
+    if view.quarantine_ms().is_none() && !view.knows_lineage(lineage) && app.shown.is_foreign(app.boot_ms()) {
         tracing::error!(
             %lineage,
             "grants of a history that this server's does not come from bear its key: another server runs on a copy of its data directory"

@@ -234,7 +234,7 @@ async fn a_server_tells_its_key_and_next_step_at_its_first_start_only() {
     // The journal in memory leaves no file, which would be a lost journal on a real disk.
     std::fs::write(world.dir.path().join("data/journal.sqlite"), "").unwrap();
     let again = world.run(|_| {}).await.unwrap();
-    assert!(!again.is_first_start() && again.announcement().len() == 2);
+    assert_eq!((again.beginning(), again.announcement().len()), (triquest_server::identity::Beginning::GoesOn, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

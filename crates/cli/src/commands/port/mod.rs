@@ -25,8 +25,9 @@ use triquest_server::identity::Runtime;
 
 use crate::{
     admin::DataDir,
-    commands::{doctor::VERIFIER_VARIABLE, status::pause},
+    commands::{doctor::VERIFIER_VARIABLE, run::any_text, status::pause},
     failure::{Failure, exit},
+    keyfile::verifier_keys,
     terminal::{Terminal, escape},
 };
 
@@ -38,17 +39,19 @@ const HOST_ADDRESSES_MAX: usize = 8;
 /// `port 1588`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Examples:
   triquest-lm port 1588             what it is registered for, what listens here, is it genuine
   triquest-lm port ssh              the same for a registered name
   triquest-lm port license manager  search in names, descriptions and registrants
   triquest-lm port --all            every listener of this machine, against registry and probes
 
-Nothing on the machine is changed, and no suggested command is run. A key that --remember keeps in
-~/.local/share/triquest-lm/known_servers is known from then on, and another one at its address is called out. Probes go to addresses of this machine only, unless --host names another, and never to ports 9100 to 9107, where printers
-print whatever they get. Run it as root to see the owners of all sockets: without, a hidden owner is said to be hidden.
+Nothing on the machine is changed, and no suggested command is run. A key that --remember keeps in \
+~/.local/share/triquest-lm/known_servers is known from then on, and another one at its address is called out; loopback and link-local \
+addresses are never kept. Probes go to addresses of this machine only, unless --host names another, and never to ports 9100 to 9107, \
+where printers print whatever they get. Run it as root to see the owners of all sockets: without, a hidden owner is said to be hidden.
 
-Exit codes: 0 nothing needs a look; 1 something does (a server that is not genuine or whose key nobody knows, one that cannot prove itself now, none that has
-the key of --server-key, a changed key, a clone; with --all also what
+Exit codes: 0 nothing needs a look; 1 something does (a server that is not genuine or whose key nobody knows, one that cannot prove \
+itself now, none that has the key of --server-key, a changed key, a clone, a key that --remember could not keep; with --all also what \
 answers unlike its registered name, or is not registered and open to the network), or the look failed; 2 wrong usage.")]
 pub(crate) struct PortCommand {
     /// A port from 0 to 65535, a service name, or words to search for
@@ -63,8 +66,8 @@ pub(crate) struct PortCommand {
     /// Look only: ask nothing of what listens
     #[arg(long)]
     no_probe: bool,
-    /// The vendor's verifier keys, several with commas: a server that their licenses list is known [env: TRIQUEST_LM_VERIFIER_KEY]
-    #[arg(long, value_name = "KEY", env = VERIFIER_VARIABLE, hide_env = true)]
+    /// The vendor's verifier key (or a file that holds it), several with commas: a server that their licenses list is known [env: TRIQUEST_LM_VERIFIER_KEY]
+    #[arg(long, value_name = "KEY", env = VERIFIER_VARIABLE, hide_env = true, value_parser = any_text())]
     verifier_key: Option<String>,
     /// The server key that must answer there, as `server id` prints it: whatever listens is asked to prove it, on every port; may be repeated
     #[arg(long, value_name = "KEY")]
@@ -158,10 +161,7 @@ impl PortCommand {
     }
 
     fn setting(&self, terminal: &Terminal) -> Result<Setting, Failure> {
-        let vendors = self.verifier_key.as_ref().map(|keys| keys.parse::<VerifierKeys>()).transpose().map_err(|cause| {
-            Failure::usage(format_args!("the verifier key cannot be read: {cause}"))
-                .hint("`triquest-lm vendor show` prints it, as name+id+key")
-        })?;
+        let vendors = self.verifier_key.as_deref().map(verifier_keys).transpose()?;
         let mut servers = self.server_key.clone();
         // The server of this machine, if its data directory can be read: the directory's owner knows its key.
         servers.extend(Runtime::read(&self.data.path()).and_then(|runtime| runtime.server_key.parse::<ServerKey>().ok()));

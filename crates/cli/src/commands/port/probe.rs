@@ -52,7 +52,7 @@ pub(super) struct Probe {
 pub(super) struct Identity {
     /// `known_key`, `unknown_key`, `other`, `silent` or `unproved`.
     pub(super) verdict: &'static str,
-    /// `name`, `license` or `pin`.
+    /// `here` (the data directory of this machine's server), `license`, `name` (the user named it) or `pin`.
     known_by: Option<&'static str>,
     known_since: Option<String>,
     pub(super) server_key: Option<String>,
@@ -70,6 +70,9 @@ pub(super) struct Identity {
     /// Why the key could not be remembered.
     #[serde(skip_serializing_if = "Option::is_none")]
     not_kept: Option<String>,
+    /// That it be remembered was asked for.
+    #[serde(skip)]
+    to_be_kept: bool,
     /// Why it is none of ours, or silent.
     detail: Option<String>,
 }
@@ -81,21 +84,26 @@ impl Probe {
             identity.clone
                 || identity.changed_from.is_some()
                 || identity.unlike_named
+                || identity.to_be_kept && identity.not_kept.is_some()
                 || matches!(identity.verdict, "other" | "unknown_key" | "unproved")
         })
     }
 
-    /// Whether it proved a key that somebody vouches for: the user, or a license of the vendor. That it was seen before is none.
+    /// Whether it proved a key that somebody vouches for: the user, this machine's data directory, or a license of the vendor. That it was seen before is
+    /// none; nor is anything else where the user says whose key must be there.
     pub(super) fn is_vouched_for(&self) -> bool {
-        self.identity.as_ref().is_some_and(|identity| matches!(identity.known_by, Some("license" | "name")))
+        self.identity
+            .as_ref()
+            .is_some_and(|identity| matches!(identity.known_by, Some("here" | "license" | "name")) && !identity.unlike_named)
     }
 
     /// Whether it is not genuine: something else where one of ours should be, another key than before or than named, or one of two that cannot both be right.
-    /// Whoever only cannot prove itself now is not called so, nor is what says nothing at all.
+    /// Whoever only cannot prove itself now is not called so, nor is what says nothing at all, nor a server that is known, though not the one that was named.
     pub(super) fn is_not_genuine(&self) -> bool {
         self.identity.as_ref().is_some_and(|identity| match identity.verdict {
             "other" => true,
             "unproved" | "silent" => identity.clone,
+            "known_key" => identity.clone || identity.changed_from.is_some(),
             _ => identity.clone || identity.unlike_named || identity.changed_from.is_some(),
         })
     }
@@ -129,6 +137,9 @@ impl Identity {
     fn of(proof: &Proof, setting: &Setting) -> Self {
         let Told { verdict, known_by, known_since, detail, udp } = Told::of(proof);
         let is_vouched_for = matches!(known_by, Some("license" | "name"));
+        let proved_a_named_one = proof.proved.as_ref().is_some_and(|proved| setting.named.contains(&proved.server_key));
+        // Nobody named it for this look: the data directory of this machine's server has it.
+        let known_by = if known_by == Some("name") && !proved_a_named_one { Some("here") } else { known_by };
         // What was known before the look counts even if nothing can be kept now.
         let mut changed = proof.changed.clone();
         let mut not_kept = None;
@@ -140,7 +151,6 @@ impl Identity {
             }
         }
         let changed_from = changed.filter(|_| !is_vouched_for).map(|old| seen_before(&old));
-        let proved_a_named_one = proof.proved.as_ref().is_some_and(|proved| setting.named.contains(&proved.server_key));
         let has_a_named_one = setting.named.is_empty() || proved_a_named_one && proof.verdict.is_server();
         Self {
             verdict,
@@ -155,6 +165,7 @@ impl Identity {
             unlike_named: !has_a_named_one,
             udp,
             not_kept,
+            to_be_kept: setting.remember,
             detail,
         }
     }
@@ -162,13 +173,17 @@ impl Identity {
     fn words(&self, says: Option<&Says>) -> String {
         let key = self.server_key.as_deref().map(short_key).unwrap_or_default();
         let version = self.version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
-        let mut text = match (self.verdict, self.known_by) {
-            ("known_key", Some("license")) => format!("known key: TriQuest LM{version}, {key}, listed in a license of the vendor"),
-            ("known_key", Some("pin")) => {
-                format!("known key: TriQuest LM{version}, {key}, as on {}", self.known_since.as_deref().unwrap_or("an earlier day"))
-            }
-            ("known_key", _) => format!("known key: TriQuest LM{version}, {key}, as named"),
-            ("unknown_key", _) => format!("unknown key: TriQuest LM{version}, {key}; anyone can run this program"),
+        let how = match (self.verdict, self.known_by) {
+            ("known_key", Some("here")) => ", the server of this machine".to_owned(),
+            ("known_key", Some("license")) => ", listed in a license of the vendor".to_owned(),
+            ("known_key", Some("pin")) => format!(", as on {}", self.known_since.as_deref().unwrap_or("an earlier day")),
+            ("known_key", _) => ", as named".to_owned(),
+            _ => "; anyone can run this program".to_owned(),
+        };
+        let mut text = match (self.verdict, self.unlike_named) {
+            ("known_key" | "unknown_key", true) => format!("NOT the key that you named: TriQuest LM{version}, {key}{how}"),
+            ("known_key", false) => format!("known key: TriQuest LM{version}, {key}{how}"),
+            ("unknown_key", false) => format!("unknown key: TriQuest LM{version}, {key}{how}"),
             ("unproved", _) => format!(
                 "unproved now: {}; a server that is at its limit of connections looks so",
                 self.detail.as_deref().unwrap_or("nothing proves it over TCP")
@@ -183,10 +198,8 @@ impl Identity {
         if self.clone {
             text.push_str("; CLONE: the same key runs twice at the same time, so one of the two is a copy");
         }
-        match self.verdict {
-            _ if !self.unlike_named => {}
-            "known_key" | "unknown_key" => text.push_str("; NOT the key that you named"),
-            _ => text.push_str("; the key that you named is not proved there"),
+        if self.unlike_named && !matches!(self.verdict, "known_key" | "unknown_key") {
+            text.push_str("; the key that you named is not proved there");
         }
         if let Some(cause) = &self.not_kept {
             text.push_str("; it cannot be remembered: ");

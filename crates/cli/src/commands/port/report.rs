@@ -1,12 +1,16 @@
 //! One port: registered for, listening here, genuine, what to do.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
 use serde::Serialize;
 use triquest_ports::{
     advice::{self, Advice, Facts, Session},
     registry::{Assignment, Known, PortReport, Protocol as Registered, ProtocolReport, Registry},
-    sockets::{self, Ask, Hiding, Listening, Namespace, Owner, Package, Process, Reach, Socket, TakesIpv4},
+    sockets::{self, Ask, Held, Hiding, Listening, Namespace, Owner, Package, Process, Reach, Socket, TakesIpv4},
 };
 use triquest_wire::limits::PORT;
 
@@ -19,6 +23,8 @@ use crate::{
     terminal::{Terminal, duration_short, escape},
 };
 
+/// Most addresses at the other end of connections that are shown.
+const PEERS_SHOWN_MAX: usize = 4;
 /// Columns of the label.
 const LABEL: usize = 6;
 /// The source of a statement begins in this column, where the statement leaves room.
@@ -80,7 +86,7 @@ pub(super) fn run(
     if let Some(listening) = &listening {
         here(&mut lines, port, listening);
     }
-    proofs(&mut lines, port, &probes, listening.as_ref(), host.is_some(), setting.no_probe);
+    proofs(&mut lines, port, &probes, listening.as_ref(), host.is_some(), setting);
     if let Some(advice) = &advice {
         what_to_do(&mut lines, advice);
     }
@@ -224,7 +230,9 @@ fn here(lines: &mut Lines, port: u16, listening: &Listening) {
         let free = if listening.held.is_empty() { "nothing listens, TCP or UDP" } else { "nothing listens, and yet the port is HELD" };
         lines.add("here", free, KERNEL);
     }
-    for held in &listening.held {
+    // Whoever was accepted by a listener has its port and no port of its own; that the port is held is no news then.
+    let is_accepted = |held: &&Held| held.peer.is_some() && listening.sockets.iter().any(|socket| socket.protocol == held.protocol);
+    for held in listening.held.iter().filter(|held| !is_accepted(held)) {
         let how = held.peer.map_or_else(|| "bound, does not listen".to_owned(), |peer| format!("the own end of a connection with {peer}"));
         lines.add("here", format!("{} {}, uid {}: {how}", held.protocol, SocketAddr::new(held.address, port), held.uid), KERNEL);
     }
@@ -274,6 +282,30 @@ fn here(lines: &mut Lines, port: u16, listening: &Listening) {
     for gap in &listening.gaps {
         lines.add("here", format!("not seen: {}", gap_words(gap)), None);
     }
+    let mut peers: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    for peer in listening.held.iter().filter(is_accepted).filter_map(|held| held.peer) {
+        *peers.entry(peer.ip()).or_default() += 1;
+    }
+    connections(lines, &peers);
+}
+
+/// Connections that listeners have accepted, by who is at their other end.
+fn connections(lines: &mut Lines, peers: &BTreeMap<IpAddr, usize>) {
+    let count: usize = peers.values().sum();
+    if count == 0 {
+        return;
+    }
+    let mut named: Vec<String> = peers
+        .iter()
+        .take(PEERS_SHOWN_MAX)
+        .map(|(peer, count)| if *count == 1 { peer.to_string() } else { format!("{peer} ({count})") })
+        .collect();
+    if let Some(more) = peers.len().checked_sub(PEERS_SHOWN_MAX).filter(|more| *more > 0) {
+        named.push(format!("{more} more"));
+    }
+    let least = if count >= sockets::HELD_MAX { "at least " } else { "" };
+    let what = if count == 1 { "connection" } else { "connections" };
+    lines.add("conn", format!("{least}{count} open {what} with {}", and(&named)), Some("kernel, now"));
 }
 
 /// What makes two sockets one line: the same owner at the same place.
@@ -380,8 +412,8 @@ pub(super) fn gap_words(gap: &sockets::Gap) -> String {
     }
 }
 
-fn proofs(lines: &mut Lines, port: u16, probes: &[Probe], listening: Option<&Listening>, is_remote: bool, no_probe: bool) {
-    if no_probe {
+fn proofs(lines: &mut Lines, port: u16, probes: &[Probe], listening: Option<&Listening>, is_remote: bool, setting: &Setting) {
+    if setting.no_probe {
         lines.add("proof", "unknown: nothing was asked (--no-probe)", None);
         return;
     }
@@ -395,12 +427,15 @@ fn proofs(lines: &mut Lines, port: u16, probes: &[Probe], listening: Option<&Lis
     let sockets = listening.map_or(&[][..], |listening| &listening.sockets);
     let why = if triquest_ports::banner::PAPER_PORTS.contains(&port) && (is_remote || !sockets.is_empty()) {
         "unknown: nothing is sent to ports 9100 to 9107, where printers print whatever they get"
-    } else if sockets.is_empty() {
+    } else if sockets.is_empty() && setting.named.is_empty() {
         return;
+    } else if sockets.is_empty() {
+        "nobody listens there; the key is not proved"
     } else if sockets.iter().all(|socket| socket.namespace != Namespace::This) {
         "unknown: sockets of other network namespaces are not asked from here"
     } else {
         "unknown: UDP services are not asked, since no greeting is harmless everywhere"
     };
-    lines.add("proof", why, None);
+    let unproved = if setting.named.is_empty() || sockets.is_empty() { "" } else { "; the key that you named is not proved" };
+    lines.add("proof", format!("{why}{unproved}"), None);
 }

@@ -14,7 +14,7 @@ use rustix::net::{
     sockopt::{Timeout, set_socket_timeout},
 };
 
-use super::super::super::{Held, Protocol};
+use super::super::super::{HELD_MAX, Held, Protocol};
 
 // linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h. All in the machine's byte order but for ports.
 const NLMSG_ERROR: u16 = 2;
@@ -37,8 +37,6 @@ const TCP_LISTEN: u32 = 10;
 const TCP_BOUND_INACTIVE: u32 = 13;
 /// States in which a TCP socket has its port and does not listen. In TIME-WAIT nobody has it any more.
 const TCP_HELD: u32 = (1 << TCP_ESTABLISHED) | (1 << 2) | (1 << 4) | (1 << 5) | (1 << 8) | (1 << TCP_BOUND_INACTIVE);
-/// Sockets that have a port without listening, of which so many are told.
-const HELD_MAX: usize = 64;
 /// The kernel fills at most that much at once.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Answers of one dump that are read.
