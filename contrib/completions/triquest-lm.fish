@@ -144,6 +144,7 @@ auto\t''
 never\t''"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand journal; and __fish_seen_subcommand_from check" -l json -d 'As JSON'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand journal; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand journal; and __fish_seen_subcommand_from restore" -l quarantine -d 'Grant nothing new for so long, at most 24h, if that is longer than what the licenses known here may have promised; 24h is certain' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand journal; and __fish_seen_subcommand_from restore" -l data -d 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand journal; and __fish_seen_subcommand_from restore" -l color -d 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is' -r -f -a "always\t''
 auto\t''
@@ -339,6 +340,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand release" -l colo
 auto\t''
 never\t''"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand release" -s h -l help -d 'Print help'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand restore" -l quarantine -d 'Grant nothing new for so long, at most 24h, if that is longer than what the licenses known here may have promised; 24h is certain' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand restore" -l data -d 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand restore" -l color -d 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is' -r -f -a "always\t''
 auto\t''
@@ -388,7 +390,6 @@ never\t''"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l init -d 'Begin in a named data directory without a journal: a new server with a new key; if a server\'s key is there, it is kept, and a new history begins that grants nothing until seats of the lost one must have ended'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l check -d 'Check the configuration and the data directory, say what is wrong or what a start would begin, and exit as the start would'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l accept-clock -d 'Believe the wall clock as it stands now, even if it jumped'
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l accept-borrow-loss -d 'After a restore: grant again at once, accepting that lent seats may be in use twice'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l end-quarantine -d 'After a restore or rollback: grant again at once, although seats granted in lost history may still be in use'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and not __fish_seen_subcommand_from avahi-service id help" -l color -d 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is' -r -f -a "always\t''

@@ -21,7 +21,14 @@ fn append(journal: &mut SqliteJournal, entries: u64) {
     let lineage = journal.head().lineage;
     for _ in 0..entries {
         let index = journal.head().index.0 + 1;
-        let recovered = Event::Recovered { epoch: Epoch(1), instance: Instance([1; 16]), lineage, quarantine_until: None };
+        let recovered = Event::Recovered {
+            epoch: Epoch(1),
+            instance: Instance([1; 16]),
+            lineage,
+            quarantine_until: None,
+            remember_ms: triquest_allocator::limits::REMEMBER_MS,
+            wait_ttl_ms: triquest_allocator::limits::WAIT_TTL_MS,
+        };
         let event = if index == 1 { recovered } else { Event::ClockMarked };
         let bytes = common::entry_of(lineage, 1, index, vec![event]);
         assert_eq!(journal.append(Epoch(1), Index(index - 1), &bytes).unwrap(), Appended::Committed);
@@ -89,7 +96,7 @@ fn an_older_version_names_the_backup_that_was_made_when_it_was_replaced() {
     assert!(upgrade::how_back(&dir, "9.0.0").contains(later.to_str().unwrap()));
     assert!(upgrade::how_back(&dir, "0.0.9").contains(later.to_str().unwrap()), "else the newest");
     let restored = folder.path().join("restored");
-    backup::restore(&made, &restored).unwrap();
+    backup::restore(&made, &restored, None).unwrap();
     let mut journal = SqliteJournal::open(&restored, OpenMode::Existing).unwrap();
     assert_eq!(journal.head().index, Index(3));
     assert_eq!(upgrade::prepare(&mut journal, env!("CARGO_PKG_VERSION")).unwrap(), None, "the backup is there already");

@@ -739,7 +739,7 @@ mod tests {
         assert!(Config::parse("presence_networks=['10.1.2.3/16']", "x").unwrap_err().message.contains("10.1.0.0/16"));
         let load = |text: &'static str| {
             let mut config = Config::default();
-            config.apply_environment(&|name| (name == "TRIQUEST_LM_PRESENCE_NETWORKS").then(|| text.to_owned())).map(|()| config)
+            config.apply_environment(&|name| (name == "TRIQUEST_LM_PRESENCE_NETWORKS").then(|| text.into())).map(|()| config)
         };
         assert_eq!(load("10.1.0.0/16,fd00::7").unwrap().presence_networks, config.presence_networks);
         assert!(load("lab").unwrap_err().message.contains("TRIQUEST_LM_PRESENCE_NETWORKS"));
