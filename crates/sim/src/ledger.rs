@@ -334,6 +334,31 @@ impl Ledger {
         }
     }
 
+    /// A version, not newer than this one, for which and newer ones more seats of a pool are taken than its entitlements have, with both numbers.
+    #[must_use]
+    pub fn lacks_for(&self, pool: PoolId, newest: Option<Version>) -> Option<(Option<Version>, u64, u64)> {
+        let pool = self.resolve(pool);
+        let rights: Vec<&Right> = self.rights.values().filter(|right| right.in_force() && self.resolve(right.pool) == pool).collect();
+        if rights.iter().all(|right| right.version.is_none()) {
+            return None;
+        }
+        let mut asked: BTreeMap<Option<Version>, u64> = BTreeMap::new();
+        for item in self.leases.values().map(|held| &held.items).chain(self.lingering.values()).flatten() {
+            if self.resolve(item.pool) == pool {
+                *asked.entry(item.version).or_default() += u64::from(item.seats);
+            }
+        }
+        let mut taken = 0;
+        for (version, seats) in asked.iter().rev() {
+            taken += seats;
+            let there = rights.iter().filter(|right| right.covers(version.as_ref())).map(|right| right.seats).sum();
+            if *version <= newest && taken > there {
+                return Some((*version, taken, there));
+            }
+        }
+        None
+    }
+
     /// Takes the head of an entry.
     pub fn enter(&mut self, lineage: Lineage, epoch: Epoch, index: Index, moment: Moment) {
         if lineage != self.lineage {
