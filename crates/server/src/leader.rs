@@ -244,6 +244,7 @@ impl Leader {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use tokio::sync::oneshot;
     use triquest_allocator::{
