@@ -244,8 +244,9 @@ impl Leader {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use tokio::sync::oneshot;
     use triquest_allocator::{
         Actor, CheckoutItem, Command, ContentDigest, Holder, InstallLicense, Instance, LeaseId, Lineage, Outcome, Safeguards,
