@@ -412,17 +412,18 @@ impl View {
         self.inner.read().licenses.values().filter(|there| there.terms.license.as_str() == license).map(|there| there.hash).collect()
     }
 
-    /// Installed licenses of the vendors that these keys name, as file texts, in order of installation. A license that waits for its day is
+    /// Installed licenses that one of these keys has signed, as file texts, in order of installation: what others of a merged vendor's keys signed, the
+    /// client could not verify. A license that waits for its day is
     /// among them, one that has ended is not.
     #[must_use]
     pub fn licenses_for(&self, vendor_keys: &[[u8; 32]]) -> Vec<(LicenseHash, String)> {
         let inner = self.inner.read();
-        let vendors: Vec<_> =
-            inner.vendors.iter().filter(|(_, vendor)| vendor.keys.iter().any(|key| vendor_keys.contains(key))).map(|(id, _)| *id).collect();
         inner
             .licenses
             .iter()
-            .filter(|(first, license)| vendors.contains(&license.vendor) && inner.license_state(**first, license) != LicenseState::Expired)
+            .filter(|(first, license)| {
+                license.is_signed_by_one_of(vendor_keys) && inner.license_state(**first, license) != LicenseState::Expired
+            })
             .map(|(_, license)| (license.hash, license.file.to_string()))
             .collect()
     }
@@ -445,7 +446,8 @@ impl View {
         for item in items {
             let Some(pool) = inner.pools_for(vendor_keys, item.feature.as_str()).next() else { return Vec::new() };
             let covers = |right: &&Right| {
-                let entitlement = inner.licenses.get(&right.license).and_then(|there| there.terms.entitlement(right.position));
+                let license = inner.licenses.get(&right.license).filter(|license| license.is_signed_by_one_of(vendor_keys));
+                let entitlement = license.and_then(|license| license.terms.entitlement(right.position));
                 right.in_force()
                     && entitlement.is_some_and(|entitlement| match (&entitlement.version, &item.version) {
                         (None, _) => true,
@@ -644,6 +646,13 @@ struct Installed {
     terms: Arc<InstalledTerms>,
     /// What was wrong with its signatures at the last start.
     problem: Option<String>,
+}
+
+impl Installed {
+    /// Whether a client that embeds these keys can verify it: of a vendor's keys that became one, it may embed others than those that signed it.
+    fn is_signed_by_one_of(&self, keys: &[[u8; 32]]) -> bool {
+        self.terms.keys.iter().any(|key| keys.contains(key))
+    }
 }
 
 struct Right {

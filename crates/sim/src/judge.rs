@@ -849,6 +849,12 @@ impl Judge {
                     format!("{lease} raised pool {} to {} of {}", item.pool.0, counts.taken(), counts.total)
                 });
             }
+            if let Some((version, taken, seats)) = self.ledger.lacks_for(item.pool, item.version, 0) {
+                let version = version.map_or_else(|| "any version".to_owned(), |version| version.to_string());
+                self.broken(Invariant::NoGrantPastEntitlement, || {
+                    format!("{lease} raised what is taken for {version} and newer to {taken} of {seats} in pool {}", item.pool.0)
+                });
+            }
             let charged: u32 = item.charges.iter().map(|charge| charge.seats).sum();
             let mut wrong = charged != item.seats;
             for charge in &item.charges {
