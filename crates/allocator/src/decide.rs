@@ -600,15 +600,15 @@ impl Allocator {
 
     /// What the end of this connection says of the lease's client, if anything: it is the newest that stands for the lease, and confirmed by it.
     fn presence_counts(&self, lease: &LeaseId, generation: u64) -> Option<Between> {
-        let rules = &self.safeguards;
+        let keeps = &self.safeguards;
         let newest = self.presence.get(lease)?;
-        let counts = (newest.generation == generation || !rules.presence_generation)
-            && (newest.confirmed || !rules.presence_confirmed)
-            && !(newest.dropped && rules.dropped_is_not_freed);
+        let counts = (newest.generation == generation || !keeps.presence_generation)
+            && (newest.confirmed || !keeps.presence_confirmed)
+            && !(newest.dropped && keeps.dropped_is_not_freed);
         match newest.between {
             _ if !counts => None,
-            Between::Something if rules.presence_ends_agree => None,
-            Between::Named if rules.named_network_waits => Some(Between::Named),
+            Between::Something if keeps.presence_ends_agree => None,
+            Between::Named if keeps.named_network_waits => Some(Between::Named),
             _ => Some(Between::Nothing),
         }
     }
@@ -619,7 +619,9 @@ impl Allocator {
             return Outcome::Done;
         };
         self.presence.remove(lease);
-        if !self.frees_by_presence(slot) {
+        // In a quarantine nobody could have the seat anyway.
+        let in_quarantine = self.quarantine_until.is_some() && self.safeguards.new_lineage_frees_nothing;
+        if in_quarantine || !self.frees_by_presence(slot) {
             return Outcome::Done;
         }
         if between == Between::Named {

@@ -70,6 +70,8 @@ pub const WAITERS_MAX: u64 = 100_000;
 /// Most ids of ended leases and denials that are remembered; at the limit new ids are refused, nothing is forgotten early. In the last quarter
 /// a network has no more than an even share.
 pub const REMEMBERED_MAX: u64 = 10_000_000;
+/// Most remembered ids in one block of their list: adding one moves half of them at most.
+pub const REMEMBERED_PER_BLOCK_MAX: usize = 1_024;
 /// Most remembered ids of one network.
 pub const REMEMBERED_PER_NETWORK_MAX: u64 = 1_250_000;
 /// What a wider network (/24, /48) may have, in shares of a network (/32, /64).

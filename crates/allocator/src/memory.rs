@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::{
     ContentDigest, Denial, EndReason, LeaseId, Network, Timestamp,
     crowd::{Crowd, Slot},
+    limits::REMEMBERED_PER_BLOCK_MAX,
 };
 
 /// An id that is not live but not forgotten either.
@@ -77,8 +78,6 @@ impl Kept {
     }
 }
 
-/// Most in one block: adding one moves half of them at most.
-const BLOCK_MAX: usize = 1_024;
 /// Lists grow by an eighth, not to twice their size: what is free in them would be a third of all.
 const GROWTH: usize = 8;
 
@@ -107,13 +106,13 @@ impl Blocks {
             Err(at) => at,
         };
         self.len += 1;
-        if block.len() < BLOCK_MAX {
+        if block.len() < REMEMBERED_PER_BLOCK_MAX {
             insert_at(block, at, kept);
             return None;
         }
-        let mut upper = block.split_off(BLOCK_MAX / 2);
+        let mut upper = block.split_off(REMEMBERED_PER_BLOCK_MAX / 2);
         block.shrink_to_fit();
-        match at.checked_sub(BLOCK_MAX / 2) {
+        match at.checked_sub(REMEMBERED_PER_BLOCK_MAX / 2) {
             // What lies between both goes to the lower: the upper begins where its first did.
             None | Some(0) => insert_at(block, at, kept),
             Some(at) => insert_at(&mut upper, at, kept),
@@ -430,7 +429,7 @@ mod tests {
                     naive.insert(spread(number), known);
                 }
             }
-            prop_assert!(memory.kept.blocks.values().all(|block| block.len() <= BLOCK_MAX));
+            prop_assert!(memory.kept.blocks.values().all(|block| block.len() <= REMEMBERED_PER_BLOCK_MAX));
             prop_assert!(memory.iter().eq(naive.iter().map(|(lease, known)| (*lease, known.clone()))));
             for (lease, known) in &naive {
                 prop_assert_eq!(memory.get(lease), Some(known.clone()));

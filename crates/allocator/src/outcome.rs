@@ -163,8 +163,6 @@ pub enum Refusal {
     UnknownLease,
     /// No such license.
     UnknownLicense,
-    /// The wall clock is not believed, so licenses that would end or begin by it wait.
-    WallClockHeld,
 }
 
 /// Where a license adds seats to those of others at the same time.

@@ -225,7 +225,9 @@ pub fn missing_words(bytes: &[u8]) -> Vec<String> {
             return None;
         }
         let mut d = Decoder::new(open(bytes, CHUNK_VERSION, "a snapshot chunk").ok()?);
-        (d.array().ok()??, d.u64().ok()?, d.u32().ok()?);
+        d.array().ok()??;
+        d.u64().ok()?;
+        d.u32().ok()?;
         for _ in 0..d.array().ok()?? {
             if let state::SnapshotRecord::Format { words } = d.decode().ok()? {
                 return Some(missing(words));

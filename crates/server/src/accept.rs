@@ -706,25 +706,31 @@ async fn let_in(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
 
 /// Handshakes that are computed at once: so many, in turn by network. Waiting for the peer is not counted, or whoever never answers would
 /// hold a turn.
-struct Handshakes(Mutex<(usize, Turns<Network, (), oneshot::Sender<Turn>>)>);
+struct Handshakes(Mutex<AtOnce>);
+
+struct AtOnce {
+    /// How many more can be computed now.
+    free: usize,
+    waiting: Turns<Network, (), oneshot::Sender<Turn>>,
+}
 
 /// The right to compute a handshake, until it falls.
 struct Turn(Option<Arc<Handshakes>>);
 
 impl Handshakes {
     fn new(at_once: usize) -> Self {
-        Self(Mutex::new((at_once.max(1), Turns::new(1))))
+        Self(Mutex::new(AtOnce { free: at_once.max(1), waiting: Turns::new(1) }))
     }
 
     async fn turn(self: &Arc<Self>, network: Network) -> Option<Turn> {
         let mine = {
-            let mut turns = self.0.lock();
-            if turns.0 > 0 {
-                turns.0 -= 1;
+            let mut at_once = self.0.lock();
+            if at_once.free > 0 {
+                at_once.free -= 1;
                 return Some(Turn(Some(Arc::clone(self))));
             }
             let (sender, mine) = oneshot::channel();
-            turns.1.push(network, (), sender);
+            at_once.waiting.push(network, (), sender);
             mine
         };
         mine.await.ok()
@@ -734,15 +740,15 @@ impl Handshakes {
 impl Drop for Turn {
     fn drop(&mut self) {
         let Some(handshakes) = self.0.take() else { return };
-        let mut turns = handshakes.0.lock();
-        while let Some((_, (), next)) = turns.1.pop() {
+        let mut at_once = handshakes.0.lock();
+        while let Some((_, (), next)) = at_once.waiting.pop() {
             match next.send(Turn(Some(Arc::clone(&handshakes)))) {
                 Ok(()) => return,
                 // It has gone meanwhile: its turn is the next one's, and must not be given back here, where the lock is held.
                 Err(mut unwanted) => unwanted.0 = None,
             }
         }
-        turns.0 += 1;
+        at_once.free += 1;
     }
 }
 
@@ -1052,6 +1058,6 @@ mod tests {
         drop(gone);
         drop(turn);
         drop(stays.await.unwrap());
-        assert_eq!(handshakes.0.lock().0, 1);
+        assert_eq!(handshakes.0.lock().free, 1);
     }
 }

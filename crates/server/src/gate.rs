@@ -269,8 +269,8 @@ impl Gate {
     /// Writes one fact for the denials that left no record since the last time, if there were any; to be called about once a minute.
     pub async fn write_unrecorded(&self, driver: &Driver) {
         let Some(unrecorded) = self.unrecorded.lock().take() else { return };
-        if driver.decide(unrecorded.command(), None).await.is_err() {
-            // The disk is full, or the server stops.
+        // The disk is full, or the server stops. What may have been written is not counted twice.
+        if driver.decide(unrecorded.command(), None).await.is_err_and(|error| error.took_effect() == triquest_engine::TookEffect::No) {
             self.give_back_unrecorded(unrecorded);
         }
     }

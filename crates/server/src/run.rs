@@ -434,7 +434,7 @@ async fn say_limits(app: Arc<App>) {
                 app.gate().say_due();
                 app.gate().write_unrecorded(app.driver()).await;
             }
-            _ = stopping.changed() => return,
+            _ = stopping.changed() => return app.gate().write_unrecorded(app.driver()).await,
         }
     }
 }

@@ -5,12 +5,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::{Mutex, RwLock};
 use triquest_allocator::{
-    CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, InstalledEntitlement, InstalledLeftOut,
+    CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, Index, InstalledEntitlement, InstalledLeftOut,
     InstalledTerms, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, Timestamp, VendorId,
     limits::{REPLACED_KEPT_MAX, STALL_MS},
 };
@@ -92,6 +95,10 @@ pub struct View {
     clock: Arc<dyn Clock>,
     stamp: Mutex<Stamp>,
     inner: RwLock<Inner>,
+    /// The last committed entry: answers may tell of it.
+    committed: AtomicU64,
+    /// The last entry that is folded in.
+    folded: AtomicU64,
 }
 
 /// The driver's last pass: what time it was, and what the boot clock said.
@@ -117,7 +124,23 @@ impl View {
             inner.load(record, moment)?;
         }
         let stamp = Stamp { moment, boot_ms: clock.read().boot_ms };
-        Ok(Self { clock, stamp: Mutex::new(stamp), inner: RwLock::new(inner) })
+        Ok(Self {
+            clock,
+            stamp: Mutex::new(stamp),
+            inner: RwLock::new(inner),
+            committed: AtomicU64::new(position.index),
+            folded: AtomicU64::new(position.index),
+        })
+    }
+
+    /// Notes that an entry is committed, before anything that tells of it leaves.
+    pub(crate) fn expect(&self, index: Index) {
+        self.committed.store(index.0, Ordering::Release);
+    }
+
+    /// Whether something is committed that is not folded in yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.folded.load(Ordering::Acquire) < self.committed.load(Ordering::Acquire)
     }
 
     /// Folds a committed entry in.
@@ -129,6 +152,8 @@ impl View {
         inner.position.epoch = entry.epoch.0;
         inner.position.index = entry.index.0;
         inner.position.lineage = Lineage(entry.lineage.0);
+        drop(inner);
+        self.folded.store(entry.index.0, Ordering::Release);
     }
 
     /// Notes the driver's pass.
@@ -452,10 +477,15 @@ impl View {
     }
 
     /// The place of a waiter that asked within so many milliseconds, with this attempt and content, durably and in this start of the server.
+    /// None also while the view is behind what is committed: somebody may have heard already that the waiter was granted its seat.
     #[must_use]
     pub fn asked_within(&self, lease: &Id, attempt: u32, content: ContentDigest, within_ms: u64) -> Option<WaiterPlace> {
         let (at, _) = self.now();
+        let committed = self.committed.load(Ordering::Acquire);
         let inner = self.inner.read();
+        if inner.position.index < committed {
+            return None;
+        }
         let waiting = inner.waiting.get(lease)?;
         let row = inner.row(lease)?;
         let asked = waiting.asked && (waiting.attempt, waiting.content) == (attempt, content);

@@ -9,7 +9,8 @@ use triquest_allocator::{
     Allocator, Between, CheckoutItem, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Network, Outcome,
     PoolId, ReleaseCause, RightEnd, Timestamp, limits::PRESENCE_WAIT_MS,
 };
-use triquest_journal::{ENTRY_BYTES_MAX, record::Entry};
+use triquest_engine::limits::ENTRY_HEAD_BYTES_MAX;
+use triquest_journal::record::Entry;
 
 use crate::{
     client::{Client, Seen, client_of},
@@ -406,7 +407,7 @@ impl Judge {
     /// An entry has become durable. `decided_ms` is the real time of the pass that decided it, `full` whether the disk was full then.
     pub fn entry(&mut self, scene: Scene<'_>, entry: &Entry, bytes: usize, decided_ms: u64, full: bool) {
         self.order(entry, decided_ms);
-        if entry.events.len() > self.limits.events_max || bytes > ENTRY_BYTES_MAX {
+        if entry.events.len() > self.limits.events_max || bytes > self.limits.entry_bytes_max + ENTRY_HEAD_BYTES_MAX {
             self.broken(Invariant::BoundedEntry, || format!("entry {} has {} facts, {bytes} bytes", entry.index.0, entry.events.len()));
         }
         let proof = entry.events.iter().position(|event| matches!(event, Event::LineageBegan { .. })).unwrap_or_default();

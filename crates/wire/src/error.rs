@@ -129,7 +129,6 @@ error_codes! {
     /// The body is larger than the limit.
     BodyTooLarge, "body_too_large", 413, Never, No, "the request is too large";
     /// The wall clock is not believed, so what depends on dates waits.
-    ClockHeld, "clock_held", 503, SameId, No, "the server's clock is not believed yet";
     /// Same counter, other nonce.
     ClonedClient, "cloned_client", 409, Never, No, "two clients use one lease";
     /// A change needs exactly application/json.

@@ -64,8 +64,6 @@ pub const ANSWER_MS_MAX: u64 = 30_000;
 pub const SNAPSHOT_ENTRIES: u64 = 50_000;
 /// Most bytes of entries that stay behind a snapshot for readers of events, however few entries that is.
 pub const JOURNAL_KEPT_BYTES_MAX: u64 = 512 * 1024 * 1024;
-/// Size of the file that keeps room for releases and recovery on a full disk.
-pub const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 /// Most license files that one reading of the folder takes.
 pub const FOLDER_FILES_MAX: usize = 10_000;
 /// Bytes of an identity question over UDP, exactly; an answer has at most as many.

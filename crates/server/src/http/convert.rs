@@ -161,11 +161,6 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
         Refusal::UnknownLicense => {
             Problem::new(ErrorCode::NotFound, "there is no such license here").hint("`triquest-lm license list` shows what is installed")
         }
-        Refusal::WallClockHeld => Problem::new(
-            ErrorCode::ClockHeld,
-            "the server's wall clock made a jump that nobody has confirmed, so nothing begins or ends by date",
-        )
-        .hint("check the clock, then `triquest-lm clock accept --reason TEXT` on the server"),
     }
 }
 

@@ -190,7 +190,6 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
         }
         Endpoint::Checkout => {
             codes.extend(decided.into_iter().chain([
-                E::ClockHeld,
                 E::IdTaken,
                 E::LicenseUnknown,
                 E::LimitReached,
@@ -201,7 +200,7 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
         }
         Endpoint::Events => codes.extend([E::CursorLost, E::Forbidden, E::RateLimited]),
         Endpoint::Inspect => codes.extend([E::UnknownLease, E::WrongSecret]),
-        Endpoint::Install => codes.extend(decided.into_iter().chain([E::BadLicense, E::ClockHeld, E::LicenseIdTaken, E::LimitReached])),
+        Endpoint::Install => codes.extend(decided.into_iter().chain([E::BadLicense, E::LicenseIdTaken, E::LimitReached])),
         Endpoint::Presence => codes.extend(decided.into_iter().chain([E::LimitReached])),
         Endpoint::PresenceChange => codes.extend(decided.into_iter().chain([E::LimitReached, E::UnknownConnection])),
         Endpoint::Ready => codes.extend([E::DiskFull, E::Overloaded]),
