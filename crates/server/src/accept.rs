@@ -35,9 +35,9 @@ use triquest_wire::limits::{
 
 use crate::{
     http::App,
-    limits::{HELLO_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES},
+    limits::{HELLO_BYTES_MAX, HELLO_TURN_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES},
     seldom::Kind,
-    shares::{Crowd, Over, Places, Standing},
+    shares::{Crowd, Over, Places, Share, Shares, Standing},
 };
 
 /// Who is at the other end.
@@ -386,8 +386,74 @@ struct Inside {
     connections: Crowd,
     /// Those that have not sent a whole ClientHello, the oldest first.
     hellos: Crowd,
+    /// Those that have no place among [`Self::hellos`] yet.
+    waiting: Waiting,
     conns: BTreeMap<u64, Arc<Conn>>,
     next: u64,
+}
+
+/// A connection that was accepted, and for which nothing was done yet.
+struct Arrived {
+    stream: TcpStream,
+    conn: Arc<Conn>,
+    network: Network,
+    stop: watch::Receiver<bool>,
+    alive: mpsc::Sender<()>,
+}
+
+/// Who waits for a place among those without a whole ClientHello: one socket each, no task and nothing that is read. Within a network the first
+/// that came is the next.
+struct Waiting {
+    shares: Shares,
+    networks: BTreeMap<Network, BTreeMap<u64, Arrived>>,
+    /// The network that was asked first the last time: the one behind it is asked first now.
+    last: Option<Network>,
+    /// The server stops.
+    closed: bool,
+}
+
+impl Waiting {
+    fn new(share: Share) -> Self {
+        Self { shares: Shares::new(share), networks: BTreeMap::new(), last: None, closed: false }
+    }
+
+    /// Keeps room for one; false if there is none.
+    fn reserve(&mut self, network: Network) -> bool {
+        !self.closed && self.shares.take(network, 1).is_ok()
+    }
+
+    /// The networks that wait, each first in turn.
+    fn in_turn(&mut self) -> Vec<Network> {
+        let mut networks: Vec<Network> = self.networks.keys().copied().collect();
+        let first = networks.partition_point(|network| self.last.is_some_and(|last| *network <= last));
+        let behind = if first < networks.len() { first } else { 0 };
+        networks.rotate_left(behind);
+        self.last = networks.first().copied();
+        networks
+    }
+
+    fn first(&self, network: Network) -> Option<u64> {
+        self.networks.get(&network)?.first_key_value().map(|(id, _)| *id)
+    }
+
+    fn remove(&mut self, network: Network, id: u64) -> Option<Arrived> {
+        let waiting = self.networks.get_mut(&network)?;
+        let arrived = waiting.remove(&id)?;
+        if waiting.is_empty() {
+            self.networks.remove(&network);
+        }
+        self.shares.give_back(network, 1);
+        Some(arrived)
+    }
+}
+
+impl Inside {
+    /// If anybody waits, there may be a place now.
+    fn tell_of_room(&self, room: &Notify) {
+        if !self.waiting.networks.is_empty() {
+            room.notify_one();
+        }
+    }
 }
 
 /// One connection's places.
@@ -399,7 +465,9 @@ struct Inhabitant {
 impl Inhabitant {
     /// The whole ClientHello is here.
     fn said_hello(&self) {
-        self.shared.inside.lock().hellos.leave(self.id);
+        let mut inside = self.shared.inside.lock();
+        inside.hellos.leave(self.id);
+        inside.tell_of_room(&self.shared.room);
     }
 }
 
@@ -409,6 +477,7 @@ impl Drop for Inhabitant {
         inside.hellos.leave(self.id);
         inside.connections.leave(self.id);
         inside.conns.remove(&self.id);
+        inside.tell_of_room(&self.shared.room);
     }
 }
 
@@ -427,13 +496,19 @@ impl Accepting {
         let (stop, stopping) = watch::channel(false);
         let (alive, drained) = mpsc::channel(1);
         let limits = app.gate().limits();
-        let inside =
-            Inside { connections: Crowd::new(limits.connections), hellos: Crowd::new(limits.hellos), conns: BTreeMap::new(), next: 0 };
+        let inside = Inside {
+            connections: Crowd::new(limits.connections, 0),
+            hellos: Crowd::new(limits.hellos, limits.hello_settled_ms),
+            waiting: Waiting::new(limits.hellos_waiting),
+            conns: BTreeMap::new(),
+            next: 0,
+        };
         let shared = Arc::new(Shared {
             app: Arc::clone(app),
             tls,
             base: Instant::now(),
             inside: Mutex::new(inside),
+            room: Notify::new(),
             handshakes: Arc::new(Handshakes::new(limits.handshakes)),
             http2: Places::new(limits.http2),
             // The socket answers while the network is saturated: its places are its own.
@@ -443,6 +518,7 @@ impl Accepting {
             .into_iter()
             .map(|listener| tokio::spawn(accept_tcp(Arc::clone(&shared), listener, stopping.clone(), alive.clone())))
             .collect();
+        loops.push(tokio::spawn(let_in(Arc::clone(&shared), stopping.clone())));
         loops.push(tokio::spawn(accept_unix(shared, unix, stopping, alive)));
         Self { stop, drained, loops }
     }
@@ -463,56 +539,168 @@ struct Shared {
     /// When accepting began: standings are told by it.
     base: Instant,
     inside: Mutex<Inside>,
+    /// A place among those without a whole ClientHello is free, or somebody waits for one.
+    room: Notify,
     handshakes: Arc<Handshakes>,
     http2: Places,
     administration: Arc<Semaphore>,
 }
 
 impl Shared {
-    /// Lets a connection in, in the place of others if need be; `None` if it has to stay outside.
-    fn enter(self: &Arc<Self>, conn: &Arc<Conn>, network: Network) -> Option<Inhabitant> {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Lets a connection in, in the place of others if need be, or lets it wait; closes it if there is no room for that either.
+    fn arrive(self: &Arc<Self>, arrived: Arrived) {
+        let network = arrived.network;
+        let standing = Standing { leased: false, since_ms: self.now_ms() };
         let mut inside = self.inside.lock();
-        let Inside { connections, hellos, conns, next } = &mut *inside;
+        let Inside { connections, hellos, waiting, conns, next } = &mut *inside;
         let id = *next;
         *next += 1;
-        let now_ms = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let standing = Standing { leased: false, since_ms: now_ms };
-        let oldest = |id| conns.get(&id).map(|conn: &Arc<Conn>| Standing { since_ms: conn.born_ms(self.base), leased: false });
-        let first = hellos.enter(id, network, standing, oldest);
-        for gone in &first.leaving {
-            connections.leave(*gone);
+        let (mut leaving, mut reached, mut has_place) = (Vec::new(), None, false);
+        // Nobody overtakes those of its network who wait.
+        if waiting.first(network).is_none() {
+            let entered = hellos.enter(id, network, standing, as_it_entered);
+            has_place = entered.entered.is_ok();
+            reached = entered.reached.filter(|_| !entered.leaving.is_empty());
+            leaving = entered.leaving;
+            leaving.iter().for_each(|gone| connections.leave(*gone));
         }
-        let second = if first.entered.is_ok() {
+        // Served or closed without the lock: an end of a connection takes it.
+        let (mut served, mut refused, mut too_many) = (None, None, None);
+        if !has_place && !waiting.reserve(network) {
+            reached.get_or_insert(Over::Network);
+            refused = Some(arrived);
+        } else {
             let idlest = |id| conns.get(&id).and_then(|conn: &Arc<Conn>| conn.standing(self.base));
-            Some(connections.enter(id, network, standing, idlest))
-        } else {
-            None
-        };
-        let entered = second.as_ref().is_some_and(|second| second.entered.is_ok());
-        for gone in second.iter().flat_map(|second| &second.leaving) {
-            hellos.leave(*gone);
-        }
-        let leaving = first.leaving.iter().chain(second.iter().flat_map(|second| &second.leaving));
-        let leaving: Vec<Arc<Conn>> = leaving.filter_map(|gone| conns.remove(gone)).collect();
-        if entered {
-            conns.insert(id, Arc::clone(conn));
-        } else {
-            hellos.leave(id);
-        }
-        drop(inside);
-        for (kind, reached) in [(Kind::Hellos, first.reached), (Kind::Connections, second.and_then(|second| second.reached))] {
-            // If all together are too many, it is the largest network that is said.
-            match reached {
-                Some(Over::All) => {
-                    let largest = leaving.first().map_or(Some(network), |gone| gone.network());
-                    self.app.gate().note(kind, largest);
+            let entered = connections.enter(id, network, standing, idlest);
+            too_many = entered.reached;
+            entered.leaving.iter().for_each(|gone| hellos.leave(*gone));
+            leaving.extend(entered.leaving);
+            match (entered.entered.is_ok(), has_place) {
+                (true, true) => {
+                    conns.insert(id, Arc::clone(&arrived.conn));
+                    served = Some(arrived);
                 }
-                Some(_) => self.app.gate().note(kind, Some(network)),
-                None => {}
+                (true, false) => {
+                    conns.insert(id, Arc::clone(&arrived.conn));
+                    waiting.networks.entry(network).or_default().insert(id, arrived);
+                }
+                (false, true) => {
+                    hellos.leave(id);
+                    refused = Some(arrived);
+                }
+                (false, false) => {
+                    waiting.shares.give_back(network, 1);
+                    refused = Some(arrived);
+                }
             }
         }
-        leaving.iter().for_each(|gone| gone.give_up());
-        entered.then(|| Inhabitant { shared: Arc::clone(self), id })
+        let gone = Gone::of(leaving, conns, waiting);
+        inside.tell_of_room(&self.room);
+        drop(inside);
+        drop(refused);
+        if let Some(arrived) = served {
+            self.serve(id, arrived);
+        }
+        self.note(Kind::Hellos, reached, network, &gone);
+        self.note(Kind::Connections, too_many, network, &gone);
+        gone.leave();
+    }
+
+    /// Gives places to those who wait for one, in turn by network. Whether anybody still waits.
+    fn let_in(self: &Arc<Self>) -> bool {
+        let standing = Standing { leased: false, since_ms: self.now_ms() };
+        let mut inside = self.inside.lock();
+        let Inside { connections, hellos, waiting, conns, .. } = &mut *inside;
+        let (mut all, mut served) = (Vec::new(), Vec::new());
+        for network in waiting.in_turn() {
+            while let Some(id) = waiting.first(network) {
+                let entered = hellos.enter(id, network, standing, as_it_entered);
+                let reached = entered.reached.filter(|_| !entered.leaving.is_empty());
+                entered.leaving.iter().for_each(|gone| connections.leave(*gone));
+                all.push((network, reached, Gone::of(entered.leaving, conns, waiting)));
+                if entered.entered.is_err() {
+                    break;
+                }
+                served.extend(waiting.remove(network, id).map(|arrived| (id, arrived)));
+            }
+        }
+        let waits = !waiting.networks.is_empty();
+        drop(inside);
+        for (id, arrived) in served {
+            self.serve(id, arrived);
+        }
+        for (network, reached, gone) in all {
+            self.note(Kind::Hellos, reached, network, &gone);
+            gone.leave();
+        }
+        waits
+    }
+
+    /// A connection that has its places is served by a task of its own.
+    fn serve(self: &Arc<Self>, id: u64, arrived: Arrived) {
+        let inhabitant = Inhabitant { shared: Arc::clone(self), id };
+        tokio::spawn(serve_tcp(Arc::clone(self), arrived, inhabitant));
+    }
+
+    fn note(&self, kind: Kind, reached: Option<Over>, network: Network, gone: &Gone) {
+        match reached {
+            // If all together are too many, it is the largest network that is said.
+            Some(Over::All) => self.app.gate().note(kind, gone.conns.first().map_or(Some(network), |gone| gone.network())),
+            Some(_) => self.app.gate().note(kind, Some(network)),
+            None => {}
+        }
+    }
+}
+
+/// Until its ClientHello, a connection stands as it entered: nothing that it does makes it younger.
+fn as_it_entered(_: u64) -> Option<Standing> {
+    Some(Standing { leased: false, since_ms: 0 })
+}
+
+/// Those who have to leave, taken out under the lock and closed without it.
+struct Gone {
+    conns: Vec<Arc<Conn>>,
+    waited: Vec<Arrived>,
+}
+
+impl Gone {
+    fn of(ids: Vec<u64>, conns: &mut BTreeMap<u64, Arc<Conn>>, waiting: &mut Waiting) -> Self {
+        let (mut left, mut waited) = (Vec::new(), Vec::new());
+        for id in ids {
+            let Some(conn) = conns.remove(&id) else { continue };
+            waited.extend(conn.network().and_then(|network| waiting.remove(network, id)));
+            left.push(conn);
+        }
+        Self { conns: left, waited }
+    }
+
+    fn leave(self) {
+        self.conns.iter().for_each(|gone| gone.give_up());
+        drop(self.waited);
+    }
+}
+
+/// Lets those in who wait for a place without a whole ClientHello, as places become free and as those inside have had their time.
+async fn let_in(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let waits = shared.let_in();
+        tokio::select! {
+            // Not once for each that comes while others wait: all who came meanwhile have their turn together.
+            () = tokio::time::sleep(Duration::from_millis(HELLO_TURN_MS)), if waits => {}
+            () = shared.room.notified(), if !waits => {}
+            _ = stop.changed() => {
+                let mut inside = shared.inside.lock();
+                inside.waiting.closed = true;
+                let networks = std::mem::take(&mut inside.waiting.networks);
+                drop(inside);
+                drop(networks);
+                return;
+            }
+        }
     }
 }
 
@@ -581,46 +769,48 @@ async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, mut stop: watch:
             }
         };
         let conn = Conn::new(Peer::Tcp(address), shared.app.gate().limits().answer_taken_ms).with_local(stream.local_addr().ok());
-        let conn = Arc::new(conn);
-        let network = Network::from(address.ip());
-        let Some(inhabitant) = shared.enter(&conn, network) else { continue };
-        tokio::spawn(serve_tcp(Arc::clone(&shared), stream, conn, network, stop.clone(), inhabitant, alive.clone()));
+        let (conn, network) = (Arc::new(conn), Network::from(address.ip()));
+        shared.arrive(Arrived { stream, conn, network, stop: stop.clone(), alive: alive.clone() });
     }
 }
 
-async fn serve_tcp(
-    shared: Arc<Shared>,
-    stream: TcpStream,
-    conn: Arc<Conn>,
+async fn serve_tcp(shared: Arc<Shared>, arrived: Arrived, inhabitant: Inhabitant) {
+    let Arrived { stream, conn, network, stop, alive } = arrived;
+    let hello_within = Duration::from_millis(shared.app.gate().limits().hello_ms);
+    let hello = tokio::select! {
+        hello = tokio::time::timeout(hello_within, client_hello(stream, &conn)) => hello.ok().flatten(),
+        () = conn.ending.notified() => None,
+    };
+    let Some(hello) = hello else { return };
+    inhabitant.said_hello();
+    // What follows is large, and only those who have said who they want to talk to have it.
+    Box::pin(serve_tls(&shared, hello, &conn, network, stop)).await;
+    drop((inhabitant, alive));
+}
+
+async fn serve_tls(
+    shared: &Shared,
+    hello: StartHandshake<Noting<TcpStream>>,
+    conn: &Arc<Conn>,
     network: Network,
     stop: watch::Receiver<bool>,
-    inhabitant: Inhabitant,
-    alive: mpsc::Sender<()>,
 ) {
-    let _ = stream.set_nodelay(true);
-    let _ = crate::sys::keep_alive(&stream);
-    let handshake = async {
-        let hello = tokio::time::timeout(Duration::from_millis(shared.app.gate().limits().hello_ms), client_hello(stream, &conn)).await;
-        let hello = hello.ok()??;
-        inhabitant.said_hello();
-        let handshake = handshake(&shared, hello, network);
-        tokio::time::timeout(Duration::from_millis(HANDSHAKE_MS_MAX), handshake).await.ok()?
-    };
+    let _ = hello.io.inner.set_nodelay(true);
+    let _ = crate::sys::keep_alive(&hello.io.inner);
     let tls = tokio::select! {
-        tls = handshake => tls,
+        tls = tokio::time::timeout(Duration::from_millis(HANDSHAKE_MS_MAX), handshake(shared, hello, network)) => tls.ok().flatten(),
         () = conn.ending.notified() => None,
     };
     let Some(tls) = tls else { return };
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
         conn.is_http2.store(true, Ordering::Release);
         let place = shared.http2.take(Some(network), 1).inspect_err(|_| shared.app.gate().note(Kind::Http2, Some(network)));
-        serve_http2(&shared.app, tls, &conn, stop, place.is_ok()).await;
+        serve_http2(&shared.app, tls, conn, stop, place.is_ok()).await;
     } else {
-        let above = Noting { inner: tls, conn: Arc::clone(&conn), allowance: None };
-        serve_http1(&shared.app, above, &conn, stop).await;
-        presence_ended(&shared.app, &conn).await;
+        let above = Noting { inner: tls, conn: Arc::clone(conn), allowance: None };
+        serve_http1(&shared.app, above, conn, stop).await;
+        presence_ended(&shared.app, conn).await;
     }
-    drop((inhabitant, alive));
 }
 
 /// Waits for a whole ClientHello, so that nothing is computed and no turn is taken for anybody who sends less.

@@ -17,6 +17,15 @@ pub const CONNECTIONS_PER_NETWORK_MAX: u64 = 12_000;
 pub const HELLOS_PER_NETWORK_MAX: u64 = 512;
 /// The same from all networks.
 pub const HELLOS_MAX: u64 = 4_096;
+/// Whoever has a place without a whole ClientHello keeps it for this long against its own network. So a network's places change hands at most
+/// 2,048 times a second, and a ClientHello has time to come.
+pub const HELLO_SETTLED_MS: u64 = 250;
+/// Most connections at once that wait for such a place, from one network.
+pub const HELLOS_WAITING_PER_NETWORK_MAX: u64 = 2_048;
+/// The same from all networks.
+pub const HELLOS_WAITING_MAX: u64 = 4_096;
+/// While some wait for such a place, those who can have one get it this often.
+pub const HELLO_TURN_MS: u64 = 10;
 /// A whole ClientHello must come within this.
 pub const HELLO_MS_MAX: u64 = 5_000;
 /// Bytes that a ClientHello may have: one with post-quantum keys has about 2,000.
@@ -135,6 +144,10 @@ pub struct Limits {
     pub connections: Share,
     /// Connections without a whole ClientHello; the oldest closes.
     pub hellos: Share,
+    /// For how long a place among them is safe from its own network, milliseconds.
+    pub hello_settled_ms: u64,
+    /// Connections that wait for a place among them; more are closed.
+    pub hellos_waiting: Share,
     /// Time for a ClientHello, milliseconds.
     pub hello_ms: u64,
     /// Handshakes that are computed at once.
@@ -180,6 +193,8 @@ impl Default for Limits {
         Self {
             connections: Share { network: CONNECTIONS_PER_NETWORK_MAX, all: triquest_wire::limits::CONNECTIONS_MAX as u64 },
             hellos: Share { network: HELLOS_PER_NETWORK_MAX, all: HELLOS_MAX },
+            hello_settled_ms: HELLO_SETTLED_MS,
+            hellos_waiting: Share { network: HELLOS_WAITING_PER_NETWORK_MAX, all: HELLOS_WAITING_MAX },
             hello_ms: HELLO_MS_MAX,
             handshakes: (cores / 2).max(1),
             http2: Share { network: HTTP2_PER_NETWORK_MAX, all: HTTP2_MAX },

@@ -142,6 +142,8 @@ pub struct Standing {
 #[derive(Debug)]
 pub struct Crowd {
     shares: Shares,
+    /// For so long, in milliseconds since it stands as it does, nobody has to leave for a network that has as many inside.
+    settled_ms: u64,
     members: BTreeMap<u64, (Network, Standing)>,
     networks: BTreeMap<Network, BTreeSet<(Standing, u64)>>,
     /// By size, for everybody and within each wider network.
@@ -164,11 +166,13 @@ impl Crowd {
     /// Busy members that are passed over in the search for an idle one.
     const PASSED_OVER_MAX: usize = 64;
 
-    /// Nobody inside.
+    /// Nobody inside. For `settled_ms` whoever enters keeps its place against newcomers of its own network and of those that have as many
+    /// inside: so places change hands only so often, however fast newcomers come.
     #[must_use]
-    pub fn new(share: Share) -> Self {
+    pub fn new(share: Share, settled_ms: u64) -> Self {
         Self {
             shares: Shares::new(share),
+            settled_ms,
             members: BTreeMap::new(),
             networks: BTreeMap::new(),
             sizes: BTreeSet::new(),
@@ -207,13 +211,22 @@ impl Crowd {
                 Over::All => self.sizes.last().map(|(_, network)| *network),
             };
             // A newcomer takes no place of a lease or of work under way from its own network, which would gain nothing.
-            let victim = from.and_then(|from| self.idlest(from, from != network, standing.since_ms, &now));
+            let victim = from.and_then(|from| {
+                let at_once = self.inside(from) > self.inside(network) + 1;
+                let victim = self.idlest(from, from != network, standing.since_ms, &now)?;
+                let (_, since) = self.members.get(&victim)?;
+                (at_once || standing.since_ms.saturating_sub(since.since_ms) >= self.settled_ms).then_some(victim)
+            });
             let Some(victim) = victim else { return Entered { entered: Err(over), leaving, reached } };
             self.leave(victim);
             leaving.push(victim);
         }
         let over = reached.unwrap_or(Over::All);
         Entered { entered: Err(over), leaving, reached }
+    }
+
+    fn inside(&self, network: Network) -> usize {
+        self.networks.get(&network).map_or(0, BTreeSet::len)
     }
 
     /// Somebody has gone, or is not counted any more.
@@ -365,7 +378,7 @@ mod tests {
             share in (1u64..6, 2u64..12).prop_map(|(network, all)| Share { network, all }),
             steps in proptest::collection::vec((any_network(), 0u64..50, any::<bool>(), 0u8..4), 1..120),
         ) {
-            let mut crowd = Crowd::new(share);
+            let mut crowd = Crowd::new(share, 0);
             let mut real: HashMap<u64, (Network, Option<Standing>)> = HashMap::new();
             for (id, (network, since_ms, leased, kind)) in (0u64..).zip(steps) {
                 let standing = Standing { leased, since_ms };
@@ -418,8 +431,27 @@ mod tests {
     }
 
     #[test]
+    fn a_young_place_is_safe_from_its_own_network_and_from_those_that_have_as_many() {
+        let mut crowd = Crowd::new(Share { network: 4, all: 6 }, 100);
+        let (large, small) = (network("10.0.0.1"), network("10.9.0.1"));
+        let at = |since_ms| Standing { leased: false, since_ms };
+        let as_it_entered = |_| Some(at(0));
+        for id in 0..3 {
+            assert!(crowd.enter(id, large, at(id), as_it_entered).entered.is_ok());
+        }
+        for id in 3..6 {
+            assert!(crowd.enter(id, small, at(id), as_it_entered).entered.is_ok());
+        }
+        assert!(crowd.enter(6, large, at(50), as_it_entered).entered.is_err());
+        let third = network("10.8.0.1");
+        assert_eq!(crowd.enter(7, third, at(50), as_it_entered).leaving.len(), 1, "one that has less than others has a place at once");
+        let later = crowd.enter(8, large, at(200), as_it_entered);
+        assert!(later.entered.is_ok() && !later.leaving.is_empty());
+    }
+
+    #[test]
     fn a_newcomer_takes_the_place_of_the_largest_network_s_idlest() {
-        let mut crowd = Crowd::new(Share { network: 8, all: 8 });
+        let mut crowd = Crowd::new(Share { network: 8, all: 8 }, 0);
         let (large, small) = (network("10.0.0.1"), network("10.9.0.1"));
         for id in 0..8 {
             let standing = Standing { leased: id < 2, since_ms: id };

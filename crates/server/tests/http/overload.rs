@@ -14,7 +14,7 @@ use triquest_server::{
 };
 use triquest_wire::limits::{BODY_BYTES_MAX, IDLE_MS_MAX, RENEWALS_PER_REQUEST_MAX};
 
-use crate::world::{Client, World, lease, renewal, secret, tls};
+use crate::world::{Client, World, lease, renewal, secret, tls, tls_over};
 
 /// Reads until the server ends the connection; how many bytes came.
 async fn ended(stream: &mut (impl AsyncReadExt + Unpin)) -> usize {
@@ -204,6 +204,35 @@ async fn connections_without_a_whole_client_hello_cost_nobody_else_a_handshake()
         assert_eq!(ended(old).await, 0, "the oldest have left");
     }
     assert!(limited(&world, "hellos").await >= 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_places_without_a_client_hello_are_young_newcomers_of_the_network_wait_and_others_do_not() {
+    let world = World::limited(|limits| {
+        limits.hellos = Share { network: 4, all: 64 };
+        limits.hello_settled_ms = 3_600_000;
+        limits.hellos_waiting = Share { network: 2, all: 64 };
+        limits.hello_ms = 3_600_000;
+    })
+    .await;
+    let mut silent = Vec::new();
+    for _ in 0..6 {
+        let mut stream = TcpStream::connect(world.address()).await.unwrap();
+        stream.write_all(&[22]).await.unwrap();
+        silent.push(stream);
+    }
+    let mut too_many = TcpStream::connect(world.address()).await.unwrap();
+    assert_eq!(ended(&mut too_many).await, 0, "four have places, two wait, and there is no room for more");
+    assert_eq!(limited(&world, "hellos").await, 1);
+    // Another network is not concerned.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = tls_over(socket.connect(world.address()).await.unwrap(), &[b"http/1.1"]).await.unwrap();
+    assert_eq!(Client { stream: &mut other, buffer: Vec::new() }.send("GET", "/healthz", &[], b"").await.status, 200);
+    // When those with places go, those who wait have their turn, and then whoever comes.
+    drop(silent);
+    let wait = async { while tls(world.address(), &[b"http/1.1"]).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("places come back");
 }
 
 #[tokio::test(flavor = "multi_thread")]

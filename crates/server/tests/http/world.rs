@@ -238,7 +238,10 @@ pub fn client_config(alpn: &[&[u8]]) -> ClientConfig {
 }
 
 pub async fn tls(address: SocketAddr, alpn: &[&[u8]]) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(address).await?;
+    tls_over(TcpStream::connect(address).await?, alpn).await
+}
+
+pub async fn tls_over(stream: TcpStream, alpn: &[&[u8]]) -> std::io::Result<TlsStream<TcpStream>> {
     TlsConnector::from(Arc::new(client_config(alpn))).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 
