@@ -179,6 +179,7 @@ impl Allocator {
                     self.schedule(right);
                 }
                 self.purge(first);
+                // Frozen: no fact carries it.
                 if let Some(oldest) = self.taken_off.iter().rev().nth(REPLACED_KEPT_MAX).copied() {
                     self.purge(oldest);
                 }
