@@ -940,7 +940,7 @@ impl Allocator {
         }
         for right in entitlements {
             let found = missing(self.right_mut(*right).filter(|right| right.license == first), "entitlement", right)?;
-            if found.ended != Some(RightEnd::Replaced) {
+            if !matches!(found.ended, Some(RightEnd::Expired | RightEnd::Replaced)) {
                 return Err(format!("{right:?} was not replaced"));
             }
             (found.began, found.ended) = (None, None);
