@@ -638,9 +638,7 @@ impl<'a> Checker<'a> {
                                 if let Some((rule, says)) = book.due(*pool, entry.civil) {
                                     wrong.push((rule, format!("{says}: {}", fact.line), vec![lease.clone()]));
                                 }
-                                // Whoever must go because a license ended is counted for the pool, and for no version.
-                                let stays = |lease: &Lease| lease.ending.as_ref().is_none_or(|(_, reason)| !reason.starts_with("license_"));
-                                if self.versioned[*pool] && self.lacks_more(&book, (*pool, version, *seats), stays) {
+                                if self.versioned[*pool] && self.lacks_more(&book, (*pool, version, *seats)) {
                                     let says = format!("of {} there are too few for this version: {}", self.pools[*pool].1, fact.line);
                                     wrong.push(("no_grant_past_entitlement", says, vec![lease.clone()]));
                                 }
@@ -865,10 +863,10 @@ impl<'a> Checker<'a> {
         parts.filter(|((own, _), _)| *own == pool).map(|((_, seats), version)| (version, *seats)).collect()
     }
 
-    /// With these seats more, seats for this version or newer ones are more too few than before, if only these leases count.
-    fn lacks_more(&self, book: &Book<'_>, wanted: (usize, &Version, u64), counts: impl Fn(&Lease) -> bool) -> bool {
+    /// With these seats more, seats for some version and newer ones are more too few than before.
+    fn lacks_more(&self, book: &Book<'_>, wanted: (usize, &Version, u64)) -> bool {
         let (pool, version, seats) = wanted;
-        let mut holders = self.holders(pool, counts);
+        let mut holders = self.holders(pool, |_| true);
         let before = book.lack(pool, &holders);
         holders.push((version, seats));
         book.lack(pool, &holders) > before
@@ -909,7 +907,7 @@ impl<'a> Checker<'a> {
         }
         let versions: Vec<Version> = parts.iter().map(|part| asked_version(part.version.as_deref().unwrap_or_default())).collect();
         let fits = wanted.iter().zip(&versions).all(|((pool, seats), version)| {
-            numbers[*pool].free() >= *seats && !(self.versioned[*pool] && self.lacks_more(book, (*pool, version, *seats), |_| true))
+            numbers[*pool].free() >= *seats && !(self.versioned[*pool] && self.lacks_more(book, (*pool, version, *seats)))
         });
         let possible = wanted.iter().zip(&versions).all(|((pool, seats), version)| book.seats_for(*pool, version) >= *seats);
         let blocked = line.iter().any(|waiter| {

@@ -61,6 +61,8 @@ pub struct Safeguards {
     pub full_disk_lowers_nothing: bool,
     /// No grant takes more seats than the pool has.
     pub grant_within_total: bool,
+    /// No grant takes more seats than the entitlements of its version and newer ones have, whoever must go is counted there too.
+    pub grant_within_versions: bool,
     /// The first renewal in an epoch is an event.
     pub heard_is_durable: bool,
     /// A lower time to live has a floor: nothing ends before the longer promise that came before it.
@@ -146,6 +148,7 @@ impl Default for Safeguards {
             extend_on_recovery: true,
             full_disk_lowers_nothing: true,
             grant_within_total: true,
+            grant_within_versions: true,
             heard_is_durable: true,
             longer_ttl_is_durable: true,
             lowered_ttl_has_floor: true,
@@ -332,6 +335,8 @@ pub(crate) struct Pool {
     pub(crate) lingering: u64,
     /// What the entitlements say is charged; must be `used + lingering`.
     pub(crate) charged: u64,
+    /// The seats that are taken, by the version that they are taken for.
+    pub(crate) asked: BTreeMap<Rank, u64>,
     /// Who waits here, in order.
     pub(crate) line: Ranks,
     /// The same by network; none if nobody waits.

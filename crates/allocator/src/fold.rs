@@ -385,8 +385,10 @@ impl Allocator {
             if sum != u64::from(item.seats) || sum == 0 {
                 return Err(format!("charges of {id} add up to {sum}, not {}", item.seats));
             }
-            if !new.may_go_over && missing(self.pool(pool), "pool", pool)?.free() < sum {
-                return Err(format!("a grant to {id} would go over the pool's total"));
+            let rank = crate::store::asked_rank(item.version.as_ref());
+            missing(self.pool(pool), "pool", pool)?;
+            if !new.may_go_over && self.free_for_version(pool, rank) < sum {
+                return Err(format!("a grant to {id} would go over what the pool has for its version"));
             }
         }
         self.leave_line(&id);
@@ -465,6 +467,7 @@ impl Allocator {
             let pool = missing(self.pool_mut(item.pool), "pool", item.pool)?;
             let seats = u64::from(item.seats);
             pool.charged += item.charges.iter().map(|charge| u64::from(charge.seats)).sum::<u64>();
+            *pool.asked.entry(rank).or_default() += seats;
             if live {
                 pool.used += seats;
             } else {
@@ -739,6 +742,12 @@ impl Allocator {
             } else {
                 pool.lingering -= u64::from(item.seats);
                 pool.lingerers.remove(&(lease.deadline, slot));
+            }
+            if let Some(asked) = pool.asked.get_mut(&item.rank()) {
+                *asked = asked.saturating_sub(item.seats.into());
+                if *asked == 0 {
+                    pool.asked.remove(&item.rank());
+                }
             }
             pool.conserved()?;
             self.line_dirty(item.pool);
@@ -1287,6 +1296,9 @@ impl Allocator {
         target.used += gone.used;
         target.lingering += gone.lingering;
         target.charged += gone.charged;
+        for (rank, seats) in gone.asked {
+            *target.asked.entry(rank).or_default() += seats;
+        }
         let here = std::mem::take(&mut target.line);
         target.lingerers.extend(gone.lingerers);
         target.conserved()?;
@@ -1318,6 +1330,7 @@ impl Pool {
             used: 0,
             lingering: 0,
             charged: 0,
+            asked: BTreeMap::new(),
             line: Ranks::default(),
             crowd: None,
             lingerers: BTreeSet::new(),

@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Allocator, Command, EntitlementId, Event, Index, LeaseId, Moment, PoolId, Safeguards, StateRecord, limits::ITEMS_PER_CHECKOUT_MAX,
-    store::Phase,
+    Allocator, Command, EntitlementId, Event, Index, LeaseId, Moment, PoolId, Safeguards, StateRecord,
+    allocator::Pool,
+    limits::ITEMS_PER_CHECKOUT_MAX,
+    store::{Phase, Rank},
 };
 
 impl Allocator {
@@ -27,6 +29,7 @@ pub fn seats_conserved(state: &Allocator) -> Result<(), String> {
     let mut used = vec![0u64; state.pools.len()];
     let mut lingering = vec![0u64; state.pools.len()];
     let mut charged = vec![0u64; state.rights.len()];
+    let mut asked: BTreeMap<PoolId, BTreeMap<Rank, u64>> = BTreeMap::new();
     let (mut live, mut restless) = (0, 0);
     for slot in state.leases.slots() {
         let lease = state.leases.at(slot);
@@ -36,6 +39,7 @@ pub fn seats_conserved(state: &Allocator) -> Result<(), String> {
         for item in &lease.wish.items {
             let pool = state.resolve(item.pool);
             *taken.get_mut(pool.0 as usize).ok_or_else(|| format!("seats_conserved: no {pool:?}"))? += u64::from(item.seats);
+            *asked.entry(pool).or_default().entry(item.rank()).or_default() += u64::from(item.seats);
         }
         let mut left: [u64; ITEMS_PER_CHECKOUT_MAX] = [0; ITEMS_PER_CHECKOUT_MAX];
         for (left, item) in left.iter_mut().zip(&lease.wish.items) {
@@ -83,6 +87,9 @@ pub fn seats_conserved(state: &Allocator) -> Result<(), String> {
         if (pool.used, pool.lingering, pool.total) != (count(&used), count(&lingering), total) {
             return Err(format!("seats_conserved: {} is {:?}, a recount differs", pool.feature, pool.numbers()));
         }
+        if asked.remove(&id).unwrap_or_default() != pool.asked {
+            return Err(format!("seats_conserved: {} is asked for as {:?}, a recount differs", pool.feature, pool.asked));
+        }
         let numbers = pool.numbers();
         let adds_up = numbers.free + numbers.used + numbers.lingering + numbers.reserved_idle == numbers.total + numbers.over;
         if !adds_up || (numbers.free != 0 && numbers.over != 0) {
@@ -109,14 +116,23 @@ pub fn one_grant_per_id<'a>(events: impl IntoIterator<Item = &'a Event>) -> Resu
     Ok(())
 }
 
-/// The seats over in each pool, for [`no_grant_past_entitlement`].
+/// The seats over in each pool, for [`no_grant_past_entitlement`]: of all seats, or of those for some version and newer ones, whichever is more.
 #[must_use]
 pub fn over(state: &Allocator) -> BTreeMap<PoolId, u64> {
-    let pools = state.pools.iter().zip(0..).filter_map(|(pool, id)| Some((PoolId(id), pool.as_ref()?.numbers().over)));
-    pools.filter(|(_, over)| *over > 0).collect()
+    let pools = state.pools.iter().zip(0..).filter_map(|(pool, id)| Some((PoolId(id), pool.as_ref()?)));
+    let lacks = |pool: &Pool| {
+        let rights = || pool.rights.iter().filter_map(|right| state.right(*right)).filter(|right| right.in_force());
+        let lack = |version: &Rank| {
+            let asked: u64 = pool.asked.range(*version..).map(|(_, seats)| seats).sum();
+            let seats: u64 = rights().filter(|right| right.rank() >= *version).map(|right| right.seats).sum();
+            asked.saturating_sub(seats)
+        };
+        pool.asked.keys().map(lack).max().unwrap_or(0)
+    };
+    pools.map(|(id, pool)| (id, lacks(pool))).filter(|(_, over)| *over > 0).collect()
 }
 
-/// A grant never raises `over`; only an end of an entitlement, an adoption, and merged vendors do. `before` is [`over`] before the events
+/// A grant never raises `over`, also not of one version and newer ones; only an end of an entitlement, an adoption, and merged vendors do. `before` is [`over`] before the events
 /// of one entry were folded in.
 ///
 /// # Errors

@@ -30,10 +30,9 @@ impl Allocator {
                 return Placed::Hopeless(denial);
             }
         }
-        let short = items.iter().find(|item| {
-            let free = self.pool(item.pool).map_or(0, Pool::free);
-            free < item.seats.into() && self.safeguards.grant_within_total
-        });
+        let short = items
+            .iter()
+            .find(|item| self.free_for_version(item.pool, item.rank()) < item.seats.into() && self.safeguards.grant_within_total);
         if let Some(item) = short {
             return Placed::NoSeatFree(self.no_seat_free(item));
         }
@@ -55,6 +54,36 @@ impl Allocator {
             granted.push(GrantedItem { pool, version: item.version, seats: item.seats, charges });
         }
         Placed::Fits { items: granted, moves }
+    }
+
+    /// How many seats a grant for this rank may take without more leases than entitlements for any version: what is free in the pool, and of each
+    /// older version, in the entitlements that cover newer ones, what is left by all who need such a one, wherever they are charged. Who must go
+    /// because a license ended, and who is charged where there is no seat, hold seats that no entitlement shows.
+    pub(crate) fn free_for_version(&self, pool: PoolId, rank: Rank) -> u64 {
+        let Some(found) = self.pool(pool) else { return 0 };
+        let free = found.free();
+        let rights = || found.rights.iter().filter_map(|id| self.right(*id));
+        let beside = rights().any(|right| right.charged > if right.in_force() { right.seats } else { 0 });
+        if !beside || !self.safeguards.grant_within_versions {
+            return free;
+        }
+        let mut seats: BTreeMap<Rank, u64> = BTreeMap::new();
+        for right in rights().filter(|right| right.in_force()) {
+            *seats.entry(right.rank()).or_default() += right.seats;
+        }
+        let mut asked = found.asked.iter().rev().peekable();
+        let (mut there, mut taken, mut least) = (0u64, 0u64, free);
+        // From the newest entitlements down: before those of a rank are added, what is there is only for who needs a newer one.
+        for (covered, more) in seats.iter().rev() {
+            while let Some((_, wanted)) = asked.next_if(|(asked, _)| *asked > covered) {
+                taken += wanted;
+            }
+            if *covered < rank {
+                least = least.min(there.saturating_sub(taken));
+            }
+            there += more;
+        }
+        least
     }
 
     /// Finds seats for one part from at most so many entitlements, moving other leases' charges if need be; those moves are folded in and

@@ -9,6 +9,8 @@ pub struct InstalledTerms {
     pub license: LicenseId,
     /// The vendor's name.
     pub vendor: String,
+    /// The keys of this vendor that have signed it: a client that embeds none of them cannot verify it.
+    pub keys: Vec<[u8; 32]>,
     /// For whom.
     pub licensee: String,
     /// When it was issued, unix milliseconds.
@@ -103,6 +105,7 @@ impl InstalledTerms {
         Self {
             license: terms.license.clone(),
             vendor: terms.vendor.as_str().to_owned(),
+            keys: terms.verifier.public_keys().map(|key| *key.as_bytes()).collect(),
             licensee: terms.licensee.clone(),
             issued_ms: terms.issued.begins().0,
             replaces: terms.replaces.clone(),
@@ -127,6 +130,7 @@ impl InstalledTerms {
     pub(crate) fn weight(&self) -> usize {
         128 + self.licensee.len()
             + self.vendor.len()
+            + 36 * self.keys.len()
             + 72 * self.replaces.len()
             + self.entitlements.iter().map(InstalledEntitlement::weight).sum::<usize>()
             + self.left_out.iter().map(InstalledLeftOut::weight).sum::<usize>()

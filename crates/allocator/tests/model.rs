@@ -99,26 +99,20 @@ impl Model {
                 self.rights.iter().filter(|right| right.0 == feature && covers(right.1, wish)).map(|right| right.2).sum()
             };
             let pool = server.live.pool_of(&key("acme"), &name.parse().unwrap()).map(|view| view.pool);
-            // Demand as the state has it charged: what is still on an ended entitlement only counts against the pool as a whole.
+            // Demand wherever it is charged: what is still on an ended entitlement holds a seat of its version too.
             let mut demand: Vec<(u32, u32)> = wanted.iter().map(|item| (item.1, item.2)).collect();
-            let mut all: u32 = wanted.iter().map(|item| item.2).sum();
             for view in server.live.lease_views() {
                 for part in view.items.iter().filter(|part| Some(part.pool) == pool) {
-                    all += part.seats;
-                    let version = part.version.map_or(0, |version| version.parts()[0]);
-                    for charge in &part.charges {
-                        if server.live.entitlement_view(charge.entitlement).unwrap().in_force {
-                            demand.push((version, charge.seats));
-                        }
-                    }
+                    demand.push((part.version.map_or(0, |version| version.parts()[0]), part.seats));
                 }
             }
-            let thresholds_hold = (0..=4u32).all(|threshold| {
+            // Of newer versions than are wanted there may be too few already.
+            let newest = wanted.iter().map(|item| item.1).max().unwrap_or(0);
+            (0..=newest).all(|threshold| {
                 let newer = |wish: u32| if threshold == 0 { true } else { wish >= threshold };
                 let need: u32 = demand.iter().filter(|(wish, _)| newer(*wish)).map(|(_, seats)| seats).sum();
-                need <= supply(threshold) || need == 0
-            });
-            thresholds_hold && all <= supply(0)
+                need <= supply(threshold)
+            })
         })
     }
 

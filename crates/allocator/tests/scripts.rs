@@ -1088,6 +1088,32 @@ fn a_removed_license_ends_its_leases_at_their_deadline_unless_others_cover_them(
 }
 
 #[test]
+fn whoever_must_go_is_counted_for_its_version_too() {
+    needs(
+        |safeguards| safeguards.grant_within_versions = false,
+        "
+        00:00 install A cad=1@1.0 => installed
+        00:00 install B cad=2@2.0 => installed
+        00:00 install C cad=1@2.0 => installed
+        00:00 checkout L1 cad@1.0 ana@ws1         => grant cad=A:1
+        00:00 checkout L2 cad@1.5 bo@ws2          => grant cad=B:1
+        00:00 checkout L3 cad@1.5 cy@ws3          => grant cad=B:1
+        00:00 checkout L4 cad@1.5 di@ws4          => grant cad=C:1
+        00:01 remove C                            => removed ending=1 ending=L4:license_removed
+        00:02 release L2                          => released
+        00:02 release L1                          => released
+        00:02 state cad                           => done total=3 used=2 free=1
+        00:03 checkout L5 cad@1.5 ed@ws5          => deny no_seat_free
+        00:03 checkout L6 cad@1.0 fi@ws6          => grant cad=A:1
+        00:04 release L6                          => released
+        00:04 renew L3                            => renewed
+        05:00 sweep                               => done ended=L4:license_removed
+        05:01 checkout L7 cad@1.5 ed@ws5          => grant cad=B:1
+    ",
+    );
+}
+
+#[test]
 fn lingering_seats_move_or_end_with_their_license() {
     check(
         "

@@ -10,6 +10,9 @@
 //!                │   └─ committed: publisher: view, feed, signatures, answers ─▶
 //!                └── committed, full, room, unknown, fault ─┘
 //! ```
+//!
+//! An answer never tells more than the view shows: while the publisher is behind, what needs no entry goes through it too. Renewals alone wait for
+//! nobody; what is answered from the view is therefore answered only while the view holds all that is committed, and else decided by the engine.
 
 use std::{
     path::PathBuf,

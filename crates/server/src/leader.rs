@@ -173,21 +173,25 @@ impl Leader {
                 Effect::Fail(ticket, why) => ticket.fail(why),
                 Effect::Publish { entry: None, mut heard, answers } => {
                     self.heard.append(&mut heard);
-                    let mut signed = Vec::new();
+                    // They may tell of entries that the publisher has not shown yet. Whoever was told must not find less in the view, so all but
+                    // renewals go behind those entries then.
+                    let behind = self.view.is_behind();
+                    let mut later = Vec::new();
                     for (ticket, answers) in answers {
-                        if publisher::is_plain(&ticket, &answers) {
+                        if publisher::is_plain(&ticket, &answers) && (!behind || publisher::only_renews(&answers)) {
                             publisher::tell(ticket, answers);
                         } else {
-                            signed.push((ticket, answers));
+                            later.push((ticket, answers));
                         }
                     }
-                    if !signed.is_empty() {
+                    if !later.is_empty() {
                         // If the publisher has gone, so has everybody who waits.
-                        let _ = self.publish.send(Publish { entry: None, heard: Vec::new(), answers: signed });
+                        let _ = self.publish.send(Publish { entry: None, heard: Vec::new(), answers: later });
                     }
                 }
-                Effect::Publish { entry, heard, answers } => {
-                    let _ = self.publish.send(Publish { entry, heard, answers });
+                Effect::Publish { entry: Some(entry), heard, answers } => {
+                    self.view.expect(entry.index);
+                    let _ = self.publish.send(Publish { entry: Some(entry), heard, answers });
                 }
                 Effect::Stopped => self.ended = true,
             }
@@ -236,5 +240,219 @@ impl Leader {
         self.carry_out();
         self.view.hear(&mut self.heard);
         self.appender.send(Job::Stop);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::sync::oneshot;
+    use triquest_allocator::{
+        Actor, CheckoutItem, Command, ContentDigest, Holder, InstallLicense, Instance, LeaseId, Lineage, Outcome, Safeguards,
+    };
+    use triquest_engine::{Origin, grants::GrantSigner};
+    use triquest_journal::memory::MemoryDisk;
+    use triquest_license::{Note, ServerKey, Signer, SigningKey, VerifiedLicense};
+
+    use super::*;
+    use crate::{
+        clock::HandClock,
+        driver::{Answer, DriverError},
+        feed::{self, Feed},
+        limits::WAITER_ASKS_AGAIN_MS,
+        publisher::Publisher,
+        recovery::{self, Recovered},
+    };
+
+    /// 2026-11-23 00:00 UTC.
+    const TODAY_MS: i64 = 1_795_392_000_000;
+    const SHORT_WAIT_MS: u64 = 1_000;
+
+    type Told = oneshot::Receiver<Result<Answer, DriverError>>;
+
+    /// A leader and a publisher that go on only when the test says so.
+    struct World {
+        leader: Leader,
+        publisher: Publisher,
+        published: mpsc::UnboundedReceiver<Publish>,
+        clock: HandClock,
+        _asks: mpsc::Sender<Message>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let hand = HandClock::new(TODAY_MS);
+            let clock: Arc<dyn Clock> = Arc::new(hand.clone());
+            let mut journal = MemoryDisk::new(Lineage([1; 16])).open();
+            let instance = Instance([1; 16]);
+            let recovered = recovery::recover(&mut journal, Safeguards::default(), &clock, instance, 0).unwrap();
+            let Recovered { engine, view, counts, entry } = recovered;
+            let (asks, asked) = mpsc::channel(1);
+            let (reports, reported) = mpsc::unbounded_channel();
+            let (publish, published) = mpsc::unbounded_channel();
+            let fault = Arc::new(watch::channel(None).0);
+            let view = Arc::new(view);
+            let feed = Arc::new(Feed::new(feed::position(entry.lineage, entry.epoch, entry.index), drop));
+            let key = Arc::new(SigningKey::from_seed([42; 32]));
+            let server_key = ServerKey::new(*key.public());
+            let signer = GrantSigner::new(key, &server_key, instance);
+            let publisher = Publisher { view: Arc::clone(&view), feed, signer, fault: Arc::clone(&fault) };
+            let boot_ms = clock.read().boot_ms;
+            let leader = Leader {
+                engine,
+                clock,
+                asked,
+                reported,
+                appender: Appender::start(Box::new(journal), reports).unwrap(),
+                publish,
+                fault,
+                state: Arc::default(),
+                view,
+                snapshots: Snapshots::new(Safeguards::default(), counts),
+                heard: Vec::new(),
+                boot_ms,
+                ended: false,
+            };
+            Self { leader, publisher, published, clock: hand, _asks: asks }
+        }
+
+        /// One turn of the leader with this request; the answer may come now or later.
+        fn ask(&mut self, command: Command, hold_ms: u64) -> Told {
+            let (reply, told) = oneshot::channel();
+            let nonce = matches!(command, Command::Checkout { .. }).then_some([9; 32]);
+            let ticket = Ticket::One(reply, nonce);
+            let request = Request { ticket, origin: Origin::SERVER, arrived_ms: 0, asked: command.into(), hold_ms };
+            self.leader.turn(&mut Vec::new(), &mut vec![Message::Request(request)], false);
+            told
+        }
+
+        /// The journal takes everything that is handed to it, and the leader hears so.
+        async fn commit(&mut self) {
+            while self.leader.engine.committed().index < self.leader.engine.handed_out().index {
+                let report = self.leader.reported.recv().await.unwrap();
+                self.leader.turn(&mut vec![report], &mut Vec::new(), false);
+            }
+        }
+
+        /// The publisher does all that it was given.
+        fn show(&mut self) {
+            while let Ok(publish) = self.published.try_recv() {
+                self.publisher.publish(publish);
+            }
+        }
+
+        async fn decide(&mut self, command: Command) -> Outcome {
+            let mut told = self.ask(command, 0);
+            self.commit().await;
+            self.show();
+            told.try_recv().unwrap().unwrap().outcome
+        }
+
+        /// The place of a waiter as the view has it.
+        fn place(&self, number: u8) -> Option<u32> {
+            let place = self.leader.view.asked_within(&lease(number), 1, ContentDigest([number; 16]), WAITER_ASKS_AGAIN_MS);
+            place.map(|there| there.place)
+        }
+    }
+
+    fn vendor() -> Signer {
+        Signer::new("acme.example".parse().unwrap(), SigningKey::from_seed([7; 32]))
+    }
+
+    fn lease(number: u8) -> LeaseId {
+        LeaseId([number; 16])
+    }
+
+    fn install(seats: u32) -> Command {
+        let vendor = vendor();
+        let text = format!(
+            "format = \"triquest-lm/v1/license\"\nlicense = \"A-1\"\nvendor = \"acme.example\"\nverifier = [\"{}\"]\nlicensee = \"Initech\"\n\
+             issued = 2026-01-01\nservers = \"any\"\n\n[[entitlement]]\nfeature = \"cad\"\nseats = {seats}\nexpires = 2027-12-31\n",
+            vendor.verifier_key()
+        );
+        let license = VerifiedLicense::verify_named(&Note::sign(&text, &[vendor]).unwrap()).unwrap();
+        Command::Install(InstallLicense { license: Box::new(license), actor: Actor { name: "test".to_owned(), reason: String::new() } })
+    }
+
+    fn checkout(number: u8, seats: u32, wait_ms: Option<u64>) -> Command {
+        Command::Checkout {
+            lease: lease(number),
+            attempt: 1,
+            content: ContentDigest([number; 16]),
+            accepts: Default::default(),
+            holder: Holder::default(),
+            vendor_keys: vec![*vendor().key().public().as_bytes()],
+            items: vec![CheckoutItem { feature: "cad".parse().unwrap(), version: None, seats }],
+            ttl_ms: None,
+            wait_ms,
+            regained: false,
+            network: None,
+        }
+    }
+
+    fn renew(number: u8, counter: u64) -> Command {
+        Command::Renew { lease: lease(number), counter, nonce: [1; 16], idle_ms: None, presence: None, regained: false }
+    }
+
+    fn release(number: u8) -> Command {
+        Command::Release { lease: lease(number), network: None }
+    }
+
+    /// One of two seats is in use; lease 2 waits for both of them, and is held; lease 3 waits for one behind it. Then the wait of lease 2 is
+    /// over, which gives lease 3 its seat in the same entry: that is committed, and the publisher has not come to it.
+    async fn granted_and_not_shown() -> (World, Told) {
+        let mut world = World::new();
+        assert!(matches!(world.decide(install(2)).await, Outcome::Installed { .. }));
+        assert!(matches!(world.decide(checkout(1, 1, None)).await, Outcome::Granted(_)));
+        let given_up = world.ask(checkout(2, 2, Some(SHORT_WAIT_MS)), 600_000);
+        world.commit().await;
+        assert!(matches!(world.decide(checkout(3, 1, Some(600_000))).await, Outcome::Waiting { place: 2, .. }));
+        world.clock.advance_ms(SHORT_WAIT_MS - WAITER_ASKS_AGAIN_MS / 2);
+        assert!(matches!(world.decide(checkout(3, 1, Some(600_000))).await, Outcome::Waiting { place: 2, .. }));
+        assert_eq!(world.place(3), Some(2));
+        world.clock.advance_ms(WAITER_ASKS_AGAIN_MS / 2);
+        world.leader.turn(&mut Vec::new(), &mut Vec::new(), false);
+        world.commit().await;
+        (world, given_up)
+    }
+
+    #[tokio::test]
+    async fn what_an_answer_tells_of_the_view_shows_before_it_leaves() {
+        let (mut world, mut given_up) = granted_and_not_shown().await;
+        assert!(given_up.try_recv().is_err(), "told that the line has moved, while the view still shows it as it was");
+        world.show();
+        assert!(matches!(given_up.try_recv().unwrap().unwrap().outcome, Outcome::Denied(_)));
+        assert_eq!(world.place(3), None);
+        let held = world.leader.view.lease(triquest_wire::LeaseId(lease(3).0)).unwrap();
+        assert_eq!(held.state, triquest_wire::status::LeaseState::Live);
+    }
+
+    #[tokio::test]
+    async fn a_place_that_was_just_asked_for_is_not_told_from_a_view_that_is_behind() {
+        let (mut world, _given_up) = granted_and_not_shown().await;
+        // Its client may hear of the seat by a renewal, which waits for no publisher.
+        let _claims = world.ask(renew(3, 1), 0);
+        world.commit().await;
+        let mut renewed = world.ask(renew(3, 2), 0);
+        assert!(matches!(renewed.try_recv().unwrap().unwrap().outcome, Outcome::Renewed { .. }));
+        assert_eq!(world.place(3), None, "the view shows a place that it has left");
+    }
+
+    #[tokio::test]
+    async fn a_repeat_of_what_is_not_shown_yet_goes_behind_it_and_a_renewal_does_not() {
+        let mut world = World::new();
+        world.decide(install(2)).await;
+        world.decide(checkout(1, 1, None)).await;
+        world.decide(checkout(2, 1, None)).await;
+        let mut released = world.ask(release(1), 0);
+        world.commit().await;
+        let (mut repeated, mut renewed) = (world.ask(release(1), 0), world.ask(renew(2, 1), 0));
+        assert!(renewed.try_recv().is_ok(), "a renewal waits for nobody");
+        assert!(repeated.try_recv().is_err() && released.try_recv().is_err(), "the view shows the seat in use");
+        world.show();
+        assert!(repeated.try_recv().is_ok() && released.try_recv().is_ok());
+        // With nothing to show the next goes out at once.
+        assert!(world.ask(release(1), 0).try_recv().is_ok());
     }
 }

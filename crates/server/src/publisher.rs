@@ -46,7 +46,7 @@ impl Publisher {
         }
     }
 
-    fn publish(&self, publish: Publish) {
+    pub(crate) fn publish(&self, publish: Publish) {
         let Publish { entry, mut heard, answers } = publish;
         let mut here = None;
         if let Some(entry) = &entry {
@@ -108,6 +108,15 @@ pub(crate) fn is_plain(ticket: &Ticket, answers: &Answers) -> bool {
     match (ticket, answers) {
         (Ticket::One(_, Some(_)), Answers::One(answer)) => !matches!(answer.outcome, Outcome::Granted(_)),
         _ => true,
+    }
+}
+
+/// Whether it is about renewals alone: those leave at once, however far the publisher is.
+pub(crate) fn only_renews(answers: &Answers) -> bool {
+    let renews = |answer: &triquest_engine::Answer| matches!(answer.outcome, Outcome::Renewed { .. });
+    match answers {
+        Answers::Many(answers) => answers.iter().all(|answer| answer.as_ref().is_ok_and(renews)),
+        Answers::One(answer) => renews(answer),
     }
 }
 

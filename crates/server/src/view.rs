@@ -5,12 +5,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::{Mutex, RwLock};
 use triquest_allocator::{
-    CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, InstalledEntitlement, InstalledLeftOut,
+    CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, Index, InstalledEntitlement, InstalledLeftOut,
     InstalledTerms, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, Timestamp, VendorId,
     limits::{REPLACED_KEPT_MAX, STALL_MS},
 };
@@ -92,6 +95,10 @@ pub struct View {
     clock: Arc<dyn Clock>,
     stamp: Mutex<Stamp>,
     inner: RwLock<Inner>,
+    /// The last committed entry: answers may tell of it.
+    committed: AtomicU64,
+    /// The last entry that is folded in.
+    folded: AtomicU64,
 }
 
 /// The driver's last pass: what time it was, and what the boot clock said.
@@ -117,7 +124,23 @@ impl View {
             inner.load(record, moment)?;
         }
         let stamp = Stamp { moment, boot_ms: clock.read().boot_ms };
-        Ok(Self { clock, stamp: Mutex::new(stamp), inner: RwLock::new(inner) })
+        Ok(Self {
+            clock,
+            stamp: Mutex::new(stamp),
+            inner: RwLock::new(inner),
+            committed: AtomicU64::new(position.index),
+            folded: AtomicU64::new(position.index),
+        })
+    }
+
+    /// Notes that an entry is committed, before anything that tells of it leaves.
+    pub(crate) fn expect(&self, index: Index) {
+        self.committed.store(index.0, Ordering::Release);
+    }
+
+    /// Whether something is committed that is not folded in yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.folded.load(Ordering::Acquire) < self.committed.load(Ordering::Acquire)
     }
 
     /// Folds a committed entry in.
@@ -129,6 +152,8 @@ impl View {
         inner.position.epoch = entry.epoch.0;
         inner.position.index = entry.index.0;
         inner.position.lineage = Lineage(entry.lineage.0);
+        drop(inner);
+        self.folded.store(entry.index.0, Ordering::Release);
     }
 
     /// Notes the driver's pass.
@@ -387,17 +412,18 @@ impl View {
         self.inner.read().licenses.values().filter(|there| there.terms.license.as_str() == license).map(|there| there.hash).collect()
     }
 
-    /// Installed licenses of the vendors that these keys name, as file texts, in order of installation. A license that waits for its day is
+    /// Installed licenses that one of these keys has signed, as file texts, in order of installation: what others of a merged vendor's keys signed, the
+    /// client could not verify. A license that waits for its day is
     /// among them, one that has ended is not.
     #[must_use]
     pub fn licenses_for(&self, vendor_keys: &[[u8; 32]]) -> Vec<(LicenseHash, String)> {
         let inner = self.inner.read();
-        let vendors: Vec<_> =
-            inner.vendors.iter().filter(|(_, vendor)| vendor.keys.iter().any(|key| vendor_keys.contains(key))).map(|(id, _)| *id).collect();
         inner
             .licenses
             .iter()
-            .filter(|(first, license)| vendors.contains(&license.vendor) && inner.license_state(**first, license) != LicenseState::Expired)
+            .filter(|(first, license)| {
+                license.is_signed_by_one_of(vendor_keys) && inner.license_state(**first, license) != LicenseState::Expired
+            })
             .map(|(_, license)| (license.hash, license.file.to_string()))
             .collect()
     }
@@ -420,7 +446,8 @@ impl View {
         for item in items {
             let Some(pool) = inner.pools_for(vendor_keys, item.feature.as_str()).next() else { return Vec::new() };
             let covers = |right: &&Right| {
-                let entitlement = inner.licenses.get(&right.license).and_then(|there| there.terms.entitlement(right.position));
+                let license = inner.licenses.get(&right.license).filter(|license| license.is_signed_by_one_of(vendor_keys));
+                let entitlement = license.and_then(|license| license.terms.entitlement(right.position));
                 right.in_force()
                     && entitlement.is_some_and(|entitlement| match (&entitlement.version, &item.version) {
                         (None, _) => true,
@@ -452,10 +479,15 @@ impl View {
     }
 
     /// The place of a waiter that asked within so many milliseconds, with this attempt and content, durably and in this start of the server.
+    /// None also while the view is behind what is committed: somebody may have heard already that the waiter was granted its seat.
     #[must_use]
     pub fn asked_within(&self, lease: &Id, attempt: u32, content: ContentDigest, within_ms: u64) -> Option<WaiterPlace> {
         let (at, _) = self.now();
+        let committed = self.committed.load(Ordering::Acquire);
         let inner = self.inner.read();
+        if inner.position.index < committed {
+            return None;
+        }
         let waiting = inner.waiting.get(lease)?;
         let row = inner.row(lease)?;
         let asked = waiting.asked && (waiting.attempt, waiting.content) == (attempt, content);
@@ -614,6 +646,13 @@ struct Installed {
     terms: Arc<InstalledTerms>,
     /// What was wrong with its signatures at the last start.
     problem: Option<String>,
+}
+
+impl Installed {
+    /// Whether a client that embeds these keys can verify it: of a vendor's keys that became one, it may embed others than those that signed it.
+    fn is_signed_by_one_of(&self, keys: &[[u8; 32]]) -> bool {
+        self.terms.keys.iter().any(|key| keys.contains(key))
+    }
 }
 
 struct Right {

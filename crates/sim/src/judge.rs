@@ -585,6 +585,10 @@ impl Judge {
                 let up = self.up;
                 self.asked.values_mut().for_each(|asked| *asked = up);
                 self.ripe.clear();
+                // What was granted in line and not come for has its full time again.
+                let leases = &self.ledger.leases;
+                let unclaimed = |lease: &LeaseId| leases.get(lease).is_some_and(|held| held.claim_due.is_some());
+                self.dead.iter_mut().filter(|(lease, _)| unclaimed(lease)).for_each(|(_, since)| *since = up);
             }
             Event::Recovered { .. } => {
                 self.up.starts += 1;
@@ -849,6 +853,12 @@ impl Judge {
                     format!("{lease} raised pool {} to {} of {}", item.pool.0, counts.taken(), counts.total)
                 });
             }
+            if let Some((version, taken, seats)) = self.ledger.lacks_for(item.pool, item.version, 0) {
+                let version = version.map_or_else(|| "any version".to_owned(), |version| version.to_string());
+                self.broken(Invariant::NoGrantPastEntitlement, || {
+                    format!("{lease} raised what is taken for {version} and newer to {taken} of {seats} in pool {}", item.pool.0)
+                });
+            }
             let charged: u32 = item.charges.iter().map(|charge| charge.seats).sum();
             let mut wrong = charged != item.seats;
             for charge in &item.charges {
@@ -1050,7 +1060,11 @@ impl Judge {
         let mut late = None;
         let (up, ledger) = (self.up, &self.ledger);
         self.dead.retain(|lease, since| {
-            let Some(held) = ledger.leases.get(lease) else { return false };
+            let Some(held) = ledger.leases.get(lease) else {
+                // Whoever dies in line may be granted what it never comes for: its time counts from that grant.
+                *since = up;
+                return ledger.line.iter().any(|waiter| waiter.lease == *lease);
+            };
             // Lease time since the last entry is lost with a crash: at most the interval of clock entries, and a batch, for each start.
             let starts = up.starts - since.starts;
             let claim_ms = held.claim_due.map_or(0, |_| self.limits.claim_ms);

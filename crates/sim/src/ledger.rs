@@ -241,7 +241,9 @@ impl Ledger {
     pub fn fits(&self, items: &[GrantedItem]) -> bool {
         items.iter().all(|item| {
             let seats = u64::from(item.seats);
-            seats <= self.counts(item.pool).free() && seats <= self.covering_free(item.pool, item.version.as_ref())
+            seats <= self.counts(item.pool).free()
+                && seats <= self.covering_free(item.pool, item.version.as_ref())
+                && self.lacks_for(item.pool, item.version, item.seats).is_none()
         })
     }
 
@@ -332,6 +334,32 @@ impl Ledger {
             (true, false) => counts.total = counts.total.saturating_sub(seats),
             _ => {}
         }
+    }
+
+    /// A version, not newer than this one, for which and newer ones more seats of a pool are taken than its entitlements have, with both numbers; so many
+    /// are wanted for this version beside those that are taken.
+    #[must_use]
+    pub fn lacks_for(&self, pool: PoolId, newest: Option<Version>, wanted: u32) -> Option<(Option<Version>, u64, u64)> {
+        let pool = self.resolve(pool);
+        let rights: Vec<&Right> = self.rights.values().filter(|right| right.in_force() && self.resolve(right.pool) == pool).collect();
+        if rights.iter().all(|right| right.version.is_none()) {
+            return None;
+        }
+        let mut asked = BTreeMap::from([(newest, u64::from(wanted))]);
+        for item in self.leases.values().map(|held| &held.items).chain(self.lingering.values()).flatten() {
+            if self.resolve(item.pool) == pool {
+                *asked.entry(item.version).or_default() += u64::from(item.seats);
+            }
+        }
+        let mut taken = 0;
+        for (version, seats) in asked.iter().rev() {
+            taken += seats;
+            let there = rights.iter().filter(|right| right.covers(version.as_ref())).map(|right| right.seats).sum();
+            if *version <= newest && taken > there {
+                return Some((*version, taken, there));
+            }
+        }
+        None
     }
 
     /// Takes the head of an entry.

@@ -76,6 +76,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     extend_on_recovery => PromiseSurvivesRecovery,
     full_disk_lowers_nothing => RenewingNeverExpires,
     grant_within_total => NoGrantPastEntitlement,
+    grant_within_versions => NoGrantPastEntitlement,
     heard_is_durable => PromiseSurvivesRecovery,
     linger_gives_way => BeginBeforeEnd,
     longer_ttl_is_durable => PromiseSurvivesRecovery,

@@ -107,6 +107,7 @@ scripts! {
     many_old_grants_are_shown,
     merged_vendors_with_many_seats,
     seats_for_large_and_small,
+    who_must_go_holds_a_seat_of_its_version,
 }
 
 fn a_longer_ttl_and_a_crash_before_it_is_durable(plan: &mut Plan, random: &mut Random) {
@@ -782,5 +783,35 @@ fn many_old_grants_are_shown(plan: &mut Plan, random: &mut Random) {
     at(plan, restored, Act::Restore);
     for client in 0..clients {
         at(plan, restored + 2_000 + 100 * u64::from(client), Act::Show(client));
+    }
+}
+
+fn who_must_go_holds_a_seat_of_its_version(plan: &mut Plan, random: &mut Random) {
+    let ttl_s = random.between(60, 240);
+    let license =
+        |id: &str, version: &'static str, seats: u32| issue(&[0], id, &[], &[Draft::new("cad", seats, ttl_s, ttl_s).version(version)]);
+    plan.licenses.extend([license("A", "1.0", 1), license("B", "2.0", 2), license("C", "2.0", 1)]);
+    (plan.ttl_ms, plan.ttl_max_ms) = (ttl_s * 1_000, ttl_s * 1_000);
+    plan.duration_ms = 4 * plan.ttl_ms;
+    for number in 0..3 {
+        at(plan, 5 + number as u64, Act::Install(number));
+    }
+    // One of an old version and three of a newer one, of whom one must go; then somebody of each leaves, and others of the newer one come.
+    for (number, version) in ["1.0", "1.5", "1.5", "1.5", "1.5", "1.5"].into_iter().enumerate() {
+        let client = ClientPlan { items: vec![item("cad", Some(version), 1)], ..user(random, "cad") };
+        plan.clients.push(if number > 3 && random.chance(500) { waits(client, 2 * plan.ttl_ms) } else { client });
+        if number < 4 {
+            at(plan, 100 + 300 * number as u64, Act::Begin(u32::try_from(number).expect("few")));
+        }
+    }
+    let removed = random.between(2_000, 20_000);
+    at(plan, removed, Act::Remove(2));
+    at(plan, removed + random.between(100, 2_000), Act::Done(0));
+    at(plan, removed + random.between(100, 2_000), Act::Done(1));
+    for ask in 0..8 {
+        at(plan, removed + 2_500 + ask * 500, Act::Begin(4 + u32::try_from(ask % 2).expect("one of two")));
+    }
+    if random.chance(300) {
+        at(plan, removed + random.between(1_000, 8_000), Act::Kill(500));
     }
 }

@@ -396,6 +396,8 @@ pub(super) struct TermsRecord {
     pub(super) left_out: Vec<LeftOutRecord>,
     #[n(6)]
     issued_ms: i64,
+    #[n(7)]
+    keys: Vec<Bytes32>,
 }
 
 /// One right.
@@ -532,6 +534,7 @@ impl From<&InstalledTerms> for TermsRecord {
         Self {
             license: terms.license.as_str().to_owned(),
             vendor: terms.vendor.clone(),
+            keys: terms.keys.iter().map(|key| (*key).into()).collect(),
             licensee: terms.licensee.clone(),
             issued_ms: terms.issued_ms,
             replaces: terms.replaces.iter().map(|id| id.as_str().to_owned()).collect(),
@@ -549,6 +552,7 @@ impl TryFrom<TermsRecord> for InstalledTerms {
         Ok(Self {
             license: id(&record.license)?,
             vendor: record.vendor,
+            keys: record.keys.into_iter().map(<[u8; 32]>::from).collect(),
             licensee: record.licensee,
             issued_ms: record.issued_ms,
             replaces: record.replaces.iter().map(|text| id(text)).collect::<Result<_, _>>()?,

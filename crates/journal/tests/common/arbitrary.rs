@@ -53,6 +53,7 @@ fn terms() -> std::sync::Arc<InstalledTerms> {
     std::sync::Arc::new(InstalledTerms {
         license: LicenseId::new("ACME-2").unwrap(),
         vendor: "acme.example".to_owned(),
+        keys: vec![[7; 32], [8; 32]],
         licensee: "Initech".to_owned(),
         issued_ms: 1_790_000_000_000,
         replaces: vec![LicenseId::new("ACME-1").unwrap()],

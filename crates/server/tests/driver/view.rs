@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use triquest_allocator::{Allocator, Command, Safeguards, StateRecord};
+use triquest_allocator::{Allocator, Command, InstallLicense, Safeguards, StateRecord};
 use triquest_server::view::LeaseFilter;
 use triquest_wire::status::LeaseState;
 
@@ -201,6 +201,27 @@ async fn licenses_are_shown_with_their_states_and_given_to_who_names_their_vendo
     let pools = world.driver.view().pools(Some("cad"), None, 10).pools;
     assert_eq!((pools.len(), pools[0].numbers.total), (1, 7));
     assert_eq!(pools[0].ends.as_deref(), Some("2027-12-31"));
+}
+
+#[tokio::test]
+async fn a_client_is_shown_only_licenses_that_a_key_of_its_own_has_signed() {
+    let world = World::new();
+    let (old, new) = (crate::world::vendor(), crate::world::vendor_of(2));
+    for (id, signers) in [("OLD", vec![&old]), ("BOTH", vec![&old, &new]), ("NEW", vec![&new])] {
+        let signers: Vec<_> = signers.into_iter().cloned().collect();
+        let license = Box::new(crate::world::signed_by(&signers, id, "", &[("cad", 1)]));
+        world.decide(Command::Install(InstallLicense { license, actor: crate::world::actor() })).await.unwrap();
+    }
+    // The three are of one vendor, whose seats add up.
+    assert_eq!(world.driver.view().pools(Some("cad"), None, 10).pools[0].numbers.total, 3);
+    let (old, new) = (*old.key().public().as_bytes(), *new.key().public().as_bytes());
+    let shown = |keys: &[[u8; 32]]| {
+        let ids = |text: &str| text.lines().find_map(|line| line.strip_prefix("license = ")).unwrap_or_default().to_owned();
+        world.driver.view().licenses_for(keys).iter().map(|(_, text)| ids(text)).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&[old]), ["\"OLD\"", "\"BOTH\""]);
+    assert_eq!(shown(&[new]), ["\"BOTH\"", "\"NEW\""]);
+    assert_eq!(shown(&[old, new]).len(), 3);
 }
 
 #[tokio::test]

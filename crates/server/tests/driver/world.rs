@@ -200,7 +200,12 @@ fn next_instance() -> [u8; 32] {
 }
 
 pub(crate) fn vendor() -> Signer {
-    Signer::new("acme.example".parse().unwrap(), SigningKey::from_seed([7; 32]))
+    vendor_of(7)
+}
+
+/// The vendor's name with another key.
+pub(crate) fn vendor_of(seed: u8) -> Signer {
+    Signer::new("acme.example".parse().unwrap(), SigningKey::from_seed([seed; 32]))
 }
 
 pub(crate) fn license(id: &str, rights: &[(&str, u32)]) -> VerifiedLicense {
@@ -209,16 +214,21 @@ pub(crate) fn license(id: &str, rights: &[(&str, u32)]) -> VerifiedLicense {
 
 /// The same with more lines at the top.
 pub(crate) fn license_with(id: &str, top: &str, rights: &[(&str, u32)]) -> VerifiedLicense {
+    signed_by(&[vendor()], id, top, rights)
+}
+
+/// The same, signed by these.
+pub(crate) fn signed_by(signers: &[Signer], id: &str, top: &str, rights: &[(&str, u32)]) -> VerifiedLicense {
     use std::fmt::Write as _;
-    let vendor = vendor();
+    let keys: Vec<String> = signers.iter().map(|signer| format!("\"{}\"", signer.verifier_key())).collect();
     let mut text = format!(
-        "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"acme.example\"\nverifier = [\"{}\"]\nlicensee = \"Initech\"\nissued = 2026-01-01\nservers = \"any\"\n{top}",
-        vendor.verifier_key()
+        "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"acme.example\"\nverifier = [{}]\nlicensee = \"Initech\"\nissued = 2026-01-01\nservers = \"any\"\n{top}",
+        keys.join(", ")
     );
     for (feature, seats) in rights {
         write!(text, "\n[[entitlement]]\nfeature = \"{feature}\"\nseats = {seats}\nexpires = 2027-12-31\n").unwrap();
     }
-    VerifiedLicense::verify_named(&Note::sign(&text, &[vendor]).unwrap()).unwrap()
+    VerifiedLicense::verify_named(&Note::sign(&text, signers).unwrap()).unwrap()
 }
 
 pub(crate) fn actor() -> Actor {
