@@ -179,6 +179,7 @@ impl Allocator {
                     self.schedule(right);
                 }
                 self.purge(first);
+                // Frozen: no fact carries it.
                 if let Some(oldest) = self.taken_off.iter().rev().nth(REPLACED_KEPT_MAX).copied() {
                     self.purge(oldest);
                 }
@@ -948,7 +949,7 @@ impl Allocator {
         }
         for right in entitlements {
             let found = missing(self.right_mut(*right).filter(|right| right.license == first), "entitlement", right)?;
-            if found.ended != Some(RightEnd::Replaced) {
+            if !matches!(found.ended, Some(RightEnd::Expired | RightEnd::Replaced)) {
                 return Err(format!("{right:?} was not replaced"));
             }
             (found.began, found.ended) = (None, None);

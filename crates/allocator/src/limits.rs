@@ -25,6 +25,8 @@ pub const POOL_SEATS_MAX: u64 = 100_000_000_000;
 /// Most pools that one fact counts unrecorded denials for; those of others are counted together.
 pub const DENIALS_COUNTED_POOLS_MAX: usize = 256;
 /// Most licenses that are kept after others replaced them, so that they come back when the wall clock that had brought those is taken back.
+///
+/// Folding facts depends on it and no fact carries it, so it is frozen as the numbers of the records are: another value would give an old journal another state.
 pub const REPLACED_KEPT_MAX: usize = 1_024;
 /// Most addresses for which presence is turned off after a regret.
 pub const PRESENCE_OFF_MAX: usize = 100_000;
@@ -41,6 +43,8 @@ pub const TTL_MS_DEFAULT: u64 = 300_000;
 /// The shortest quarantine of a new lineage.
 pub const QUARANTINE_MS_MIN: u64 = 3_600_000;
 /// Most finished epochs that the state remembers, to tell its own grants from those of lost history.
+///
+/// Folding facts depends on it and no fact carries it, so it is frozen as the numbers of the records are: another value would give an old journal another state.
 pub const EPOCHS_MAX: usize = 4_096;
 /// How long a regret turns early freeing off for an address.
 pub const PRESENCE_OFF_MS: u64 = 86_400_000;

@@ -287,6 +287,7 @@ impl Allocator {
         if self.epoch.0 > 0 {
             let record = EpochRecord { lineage: self.lineage, epoch: self.epoch, instance: self.instance, last: self.index };
             self.epochs.push_back(record);
+            // Frozen: no fact carries it.
             while self.epochs.len() > crate::limits::EPOCHS_MAX {
                 self.epochs.pop_front();
             }

@@ -59,7 +59,8 @@ impl Allocator {
         };
         let is_due = |right: &Right| {
             let dates = [right.begins_at(wall_ms), right.ends_at(wall_ms)];
-            let returns = right.ended == Some(RightEnd::Replaced) && self.returning.contains(&right.license);
+            let has_ended = matches!(right.ended, Some(RightEnd::Expired | RightEnd::Replaced));
+            let returns = has_ended && self.returning.contains(&right.license);
             !self.clock_is_ahead() && dates.contains(&Some(i64::MIN)) || is_replaced(right) || returns
         };
         is_merging() || found.rights.iter().filter_map(|right| self.right(*right)).any(is_due)
@@ -145,7 +146,8 @@ impl Allocator {
         self.licenses.iter().filter(names).map(|(successor, _)| *successor).collect()
     }
 
-    /// The rights of a license that were replaced by what has not begun after all, of these that may have replaced it.
+    /// The rights of a license that were replaced by what has not begun after all, of these that may have replaced it. So were those that had ended by
+    /// a date of that same future, if the license was taken off for what replaced it.
     pub(crate) fn returned(&self, first: EntitlementId, successors: &[EntitlementId]) -> Vec<EntitlementId> {
         let wall_ms = self.now.wall_ms;
         let Some(license) = self.licenses.get(&first) else { return Vec::new() };
@@ -156,7 +158,12 @@ impl Allocator {
         let later = || successors.iter().copied().filter(|successor| *successor > first);
         let returns = |right: &EntitlementId| {
             self.right(*right).is_some_and(|right| {
-                right.ended == Some(RightEnd::Replaced)
+                let was_replaced = match right.ended {
+                    Some(RightEnd::Replaced) => true,
+                    Some(RightEnd::Expired) => license.removed == Some(RightEnd::Replaced),
+                    Some(RightEnd::Removed) | None => false,
+                };
+                was_replaced
                     && right.expires.is_none_or(|expires| expires > wall_ms)
                     && later().any(|successor| self.was_to_take_the_place_of(successor, right.pool))
                     && !later().any(|successor| self.takes_the_place_of(successor, right.pool))

@@ -2339,3 +2339,18 @@ fn an_entitlement_covers_exactly_the_versions_that_the_license_says() {
     ",
     );
 }
+
+#[test]
+fn what_expired_and_was_then_replaced_in_a_wrong_future_comes_back_with_the_clock() {
+    check(
+        "
+        00:00 install A cad=2 expires=2026-12-31  => installed
+        00:00 install B cad=2 starts=2027-02-01 replaces=A => installed waiting
+        00:00 checkout L1 cad ana@ws1             => grant
+        01:00 date 2027-01-15                     => done over=A:expired
+        02:00 date 2027-03-01                     => done began=B
+        03:00 accept-clock 2026-07-02             => done began=A over=B:expired
+        03:01 checkout L2 cad bo@ws2              => grant
+    ",
+    );
+}

@@ -879,7 +879,7 @@ impl Shared {
             return;
         }
         let lives: BTreeSet<LeaseId> = seats.iter().filter(|seat| !is_over(seat)).map(|seat| seat.lease()).collect();
-        // Whose connection ended where that frees seats after a while, and who could not open another one.
+        // Whose connection ended where that frees seats after a while, and who could not open another one, or will not try soon.
         let mut unheard: BTreeSet<LeaseId> = BTreeSet::new();
         for (server, wanted) in &wanted {
             let place = places.entry(*server).or_default();
@@ -896,9 +896,13 @@ impl Shared {
                 place.lost.clear();
             }
             if now.boot_ms < place.retry_at {
+                unheard.append(&mut place.lost_for_long(now.boot_ms));
                 continue;
             }
-            let Some(session) = lock(&self.sessions).get(server).cloned() else { continue };
+            let Some(session) = lock(&self.sessions).get(server).cloned() else {
+                unheard.append(&mut place.lost);
+                continue;
+            };
             while let Some(step) = place.standing.next(wanted, &lives) {
                 let at_most = within(session.deadlines().call, must_be_back(seats));
                 if let Err(pause_ms) = place.go(step, &session, generation, at_most) {
@@ -935,6 +939,13 @@ struct Presences {
 }
 
 impl Presences {
+    /// Leases that lost their connection and will have no other in time: the next attempt is further away than a reopening ever is, since an earlier one
+    /// failed or was of no use. Only a renewal keeps the server from freeing their seats.
+    fn lost_for_long(&mut self, boot_ms: u64) -> BTreeSet<LeaseId> {
+        let is_soon = self.retry_at <= boot_ms.saturating_add(REOPEN_MS_MAX);
+        if is_soon { BTreeSet::new() } else { std::mem::take(&mut self.lost) }
+    }
+
     /// Opens or changes a connection. If that fails, for how long to leave it.
     fn go(&mut self, step: Step, session: &Session, generation: &mut u64, at_most: Duration) -> Result<(), u64> {
         match step {
@@ -996,4 +1007,28 @@ fn must_be_back(seats: &[Arc<SeatCore>]) -> Option<u64> {
 /// At most `whole`, and no longer than until this boot time.
 pub(crate) fn within(whole: Duration, until: Option<u64>) -> Duration {
     until.map_or(whole, |until| whole.min(Duration::from_millis(until.saturating_sub(clock::now().boot_ms).max(CALL_MS_MIN))))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use triquest_wire::{Bytes32, Secret};
+
+    use super::*;
+
+    #[test]
+    fn who_lost_a_connection_and_will_not_open_another_soon_shows_life_at_once() {
+        let lost = BTreeSet::from([Secret(Bytes32([1; 32])).lease_id(), Secret(Bytes32([2; 32])).lease_id()]);
+        let ended_at = 1_000_000;
+        // Another connection was of no use, or could not be opened.
+        for pause_ms in [PRESENCE_USELESS_RETRY_MS, PRESENCE_RETRY_MS] {
+            let mut place = Presences { retry_at: ended_at + pause_ms, lost: lost.clone(), ..Presences::default() };
+            assert_eq!(place.lost_for_long(ended_at), lost, "{pause_ms}");
+            assert_eq!(place.lost_for_long(ended_at), BTreeSet::new(), "each shows it once");
+        }
+        // It opens another one in a moment, which says it for all of them.
+        let mut place = Presences { retry_at: ended_at + REOPEN_MS_MAX, lost: lost.clone(), ..Presences::default() };
+        assert_eq!(place.lost_for_long(ended_at), BTreeSet::new());
+        assert_eq!(place.lost, lost);
+    }
 }

@@ -185,11 +185,12 @@ pub(crate) fn identify(connection: &Connection, path: &Path) -> Result<Lineage, 
     lineage.and_then(|bytes| bytes.try_into().ok()).map(Lineage).ok_or_else(|| corrupt(path, "it does not say which history it is"))
 }
 
-/// Lays out an empty journal in an empty database file.
+/// Lays out an empty journal in an empty database file. This version has written it: no earlier one left anything to go back to.
 pub(crate) fn lay_out(connection: &Connection, lineage: Lineage) -> rusqlite::Result<()> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
     connection.execute_batch(SCHEMA)?;
     connection.execute("INSERT INTO meta VALUES ('lineage', ?)", params![lineage.0.as_slice()])?;
+    connection.execute("INSERT INTO meta VALUES ('version', ?)", params![env!("CARGO_PKG_VERSION").as_bytes()])?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     connection.pragma_update(None, "user_version", FORMAT_VERSION)?;
     connection.execute_batch("COMMIT")
@@ -353,14 +354,15 @@ impl SqliteJournal {
                     "if this is a new server, start it once with `--init`; if not, its volume is perhaps not mounted",
                 ));
             }
-            (false, OpenMode::Init | OpenMode::InitIfMissing) => create(&dir, lay_out)?,
-            (false, OpenMode::InitLost) => create(&dir, lay_out_lost)?,
+            (false, OpenMode::Init | OpenMode::InitIfMissing) => create(&dir, &lock, lay_out)?,
+            (false, OpenMode::InitLost) => create(&dir, &lock, lay_out_lost)?,
             (true, OpenMode::Existing | OpenMode::InitIfMissing) => {}
         }
         let connection = connect(&dir, &path)?;
         let lineage = identify(&connection, &path)?;
         let head = find_head(&connection, &path, lineage)?;
-        let mark = mark.filter(|_| mode != OpenMode::InitLost);
+        // A journal that was just made owes nothing to what ran here before.
+        let mark = mark.filter(|_| there);
         if let Some(mark) = mark.filter(|mark| !is_of(&connection, &path, head, *mark)) {
             return Err(lost(&path, head.index, mark, lineage));
         }
@@ -494,10 +496,12 @@ pub(crate) fn lost(path: &Path, head: Index, mark: Mark, lineage: Lineage) -> Jo
     )
 }
 
-/// Makes a journal under another name and gives it its own when it is whole, so that a crash leaves either none or a whole one.
-fn create(dir: &DataDir, lay_out: fn(&Connection, Lineage) -> rusqlite::Result<()>) -> Result<(), JournalError> {
+/// Makes a journal under another name and gives it its own when it is whole, so that a crash leaves either none or a whole one, and none of them with
+/// the mark of another journal.
+fn create(dir: &DataDir, lock: &Lock, lay_out: fn(&Connection, Lineage) -> rusqlite::Result<()>) -> Result<(), JournalError> {
     const NEW: &str = "journal.sqlite.new";
     let lineage = random_lineage()?;
+    lock.forget_mark()?;
     for name in [NEW, "journal.sqlite.new-journal"] {
         dir.remove(name)?;
     }

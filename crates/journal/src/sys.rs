@@ -263,7 +263,8 @@ fn ours(path: &Path, stat: &Stat) -> Result<(), JournalError> {
 
 /// The lock of a data directory, held for life, and the mark in it: how far the journal had come when it was last heard of.
 ///
-/// The mark is written after each append and not synced, so it is never ahead of what was durable. A journal that ends before its mark has lost
+/// The mark is written after each append and not synced, so it is never ahead of what was durable. Before a new journal has its name the old mark is
+/// forgotten, and that is synced. A journal that ends before its mark has lost
 /// acknowledged entries: SQLite drops a damaged end of its write-ahead log without a word.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -314,6 +315,16 @@ impl Lock {
         writeln!(rest, "head {:020} lineage {} pid {:010}", mark.index.0, mark.lineage, std::process::id())
             .expect("a line has room for its parts");
         self.file.write_all_at(&line, 0).map_err(|error| fault(&self.path, "mark the journal's end", errno(&error)))
+    }
+
+    /// Forgets the mark of whatever ran here before, for good: a new journal follows, and no loss of power may bring the mark of another one back to it.
+    pub(crate) fn forget_mark(&self) -> Result<(), JournalError> {
+        const NO_MARK: &str = "no journal yet";
+        let line = format!("{NO_MARK:<width$}pid {:010}\n", std::process::id(), width = LINE_BYTES - 15);
+        self.file
+            .write_all_at(line.as_bytes(), 0)
+            .and_then(|()| self.file.sync_all())
+            .map_err(|error| fault(&self.path, "forget the mark of an earlier journal", errno(&error)))
     }
 }
 
@@ -389,6 +400,7 @@ mod tests {
         assert_eq!(parse_mark(&line), Some(mark));
         for garbage in [
             "",
+            "no journal yet      pid 0000000007",
             "head",
             "head x",
             "head 1 lineage zz",

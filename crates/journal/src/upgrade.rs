@@ -18,11 +18,15 @@ pub(crate) const HOW_BACK: &str = "start the version that wrote it, or a newer o
 
 /// Makes a backup if another version has written this journal last, and notes that `version` writes it from now on. Before the first entry of a start.
 ///
+/// What an earlier start did not finish of such a backup is removed: this one holds the lock of the data directory, so nobody else writes it.
+///
 /// The backup's path, if one was made. Where an error is [`JournalErrorKind::Full`] nothing was noted, and the next start tries again.
 ///
 /// # Errors
 /// Why there is no backup.
 pub fn prepare(journal: &mut SqliteJournal, version: &str) -> Result<Option<PathBuf>, JournalError> {
+    let dir = journal.directory().join(BACKUPS_DIR);
+    remove_unfinished(&dir);
     let before = journal.version()?;
     if before.as_deref() == Some(version) {
         return Ok(None);
@@ -32,7 +36,6 @@ pub fn prepare(journal: &mut SqliteJournal, version: &str) -> Result<Option<Path
         journal.set_version(version)?;
         return Ok(None);
     }
-    let dir = journal.directory().join(BACKUPS_DIR);
     if !journal.has_room_for_a_copy()? {
         return Err(JournalError::new(
             JournalErrorKind::Full,
@@ -40,7 +43,7 @@ pub fn prepare(journal: &mut SqliteJournal, version: &str) -> Result<Option<Path
             "make room and start again; or make a backup elsewhere with `triquest-lm journal backup FILE`",
         ));
     }
-    DataDir::open(&dir, true)?;
+    DataDir::open(&dir, true).map_err(|error| if dir.is_symlink() { linked(&dir) } else { error })?;
     let from = plain(before.as_deref().unwrap_or("unknown"));
     let path = (1..1_000)
         .map(|number: u32| dir.join(format!("{}{}-{number}.sqlite", prefix(&from), index.0)))
@@ -67,6 +70,35 @@ pub fn how_back(data: &Path, version: &str) -> String {
             backup.display()
         ),
         None => HOW_BACK.to_owned(),
+    }
+}
+
+/// The place of these backups is fixed, so there is no other that could be named.
+fn linked(dir: &Path) -> JournalError {
+    let shown = dir.display();
+    JournalError::new(
+        JournalErrorKind::System,
+        format!("{shown} is a symbolic link; whoever can change it could read the backups, which hold the server's key"),
+        format!(
+            "remove the link and start again, which makes the directory; to keep backups on another disk of this machine, `mount --bind` a directory of \
+             the server's user with mode 0700 at {shown}"
+        ),
+    )
+}
+
+/// Removes what a start that was killed has left of a backup.
+fn remove_unfinished(dir: &Path) {
+    // Nothing is removed through a link.
+    if dir.is_symlink() {
+        return;
+    }
+    let Ok(names) = std::fs::read_dir(dir) else { return };
+    for name in names.filter_map(Result::ok) {
+        let is_one = |name: &str| name.starts_with(".upgrade-from-") && name.ends_with(".partial");
+        if name.file_name().to_str().is_some_and(is_one) {
+            // One that cannot be removed is no reason not to start.
+            let _ = std::fs::remove_file(name.path());
+        }
     }
 }
 

@@ -295,3 +295,34 @@ fn links_and_strangers_are_refused() {
         assert!(error.message.contains("belongs to user 12345"), "{error}");
     }
 }
+
+/// The mark is not synced, so what is forgotten for a new journal must be forgotten durably and before that journal has its name.
+#[test]
+fn a_new_journal_after_a_loss_never_meets_the_mark_of_the_lost_one() {
+    for appended in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("data");
+        let lineage = SqliteJournal::open(&dir, OpenMode::InitIfMissing).unwrap().head().lineage;
+        if appended {
+            SqliteJournal::open(&dir, OpenMode::Existing).unwrap().append(Epoch(1), Index(0), &entry(lineage, 1, 1)).unwrap();
+        }
+        for name in ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"] {
+            let _ = fs::remove_file(dir.join(name));
+        }
+        let mark = || fs::read_to_string(dir.join("lock")).unwrap();
+        assert!(mark().contains(&lineage.to_string()), "{}", mark());
+        // It ends before the new journal has its name.
+        fs::create_dir(dir.join("journal.sqlite.new")).unwrap();
+        let mode = if appended { OpenMode::InitLost } else { OpenMode::InitIfMissing };
+        SqliteJournal::open(&dir, mode).unwrap_err();
+        let forgotten = mark();
+        assert!(!forgotten.contains(&lineage.to_string()), "{forgotten}");
+        assert_eq!(SqliteJournal::open(&dir, OpenMode::Existing).unwrap_err().kind, JournalErrorKind::Missing);
+        fs::remove_dir(dir.join("journal.sqlite.new")).unwrap();
+        let head = SqliteJournal::open(&dir, mode).unwrap().head();
+        // It is killed, or the power goes, when the new journal has its name and before it is marked.
+        fs::write(dir.join("lock"), forgotten).unwrap();
+        assert_eq!(SqliteJournal::open(&dir, OpenMode::Existing).unwrap().head(), head);
+        assert!(mark().contains(&head.lineage.to_string()), "{}", mark());
+    }
+}

@@ -124,3 +124,54 @@ fn few_backups_of_this_kind_are_kept_and_no_other_is_touched() {
     assert_eq!(there, [false, false, false, true, true, true]);
     assert!(dir.join("backups/2026-11-28-1-1-1.sqlite").exists());
 }
+
+#[test]
+fn a_journal_that_this_version_made_has_nothing_before_it_to_back_up() {
+    for mode in [OpenMode::Init, OpenMode::InitLost] {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("data");
+        let mut journal = SqliteJournal::open(&dir, mode).unwrap();
+        assert_eq!(upgrade::prepare(&mut journal, env!("CARGO_PKG_VERSION")).unwrap(), None, "{mode:?}");
+        drop(journal);
+        let mut journal = SqliteJournal::open(&dir, OpenMode::Existing).unwrap();
+        assert_eq!(upgrade::prepare(&mut journal, env!("CARGO_PKG_VERSION")).unwrap(), None, "{mode:?}");
+        assert!(!dir.join("backups").exists());
+    }
+}
+
+#[test]
+fn what_a_killed_start_left_of_a_backup_is_removed_by_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("data");
+    let mut journal = journal_of(&dir, "0.1.0", 1);
+    let made = upgrade::prepare(&mut journal, "9.0.0").unwrap().unwrap();
+    let backups = dir.join("backups");
+    // In a container every start has the same process id.
+    let left = [
+        ".upgrade-from-9.0.0-at-1-1.sqlite.1.partial".to_owned(),
+        format!(".upgrade-from-9.0.0-at-1-1.sqlite.{}.partial", std::process::id()),
+    ];
+    let others = [".2026-11-28-1-1-1.sqlite.1.partial", "upgrade-notes.partial"];
+    left.iter().map(String::as_str).chain(others).for_each(|name| fs::write(backups.join(name), "half").unwrap());
+    assert_eq!(upgrade::prepare(&mut journal, "9.0.0").unwrap(), None);
+    assert!(left.iter().all(|name| !backups.join(name).exists()));
+    fs::write(backups.join(&left[1]), "half").unwrap();
+    assert!(upgrade::prepare(&mut journal, "9.1.0").unwrap().is_some(), "nor does it stand in the way");
+    assert!(made.exists() && others.iter().all(|name| backups.join(name).exists()));
+}
+
+#[test]
+fn a_place_for_backups_that_is_a_link_is_refused_with_what_can_be_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("data");
+    let mut journal = journal_of(&dir, "0.1.0", 1);
+    let elsewhere = folder.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join(".upgrade-from-0.1.0-at-1-1.sqlite.1.partial"), "half").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, dir.join("backups")).unwrap();
+    let refused = upgrade::prepare(&mut journal, "9.0.0").unwrap_err();
+    assert!(refused.message.contains("symbolic link") && refused.hint.contains("remove the link"), "{refused} {}", refused.hint);
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1, "nothing is removed through it");
+    fs::remove_file(dir.join("backups")).unwrap();
+    assert!(upgrade::prepare(&mut journal, "9.0.0").unwrap().is_some());
+}
