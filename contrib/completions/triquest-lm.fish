@@ -64,13 +64,13 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand backup" -s h -l 
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -s f -l feature -d 'Feature to check out, with seats and version of its own if given; several are granted all or none' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l seats -d 'Seats of each feature that names none' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l version -d 'The program\'s version, for each feature that names none' -r
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l wait -d 'Wait in line for a seat for at most so long, such as 90s, 30m, 2h' -r
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l wait -d 'Wait in line for a seat for at most so long, such as 90s, 30m, 2h; the quarantine of a restored server is a denial at once, and is not waited for' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l server -d 'License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l verifier-key -d 'The vendor\'s verifier key (or a file that holds it), several with commas' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l project -d 'Project that the use is booked to' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l lease-file -d 'Where to write the lease file [default: a new one in $XDG_RUNTIME_DIR/triquest-lm]' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l for -d 'Give the seat back when this process has ended' -r
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l on-lost -d 'What becomes of the process of --for if its seat is lost, after every grace' -r -f -a "suspend\t'Stop it until a seat is there again; if none can come back, end it as `terminate` does'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l on-lost -d 'What becomes of the process of --for if its seat is lost, after every grace' -r -f -a "suspend\t'Stop it until a seat is there again; if none can come back (an administrator reclaimed it, its license was removed), end it as `terminate` does'
 terminate\t'End it with what it has started: SIGTERM, and SIGKILL for what still runs after 60 s'
 warn\t'Say it, and let it run on'"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l color -d 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is' -r -f -a "always\t''
@@ -349,11 +349,11 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand restore" -s h -l
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -s f -l feature -d 'Feature to check out, with seats and version of its own if given; several are granted all or none' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l seats -d 'Seats of each feature that names none' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l version -d 'The program\'s version, for each feature that names none' -r
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l wait -d 'Wait in line for a seat for at most so long, such as 90s, 30m, 2h' -r
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l wait -d 'Wait in line for a seat for at most so long, such as 90s, 30m, 2h; the quarantine of a restored server is a denial at once, and is not waited for' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l server -d 'License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l verifier-key -d 'The vendor\'s verifier key (or a file that holds it), several with commas' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l project -d 'Project that the use is booked to' -r
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l on-lost -d 'What becomes of the program if its seat is lost, after every grace' -r -f -a "suspend\t'Stop it until a seat is there again; if none can come back, end it as `terminate` does'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l on-lost -d 'What becomes of the program if its seat is lost, after every grace' -r -f -a "suspend\t'Stop it until a seat is there again; if none can come back (an administrator reclaimed it, its license was removed), end it as `terminate` does'
 terminate\t'End it with what it has started: SIGTERM, and SIGKILL for what still runs after 60 s'
 warn\t'Say it, and let it run on'"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l color -d 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is' -r -f -a "always\t''

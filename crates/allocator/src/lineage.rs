@@ -87,8 +87,9 @@ impl Allocator {
         self.quarantine_until.is_some() || self.proof.is_some()
     }
 
-    /// How long the quarantine must be from the beginning of a lineage: as long as lost history may have promised.
-    pub(crate) fn quarantine_ms(&self) -> u64 {
+    /// How long the quarantine must be from the beginning of a lineage, in milliseconds: as long as lost history may have promised.
+    #[must_use]
+    pub fn quarantine_ms(&self) -> u64 {
         let known = if self.safeguards.quarantine_from_lineage_start {
             self.ttl_max_seen_ms.max(self.folder_ttl_max_ms)
         } else {

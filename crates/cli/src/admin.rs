@@ -235,22 +235,34 @@ pub(crate) fn unusable(path: &Path) -> Option<Failure> {
     let shown = escape(&path.to_string_lossy()).into_owned();
     let cause = std::fs::symlink_metadata(path.join(".")).err()?;
     Some(match cause.kind() {
-        io::ErrorKind::NotFound => no_data(&shown),
+        io::ErrorKind::NotFound => no_data(path, &shown),
         io::ErrorKind::PermissionDenied => not_permitted(&shown),
         _ => Failure::new(format_args!("cannot look into the data directory {shown}: {cause}")),
     })
 }
 
-fn no_data(shown: &str) -> Failure {
+/// The command that makes a new server there: a named directory becomes one only when told to.
+pub(crate) fn first_start(path: &Path) -> String {
+    if path == default_data_dir() {
+        return "triquest-lm serve".to_owned();
+    }
+    format!("triquest-lm serve --init --data {}", escape(&path.to_string_lossy()))
+}
+
+fn no_data(path: &Path, shown: &str) -> Failure {
     let failure = Failure::new(format_args!("there is no data directory {shown}, so no server of this machine keeps its data there"));
     if Path::new(QUICKSTART_DATA).is_dir() {
         return failure.hint(format_args!("the quickstart's server is here: --data {QUICKSTART_DATA}"));
     }
-    failure.hint("name the server's directory with `--data DIR`, or start a server: triquest-lm serve")
+    failure.hint(format_args!("name the server's directory with `--data DIR`, or start a new server: {}", first_start(path)))
 }
 
 fn not_running(shown: &str, data: &DataDir) -> Failure {
-    let flag = if data.data.is_some() { format!(" --data {shown}") } else { String::new() };
+    // A directory in which no server ever was becomes one only when told to.
+    let lacks =
+        |name: &str| matches!(std::fs::symlink_metadata(data.path().join(name)), Err(cause) if cause.kind() == io::ErrorKind::NotFound);
+    let init = if data.data.is_some() && lacks("journal.sqlite") && lacks("server.key") { " --init" } else { "" };
+    let flag = if data.data.is_some() { format!("{init} --data {shown}") } else { String::new() };
     Failure::new(format_args!("no server is running on {shown}"))
         .hint(format_args!("start it: triquest-lm serve{flag}   (as a service: systemctl start triquest-lm)"))
         .with_code(exit::LATER)

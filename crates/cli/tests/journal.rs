@@ -44,7 +44,13 @@ fn a_backup_of_a_running_server_is_whole_and_brings_it_back_with_its_key_and_sea
     let run = triquest(&folder, ["journal", "restore", "monday.sqlite", "--quarantine", "25h"]).run();
     assert!(run.code != 0 && run.stderr.contains("at most 24h"), "{}", run.stderr);
     let run = triquest(&folder, ["journal", "restore", "monday.sqlite", "--quarantine", "24h"]).run().ok();
-    assert!(run.stderr.contains("Restored") && run.stderr.contains("new history"), "{}", run.stderr);
+    assert!(run.stderr.contains("Restored") && run.stderr.contains("new history, and for 1 d from its first start"), "{}", run.stderr);
+    let check = triquest(&folder, ["serve", "--check"]).run().ok();
+    assert!(check.stderr.contains("a quarantine of at least 1 d"), "{}", check.stderr);
+    let short = triquest(&folder, ["journal", "restore", "monday.sqlite", "short", "--quarantine", "30m"]).run().ok();
+    assert!(short.stderr.contains("warning: --quarantine 30 min has no effect: "), "{}", short.stderr);
+    let check = triquest(&folder, ["serve", "--check", "--data", "short"]).run().ok();
+    assert!(check.stderr.contains("new history") && check.stderr.contains("a quarantine of at least "), "{}", check.stderr);
     let restored = Server::start_with(&folder, &format!("127.0.0.1:{}", server.port()), &[]);
     assert_eq!(restored.key(), name);
     assert!(!folder.path().join("data/quarantine").exists(), "the start has recorded it");

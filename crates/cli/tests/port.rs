@@ -95,13 +95,23 @@ fn the_server_of_this_machine_is_known_and_a_named_key_must_be_the_one_that_answ
     let unlike = port(&Folder::new(), &[&number, "--server-key", &stranger]);
     assert_eq!(unlike.code, 1, "{}", unlike.stdout);
     assert!(unlike.stdout.contains("NOT the key that you named: TriQuest LM"), "{}", unlike.stdout);
+    assert!(!unlike.stdout.contains("do    keep"), "what exits 1 is not to be left: {}", unlike.stdout);
+    let unknown = port(&other, &[&number]);
+    assert!(unknown.code == 1 && unknown.stdout.contains("do    look: "), "{}", unknown.stdout);
+    assert_eq!(port(&other, &[&number, "--server-key", &stranger, "--no-probe"]).code, 2, "a key is proved by asking");
+    let named_host = port(&other, &[&number, "--host", "127.0.0.1"]);
+    assert!(named_host.code == 1 && named_host.stdout.contains("unknown key: TriQuest LM"), "{}", named_host.stdout);
     // One verdict, also of the server that this machine knows as its own; and nothing is closed that is genuine.
     let own = port(&folder, &[&number, "--server-key", &stranger]);
     let said = &own.stdout;
-    assert_eq!(own.code, 1, "{said}");
+    assert!(own.code == 1 && said.contains("do    look: "), "{said}");
     assert!(said.contains("NOT the key that you named: TriQuest LM") && said.contains(", the server of this machine"), "{said}");
     assert!(
-        !said.contains("known key") && !said.contains("as named") && !said.contains("do    close") && !said.contains("belongs there"),
+        !said.contains("known key")
+            && !said.contains("as named")
+            && !said.contains("do    close")
+            && !said.contains("do    keep")
+            && !said.contains("belongs there"),
         "{said}"
     );
     let right = port(&folder, &[&number, "--server-key", server.key()]).ok();
@@ -109,6 +119,8 @@ fn the_server_of_this_machine_is_known_and_a_named_key_must_be_the_one_that_answ
     let named = json(&port(&Folder::new(), &[&number, "--json", "--server-key", server.key()]));
     assert_eq!(named["probes"][0]["identity"]["known_by"], "name");
     server.stop();
+    let nobody = port(&Folder::new(), &[&number, "--remember"]);
+    assert!(nobody.code == 1 && nobody.stdout.contains("nothing was remembered"), "{}", nobody.stdout);
     let nobody = port(&Folder::new(), &[&number, "--server-key", &stranger]);
     assert_eq!(nobody.code, 1, "a key that must be there is not: {}", nobody.stdout);
     assert!(nobody.stdout.contains("proof nobody listens there; the key is not proved\n"), "{}", nobody.stdout);

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, process::Command};
 
 use support::{Folder, Server, serving, sign, triquest, until, vendor};
 
@@ -95,6 +95,32 @@ fn a_check_says_what_a_start_would_do_with_the_data_directory_and_changes_nothin
     assert!(!folder.path().join("data").exists());
     Server::start(&folder).stop();
     check(&[]).expect(0, "", "     Checked no file, so the defaults: good; a start would go on with the server in [DIR]/data\n");
+}
+
+#[test]
+fn a_configuration_that_is_made_after_the_start_is_read_at_reload() {
+    let folder = Folder::new();
+    let server = Server::start(&folder);
+    let file = folder.path().join("data/config.toml");
+    let write = |text: &str| {
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let reload = |what: &str, log: &str| {
+        let signal = Command::new("kill").args(["-HUP", &server.pid().to_string()]).status();
+        assert!(signal.unwrap().success());
+        until(what, || server.log().contains(log));
+    };
+    write("nonsense = 1");
+    reload("the fault", "not reloaded: ");
+    write("names_open = true\npresence_networks = ['0.0.0.0/0']");
+    reload("the change", "names_open changed");
+    assert!(server.log().contains("config.toml is there now and was read"), "{}", server.log());
+    assert!(server.log().contains("presence_networks has 0.0.0.0/0, which is every address"), "{}", server.log());
+    let check = triquest(&folder, ["serve", "--check"]).run().ok();
+    assert!(check.stderr.contains("warning: presence_networks has 0.0.0.0/0"), "{}", check.stderr);
+    fs::remove_file(&file).unwrap();
+    reload("that it is gone", "was read before and is gone");
 }
 
 #[test]
@@ -234,7 +260,7 @@ fn commands_tell_apart_no_data_no_server_and_no_such_lease() {
         1,
         "",
         "error: there is no data directory [DIR]/data, so no server of this machine keeps its data there\n\
-         hint: name the server's directory with `--data DIR`, or start a server: triquest-lm serve\n",
+         hint: name the server's directory with `--data DIR`, or start a new server: triquest-lm serve --init --data [DIR]/data\n",
     );
     drop(Server::start(&folder));
     for command in [["status", "--json"], ["license", "list"], ["events", "--json"]] {

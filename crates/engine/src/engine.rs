@@ -949,6 +949,12 @@ impl<T: Ticket> Engine<T> {
         self.moment
     }
 
+    /// How much room there was when it was last told, in bytes.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        self.room
+    }
+
     /// What there is room to write.
     #[must_use]
     pub fn may_write(&self) -> MayWrite {

@@ -35,6 +35,20 @@ const ATTEMPTS_MAX: u32 = 3;
 /// # Errors
 /// The fault, with its next step; then no file is left.
 pub fn backup(journal: &mut dyn History, data: Option<&Path>, to: &Path) -> Result<Report, JournalError> {
+    back_up(journal, data, to).map_err(|error| if_full(error, "make the backup again"))
+}
+
+/// What to do on a full disk, where nothing has to be started.
+fn if_full(error: JournalError, then: &str) -> JournalError {
+    match error.kind {
+        JournalErrorKind::Full => {
+            JournalError { hint: format!("make room on that file system (or raise the quota), then {then}"), ..error }
+        }
+        _ => error,
+    }
+}
+
+fn back_up(journal: &mut dyn History, data: Option<&Path>, to: &Path) -> Result<Report, JournalError> {
     let target = Target::new(to)?;
     let kept = data.map(read_kept).transpose()?.unwrap_or_default();
     let mut attempt = 1;
@@ -106,6 +120,11 @@ pub fn forget_asked_quarantine(data: &Path) -> Result<(), JournalError> {
 /// # Errors
 /// The fault, with its next step; a directory with anything in it is refused.
 pub fn restore(file: &Path, directory: &Path, quarantine_ms: Option<u64>) -> Result<Report, JournalError> {
+    bring_back(file, directory, quarantine_ms)
+        .map_err(|error| if_full(error, "restore again, into a directory that is empty or not there yet"))
+}
+
+fn bring_back(file: &Path, directory: &Path, quarantine_ms: Option<u64>) -> Result<Report, JournalError> {
     const NEW: &str = "journal.sqlite.new";
     if file.is_dir() {
         return Err(JournalError::new(JournalErrorKind::System, format!("{} is a directory", file.display()), "name a backup file"));

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use triquest_allocator::limits::QUARANTINE_MS_MIN;
 use triquest_allocator::{Allocator, Epoch, Index, Lineage, Safeguards, StateRecord};
 
 use crate::load::{Order, PORTION_BYTES, SnapshotRecords, damaged};
 use crate::sqlite::{JOURNAL_FILE, after_damage, careful, corrupt, fault, find_head, find_snapshot, identify, read_chunk, read_entries};
-use crate::{Head, History, JournalError, JournalErrorKind, LOCK_FILE, sys};
+use crate::{Head, History, JournalError, JournalErrorKind, LOCK_FILE, record, sys};
 
 /// What a check found. Everything in it is whole: the first fault of a journal is an error instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Report {
     pub snapshot: Option<SnapshotReport>,
     /// Live leases at the end.
     pub leases: usize,
+    /// A new history that begins after this one grants nothing new for at least so long: as long as any license known in it may have promised.
+    pub quarantine_ms: u64,
     /// Bytes of the file.
     pub bytes: u64,
 }
@@ -67,6 +70,37 @@ pub fn check(path: &Path) -> Result<Report, JournalError> {
         return Err(crate::sqlite::lost(&file, report.last, mark, report.lineage));
     }
     Ok(report)
+}
+
+/// Whether the next start in this data directory begins a new history, and with it a quarantine: after a restore, until that start. Then for how
+/// many milliseconds at least nothing new is granted, else None. Nothing is changed.
+///
+/// # Errors
+/// A journal that cannot be read, or is in use.
+pub fn quarantine_to_come_ms(data: &Path) -> Result<Option<u64>, JournalError> {
+    let asked = crate::backup::asked_quarantine_ms(data)?.unwrap_or(0);
+    Ok(begins_anew(data)?.then_some(asked.max(QUARANTINE_MS_MIN)))
+}
+
+fn begins_anew(data: &Path) -> Result<bool, JournalError> {
+    let (mut journal, _) = Reader::open_any(data)?;
+    let head = journal.head;
+    if head.epoch.0 == 0 {
+        return Ok(false);
+    }
+    let of_last = |path: &Path, read: Result<Lineage, String>| read.map_err(|error| corrupt(path, error));
+    let path = journal.path.clone();
+    if journal.first()? <= head.index
+        && let Some((_, bytes)) = journal.read(head.index, 1)?.first()
+    {
+        return Ok(of_last(&path, record::peek_entry(bytes).map(|entry| entry.lineage))? != head.lineage);
+    }
+    let chunk = journal.snapshot_chunk(head.index, 0)?;
+    let read = record::decode_snapshot_chunk(&chunk).map_err(|error| error.to_string()).and_then(|records| match records.first() {
+        Some(StateRecord::Head { lineage, .. }) => Ok(*lineage),
+        _ => Err("the snapshot does not begin with its own place".to_owned()),
+    });
+    Ok(of_last(&path, read)? != head.lineage)
 }
 
 /// A journal file that is only read.
@@ -269,8 +303,19 @@ fn verify_all(journal: &mut Reader) -> Result<Report, JournalError> {
         conserves(state, head.index)?;
     }
     let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
-    let leases = state.map_or(0, |state| state.leases());
-    Ok(Report { path, lineage: head.lineage, epoch: head.epoch, first, last: head.index, events, snapshot: found, leases, bytes })
+    let (leases, quarantine_ms) = state.map_or((0, QUARANTINE_MS_MIN), |state| (state.leases(), state.quarantine_ms()));
+    Ok(Report {
+        path,
+        lineage: head.lineage,
+        epoch: head.epoch,
+        first,
+        last: head.index,
+        events,
+        snapshot: found,
+        leases,
+        quarantine_ms,
+        bytes,
+    })
 }
 
 fn conserves(state: &Allocator, index: Index) -> Result<(), JournalError> {

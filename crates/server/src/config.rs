@@ -268,6 +268,9 @@ pub struct Settings {
     pub config: Config,
     /// The file it was read from, if any: read again at reload.
     pub file: Option<PathBuf>,
+    /// Where a file that is made after the start is looked for at reload: `config.toml` in the data directory. None if a file was named, and for a
+    /// configuration that was made in code.
+    pub beside: Option<PathBuf>,
     /// The command line's part, put above the file again at reload.
     pub overrides: Overrides,
     /// `--init`: a named data directory without a journal becomes a new server.
@@ -300,10 +303,10 @@ impl Settings {
         let beside = || {
             let data =
                 overrides.data.clone().or_else(|| environment("TRIQUEST_LM_DATA").filter(|name| !name.is_empty()).map(PathBuf::from));
-            let file = data.unwrap_or_else(default_data_dir).join("config.toml");
-            file.exists().then_some(file)
+            data.unwrap_or_else(default_data_dir).join("config.toml")
         };
-        let file = named.or_else(beside);
+        let beside = named.is_none().then(beside);
+        let file = named.or_else(|| beside.clone().filter(|file| is_there(file)));
         let mut config = match &file {
             Some(file) => Config::read(file)?,
             None => Config::default(),
@@ -311,8 +314,18 @@ impl Settings {
         config.apply_environment(environment)?;
         config.apply(&overrides);
         config.check()?;
-        Ok(Self { config, file, overrides, ..Self::default() })
+        Ok(Self { config, file, beside, overrides, ..Self::default() })
     }
+
+    /// The file that a reload reads: the one that was read before, else one that was made since in the data directory.
+    pub(crate) fn file_now(&self) -> Option<PathBuf> {
+        self.file.clone().or_else(|| self.beside.clone().filter(|file| is_there(file)))
+    }
+}
+
+/// Whether anything has this name, also what cannot be read: that is said then, and not passed over.
+fn is_there(file: &Path) -> bool {
+    std::fs::symlink_metadata(file).is_ok()
 }
 
 /// Every environment variable that the server reads, with the key that it stands for.
@@ -455,6 +468,20 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// What may be meant and most likely is not, in sentences for the administrator.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let everything = self.presence_networks.iter().filter(|network| network.is_everything());
+        everything
+            .map(|network| {
+                format!(
+                    "presence_networks has {network}, which is every address: the end of any client's connection then frees its seats 30 s later, \
+                     also where something between them ended it, so that seats may be in use twice; name only the networks that translate addresses"
+                )
+            })
+            .collect()
     }
 
     /// Where to listen; empty means the default, [`Config::DEFAULT_LISTEN`].
@@ -694,6 +721,14 @@ mod tests {
         std::fs::write(dir.path().join("config.toml"), "names_open = true").unwrap();
         let overrides = Overrides { data: Some(dir.path().to_owned()), ..Overrides::default() };
         assert!(Settings::load(None, overrides, &nothing).unwrap().config.names_open);
+    }
+
+    #[test]
+    fn a_network_that_is_every_address_is_taken_with_a_warning() {
+        let said = |networks: &str| Config::parse(&format!("presence_networks=[{networks}]"), "x").unwrap().warnings();
+        assert!(said("'0.0.0.0/0'")[0].contains("0.0.0.0/0, which is every address"));
+        assert_eq!(said("'10.0.0.0/8', '::/0'").len(), 1);
+        assert!(said("'10.0.0.0/8', 'fd00::/8'").is_empty());
     }
 
     #[test]

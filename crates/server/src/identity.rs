@@ -298,7 +298,10 @@ pub fn public_server_key(dir: &Path) -> Result<ServerKey, Fault> {
     if fs::symlink_metadata(dir.join(SERVER_KEY_FILE)).is_err() {
         return Err(Fault::new(
             format!("there is no server key in {}", dir.display()),
-            "`triquest-lm serve` makes one at its first start; `--data DIR` names another directory",
+            format!(
+                "name the server's directory with `--data DIR`, or start a new server, which makes one: triquest-lm serve --init --data {}",
+                dir.display()
+            ),
         ));
     }
     server_key(dir).map(|key| ServerKey::new(*key.public()))

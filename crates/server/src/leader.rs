@@ -10,7 +10,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
-use triquest_engine::{Effect, Engine, Heard, Input, MayWrite, Request};
+use triquest_engine::{Effect, Engine, Heard, Input, MayWrite, Request, Room, limits::ROOM_AGAIN_BYTES};
 use triquest_journal::snapshot::Work;
 
 use crate::{
@@ -203,13 +203,23 @@ impl Leader {
         if may_write == before {
             return;
         }
+        let Room { left_bytes, reserve_bytes } = self.engine.room();
+        let needs_bytes = reserve_bytes.saturating_add(ROOM_AGAIN_BYTES);
         match may_write {
             MayWrite::All => tracing::info!("there is room on the disk again; seats are granted again"),
             MayWrite::Reserved => {
-                tracing::warn!("the disk is full: nothing is granted until there is room; the reserve is for those who hold seats");
+                tracing::warn!(
+                    left_bytes,
+                    needs_bytes,
+                    "the disk is full: nothing is granted until there is room; the reserve is for those who hold seats"
+                );
             }
             MayWrite::Nothing => {
-                tracing::error!("the disk is full and the reserve is used up; only renewals are answered until there is room");
+                tracing::error!(
+                    left_bytes,
+                    needs_bytes,
+                    "the disk is full and the reserve is used up; only renewals are answered until there is room"
+                );
             }
         }
         self.state.journal.store(u8::from(may_write != MayWrite::All), Ordering::Relaxed);

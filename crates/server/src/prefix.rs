@@ -25,6 +25,12 @@ fn length(address: IpAddr) -> u8 {
 }
 
 impl Prefix {
+    /// Whether every address of its kind is of this network.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.bits == 0
+    }
+
     /// Whether an address is of this network. An IPv4 address may come as an IPv6 one (`::ffff:10.1.0.7`).
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

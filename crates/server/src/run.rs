@@ -57,6 +57,8 @@ struct Reloader {
     certificate: Arc<Certificate>,
     /// The configuration that counts, for telling what changed.
     config: ArcSwap<Config>,
+    /// The file that was read last, if any.
+    file: ArcSwap<Option<PathBuf>>,
 }
 
 impl Server {
@@ -75,6 +77,7 @@ impl Server {
     pub async fn start_with(settings: Settings, clock: Arc<dyn Clock>, journal: Option<Box<dyn Journal>>) -> anyhow::Result<Running> {
         let config = settings.config.clone();
         config.check()?;
+        config.warnings().iter().for_each(|said| tracing::warn!("{said}"));
         let data_dir = config.data_dir();
         // What can fail for a reason that the administrator must see comes before anything that changes the disk.
         let Bound { tcp, udp } = bind(&config)?;
@@ -155,7 +158,8 @@ impl Server {
         // Before anybody is accepted: whoever sees the file can connect, and whoever connects can see it.
         runtime.write(&data_dir)?;
         let accepting = Accepting::start(&app, tls, tcp, unix);
-        let reloader = Reloader { settings, certificate, config: ArcSwap::from_pointee(config) };
+        let file = ArcSwap::from_pointee(settings.file.clone());
+        let reloader = Reloader { settings, certificate, config: ArcSwap::from_pointee(config), file };
         tokio::spawn(serve_reloads(Arc::clone(&app), reloader, reloads));
         tokio::spawn(say_limits(Arc::clone(&app)));
         Ok(Running { app, accepting, discovery, stop, addresses, data_dir, beginning })
@@ -456,15 +460,34 @@ async fn serve_reloads(app: Arc<App>, reloader: Reloader, mut reloads: mpsc::Rec
     }
 }
 
+/// A file that was read before and is not there any more: nothing of what it said is forgotten without a word.
+fn gone(file: &Path, fault: Fault) -> Fault {
+    match std::fs::symlink_metadata(file) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Fault::new(
+            format!("the configuration {} was read before and is gone; what it said stays in force until the next start", file.display()),
+            "put it back, if only as an empty file, and reload again",
+        ),
+        _ => fault,
+    }
+}
+
 impl Reloader {
     async fn reload(&self, app: &App) -> Result<Vec<String>, Fault> {
-        let fresh = match &self.settings.file {
-            Some(file) => Settings::load(Some(file), self.settings.overrides.clone(), &config::environment)?.config,
+        let read_before = self.file.load_full();
+        let file = read_before.as_ref().clone().or_else(|| self.settings.file_now());
+        let fresh = match &file {
+            Some(file) => {
+                Settings::load(Some(file), self.settings.overrides.clone(), &config::environment).map_err(|fault| gone(file, fault))?.config
+            }
             None => self.settings.config.clone(),
         };
         fresh.check()?;
+        fresh.warnings().iter().for_each(|said| tracing::warn!("{said}"));
         let before = self.config.load_full();
         let mut changes = Vec::new();
+        if let (None, Some(file)) = (read_before.as_ref(), &file) {
+            changes.push(format!("{} is there now and was read", file.display()));
+        }
         let restart = [
             ("data", fresh.data_dir() != before.data_dir()),
             ("listen", fresh.listen != before.listen),
@@ -498,6 +521,7 @@ impl Reloader {
         changes.extend(report.installed);
         changes.extend(report.refused.into_iter().map(|line| format!("refused: {line}")));
         self.config.store(Arc::new(fresh));
+        self.file.store(Arc::new(file));
         Ok(changes)
     }
 }

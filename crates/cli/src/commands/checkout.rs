@@ -54,8 +54,8 @@ it back. The file can be read by its owner only: it holds the lease's secret.
   triquest-lm release \"$lease\"
 
 With --for PID the seat is also given back when that process ends, however it ends (`--for $$`: with the script); without it, when the \
-session (the login, the batch job's step) ends. If the seat is lost meanwhile, --on-lost says what becomes of that process with all that \
-it has started. What happens to the seat is said on standard error where that is a terminal or a file; a pipe is let go, so that \
+session (the login, the batch job's step) ends. A shell that ends with SIGHUP, as when its terminal closes, ends so too, and the seat is \
+given back. If the seat is lost meanwhile, --on-lost says what becomes of that process with all that it has started. What happens to the seat is said on standard error where that is a terminal or a file; a pipe is let go, so that \
 `$(...)` ends. In any case `triquest-lm seat` asks whether the seat still holds, and `release` says that it was lost. With --hold \
 nothing is left behind: the command itself keeps the seat until Ctrl-C. To hold a seat for one program, `triquest-lm run` is simpler.
 
@@ -117,7 +117,7 @@ impl LeaseFile {
         let shown = escape(&path.to_string_lossy()).into_owned();
         let metadata = fs::symlink_metadata(path).map_err(|cause| match cause.kind() {
             io::ErrorKind::NotFound => Failure::new(format_args!("there is no lease file {shown}"))
-                .hint("its seat was given back already, or its keeper has ended; `triquest-lm status` shows what is held"),
+                .hint("is the path right? if so, its seat was given back already, or its keeper has ended; `triquest-lm status` shows what is held"),
             _ => Failure::new(format_args!("cannot read {shown}: {cause}")),
         })?;
         if !metadata.is_file() || metadata.len() > LEASE_FILE_BYTES_MAX {

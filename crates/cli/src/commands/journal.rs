@@ -17,7 +17,7 @@ use triquest_wire::status::{BackupAnswer, BackupRequest};
 use crate::{
     admin::{Admin, DataDir},
     failure::{Failure, exit},
-    terminal::{Terminal, escape},
+    terminal::{Terminal, duration, escape, left},
 };
 
 /// `journal`.
@@ -216,7 +216,20 @@ impl RestoreCommand {
         let quarantine_ms = self.quarantine.map(|span| u64::try_from(span.as_millis()).unwrap_or(TTL_MS_MAX));
         let report = restore(&self.file, &directory, quarantine_ms).map_err(|error| failure(&error))?;
         terminal.verb("Restored", format_args!("{}: {}", shown(&directory), contents(&report)));
-        terminal.note("what was granted after the backup is not known here: the server begins a new history, and for as long as any license may have promised (1 h to 24 h) gives seats only to those who show that they had them; `triquest-lm quarantine end --reason TEXT` ends that sooner");
+        let least_ms = report.quarantine_ms;
+        let ms = least_ms.max(quarantine_ms.unwrap_or(0)).min(TTL_MS_MAX);
+        let longer = if ms < TTL_MS_MAX { ", or longer if a license in its folder may have promised more" } else { "" };
+        terminal.note(format_args!(
+            "what was granted after the backup is not known here: the server begins a new history, and for {} from its first start{longer} gives seats only to those who show that they had them; `triquest-lm quarantine end --reason TEXT` ends that sooner",
+            left(ms)
+        ));
+        if let Some(asked) = quarantine_ms.filter(|asked| *asked < least_ms) {
+            terminal.warning(format_args!(
+                "--quarantine {} has no effect: {} is the least, as long as licenses in this backup may have promised, and never under 1 h",
+                duration(asked),
+                left(least_ms)
+            ));
+        }
         if !directory.join("server.key").exists() {
             terminal.warning(format_args!(
                 "the backup holds no server key: put the old {} back before the start, licenses name it",

@@ -19,7 +19,7 @@ const KILL_AFTER_MS: u64 = 60_000;
 /// What becomes of the program when its seat is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum OnLost {
-    /// Stop it until a seat is there again; if none can come back, end it as `terminate` does
+    /// Stop it until a seat is there again; if none can come back (an administrator reclaimed it, its license was removed), end it as `terminate` does
     Suspend,
     /// End it with what it has started: SIGTERM, and SIGKILL for what still runs after 60 s
     Terminate,

@@ -67,7 +67,7 @@ pub(crate) struct SeatArgs {
     /// The program's version, for each feature that names none
     #[arg(long = "version", id = "program_version", value_name = "V")]
     pub(crate) program_version: Option<String>,
-    /// Wait in line for a seat for at most so long, such as 90s, 30m, 2h
+    /// Wait in line for a seat for at most so long, such as 90s, 30m, 2h; the quarantine of a restored server is a denial at once, and is not waited for
     #[arg(long, value_name = "SPAN", value_parser = span)]
     pub(crate) wait: Option<Duration>,
     /// License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]
@@ -88,7 +88,8 @@ pub(crate) struct SeatArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit codes: the program's own, or 128 + signal; 75 denied or no server, later may help; 77 denied, later will not help; 126 not \
-executable, 127 not found. Signals are passed on to the program, and the seat is given back however it ends.
+executable, 127 not found. Signals are passed on to the program, and the seat is given back however it ends. So it is when the shell \
+ends with SIGHUP, as its terminal closes: the program gets that too, and ends unless it ignores it, as under nohup.
 
 If this command itself is killed with SIGKILL (kill -9), it cannot end the program: the server frees the seat, and the program runs on \
 without one.")]

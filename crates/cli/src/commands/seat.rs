@@ -17,6 +17,8 @@ For scripts, between two steps of long work:
 
   triquest-lm seat \"$lease\" || exit
 
+The answer is the keeper's, as old as its last renewal: a seat that was lost since is told at the next one.
+
 Exit codes: 0 it holds, without any loss since it was taken; 76 it was lost, or its keeper is gone; 1 there is no such lease file.")]
 pub(crate) struct SeatCommand {
     /// The lease file, as `triquest-lm checkout` printed it

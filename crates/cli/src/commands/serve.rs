@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use triquest_journal::{JournalErrorKind, check::quarantine_to_come_ms};
 use triquest_server::{
     Running,
     config::{LogFormat, LogLevel, Overrides, Settings},
@@ -66,9 +67,15 @@ impl ServeCommand {
         let settings = Settings { init: self.init, accept_clock: self.accept_clock, end_quarantine: self.end_quarantine, ..settings };
         if self.check {
             let begins = check(&settings)?;
+            settings.config.warnings().iter().for_each(|said| terminal.warning(escape(said)));
+            let quarantine = quarantine(begins, &settings)?;
             let from = settings.file.as_ref().map_or_else(|| "no file, so the defaults".to_owned(), |file| file.display().to_string());
             let data = settings.config.data_dir();
-            terminal.verb("Checked", format_args!("{}: good; {}", escape(&from), would(begins, &escape(&data.to_string_lossy()))));
+            terminal
+                .verb("Checked", format_args!("{}: good; {}", escape(&from), would(begins, &escape(&data.to_string_lossy()), quarantine)));
+            if quarantine.is_some() && settings.end_quarantine {
+                terminal.note("--end-quarantine would end that quarantine at once");
+            }
             return Ok(exit::OK);
         }
         let for_people = settings.config.log.format == LogFormat::Text;
@@ -98,13 +105,33 @@ fn check(settings: &Settings) -> Result<Beginning, Failure> {
     Ok(identity::look_at_data_dir(settings)?)
 }
 
-fn would(begin: Beginning, data: &str) -> String {
+/// For how many milliseconds at least a start would grant nothing new, because it begins a new history after a restored one.
+fn quarantine(begins: Beginning, settings: &Settings) -> Result<Option<u64>, Failure> {
+    if begins != Beginning::GoesOn {
+        return Ok(None);
+    }
+    match quarantine_to_come_ms(&settings.config.data_dir()) {
+        Ok(ms) => Ok(ms),
+        // A server runs on it, so nothing waits for a start.
+        Err(error) if error.kind == JournalErrorKind::Locked => Ok(None),
+        Err(error) => Err(super::journal::failure(&error)),
+    }
+}
+
+fn would(begin: Beginning, data: &str, quarantine_ms: Option<u64>) -> String {
     match begin {
         Beginning::New => format!("a start would make a new server with a new key in {data}"),
         Beginning::AfterLoss => {
             format!("a start would keep the server's key in {data}, whose journal is gone, and begin a new history with a quarantine")
         }
-        _ => format!("a start would go on with the server in {data}"),
+        _ => match quarantine_ms {
+            None => format!("a start would go on with the server in {data}"),
+            Some(ms) => format!(
+                "a start would begin a new history after the restored one in {data}, with a quarantine of at least {}, in which seats go only to those \
+                 who show that they had them",
+                left(ms)
+            ),
+        },
     }
 }
 

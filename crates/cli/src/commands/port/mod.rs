@@ -51,7 +51,7 @@ addresses are never kept. Probes go to addresses of this machine only, unless --
 where printers print whatever they get. Run it as root to see the owners of all sockets: without, a hidden owner is said to be hidden.
 
 Exit codes: 0 nothing needs a look; 1 something does (a server that is not genuine or whose key nobody knows, one that cannot prove \
-itself now, none that has the key of --server-key, a changed key, a clone, a key that --remember could not keep; with --all also what \
+itself now, none that has the key of --server-key, a changed key, a clone, a key that --remember could not keep, or none that it could; with --all also what \
 answers unlike its registered name, or is not registered and open to the network), or the look failed; 2 wrong usage.")]
 pub(crate) struct PortCommand {
     /// A port from 0 to 65535, a service name, or words to search for
@@ -70,7 +70,7 @@ pub(crate) struct PortCommand {
     #[arg(long, value_name = "KEY", env = VERIFIER_VARIABLE, hide_env = true, value_parser = any_text())]
     verifier_key: Option<String>,
     /// The server key that must answer there, as `server id` prints it: whatever listens is asked to prove it, on every port; may be repeated
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", conflicts_with = "no_probe")]
     server_key: Vec<ServerKey>,
     /// Keep the keys that are proved now: from then on they are known at their addresses
     #[arg(long, conflicts_with = "no_probe")]

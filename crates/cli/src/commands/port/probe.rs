@@ -89,6 +89,13 @@ impl Probe {
         })
     }
 
+    /// Whether nobody here knows the key that it proved, or it is not the one that was known or named.
+    pub(super) fn is_a_stranger(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| {
+            identity.clone || identity.changed_from.is_some() || identity.unlike_named || identity.verdict == "unknown_key"
+        })
+    }
+
     /// Whether it proved a key that somebody vouches for: the user, this machine's data directory, or a license of the vendor. That it was seen before is
     /// none; nor is anything else where the user says whose key must be there.
     pub(super) fn is_vouched_for(&self) -> bool {
@@ -375,10 +382,20 @@ fn may_be_ours(socket: &Socket) -> bool {
 #[derive(Default)]
 pub(super) struct Answers(BTreeMap<(SocketAddr, u64), Answer>);
 
+/// Whether a proof is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ours {
+    /// It may be one of ours, or must be.
+    Yes,
+    /// Only if it answers as one of ours does: its process cannot be seen from here, and most services take a proof's questions for an error.
+    IfItSpeaksSo,
+    No,
+}
+
 /// Something to ask.
 struct Question {
     target: Target,
-    ours: bool,
+    ours: Ours,
     manner: Manner,
     /// The socket's number in the kernel, 0 if not known.
     inode: u64,
@@ -405,7 +422,7 @@ pub(super) fn sockets(sockets: &[Socket], only_port: bool, registry: &Registry, 
         };
         if seen.insert(target.address()) && questions.len() < PROBES_MAX {
             let manner = manner(registry, socket.port, socket.processes().iter().map(|process| process.name.as_str()));
-            questions.push(Question { target, ours, manner, inode: socket.inode });
+            questions.push(Question { target, ours: if ours { Ours::Yes } else { Ours::No }, manner, inode: socket.inode });
         }
     }
     ask_all(questions, setting, answers)
@@ -417,7 +434,7 @@ pub(super) fn named(addresses: &[SocketAddr], registry: &Registry, setting: &Set
         return Vec::new();
     }
     let question = |address: &SocketAddr| {
-        let ours = address.port() == PORT || !setting.named.is_empty();
+        let ours = if address.port() == PORT || !setting.named.is_empty() { Ours::Yes } else { Ours::IfItSpeaksSo };
         let manner = manner(registry, address.port(), std::iter::empty());
         Some(Question { target: Target::named_by_the_user(*address).ok()?, ours, manner, inode: 0 })
     };
@@ -429,17 +446,40 @@ fn manner<'a>(registry: &'a Registry, port: u16, processes: impl Iterator<Item =
     Manner::of(registry.on(port, Registered::Tcp).iter().filter_map(|entry| entry.name).chain(processes))
 }
 
+/// What a server of ours says to a stranger: TLS, or to HTTP without it that this is the wrong way to ask.
+fn speaks_as_ours(says: &Says) -> bool {
+    match says {
+        Says::Http(http) => http.status == 400,
+        Says::Tls(_) => true,
+        Says::Greeting(_) | Says::Mute | Says::NoConnection { .. } | Says::Other { .. } => false,
+    }
+}
+
 fn ask_all(questions: Vec<Question>, setting: &Setting, answers: &mut Answers) -> Vec<Probe> {
     let known = setting.known();
     let before = &answers.0;
     let mut heard = each_of(questions, AT_ONCE_MAX, |Question { target, ours, manner, inode }| {
         let address = target.address();
-        let proof = ours.then(|| identity::prove(address, &known, identity::patience(address)));
-        // Whoever is not one of ours is asked what else it is.
-        let is_server = proof.as_ref().is_some_and(|proof| proof.verdict.is_server());
+        let prove = || identity::prove(address, &known, identity::patience(address));
+        let is_server = |proof: &Proof| proof.verdict.is_server();
         let again = || before.get(&(address, inode)).filter(|_| inode != 0).cloned();
-        let answer = (!is_server).then(|| again().unwrap_or_else(|| banner::ask(target, manner)));
-        (address, inode, proof, answer)
+        let ask = || again().unwrap_or_else(|| banner::ask(target, manner));
+        match ours {
+            // Whoever is not one of ours is asked what else it is.
+            Ours::Yes => {
+                let proof = prove();
+                let answer = (!is_server(&proof)).then(ask);
+                (address, inode, Some(proof), answer)
+            }
+            Ours::IfItSpeaksSo => {
+                let answer = ask();
+                match speaks_as_ours(&answer.says).then(prove).filter(is_server) {
+                    Some(proof) => (address, inode, Some(proof), None),
+                    None => (address, inode, None, Some(answer)),
+                }
+            }
+            Ours::No => (address, inode, None, Some(ask())),
+        }
     });
     heard.sort_by_key(|(address, ..)| *address);
     answers.0 = heard

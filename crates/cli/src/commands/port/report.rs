@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 use triquest_ports::{
-    advice::{self, Advice, Facts, Session},
+    advice::{self, Action, Advice, Facts, Session},
     registry::{Assignment, Known, PortReport, Protocol as Registered, ProtocolReport, Registry},
     sockets::{self, Ask, Held, Hiding, Listening, Namespace, Owner, Package, Process, Reach, Socket, TakesIpv4},
 };
@@ -66,10 +66,21 @@ pub(super) fn run(
     };
     let sockets = listening.as_ref().map_or(&[][..], |listening| &listening.sockets);
     // A key that the user named must be there: a port where nobody listens has not got it either.
-    let needs_a_look = probes.iter().any(Probe::needs_a_look) || probes.is_empty() && !setting.named.is_empty() && !setting.no_probe;
+    let is_nothing_kept = setting.remember && !probes.iter().any(Probe::is_ours);
+    let needs_a_look = probes.iter().any(Probe::needs_a_look) || probes.is_empty() && !setting.named.is_empty() || is_nothing_kept;
     let session = std::env::var("SSH_CONNECTION").ok().and_then(|connection| Session::of_ssh(&connection));
     let facts = Facts::of_this_machine(std::env::var_os("PATH").as_deref(), session);
     let advice = advice::advise(sockets, |socket| probe::standing(socket, sockets, &probes), &facts);
+    // One word and one exit code: whoever is to look is not told to leave it.
+    let advice = advice.map(|advice| match advice.action {
+        Action::Keep if probes.iter().any(Probe::is_a_stranger) => Advice {
+            action: Action::Look,
+            why: "only programs of this machine can reach it, but its key is not one that is known here: compare it with what `triquest-lm server id` \
+                  prints on the server",
+            ..advice
+        },
+        _ => advice,
+    });
     if json {
         terminal.json(&Report {
             port,
@@ -87,6 +98,9 @@ pub(super) fn run(
         here(&mut lines, port, listening);
     }
     proofs(&mut lines, port, &probes, listening.as_ref(), host.is_some(), setting);
+    if is_nothing_kept {
+        lines.add("proof", "no key was proved there, so nothing was remembered", None);
+    }
     if let Some(advice) = &advice {
         what_to_do(&mut lines, advice);
     }
