@@ -26,18 +26,22 @@ use tokio::{
     time::Instant,
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
-use triquest_allocator::{Between, Command, LeaseId, Network};
-use triquest_engine::fair::Turns;
+use triquest_allocator::{Between, LeaseId, Network};
+use triquest_engine::{TookEffect, fair::Turns};
 use triquest_wire::limits::{
     ADMIN_CONNECTIONS_MAX, HANDSHAKE_MS_MAX, HEADER_MS_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, IDLE_HTTP2_MS_MAX, IDLE_MS_MAX,
     PRESENCE_LEASES_MAX, STREAM_RESETS_MAX, STREAMS_MAX,
 };
 
 use crate::{
+    driver::DriverError,
     http::App,
-    limits::{HELLO_BYTES_MAX, HELLO_TURN_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES},
+    limits::{
+        HELLO_BYTES_MAX, HELLO_TURN_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES,
+        PRESENCE_END_AGAIN_MS, PRESENCE_END_LEASES,
+    },
     seldom::Kind,
-    shares::{Crowd, Over, Places, Share, Shares, Standing},
+    shares::{Crowd, Over, Place, Places, Share, Shares, Standing},
 };
 
 /// Who is at the other end.
@@ -69,6 +73,19 @@ pub struct Stand {
     pub between: Between,
     /// Whose lives it tells of, at most [`PRESENCE_LEASES_MAX`].
     pub leases: BTreeSet<LeaseId>,
+    /// As many as there are leases.
+    pub place: Place,
+}
+
+/// Why what a connection stands for has not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unchanged {
+    /// It has ended, or is of another generation.
+    Gone,
+    /// It would stand for so many, which is more than one connection may.
+    TooMany(usize),
+    /// Together with others it would stand for too many.
+    Over(Over),
 }
 
 /// One connection, as its requests see it.
@@ -192,26 +209,46 @@ impl Conn {
 
     /// From now on the connection stands for these leases until its end, and no time-out ends it.
     pub fn stand_for(&self, stand: Stand) {
-        *self.stand.lock() = Some(stand);
+        let mut mine = self.stand.lock();
         self.is_presence.store(true, Ordering::Release);
-        self.serves_lease();
+        self.stands_for(&stand.leases);
+        *mine = Some(stand);
     }
 
-    /// It stands for some leases no more, and then for others. Its number and what stands between its ends; as the inner error how many it would
-    /// stand for, if those are too many: then nothing has changed. `None` if it has ended or is of another generation.
-    pub fn change_stand(&self, generation: u64, add: &[LeaseId], drop: &[LeaseId]) -> Option<Result<(u64, Between), usize>> {
+    /// How it ranks among others: only a lease that lives makes it a holder's, whatever was asked on it before.
+    fn stands_for(&self, leases: &BTreeSet<LeaseId>) {
+        self.is_leased.store(!leases.is_empty(), Ordering::Release);
+    }
+
+    /// It stands for some leases no more, and then for others. Its number, what stands between its ends, and which of `drop` it stood for.
+    ///
+    /// # Errors
+    /// Why not; then nothing has changed.
+    pub fn change_stand(&self, generation: u64, add: &[LeaseId], drop: &[LeaseId]) -> Result<(u64, Between, Vec<LeaseId>), Unchanged> {
         let mut stand = self.stand.lock();
-        let stand = stand.as_mut().filter(|stand| stand.generation == generation)?;
+        let stand = stand.as_mut().filter(|stand| stand.generation == generation).ok_or(Unchanged::Gone)?;
         let mut leases = stand.leases.clone();
-        drop.iter().for_each(|lease| {
-            leases.remove(lease);
-        });
+        let dropped: Vec<LeaseId> = drop.iter().filter(|lease| leases.remove(lease)).copied().collect();
         leases.extend(add);
         if leases.len() > PRESENCE_LEASES_MAX {
-            return Some(Err(leases.len()));
+            return Err(Unchanged::TooMany(leases.len()));
         }
+        let (before, after) = (stand.leases.len() as u64, leases.len() as u64);
+        stand.place.grow(after.saturating_sub(before)).map_err(Unchanged::Over)?;
+        stand.place.shrink(before.saturating_sub(after));
         stand.leases = leases;
-        Some(Ok((stand.number, stand.between)))
+        self.stands_for(&stand.leases);
+        Ok((stand.number, stand.between, dropped))
+    }
+
+    /// It stands for these no more, which have ended: their end is known, and holds no place.
+    fn forget_ended(&self, lives: impl Fn(&LeaseId) -> bool) {
+        let mut stand = self.stand.lock();
+        let Some(stand) = stand.as_mut() else { return };
+        let before = stand.leases.len();
+        stand.leases.retain(lives);
+        stand.place.shrink((before - stand.leases.len()) as u64);
+        self.stands_for(&stand.leases);
     }
 
     /// Whether it stands for leases and has not ended.
@@ -915,7 +952,7 @@ where
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEADERS_BYTES_MAX)
         .serve_connection(TokioIo::new(io), service);
-    tend(pin!(connection), |connection| connection.graceful_shutdown(), conn, stop).await;
+    tend(pin!(connection), |connection| connection.graceful_shutdown(), app, conn, stop).await;
 }
 
 /// Serves HTTP/2. Where there is no `place` for it, the peer is told to go away and use what connections it has.
@@ -943,7 +980,7 @@ where
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
     if place {
-        tend(connection, |connection| connection.graceful_shutdown(), conn, stop).await;
+        tend(connection, |connection| connection.graceful_shutdown(), app, conn, stop).await;
     } else {
         connection.as_mut().graceful_shutdown();
         let _ = tokio::time::timeout(Duration::from_millis(HTTP2_GOAWAY_MS_MAX), connection).await;
@@ -951,7 +988,13 @@ where
 }
 
 /// Drives a connection until it ends, its time is over, others need its place, or the server stops.
-async fn tend<C: Future>(mut connection: Pin<&mut C>, shut_down: impl Fn(Pin<&mut C>), conn: &Arc<Conn>, mut stop: watch::Receiver<bool>) {
+async fn tend<C: Future>(
+    mut connection: Pin<&mut C>,
+    shut_down: impl Fn(Pin<&mut C>),
+    app: &App,
+    conn: &Arc<Conn>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut told = false;
     let first = conn.patience().unwrap_or_default();
     let mut timer = pin!(tokio::time::sleep(first));
@@ -960,7 +1003,10 @@ async fn tend<C: Future>(mut connection: Pin<&mut C>, shut_down: impl Fn(Pin<&mu
             _ = &mut connection => return,
             () = conn.ending.notified() => return,
             () = &mut timer => match conn.patience() {
-                Some(patience) => timer.as_mut().reset(Instant::now() + patience),
+                Some(patience) => {
+                    conn.forget_ended(|lease| app.is_live(triquest_wire::LeaseId(lease.0)));
+                    timer.as_mut().reset(Instant::now() + patience);
+                }
                 None => return,
             },
             _ = stop.changed(), if !told => {
@@ -989,18 +1035,30 @@ async fn presence_ended(app: &Arc<App>, conn: &Arc<Conn>) {
     if !in_order || stand.leases.is_empty() {
         return;
     }
-    let generation = stand.generation;
-    let closed = stand.leases.into_iter().map(|lease| Command::PresenceClosed { lease, generation }).collect();
-    if let Err(cause) = app.driver().from(crate::ticket::origin(conn)).decide_many(closed).await {
-        // Nothing is lost: the leases end at their deadlines.
-        tracing::debug!(%cause, "the end of a presence connection was not recorded");
+    // Where many end at once, each tells a little and then the next one does. It is the server that closes, so no network's limit is in the way; the
+    // leases keep their place until all is told.
+    let Stand { generation, leases, place, .. } = stand;
+    let leases: Vec<LeaseId> = leases.into_iter().collect();
+    for portion in leases.chunks(PRESENCE_END_LEASES) {
+        while let Err(cause) = app.tell_ends(portion, generation).await {
+            match cause {
+                DriverError::Overloaded(TookEffect::No) => tokio::time::sleep(Duration::from_millis(PRESENCE_END_AGAIN_MS)).await,
+                // Nothing is lost: the leases end at their deadlines.
+                cause => {
+                    tracing::debug!(%cause, "the end of a presence connection was not recorded");
+                    break;
+                }
+            }
+        }
     }
+    drop(place);
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::shares::Share;
 
     #[tokio::test(start_paused = true)]
     async fn a_late_header_an_idle_peer_and_a_presence_connection_have_their_own_patience() {
@@ -1021,7 +1079,9 @@ mod tests {
         drop(under_way);
         pass(IDLE_MS_MAX).await;
         assert!(conn.patience().is_none(), "idle too long");
-        conn.stand_for(Stand { name: [1; 16], number: 1, generation: 1, between: Between::Nothing, leases: BTreeSet::new() });
+        let place = Places::new(Share { network: 1, all: 1 }).take(None, 0).unwrap();
+        let leases = BTreeSet::from([LeaseId([1; 16])]);
+        conn.stand_for(Stand { name: [1; 16], number: 1, generation: 1, between: Between::Nothing, leases, place });
         assert!(conn.patience().is_some(), "presence");
     }
 

@@ -47,6 +47,7 @@ pub struct Gate {
     unread: Places,
     event_streams: Places,
     event_streams_viewers: Arc<Semaphore>,
+    presence: Places,
     /// One search at a time, and so many that wait for it.
     searching: Semaphore,
     searches_waiting: Arc<Semaphore>,
@@ -124,6 +125,7 @@ impl Gate {
             unread: Places::new(limits.unread_bytes),
             event_streams: Places::new(limits.event_streams),
             event_streams_viewers: Arc::new(Semaphore::new(limits.event_streams_viewers)),
+            presence: Places::new(limits.presence),
             searching: Semaphore::new(1),
             searches_waiting: Arc::new(Semaphore::new(crate::limits::SEARCHES_WAITING_MAX)),
             unrecorded: Mutex::default(),
@@ -364,6 +366,25 @@ impl Gate {
             let problem = self.too_often(Kind::EventStreams, network, Limited { wait_ms: 5_000, by });
             problem.hint("one stream tells everything; the server's own machine has places of its own")
         })
+    }
+
+    /// Room for so many leases that a presence connection stands for.
+    ///
+    /// # Errors
+    /// Whose limit is in the way; [`Gate::too_much_presence`] says it.
+    pub fn presence(&self, network: Option<Network>, leases: usize) -> Result<Place, Over> {
+        self.presence.take(network, leases as u64)
+    }
+
+    /// Says that presence connections stand for too many leases.
+    #[must_use]
+    pub fn too_much_presence(&self, network: Option<Network>, by: Over) -> Problem {
+        let hint = "without one, the seats of a program that dies are free at the end of their time to live";
+        match network {
+            Some(network) => self.too_often(Kind::Presence, network, Limited { wait_ms: 5_000, by }).hint(hint),
+            // Nothing is limited there.
+            None => Problem::new(ErrorCode::RateLimited, "presence connections stand for too many leases").hint(hint),
+        }
     }
 
     /// Waits for the turn of a search. One is made at a time.

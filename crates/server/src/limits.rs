@@ -92,6 +92,16 @@ pub const EVENT_STREAMS_MAX: u64 = 200;
 pub const EVENT_STREAMS_VIEWERS_MAX: usize = 56;
 /// Bytes of one piece of an event stream, and of history that one read takes from the journal.
 pub const EVENT_PIECE_BYTES: usize = 32 * 1024;
+/// Leases that the presence connections of one network stand for, each counted once for every connection.
+pub const PRESENCE_PER_NETWORK_MAX: u64 = 200_000;
+/// The same of all networks.
+pub const PRESENCE_MAX: u64 = 1_000_000;
+/// Ends of presence connections that are told the leader at once by the server itself.
+pub const PRESENCE_ENDS_AT_ONCE: usize = 8;
+/// Leases of one such end that are told at once.
+pub const PRESENCE_END_LEASES: usize = 64;
+/// An end that the leader had no room for is told again after this.
+pub const PRESENCE_END_AGAIN_MS: u64 = 100;
 /// A waiter that asks again within this is told its place without a decision.
 pub const WAITER_ASKS_AGAIN_MS: u64 = 1_000;
 /// Networks that the log and `status` tell apart for each limit; of more, the busiest stay.
@@ -180,6 +190,8 @@ pub struct Limits {
     pub event_streams: Share,
     /// Event streams over the Unix socket.
     pub event_streams_viewers: usize,
+    /// Leases that presence connections stand for, each counted once for every connection.
+    pub presence: Share,
 }
 
 impl Default for Limits {
@@ -217,6 +229,7 @@ impl Default for Limits {
             searches: only(Frequency::new(SEARCHES_BURST, SEARCHES_PER_SECOND)),
             event_streams: Share { network: EVENT_STREAMS_PER_NETWORK_MAX, all: EVENT_STREAMS_MAX },
             event_streams_viewers: EVENT_STREAMS_VIEWERS_MAX,
+            presence: Share { network: PRESENCE_PER_NETWORK_MAX, all: PRESENCE_MAX },
         }
     }
 }

@@ -42,6 +42,7 @@ macro_rules! kinds {
                     Self::Hellos => "connections without TLS",
                     Self::Http2 => "HTTP/2 connections",
                     Self::NewIds => "new lease ids",
+                    Self::Presence => "leases that presence connections stand for",
                     Self::Reads => "reads",
                     Self::Searches => "searches",
                     Self::ShownGrants => "shown grants",
@@ -75,6 +76,8 @@ kinds! {
     Http2, "http2", true, "HTTP/2 connections were sent away: too many are open";
     /// New or unknown lease ids.
     NewIds, "new_ids", true, "requests were refused: too many new lease ids";
+    /// Leases that presence connections stand for.
+    Presence, "presence", true, "presence connections were refused: they would stand for too many leases";
     /// Looking.
     Reads, "reads", true, "requests were refused: too many reads";
     /// Searches in the port reference.

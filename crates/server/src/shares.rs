@@ -120,6 +120,17 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Gives a part back.
+    pub fn shrink(&mut self, amount: u64) {
+        let amount = amount.min(self.amount);
+        if let Some((places, network)) = &self.of {
+            places.0.lock().give_back(*network, amount);
+            self.amount -= amount;
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some((places, network)) = self.of.take() {

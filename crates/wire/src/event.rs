@@ -234,12 +234,14 @@ pub enum EventFacts {
     },
     /// Entitlements that were left out of a license are understood by now.
     EntitlementsUnderstood {
-        /// SHA-256 of the license's text.
-        hash: String,
+        /// SHA-256 of the license's text; as all that tells which license it is, for viewers only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash: Option<String>,
         /// Its id.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         license: Option<String>,
         /// The pools that they count for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pools: Vec<EventPool>,
         /// What is still left out.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -278,8 +280,9 @@ pub enum EventFacts {
     },
     /// A license was installed.
     LicenseInstalled {
-        /// SHA-256 of the text.
-        hash: String,
+        /// SHA-256 of the text; as all that tells which license it is, for viewers only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash: Option<String>,
         /// Its id.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         license: Option<String>,
@@ -287,6 +290,7 @@ pub enum EventFacts {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         vendor: Option<String>,
         /// The pools that it counts for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pools: Vec<EventPool>,
         /// What the server does not understand of it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -297,8 +301,9 @@ pub enum EventFacts {
     },
     /// A license was removed, or replaced.
     LicenseRemoved {
-        /// SHA-256 of the text.
-        hash: String,
+        /// SHA-256 of the text; as all that tells which license it is, for viewers only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash: Option<String>,
         /// Its id.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         license: Option<String>,
@@ -313,8 +318,9 @@ pub enum EventFacts {
     },
     /// The signatures of a license were checked at a start, by that version's rules, with another result than before.
     LicenseChecked {
-        /// SHA-256 of the text.
-        hash: String,
+        /// SHA-256 of the text; as all that tells which license it is, for viewers only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash: Option<String>,
         /// Its id.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         license: Option<String>,
@@ -433,8 +439,9 @@ pub enum EventFacts {
     },
     /// The wall clock was taken back to before the beginning of what had replaced these entitlements: they come back.
     ReplacementUndone {
-        /// SHA-256 of the license's text.
-        hash: String,
+        /// SHA-256 of the license's text; as all that tells which license it is, for viewers only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash: Option<String>,
         /// Its id.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         license: Option<String>,

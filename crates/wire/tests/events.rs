@@ -30,7 +30,7 @@ fn every_kind() -> Vec<EventFacts> {
         message: "no seat free".into(),
         hint: String::new(),
     };
-    let (hash, license, vendor) = ("9f".repeat(32), Some("ACME-1".to_owned()), Some("acme.example".to_owned()));
+    let (hash, license, vendor) = (Some("9f".repeat(32)), Some("ACME-1".to_owned()), Some("acme.example".to_owned()));
     vec![
         EventFacts::Adopted { lease, holder: holder(), items: items(), ttl_ms: 300_000 },
         EventFacts::ChargeMoved { lease, item: 0, from: 1, to: 2, seats: 3 },

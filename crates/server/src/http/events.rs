@@ -203,7 +203,11 @@ fn facts(event: &Event, at: Timestamp, view: &View, names: bool, licenses: &Name
         let named = pools.iter().filter_map(|pool| view.pool_name(*pool));
         named.map(|(vendor, feature)| EventPool { vendor, feature }).collect::<Vec<_>>()
     };
-    let license = |hash: &LicenseHash| licenses.get(hash).cloned().unzip();
+    // Which licenses there are is for viewers, as the list of them is.
+    let license = |hash: &LicenseHash| licenses.get(hash).filter(|_| names).cloned().unzip();
+    let hashed = |hash: &LicenseHash| names.then(|| hash.to_string());
+    let seen_pools = |counted: &[PoolId]| if names { pools(counted) } else { Vec::new() };
+    let outside = |left_out: &[InstalledLeftOut]| if names { outside(left_out) } else { Vec::new() };
     let until = |until: &Option<triquest_allocator::Timestamp>| until.map(|until| until.0);
     match event {
         Event::Adopted { lease, holder, items, ttl_ms, .. } => {
@@ -257,25 +261,26 @@ fn facts(event: &Event, at: Timestamp, view: &View, names: bool, licenses: &Name
         },
         Event::Heard { lease } => EventFacts::Heard { lease: of(lease) },
         Event::EntitlementsUnderstood { license: hash, left_out, pools: counted, .. } => {
-            let (pools, left_out) = (pools(counted), outside(left_out));
-            EventFacts::EntitlementsUnderstood { hash: hash.to_string(), license: license(hash).0, pools, left_out }
+            let (pools, left_out) = (seen_pools(counted), outside(left_out));
+            EventFacts::EntitlementsUnderstood { hash: hashed(hash), license: license(hash).0, pools, left_out }
         }
         Event::FormatRaised { words, .. } => EventFacts::FormatRaised { words: words.iter().map(ToString::to_string).collect() },
         Event::LicenseChecked { license: hash, problem } => {
-            EventFacts::LicenseChecked { hash: hash.to_string(), license: license(hash).0, problem: problem.clone() }
+            let why = problem.as_ref().map(|why| if names { why.clone() } else { "its signatures are not good".to_owned() });
+            EventFacts::LicenseChecked { hash: hashed(hash), license: license(hash).0, problem: why }
         }
         Event::WordsAccepted { lease, words } => {
             EventFacts::WordsAccepted { lease: of(lease), words: words.iter().map(ToString::to_string).collect() }
         }
         Event::LicenseInstalled { license: hash, terms, pools: counted, actor, .. } => {
             let (id, vendor) = license(hash);
-            let (pools, left_out) = (pools(counted), outside(&terms.left_out));
-            EventFacts::LicenseInstalled { hash: hash.to_string(), license: id, vendor, pools, left_out, actor: by(actor) }
+            let (pools, left_out) = (seen_pools(counted), outside(&terms.left_out));
+            EventFacts::LicenseInstalled { hash: hashed(hash), license: id, vendor, pools, left_out, actor: by(actor) }
         }
         Event::LicenseRemoved { license: hash, reason, actor } => {
             let (id, vendor) = license(hash);
             let reason = right_end(*reason).to_owned();
-            EventFacts::LicenseRemoved { hash: hash.to_string(), license: id, vendor, reason, actor: by(actor) }
+            EventFacts::LicenseRemoved { hash: hashed(hash), license: id, vendor, reason, actor: by(actor) }
         }
         Event::LingerEnded { lease, items } => EventFacts::LingerEnded { lease: of(lease), items: parts(items) },
         Event::PoolOpened { pool, feature, .. } => {
@@ -304,7 +309,7 @@ fn facts(event: &Event, at: Timestamp, view: &View, names: bool, licenses: &Name
             EventFacts::Recovered { epoch: epoch.0, quarantine_until_ms: until(quarantine_until) }
         }
         Event::ReplacementUndone { license: hash, entitlements, .. } => EventFacts::ReplacementUndone {
-            hash: hash.to_string(),
+            hash: hashed(hash),
             license: license(hash).0,
             entitlements: entitlements.iter().map(|right| right.0).collect(),
         },

@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use triquest_engine::TookEffect;
 use triquest_license::{ServerKey, SigningKey, Vocabulary};
 use triquest_ports::registry::Current;
@@ -69,6 +69,8 @@ pub struct App {
     pub(crate) backups: Vec<PathBuf>,
     pub(crate) shown: shown::Shown,
     pub(crate) presences: presence::Presences,
+    /// Ends of presence connections that are told at once.
+    pub(crate) ends: Semaphore,
     pub(crate) feedback: ports::Feedback,
     /// Decoded when it is first asked for.
     registry: OnceLock<Current>,
@@ -160,6 +162,7 @@ impl App {
             live: ArcSwap::from_pointee(Live::of(config)),
             shown: shown::Shown::default(),
             presences: presence::Presences::default(),
+            ends: Semaphore::new(crate::limits::PRESENCE_ENDS_AT_ONCE),
             licenses: AtomicU64::new(1),
             stopping: parts.stopping,
             reload,

@@ -15,8 +15,9 @@ use http::Request;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use triquest_allocator::{Between, Command};
+use triquest_engine::TookEffect;
 use triquest_wire::{
-    Bytes16, ErrorCode, LeaseId, Position, Problem,
+    Bytes16, Effect, ErrorCode, LeaseId, Position, Problem,
     lease::{Freeing, PresenceAnswer, PresenceChangeAnswer, PresenceChangeRequest, PresenceRequest, SecretRequest},
     limits::{PRESENCE_BODY_BYTES_MAX, PRESENCE_LEASES_MAX},
     status::LeaseState,
@@ -24,7 +25,9 @@ use triquest_wire::{
 
 use super::{Answer, App, Refused, bad, body, convert, json};
 use crate::{
-    accept::{Conn, Stand},
+    accept::{Conn, Stand, Unchanged},
+    driver::DriverError,
+    gate::Rated,
     seldom::Kind,
     ticket::origin,
 };
@@ -66,20 +69,34 @@ impl App {
             return Between::Named;
         }
         if !conn.ends_agree(client, server) {
-            // Only where it changes something for somebody: over the Unix socket there is no network that could be named.
-            self.gate.note(Kind::Translated, conn.network());
             return Between::Something;
         }
         // The connection that ends here may be a proxy's.
         if live.vouch_for.is_empty() { Between::Nothing } else { Between::Something }
     }
 
-    /// Which of these leases are live now, each once.
-    fn live_among(&self, asked: &[SecretRequest]) -> Vec<LeaseId> {
-        let view = self.driver.view();
-        let mut leases = ids(asked);
-        leases.retain(|lease| matches!(view.lease_state(*lease), Some(LeaseState::Live | LeaseState::Ending)));
-        leases
+    /// Whether a lease is live now, as far as this server shows it.
+    #[must_use]
+    pub fn is_live(&self, lease: LeaseId) -> bool {
+        matches!(self.driver.view().lease_state(lease), Some(LeaseState::Live | LeaseState::Ending))
+    }
+
+    /// Which of these leases are live now. What was never known here is charged, as new ids are.
+    fn live_among(&self, conn: &Conn, mut leases: Vec<LeaseId>) -> Result<Vec<LeaseId>, Problem> {
+        let unknown = leases.iter().filter(|lease| self.driver.view().lease_state(**lease).is_none()).count();
+        self.gate.charge(Rated::NewIds, conn.network(), unknown as u64)?;
+        leases.retain(|lease| self.is_live(*lease));
+        Ok(leases)
+    }
+
+    /// Tells that the connection of this generation has ended which stood for these leases, when it is its turn.
+    ///
+    /// # Errors
+    /// [`DriverError`].
+    pub async fn tell_ends(&self, leases: &[triquest_allocator::LeaseId], generation: u64) -> Result<(), DriverError> {
+        let _turn = self.ends.acquire().await.map_err(|_| DriverError::Stopping(TookEffect::No))?;
+        let closed = leases.iter().map(|lease| Command::PresenceClosed { lease: *lease, generation });
+        self.driver.local().decide_many(closed.collect()).await.map(drop)
     }
 
     async fn decide_for(&self, conn: &Conn, commands: Vec<Command>) -> Result<Position, Problem> {
@@ -125,14 +142,23 @@ pub(super) async fn open(app: &Arc<App>, conn: &Arc<Conn>, request: &mut Request
     if asked.leases.len() > PRESENCE_LEASES_MAX {
         return Err(too_many("leases", asked.leases.len()));
     }
-    let leases: Vec<_> = app.live_among(&asked.leases).into_iter().map(convert::to_core).collect();
+    let leases: Vec<_> = app.live_among(conn, ids(&asked.leases))?.into_iter().map(convert::to_core).collect();
+    if leases.is_empty() {
+        return Err(Problem::new(ErrorCode::UnknownLease, "leases: none of them is live here, so the connection would stand for nobody")
+            .hint("open it again when one of them was granted or renewed here"));
+    }
+    let place = app.gate.presence(conn.network(), leases.len()).map_err(|by| app.gate.too_much_presence(conn.network(), by))?;
     let (connection, generation, between) = (app.presences.number(), asked.generation, app.between(conn, asked.client, asked.server));
+    if between == Between::Something && !conn.ends_agree(asked.client, asked.server) {
+        // Only where it changes something for somebody: over the Unix socket there is no network that could be named.
+        app.gate.note(Kind::Translated, conn.network());
+    }
     let opened = leases.iter().map(|lease| Command::PresenceOpened { lease: *lease, connection, generation, between });
     let position = app.decide_for(conn, opened.collect()).await?;
     let live = u32::try_from(leases.len()).unwrap_or(u32::MAX);
     let name = crate::identity::random();
     app.presences.open.lock().insert(name, Arc::downgrade(conn));
-    conn.stand_for(Stand { name, number: connection, generation, between, leases: leases.into_iter().collect() });
+    conn.stand_for(Stand { name, number: connection, generation, between, leases: leases.into_iter().collect(), place });
     let frees = match between {
         Between::Named => Freeing::AfterWait,
         Between::Nothing => Freeing::AtOnce,
@@ -148,22 +174,29 @@ pub(super) async fn change(app: &Arc<App>, conn: &Conn, request: &mut Request<In
             return Err(too_many(member, leases.len()));
         }
     }
-    let (add, drop) = (app.live_among(&asked.add), ids(&asked.drop));
-    if ids(&asked.add).iter().any(|lease| drop.binary_search(lease).is_ok()) {
+    // Nothing is computed for whoever does not know the name of a connection.
+    let stands = app.presences.find(asked.connection.0).ok_or_else(unknown)?;
+    let (add, drop) = (ids(&asked.add), ids(&asked.drop));
+    if add.iter().any(|lease| drop.binary_search(lease).is_ok()) {
         return Err(bad("add and drop: a lease stands in both"));
     }
-    let (add, drop): (Vec<_>, Vec<_>) = (add.into_iter().map(convert::to_core).collect(), drop.into_iter().map(convert::to_core).collect());
+    let add: Vec<_> = app.live_among(conn, add)?.into_iter().map(convert::to_core).collect();
+    let drop: Vec<_> = drop.into_iter().map(convert::to_core).collect();
     let generation = asked.generation;
-    let stands = app.presences.find(asked.connection.0).ok_or_else(unknown)?;
-    let (connection, between) =
-        stands.change_stand(generation, &add, &drop).ok_or_else(unknown)?.map_err(|count| too_many("add", count))?;
+    let (connection, between, drop) = stands.change_stand(generation, &add, &drop).map_err(|unchanged| match unchanged {
+        Unchanged::Gone => unknown(),
+        Unchanged::TooMany(count) => too_many("add", count),
+        Unchanged::Over(by) => app.gate.too_much_presence(stands.network(), by),
+    })?;
     let live = u32::try_from(add.len()).unwrap_or(u32::MAX);
     let dropped = drop.into_iter().map(|lease| Command::PresenceDropped { lease, connection, generation, between });
     let added = add.into_iter().map(|lease| Command::PresenceAdded { lease, connection, generation, between });
-    let position = app.decide_for(conn, dropped.chain(added).collect()).await?;
+    // Whatever becomes of the commands, what the connection stands for has changed by now.
+    let unsure = |problem| Problem { took_effect: Effect::Unknown, ..problem };
+    let position = app.decide_for(conn, dropped.chain(added).collect()).await.map_err(unsure)?;
     if !stands.is_standing() {
         // It ended meanwhile, and its end says nothing of what was added: the client opens another one.
-        return Err(unknown());
+        return Err(unsure(unknown()));
     }
     json(&PresenceChangeAnswer { position, live })
 }

@@ -192,3 +192,29 @@ async fn reading_from_the_beginning_in_a_loop_holds_nobody_up() {
         world.take(number, "sim").await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn which_license_an_event_is_about_is_for_viewers() {
+    let world = World::with_seats().await;
+    let mut anonymous = world.connect().await;
+    assert_eq!(open(&mut anonymous, "/v1/events", "").await, 200);
+    let mut viewer = unix(&world).await;
+    assert_eq!(open(&mut viewer, "/v1/events", "").await, 200);
+    let installed = world.install(&world.license("SECRET-7", "cam", 5)).await;
+    let (status, answer) = world.admin("DELETE", "/v1/licenses/SECRET-7", &json!({ "reason": "returned" })).await;
+    assert_eq!(status, 200, "{answer} {installed}");
+    let mut kinds = Vec::new();
+    while !kinds.contains(&"license_removed".to_owned()) {
+        let (theirs, ours) = (events(&mut anonymous, 1).await.remove(0).1, events(&mut viewer, 1).await.remove(0).1);
+        let kind = ours["kind"].as_str().unwrap().to_owned();
+        assert_eq!(theirs["kind"], ours["kind"]);
+        if kind.starts_with("license_") {
+            assert_eq!(ours["license"], "SECRET-7", "{ours}");
+            for member in ["license", "hash", "vendor", "pools", "left_out", "actor"] {
+                assert_eq!(theirs.get(member), None, "{theirs}");
+            }
+        }
+        assert!(!theirs.to_string().contains("SECRET-7"), "{theirs}");
+        kinds.push(kind);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -752,4 +752,79 @@ async fn a_waiter_that_asks_again_at_once_is_told_its_place_and_nothing_is_decid
     other["holder"]["user"] = json!("eve");
     let answer = client.json("POST", "/v1/leases", &other).await;
     assert_eq!((answer.status, answer.json()["code"].as_str().map(str::to_owned)), (409, Some("id_taken".into())));
+}
+
+/// Asks for a presence connection for these leases.
+async fn presence(world: &World, leases: &[u64], generation: u64) -> (Client<TlsStream<TcpStream>>, u16, Value) {
+    let mut client = world.connect().await;
+    let socket = client.stream.get_ref().0;
+    let ends = (socket.local_addr().unwrap().to_string(), socket.peer_addr().unwrap().to_string());
+    let body = json!({ "leases": secrets(leases), "generation": generation, "client": ends.0, "server": ends.1 });
+    let answer = client.json("POST", "/v1/presence", &body).await;
+    (client, answer.status, answer.json())
+}
+
+fn secrets(leases: &[u64]) -> Vec<Value> {
+    leases.iter().map(|number| json!({ "secret": secret(*number) })).collect()
+}
+
+async fn change(world: &World, name: &Value, generation: u64, add: &[u64], drop: &[u64]) -> (u16, Value) {
+    let body = json!({ "connection": name, "generation": generation, "add": secrets(add), "drop": secrets(drop) });
+    world.post("/v1/presence/change", &body).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_leases_of_presence_connections_are_charged_as_new_ids() {
+    let world = World::limited(|limits| limits.new_ids = few(4, 1)).await;
+    world.take(1, "sim").await;
+    let (_client, status, answer) = presence(&world, &[1, 90], 1).await;
+    assert_eq!((status, &answer["live"]), (200, &json!(1)), "{answer}");
+    let name = &answer["connection"];
+    let (status, problem) = change(&world, &json!("A".repeat(22)), 1, &[91, 92, 93], &[94]).await;
+    assert_eq!((status, &problem["code"]), (404, &json!("unknown_connection")), "nothing is looked at for whoever knows no connection");
+    assert_eq!(change(&world, name, 1, &[], &[95, 96, 97]).await.0, 200, "it does not stand for them anyway");
+    assert_eq!(change(&world, name, 1, &[91, 92], &[]).await.0, 200);
+    let (status, problem) = change(&world, name, 1, &[93], &[]).await;
+    assert_eq!((status, &problem["code"]), (429, &json!("rate_limited")), "{problem}");
+    let (_, status, problem) = presence(&world, &[98], 1).await;
+    assert_eq!((status, &problem["code"]), (429, &json!("rate_limited")), "{problem}");
+    assert_eq!(change(&world, name, 1, &[1], &[]).await.0, 200, "what is known is not limited");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_that_presence_connections_stand_for_are_bounded_for_each_network() {
+    let world = World::limited(|limits| limits.presence = Share { network: 3, all: 6 }).await;
+    for number in 1..=4 {
+        world.take(number, "sim").await;
+    }
+    let (client, status, answer) = presence(&world, &[1, 2], 1).await;
+    assert_eq!(status, 200, "{answer}");
+    let (_, status, problem) = presence(&world, &[1, 2], 2).await;
+    assert_eq!((status, &problem["code"]), (429, &json!("rate_limited")), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("leases that presence connections stand for"), "{problem}");
+    assert_eq!(limited(&world, "presence").await, 1);
+    let name = &answer["connection"];
+    assert_eq!(change(&world, name, 1, &[3, 4], &[]).await.0, 429);
+    assert_eq!(change(&world, name, 1, &[3, 4], &[1]).await.0, 200);
+    assert_eq!(change(&world, name, 1, &[1], &[]).await.0, 429);
+    assert_eq!(change(&world, name, 1, &[], &[3, 4]).await.0, 200);
+    let (_second, status, answer) = presence(&world, &[1, 4], 2).await;
+    assert_eq!(status, 200, "{answer}");
+    drop(client);
+    let wait = async { while presence(&world, &[2], 3).await.1 != 200 {} };
+    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("places come back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_presence_connection_that_stands_for_nobody_any_more_leaves_before_holders() {
+    let world = World::limited(|limits| limits.connections = Share { network: 2, all: 4 }).await;
+    world.take(1, "sim").await;
+    let (mut empty, status, answer) = presence(&world, &[1], 1).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(change(&world, &answer["connection"], 1, &[], &[1]).await.0, 200);
+    let mut holder = world.connect().await;
+    holder.json("POST", "/v1/leases", &world.checkout(2, "sim")).await;
+    assert_eq!(world.get("/healthz").await.0, 200, "the newcomer is let in");
+    assert_eq!(holder.send("GET", "/healthz", &[], b"").await.status, 200);
+    assert!(tokio::time::timeout(Duration::from_secs(30), ended(&mut empty.stream)).await.is_ok());
 }

@@ -346,3 +346,35 @@ async fn status_says_whose_clients_come_through_a_translation_of_addresses() {
     let status = world.get("/v1/status").await.1;
     assert_eq!((&status["translated"][0]["network"], &status["translated"][0]["times"]), (&json!("127.0.0.1"), &json!(1)), "{status}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_would_stand_for_no_live_lease_is_refused_and_says_nothing_of_its_network() {
+    let world = World::with_seats().await;
+    world.take(1, "sim").await;
+    let body = json!({ "leases": secrets(&[98, 99]), "generation": 1, "client": "10.0.0.7:40112", "server": "10.0.0.1:1588" });
+    let (status, problem) = world.post("/v1/presence", &body).await;
+    assert_eq!((status, &problem["code"], &problem["retry"]), (404, &json!("unknown_lease"), &json!("new_request")), "{problem}");
+    assert_eq!(world.get("/v1/status").await.1.get("translated"), None);
+    // Given back: it lives no more, and a connection for it would stand for nobody.
+    world.post(&format!("/v1/leases/{}/release", crate::world::lease(1)), &json!({ "secret": secret(1) })).await;
+    let body = json!({ "leases": secrets(&[1]), "generation": 1, "client": "10.0.0.7:40112", "server": "10.0.0.1:1588" });
+    assert_eq!(world.post("/v1/presence", &body).await.1["code"], "unknown_lease");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_connections_end_at_once_no_end_is_lost() {
+    const LEASES: u64 = 200;
+    let world = World::with_seats().await;
+    let all: Vec<u64> = (1..=LEASES).collect();
+    for number in &all {
+        world.take(*number, "sim").await;
+    }
+    // Together far more than one network may have waiting for a decision.
+    let mut connections = Vec::new();
+    for generation in 1..=60 {
+        connections.push(open(&world, &all, generation).await);
+    }
+    confirm(&world, &all, 60).await;
+    connections.into_iter().for_each(die);
+    world.until("sim", "used", 0).await;
+}
