@@ -129,6 +129,12 @@ impl MemoryDisk {
         self.reserves();
     }
 
+    /// Whether it tells how much room there is. A quota does not: of that a journal learns by being refused, and never how much is left.
+    #[must_use]
+    pub fn tells_room(&self) -> bool {
+        !self.content().capacity.untold
+    }
+
     /// How often its room became less by what others did.
     #[must_use]
     pub fn shrinks(&self) -> u64 {

@@ -333,8 +333,8 @@ impl Node {
         self.taken_bytes = 0;
         self.told = Some(room);
         self.report(Input::Room(room));
-        // A quota shows only when it refuses.
-        self.told_shrinks = (room.left_bytes < u64::MAX).then_some(shrinks);
+        // A quota shows only when it refuses, and then not how much it leaves.
+        self.told_shrinks = (room.left_bytes < u64::MAX && self.journal.disk().tells_room()).then_some(shrinks);
     }
 
     /// Which entry waits first for the disk.
