@@ -6,7 +6,7 @@ use crate::{
     Actor, Allocator, Between, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch,
     Event, Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Limits, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal,
     ReleaseCause, RightEnd, Timestamp, VendorId,
-    allocator::{Pool, Presence, Right, Sink},
+    allocator::{Pool, Presence, PresenceWait, Right, Sink},
     limits::{
         CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX,
         LINGERERS_PASSED_MAX, PRESENCE_OFF_MAX, PRESENCE_OFF_MS, PRESENCE_WAIT_MS, TTL_MS_MIN, WAIT_MS_MAX, WAITERS_MAX,
@@ -107,7 +107,7 @@ impl Allocator {
                 let added = Presence { generation: *generation, connection: *connection, between: *between, confirmed, dropped: false };
                 self.presence_stands(lease, added)
             }
-            Command::PresenceClosed { lease, generation } => self.presence_closed(lease, *generation, sink),
+            Command::PresenceClosed { lease, generation, network } => self.presence_closed(lease, *generation, *network, sink),
             Command::PresenceDropped { lease, connection, generation, between } => {
                 let rest =
                     Presence { generation: *generation, connection: *connection, between: *between, confirmed: false, dropped: true };
@@ -117,6 +117,16 @@ impl Allocator {
                 let opened =
                     Presence { generation: *generation, connection: *connection, between: *between, confirmed: false, dropped: false };
                 self.presence_stands(lease, opened)
+            }
+            Command::PresenceRefused { lease } => {
+                if self.safeguards.refused_opening_ends_the_wait {
+                    self.no_presence_wait(lease);
+                }
+                Outcome::Done
+            }
+            Command::PresenceTurnedAway { network } => {
+                self.turned_away.note(*network, self.now.at);
+                Outcome::Done
             }
             Command::Reclaim { lease, now, actor } => self.reclaim(lease, *now, actor, sink),
             Command::Recover { epoch, instance, lineage, folder_ttl_max_ms } => {
@@ -583,6 +593,10 @@ impl Allocator {
         if self.leases.find(lease).is_none_or(|slot| self.leases.at(slot).phase != Phase::Live) {
             return Outcome::Done;
         }
+        // Only a living client opens one. That it stands, a renewal has yet to confirm.
+        if !stands.dropped && self.safeguards.opening_ends_the_wait {
+            self.no_presence_wait(lease);
+        }
         let Some(newest) = self.presence.get_mut(lease) else {
             self.presence.insert(*lease, stands);
             return Outcome::Done;
@@ -613,7 +627,7 @@ impl Allocator {
         }
     }
 
-    fn presence_closed(&mut self, lease: &LeaseId, generation: u64, sink: &mut Sink<'_>) -> Outcome {
+    fn presence_closed(&mut self, lease: &LeaseId, generation: u64, network: Option<Network>, sink: &mut Sink<'_>) -> Outcome {
         let Some(between) = self.presence_counts(lease, generation) else { return Outcome::Done };
         let Some(slot) = self.leases.find(lease).filter(|slot| self.leases.at(*slot).phase == Phase::Live) else {
             return Outcome::Done;
@@ -627,7 +641,7 @@ impl Allocator {
         if between == Between::Named {
             let due = self.now.at.after_ms(PRESENCE_WAIT_MS);
             self.no_presence_wait(lease);
-            self.presence_waits.insert(*lease, due);
+            self.presence_waits.insert(*lease, PresenceWait { due, network });
             self.presence_waits_due.insert((due, *lease));
             return Outcome::Done;
         }
@@ -647,8 +661,8 @@ impl Allocator {
 
     /// Nobody waits any more to see whether this lease's client comes back.
     pub(crate) fn no_presence_wait(&mut self, lease: &LeaseId) {
-        if let Some(due) = self.presence_waits.remove(lease) {
-            self.presence_waits_due.remove(&(due, *lease));
+        if let Some(wait) = self.presence_waits.remove(lease) {
+            self.presence_waits_due.remove(&(wait.due, *lease));
         }
     }
 
