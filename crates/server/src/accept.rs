@@ -37,7 +37,7 @@ use crate::{
     driver::DriverError,
     http::App,
     limits::{
-        HELLO_BYTES_MAX, HELLO_TURN_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES,
+        HANDSHAKE_LATE_MS, HELLO_BYTES_MAX, HELLO_TURN_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES,
         PRESENCE_END_AGAIN_MS, PRESENCE_END_LEASES,
     },
     seldom::Kind,
@@ -556,6 +556,7 @@ impl Accepting {
             .map(|listener| tokio::spawn(accept_tcp(Arc::clone(&shared), listener, stopping.clone(), alive.clone())))
             .collect();
         loops.push(tokio::spawn(let_in(Arc::clone(&shared), stopping.clone())));
+        loops.push(tokio::spawn(tell_turned_away(Arc::clone(app), stopping.clone())));
         loops.push(tokio::spawn(accept_unix(shared, unix, stopping, alive)));
         Self { stop, drained, loops }
     }
@@ -590,7 +591,7 @@ impl Shared {
 
     /// Lets a connection in, in the place of others if need be, or lets it wait; closes it if there is no room for that either.
     fn arrive(self: &Arc<Self>, arrived: Arrived) {
-        let network = arrived.network;
+        let (network, address) = (arrived.network, arrived.conn.address());
         let standing = Standing { leased: false, since_ms: self.now_ms() };
         let mut inside = self.inside.lock();
         let Inside { connections, hellos, waiting, conns, next } = &mut *inside;
@@ -638,13 +639,16 @@ impl Shared {
         let gone = Gone::of(leaving, conns, waiting);
         inside.tell_of_room(&self.room);
         drop(inside);
+        if refused.is_some() || !has_place {
+            self.app.turned_away(address);
+        }
         drop(refused);
         if let Some(arrived) = served {
             self.serve(id, arrived);
         }
         self.note(Kind::Hellos, reached, network, &gone);
         self.note(Kind::Connections, too_many, network, &gone);
-        gone.leave();
+        gone.leave(&self.app);
     }
 
     /// Gives places to those who wait for one, in turn by network. Whether anybody still waits.
@@ -672,7 +676,7 @@ impl Shared {
         }
         for (network, reached, gone) in all {
             self.note(Kind::Hellos, reached, network, &gone);
-            gone.leave();
+            gone.leave(&self.app);
         }
         waits
     }
@@ -715,8 +719,11 @@ impl Gone {
         Self { conns: left, waited }
     }
 
-    fn leave(self) {
-        self.conns.iter().for_each(|gone| gone.give_up());
+    fn leave(self, app: &App) {
+        for gone in &self.conns {
+            gone.give_up();
+            app.turned_away(gone.address());
+        }
         drop(self.waited);
     }
 }
@@ -738,6 +745,13 @@ async fn let_in(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
                 return;
             }
         }
+    }
+}
+
+async fn tell_turned_away(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = app.tell_turned_away() => {}
+        _ = stop.changed() => {}
     }
 }
 
@@ -800,6 +814,7 @@ async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, mut stop: watch:
             Err(cause) => {
                 // Out of files or memory: the pending connection stays in the kernel's queue, so trying at once would spin.
                 shared.app.gate().note(Kind::Connections, None);
+                shared.app.turned_away(None);
                 tracing::debug!(%cause, "cannot accept connections");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -871,7 +886,14 @@ async fn client_hello(stream: TcpStream, conn: &Arc<Conn>) -> Option<StartHandsh
 }
 
 async fn handshake(shared: &Shared, hello: StartHandshake<Noting<TcpStream>>, network: Network) -> Option<TlsStream<Noting<TcpStream>>> {
-    let turn = shared.handshakes.turn(network).await?;
+    let mut turn = std::pin::pin!(shared.handshakes.turn(network));
+    let turn = match tokio::time::timeout(Duration::from_millis(HANDSHAKE_LATE_MS), turn.as_mut()).await {
+        Ok(turn) => turn?,
+        Err(_) => {
+            shared.app.turned_away(hello.io.conn.address());
+            turn.await?
+        }
+    };
     let mut handshake = std::pin::pin!(hello.into_stream(Arc::clone(&shared.tls)));
     // The keys are agreed upon and the signature is made by now, or in this first step; what follows waits for the peer.
     let first = std::future::poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
@@ -1040,7 +1062,7 @@ async fn presence_ended(app: &Arc<App>, conn: &Arc<Conn>) {
     let Stand { generation, leases, place, .. } = stand;
     let leases: Vec<LeaseId> = leases.into_iter().collect();
     for portion in leases.chunks(PRESENCE_END_LEASES) {
-        while let Err(cause) = app.tell_ends(portion, generation).await {
+        while let Err(cause) = app.tell_ends(portion, generation, conn.network()).await {
             match cause {
                 DriverError::Overloaded(TookEffect::No) => tokio::time::sleep(Duration::from_millis(PRESENCE_END_AGAIN_MS)).await,
                 // Nothing is lost: the leases end at their deadlines.

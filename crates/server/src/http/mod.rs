@@ -71,6 +71,7 @@ pub struct App {
     pub(crate) presences: presence::Presences,
     /// Ends of presence connections that are told at once.
     pub(crate) ends: Semaphore,
+    pub(crate) turned_away: presence::TurnedAway,
     pub(crate) feedback: ports::Feedback,
     /// Decoded when it is first asked for.
     registry: OnceLock<Current>,
@@ -163,6 +164,7 @@ impl App {
             shown: shown::Shown::default(),
             presences: presence::Presences::default(),
             ends: Semaphore::new(crate::limits::PRESENCE_ENDS_AT_ONCE),
+            turned_away: presence::TurnedAway::default(),
             licenses: AtomicU64::new(1),
             stopping: parts.stopping,
             reload,
