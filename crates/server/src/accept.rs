@@ -41,7 +41,7 @@ use crate::{
         PRESENCE_END_AGAIN_MS, PRESENCE_END_LEASES,
     },
     seldom::Kind,
-    shares::{Crowd, Over, Place, Places, Share, Shares, Standing},
+    shares::{Crowd, Holders, Over, Place, Places, Rank, Share, Shares, Standing},
 };
 
 /// Who is at the other end.
@@ -103,8 +103,10 @@ pub struct Conn {
     /// What this connection stands for, if anything; nothing more once it has ended.
     stand: Mutex<Option<Stand>>,
     is_presence: AtomicBool,
-    /// A lease was granted, renewed or stood for here.
-    is_leased: AtomicBool,
+    /// The number that the accept loop knows it by; 0 on the Unix socket.
+    number: AtomicU64,
+    /// Whether it counts as that of a holder of a seat.
+    rank: Arc<Rank>,
     /// The peer ended in order.
     finished: AtomicBool,
     /// The connection broke.
@@ -137,7 +139,8 @@ impl Conn {
             is_http2: AtomicBool::new(false),
             stand: Mutex::new(None),
             is_presence: AtomicBool::new(false),
-            is_leased: AtomicBool::new(false),
+            number: AtomicU64::new(0),
+            rank: Arc::default(),
             finished: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
@@ -211,13 +214,27 @@ impl Conn {
     pub fn stand_for(&self, stand: Stand) {
         let mut mine = self.stand.lock();
         self.is_presence.store(true, Ordering::Release);
-        self.stands_for(&stand.leases);
         *mine = Some(stand);
     }
 
-    /// How it ranks among others: only a lease that lives makes it a holder's, whatever was asked on it before.
-    fn stands_for(&self, leases: &BTreeSet<LeaseId>) {
-        self.is_leased.store(!leases.is_empty(), Ordering::Release);
+    /// How it ranks among others: only a lease that lives makes it a holder's, whatever was asked on it before, and one lease only few connections. A
+    /// presence connection stands for what it says, and for nothing that was asked on it before.
+    pub fn ranks(&self, holders: &Mutex<Holders>, lives: impl Fn(&LeaseId) -> bool) {
+        let stand = self.stand.lock();
+        let number = self.number.load(Ordering::Acquire);
+        if number == 0 || stand.is_none() && !self.rank.is_holder() {
+            return;
+        }
+        let mut holders = holders.lock();
+        let counts_for = holders.lease_of(number);
+        if counts_for.is_some_and(|lease| lives(&lease) && stand.as_ref().is_none_or(|stand| stand.leases.contains(&lease))) {
+            return;
+        }
+        holders.leave(number);
+        let next = stand.as_ref().and_then(|stand| stand.leases.iter().find(|lease| holders.has_room(lease) && lives(lease)));
+        if let Some(lease) = next {
+            holders.join(number, &self.rank, *lease);
+        }
     }
 
     /// It stands for some leases no more, and then for others. Its number, what stands between its ends, and which of `drop` it stood for.
@@ -237,7 +254,6 @@ impl Conn {
         stand.place.grow(after.saturating_sub(before)).map_err(Unchanged::Over)?;
         stand.place.shrink(before.saturating_sub(after));
         stand.leases = leases;
-        self.stands_for(&stand.leases);
         Ok((stand.number, stand.between, dropped))
     }
 
@@ -248,7 +264,6 @@ impl Conn {
         let before = stand.leases.len();
         stand.leases.retain(lives);
         stand.place.shrink((before - stand.leases.len()) as u64);
-        self.stands_for(&stand.leases);
     }
 
     /// Whether it stands for leases and has not ended.
@@ -263,9 +278,12 @@ impl Conn {
         self.is_presence.load(Ordering::Acquire)
     }
 
-    /// A holder of a seat is at the other end: others leave before it.
-    pub fn serves_lease(&self) {
-        self.is_leased.store(true, Ordering::Release);
+    /// The holder of this lease is at the other end: others leave before it, and before the older ones of the same lease.
+    pub fn serves_lease(&self, holders: &Mutex<Holders>, lease: LeaseId) {
+        let number = self.number.load(Ordering::Acquire);
+        if number != 0 && !self.rank.is_holder() {
+            holders.lock().join(number, &self.rank, lease);
+        }
     }
 
     /// The connection is ended now, whatever is under way on it.
@@ -303,8 +321,12 @@ impl Conn {
         if self.in_flight.load(Ordering::Acquire) > 0 && !self.is_presence() {
             return None;
         }
-        let since_ms = self.born_ms(base).saturating_add(self.idle_ms.load(Ordering::Acquire));
-        Some(Standing { leased: self.is_leased.load(Ordering::Acquire), since_ms })
+        Some(Standing { leased: self.rank.is_holder(), since_ms: self.since_ms(base) })
+    }
+
+    /// Since when it has done nothing, by a clock that began at `base`.
+    fn since_ms(&self, base: Instant) -> u64 {
+        self.born_ms(base).saturating_add(self.idle_ms.load(Ordering::Acquire))
     }
 
     /// How long the connection may still stand as it is; `None` if its time is over.
@@ -497,6 +519,7 @@ impl Inside {
 struct Inhabitant {
     shared: Arc<Shared>,
     id: u64,
+    rank: Arc<Rank>,
 }
 
 impl Inhabitant {
@@ -515,6 +538,8 @@ impl Drop for Inhabitant {
         inside.connections.leave(self.id);
         inside.conns.remove(&self.id);
         inside.tell_of_room(&self.shared.room);
+        drop(inside);
+        self.shared.app.holders().lock().gone(self.id, &self.rank);
     }
 }
 
@@ -538,7 +563,7 @@ impl Accepting {
             hellos: Crowd::new(limits.hellos, limits.hello_settled_ms),
             waiting: Waiting::new(limits.hellos_waiting),
             conns: BTreeMap::new(),
-            next: 0,
+            next: 1,
         };
         let shared = Arc::new(Shared {
             app: Arc::clone(app),
@@ -597,6 +622,12 @@ impl Shared {
         let Inside { connections, hellos, waiting, conns, next } = &mut *inside;
         let id = *next;
         *next += 1;
+        arrived.conn.number.store(id, Ordering::Release);
+        for sunk in self.app.holders().lock().take_sunk() {
+            if let Some(conn) = conns.get(&sunk) {
+                connections.sink(sunk, Standing { leased: false, since_ms: conn.since_ms(self.base) });
+            }
+        }
         let (mut leaving, mut reached, mut has_place) = (Vec::new(), None, false);
         // Nobody overtakes those of its network who wait.
         if waiting.first(network).is_none() {
@@ -683,7 +714,7 @@ impl Shared {
 
     /// A connection that has its places is served by a task of its own.
     fn serve(self: &Arc<Self>, id: u64, arrived: Arrived) {
-        let inhabitant = Inhabitant { shared: Arc::clone(self), id };
+        let inhabitant = Inhabitant { shared: Arc::clone(self), id, rank: Arc::clone(&arrived.conn.rank) };
         tokio::spawn(serve_tcp(Arc::clone(self), arrived, inhabitant));
     }
 
@@ -1026,7 +1057,9 @@ async fn tend<C: Future>(
             () = conn.ending.notified() => return,
             () = &mut timer => match conn.patience() {
                 Some(patience) => {
-                    conn.forget_ended(|lease| app.is_live(triquest_wire::LeaseId(lease.0)));
+                    let lives = |lease: &LeaseId| app.is_live(triquest_wire::LeaseId(lease.0));
+                    conn.forget_ended(lives);
+                    conn.ranks(app.holders(), lives);
                     timer.as_mut().reset(Instant::now() + patience);
                 }
                 None => return,

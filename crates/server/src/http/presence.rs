@@ -255,6 +255,7 @@ async fn open_for(app: &App, conn: &Arc<Conn>, asked: &PresenceRequest, leases: 
     let name = crate::identity::random();
     app.presences.open.lock().insert(name, Arc::downgrade(conn));
     conn.stand_for(Stand { name, number: connection, generation, between, leases: leases.into_iter().collect(), place });
+    conn.ranks(app.holders(), |lease| app.is_live(LeaseId(lease.0)));
     let frees = match between {
         Between::Named => Freeing::AfterWait,
         Between::Nothing => Freeing::AtOnce,
@@ -301,6 +302,7 @@ async fn change_to(
         Unchanged::TooMany(count) => too_many("add", count),
         Unchanged::Over(by) => app.gate.too_much_presence(stands.network(), by),
     })?;
+    stands.ranks(app.holders(), |lease| app.is_live(LeaseId(lease.0)));
     let live = u32::try_from(add.len()).unwrap_or(u32::MAX);
     let dropped = drop.into_iter().map(|lease| Command::PresenceDropped { lease, connection, generation, between });
     let added = add.into_iter().map(|lease| Command::PresenceAdded { lease, connection, generation, between });
