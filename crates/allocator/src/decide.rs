@@ -8,8 +8,8 @@ use crate::{
     ReleaseCause, RightEnd, Timestamp, VendorId,
     allocator::{Pool, Presence, PresenceWait, Right, Sink},
     limits::{
-        CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX,
-        LINGERERS_PASSED_MAX, PRESENCE_OFF_MAX, PRESENCE_OFF_MS, PRESENCE_WAIT_MS, TTL_MS_MIN, WAIT_MS_MAX, WAITERS_MAX,
+        CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, EVERY_ADDRESS, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX,
+        LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX, PRESENCE_OFF_MS, PRESENCE_WAIT_MS, TTL_MS_MIN, WAIT_MS_MAX, WAITERS_MAX,
     },
     matching::Placed,
     share::Share,
@@ -191,8 +191,13 @@ impl Allocator {
             return;
         }
         let Some(freed) = self.freed_by_presence.get(lease) else { return };
-        if self.safeguards.presence_regret && self.now.at < freed.right_until && self.presence_off.len() < PRESENCE_OFF_MAX {
-            let address = freed.address.clone();
+        if self.safeguards.presence_regret && self.now.at < freed.right_until {
+            let mut address = freed.address.clone();
+            // Who cannot be remembered any more must not be freed early either, so nobody is.
+            let full = self.presence_off.len() >= self.limits.presence_off_max;
+            if full && address.as_ref().is_some_and(|address| !self.presence_off.contains_key(address)) {
+                address = Some(EVERY_ADDRESS.to_owned());
+            }
             let until = self.now.at.after_ms(PRESENCE_OFF_MS);
             self.emit(sink, Event::PresenceRegretted { lease: *lease, address, until });
         }
@@ -677,7 +682,7 @@ impl Allocator {
     fn regretted(&self, slot: Slot) -> bool {
         let address = || self.leases.at(slot).holder.holder().address;
         let off = |address: &str| self.presence_off.get(address).is_some_and(|until| *until > self.now.at);
-        !self.presence_off.is_empty() && address().is_some_and(|claim| off(&claim.value))
+        !self.presence_off.is_empty() && (off(EVERY_ADDRESS) || address().is_some_and(|claim| off(&claim.value)))
     }
 
     fn reclaim(&mut self, lease: &LeaseId, now: bool, actor: &Actor, sink: &mut Sink<'_>) -> Outcome {
