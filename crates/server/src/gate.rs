@@ -207,12 +207,9 @@ impl Gate {
         }
     }
 
-    /// Charges as many of `count` of something as a network may have now, in the time of a few.
-    ///
-    /// # Errors
-    /// How many were charged, and 429 for the rest.
-    pub fn charge_most(&self, what: Rated, network: Option<Network>, count: u64) -> Result<(), (u64, Problem)> {
-        let Some(network) = network.filter(|_| count > 0) else { return Ok(()) };
+    /// Charges as many of `count` of something as a network may have now, in the time of a few. How many were charged, and 429 if that is not all.
+    pub fn charge_most(&self, what: Rated, network: Option<Network>, count: u64) -> (u64, Option<Problem>) {
+        let Some(network) = network.filter(|_| count > 0) else { return (count, None) };
         let now_ms = self.now_ms();
         let (mut charged, mut step, mut limited) = (0, count, None);
         let mut rates = self.rates(what).lock();
@@ -227,10 +224,8 @@ impl Gate {
             step = step.min(count - charged);
         }
         drop(rates);
-        match limited.filter(|_| charged < count) {
-            None => Ok(()),
-            Some(limited) => Err((charged, self.too_often(what.kind(), network, limited))),
-        }
+        let limited = limited.filter(|_| charged < count);
+        (charged, limited.map(|limited| self.too_often(what.kind(), network, limited)))
     }
 
     /// Whether a body that is more than small may be read: those of this network were not refused too often.

@@ -292,13 +292,10 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: &mut Reques
     let view = app.driver.view();
     let unknown: Vec<bool> = leases.iter().map(|lease| view.lease_state(*lease).is_none()).collect();
     let count = unknown.iter().filter(|unknown| **unknown).count() as u64;
-    let (mut taken, mut limited) = (count, None);
-    if let Err((some, problem)) = app.gate.charge_most(Rated::NewIds, conn.network(), count) {
-        // Where none of them is taken, one answer says it for all.
-        if some == 0 && count == leases.len() as u64 {
-            return Err(problem);
-        }
-        (taken, limited) = (some, Some(problem));
+    let (mut taken, mut limited) = app.gate.charge_most(Rated::NewIds, conn.network(), count);
+    // Where none of them is taken, one answer says it for all.
+    if let Some(problem) = limited.take_if(|_| taken == 0 && count == leases.len() as u64) {
+        return Err(problem);
     }
     let is_taken: Vec<bool> = unknown
         .iter()

@@ -191,10 +191,10 @@ async fn one_seat_makes_few_connections_those_of_a_holder_and_newcomers_get_the_
         many.push(client);
     }
     let mut newcomers = Vec::new();
-    for oldest in 0..2 {
+    for oldest in &mut many[..2] {
         let mut newcomer = world.connect().await;
         assert_eq!(newcomer.send("GET", "/healthz", &[], b"").await.status, 200);
-        assert_eq!(ended(&mut many[oldest].stream).await, 0, "the oldest of one lease has left");
+        assert_eq!(ended(&mut oldest.stream).await, 0, "the oldest of one lease has left");
         newcomers.push(newcomer);
     }
     // A seat that is given back makes nobody a holder.
@@ -762,7 +762,7 @@ async fn large_bodies_that_are_refused_have_a_rate_and_small_ones_and_those_of_o
     }
     assert_eq!(statuses[0], 400);
     assert_eq!(statuses[3], 429, "{statuses:?}");
-    assert_eq!(limited(&world, "refused_bodies").await > 0, true);
+    assert!(limited(&world, "refused_bodies").await > 0);
     let (_, renewed) = world.post(&format!("/v1/leases/{}/renew", lease(1)), &renewal(1, 1)).await;
     assert_eq!(renewed["outcome"], "renewed", "{renewed}");
     let (status, _) = world.post("/v1/leases", &json!({ "secret": 1 })).await;
@@ -781,16 +781,15 @@ async fn what_comes_too_often_is_refused_at_a_rate_however_many_ask_without_a_pa
     })
     .await;
     let mut client = world.connect().await;
-    let mut ask = async |world: &World| {
+    let mut ask = async || {
         let began = tokio::time::Instant::now();
         let answer = client.send("GET", "/v1/status", &[], b"").await;
-        let _ = world;
         (answer.status, began.elapsed())
     };
-    assert_eq!(ask(&world).await.0, 200);
+    assert_eq!(ask().await.0, 200);
     tokio::time::pause();
     for number in 0..40 {
-        let (status, took) = ask(&world).await;
+        let (status, took) = ask().await;
         assert_eq!(status, 429);
         // The clock of the limits stands still, so each waits for one more turn of ten milliseconds.
         let owed = Duration::from_millis(10 * (number as u64).saturating_sub(9));
