@@ -1060,7 +1060,9 @@ impl Keeper {
             return;
         }
         if matches!(cause, Failure::Denied(_)) {
+            // A place in line, if there was one, was in lost history.
             self.attempt += 1;
+            self.phase = Phase::Asking;
         }
         if self.held_up.replace(cause) != Some(cause) {
             self.failures = 0;

@@ -401,7 +401,9 @@ fn a_quarantine_is_waited_for_with_new_attempts_and_is_the_denial_at_the_end() {
         0:20     look                 => checkout #0.2 n3 in line
         0:20     place 1              => tell place 1
         0:30     look                 => checkout #0.2 n5 in line
-        0:30     granted 300s         => tell granted
+        0:30     denied quarantine    => tell held up denied quarantine
+        0:45     look                 => checkout #0.3 n7 in line
+        0:45     granted 300s         => tell granted
     ",
     );
 }
