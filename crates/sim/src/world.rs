@@ -909,7 +909,7 @@ impl World {
                     self.judge.waits_on(sending.lease);
                 }
                 if !matches!(sending.asks, Asks::Release) && number == front {
-                    self.judge.lies_before_the_server(sending.lease, at, matches!(sending.asks, Asks::Renew(..)));
+                    self.judge.lies_before_the_server(sending.lease, at, sending.asks.renewal());
                 }
             }
         }
@@ -1169,7 +1169,7 @@ impl World {
 
     fn answer(&mut self, number: usize, sending: &Sending, answer: Result<Answer, Why>, is_late: bool, signed: Option<SignedGrant>) {
         if let Some(at) = sending.passed_at {
-            self.judge.lies_no_more(sending.lease, at, matches!(sending.asks, Asks::Renew(..)));
+            self.judge.lies_no_more(sending.lease, at, sending.asks.renewal());
         }
         let delay = self.latency();
         let cut_off = self.real_ms < self.clients[sending.client as usize].cut_off_until_ms;
