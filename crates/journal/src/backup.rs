@@ -60,7 +60,7 @@ fn fits(data: &Path, to: &Path) -> Result<(), JournalError> {
     if free >= takes.saturating_add(kept) {
         return Ok(());
     }
-    let mib = |bytes: u64| format!("{}.{} MiB", bytes >> 20, (bytes & 0xf_ffff) * 10 >> 20);
+    let mib = |bytes: u64| format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20);
     let more = if is_beside { format!(" and {} must stay for the journal and its reserve", mib(kept)) } else { String::new() };
     Err(JournalError::new(
         JournalErrorKind::Full,
