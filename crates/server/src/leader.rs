@@ -146,6 +146,7 @@ impl Leader {
             Report::Unknown(index) => self.engine.handle(Input::Unknown(index)),
             Report::Fault(fault) => self.fail(fault),
         }
+        self.state.left_bytes.store(self.engine.room().left_bytes, Ordering::Relaxed);
         self.tell_room(before);
     }
 
