@@ -160,3 +160,55 @@ impl<T> Lane<T> {
         self.tried.waiting.iter().chain(&self.untried.waiting).map(|waiting| waiting.arrived_ms).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn release(number: u8, arrived_ms: u64) -> InLane<u8> {
+        InLane { asker: Asker::One(number), ask: LaneAsk::Release(LeaseId([number; 16]), None), arrived_ms }
+    }
+
+    fn numbers(taken: impl IntoIterator<Item = InLane<u8>>) -> Vec<u8> {
+        taken.into_iter().map(|one| one.ask.lease().0[0]).collect()
+    }
+
+    fn take(lane: &mut Lane<u8>, part: Part, most: usize) -> Vec<InLane<u8>> {
+        (0..lane.len(part).min(most)).map(|_| lane.pop(part).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_was_tried_in_vain_stays_in_front_of_what_came_later() {
+        let mut lane = Lane::new();
+        (1..=3).for_each(|number| assert!(lane.push(release(number, number.into())).is_none()));
+        let first = take(&mut lane, Part::Untried, 9);
+        lane.give_back(first, false);
+        assert!(lane.push(release(4, 4)).is_none());
+        let second = take(&mut lane, Part::Untried, 9);
+        lane.give_back(second, false);
+        // Part of them is tried once more, again in vain.
+        let again = take(&mut lane, Part::Tried, 2);
+        lane.give_back(again, true);
+        assert!(lane.push(release(5, 5)).is_none());
+        assert_eq!(lane.oldest_ms(), Some(1));
+        assert_eq!(numbers(take(&mut lane, Part::Tried, 9)), [1, 2, 3, 4]);
+        assert_eq!(numbers(take(&mut lane, Part::Untried, 9)), [5]);
+        assert!(lane.is_empty() && lane.places.is_empty());
+    }
+
+    #[test]
+    fn a_lease_waits_once_whether_it_was_tried_or_not() {
+        let mut lane = Lane::new();
+        for number in [1, 2] {
+            assert!(lane.push(release(number, 0)).is_none());
+            let tried = take(&mut lane, Part::Untried, 1);
+            lane.give_back(tried, false);
+        }
+        assert!(lane.push(release(3, 0)).is_none());
+        for number in [1, 2, 3] {
+            assert!(matches!(lane.push(release(number, 0)), Some(Asker::One(told)) if told == number));
+        }
+        assert_eq!(lane.len(Part::Tried) + lane.len(Part::Untried), 3);
+    }
+}
