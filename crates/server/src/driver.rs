@@ -200,7 +200,7 @@ pub fn start(parts: Parts) -> anyhow::Result<Driver> {
         fault: Arc::clone(&fault),
     };
     let publisher = tokio::spawn(publisher.run(published));
-    let boot_ms = clock.read().boot_ms;
+    let boot_ms = clock.boot_ms();
     let leader = Leader {
         engine,
         clock,

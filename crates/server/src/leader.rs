@@ -309,7 +309,7 @@ mod tests {
             let server_key = ServerKey::new(*key.public());
             let signer = GrantSigner::new(key, &server_key, instance);
             let publisher = Publisher { view: Arc::clone(&view), feed, signer, fault: Arc::clone(&fault) };
-            let boot_ms = clock.read().boot_ms;
+            let boot_ms = clock.boot_ms();
             let leader = Leader {
                 engine,
                 clock,
