@@ -18,7 +18,7 @@ use triquest_wire::{
         RenewResult, SecretRequest,
     },
     limits::{ANSWER_MS_MAX, BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, LIST_ROWS_MAX, RENEWALS_PER_REQUEST_MAX, WAIT_HELD_MS_MAX},
-    status::{LeaseList, LeaseState, PresenceOff, Status},
+    status::{FullDisk, LeaseList, LeaseState, PresenceOff, Status},
     trust::SignedGrant,
 };
 
@@ -59,8 +59,10 @@ fn note_seen(app: &App, conn: &Conn, seen: Option<&Position>) {
 }
 
 /// Charges an id that is neither held nor waiting nor lingering here. True if it is.
-fn known_or_charged(app: &App, conn: &Conn, lease: LeaseId) -> Result<bool, Problem> {
-    if app.driver.view().lease_state(lease).is_some() {
+async fn known_or_charged(app: &App, conn: &Conn, lease: LeaseId) -> Result<bool, Problem> {
+    let view = app.driver.view();
+    view.after_a_fold().await;
+    if view.lease_state(lease).is_some() {
         return Ok(true);
     }
     app.gate.charge(Rated::NewIds, conn.network(), 1)?;
@@ -88,7 +90,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     // What no license can need is not kept: a list of made-up words is none.
     let accepts = Vocabulary::OURS.needable(&asked.accepts.0);
     let network = conn.network();
-    let is_known = known_or_charged(app, conn, lease)?;
+    let is_known = known_or_charged(app, conn, lease).await?;
     let waits = asked.wait_ms.is_some_and(|wait_ms| wait_ms > 0);
     if waits
         && asked.shown.is_none()
@@ -105,8 +107,8 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     } else {
         let view = app.driver.view();
         let first = items.first().map_or("", |item| item.feature.as_str());
-        let free = view.free_seats(&vendor_keys, &items);
-        let may = app.gate.may_be_denied(network, first, &free, || view.numbers(&vendor_keys, first));
+        let free = || view.free_seats(&vendor_keys, &items);
+        let may = app.gate.may_be_denied(network, first, free, || view.numbers(&vendor_keys, first));
         let counted = may.inspect_err(|_| {
             let at = triquest_allocator::Timestamp(view.now().0);
             app.gate.count_unrecorded(view.pool_asked(&vendor_keys, first), at);
@@ -166,7 +168,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
                 denial.was_denied();
             }
         }
-        Outcome::Granted(_) => conn.serves_lease(app.holders(), id),
+        Outcome::Granted(_) => conn.serves_lease(app.holders(), || id),
         _ => {}
     }
     if let Outcome::Refused(triquest_allocator::Refusal::LicenseUnknown(license)) = &outcome {
@@ -241,9 +243,9 @@ fn shown_grant(app: &App, lease: LeaseId, items: &[triquest_wire::lease::Item], 
 }
 
 /// One renewal as a command.
-fn renewal(asked: &RenewRequest) -> Command {
+fn renewal(lease: LeaseId, asked: &RenewRequest) -> Command {
     Command::Renew {
-        lease: convert::to_core(asked.secret.lease_id()),
+        lease: convert::to_core(lease),
         counter: asked.counter,
         nonce: asked.nonce.0,
         idle_ms: asked.idle_ms,
@@ -256,8 +258,8 @@ pub(super) async fn renew(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: 
     let asked: RenewRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
     note_seen(app, conn, asked.seen.as_ref());
-    known_or_charged(app, conn, lease)?;
-    let answer = app.driver.from(origin(conn)).decide(renewal(&asked), None).await.map_err(Refused::from)?;
+    known_or_charged(app, conn, lease).await?;
+    let answer = app.driver.from(origin(conn)).decide(renewal(lease, &asked), None).await.map_err(Refused::from)?;
     json(&renewed(app, conn, &asked, answer)?)
 }
 
@@ -265,7 +267,7 @@ fn renewed(app: &App, conn: &Conn, asked: &RenewRequest, answer: driver::Answer)
     let driver::Answer { outcome, position, .. } = answer;
     match &outcome {
         Outcome::Refused(triquest_allocator::Refusal::ClonedClient) => app.gate.note(Kind::Cloned, conn.network()),
-        Outcome::Renewed { .. } => conn.serves_lease(app.holders(), convert::to_core(asked.secret.lease_id())),
+        Outcome::Renewed { .. } => conn.serves_lease(app.holders(), || convert::to_core(asked.secret.lease_id())),
         _ => {}
     }
     convert::renew_answer(outcome, position, asked.nonce, asked.counter)
@@ -290,6 +292,7 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: &mut Reques
     }
     // Leases that are live here are never limited; what is unknown is. The first of them are taken, as far as the network's rate goes.
     let view = app.driver.view();
+    view.after_a_fold().await;
     let unknown: Vec<bool> = leases.iter().map(|lease| view.lease_state(*lease).is_none()).collect();
     let count = unknown.iter().filter(|unknown| **unknown).count() as u64;
     let (mut taken, mut limited) = app.gate.charge_most(Rated::NewIds, conn.network(), count);
@@ -308,8 +311,8 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: &mut Reques
     for renewal in &renewals {
         note_seen(app, conn, renewal.seen.as_ref());
     }
-    let asked = renewals.iter().zip(&is_taken).filter(|(_, is_taken)| **is_taken);
-    let commands: Vec<Command> = asked.map(|(asked, _)| renewal(asked)).collect();
+    let asked = renewals.iter().zip(&leases).zip(&is_taken).filter(|(_, is_taken)| **is_taken);
+    let commands: Vec<Command> = asked.map(|((asked, lease), _)| renewal(*lease, asked)).collect();
     let mut decided = app.driver.from(origin(conn)).decide_many(commands).await.map_err(Refused::from)?.into_iter();
     let unanswered = || Problem::new(ErrorCode::Internal, "a renewal was not answered");
     let mut answer = RenewBatchAnswer { answers: Vec::with_capacity(renewals.len()), problems: Vec::new() };
@@ -343,7 +346,7 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
     let asked: SecretRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
     // Releasing what was never known is an entry too, so it is bounded as new ids are.
-    known_or_charged(app, conn, lease)?;
+    known_or_charged(app, conn, lease).await?;
     let command = Command::Release { lease: convert::to_core(lease), network: conn.network() };
     let answer = app.driver.from(origin(conn)).decide(command, None).await.map_err(Refused::from)?;
     app.holders().lock().ended(&convert::to_core(lease));
@@ -403,6 +406,10 @@ pub(super) fn status(app: &App, conn: &Conn, request: &Request<Incoming>) -> Ans
         time_at: triquest_license::CivilMs(view.now().1).to_string(),
         clock: app.driver.clock_state(),
         journal: app.driver.journal_state(),
+        disk: app
+            .driver
+            .full_disk()
+            .map(|disk| FullDisk { path: app.sees_names(conn).then(|| crate::sys::visible(&app.data_dir.display().to_string())), ..disk }),
         quarantine_ms: view.quarantine_ms(),
         clock_says: view.clock_refused_ms().map(|ms| triquest_license::CivilMs(ms).to_string()),
         presence_off: if app.sees_names(conn) {
