@@ -646,6 +646,7 @@ impl Client {
         let sent = self.shared.recorder.now();
         let Some(answer) = self.send(call).await else { return };
         for (place, answer) in places.iter().zip(answer["answers"].as_array().into_iter().flatten()) {
+            // A refusal changes nothing here, whatever its reason.
             self.slots[*place].heard(sent, Some(answer));
         }
     }

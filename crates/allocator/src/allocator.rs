@@ -11,7 +11,7 @@ use crate::{
     Actor, Between, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance,
     LeaseId, Limits, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, Timestamp, VendorId,
     crowd::Crowd,
-    limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS},
+    limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS, TURNED_AWAY_MS, TURNED_AWAY_NETWORKS_MAX},
     lineage::Proof,
     memory::Memory,
     rank::Ranks,
@@ -77,6 +77,8 @@ pub struct Safeguards {
     pub held_waiters_are_told_at_stop: bool,
     /// While the disk is full nothing is granted, nothing ends, and nobody leaves a line; with room again claims and waits begin anew.
     pub lines_stand_while_full: bool,
+    /// In a named network a client that opens a presence connection again keeps its seats.
+    pub opening_ends_the_wait: bool,
     /// The end of a presence connection counts only if the client has confirmed it by a renewal.
     pub presence_confirmed: bool,
     /// The end of a presence connection counts only if both ends see the same addresses and ports.
@@ -97,6 +99,8 @@ pub struct Safeguards {
     pub quarantine_from_lineage_start: bool,
     /// Nobody passes an earlier waiter that shares a pool.
     pub queue_strict: bool,
+    /// In a named network a client whose opening of a presence connection was refused keeps its seats.
+    pub refused_opening_ends_the_wait: bool,
     /// A refusal of a known id does not say that nothing happened.
     pub refusals_know_their_id: bool,
     /// A license replaces only what was installed before it.
@@ -117,6 +121,8 @@ pub struct Safeguards {
     pub silent_waiters_leave: bool,
     /// A lease that lost its entitlement is not renewed as if nothing had happened before its turn came.
     pub stranded_checked_at_renewal: bool,
+    /// Nothing of a named network is freed early while its connections are turned away: any could be that of a client that comes back.
+    pub turned_away_frees_nothing: bool,
     /// No seat comes from an entitlement whose words its client did not accept.
     pub words_are_accepted: bool,
     /// The first asking of a waiter in an epoch is an event, and who was not heard keeps the deadline of the recovery before.
@@ -156,6 +162,7 @@ impl Default for Safeguards {
             new_lineage_frees_nothing: true,
             held_waiters_are_told_at_stop: true,
             lines_stand_while_full: true,
+            opening_ends_the_wait: true,
             presence_confirmed: true,
             presence_ends_agree: true,
             linger_gives_way: true,
@@ -166,6 +173,7 @@ impl Default for Safeguards {
             quarantine_after_restore: true,
             quarantine_from_lineage_start: true,
             queue_strict: true,
+            refused_opening_ends_the_wait: true,
             refusals_know_their_id: true,
             reissue_order: true,
             renewal_ends_the_wait: true,
@@ -176,6 +184,7 @@ impl Default for Safeguards {
             shown_before_granted: true,
             silent_waiters_leave: true,
             stranded_checked_at_renewal: true,
+            turned_away_frees_nothing: true,
             words_are_accepted: true,
             waiter_heard: true,
             waiters_looked_at: true,
@@ -295,8 +304,9 @@ pub struct Allocator {
     pub(crate) recheck: BTreeMap<PoolId, u64>,
     pub(crate) presence: BTreeMap<LeaseId, Presence>,
     /// Leases of named networks whose presence connection has ended, and when their seats are free if nothing is heard; the same in order.
-    pub(crate) presence_waits: BTreeMap<LeaseId, Timestamp>,
+    pub(crate) presence_waits: BTreeMap<LeaseId, PresenceWait>,
     pub(crate) presence_waits_due: BTreeSet<(Timestamp, LeaseId)>,
+    pub(crate) turned_away: TurnedAway,
     pub(crate) freed_by_presence: BTreeMap<LeaseId, FreedByPresence>,
     pub(crate) unsealed: Vec<Slot>,
     /// Leases whose time to live was raised by an entry that is not known to be durable.
@@ -525,6 +535,42 @@ pub(crate) struct Presence {
     pub(crate) dropped: bool,
 }
 
+/// A lease of a named network whose presence connection has ended. Soft.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PresenceWait {
+    pub(crate) due: Timestamp,
+    /// Where its client would open another one from.
+    pub(crate) network: Option<Network>,
+}
+
+/// When connections were last turned away before anybody knew whose they were. Soft, and of at most [`TURNED_AWAY_NETWORKS_MAX`] networks.
+#[derive(Debug, Default)]
+pub(crate) struct TurnedAway {
+    networks: BTreeMap<Network, Timestamp>,
+    /// From networks that are not known, or were too many.
+    elsewhere: Option<Timestamp>,
+}
+
+impl TurnedAway {
+    pub(crate) fn note(&mut self, network: Option<Network>, now: Timestamp) {
+        if self.networks.len() >= TURNED_AWAY_NETWORKS_MAX {
+            self.networks.retain(|_, last| last.after_ms(TURNED_AWAY_MS) > now);
+        }
+        match network {
+            Some(network) if self.networks.len() < TURNED_AWAY_NETWORKS_MAX || self.networks.contains_key(&network) => {
+                self.networks.insert(network, now);
+            }
+            _ => self.elsewhere = Some(now),
+        }
+    }
+
+    /// Whether a client of this network may have tried to come back in vain, within [`TURNED_AWAY_MS`].
+    pub(crate) fn lately(&self, network: Option<Network>, now: Timestamp) -> bool {
+        let of_network = network.and_then(|network| self.networks.get(&network));
+        of_network.into_iter().chain(&self.elsewhere).any(|last| last.after_ms(TURNED_AWAY_MS) > now)
+    }
+}
+
 /// What a client that comes back is asked about.
 #[derive(Debug)]
 pub(crate) struct FreedByPresence {
@@ -665,6 +711,7 @@ impl Allocator {
             presence: BTreeMap::new(),
             presence_waits: BTreeMap::new(),
             presence_waits_due: BTreeSet::new(),
+            turned_away: TurnedAway::default(),
             freed_by_presence: BTreeMap::new(),
             unsealed: Vec::new(),
             raising: Raising::default(),

@@ -276,7 +276,12 @@ impl Allocator {
     #[must_use]
     pub fn is_soft(&self, command: &Command) -> bool {
         match command {
-            Command::PresenceAdded { .. } | Command::PresenceDropped { .. } | Command::PresenceOpened { .. } | Command::Sweep => true,
+            Command::PresenceAdded { .. }
+            | Command::PresenceDropped { .. }
+            | Command::PresenceOpened { .. }
+            | Command::PresenceRefused { .. }
+            | Command::PresenceTurnedAway { .. }
+            | Command::Sweep => true,
             Command::Renew { lease, .. } => match self.leases.find(lease) {
                 Some(slot) if self.leases.at(slot).phase != Phase::Lingering => self.is_heard(slot),
                 _ => !self.freed_by_presence.contains_key(lease),

@@ -176,6 +176,8 @@ pub enum Command {
         lease: LeaseId,
         /// Only the newest generation counts.
         generation: u64,
+        /// Whose connection it was: from there its client would open another one.
+        network: Option<Network>,
     },
     /// A presence connection stands for this lease no more, and never again: its end frees nothing of it; soft state.
     PresenceDropped {
@@ -198,6 +200,17 @@ pub enum Command {
         generation: u64,
         /// What stands between its two ends.
         between: Between,
+    },
+    /// An opening, or a change that adds this lease, came and was refused; soft state. Whatever ended the connection before, it was not death.
+    PresenceRefused {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// Connections of a network had to wait or were turned away before anybody knew whose they were; soft state. Each may have been the reopening
+    /// of a presence connection.
+    PresenceTurnedAway {
+        /// The network; none if it is not known either.
+        network: Option<Network>,
     },
     /// Take a lease back.
     Reclaim {

@@ -6,10 +6,10 @@ use crate::{
     Actor, Allocator, Between, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch,
     Event, Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Limits, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal,
     ReleaseCause, RightEnd, Timestamp, VendorId,
-    allocator::{Pool, Presence, Right, Sink},
+    allocator::{Pool, Presence, PresenceWait, Right, Sink},
     limits::{
-        CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX,
-        LINGERERS_PASSED_MAX, PRESENCE_OFF_MAX, PRESENCE_OFF_MS, PRESENCE_WAIT_MS, TTL_MS_MIN, WAIT_MS_MAX, WAITERS_MAX,
+        CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, EVERY_ADDRESS, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX,
+        LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX, PRESENCE_OFF_MS, PRESENCE_WAIT_MS, TTL_MS_MIN, WAIT_MS_MAX, WAITERS_MAX,
     },
     matching::Placed,
     share::Share,
@@ -107,7 +107,7 @@ impl Allocator {
                 let added = Presence { generation: *generation, connection: *connection, between: *between, confirmed, dropped: false };
                 self.presence_stands(lease, added)
             }
-            Command::PresenceClosed { lease, generation } => self.presence_closed(lease, *generation, sink),
+            Command::PresenceClosed { lease, generation, network } => self.presence_closed(lease, *generation, *network, sink),
             Command::PresenceDropped { lease, connection, generation, between } => {
                 let rest =
                     Presence { generation: *generation, connection: *connection, between: *between, confirmed: false, dropped: true };
@@ -117,6 +117,16 @@ impl Allocator {
                 let opened =
                     Presence { generation: *generation, connection: *connection, between: *between, confirmed: false, dropped: false };
                 self.presence_stands(lease, opened)
+            }
+            Command::PresenceRefused { lease } => {
+                if self.safeguards.refused_opening_ends_the_wait {
+                    self.no_presence_wait(lease);
+                }
+                Outcome::Done
+            }
+            Command::PresenceTurnedAway { network } => {
+                self.turned_away.note(*network, self.now.at);
+                Outcome::Done
             }
             Command::Reclaim { lease, now, actor } => self.reclaim(lease, *now, actor, sink),
             Command::Recover { epoch, instance, lineage, folder_ttl_max_ms } => {
@@ -181,8 +191,13 @@ impl Allocator {
             return;
         }
         let Some(freed) = self.freed_by_presence.get(lease) else { return };
-        if self.safeguards.presence_regret && self.now.at < freed.right_until && self.presence_off.len() < PRESENCE_OFF_MAX {
-            let address = freed.address.clone();
+        if self.safeguards.presence_regret && self.now.at < freed.right_until {
+            let mut address = freed.address.clone();
+            // Who cannot be remembered any more must not be freed early either, so nobody is.
+            let full = self.presence_off.len() >= self.limits.presence_off_max;
+            if full && address.as_ref().is_some_and(|address| !self.presence_off.contains_key(address)) {
+                address = Some(EVERY_ADDRESS.to_owned());
+            }
             let until = self.now.at.after_ms(PRESENCE_OFF_MS);
             self.emit(sink, Event::PresenceRegretted { lease: *lease, address, until });
         }
@@ -583,6 +598,10 @@ impl Allocator {
         if self.leases.find(lease).is_none_or(|slot| self.leases.at(slot).phase != Phase::Live) {
             return Outcome::Done;
         }
+        // Only a living client opens one. That it stands, a renewal has yet to confirm.
+        if !stands.dropped && self.safeguards.opening_ends_the_wait {
+            self.no_presence_wait(lease);
+        }
         let Some(newest) = self.presence.get_mut(lease) else {
             self.presence.insert(*lease, stands);
             return Outcome::Done;
@@ -613,7 +632,7 @@ impl Allocator {
         }
     }
 
-    fn presence_closed(&mut self, lease: &LeaseId, generation: u64, sink: &mut Sink<'_>) -> Outcome {
+    fn presence_closed(&mut self, lease: &LeaseId, generation: u64, network: Option<Network>, sink: &mut Sink<'_>) -> Outcome {
         let Some(between) = self.presence_counts(lease, generation) else { return Outcome::Done };
         let Some(slot) = self.leases.find(lease).filter(|slot| self.leases.at(*slot).phase == Phase::Live) else {
             return Outcome::Done;
@@ -627,7 +646,7 @@ impl Allocator {
         if between == Between::Named {
             let due = self.now.at.after_ms(PRESENCE_WAIT_MS);
             self.no_presence_wait(lease);
-            self.presence_waits.insert(*lease, due);
+            self.presence_waits.insert(*lease, PresenceWait { due, network });
             self.presence_waits_due.insert((due, *lease));
             return Outcome::Done;
         }
@@ -647,8 +666,8 @@ impl Allocator {
 
     /// Nobody waits any more to see whether this lease's client comes back.
     pub(crate) fn no_presence_wait(&mut self, lease: &LeaseId) {
-        if let Some(due) = self.presence_waits.remove(lease) {
-            self.presence_waits_due.remove(&(due, *lease));
+        if let Some(wait) = self.presence_waits.remove(lease) {
+            self.presence_waits_due.remove(&(wait.due, *lease));
         }
     }
 
@@ -663,7 +682,7 @@ impl Allocator {
     fn regretted(&self, slot: Slot) -> bool {
         let address = || self.leases.at(slot).holder.holder().address;
         let off = |address: &str| self.presence_off.get(address).is_some_and(|until| *until > self.now.at);
-        !self.presence_off.is_empty() && address().is_some_and(|claim| off(&claim.value))
+        !self.presence_off.is_empty() && (off(EVERY_ADDRESS) || address().is_some_and(|claim| off(&claim.value)))
     }
 
     fn reclaim(&mut self, lease: &LeaseId, now: bool, actor: &Actor, sink: &mut Sink<'_>) -> Outcome {

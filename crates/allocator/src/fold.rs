@@ -10,7 +10,7 @@ use triquest_license::{LicenseHash, LicenseId, Vocabulary, Word, Words};
 use crate::{
     Actor, Allocator, Charge, ContentDigest, Denial, EndReason, EntitlementId, Epoch, Event, GrantedItem, Holder, InstalledEntitlement,
     InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, Network, PoolId, ReleaseCause, RightEnd, Timestamp, VendorId,
-    allocator::{FreedByPresence, InstalledLicense, Pool, Right, Vendor, Waiter},
+    allocator::{FreedByPresence, InstalledLicense, Pool, Right, TurnedAway, Vendor, Waiter},
     crowd::Crowd,
     limits::REPLACED_KEPT_MAX,
     memory::{Remembered, mark, ticked},
@@ -770,6 +770,7 @@ impl Allocator {
         self.presence.clear();
         self.presence_waits.clear();
         self.presence_waits_due.clear();
+        self.turned_away = TurnedAway::default();
         self.freed_by_presence.clear();
         self.restless = 0;
         let slots: Vec<_> = self.leases.slots().collect();

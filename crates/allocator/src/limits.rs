@@ -28,8 +28,10 @@ pub const DENIALS_COUNTED_POOLS_MAX: usize = 256;
 ///
 /// Folding facts depends on it and no fact carries it, so it is frozen as the numbers of the records are: another value would give an old journal another state.
 pub const REPLACED_KEPT_MAX: usize = 1_024;
-/// Most addresses for which presence is turned off after a regret.
+/// Most addresses for which presence is turned off after a regret, each by itself. After one more it is off for [`EVERY_ADDRESS`].
 pub const PRESENCE_OFF_MAX: usize = 100_000;
+/// Stands for every address where one is named for which presence is turned off. No client has it: addresses are the server's word.
+pub const EVERY_ADDRESS: &str = "*";
 /// Ids whose memory ends are forgotten so often, in bulk.
 pub const FORGET_EVERY_MS: u64 = 60_000;
 /// Most deadlines of the wheel that one batch looks at.
@@ -51,6 +53,11 @@ pub const PRESENCE_OFF_MS: u64 = 86_400_000;
 /// How long a client of a named network may take to come back after its presence connection ended in order, before its seats are free. Far above
 /// what a reopening takes, with its random pause and one failure.
 pub const PRESENCE_WAIT_MS: u64 = 30_000;
+/// For so long after a connection of a network was turned away, nothing of that network is freed early: the whole wait of whoever it was, and as long
+/// for the word of its end to come.
+pub const TURNED_AWAY_MS: u64 = 2 * PRESENCE_WAIT_MS;
+/// Most networks that are told apart in this; of more, nothing is freed early anywhere.
+pub const TURNED_AWAY_NETWORKS_MAX: usize = 1_024;
 /// How long an ended id is remembered, far above the keeper's retry limit.
 pub const REMEMBER_MS: u64 = 3_600_000;
 /// A waiter that has not asked again for this long leaves the queue.
@@ -109,6 +116,8 @@ pub struct Limits {
     pub entry_bytes_max: usize,
     /// [`EVENTS_MAX`], at least [`Limits::EVENTS_MAX_MIN`].
     pub events_max: usize,
+    /// [`PRESENCE_OFF_MAX`].
+    pub presence_off_max: usize,
     /// [`QUARANTINE_MS_MIN`], at most `ttl_ms_max`.
     pub quarantine_ms_min: u64,
     /// [`REMEMBER_MS`].
@@ -138,6 +147,7 @@ impl Default for Limits {
             claim_ms: CLAIM_MS,
             entry_bytes_max: ENTRY_BYTES_MAX,
             events_max: EVENTS_MAX,
+            presence_off_max: PRESENCE_OFF_MAX,
             quarantine_ms_min: QUARANTINE_MS_MIN,
             remember_ms: REMEMBER_MS,
             remembered_max: REMEMBERED_MAX,

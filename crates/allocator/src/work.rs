@@ -283,7 +283,12 @@ impl Allocator {
             && due <= self.due_until
             && !sink.full()
         {
+            let network = self.presence_waits.get(&lease).and_then(|wait| wait.network);
             self.no_presence_wait(&lease);
+            // Its client may have tried to come back in vain. Nobody can know, so it has its whole time.
+            if self.turned_away.lately(network, due) && self.safeguards.turned_away_frees_nothing {
+                continue;
+            }
             let Some(slot) = self.leases.find(&lease).filter(|slot| self.leases.at(*slot).phase == Phase::Live) else { continue };
             let deadline = self.leases.at(slot).deadline;
             // In a quarantine nothing ends that may be promised, and what is due anyway has its own end.

@@ -667,7 +667,31 @@ fn in_a_named_network_a_client_that_is_heard_keeps_its_seats() {
 }
 
 #[test]
-fn an_opening_that_is_not_confirmed_does_not_end_the_wait_in_a_named_network() {
+fn in_a_named_network_a_client_that_opens_again_keeps_its_seats_and_only_what_it_confirmed_ends_them() {
+    needs(
+        |rules| rules.opening_ends_the_wait = false,
+        "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L2 cad ana@ws1             => grant
+        00:01 presence L1 open 1 ends=named       => done
+        00:01 presence L2 open 1 ends=named       => done
+        00:01 renew L1 presence=1                 => renewed
+        00:01 renew L2 presence=1                 => renewed
+        00:02 presence L1 close 1                 => done facts=0
+        00:02 presence L2 close 1                 => done facts=0
+        00:03 presence L1 open 2 ends=named       => done
+        00:04 presence L2 add 3 ends=named        => done
+        00:32 sweep                               => done facts=0
+        00:33 presence L1 close 2                 => done facts=0
+        01:10 sweep                               => done facts=0
+        01:11 renew L1                            => renewed
+    ",
+    );
+}
+
+#[test]
+fn a_drop_does_not_end_the_wait_in_a_named_network() {
     check(
         "
         00:00 install A cad=1                     => installed
@@ -675,10 +699,76 @@ fn an_opening_that_is_not_confirmed_does_not_end_the_wait_in_a_named_network() {
         00:01 presence L1 open 1 ends=named       => done
         00:01 renew L1 presence=1                 => renewed
         00:02 presence L1 close 1                 => done facts=0
-        00:03 presence L1 open 2 ends=named       => done
+        00:03 presence L1 drop 1 ends=named       => done
         00:32 sweep                               => done ended=L1:presence
     ",
     );
+}
+
+#[test]
+fn in_a_named_network_a_client_whose_opening_was_refused_keeps_its_seats() {
+    needs(
+        |rules| rules.refused_opening_ends_the_wait = false,
+        "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1 ends=named       => done
+        00:01 renew L1 presence=1                 => renewed
+        00:02 presence L1 close 1                 => done facts=0
+        00:31 presence L1 refused                 => done facts=0
+        00:33 sweep                               => done facts=0
+        00:40 renew L1                            => renewed
+    ",
+    );
+}
+
+#[test]
+fn nothing_of_a_named_network_is_freed_early_while_its_connections_are_turned_away() {
+    needs(
+        |rules| rules.turned_away_frees_nothing = false,
+        "
+        00:00 install A cad=3                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L2 cad bo@ws2              => grant
+        00:00 checkout L3 cad cy@ws3              => grant
+        00:01 presence L1 open 1 ends=named       => done
+        00:01 presence L2 open 1 ends=named       => done
+        00:01 renew L1 presence=1                 => renewed
+        00:01 renew L2 presence=1                 => renewed
+        00:02 presence L1 close 1 from=10.0.0.1   => done facts=0
+        00:02 presence L2 close 1 from=10.0.0.2   => done facts=0
+        00:20 presence full from=10.0.0.1         => done facts=0
+        00:33 sweep                               => done ended=L2:presence !ended=L1:presence
+        00:40 renew L1 presence=1                 => renewed
+        00:41 presence L1 open 2 ends=named       => done
+        00:41 renew L1 presence=2                 => renewed
+        00:50 presence L1 close 2 from=10.0.0.1   => done facts=0
+        01:21 sweep                               => done ended=L1:presence
+        01:22 presence L3 open 1 ends=named       => done
+        01:22 renew L3 presence=1                 => renewed
+        01:23 presence L3 close 1 from=10.0.0.3   => done facts=0
+        01:30 presence full                       => done facts=0
+        01:54 sweep                               => done facts=0
+    ",
+    );
+}
+
+#[test]
+fn of_more_networks_than_are_told_apart_nothing_is_freed_early_anywhere() {
+    let most = triquest_allocator::limits::TURNED_AWAY_NETWORKS_MAX;
+    let mut text = "
+        00:00 install A cad=1                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:01 presence L1 open 1 ends=named       => done
+        00:01 renew L1 presence=1                 => renewed
+        00:02 presence L1 close 1 from=10.9.0.1   => done facts=0
+        "
+    .to_owned();
+    for number in 0..most {
+        text += &format!("00:03 presence full from=10.0.{}.{} => done facts=0\n", number / 256, number % 256);
+    }
+    check(&format!("{text} 00:32 sweep => done ended=L1:presence"));
+    check(&format!("{text} 00:03 presence full from=10.9.0.2 => done facts=0\n 00:32 sweep => done facts=0"));
 }
 
 #[test]

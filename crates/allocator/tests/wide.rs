@@ -461,6 +461,39 @@ fn decided(live: &mut Allocator, at: Moment, command: Command) -> Outcome {
     }
 }
 
+#[test]
+fn where_no_more_addresses_can_be_remembered_a_regret_turns_early_freeing_off_for_all_of_them() {
+    let server = server_with(0, &[("A", 10)]);
+    let until = moment(80_000).at;
+    let known = (0..limits::PRESENCE_OFF_MAX).map(|number| StateRecord::PresenceOff { address: format!("full-{number}"), until });
+    let mut live = with_records(&server, known);
+    let freed = |live: &mut Allocator, name: &str, host: &str, at: u64| {
+        let lease = lease(name);
+        let asked = match checkout(name) {
+            Command::Checkout { accepts, lease, attempt, content, vendor_keys, items, ttl_ms, wait_ms, regained, network, .. } => {
+                let holder = holder(name, host);
+                Command::Checkout { accepts, lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network }
+            }
+            other => other,
+        };
+        assert!(matches!(decided(live, moment(at), asked), Outcome::Granted(_)));
+        let opened = Command::PresenceOpened { lease, connection: 1, generation: 1, between: triquest_allocator::Between::Nothing };
+        decided(live, moment(at), opened);
+        let renewal = |counter| Command::Renew { lease, counter, nonce: [0; 16], idle_ms: None, presence: Some(1), regained: false };
+        decided(live, moment(at), renewal(1));
+        decided(live, moment(at), Command::PresenceClosed { lease, generation: 1, network: None });
+        matches!(decided(live, moment(at), renewal(2)), Outcome::Ended { .. })
+    };
+    assert!(freed(&mut live, "first", "ws1", 1), "it comes back, and there is no place to remember that for its address");
+    assert!(!freed(&mut live, "second", "ws1", 2));
+    assert!(!freed(&mut live, "third", "ws2", 3), "nobody knows any more whose it is");
+    assert!(live.presence_off().any(|(address, _)| address == limits::EVERY_ADDRESS));
+    assert_eq!(live.presence_off().count(), limits::PRESENCE_OFF_MAX + 1);
+    let allow = Command::AllowPresence { address: limits::EVERY_ADDRESS.to_owned(), actor: actor() };
+    decided(&mut live, moment(4), allow);
+    assert!(freed(&mut live, "fourth", "ws3", 5), "the administrator ends it");
+}
+
 fn waiter(number: u32, network: Option<Network>) -> StateRecord {
     StateRecord::Waiter {
         lease: lease(&format!("waiter-{number}")),

@@ -182,6 +182,7 @@ fn lease_of(command: &Command) -> Option<LeaseId> {
         | Command::PresenceClosed { lease, .. }
         | Command::PresenceDropped { lease, .. }
         | Command::PresenceOpened { lease, .. }
+        | Command::PresenceRefused { lease }
         | Command::Reclaim { lease, .. }
         | Command::Release { lease, .. }
         | Command::Renew { lease, .. } => Some(*lease),

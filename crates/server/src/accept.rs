@@ -37,11 +37,11 @@ use crate::{
     driver::DriverError,
     http::App,
     limits::{
-        HELLO_BYTES_MAX, HELLO_TURN_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES,
+        HANDSHAKE_LATE_MS, HELLO_BYTES_MAX, HELLO_TURN_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES,
         PRESENCE_END_AGAIN_MS, PRESENCE_END_LEASES,
     },
     seldom::Kind,
-    shares::{Crowd, Over, Place, Places, Share, Shares, Standing},
+    shares::{Crowd, Holders, Over, Place, Places, Rank, Share, Shares, Standing},
 };
 
 /// Who is at the other end.
@@ -103,8 +103,10 @@ pub struct Conn {
     /// What this connection stands for, if anything; nothing more once it has ended.
     stand: Mutex<Option<Stand>>,
     is_presence: AtomicBool,
-    /// A lease was granted, renewed or stood for here.
-    is_leased: AtomicBool,
+    /// The number that the accept loop knows it by; 0 on the Unix socket.
+    number: AtomicU64,
+    /// Whether it counts as that of a holder of a seat.
+    rank: Arc<Rank>,
     /// The peer ended in order.
     finished: AtomicBool,
     /// The connection broke.
@@ -137,7 +139,8 @@ impl Conn {
             is_http2: AtomicBool::new(false),
             stand: Mutex::new(None),
             is_presence: AtomicBool::new(false),
-            is_leased: AtomicBool::new(false),
+            number: AtomicU64::new(0),
+            rank: Arc::default(),
             finished: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
@@ -211,13 +214,27 @@ impl Conn {
     pub fn stand_for(&self, stand: Stand) {
         let mut mine = self.stand.lock();
         self.is_presence.store(true, Ordering::Release);
-        self.stands_for(&stand.leases);
         *mine = Some(stand);
     }
 
-    /// How it ranks among others: only a lease that lives makes it a holder's, whatever was asked on it before.
-    fn stands_for(&self, leases: &BTreeSet<LeaseId>) {
-        self.is_leased.store(!leases.is_empty(), Ordering::Release);
+    /// How it ranks among others: only a lease that lives makes it a holder's, whatever was asked on it before, and one lease only few connections. A
+    /// presence connection stands for what it says, and for nothing that was asked on it before.
+    pub fn ranks(&self, holders: &Mutex<Holders>, lives: impl Fn(&LeaseId) -> bool) {
+        let stand = self.stand.lock();
+        let number = self.number.load(Ordering::Acquire);
+        if number == 0 || stand.is_none() && !self.rank.is_holder() {
+            return;
+        }
+        let mut holders = holders.lock();
+        let counts_for = holders.lease_of(number);
+        if counts_for.is_some_and(|lease| lives(&lease) && stand.as_ref().is_none_or(|stand| stand.leases.contains(&lease))) {
+            return;
+        }
+        holders.leave(number);
+        let next = stand.as_ref().and_then(|stand| stand.leases.iter().find(|lease| holders.has_room(lease) && lives(lease)));
+        if let Some(lease) = next {
+            holders.join(number, &self.rank, *lease);
+        }
     }
 
     /// It stands for some leases no more, and then for others. Its number, what stands between its ends, and which of `drop` it stood for.
@@ -237,7 +254,6 @@ impl Conn {
         stand.place.grow(after.saturating_sub(before)).map_err(Unchanged::Over)?;
         stand.place.shrink(before.saturating_sub(after));
         stand.leases = leases;
-        self.stands_for(&stand.leases);
         Ok((stand.number, stand.between, dropped))
     }
 
@@ -248,7 +264,6 @@ impl Conn {
         let before = stand.leases.len();
         stand.leases.retain(lives);
         stand.place.shrink((before - stand.leases.len()) as u64);
-        self.stands_for(&stand.leases);
     }
 
     /// Whether it stands for leases and has not ended.
@@ -263,9 +278,12 @@ impl Conn {
         self.is_presence.load(Ordering::Acquire)
     }
 
-    /// A holder of a seat is at the other end: others leave before it.
-    pub fn serves_lease(&self) {
-        self.is_leased.store(true, Ordering::Release);
+    /// The holder of this lease is at the other end: others leave before it, and before the older ones of the same lease.
+    pub fn serves_lease(&self, holders: &Mutex<Holders>, lease: impl FnOnce() -> LeaseId) {
+        let number = self.number.load(Ordering::Acquire);
+        if number != 0 && !self.rank.is_holder() {
+            holders.lock().join(number, &self.rank, lease());
+        }
     }
 
     /// The connection is ended now, whatever is under way on it.
@@ -294,8 +312,12 @@ impl Conn {
         if self.in_flight.load(Ordering::Acquire) > 0 && !self.is_presence() {
             return None;
         }
-        let since_ms = self.born_ms(base).saturating_add(self.idle_ms.load(Ordering::Acquire));
-        Some(Standing { leased: self.is_leased.load(Ordering::Acquire), since_ms })
+        Some(Standing { leased: self.rank.is_holder(), since_ms: self.since_ms(base) })
+    }
+
+    /// Since when it has done nothing, by a clock that began at `base`.
+    fn since_ms(&self, base: Instant) -> u64 {
+        self.born_ms(base).saturating_add(self.idle_ms.load(Ordering::Acquire))
     }
 
     /// How long the connection may still stand as it is; `None` if its time is over.
@@ -509,6 +531,7 @@ impl Inside {
 struct Inhabitant {
     shared: Arc<Shared>,
     id: u64,
+    rank: Arc<Rank>,
 }
 
 impl Inhabitant {
@@ -527,6 +550,8 @@ impl Drop for Inhabitant {
         inside.connections.leave(self.id);
         inside.conns.remove(&self.id);
         inside.tell_of_room(&self.shared.room);
+        drop(inside);
+        self.shared.app.holders().lock().gone(self.id, &self.rank);
     }
 }
 
@@ -550,7 +575,7 @@ impl Accepting {
             hellos: Crowd::new(limits.hellos, limits.hello_settled_ms),
             waiting: Waiting::new(limits.hellos_waiting),
             conns: BTreeMap::new(),
-            next: 0,
+            next: 1,
         };
         let shared = Arc::new(Shared {
             app: Arc::clone(app),
@@ -568,6 +593,7 @@ impl Accepting {
             .map(|listener| tokio::spawn(accept_tcp(Arc::clone(&shared), listener, stopping.clone(), alive.clone())))
             .collect();
         loops.push(tokio::spawn(let_in(Arc::clone(&shared), stopping.clone())));
+        loops.push(tokio::spawn(tell_turned_away(Arc::clone(app), stopping.clone())));
         loops.push(tokio::spawn(accept_unix(shared, unix, stopping, alive)));
         Self { stop, drained, loops }
     }
@@ -602,12 +628,18 @@ impl Shared {
 
     /// Lets a connection in, in the place of others if need be, or lets it wait; closes it if there is no room for that either.
     fn arrive(self: &Arc<Self>, arrived: Arrived) {
-        let network = arrived.network;
+        let (network, address) = (arrived.network, arrived.conn.address());
         let standing = Standing { leased: false, since_ms: self.now_ms() };
         let mut inside = self.inside.lock();
         let Inside { connections, hellos, waiting, conns, next } = &mut *inside;
         let id = *next;
         *next += 1;
+        arrived.conn.number.store(id, Ordering::Release);
+        for sunk in self.app.holders().lock().take_sunk() {
+            if let Some(conn) = conns.get(&sunk) {
+                connections.sink(sunk, Standing { leased: false, since_ms: conn.since_ms(self.base) });
+            }
+        }
         let (mut leaving, mut reached, mut has_place) = (Vec::new(), None, false);
         // Nobody overtakes those of its network who wait.
         if waiting.first(network).is_none() {
@@ -650,13 +682,16 @@ impl Shared {
         let gone = Gone::of(leaving, conns, waiting);
         inside.tell_of_room(&self.room);
         drop(inside);
+        if refused.is_some() || !has_place {
+            self.app.turned_away(address);
+        }
         drop(refused);
         if let Some(arrived) = served {
             self.serve(id, arrived);
         }
         self.note(Kind::Hellos, reached, network, &gone);
         self.note(Kind::Connections, too_many, network, &gone);
-        gone.leave();
+        gone.leave(&self.app);
     }
 
     /// Gives places to those who wait for one, in turn by network. Whether anybody still waits.
@@ -684,14 +719,14 @@ impl Shared {
         }
         for (network, reached, gone) in all {
             self.note(Kind::Hellos, reached, network, &gone);
-            gone.leave();
+            gone.leave(&self.app);
         }
         waits
     }
 
     /// A connection that has its places is served by a task of its own.
     fn serve(self: &Arc<Self>, id: u64, arrived: Arrived) {
-        let inhabitant = Inhabitant { shared: Arc::clone(self), id };
+        let inhabitant = Inhabitant { shared: Arc::clone(self), id, rank: Arc::clone(&arrived.conn.rank) };
         tokio::spawn(serve_tcp(Arc::clone(self), arrived, inhabitant));
     }
 
@@ -727,8 +762,11 @@ impl Gone {
         Self { conns: left, waited }
     }
 
-    fn leave(self) {
-        self.conns.iter().for_each(|gone| gone.give_up());
+    fn leave(self, app: &App) {
+        for gone in &self.conns {
+            gone.give_up();
+            app.turned_away(gone.address());
+        }
         drop(self.waited);
     }
 }
@@ -750,6 +788,13 @@ async fn let_in(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
                 return;
             }
         }
+    }
+}
+
+async fn tell_turned_away(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = app.tell_turned_away() => {}
+        _ = stop.changed() => {}
     }
 }
 
@@ -812,6 +857,7 @@ async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, mut stop: watch:
             Err(cause) => {
                 // Out of files or memory: the pending connection stays in the kernel's queue, so trying at once would spin.
                 shared.app.gate().note(Kind::Connections, None);
+                shared.app.turned_away(None);
                 tracing::debug!(%cause, "cannot accept connections");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -883,7 +929,14 @@ async fn client_hello(stream: TcpStream, conn: &Arc<Conn>) -> Option<StartHandsh
 }
 
 async fn handshake(shared: &Shared, hello: StartHandshake<Noting<TcpStream>>, network: Network) -> Option<TlsStream<Noting<TcpStream>>> {
-    let turn = shared.handshakes.turn(network).await?;
+    let mut turn = std::pin::pin!(shared.handshakes.turn(network));
+    let turn = match tokio::time::timeout(Duration::from_millis(HANDSHAKE_LATE_MS), turn.as_mut()).await {
+        Ok(turn) => turn?,
+        Err(_) => {
+            shared.app.turned_away(hello.io.conn.address());
+            turn.await?
+        }
+    };
     let mut handshake = std::pin::pin!(hello.into_stream(Arc::clone(&shared.tls)));
     // The keys are agreed upon and the signature is made by now, or in this first step; what follows waits for the peer.
     let first = std::future::poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
@@ -1016,7 +1069,9 @@ async fn tend<C: Future>(
             () = conn.ending.notified() => return,
             () = &mut timer => match conn.patience() {
                 Some(patience) => {
-                    conn.forget_ended(|lease| app.is_live(triquest_wire::LeaseId(lease.0)));
+                    let lives = |lease: &LeaseId| app.is_live(triquest_wire::LeaseId(lease.0));
+                    conn.forget_ended(lives);
+                    conn.ranks(app.holders(), lives);
                     timer.as_mut().reset(Instant::now() + patience);
                 }
                 None => return,
@@ -1052,7 +1107,7 @@ async fn presence_ended(app: &Arc<App>, conn: &Arc<Conn>) {
     let Stand { generation, leases, place, .. } = stand;
     let leases: Vec<LeaseId> = leases.into_iter().collect();
     for portion in leases.chunks(PRESENCE_END_LEASES) {
-        while let Err(cause) = app.tell_ends(portion, generation).await {
+        while let Err(cause) = app.tell_ends(portion, generation, conn.network()).await {
             match cause {
                 DriverError::Overloaded(TookEffect::No) => tokio::time::sleep(Duration::from_millis(PRESENCE_END_AGAIN_MS)).await,
                 // Nothing is lost: the leases end at their deadlines.

@@ -16,7 +16,7 @@ use triquest_wire::{ErrorCode, Problem, lease::PoolNumbers};
 use crate::{
     clock::{Clock, work_us},
     driver::Driver,
-    limits::{Limits, RATE_SLOTS},
+    limits::{Limits, RATE_SLOTS, REFUSAL_PAUSE_MS_MAX, REFUSED_BODY_BYTES_FREE},
     rates::{Limited, RateShare, Rates},
     seldom::{Kind, Said, Seldom},
     shares::{Over, Place, Places},
@@ -38,6 +38,10 @@ pub struct Gate {
     /// Microseconds of work.
     reading: Mutex<Rates>,
     searches: Mutex<Rates>,
+    /// Kibibytes of bodies that were refused.
+    refused_bodies: Mutex<Rates>,
+    /// Answers to what came too often.
+    refusals: Mutex<Rates>,
     /// Seats of each feature that requests under way were let through for, because they are free.
     promised: Mutex<BTreeMap<String, u64>>,
     /// Attempts that were denied lately, as secret hashes: what is asked once more is told once more.
@@ -118,6 +122,8 @@ impl Gate {
             reads: rates(limits.reads.share()),
             reading: rates(RateShare { network: reading, all: Some(reading) }),
             searches: rates(limits.searches.share()),
+            refused_bodies: rates(limits.refused_kib.share()),
+            refusals: rates(limits.refusals.share()),
             promised: Mutex::default(),
             denied: Mutex::new(vec![0; RATE_SLOTS].into_boxed_slice()),
             denied_key: RandomState::new(),
@@ -187,15 +193,75 @@ impl Gate {
             drop(reading);
             free.map_err(|limited| self.too_often(what.kind(), network, limited))?;
         }
-        let rates = match what {
+        let charged = self.rates(what).lock().charge(network, count, now_ms);
+        charged.map_err(|limited| self.too_often(what.kind(), network, limited))
+    }
+
+    fn rates(&self, what: Rated) -> &Mutex<Rates> {
+        match what {
             Rated::NewIds => &self.new_ids,
             Rated::Reads => &self.reads,
             Rated::Searches => &self.searches,
             Rated::ShownGrants => &self.shown_grants,
             Rated::Trust => &self.trust,
-        };
-        let charged = rates.lock().charge(network, count, now_ms);
-        charged.map_err(|limited| self.too_often(what.kind(), network, limited))
+        }
+    }
+
+    /// Charges as many of `count` of something as a network may have now, in the time of a few. How many were charged, and 429 if that is not all.
+    pub fn charge_most(&self, what: Rated, network: Option<Network>, count: u64) -> (u64, Option<Problem>) {
+        let Some(network) = network.filter(|_| count > 0) else { return (count, None) };
+        let now_ms = self.now_ms();
+        let (mut charged, mut step, mut limited) = (0, count, None);
+        let mut rates = self.rates(what).lock();
+        while charged < count && step > 0 {
+            match rates.charge(network, step, now_ms) {
+                Ok(()) => charged += step,
+                Err(by) => {
+                    limited = Some(by);
+                    step /= 2;
+                }
+            }
+            step = step.min(count - charged);
+        }
+        drop(rates);
+        let limited = limited.filter(|_| charged < count);
+        (charged, limited.map(|limited| self.too_often(what.kind(), network, limited)))
+    }
+
+    /// Whether a body that is more than small may be read: those of this network were not refused too often.
+    ///
+    /// # Errors
+    /// 429.
+    pub fn may_send(&self, network: Option<Network>) -> Result<(), Problem> {
+        let Some(network) = network else { return Ok(()) };
+        let mut refused = self.refused_bodies.lock();
+        let may = refused.charge(network, 1, self.now_ms());
+        refused.give_back(network, u64::from(may.is_ok()));
+        drop(refused);
+        may.map_err(|limited| {
+            let what = "a body that is read and then refused is work for nothing";
+            self.too_often(Kind::RefusedBodies, network, limited).hint(what)
+        })
+    }
+
+    /// A body of so many bytes, or a part of one, was read and then refused. Small ones cost no more than their request.
+    pub fn refused_body(&self, network: Option<Network>, bytes: usize) {
+        if let Some(network) = network.filter(|_| bytes > REFUSED_BODY_BYTES_FREE) {
+            self.refused_bodies.lock().owe(network, bytes.div_ceil(1024) as u64, self.now_ms());
+        }
+    }
+
+    /// For how long the answer to what came too often is kept back, milliseconds: a network is refused so often and no more, however many connections
+    /// ask without a pause.
+    pub fn refusal_pause_ms(&self, network: Option<Network>) -> u64 {
+        let Some(network) = network else { return 0 };
+        let now_ms = self.now_ms();
+        let mut refusals = self.refusals.lock();
+        let Err(limited) = refusals.charge(network, 1, now_ms) else { return 0 };
+        if limited.wait_ms < REFUSAL_PAUSE_MS_MAX {
+            refusals.owe(network, 1, now_ms);
+        }
+        limited.wait_ms.min(REFUSAL_PAUSE_MS_MAX)
     }
 
     /// Work for a read or a trust exchange begins; what it cost is charged when the guard falls, in the same thread.
@@ -210,6 +276,7 @@ impl Gate {
             Kind::Denials => Some(self.limits.denials),
             Kind::NewIds => Some(self.limits.new_ids),
             Kind::Reads => Some(self.limits.reads),
+            Kind::RefusedBodies => Some(self.limits.refused_kib),
             Kind::Searches => Some(self.limits.searches),
             Kind::ShownGrants => Some(self.limits.shown_grants),
             Kind::Trust => Some(self.limits.trust),

@@ -13,6 +13,9 @@ use crate::{
 pub const TAKEN_OFF_BYTES_MAX: usize = 256 * 1024;
 /// Most connections at once from one network.
 pub const CONNECTIONS_PER_NETWORK_MAX: u64 = 12_000;
+/// Connections that one lease makes those of a holder of a seat, the newest ones: others of their network leave before them. One to ask on and one for its
+/// presence, and each once more while it is opened anew.
+pub const HOLDER_CONNECTIONS_PER_LEASE_MAX: usize = 4;
 /// Most connections at once that have not sent a whole ClientHello, from one network.
 pub const HELLOS_PER_NETWORK_MAX: u64 = 512;
 /// The same from all networks.
@@ -84,6 +87,18 @@ pub const SEARCHES_BURST: u32 = 20;
 pub const SEARCHES_PER_SECOND: u32 = 5;
 /// Searches that wait for the one worker.
 pub const SEARCHES_WAITING_MAX: usize = 64;
+/// KiB of bodies of one network that were read and then refused, at once.
+pub const REFUSED_BODIES_KIB_BURST: u32 = 8 * 1024;
+/// The same per second.
+pub const REFUSED_BODIES_KIB_PER_SECOND: u32 = 1024;
+/// A body with no more bytes than this costs about what its request costs: one renewal, one checkout. It is always read, and free.
+pub const REFUSED_BODY_BYTES_FREE: usize = 4 * 1024;
+/// Answers to what came too often that one network has at once; more are kept back.
+pub const REFUSALS_BURST: u32 = 200;
+/// The same per second.
+pub const REFUSALS_PER_SECOND: u32 = 500;
+/// Such an answer is kept back no longer.
+pub const REFUSAL_PAUSE_MS_MAX: u64 = 2_000;
 /// Event streams of one network.
 pub const EVENT_STREAMS_PER_NETWORK_MAX: u64 = 8;
 /// Event streams over the network.
@@ -102,6 +117,13 @@ pub const PRESENCE_ENDS_AT_ONCE: usize = 8;
 pub const PRESENCE_END_LEASES: usize = 64;
 /// An end that the leader had no room for is told again after this.
 pub const PRESENCE_END_AGAIN_MS: u64 = 100;
+/// Networks that the leader is told of at once, because connections were turned away there before anybody knew whose they were; of more, it is told that
+/// they were too many.
+pub const TURNED_AWAY_NETWORKS_AT_ONCE: usize = 64;
+/// The leader is told of such networks this often at most.
+pub const TURNED_AWAY_AGAIN_MS: u64 = 1_000;
+/// A connection that waits for so long for the turn of its handshake may be a client that comes back in vain.
+pub const HANDSHAKE_LATE_MS: u64 = 1_000;
 /// A waiter that asks again within this is told its place without a decision.
 pub const WAITER_ASKS_AGAIN_MS: u64 = 1_000;
 /// Networks that the log and `status` tell apart for each limit; of more, the busiest stay.
@@ -186,6 +208,10 @@ pub struct Limits {
     pub reading_us: Frequency,
     /// Searches in the port reference.
     pub searches: FrequencyShare,
+    /// KiB of bodies that were read and then refused.
+    pub refused_kib: FrequencyShare,
+    /// Answers to what came too often; more are kept back.
+    pub refusals: FrequencyShare,
     /// Event streams over the network.
     pub event_streams: Share,
     /// Event streams over the Unix socket.
@@ -227,6 +253,8 @@ impl Default for Limits {
             reads: only(Frequency::new(READS_BURST, READS_PER_SECOND)),
             reading_us: Frequency::new(READING_US_PER_SECOND, READING_US_PER_SECOND),
             searches: only(Frequency::new(SEARCHES_BURST, SEARCHES_PER_SECOND)),
+            refused_kib: only(Frequency::new(REFUSED_BODIES_KIB_BURST, REFUSED_BODIES_KIB_PER_SECOND)),
+            refusals: only(Frequency::new(REFUSALS_BURST, REFUSALS_PER_SECOND)),
             event_streams: Share { network: EVENT_STREAMS_PER_NETWORK_MAX, all: EVENT_STREAMS_MAX },
             event_streams_viewers: EVENT_STREAMS_VIEWERS_MAX,
             presence: Share { network: PRESENCE_PER_NETWORK_MAX, all: PRESENCE_MAX },

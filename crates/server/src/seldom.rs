@@ -44,6 +44,8 @@ macro_rules! kinds {
                     Self::NewIds => "new lease ids",
                     Self::Presence => "leases that presence connections stand for",
                     Self::Reads => "reads",
+                    Self::RefusedBodies => "KiB of bodies that were refused",
+                    Self::Reopenings => "presence connections that may be opened again",
                     Self::Searches => "searches",
                     Self::ShownGrants => "shown grants",
                     Self::Translated => "presence connections through a translation of addresses",
@@ -80,6 +82,10 @@ kinds! {
     Presence, "presence", true, "presence connections were refused: they would stand for too many leases";
     /// Looking.
     Reads, "reads", true, "requests were refused: too many reads";
+    /// Bodies that were read and then refused.
+    RefusedBodies, "refused_bodies", true, "requests were refused: too many large bodies were read in vain";
+    /// Connections of a named network had to wait or were turned away before anybody knew whose they were.
+    Reopenings, "reopenings", true, "connections of a network in `presence_networks` had to wait or were turned away, and any may be that of a client that comes back: meanwhile nothing is freed early there";
     /// Searches in the port reference.
     Searches, "searches", true, "requests were refused: too many searches";
     /// A client says that it saw more of this history than there is, which anybody can say.

@@ -4,12 +4,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
 pub use triquest_allocator::share::{Over, Share};
-use triquest_allocator::{Network, WideNetwork, share::Has};
+use triquest_allocator::{LeaseId, Network, WideNetwork, share::Has};
+
+use crate::limits::HOLDER_CONNECTIONS_PER_LEASE_MAX;
 
 /// How much each network has. Exact, and never larger than the number of networks that have something.
 #[derive(Debug)]
@@ -148,8 +153,99 @@ pub struct Standing {
     pub since_ms: u64,
 }
 
+/// Whether a connection counts as that of a holder of a seat.
+#[derive(Debug, Default)]
+pub struct Rank(AtomicU8);
+
+impl Rank {
+    const PLAIN: u8 = 0;
+    const HOLDER: u8 = 1;
+    const GONE: u8 = 2;
+
+    /// It does.
+    #[must_use]
+    pub fn is_holder(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::HOLDER
+    }
+}
+
+/// Which connections count as those of holders: for each lease the newest few, and each connection for one lease. So whoever has one seat has few of them.
+#[derive(Debug, Default)]
+pub struct Holders {
+    connections: BTreeMap<u64, (LeaseId, Arc<Rank>)>,
+    /// The oldest first.
+    leases: BTreeMap<LeaseId, Vec<u64>>,
+    /// Those that count no more since this was last asked for.
+    sunk: BTreeSet<u64>,
+}
+
+impl Holders {
+    /// A connection serves this lease: it counts for it, in the place of the oldest if need be.
+    pub fn join(&mut self, connection: u64, rank: &Arc<Rank>, lease: LeaseId) {
+        if rank.0.load(Ordering::Acquire) == Rank::GONE {
+            return;
+        }
+        self.leave(connection);
+        let holders = self.leases.entry(lease).or_default();
+        holders.push(connection);
+        let oldest = (holders.len() > HOLDER_CONNECTIONS_PER_LEASE_MAX).then(|| holders.remove(0));
+        self.connections.insert(connection, (lease, Arc::clone(rank)));
+        self.sunk.remove(&connection);
+        rank.0.store(Rank::HOLDER, Ordering::Release);
+        if let Some((_, rank)) = oldest.and_then(|oldest| self.connections.remove(&oldest)) {
+            rank.0.store(Rank::PLAIN, Ordering::Release);
+            self.sunk.extend(oldest);
+        }
+    }
+
+    /// Which lease a connection counts for.
+    #[must_use]
+    pub fn lease_of(&self, connection: u64) -> Option<LeaseId> {
+        self.connections.get(&connection).map(|(lease, _)| *lease)
+    }
+
+    /// Whether one more connection can count for this lease without another's leaving.
+    #[must_use]
+    pub fn has_room(&self, lease: &LeaseId) -> bool {
+        self.leases.get(lease).is_none_or(|holders| holders.len() < HOLDER_CONNECTIONS_PER_LEASE_MAX)
+    }
+
+    /// A connection counts no more.
+    pub fn leave(&mut self, connection: u64) {
+        let Some((lease, rank)) = self.connections.remove(&connection) else { return };
+        rank.0.store(Rank::PLAIN, Ordering::Release);
+        self.sunk.insert(connection);
+        if let Some(holders) = self.leases.get_mut(&lease) {
+            holders.retain(|holder| *holder != connection);
+            if holders.is_empty() {
+                self.leases.remove(&lease);
+            }
+        }
+    }
+
+    /// A connection has ended, and never counts again.
+    pub fn gone(&mut self, connection: u64, rank: &Rank) {
+        self.leave(connection);
+        self.sunk.remove(&connection);
+        rank.0.store(Rank::GONE, Ordering::Release);
+    }
+
+    /// A lease has ended: no connection counts for it.
+    pub fn ended(&mut self, lease: &LeaseId) {
+        for connection in self.leases.get(lease).cloned().unwrap_or_default() {
+            self.leave(connection);
+        }
+    }
+
+    /// The connections that count no more since the last time.
+    pub fn take_sunk(&mut self) -> BTreeSet<u64> {
+        std::mem::take(&mut self.sunk)
+    }
+}
+
 /// Who is inside, when a newcomer may take the place of somebody who needs it less: the idlest of the largest network, of those without
-/// leases first. Standings that are kept may be out of date; they only ever grow, so the smallest is asked again before it counts.
+/// leases first. Standings that are kept may be out of date; they only ever grow, but for those that [`Crowd::sink`] tells of, so the smallest is asked again before
+/// it counts.
 #[derive(Debug)]
 pub struct Crowd {
     shares: Shares,
@@ -236,6 +332,16 @@ impl Crowd {
         Entered { entered: Err(over), leaving, reached }
     }
 
+    /// A member stands for no lease any more.
+    pub fn sink(&mut self, id: u64, standing: Standing) {
+        let Some((network, kept)) = self.members.get_mut(&id) else { return };
+        if let Some(inside) = self.networks.get_mut(network) {
+            inside.remove(&(*kept, id));
+            inside.insert((standing, id));
+        }
+        *kept = standing;
+    }
+
     fn inside(&self, network: Network) -> usize {
         self.networks.get(&network).map_or(0, BTreeSet::len)
     }
@@ -317,6 +423,44 @@ mod tests {
 
     fn network(text: &str) -> Network {
         Network::from(text.parse::<IpAddr>().unwrap())
+    }
+
+    #[test]
+    fn one_lease_makes_only_its_newest_connections_those_of_a_holder() {
+        let mut holders = Holders::default();
+        let ranks: Vec<Arc<Rank>> = (0..100).map(|_| Arc::default()).collect();
+        let (one, other) = (LeaseId([1; 16]), LeaseId([2; 16]));
+        let counting = || (0..100).filter(|number| ranks[*number].is_holder()).collect::<Vec<_>>();
+        for (number, rank) in ranks.iter().enumerate() {
+            holders.join(number as u64, rank, one);
+        }
+        assert_eq!(counting(), [96, 97, 98, 99]);
+        assert_eq!(holders.take_sunk(), (0..96).collect());
+        // Whoever counts for another lease too is counted for one of them.
+        holders.join(97, &ranks[97], other);
+        holders.join(3, &ranks[3], one);
+        assert_eq!(counting(), [3, 96, 97, 98, 99]);
+        assert!(!holders.has_room(&one) && holders.has_room(&other));
+        holders.ended(&one);
+        assert_eq!((counting(), holders.take_sunk()), (vec![97], BTreeSet::from([3, 96, 98, 99])));
+        holders.gone(97, &ranks[97]);
+        holders.join(97, &ranks[97], one);
+        assert!(counting().is_empty() && holders.take_sunk().is_empty());
+        assert!(holders.connections.is_empty() && holders.leases.is_empty());
+    }
+
+    #[test]
+    fn a_member_that_holds_no_seat_any_more_leaves_as_one_that_never_did() {
+        let mut crowd = Crowd::new(Share { network: 2, all: 9 }, 0);
+        let standing = |leased, since_ms| Standing { leased, since_ms };
+        let here = network("10.0.0.1");
+        for id in 1..=2 {
+            assert!(crowd.enter(id, here, standing(true, id), |id| Some(standing(true, id))).entered.is_ok());
+        }
+        assert!(crowd.enter(3, here, standing(false, 9), |id| Some(standing(true, id))).entered.is_err());
+        crowd.sink(2, standing(false, 2));
+        let entered = crowd.enter(3, here, standing(false, 9), |id| Some(standing(id == 1, id)));
+        assert_eq!((entered.entered, entered.leaving), (Ok(()), vec![2]));
     }
 
     #[test]

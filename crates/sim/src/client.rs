@@ -95,6 +95,10 @@ pub struct Client {
     pub standing: Vec<(u64, usize)>,
     /// The next opening is seen by the server and not by the client.
     pub opening_unseen: bool,
+    /// Until then its openings are refused; known are they then as those of its leases.
+    pub full_until_ms: u64,
+    /// Whether the server knows whose openings it refuses.
+    pub full_is_known: bool,
     /// The highest point that it has seen.
     pub seen: Option<Seen>,
     /// The last grant that it could show.
@@ -136,6 +140,8 @@ impl Client {
             generation: 0,
             standing: Vec::new(),
             opening_unseen: false,
+            full_until_ms: 0,
+            full_is_known: false,
             seen: None,
             shown: None,
             kept: None,

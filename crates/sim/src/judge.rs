@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use triquest_allocator::{
-    Allocator, Between, CheckoutItem, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Network, Outcome,
-    PoolId, ReleaseCause, RightEnd, Timestamp, limits::PRESENCE_WAIT_MS,
+    Allocator, Between, CheckoutItem, Command, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Network,
+    Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, limits::PRESENCE_WAIT_MS,
 };
 use triquest_engine::limits::ENTRY_HEAD_BYTES_MAX;
 use triquest_journal::record::Entry;
@@ -224,6 +224,8 @@ pub struct Judge {
     reclaimed: BTreeSet<LeaseId>,
     /// Clients whose presence was ended in order by something between.
     false_ends: BTreeMap<usize, FalseEnd>,
+    /// Lease time at which each client last tried to open a presence connection.
+    opened: BTreeMap<usize, Timestamp>,
     /// Up-time and starts when each waiter was last told its place.
     asked: BTreeMap<LeaseId, UpTime>,
     /// Lease time and entry of the last denial for want of a seat, by pool.
@@ -270,6 +272,7 @@ impl Judge {
             released: BTreeSet::new(),
             reclaimed: BTreeSet::new(),
             false_ends: BTreeMap::new(),
+            opened: BTreeMap::new(),
             asked: BTreeMap::new(),
             denied_at: BTreeMap::new(),
             passed_ms: 0,
@@ -328,6 +331,19 @@ impl Judge {
         }
     }
 
+    /// A client opens a presence connection, or its opening is refused or turned away: its process lives, as the server can know.
+    pub fn comes_to_open(&mut self, client: usize, command: &Command, at: Timestamp) {
+        if matches!(
+            command,
+            Command::PresenceAdded { .. }
+                | Command::PresenceOpened { .. }
+                | Command::PresenceRefused { .. }
+                | Command::PresenceTurnedAway { .. }
+        ) {
+            self.opened.insert(client, at);
+        }
+    }
+
     /// A waiter's request lay before the server, which may hold its answer.
     pub fn waits_on(&mut self, lease: LeaseId) {
         if let Some(asked) = self.asked.get_mut(&lease) {
@@ -383,6 +399,9 @@ impl Judge {
         for (heard, _) in self.heard.values_mut() {
             *heard = (*heard).min(at);
         }
+        for opened in self.opened.values_mut() {
+            *opened = (*opened).min(at);
+        }
     }
 
     /// The disk is another one now: a backup restored as another history, or an old copy that passes for the present one.
@@ -392,6 +411,7 @@ impl Judge {
         self.histories += 1;
         self.lost = Some(Lost { until_ms, known_at: known.then_some(Timestamp(0)) });
         self.heard.clear();
+        self.opened.clear();
         self.heard_after.clear();
         self.denied_at.clear();
         self.asked.clear();
@@ -670,9 +690,14 @@ impl Judge {
         let Some(client) = scene.clients.get(number).filter(|client| client.lives(lease)) else { return };
         let named = client.plan.between() == Between::Named;
         let heard = self.heard.get(&lease).is_some_and(|(heard, _)| heard.after_ms(PRESENCE_WAIT_MS) > at);
+        let opened = self.opened.get(&number).is_some_and(|opened| opened.after_ms(PRESENCE_WAIT_MS) > at);
         let end = self.false_ends.entry(number).or_default();
-        if !named || heard || !end.open || end.known {
-            let why = if heard { "was just heard" } else { "lives" };
+        if !named || heard || opened || !end.open || end.known {
+            let why = match (heard, opened) {
+                (true, _) => "was just heard",
+                (false, true) => "just came to open another one",
+                (false, false) => "lives",
+            };
             self.broken(Invariant::OnlyDeathFrees, || format!("{lease} was freed after the end of its presence and its process {why}"));
             return;
         }

@@ -193,6 +193,8 @@ pub enum Act {
     Pause(u32, u64),
     /// A client lets its presence connection stand for its lease no more, and then leaves it, which looks like an orderly end.
     PresenceDrop(u32),
+    /// A client's openings of presence connections are refused for so long: as those of its leases, or before anybody knows whose they are.
+    PresenceFull(u32, u64, bool),
     /// A client's presence connection opens late: the server sees it, the client does not.
     PresenceUnseen(u32),
     /// An administrator takes a client's seat back, at once or at the end of its promise.

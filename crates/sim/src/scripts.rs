@@ -79,6 +79,7 @@ scripts! {
     a_move_makes_room,
     a_newcomer_after_a_restore,
     a_named_network,
+    a_named_network_that_is_full,
     an_addition_that_is_not_answered,
     a_presence_that_does_not_open,
     a_presence_that_stands_for_a_lease_no_more,
@@ -338,6 +339,26 @@ fn a_named_network(plan: &mut Plan, random: &mut Random) {
     }
     if random.chance(500) {
         at(plan, when, Act::Die(0, None));
+    }
+}
+
+/// A client whose presence connection is ended in its place comes back in vain: its opening is not answered, refused, or turned away unread. It is far from
+/// its next renewal.
+fn a_named_network_that_is_full(plan: &mut Plan, random: &mut Random) {
+    (plan.ttl_ms, plan.ttl_max_ms, plan.duration_ms) = (600_000, 600_000, 1_200_000);
+    cad(plan, 1);
+    let named = ClientPlan { presence: true, behind_proxy: true, named_network: true, ..user(random, "cad") };
+    plan.clients = vec![named, waits(user(random, "cad"), 600_000)];
+    at(plan, 50, Act::Begin(0));
+    at(plan, 5_000, Act::Begin(1));
+    let ends = random.between(20_000, 60_000);
+    match random.below(3) {
+        0 => at(plan, ends, Act::PresenceUnseen(0)),
+        way => at(plan, ends, Act::PresenceFull(0, random.between(20_000, 90_000), way == 1)),
+    }
+    at(plan, ends + 1, Act::FalseFin(0));
+    if random.chance(300) {
+        at(plan, random.between(200_000, 400_000), Act::Die(0, None));
     }
 }
 

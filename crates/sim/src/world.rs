@@ -553,6 +553,9 @@ impl World {
     fn opens_presence(&mut self, client: u32) {
         let to = self.front;
         let this = &mut self.clients[client as usize];
+        if self.real_ms < this.full_until_ms {
+            return self.is_refused_presence(client);
+        }
         this.generation += 1;
         let (generation, life, between) = (this.generation, this.life, this.plan.between());
         let before = std::mem::take(&mut this.standing);
@@ -585,6 +588,23 @@ impl World {
             let back = delay + self.latency();
             self.plan(back, Step::Stands(client, life, generation));
         }
+    }
+
+    /// The server has no place for a presence connection of this client, which tries again soon.
+    fn is_refused_presence(&mut self, client: u32) {
+        let (to, network) = (self.front, Some(Network::V4(address_of(client))));
+        let this = &self.clients[client as usize];
+        let (life, is_known, leases) = (this.life, this.full_is_known, this.ids().collect::<Vec<_>>());
+        let delay = self.latency();
+        if is_known {
+            for lease in leases {
+                self.presence(delay, to, client, Command::PresenceRefused { lease });
+            }
+        } else {
+            self.presence(delay, to, client, Command::PresenceTurnedAway { network });
+        }
+        let again = self.random.between(4_000, 6_000);
+        self.plan(again, Step::Reopens(client, life));
     }
 
     /// The client knows that its presence connection stands.
@@ -650,8 +670,9 @@ impl World {
     }
 
     fn presence_ends(&mut self, in_ms: u64, to: usize, client: u32, leases: &[LeaseId], generation: u64) {
+        let network = Some(Network::V4(address_of(client)));
         for lease in leases {
-            self.presence(in_ms, to, client, Command::PresenceClosed { lease: *lease, generation });
+            self.presence(in_ms, to, client, Command::PresenceClosed { lease: *lease, generation, network });
         }
     }
 
@@ -757,6 +778,9 @@ impl World {
         };
         if !sendings.is_empty() {
             self.tickets.insert(ticket, (number, sendings));
+        }
+        if let (Asked::One(command), Some(client)) = (&asked, from) {
+            self.judge.comes_to_open(client as usize, command, slot.node.at());
         }
         slot.node.submit(Request { ticket: Ticket(ticket), origin, arrived_ms: boot_ms, asked, hold_ms });
         self.settle(number);
@@ -1386,6 +1410,10 @@ impl World {
                 }
             }
             Act::PresenceDrop(client) => self.drops_presence(client),
+            Act::PresenceFull(client, ms, is_known) => {
+                let this = &mut self.clients[client as usize];
+                (this.full_until_ms, this.full_is_known) = (self.real_ms + ms, is_known);
+            }
             Act::PresenceUnseen(client) => self.clients[client as usize].opening_unseen = true,
             Act::Reclaim(client, now) => {
                 let this = &self.clients[client as usize];

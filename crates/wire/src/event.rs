@@ -380,7 +380,7 @@ pub enum EventFacts {
     PresenceRegretted {
         /// The lease.
         lease: LeaseId,
-        /// Its address, for which nothing is freed early; only for viewers.
+        /// Its address, for which nothing is freed early; `*`, every address, when there are too many to remember. Only for viewers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         address: Option<String>,
         /// Until when.

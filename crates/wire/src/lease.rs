@@ -338,9 +338,39 @@ pub struct RenewBatchRequest {
 pub struct RenewBatchAnswer {
     /// One for each, in order.
     pub answers: Vec<RenewResult>,
+    /// Why some were refused, each reason once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
 }
 
-/// One result of a batch: as for one renewal, or refused.
+impl RenewBatchAnswer {
+    /// The problem of a refused renewal.
+    #[must_use]
+    pub fn problem(&self, result: &RenewResult) -> Option<&Problem> {
+        match result {
+            RenewResult::Refused { problem } => self.problems.get(usize::from(*problem)),
+            RenewResult::Ended { .. } | RenewResult::Renewed { .. } => None,
+        }
+    }
+
+    /// Adds one that was refused. The same reason is told once, with the latest time to ask again.
+    pub fn refuse(&mut self, problem: Problem) {
+        let reason = |problem: &Problem| (problem.code, problem.retry, problem.took_effect);
+        let is_told = |told: &Problem| reason(told) == reason(&problem) && told.detail == problem.detail && told.hint == problem.hint;
+        let told = self.problems.iter().position(is_told);
+        let place = told.unwrap_or_else(|| {
+            self.problems.push(problem.clone());
+            self.problems.len() - 1
+        });
+        if let Some(told) = self.problems.get_mut(place) {
+            told.retry_after_ms = told.retry_after_ms.max(problem.retry_after_ms);
+        }
+        let problem = u16::try_from(place).expect("a batch has at most RENEWALS_PER_REQUEST_MAX renewals");
+        self.answers.push(RenewResult::Refused { problem });
+    }
+}
+
+/// One result of a batch: as for one renewal, or refused for a reason that stands in `problems`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "outcome", rename_all = "snake_case")]
@@ -358,7 +388,10 @@ pub enum RenewResult {
         remaining_ms: u64,
     },
     /// Refused, as the answer to one renewal would be.
-    Refused(Problem),
+    Refused {
+        /// Its place in `problems`, from 0.
+        problem: u16,
+    },
     /// The deadline moved.
     Renewed {
         /// Where in history.

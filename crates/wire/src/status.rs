@@ -93,10 +93,15 @@ fn is_zero(number: &u64) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PresenceOff {
-    /// As it stands in holders.
+    /// As it stands in holders; `*` is every address, when there were too many to remember.
     pub address: String,
     /// For how long still, milliseconds.
     pub remaining_ms: u64,
+}
+
+impl PresenceOff {
+    /// Stands for every address, when there were too many to remember.
+    pub const EVERY_ADDRESS: &str = "*";
 }
 
 /// A network whose clients see other addresses than the server does.

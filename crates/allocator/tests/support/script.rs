@@ -217,9 +217,13 @@ impl World {
                 self.server.decide(self.moment(at_ms), install(license))?
             }
             "presence" => {
-                let lease = lease(plain.next().unwrap());
-                let act = plain.next().unwrap();
-                let generation = plain.next().unwrap().parse().unwrap();
+                let who = plain.next().unwrap();
+                let network = options.get("from").map(|address| Network::from(address.parse::<std::net::IpAddr>().unwrap()));
+                let (lease, act) = match who {
+                    "full" => (LeaseId([0; 16]), who),
+                    who => (lease(who), plain.next().unwrap()),
+                };
+                let generation = plain.next().map_or(0, |number| number.parse().unwrap());
                 let connection = options.get("connection").map_or(generation, |number| number.parse().unwrap());
                 let between = match options.get("ends").copied() {
                     None => Between::Nothing,
@@ -229,9 +233,11 @@ impl World {
                 };
                 let command = match act {
                     "add" => Command::PresenceAdded { lease, connection, generation, between },
-                    "close" => Command::PresenceClosed { lease, generation },
+                    "close" => Command::PresenceClosed { lease, generation, network },
+                    "full" => Command::PresenceTurnedAway { network },
                     "drop" => Command::PresenceDropped { lease, connection, generation, between },
                     "open" => Command::PresenceOpened { lease, connection, generation, between },
+                    "refused" => Command::PresenceRefused { lease },
                     other => panic!("presence {other}"),
                 };
                 self.server.decide(self.moment(at_ms), command)?

@@ -471,6 +471,11 @@ fn limits(status: &Status, report: &mut Report<'_>) {
     for limited in &status.limited {
         let (network, limit) = (escape(&limited.network), limited.limit.replace('_', " "));
         let when = format!("{} times, {} ago", limited.times, duration(limited.last_ms));
+        if limited.limit == "reopenings" {
+            let what = "meanwhile no seat of a dead program there is free early: any of them may be that of a client that comes back";
+            report.warn("presence", format_args!("connections of network {network} had to wait or were turned away ({when}): {what}"));
+            continue;
+        }
         let what = "every program behind that address shares it; what asks in a loop should wait in line instead";
         report.warn("limits", format_args!("network {network} came up against the server's limit of {} ({when}): {what}", escape(&limit)));
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use triquest_client::{Client, Error, ErrorKind};
 use triquest_license::FeatureName;
 use triquest_wire::status::{
-    ClockState, FullDisk, HolderStatus, JournalState, LeaseState, LeaseStatus, LimitedNetwork, PoolStatus, Status,
+    ClockState, FullDisk, HolderStatus, JournalState, LeaseState, LeaseStatus, LimitedNetwork, PoolStatus, PresenceOff, Status,
 };
 
 use crate::{
@@ -268,10 +268,10 @@ pub(crate) fn room(status: &Status) -> Option<String> {
 pub(crate) fn notices(status: &Status) -> Vec<String> {
     let off = status.presence_off.iter().map(|off| {
         format!(
-            "presence  off for {} for {}: a client came back although its connection had ended in order (triquest-lm presence allow {} --reason TEXT)",
-            escape(&off.address),
+            "presence  off for {} for {}: clients came back although their connections had ended in order (triquest-lm presence allow {} --reason TEXT)",
+            if off.address == PresenceOff::EVERY_ADDRESS { "every address".into() } else { escape(&off.address) },
             duration(off.remaining_ms),
-            escape(&off.address)
+            if off.address == PresenceOff::EVERY_ADDRESS { "'*'".into() } else { escape(&off.address) },
         )
     });
     let translated = status.translated.iter().map(|translated| {

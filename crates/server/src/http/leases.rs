@@ -1,6 +1,7 @@
 //! Checkout, renewal, release, inspection, and looking.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -167,7 +168,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
                 denial.was_denied();
             }
         }
-        Outcome::Granted(_) | Outcome::Waiting { .. } => conn.serves_lease(),
+        Outcome::Granted(_) => conn.serves_lease(app.holders(), || id),
         _ => {}
     }
     if let Outcome::Refused(triquest_allocator::Refusal::LicenseUnknown(license)) = &outcome {
@@ -266,7 +267,7 @@ fn renewed(app: &App, conn: &Conn, asked: &RenewRequest, answer: driver::Answer)
     let driver::Answer { outcome, position, .. } = answer;
     match &outcome {
         Outcome::Refused(triquest_allocator::Refusal::ClonedClient) => app.gate.note(Kind::Cloned, conn.network()),
-        Outcome::Renewed { .. } => conn.serves_lease(),
+        Outcome::Renewed { .. } => conn.serves_lease(app.holders(), || convert::to_core(asked.secret.lease_id())),
         _ => {}
     }
     convert::renew_answer(outcome, position, asked.nonce, asked.counter)
@@ -284,35 +285,62 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: &mut Reques
             format!("renewals: {} of them, at most {RENEWALS_PER_REQUEST_MAX} are taken", renewals.len()),
         ));
     }
-    // Leases that are live here are never limited; what is unknown is, each for itself.
-    let mut refused: Vec<Option<Problem>> = Vec::with_capacity(renewals.len());
-    let mut commands: Vec<Command> = Vec::with_capacity(renewals.len());
-    for asked in &renewals {
-        note_seen(app, conn, asked.seen.as_ref());
-        let lease = asked.secret.lease_id();
-        refused.push(known_or_charged(app, conn, lease).await.map(|_| commands.push(renewal(lease, asked))).err());
+    let leases: Vec<LeaseId> = renewals.iter().map(|renewal| renewal.secret.lease_id()).collect();
+    let mut once = BTreeSet::new();
+    if let Some(twice) = leases.iter().find(|lease| !once.insert(**lease)) {
+        return Err(bad(format!("renewals: lease {twice} stands in it twice")));
     }
-    // Where none of them is taken, one answer says it for all: a list of refusals would be longer than what was sent.
-    if refused.iter().all(Option::is_some) {
-        return Err(refused.into_iter().flatten().next().unwrap_or_else(|| bad("renewals: needs at least one")));
+    // Leases that are live here are never limited; what is unknown is. The first of them are taken, as far as the network's rate goes.
+    let view = app.driver.view();
+    view.after_a_fold().await;
+    let unknown: Vec<bool> = leases.iter().map(|lease| view.lease_state(*lease).is_none()).collect();
+    let count = unknown.iter().filter(|unknown| **unknown).count() as u64;
+    let (mut taken, mut limited) = app.gate.charge_most(Rated::NewIds, conn.network(), count);
+    // Where none of them is taken, one answer says it for all.
+    if let Some(problem) = limited.take_if(|_| taken == 0 && count == leases.len() as u64) {
+        return Err(problem);
     }
-    let mut answers = app.driver.from(origin(conn)).decide_many(commands).await.map_err(Refused::from)?.into_iter();
-    let answers = renewals
+    let is_taken: Vec<bool> = unknown
         .iter()
-        .zip(refused)
-        .map(|(asked, refused)| match refused {
-            Some(problem) => RenewResult::Refused(problem),
-            None => match answers.next() {
-                Some(answer) => {
-                    let answer = answer.map_err(|error| Problem::from(Refused::from(error)));
-                    answer.and_then(|answer| renewed(app, conn, asked, answer)).map_or_else(RenewResult::Refused, RenewResult::from)
-                }
-                None => RenewResult::Refused(Problem::new(ErrorCode::Internal, "a renewal was not answered")),
-            },
+        .map(|unknown| {
+            let is_taken = !unknown || taken > 0;
+            taken -= u64::from(*unknown && is_taken);
+            is_taken
         })
         .collect();
-    json(&RenewBatchAnswer { answers })
+    for renewal in &renewals {
+        note_seen(app, conn, renewal.seen.as_ref());
+    }
+    let asked = renewals.iter().zip(&leases).zip(&is_taken).filter(|(_, is_taken)| **is_taken);
+    let commands: Vec<Command> = asked.map(|((asked, lease), _)| renewal(*lease, asked)).collect();
+    let mut decided = app.driver.from(origin(conn)).decide_many(commands).await.map_err(Refused::from)?.into_iter();
+    let unanswered = || Problem::new(ErrorCode::Internal, "a renewal was not answered");
+    let mut answer = RenewBatchAnswer { answers: Vec::with_capacity(renewals.len()), problems: Vec::new() };
+    let mut refused = 0;
+    for (asked, is_taken) in renewals.iter().zip(is_taken) {
+        let decided = if is_taken { decided.next() } else { None };
+        let result = match decided {
+            Some(decided) => {
+                let decided = decided.map_err(|error| Problem::from(Refused::from(error)));
+                decided.and_then(|decided| renewed(app, conn, asked, decided))
+            }
+            None => Err(limited.clone().unwrap_or_else(unanswered)),
+        };
+        match result {
+            Ok(renewed) => answer.answers.push(RenewResult::from(renewed)),
+            Err(problem) => {
+                refused += 1;
+                answer.refuse(problem);
+            }
+        }
+    }
+    // They were read, hashed and answered for nothing.
+    app.gate.refused_body(conn.network(), refused * RENEWAL_BYTES);
+    json(&answer)
 }
+
+/// About what one renewal takes in the body of a batch.
+const RENEWAL_BYTES: usize = 256;
 
 pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Incoming>) -> Answer {
     let asked: SecretRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
@@ -321,6 +349,7 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
     known_or_charged(app, conn, lease).await?;
     let command = Command::Release { lease: convert::to_core(lease), network: conn.network() };
     let answer = app.driver.from(origin(conn)).decide(command, None).await.map_err(Refused::from)?;
+    app.holders().lock().ended(&convert::to_core(lease));
     match answer.outcome {
         Outcome::Released { linger_ms } => json(&ReleaseAnswer { outcome: ReleaseOutcome::Released, position: answer.position, linger_ms }),
         // What has ended in another way has nothing left to give back.

@@ -18,6 +18,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use triquest_engine::TookEffect;
@@ -32,8 +33,9 @@ use crate::{
     driver::{Driver, DriverError},
     gate::{Gate, Rated},
     identity::Certificate,
-    limits::{Limits, TAKEN_OFF_BYTES_MAX},
+    limits::{Limits, REFUSED_BODY_BYTES_FREE, TAKEN_OFF_BYTES_MAX},
     prefix::Prefix,
+    shares::Holders,
     shares::Place,
 };
 
@@ -72,6 +74,9 @@ pub struct App {
     pub(crate) presences: presence::Presences,
     /// Ends of presence connections that are told at once.
     pub(crate) ends: Semaphore,
+    pub(crate) turned_away: presence::TurnedAway,
+    /// Which connections count as those of holders of seats.
+    holders: Mutex<Holders>,
     pub(crate) feedback: ports::Feedback,
     /// Decoded when it is first asked for.
     registry: OnceLock<Current>,
@@ -164,11 +169,19 @@ impl App {
             shown: shown::Shown::default(),
             presences: presence::Presences::default(),
             ends: Semaphore::new(crate::limits::PRESENCE_ENDS_AT_ONCE),
+            turned_away: presence::TurnedAway::default(),
+            holders: Mutex::default(),
             licenses: AtomicU64::new(1),
             stopping: parts.stopping,
             reload,
         };
         (Arc::new(app), reloads)
+    }
+
+    /// Which connections count as those of holders of seats.
+    #[must_use]
+    pub fn holders(&self) -> &Mutex<Holders> {
+        &self.holders
     }
 
     /// The driver.
@@ -385,6 +398,18 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, mut request: Request<Incomin
             }
         }
     };
+    if let Err(problem) = &answer {
+        let network = conn.network();
+        if let Some(BodyBytes(bytes)) = request.extensions().get() {
+            app.gate.refused_body(network, *bytes);
+        }
+        if problem.code == ErrorCode::RateLimited {
+            let pause_ms = app.gate.refusal_pause_ms(network);
+            if pause_ms > 0 {
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            }
+        }
+    }
     let mut response = answer.unwrap_or_else(|problem| refuse(&problem));
     let headers = response.headers_mut();
     // For browsers: an answer is data, never a page, a script, or part of another site.
@@ -608,6 +633,7 @@ pub(crate) async fn body<T: DeserializeOwned>(
     bytes_max: usize,
 ) -> Result<T, Problem> {
     let bytes = raw_body(app, conn, request, bytes_max).await?;
+    request.extensions_mut().insert(BodyBytes(bytes.len()));
     serde_json::from_slice(&bytes).map_err(|cause| unreadable(&cause))
 }
 
@@ -622,12 +648,20 @@ fn unreadable(cause: &serde_json::Error) -> Problem {
     }
 }
 
+/// How many bytes of a body were read.
+#[derive(Clone, Copy)]
+struct BodyBytes(usize);
+
 /// Reads a body of at most `bytes_max` bytes, within the time for bodies. Then the headers are gone: nobody asks for them while the request is
 /// decided, and they would keep the buffer that they were read into.
 pub(crate) async fn raw_body(app: &App, conn: &Conn, request: &mut Request<Incoming>, bytes_max: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(ErrorCode::BodyTooLarge, format!("the body may have at most {bytes_max} bytes"));
     if request.body().size_hint().lower() > bytes_max as u64 {
         return Err(too_large());
+    }
+    // Whoever does not say how much comes is taken at the most.
+    if request.body().size_hint().upper().is_none_or(|bytes| bytes > REFUSED_BODY_BYTES_FREE as u64) {
+        app.gate.may_send(conn.network())?;
     }
     let data = |frame: Result<Frame<Bytes>, hyper::Error>, before: usize| {
         let piece = frame.map_err(|_| bad("the body broke off"))?.into_data().unwrap_or_default();

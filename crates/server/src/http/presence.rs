@@ -3,18 +3,20 @@
 //! Who knows that name may change what the connection stands for, and needs the secret of each lease that it adds or drops.
 
 use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use http::Request;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use triquest_allocator::{Between, Command};
+use tokio::sync::Notify;
+use triquest_allocator::{Between, Command, Network};
 use triquest_engine::TookEffect;
 use triquest_wire::{
     Bytes16, Effect, ErrorCode, LeaseId, Position, Problem,
@@ -28,6 +30,7 @@ use crate::{
     accept::{Conn, Stand, Unchanged},
     driver::DriverError,
     gate::Rated,
+    limits::{PRESENCE_END_AGAIN_MS, TURNED_AWAY_AGAIN_MS, TURNED_AWAY_NETWORKS_AT_ONCE},
     seldom::Kind,
     ticket::origin,
 };
@@ -55,7 +58,83 @@ impl Presences {
     }
 }
 
+/// Named networks whose connections were turned away before anybody knew whose they were, until the leader was told.
+#[derive(Debug, Default)]
+pub(crate) struct TurnedAway {
+    pending: Mutex<Pending>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    networks: BTreeSet<Network>,
+    /// And some of which nobody knows where they came from, or which were too many.
+    elsewhere: bool,
+}
+
 impl App {
+    /// A connection from this address had to wait or was turned away before anybody knew whose it was; none if the address is not known either. In a
+    /// network that the administrator named it may be that of a client that comes back: nothing of that network is freed early for a while.
+    pub fn turned_away(&self, address: Option<IpAddr>) {
+        let live = self.live.load();
+        if live.presence_networks.is_empty()
+            || address.is_some_and(|address| !live.presence_networks.iter().any(|network| network.contains(address)))
+        {
+            return;
+        }
+        let network = address.map(Network::from);
+        self.gate.note(Kind::Reopenings, network);
+        let mut pending = self.turned_away.pending.lock();
+        match network {
+            Some(network) if pending.networks.len() < TURNED_AWAY_NETWORKS_AT_ONCE || pending.networks.contains(&network) => {
+                pending.networks.insert(network);
+            }
+            _ => pending.elsewhere = true,
+        }
+        drop(pending);
+        self.turned_away.wake.notify_one();
+    }
+
+    /// Tells the leader of networks whose connections are turned away, for ever.
+    pub(crate) async fn tell_turned_away(&self) {
+        loop {
+            self.turned_away.wake.notified().await;
+            let Pending { networks, elsewhere } = std::mem::take(&mut *self.turned_away.pending.lock());
+            let networks = networks.into_iter().map(Some).chain(elsewhere.then_some(None));
+            let commands: Vec<Command> = networks.map(|network| Command::PresenceTurnedAway { network }).collect();
+            while let Err(DriverError::Overloaded(TookEffect::No)) = self.driver.local().decide_many(commands.clone()).await {
+                tokio::time::sleep(Duration::from_millis(PRESENCE_END_AGAIN_MS)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(TURNED_AWAY_AGAIN_MS)).await;
+        }
+    }
+
+    /// An opening or a change that adds these leases was refused: their client lives, whatever ended its connection in a named network.
+    async fn refuses_presence(&self, conn: &Conn, leases: &[LeaseId]) {
+        if self.live.load().presence_networks.is_empty() {
+            return;
+        }
+        let live = leases.iter().filter(|lease| self.is_live(**lease));
+        let refused = live.map(|lease| Command::PresenceRefused { lease: convert::to_core(*lease) });
+        if self.decide_for(conn, refused.collect()).await.is_err() {
+            self.turned_away(conn.address());
+        }
+    }
+
+    /// Reads a body that may tell of a client that comes back.
+    async fn presence_body<T: serde::de::DeserializeOwned>(
+        &self,
+        conn: &Conn,
+        request: &mut Request<Incoming>,
+        bytes_max: usize,
+    ) -> Result<T, Problem> {
+        body(self, conn, request, bytes_max).await.inspect_err(|problem| {
+            if matches!(problem.code, ErrorCode::Overloaded | ErrorCode::RateLimited) {
+                self.turned_away(conn.address());
+            }
+        })
+    }
+
     /// A presence connection has ended, and is not to be found any more.
     pub fn presence_ended(&self, name: [u8; 16]) {
         self.presences.forget(name);
@@ -93,9 +172,14 @@ impl App {
     ///
     /// # Errors
     /// [`DriverError`].
-    pub async fn tell_ends(&self, leases: &[triquest_allocator::LeaseId], generation: u64) -> Result<(), DriverError> {
+    pub async fn tell_ends(
+        &self,
+        leases: &[triquest_allocator::LeaseId],
+        generation: u64,
+        network: Option<Network>,
+    ) -> Result<(), DriverError> {
         let _turn = self.ends.acquire().await.map_err(|_| DriverError::Stopping(TookEffect::No))?;
-        let closed = leases.iter().map(|lease| Command::PresenceClosed { lease: *lease, generation });
+        let closed = leases.iter().map(|lease| Command::PresenceClosed { lease: *lease, generation, network });
         self.driver.local().decide_many(closed.collect()).await.map(drop)
     }
 
@@ -135,14 +219,26 @@ pub(super) async fn open(app: &Arc<App>, conn: &Arc<Conn>, request: &mut Request
             bad("a presence connection must be HTTP/1.1: the end of the connection is what it tells").hint("offer only http/1.1 by ALPN")
         );
     }
-    let asked: PresenceRequest = body(app, conn, request, PRESENCE_BODY_BYTES_MAX).await?;
+    let asked: PresenceRequest = app.presence_body(conn, request, PRESENCE_BODY_BYTES_MAX).await?;
     if asked.leases.is_empty() {
         return Err(bad("leases: needs at least one"));
     }
     if asked.leases.len() > PRESENCE_LEASES_MAX {
         return Err(too_many("leases", asked.leases.len()));
     }
-    let leases: Vec<_> = app.live_among(conn, ids(&asked.leases))?.into_iter().map(convert::to_core).collect();
+    let leases = ids(&asked.leases);
+    match open_for(app, conn, &asked, &leases).await {
+        Ok(answer) => json(&answer),
+        Err(problem) => {
+            app.refuses_presence(conn, &leases).await;
+            Err(problem)
+        }
+    }
+}
+
+/// Lets the connection stand for those of these leases that are live.
+async fn open_for(app: &App, conn: &Arc<Conn>, asked: &PresenceRequest, leases: &[LeaseId]) -> Result<PresenceAnswer, Problem> {
+    let leases: Vec<_> = app.live_among(conn, leases.to_vec())?.into_iter().map(convert::to_core).collect();
     if leases.is_empty() {
         return Err(Problem::new(ErrorCode::UnknownLease, "leases: none of them is live here, so the connection would stand for nobody")
             .hint("open it again when one of them was granted or renewed here"));
@@ -159,16 +255,17 @@ pub(super) async fn open(app: &Arc<App>, conn: &Arc<Conn>, request: &mut Request
     let name = crate::identity::random();
     app.presences.open.lock().insert(name, Arc::downgrade(conn));
     conn.stand_for(Stand { name, number: connection, generation, between, leases: leases.into_iter().collect(), place });
+    conn.ranks(app.holders(), |lease| app.is_live(LeaseId(lease.0)));
     let frees = match between {
         Between::Named => Freeing::AfterWait,
         Between::Nothing => Freeing::AtOnce,
         Between::Something => Freeing::Never,
     };
-    json(&PresenceAnswer { position, connection: Bytes16(name), live, frees })
+    Ok(PresenceAnswer { position, connection: Bytes16(name), live, frees })
 }
 
 pub(super) async fn change(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
-    let asked: PresenceChangeRequest = body(app, conn, request, 2 * PRESENCE_BODY_BYTES_MAX).await?;
+    let asked: PresenceChangeRequest = app.presence_body(conn, request, 2 * PRESENCE_BODY_BYTES_MAX).await?;
     for (member, leases) in [("add", &asked.add), ("drop", &asked.drop)] {
         if leases.len() > PRESENCE_LEASES_MAX {
             return Err(too_many(member, leases.len()));
@@ -180,14 +277,32 @@ pub(super) async fn change(app: &Arc<App>, conn: &Conn, request: &mut Request<In
     if add.iter().any(|lease| drop.binary_search(lease).is_ok()) {
         return Err(bad("add and drop: a lease stands in both"));
     }
-    let add: Vec<_> = app.live_among(conn, add)?.into_iter().map(convert::to_core).collect();
+    match change_to(app, conn, &stands, asked.generation, &add, drop).await {
+        Ok(answer) => json(&answer),
+        Err(problem) => {
+            app.refuses_presence(conn, &add).await;
+            Err(problem)
+        }
+    }
+}
+
+/// Lets the connection stand for those of `add` that are live as well, and for `drop` no more.
+async fn change_to(
+    app: &App,
+    conn: &Conn,
+    stands: &Conn,
+    generation: u64,
+    add: &[LeaseId],
+    drop: Vec<LeaseId>,
+) -> Result<PresenceChangeAnswer, Problem> {
+    let add: Vec<_> = app.live_among(conn, add.to_vec())?.into_iter().map(convert::to_core).collect();
     let drop: Vec<_> = drop.into_iter().map(convert::to_core).collect();
-    let generation = asked.generation;
     let (connection, between, drop) = stands.change_stand(generation, &add, &drop).map_err(|unchanged| match unchanged {
         Unchanged::Gone => unknown(),
         Unchanged::TooMany(count) => too_many("add", count),
         Unchanged::Over(by) => app.gate.too_much_presence(stands.network(), by),
     })?;
+    stands.ranks(app.holders(), |lease| app.is_live(LeaseId(lease.0)));
     let live = u32::try_from(add.len()).unwrap_or(u32::MAX);
     let dropped = drop.into_iter().map(|lease| Command::PresenceDropped { lease, connection, generation, between });
     let added = add.into_iter().map(|lease| Command::PresenceAdded { lease, connection, generation, between });
@@ -198,5 +313,5 @@ pub(super) async fn change(app: &Arc<App>, conn: &Conn, request: &mut Request<In
         // It ended meanwhile, and its end says nothing of what was added: the client opens another one.
         return Err(unsure(unknown()));
     }
-    json(&PresenceChangeAnswer { position, live })
+    Ok(PresenceChangeAnswer { position, live })
 }

@@ -155,10 +155,11 @@ async fn many_renewals_are_answered_in_their_order_with_their_own_errors() {
     let (status, body) = world.post("/v1/renewals", &json!({ "renewals": [renewal(3, 1), renewal(99, 1), renewal(1, 1)] })).await;
     assert_eq!(status, 200);
     let answers = body["answers"].as_array().unwrap();
-    assert_eq!(
-        (answers[0]["outcome"].as_str(), answers[1]["code"].as_str(), answers[2]["outcome"].as_str()),
-        (Some("renewed"), Some("unknown_lease"), Some("renewed"))
-    );
+    assert_eq!((&answers[0]["outcome"], &answers[2]["outcome"]), (&json!("renewed"), &json!("renewed")), "{body}");
+    assert_eq!(answers[1], json!({ "outcome": "refused", "problem": 0 }));
+    assert_eq!((&body["problems"][0]["code"], &body["problems"][1]), (&json!("unknown_lease"), &Value::Null), "{body}");
+    let (status, problem) = world.post("/v1/renewals", &json!({ "renewals": [renewal(3, 2), renewal(2, 2), renewal(3, 3)] })).await;
+    assert_eq!((status, &problem["code"]), (400, &json!("bad_request")), "each lease once: {problem}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

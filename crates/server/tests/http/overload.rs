@@ -171,6 +171,44 @@ async fn a_newcomer_gets_the_place_of_the_idlest_that_holds_no_seat_and_it_is_sa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_seat_makes_few_connections_those_of_a_holder_and_newcomers_get_the_places_of_the_others() {
+    let world = World::limited(|limits| limits.connections = Share { network: 8, all: 16 }).await;
+    for number in 1..=2 {
+        world.take(number, "sim").await;
+    }
+    let mut many = Vec::new();
+    for counter in 1..=8 {
+        let mut client = world.connect().await;
+        // Six renew one lease; two stand for another one, which was renewed on one of them before.
+        let answer = if counter <= 6 {
+            client.json("POST", &format!("/v1/leases/{}/renew", lease(1)), &renewal(1, counter)).await
+        } else {
+            let body =
+                json!({ "leases": [{ "secret": secret(2) }], "generation": counter, "client": "127.0.0.1:1", "server": "127.0.0.1:2" });
+            client.json("POST", "/v1/presence", &body).await
+        };
+        assert_eq!(answer.status, 200, "{:?}", answer.json());
+        many.push(client);
+    }
+    let mut newcomers = Vec::new();
+    for oldest in &mut many[..2] {
+        let mut newcomer = world.connect().await;
+        assert_eq!(newcomer.send("GET", "/healthz", &[], b"").await.status, 200);
+        assert_eq!(ended(&mut oldest.stream).await, 0, "the oldest of one lease has left");
+        newcomers.push(newcomer);
+    }
+    // A seat that is given back makes nobody a holder.
+    let body = json!({ "secret": secret(1) });
+    assert_eq!(many[5].json("POST", &format!("/v1/leases/{}/release", lease(1)), &body).await.status, 200);
+    for _ in 0..4 {
+        newcomers.push(world.connect().await);
+        assert_eq!(newcomers.last_mut().unwrap().send("GET", "/healthz", &[], b"").await.status, 200);
+    }
+    let stays = tokio::time::timeout(Duration::from_millis(10), many[7].stream.read_u8()).await;
+    assert!(stays.is_err(), "whoever holds a seat stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_only_holders_of_seats_are_inside_a_newcomer_of_their_network_stays_outside() {
     let world = World::limited(|limits| limits.connections = Share { network: 2, all: 4 }).await;
     let mut holders = Vec::new();
@@ -665,15 +703,98 @@ async fn new_ids_are_bounded_and_those_that_are_known_are_not() {
     assert_eq!(world.post("/v1/leases", &world.checkout(2, "sim")).await.0, 200, "a repeat");
     let batch = json!({ "renewals": [renewal(2, 1), renewal(8, 1), renewal(3, 1)] });
     let (_, answers) = world.post("/v1/renewals", &batch).await;
-    let answers = answers["answers"].as_array().unwrap();
-    assert_eq!((answers[0]["outcome"].as_str(), answers[2]["outcome"].as_str()), (Some("renewed"), Some("renewed")), "{answers:?}");
-    assert_eq!(answers[1]["code"], "rate_limited", "{answers:?}");
+    let results = answers["answers"].as_array().unwrap();
+    assert_eq!((results[0]["outcome"].as_str(), results[2]["outcome"].as_str()), (Some("renewed"), Some("renewed")), "{answers}");
+    assert_eq!(answers["problems"][results[1]["problem"].as_u64().unwrap() as usize]["code"], "rate_limited", "{answers}");
     let (status, _) = world.post(&format!("/v1/leases/{}/release", lease(3)), &json!({ "secret": secret(3) })).await;
     assert_eq!(status, 200);
     let (_, granted) = world.admin("POST", "/v1/leases", &world.checkout(4, "sim")).await;
     assert_eq!(granted["outcome"], "granted", "the socket has no such limit: {granted}");
     world.clock.advance_ms(1_000);
     world.take(5, "sim").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renewals_that_are_refused_are_answered_in_fewer_bytes_than_they_took_and_have_a_rate_also_beside_a_live_one() {
+    let world = World::limited(|limits| {
+        limits.new_ids = few(1_500, 1);
+        limits.refused_kib = few(600, 1);
+    })
+    .await;
+    world.take(1, "sim").await;
+    let batch = |from: u64, counter: u64| {
+        let unknown = (from..from + 999).map(|number| renewal(number, 1));
+        json!({ "renewals": unknown.chain([renewal(1, counter)]).collect::<Vec<_>>() })
+    };
+    let mut codes = Vec::new();
+    for counter in 1..=3 {
+        let body = batch(1_000 * counter, counter);
+        let (status, answer) = world.post("/v1/renewals", &body).await;
+        assert_eq!((status, &answer["answers"][999]["outcome"]), (200, &json!("renewed")), "{answer}");
+        assert!(2 * answer.to_string().len() < body.to_string().len(), "{answer}");
+        codes.push(
+            answer["problems"].as_array().unwrap().iter().map(|problem| problem["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>(),
+        );
+    }
+    assert_eq!(codes, [vec!["unknown_lease"], vec!["unknown_lease", "rate_limited"], vec!["rate_limited"]]);
+    let (status, problem) = world.post("/v1/renewals", &batch(9_000, 4)).await;
+    assert_eq!((status, &problem["code"]), (429, &json!("rate_limited")), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("bodies that were refused"), "{problem}");
+    for counter in 5..=9 {
+        let (_, renewed) = world.post(&format!("/v1/leases/{}/renew", lease(1)), &renewal(1, counter)).await;
+        assert_eq!(renewed["outcome"], "renewed", "one by one they have no rate: {renewed}");
+    }
+    let (_, renewed) = world.admin("POST", "/v1/renewals", &batch(9_000, 10)).await;
+    assert_eq!(renewed["answers"][999]["outcome"], "renewed", "and neither on the socket: {renewed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_that_are_refused_have_a_rate_and_small_ones_and_those_of_others_have_none() {
+    let world = World::limited(|limits| limits.refused_kib = few(100, 1)).await;
+    world.take(1, "sim").await;
+    let mut broken = json!({ "renewals": (0..500).map(|number| renewal(number, 1)).collect::<Vec<_>>() }).to_string();
+    broken.pop();
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        let mut client = world.connect().await;
+        let answer = client.send("POST", "/v1/renewals", &["Content-Type: application/json"], broken.as_bytes()).await;
+        statuses.push(answer.status);
+    }
+    assert_eq!(statuses[0], 400);
+    assert_eq!(statuses[3], 429, "{statuses:?}");
+    assert!(limited(&world, "refused_bodies").await > 0);
+    let (_, renewed) = world.post(&format!("/v1/leases/{}/renew", lease(1)), &renewal(1, 1)).await;
+    assert_eq!(renewed["outcome"], "renewed", "{renewed}");
+    let (status, _) = world.post("/v1/leases", &json!({ "secret": 1 })).await;
+    assert_eq!(status, 400, "a small one costs no more than its request");
+    world.clock.advance_ms(600_000);
+    let (status, answer) =
+        world.post("/v1/renewals", &json!({ "renewals": (0..100).map(|number| renewal(number, 2)).collect::<Vec<_>>() })).await;
+    assert_eq!((status, &answer["answers"][1]["outcome"]), (200, &json!("renewed")), "{answer}");
+}
+
+#[tokio::test]
+async fn what_comes_too_often_is_refused_at_a_rate_however_many_ask_without_a_pause() {
+    let world = World::limited(|limits| {
+        limits.reads = few(1, 1);
+        limits.refusals = few(10, 100);
+    })
+    .await;
+    let mut client = world.connect().await;
+    let mut ask = async || {
+        let began = tokio::time::Instant::now();
+        let answer = client.send("GET", "/v1/status", &[], b"").await;
+        (answer.status, began.elapsed())
+    };
+    assert_eq!(ask().await.0, 200);
+    tokio::time::pause();
+    for number in 0..40 {
+        let (status, took) = ask().await;
+        assert_eq!(status, 429);
+        // The clock of the limits stands still, so each waits for one more turn of ten milliseconds.
+        let owed = Duration::from_millis(10 * (number as u64).saturating_sub(9));
+        assert!(took >= owed && took < owed + Duration::from_millis(50), "{number}: {took:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use triquest_server::shares::Share;
+
 use crate::world::{Client, World, secret};
 
 type Connection = Client<TlsStream<TcpStream>>;
@@ -213,6 +215,10 @@ async fn open_named(world: &World, leases: &[u64], generation: u64) -> (Connecti
     (client, name)
 }
 
+fn opening(leases: &[u64], generation: u64) -> Value {
+    json!({ "leases": secrets(leases), "generation": generation, "client": "127.0.0.1:1", "server": "127.0.0.1:2" })
+}
+
 fn secrets(leases: &[u64]) -> Vec<Value> {
     leases.iter().map(|number| json!({ "secret": secret(*number) })).collect()
 }
@@ -327,6 +333,92 @@ async fn in_a_named_network_an_end_frees_half_a_minute_later_unless_the_client_i
     assert_eq!(status["freed_early"]["leases"], 1, "{status}");
     assert!(status["freed_early"]["remaining_ms"].as_u64().unwrap() > 100_000, "{status}");
     assert_eq!(status.get("translated"), None);
+}
+
+/// A server for a named network, with ten seats of `sim`; lease 1 has a presence connection, whose end is seen before this returns. Then `meanwhile` happens, and
+/// 40 s pass.
+async fn after_an_end_in_a_named_network<T>(
+    limit: impl FnOnce(&mut triquest_server::limits::Limits),
+    meanwhile: impl AsyncFnOnce(&World) -> T,
+) -> (World, T) {
+    let world = World::start_as(|config| config.presence_networks = vec!["127.0.0.0/8".parse().unwrap()], limit).await;
+    world.install(&world.license("A-2", "sim", 10)).await;
+    for number in 1..=3 {
+        world.take(number, "sim").await;
+    }
+    let (client, name) = open_named(&world, &[1], 1).await;
+    confirm(&world, &[1], 1).await;
+    die(client);
+    let seen = async { while change(&world, &name, 1, &[], &[]).await.0 == 200 {} };
+    tokio::time::timeout(Duration::from_secs(60), seen).await.expect("its end is seen");
+    let kept = meanwhile(&world).await;
+    for number in 0..20 {
+        world.clock.advance_ms(2_000);
+        let body = crate::world::renewal(3, 10 + number);
+        let (status, answer) = world.admin("POST", &format!("/v1/leases/{}/renew", crate::world::lease(3)), &body).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    (world, kept)
+}
+
+/// As the administrator sees it, who has places of his own.
+async fn used_here(world: &World) -> Value {
+    world.admin("GET", "/v1/status?feature=sim", &Value::Null).await.1["pools"][0]["used"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_named_network_an_opening_alone_keeps_the_seats_and_so_does_one_that_is_refused() {
+    let (world, _) = after_an_end_in_a_named_network(|_| {}, async |_: &World| {}).await;
+    // Its wait begins when its end was told.
+    let freed = async {
+        let mut counter = 100;
+        while used_here(&world).await != 2 {
+            world.clock.advance_ms(2_000);
+            counter += 1;
+            let body = crate::world::renewal(3, counter);
+            world.admin("POST", &format!("/v1/leases/{}/renew", crate::world::lease(3)), &body).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), freed).await.expect("nobody came back");
+    assert!(!is_live(&world, 1).await);
+    let opened = after_an_end_in_a_named_network(|_| {}, async |world: &World| open(world, &[1], 2).await);
+    assert_eq!(used_here(&opened.await.0).await, 3);
+    let few = |limits: &mut triquest_server::limits::Limits| limits.presence = Share { network: 2, all: 2 };
+    let refused = after_an_end_in_a_named_network(few, async |world: &World| {
+        // The connection that has ended has a place until its end was told.
+        let full = async {
+            loop {
+                let mut client = world.connect().await;
+                if client.json("POST", "/v1/presence", &opening(&[2, 3], 1)).await.status == 200 {
+                    return client;
+                }
+            }
+        };
+        let full = tokio::time::timeout(Duration::from_secs(60), full).await.expect("its place comes back");
+        let (status, answer) = world.post("/v1/presence", &opening(&[1], 2)).await;
+        assert_eq!((status, &answer["code"]), (429, &json!("rate_limited")), "{answer}");
+        full
+    });
+    assert_eq!(used_here(&refused.await.0).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_connections_of_a_named_network_are_turned_away_nothing_is_freed_early_there_and_it_is_said() {
+    let few = |limits: &mut triquest_server::limits::Limits| limits.connections = Share { network: 6, all: 6 };
+    let (world, _kept) = after_an_end_in_a_named_network(few, async |world: &World| {
+        let mut kept = Vec::new();
+        for _ in 0..8 {
+            let mut client = world.connect().await;
+            assert_eq!(client.send("GET", "/healthz", &[], b"").await.status, 200);
+            kept.push(client);
+        }
+        kept
+    })
+    .await;
+    assert_eq!(used_here(&world).await, 3);
+    let (_, status) = world.admin("GET", "/v1/status", &Value::Null).await;
+    let limited = status["limited"].as_array().unwrap();
+    assert!(limited.iter().any(|limited| limited["limit"] == "reopenings" && limited["network"] == "127.0.0.1"), "{status}");
 }
 
 /// A renewal that says nothing of presence.

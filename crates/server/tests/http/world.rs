@@ -65,7 +65,7 @@ impl World {
         world
     }
 
-    async fn start_as(edit: impl FnOnce(&mut Config), limit: impl FnOnce(&mut Limits)) -> Self {
+    pub async fn start_as(edit: impl FnOnce(&mut Config), limit: impl FnOnce(&mut Limits)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let disk = MemoryDisk::new(Lineage([7; 16]));
         let clock = HandClock::new(NOW_MS);
