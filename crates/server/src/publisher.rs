@@ -47,14 +47,13 @@ impl Publisher {
     }
 
     pub(crate) fn publish(&self, publish: Publish) {
-        let Publish { entry, mut heard, answers } = publish;
+        let Publish { entry, heard, answers } = publish;
         let mut here = None;
         if let Some(entry) = &entry {
-            self.view.publish(entry);
+            self.view.publish(entry, &heard);
             self.feed.publish(entry);
             here = Some(Place { lineage: entry.lineage, epoch: entry.epoch, index: entry.index });
         }
-        self.view.hear(&mut heard);
         // Grants of this entry share one signature; a grant of an older entry that is told again is a tree of its own.
         let mut leaves = Vec::new();
         for (ticket, answers) in &answers {

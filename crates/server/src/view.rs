@@ -32,6 +32,8 @@ use crate::clock::Clock;
 
 /// Rows that a reader looks at before it lets the publisher in.
 const ROWS_PER_LOCK: usize = 2_048;
+/// Soft facts that are taken over before a reader is let in.
+const HEARD_PER_LOCK: usize = 16;
 /// Leases are kept in so many sorted lists by the first bits of their ids, so that none ever grows large and nothing is ever rehashed.
 const SHARDS: usize = 16_384;
 
@@ -143,8 +145,8 @@ impl View {
         self.folded.load(Ordering::Acquire) < self.committed.load(Ordering::Acquire)
     }
 
-    /// Folds a committed entry in.
-    pub(crate) fn publish(&self, entry: &Entry) {
+    /// Folds a committed entry in, and the soft facts that come with it.
+    pub(crate) fn publish(&self, entry: &Entry, heard: &[Heard]) {
         let mut inner = self.inner.write();
         for event in &entry.events {
             inner.fold(event, entry.moment);
@@ -152,6 +154,7 @@ impl View {
         inner.position.epoch = entry.epoch.0;
         inner.position.index = entry.index.0;
         inner.position.lineage = Lineage(entry.lineage.0);
+        heard.iter().for_each(|heard| inner.hear(heard));
         drop(inner);
         self.folded.store(entry.index.0, Ordering::Release);
     }
@@ -161,33 +164,17 @@ impl View {
         *self.stamp.lock() = Stamp { moment, boot_ms: reading.boot_ms };
     }
 
-    /// Takes soft facts over, unless somebody reads or writes just now and few are waiting: then they stay in `heard` for the next time.
+    /// Takes soft facts over, a few at a time so that readers wait for few, unless somebody reads or writes just now and few are waiting: then they stay
+    /// in `heard` for the next time.
     pub(crate) fn hear(&self, heard: &mut Vec<Heard>) {
-        if heard.is_empty() {
-            return;
+        let mut taken = 0;
+        for few in heard.chunks(HEARD_PER_LOCK) {
+            let inner = if heard.len() - taken < 4_096 { self.inner.try_write() } else { Some(self.inner.write()) };
+            let Some(mut inner) = inner else { break };
+            few.iter().for_each(|heard| inner.hear(heard));
+            taken += few.len();
         }
-        let mut inner = if heard.len() < 4_096 {
-            let Some(inner) = self.inner.try_write() else { return };
-            inner
-        } else {
-            self.inner.write()
-        };
-        for heard in heard.drain(..) {
-            if let Some(waiting) = inner.waiting.get_mut(&heard.lease) {
-                waiting.asked = true;
-            }
-            if let Some(row) = inner.row_mut(&heard.lease)
-                && matches!(row.state, State::Live | State::Waiting)
-            {
-                if row.state == State::Live {
-                    row.deadline = heard.at.after_ms(heard.remaining_ms);
-                }
-                row.heard_before_ms = before(row.deadline, heard.at);
-                if let Some(idle_ms) = heard.idle_ms {
-                    row.idle_ms = u32::try_from(idle_ms).unwrap_or(NOT_SAID - 1).min(NOT_SAID - 1);
-                }
-            }
-        }
+        heard.drain(..taken);
     }
 
     /// Lets other tasks go first while something is folded in: a thread that waits for that costs more than a task that comes back.
@@ -735,6 +722,23 @@ impl Inner {
             aside: BTreeMap::new(),
             waiting: BTreeMap::new(),
             next_order: 0,
+        }
+    }
+
+    fn hear(&mut self, heard: &Heard) {
+        if let Some(waiting) = self.waiting.get_mut(&heard.lease) {
+            waiting.asked = true;
+        }
+        if let Some(row) = self.row_mut(&heard.lease)
+            && matches!(row.state, State::Live | State::Waiting)
+        {
+            if row.state == State::Live {
+                row.deadline = heard.at.after_ms(heard.remaining_ms);
+            }
+            row.heard_before_ms = before(row.deadline, heard.at);
+            if let Some(idle_ms) = heard.idle_ms {
+                row.idle_ms = u32::try_from(idle_ms).unwrap_or(NOT_SAID - 1).min(NOT_SAID - 1);
+            }
         }
     }
 
