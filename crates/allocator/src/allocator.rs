@@ -9,7 +9,7 @@ use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words
 
 use crate::{
     Actor, Between, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance,
-    LeaseId, Limits, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, Timestamp, VendorId,
+    LeaseId, Limits, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, TakenOff, Timestamp, VendorId,
     crowd::Crowd,
     limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS},
     lineage::Proof,
@@ -256,6 +256,8 @@ pub struct Allocator {
     /// Licenses that name an id in `replaces`.
     pub(crate) successors: BTreeMap<(VendorId, LicenseId), BTreeSet<EntitlementId>>,
     pub(crate) waiting_ids: BTreeMap<LeaseId, u64>,
+    /// Licenses that others replaced.
+    pub(crate) taken_off: TakenOff,
     pub(crate) next_order: u64,
     /// Who waits, by network.
     pub(crate) waiting_crowd: Crowd,
@@ -265,8 +267,6 @@ pub struct Allocator {
     pub(crate) ends: BTreeSet<(i64, EntitlementId)>,
     /// Licenses that began to take the place of others, whose rights have not all ended yet.
     pub(crate) replacing: BTreeSet<EntitlementId>,
-    /// Licenses that others replaced; the newest [`crate::limits::REPLACED_KEPT_MAX`] of them are kept.
-    pub(crate) taken_off: BTreeSet<EntitlementId>,
     /// Licenses whose replacement is to be undone, because the wall clock was taken back.
     pub(crate) returning: BTreeSet<EntitlementId>,
     /// Vendors that became part of another and have pools that have not followed yet.
@@ -646,8 +646,8 @@ impl Allocator {
             waiting_crowd: Crowd::default(),
             begins: BTreeSet::new(),
             ends: BTreeSet::new(),
+            taken_off: TakenOff::default(),
             replacing: BTreeSet::new(),
-            taken_off: BTreeSet::new(),
             returning: BTreeSet::new(),
             merging: BTreeMap::new(),
             stranded: BTreeSet::new(),

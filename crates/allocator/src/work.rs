@@ -152,7 +152,8 @@ impl Allocator {
         let wall_ms = self.now.wall_ms;
         let Some(license) = self.licenses.get(&first) else { return Vec::new() };
         let installed_anew = license.removed.is_some() && self.by_hash.contains_key(&license.hash);
-        if license.removed == Some(RightEnd::Removed) || installed_anew {
+        let is_forgotten = license.removed == Some(RightEnd::Replaced) && !self.taken_off.contains(first);
+        if license.removed == Some(RightEnd::Removed) || installed_anew || is_forgotten {
             return Vec::new();
         }
         let later = || successors.iter().copied().filter(|successor| *successor > first);
