@@ -65,8 +65,12 @@ pub struct Safeguards {
     pub grant_within_versions: bool,
     /// The first renewal in an epoch is an event.
     pub heard_is_durable: bool,
+    /// An id that is remembered already is none more: its next attempt is decided although the limit of remembered ids is reached.
+    pub known_ids_are_taken: bool,
     /// A lower time to live has a floor: nothing ends before the longer promise that came before it.
     pub lowered_ttl_has_floor: bool,
+    /// No renewal waits for a fact that only lowers its time to live.
+    pub lowering_keeps_nobody_waiting: bool,
     /// A longer time to live than a lease had counts only when the fact that says so is durable.
     pub longer_ttl_is_durable: bool,
     /// In a named network the end of a presence connection frees nothing before its client had time to come back.
@@ -83,6 +87,8 @@ pub struct Safeguards {
     pub presence_ends_agree: bool,
     /// Seats that linger are given up before a live lease loses its license.
     pub linger_gives_way: bool,
+    /// Nothing is forgotten before its time, however many ids are remembered: at the limit new ones are refused.
+    pub nothing_is_forgotten_early: bool,
     /// Only the newest presence connection of a lease counts.
     pub presence_generation: bool,
     /// A client that comes back after presence freed its seats turns early freeing off for its address.
@@ -105,7 +111,9 @@ pub struct Safeguards {
     pub renewal_ends_the_wait: bool,
     /// An id that was released before it was known never grants.
     pub release_before_known: bool,
-    /// Nobody takes more than a share of what everybody may make the server keep.
+    /// Nobody makes the server remember more than a share of ids.
+    pub remembered_by_network: bool,
+    /// Nobody takes more than a share of the places in line.
     pub shares_by_network: bool,
     /// An id that ended never grants again.
     pub remember_ended: bool,
@@ -150,8 +158,10 @@ impl Default for Safeguards {
             grant_within_total: true,
             grant_within_versions: true,
             heard_is_durable: true,
+            known_ids_are_taken: true,
             longer_ttl_is_durable: true,
             lowered_ttl_has_floor: true,
+            lowering_keeps_nobody_waiting: true,
             named_network_waits: true,
             new_lineage_frees_nothing: true,
             held_waiters_are_told_at_stop: true,
@@ -159,6 +169,7 @@ impl Default for Safeguards {
             presence_confirmed: true,
             presence_ends_agree: true,
             linger_gives_way: true,
+            nothing_is_forgotten_early: true,
             presence_generation: true,
             presence_regret: true,
             promised_ttl_counts: true,
@@ -170,6 +181,7 @@ impl Default for Safeguards {
             reissue_order: true,
             renewal_ends_the_wait: true,
             release_before_known: true,
+            remembered_by_network: true,
             shares_by_network: true,
             remember_ended: true,
             rollback_is_proved: true,
@@ -244,6 +256,8 @@ pub struct Allocator {
     pub(crate) adopted: BTreeMap<LeaseId, Box<[Charge]>>,
     /// Leases whose time to live was lowered: nothing ends before.
     pub(crate) floors: BTreeMap<LeaseId, Timestamp>,
+    /// Licenses that others replaced.
+    pub(crate) taken_off: TakenOff,
 
     // Derived from the hard state.
     pub(crate) holders: Holders,
@@ -256,8 +270,6 @@ pub struct Allocator {
     /// Licenses that name an id in `replaces`.
     pub(crate) successors: BTreeMap<(VendorId, LicenseId), BTreeSet<EntitlementId>>,
     pub(crate) waiting_ids: BTreeMap<LeaseId, u64>,
-    /// Licenses that others replaced.
-    pub(crate) taken_off: TakenOff,
     pub(crate) next_order: u64,
     /// Who waits, by network.
     pub(crate) waiting_crowd: Crowd,
@@ -634,6 +646,7 @@ impl Allocator {
             presence_off: BTreeMap::new(),
             adopted: BTreeMap::new(),
             floors: BTreeMap::new(),
+            taken_off: TakenOff::default(),
             holders: Holders::default(),
             wishes: Wishes::default(),
             keys: BTreeMap::new(),
@@ -646,7 +659,6 @@ impl Allocator {
             waiting_crowd: Crowd::default(),
             begins: BTreeSet::new(),
             ends: BTreeSet::new(),
-            taken_off: TakenOff::default(),
             replacing: BTreeSet::new(),
             returning: BTreeSet::new(),
             merging: BTreeMap::new(),

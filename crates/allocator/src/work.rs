@@ -287,8 +287,8 @@ impl Allocator {
             self.no_presence_wait(&lease);
             let Some(slot) = self.leases.find(&lease).filter(|slot| self.leases.at(*slot).phase == Phase::Live) else { continue };
             let deadline = self.leases.at(slot).deadline;
-            // In a quarantine nothing ends that may be promised, and what is due anyway has its own end.
-            if deadline > self.now.at && self.ends_no_earlier_than(due) <= self.now.at && self.frees_by_presence(slot) {
+            // What is due anyway has its own end.
+            if deadline > self.now.at && self.frees_by_presence(slot) {
                 let linger_until = self.linger_until(slot, self.now.at);
                 let items = self.seats_of(slot);
                 self.emit(sink, Event::Ended { lease, due: deadline, reason: EndReason::Presence, linger_until, items, actor: None });

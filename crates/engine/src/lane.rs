@@ -91,6 +91,12 @@ impl<T> Lane<T> {
         self.waiting.push_front(taken);
     }
 
+    /// Gives one back behind all others: those that need no room must not wait behind those that wait for it.
+    pub(crate) fn give_back_last(&mut self, taken: InLane<T>) {
+        self.numbers.insert(taken.ask.lease(), self.first + self.waiting.len() as u64);
+        self.waiting.push_back(taken);
+    }
+
     /// When the oldest arrived.
     pub(crate) fn oldest_ms(&self) -> Option<u64> {
         self.waiting.iter().map(|waiting| waiting.arrived_ms).min()
