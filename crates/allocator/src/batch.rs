@@ -220,13 +220,19 @@ impl Allocator {
         let waits = commands.iter().map(|(_, command)| command.borrow()).find(|command| !recovering && !first(self, command));
         let mut pass = self.pass(moment, PassPlan { bytes_max: ENTRY_BYTES_MAX, rest: waits });
         for (tag, command) in commands {
-            match if first(pass.allocator, command.borrow()) { pass.lane(command.borrow()) } else { None } {
+            if !first(pass.allocator, command.borrow()) {
+                rest.push((tag, command));
+                continue;
+            }
+            match pass.lane(command.borrow()) {
                 Some(outcome) => outcomes.push((tag, outcome)),
-                None => rest.push((tag, command)),
+                // What does not fit its share does not take another's.
+                None => left.push((tag, command)),
             }
         }
         if recovering {
-            return Batch { events: pass.events, outcomes, left: rest };
+            left.append(&mut rest);
+            return Batch { events: pass.events, outcomes, left };
         }
         if works || rest.iter().any(|(_, command)| matches!(command.borrow(), Command::Sweep)) {
             pass.due(moment.at);
