@@ -9,7 +9,7 @@ use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words
 
 use crate::{
     Actor, Between, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance,
-    LeaseId, Limits, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, Timestamp, VendorId,
+    LeaseId, Limits, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, TakenOff, Timestamp, VendorId,
     crowd::Crowd,
     limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS, TURNED_AWAY_MS, TURNED_AWAY_NETWORKS_MAX},
     lineage::Proof,
@@ -65,8 +65,12 @@ pub struct Safeguards {
     pub grant_within_versions: bool,
     /// The first renewal in an epoch is an event.
     pub heard_is_durable: bool,
+    /// An id that is remembered already is none more: its next attempt is decided although the limit of remembered ids is reached.
+    pub known_ids_are_taken: bool,
     /// A lower time to live has a floor: nothing ends before the longer promise that came before it.
     pub lowered_ttl_has_floor: bool,
+    /// No renewal waits for a fact that only lowers its time to live.
+    pub lowering_keeps_nobody_waiting: bool,
     /// A longer time to live than a lease had counts only when the fact that says so is durable.
     pub longer_ttl_is_durable: bool,
     /// In a named network the end of a presence connection frees nothing before its client had time to come back.
@@ -85,6 +89,8 @@ pub struct Safeguards {
     pub presence_ends_agree: bool,
     /// Seats that linger are given up before a live lease loses its license.
     pub linger_gives_way: bool,
+    /// Nothing is forgotten before its time, however many ids are remembered: at the limit new ones are refused.
+    pub nothing_is_forgotten_early: bool,
     /// Only the newest presence connection of a lease counts.
     pub presence_generation: bool,
     /// A client that comes back after presence freed its seats turns early freeing off for its address.
@@ -109,7 +115,9 @@ pub struct Safeguards {
     pub renewal_ends_the_wait: bool,
     /// An id that was released before it was known never grants.
     pub release_before_known: bool,
-    /// Nobody takes more than a share of what everybody may make the server keep.
+    /// Nobody makes the server remember more than a share of ids.
+    pub remembered_by_network: bool,
+    /// Nobody takes more than a share of the places in line.
     pub shares_by_network: bool,
     /// An id that ended never grants again.
     pub remember_ended: bool,
@@ -156,8 +164,10 @@ impl Default for Safeguards {
             grant_within_total: true,
             grant_within_versions: true,
             heard_is_durable: true,
+            known_ids_are_taken: true,
             longer_ttl_is_durable: true,
             lowered_ttl_has_floor: true,
+            lowering_keeps_nobody_waiting: true,
             named_network_waits: true,
             new_lineage_frees_nothing: true,
             held_waiters_are_told_at_stop: true,
@@ -166,6 +176,7 @@ impl Default for Safeguards {
             presence_confirmed: true,
             presence_ends_agree: true,
             linger_gives_way: true,
+            nothing_is_forgotten_early: true,
             presence_generation: true,
             presence_regret: true,
             promised_ttl_counts: true,
@@ -178,6 +189,7 @@ impl Default for Safeguards {
             reissue_order: true,
             renewal_ends_the_wait: true,
             release_before_known: true,
+            remembered_by_network: true,
             shares_by_network: true,
             remember_ended: true,
             rollback_is_proved: true,
@@ -253,6 +265,8 @@ pub struct Allocator {
     pub(crate) adopted: BTreeMap<LeaseId, Box<[Charge]>>,
     /// Leases whose time to live was lowered: nothing ends before.
     pub(crate) floors: BTreeMap<LeaseId, Timestamp>,
+    /// Licenses that others replaced.
+    pub(crate) taken_off: TakenOff,
 
     // Derived from the hard state.
     pub(crate) holders: Holders,
@@ -274,8 +288,6 @@ pub struct Allocator {
     pub(crate) ends: BTreeSet<(i64, EntitlementId)>,
     /// Licenses that began to take the place of others, whose rights have not all ended yet.
     pub(crate) replacing: BTreeSet<EntitlementId>,
-    /// Licenses that others replaced; the newest [`crate::limits::REPLACED_KEPT_MAX`] of them are kept.
-    pub(crate) taken_off: BTreeSet<EntitlementId>,
     /// Licenses whose replacement is to be undone, because the wall clock was taken back.
     pub(crate) returning: BTreeSet<EntitlementId>,
     /// Vendors that became part of another and have pools that have not followed yet.
@@ -680,6 +692,7 @@ impl Allocator {
             presence_off: BTreeMap::new(),
             adopted: BTreeMap::new(),
             floors: BTreeMap::new(),
+            taken_off: TakenOff::default(),
             holders: Holders::default(),
             wishes: Wishes::default(),
             keys: BTreeMap::new(),
@@ -693,7 +706,6 @@ impl Allocator {
             begins: BTreeSet::new(),
             ends: BTreeSet::new(),
             replacing: BTreeSet::new(),
-            taken_off: BTreeSet::new(),
             returning: BTreeSet::new(),
             merging: BTreeMap::new(),
             stranded: BTreeSet::new(),

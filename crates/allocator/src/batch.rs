@@ -203,7 +203,8 @@ impl Allocator {
         Pass { allocator: self, events: Vec::new(), bytes: 0, bytes_max: plan.bytes_max, lane, due }
     }
 
-    /// Decides one batch: renewals and repeats first, then what is due (bounded), then the rest in their order.
+    /// Decides one batch: renewals and repeats first, then what is due, then the rest in their order, each within its share of the entry as in
+    /// any [`Pass`]. It takes several batches when what is due or what is asked is more than that.
     ///
     /// Whoever calls it appends `events` as one entry, calls [`Allocator::sealed`], and gives `left` to the next batch before anything newer.
     pub fn decide_batch<T, C: Borrow<Command>>(&mut self, moment: Moment, commands: Vec<(T, C)>) -> Batch<T, C> {
@@ -213,22 +214,25 @@ impl Allocator {
         // A start comes before everything, and is alone in its entry.
         let recovering = commands.iter().any(|(_, command)| matches!(command.borrow(), Command::Recover { .. }));
         let works = self.safeguards.due_before_decide;
-        let mut pass = self.pass(moment, PassPlan { bytes_max: ENTRY_BYTES_MAX, rest: None });
-        let whole = pass.allocator.entry(ENTRY_BYTES_MAX);
-        pass.lane = whole.part(3, 4);
-        pass.due = Weight { events: whole.events, bytes: whole.part(1, 2).bytes };
+        let first = |allocator: &Self, command: &Command| {
+            if recovering { matches!(command, Command::Recover { .. }) } else { allocator.is_repeat(command) }
+        };
+        let waits = commands.iter().map(|(_, command)| command.borrow()).find(|command| !recovering && !first(self, command));
+        let mut pass = self.pass(moment, PassPlan { bytes_max: ENTRY_BYTES_MAX, rest: waits });
         for (tag, command) in commands {
-            let first = match command.borrow() {
-                Command::Recover { .. } => true,
-                command => !recovering && pass.allocator.is_repeat(command),
-            };
-            match if first { pass.lane(command.borrow()) } else { None } {
+            if !first(pass.allocator, command.borrow()) {
+                rest.push((tag, command));
+                continue;
+            }
+            match pass.lane(command.borrow()) {
                 Some(outcome) => outcomes.push((tag, outcome)),
-                None => rest.push((tag, command)),
+                // What does not fit its share does not take another's.
+                None => left.push((tag, command)),
             }
         }
         if recovering {
-            return Batch { events: pass.events, outcomes, left: rest };
+            left.append(&mut rest);
+            return Batch { events: pass.events, outcomes, left };
         }
         if works || rest.iter().any(|(_, command)| matches!(command.borrow(), Command::Sweep)) {
             pass.due(moment.at);

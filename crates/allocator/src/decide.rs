@@ -574,7 +574,7 @@ impl Allocator {
             return Outcome::Released { linger_ms: 0 };
         }
         if self.safeguards.release_before_known {
-            if let Some(refusal) = self.too_many_ids(&lease, network) {
+            if let Some(refusal) = self.too_many_ids(&lease, network, sink) {
                 return Outcome::Refused(refusal);
             }
             self.emit(sink, Event::ReleasedUnknown { lease, network });
@@ -583,13 +583,18 @@ impl Allocator {
     }
 
     /// Whether one more id of this network may be remembered; an id that is known is none more.
-    fn too_many_ids(&self, lease: &LeaseId, network: Option<Network>) -> Option<Refusal> {
+    fn too_many_ids(&mut self, lease: &LeaseId, network: Option<Network>, sink: &mut Sink<'_>) -> Option<Refusal> {
         let share = Share { network: self.limits.remembered_per_network_max, all: self.limits.remembered_max };
-        let crowd = &self.remembered.crowd;
-        if !self.safeguards.shares_by_network || self.remembered.contains(lease) || crowd.admits(network, share, None) {
+        let is_known = self.remembered.contains(lease) && self.safeguards.known_ids_are_taken;
+        if !self.safeguards.remembered_by_network || is_known || self.remembered.crowd.admits(network, share, None) {
             return None;
         }
-        let first = self.remembered.first_due().unwrap_or(self.now.at).after_ms(FORGET_EVERY_MS);
+        let first = self.remembered.first_due().unwrap_or(self.now.at);
+        if !self.safeguards.nothing_is_forgotten_early {
+            self.emit(sink, Event::Forgot { until: first });
+            return None;
+        }
+        let first = first.after_ms(FORGET_EVERY_MS);
         Some(Refusal::TooManyIds { retry_after_ms: first.since_ms(self.now.at).max(FORGET_EVERY_MS) })
     }
 
@@ -638,9 +643,7 @@ impl Allocator {
             return Outcome::Done;
         };
         self.presence.remove(lease);
-        // In a quarantine nobody could have the seat anyway.
-        let in_quarantine = self.quarantine_until.is_some() && self.safeguards.new_lineage_frees_nothing;
-        if in_quarantine || !self.frees_by_presence(slot) {
+        if !self.frees_by_presence(slot) {
             return Outcome::Done;
         }
         if between == Between::Named {
@@ -657,8 +660,12 @@ impl Allocator {
         Outcome::Done
     }
 
-    /// Whether the end of its presence connection may free a lease at all: its licenses permit it, and nothing is held against its address.
+    /// Whether the end of its presence connection may free a lease now: its licenses permit it, nothing is held against its address, and no
+    /// quarantine runs, in which nobody could have the seat anyway.
     pub(crate) fn frees_by_presence(&self, slot: Slot) -> bool {
+        if self.ends_no_earlier_than(self.now.at) > self.now.at {
+            return false;
+        }
         let mut permitted = true;
         self.leases.each_charge(slot, |_, charge| permitted &= self.right(charge.entitlement).is_none_or(|right| right.presence));
         permitted && !self.regretted(slot)
@@ -724,11 +731,12 @@ impl Allocator {
         if let Some(outcome) = self.known(asked, sink) {
             return outcome;
         }
+        // Before anything that makes the server remember the id: a denial in a quarantine does.
+        if let Some(refusal) = self.too_many_ids(&asked.lease, asked.network, sink) {
+            return Some(Outcome::Refused(refusal));
+        }
         if self.withholds() {
             return Some(self.deny_in_quarantine(asked, sink));
-        }
-        if let Some(refusal) = self.too_many_ids(&asked.lease, asked.network) {
-            return Some(Outcome::Refused(refusal));
         }
         if self.leases.len() >= LEASES_MAX {
             return Some(self.deny(asked, None, bare_denial(DenialCode::ServerFull), sink));

@@ -12,7 +12,6 @@ use crate::{
     InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, Network, PoolId, ReleaseCause, RightEnd, Timestamp, VendorId,
     allocator::{FreedByPresence, InstalledLicense, Pool, Right, TurnedAway, Vendor, Waiter},
     crowd::Crowd,
-    limits::REPLACED_KEPT_MAX,
     memory::{Remembered, mark, ticked},
     rank::Ranks,
     store::{Features, Lease, Phase, READY, SPREAD, Slot, UNSEALED, Wish, WishItem},
@@ -152,7 +151,7 @@ impl Allocator {
             Event::EntitlementsUnderstood { license, entitlements, left_out, pools } => {
                 self.understand(license, entitlements, left_out, pools)
             }
-            Event::FormatRaised { words, .. } => self.raise_format(words),
+            Event::FormatRaised { words } => self.raise_format(words),
             Event::LicenseChecked { license, problem } => {
                 let first = *missing(self.by_hash.get(license), "license", license)?;
                 missing(self.licenses.get_mut(&first), "license", first)?.problem.clone_from(problem);
@@ -165,11 +164,9 @@ impl Allocator {
                 let first = missing(self.by_hash.remove(license), "license", license)?;
                 let installed = missing(self.licenses.get_mut(&first), "license", first)?;
                 installed.removed = Some(*reason);
-                if *reason == RightEnd::Replaced {
-                    self.taken_off.insert(first);
-                }
                 let vendor = installed.vendor;
                 let (id, replaces) = (installed.id.clone(), installed.replaces.clone());
+                let oldest = if *reason == RightEnd::Replaced { self.taken_off.push(first) } else { None };
                 drop_from(&mut self.by_id, (vendor, id), first);
                 for old in replaces {
                     drop_from(&mut self.successors, (vendor, old), first);
@@ -179,8 +176,9 @@ impl Allocator {
                     self.schedule(right);
                 }
                 self.purge(first);
-                // Frozen: no fact carries it.
-                if let Some(oldest) = self.taken_off.iter().rev().nth(REPLACED_KEPT_MAX).copied() {
+                // It does not come back any more. No fact says so: how many are kept is frozen.
+                if let Some(oldest) = oldest {
+                    self.returning.remove(&oldest);
                     self.purge(oldest);
                 }
                 Ok(())
@@ -913,10 +911,8 @@ impl Allocator {
         };
         let rights: Vec<_> = installed.rights(first).collect();
         self.licenses.insert(first, installed);
-        match removed {
-            None => self.index_license(first),
-            Some(RightEnd::Replaced) => drop(self.taken_off.insert(first)),
-            Some(_) => {}
+        if removed.is_none() {
+            self.index_license(first);
         }
         self.put_rights(license, first, vendor, &terms.entitlements, pools)?;
         for right in rights {
@@ -941,9 +937,9 @@ impl Allocator {
         let all: Vec<_> = license.rights(first).collect();
         match license.removed {
             None => {}
-            Some(RightEnd::Replaced) if !self.by_hash.contains_key(hash) => {
+            Some(RightEnd::Replaced) if !self.by_hash.contains_key(hash) && self.taken_off.contains(first) => {
                 license.removed = None;
-                self.taken_off.remove(&first);
+                self.taken_off.remove(first);
                 self.index_license(first);
             }
             Some(_) => return Err(format!("license {hash} does not come back")),
@@ -1144,10 +1140,9 @@ impl Allocator {
             return;
         }
         // What was replaced comes back if the clock that brought its successor is taken back.
-        if self.taken_off.iter().rev().take(REPLACED_KEPT_MAX).any(|kept| *kept == first) {
+        if self.taken_off.contains(first) {
             return;
         }
-        self.taken_off.remove(&first);
         self.returning.remove(&first);
         self.licenses.remove(&first);
         self.replacing.remove(&first);

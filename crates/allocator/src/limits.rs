@@ -66,8 +66,7 @@ pub const WAIT_TTL_MS: u64 = 120_000;
 pub const CLAIM_MS: u64 = 120_000;
 /// Longest wait that a client may ask for.
 pub const WAIT_MS_MAX: u64 = 7 * 86_400_000;
-/// Most items (features) in one checkout.
-pub const ITEMS_PER_CHECKOUT_MAX: usize = 32;
+pub use triquest_license::limits::ITEMS_PER_CHECKOUT_MAX;
 /// Most leases and lingering parts that one pool may carry.
 pub const LEASES_PER_POOL_MAX: u32 = 1_000_000;
 /// Most live leases on one server.

@@ -1,6 +1,6 @@
 //! The hard state as records, out and in.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     Allocator, Claim, ContentDigest, EntitlementId, Epoch, GrantedItem, Holder, Index, Moment, PoolId, Rules, StateRecord, Timestamp,
@@ -42,7 +42,8 @@ impl Allocator {
             let pool = pool.as_ref()?;
             Some(StateRecord::Pool { pool: PoolId(id), vendor: pool.vendor, feature: pool.feature.clone() })
         });
-        let licenses = self.licenses.iter().map(|(first, license)| StateRecord::License {
+        let replaced: BTreeMap<EntitlementId, u64> = self.taken_off.iter().zip(0..).collect();
+        let licenses = self.licenses.iter().map(move |(first, license)| StateRecord::License {
             license: license.hash,
             note: license.note.to_vec(),
             terms: Arc::clone(&license.terms),
@@ -52,6 +53,7 @@ impl Allocator {
             pools: license.rights(*first).filter_map(|right| Some(self.resolve(self.right(right)?.pool))).collect(),
             actor: license.actor.clone(),
             removed: license.removed,
+            replaced: replaced.get(first).copied(),
         });
         let rights = self.rights.iter().zip(0..).filter_map(|(right, id)| {
             let right = right.as_ref()?;
@@ -267,7 +269,7 @@ impl Allocator {
                 self.pools.push(Some(Pool::new(vendor, feature)));
                 Ok(())
             }
-            StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, actor, removed } => {
+            StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, actor, removed, replaced } => {
                 if (first_entitlement.0 as usize) < self.rights.len() {
                     return Err(format!("license {license} is out of order"));
                 }
@@ -275,6 +277,9 @@ impl Allocator {
                 self.install(&license, &note, &terms, vendor, first_entitlement, &pools, &actor, removed)?;
                 if let Some(installed) = self.licenses.get_mut(&first_entitlement) {
                     installed.problem = problem;
+                }
+                if let Some(order) = replaced {
+                    self.taken_off.put(first_entitlement, order);
                 }
                 Ok(())
             }

@@ -65,6 +65,8 @@ pub enum StateRecord {
         actor: Actor,
         /// It was taken off, and is kept only until the last lease that names it has ended.
         removed: Option<RightEnd>,
+        /// It was replaced and may come back: after how many others that may.
+        replaced: Option<u64>,
     },
     /// What is so of an entitlement beyond its text.
     Entitlement {

@@ -152,7 +152,8 @@ impl Allocator {
         let wall_ms = self.now.wall_ms;
         let Some(license) = self.licenses.get(&first) else { return Vec::new() };
         let installed_anew = license.removed.is_some() && self.by_hash.contains_key(&license.hash);
-        if license.removed == Some(RightEnd::Removed) || installed_anew {
+        let is_forgotten = license.removed == Some(RightEnd::Replaced) && !self.taken_off.contains(first);
+        if license.removed == Some(RightEnd::Removed) || installed_anew || is_forgotten {
             return Vec::new();
         }
         let later = || successors.iter().copied().filter(|successor| *successor > first);
@@ -291,8 +292,8 @@ impl Allocator {
             }
             let Some(slot) = self.leases.find(&lease).filter(|slot| self.leases.at(*slot).phase == Phase::Live) else { continue };
             let deadline = self.leases.at(slot).deadline;
-            // In a quarantine nothing ends that may be promised, and what is due anyway has its own end.
-            if deadline > self.now.at && self.ends_no_earlier_than(due) <= self.now.at && self.frees_by_presence(slot) {
+            // What is due anyway has its own end.
+            if deadline > self.now.at && self.frees_by_presence(slot) {
                 let linger_until = self.linger_until(slot, self.now.at);
                 let items = self.seats_of(slot);
                 self.emit(sink, Event::Ended { lease, due: deadline, reason: EndReason::Presence, linger_until, items, actor: None });

@@ -5,8 +5,8 @@ mod support;
 
 use support::{Right, Server, actor, content, holder, install, item, key, lease, license, moment};
 use triquest_allocator::{
-    Allocator, Command, DenialCode, EndReason, Event, GrantedItem, Moment, Network, Outcome, PoolId, Refusal, Safeguards, StateRecord,
-    Timestamp, limits,
+    Allocator, Command, DenialCode, EndReason, Event, GrantedItem, Limits, Moment, Network, Outcome, PoolId, Refusal, Rules, Safeguards,
+    StateRecord, Timestamp, limits,
 };
 
 type Journal = Vec<(triquest_allocator::Moment, Vec<Event>)>;
@@ -612,6 +612,109 @@ fn a_network_has_a_budget_of_remembered_ids_that_stops_new_ids_only() {
     }
     let outcome = decided(&mut live, moment(3_700_000), from(hostile, "later", "cad", None));
     assert!(matches!(outcome, Outcome::Granted(_)), "{outcome:?}");
+}
+
+/// A server on which a network may make three ids be remembered and all have ten, with one rule switched off or none.
+fn with_three_ids(off: fn(&mut Safeguards)) -> Allocator {
+    let server = server_with(0, &[("A", 9)]);
+    let mut rules = Rules { limits: Limits { remembered_per_network_max: 3, remembered_max: 10, ..Limits::default() }, ..Rules::default() };
+    off(&mut rules.safeguards);
+    Allocator::load(rules, server.live.snapshot()).unwrap()
+}
+
+fn attempt_of(command: Command, number: u32) -> Command {
+    match command {
+        Command::Checkout { lease, content, accepts, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network, .. } => {
+            Command::Checkout { lease, attempt: number, content, accepts, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network }
+        }
+        other => other,
+    }
+}
+
+#[test]
+fn at_the_limit_new_ids_are_refused_known_ones_are_decided_and_nothing_is_forgotten_early() {
+    let too_many = |outcome: &Outcome| matches!(outcome, Outcome::Refused(Refusal::TooManyIds { .. }));
+    let hostile = network(1, 1);
+    let fill = |live: &mut Allocator| {
+        // Used and given back, and denied twice.
+        assert!(matches!(decided(live, moment(1), from(hostile, "used", "cad", None)), Outcome::Granted(_)));
+        assert!(matches!(decided(live, moment(1), Command::Release { lease: lease("used"), network: hostile }), Outcome::Released { .. }));
+        for name in ["one", "two"] {
+            assert!(matches!(decided(live, moment(1), from(hostile, name, "cam", None)), Outcome::Denied(_)));
+        }
+    };
+    let next = || attempt_of(from(hostile, "one", "cam", None), 2);
+    let copy = || from(hostile, "used", "cad", None);
+
+    let mut live = with_three_ids(|_| {});
+    fill(&mut live);
+    assert!(too_many(&decided(&mut live, moment(2), from(hostile, "three", "cad", None))));
+    assert!(too_many(&decided(&mut live, moment(2), Command::Release { lease: lease("four"), network: hostile })));
+    assert!(matches!(decided(&mut live, moment(2), next()), Outcome::Denied(denial) if denial.code == DenialCode::UnknownFeature));
+    assert!(matches!(decided(&mut live, moment(2), copy()), Outcome::Denied(denial) if denial.code == DenialCode::LeaseEnded));
+
+    let mut live = with_three_ids(|safeguards| safeguards.remembered_by_network = false);
+    fill(&mut live);
+    assert!(matches!(decided(&mut live, moment(2), from(hostile, "three", "cad", None)), Outcome::Granted(_)));
+
+    let mut live = with_three_ids(|safeguards| safeguards.known_ids_are_taken = false);
+    fill(&mut live);
+    assert!(too_many(&decided(&mut live, moment(2), next())));
+
+    let mut live = with_three_ids(|safeguards| safeguards.nothing_is_forgotten_early = false);
+    fill(&mut live);
+    assert!(matches!(decided(&mut live, moment(2), from(hostile, "three", "cad", None)), Outcome::Granted(_)));
+    assert!(matches!(decided(&mut live, moment(2), copy()), Outcome::Granted(_)), "an id that ended is granted again");
+}
+
+#[test]
+fn a_denial_in_a_quarantine_is_remembered_within_the_same_limit() {
+    let mut server = server_with(0, &[("A", 9)]);
+    server.restore(server.journal.len(), moment(1)).unwrap();
+    let rules = Rules { limits: Limits { remembered_per_network_max: 3, ..Limits::default() }, ..Rules::default() };
+    let mut live = Allocator::load(rules, server.live.snapshot()).unwrap();
+    let asked: Vec<Outcome> =
+        (0..5).map(|number| decided(&mut live, moment(2), from(network(1, 1), &format!("asks-{number}"), "cad", None))).collect();
+    let denied = |outcome: &&Outcome| matches!(outcome, Outcome::Denied(denial) if denial.code == DenialCode::Quarantine);
+    assert_eq!(asked.iter().filter(denied).count(), 3, "{asked:?}");
+    assert!(asked[3..].iter().all(|outcome| matches!(outcome, Outcome::Refused(Refusal::TooManyIds { .. }))), "{asked:?}");
+}
+
+#[test]
+fn a_batch_is_divided_as_any_pass_is_and_takes_several_if_it_must() {
+    let mut server = server_with(4_000, &[("A", 9_000)]);
+    server.restart(moment(10)).unwrap();
+    // Nobody was heard since, their time is over, a part of them renews now, and newcomers ask.
+    let at = moment(400_000);
+    let renew = |number: u32| Command::Renew {
+        lease: lease(&number.to_string()),
+        counter: 1,
+        nonce: [0; 16],
+        idle_ms: None,
+        presence: None,
+        regained: false,
+    };
+    let commands = (0..2_000).map(renew).chain((0..1_000).map(|number| checkout(&format!("new-{number}"))));
+    let mut left: Vec<((), Command)> = commands.map(|command| ((), command)).collect();
+    let batch = server.live.decide_batch(at, left);
+    let count = |is: fn(&Event) -> bool| batch.events.iter().filter(|event| is(event)).count();
+    let heard = count(|event| matches!(event, Event::Heard { .. }));
+    let ended = count(|event| matches!(event, Event::Ended { .. }));
+    let granted = count(|event| matches!(event, Event::Granted { .. }));
+    assert!((limits::EVENTS_MAX / 2 - 128..=limits::EVENTS_MAX / 2).contains(&heard), "{heard}");
+    assert!((limits::EVENTS_MAX / 4 - 128..=limits::EVENTS_MAX / 4).contains(&ended), "{ended}");
+    assert!(granted > 0 && batch.events.len() <= limits::EVENTS_MAX, "{granted} of {}", batch.events.len());
+    let mut decided = batch.outcomes.len();
+    left = batch.left;
+    let mut batches = 1;
+    while !left.is_empty() {
+        let batch = server.live.decide_batch(at, left);
+        decided += batch.outcomes.len();
+        left = batch.left;
+        batches += 1;
+    }
+    assert_eq!(decided, 3_000);
+    assert!((2..20).contains(&batches), "{batches}");
 }
 
 /// One seat for each right, and so many rights for each of these features, in licenses that end on one day.

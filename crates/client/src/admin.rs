@@ -20,12 +20,9 @@ use ureq::{
 };
 
 use crate::{
-    limits::ANSWER_HEADER_BYTES_MAX,
+    limits::{ADMIN_CALL_MS_MAX, ANSWER_HEADER_BYTES_MAX},
     transport::{io_error, read_body, run_json},
 };
-
-/// An administrative call takes no longer; a backup of a large journal has a minute for each of its first ten gigabytes.
-const CALL_MS_MAX: u64 = 600_000;
 
 /// A connection to a local server's socket.
 #[derive(Clone)]
@@ -87,7 +84,8 @@ impl AdminClient {
     /// # Errors
     /// That the server went away, or that its answer is larger than the limit.
     pub fn request(&self, method: &str, path: &str, body: Option<&[u8]>) -> io::Result<(u16, Vec<u8>)> {
-        let mut response = run_json(&self.agent, method, &url(path), body, Some(Duration::from_millis(CALL_MS_MAX))).map_err(io_error)?;
+        let mut response =
+            run_json(&self.agent, method, &url(path), body, Some(Duration::from_millis(ADMIN_CALL_MS_MAX))).map_err(io_error)?;
         let status = response.status().as_u16();
         let body = read_body(&mut response, ANSWER_BYTES_MAX).map_err(io_error)?;
         Ok((status, body))

@@ -16,7 +16,7 @@ use triquest_license::{FeatureName, ServerKey, VerifierKey, VerifierKeys, Versio
 use triquest_wire::{
     ErrorCode, LeaseId, Secret,
     lease::{DenialCode, HolderClaim, Item, ReleaseAnswer, SecretRequest},
-    limits::ITEMS_MAX,
+    limits::ITEMS_PER_CHECKOUT_MAX,
     status::{LeaseList, LeaseState, Status},
 };
 
@@ -584,8 +584,11 @@ impl Checkout {
     /// What the server would refuse anyway is told without asking.
     fn check(&self) -> Result<(), Error> {
         let invalid = |code, text: String| Err(Error::new(ErrorKind::Invalid, code, text, false));
-        if self.items.len() > ITEMS_MAX {
-            return invalid("limit_reached", format!("{} features in one checkout, at most {ITEMS_MAX} are possible", self.items.len()));
+        if self.items.len() > ITEMS_PER_CHECKOUT_MAX {
+            return invalid(
+                "limit_reached",
+                format!("{} features in one checkout, at most {ITEMS_PER_CHECKOUT_MAX} are possible", self.items.len()),
+            );
         }
         for (i, item) in self.items.iter().enumerate() {
             if let Err(error) = FeatureName::new(&item.feature) {

@@ -8,10 +8,13 @@ pub const NEXT_SERVER_MS: u64 = 250;
 pub const NEXT_ADDRESS_MS: u64 = 250;
 /// Connecting, handshake and trust exchange with one server take no longer.
 pub const CONNECT_MS_MAX: u64 = 10_000;
-/// One call takes no longer.
-pub const CALL_MS_MAX: u64 = crate::keeper::CALL_MS_MAX;
-/// A waiting checkout's call takes no longer.
-pub const WAITING_CALL_MS_MAX: u64 = crate::keeper::WAITING_CALL_MS_MAX;
+pub use crate::keeper::{CALL_MS_MAX, WAITING_CALL_MS_MAX};
+/// An administrative call takes no longer; a backup of a large journal has a minute for each of its first ten gigabytes.
+pub const ADMIN_CALL_MS_MAX: u64 = 600_000;
+/// Most licenses that one server may show; more are refused unread.
+pub const LICENSES_SHOWN_MAX: usize = 4_096;
+/// Longest inclusion path of a grant: a tree of 2^64 leaves.
+pub const PATH_MAX: usize = 64;
 /// A checkout that does not wait in line gives up after so long if no server gives a definite answer.
 pub const CHECKOUT_MS_MAX: u64 = 20_000;
 /// The background thread looks at the clocks at least this often, so that a wake from suspend is noticed.

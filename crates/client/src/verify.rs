@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use triquest_license::{
-    CivilMs, LicenseHash, Note, ServerKey, VerifiedLicense, VerifierKey, Version, Vocabulary, Word, Words, merkle,
+    CivilMs, LicenseHash, Note, ServerKey, VerifiedLicense, VerifierKey, Version, Vocabulary, Word, merkle,
     statement::{self, StatementKind},
 };
 use triquest_wire::{
@@ -19,12 +19,7 @@ use triquest_wire::{
     words::unknown_uses,
 };
 
-use crate::limits::SAID_BYTES_MAX;
-
-/// Most licenses that one server may show; more are refused unread.
-pub const LICENSES_MAX: usize = 4_096;
-/// Longest inclusion path: a tree of 2^64 leaves.
-pub const PATH_MAX: usize = 64;
+use crate::limits::{LICENSES_SHOWN_MAX, PATH_MAX, SAID_BYTES_MAX};
 
 /// What a trust answer must match.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +46,6 @@ pub struct TrustedServer {
     pub instance: [u8; 32],
     /// The server's civil time, unix milliseconds; a hint about clocks, nothing more.
     pub server_time_ms: i64,
-    /// The words that it knows.
-    pub offers: Words,
 }
 
 impl TrustedServer {
@@ -81,7 +74,7 @@ impl TrustedServer {
                 fresh.push(license);
             }
         }
-        if self.licenses.len() + fresh.len() > LICENSES_MAX {
+        if self.licenses.len() + fresh.len() > LICENSES_SHOWN_MAX {
             return Err(Distrust::TooMany { what: "licenses" });
         }
         self.licenses.append(&mut fresh);
@@ -211,7 +204,6 @@ pub fn trust(answer: &TrustAnswer, expected: &TrustExpected<'_>) -> Result<Trust
         lineage: payload.lineage,
         instance: payload.instance.0,
         server_time_ms: payload.server_time_ms,
-        offers: payload.offers.0,
     })
 }
 
@@ -226,7 +218,7 @@ pub fn identity(
     nonce: [u8; 32],
     tls_spki: [u8; 32],
 ) -> Result<(ServerKey, TrustPayload), Distrust> {
-    if answer.licenses.len() > LICENSES_MAX {
+    if answer.licenses.len() > LICENSES_SHOWN_MAX {
         return Err(Distrust::TooMany { what: "licenses" });
     }
     // Read for the key that it must be signed by; nothing else is believed before the signature is checked.
@@ -326,7 +318,7 @@ pub struct Bundle {
 /// # Errors
 /// [`Distrust`], by reason.
 pub fn bundle(bundle: &Bundle, keys: &[VerifierKey], at: Option<CivilMs>, any_server: bool) -> Result<VerifiedGrant, Distrust> {
-    if bundle.licenses.len() > LICENSES_MAX {
+    if bundle.licenses.len() > LICENSES_SHOWN_MAX {
         return Err(Distrust::TooMany { what: "licenses" });
     }
     let statement: GrantsStatement = read(&bundle.signed.statement, "signed statement")?;

@@ -35,8 +35,8 @@ use crate::{
     Answer, Answers, Asked, Heard, Origin, PassId, Position, Request, Start, Ticket, TookEffect, Why,
     lane::{InLane, Lane, LaneAsk, Part},
     limits::{
-        APPEND_RETRY_MS, COMMANDS_PER_PASS_MAX, ENTRIES_IN_FLIGHT_MAX, ENTRY_HEAD_BYTES_MAX, LANE_PER_PASS_MAX, ROOM_AGAIN_BYTES,
-        ROOM_FOR_ALL_BYTES, ROOM_FOR_ANY_BYTES, TICK_MS_MAX, TICK_MS_MIN,
+        APPEND_RETRY_MS, ENTRIES_IN_FLIGHT_MAX, ENTRY_HEAD_BYTES_MAX, QueueLimits, ROOM_AGAIN_BYTES, ROOM_FOR_ALL_BYTES,
+        ROOM_FOR_ANY_BYTES, TICK_MS_MAX, TICK_MS_MIN,
     },
     queues::{Asker, Batches, Queued, Queues},
     writing::{Leaving, Ready, Writing},
@@ -123,6 +123,7 @@ pub struct Engine<T> {
 
     lane: Lane<T>,
     queues: Queues<T>,
+    limits: QueueLimits,
     batches: Batches<T>,
     /// Waiters whose place has changed or whose hold time is over: decided again before anything newer.
     again: VecDeque<Queued<T>>,
@@ -221,6 +222,7 @@ impl<T: Ticket> Engine<T> {
             Some(((), Outcome::Recovered)) => {}
             other => return Err(StartError { message: format!("a new epoch cannot begin: {other:?}") }),
         }
+        let limits = QueueLimits::default();
         let mut engine = Self {
             allocator,
             lease_clock,
@@ -230,7 +232,8 @@ impl<T: Ticket> Engine<T> {
             refused_wall_ms,
             pass: PassId(0),
             lane: Lane::new(),
-            queues: Queues::new(),
+            queues: Queues::new(limits),
+            limits,
             batches: Batches::new(),
             again: VecDeque::new(),
             held: BTreeMap::new(),
@@ -252,6 +255,14 @@ impl<T: Ticket> Engine<T> {
         let lineage = engine.allocator.lineage();
         engine.write(lineage, batch.events, Vec::new());
         Ok(engine)
+    }
+
+    /// The same with other limits, before anything came in.
+    #[must_use]
+    pub fn with_limits(mut self, limits: QueueLimits) -> Self {
+        self.limits = limits;
+        self.queues = Queues::new(limits);
+        self
     }
 
     // In.
@@ -346,14 +357,12 @@ impl<T: Ticket> Engine<T> {
                 // A refusal counts for more than what was said before it.
                 self.room.left_bytes = 0;
                 self.room_changed();
-                self.let_parts_go();
                 self.again_later();
             }
             Input::Room(room) => {
                 self.room = room;
                 self.room_changed();
                 self.full &= self.may_write == MayWrite::Nothing;
-                self.let_parts_go();
                 if self.may_write != MayWrite::Nothing && self.retry_at_ms.is_some() {
                     self.append_again();
                 }
@@ -364,6 +373,12 @@ impl<T: Ticket> Engine<T> {
             }
             Input::Unknown(_) => self.again_later(),
         }
+        self.end_input();
+    }
+
+    /// After everything that came in.
+    fn end_input(&mut self) {
+        self.let_parts_go();
         self.end_if_done();
     }
 
@@ -574,8 +589,7 @@ impl<T: Ticket> Engine<T> {
         }
         self.settle(lineage, events, &mut decided);
         self.decided = decided;
-        self.let_parts_go();
-        self.end_if_done();
+        self.end_input();
     }
 
     /// Waiters whose hold time is over are decided once more: the answer has the place and the numbers of now.
@@ -591,7 +605,7 @@ impl<T: Ticket> Engine<T> {
     /// The commands of this pass: what is decided again, then those whose turn it is. What cannot be decided with so little room is refused here.
     fn take(&mut self) -> Vec<Queued<T>> {
         let mut taken = Vec::new();
-        while taken.len() < COMMANDS_PER_PASS_MAX
+        while taken.len() < self.limits.commands_per_pass_max
             && let Some(queued) = self.again.pop_front().or_else(|| self.queues.pop())
         {
             if matches!(*queued.command, Command::Adopt { .. } | Command::Checkout { .. } | Command::Renew { .. })
@@ -620,17 +634,28 @@ impl<T: Ticket> Engine<T> {
         if self.may_write == MayWrite::All || self.allocator.is_soft(command) {
             return false;
         }
-        let known = |lease: &LeaseId| self.allocator.standing(lease);
-        match (self.may_write, command) {
-            (MayWrite::Nothing, _) => true,
-            (_, Command::Adopt { lease, .. }) => known(lease) != Standing::Live,
-            // Whoever waits and asks again is heard, or a start with little room would cost the place; nobody is granted a seat meanwhile.
-            (_, Command::Checkout { lease, .. }) => !matches!(known(lease), Standing::Live | Standing::Waiting),
-            // An id that nobody knows could be made up, and the reserve is for those who hold.
-            (_, Command::Release { lease, .. }) => known(lease) == Standing::Unknown,
-            (_, Command::CountDenials { .. } | Command::Install(_) | Command::Reread { .. }) => true,
-            _ => false,
+        if self.may_write == MayWrite::Nothing {
+            return true;
         }
+        let standing = |lease: &LeaseId| self.allocator.standing(lease);
+        // What the reserve is kept for; whatever is not named here waits for room.
+        let has_room = match command {
+            Command::Adopt { lease, .. } => standing(lease) == Standing::Live,
+            // Whoever waits and asks again is heard, or a start with little room would cost the place; nobody is granted a seat meanwhile.
+            Command::Checkout { lease, .. } => matches!(standing(lease), Standing::Live | Standing::Waiting),
+            // An id that nobody knows could be made up, and the reserve is for those who hold.
+            Command::Release { lease, .. } => standing(lease) != Standing::Unknown,
+            Command::PresenceClosed { .. } | Command::Renew { .. } => true,
+            // Administration.
+            Command::AcceptClock { .. }
+            | Command::AllowPresence { .. }
+            | Command::EndQuarantine { .. }
+            | Command::Reclaim { .. }
+            | Command::Remove { .. }
+            | Command::StepClock { .. } => true,
+            _ => false,
+        };
+        !has_room
     }
 
     fn stamp(&mut self, accepts: bool) {
@@ -650,7 +675,7 @@ impl<T: Ticket> Engine<T> {
     /// Decides in the order of the rules. What was decided is moved from `taken` to `decided`; what is left in `taken` waits.
     fn decide(&mut self, bytes_max: usize, taken: &mut Vec<Queued<T>>, decided: &mut Vec<Decided<T>>) -> Vec<Event> {
         let no_room = self.may_write == MayWrite::Nothing;
-        let Self { allocator, lane, batches, effects, stepped, moment, reading, holding, .. } = self;
+        let Self { allocator, lane, limits, batches, effects, stepped, moment, reading, holding, .. } = self;
         let shown_first = allocator.safeguards().shown_before_granted;
         let is_first = |allocator: &Allocator, queued: &Queued<T>| {
             shown_first && shows_a_grant(&queued.command) || allocator.is_repeat(&queued.command)
@@ -687,10 +712,13 @@ impl<T: Ticket> Engine<T> {
         unseen.append(&mut left);
         let mut left = unseen;
         let mut back = Vec::new();
-        // What waits for an entry is not tried again before there can be one, or hears that there can be none.
+        // What waits for an entry is not tried again before there can be one, or hears that there can be none; then whatever may need none comes first,
+        // however much waits for room.
         let again = writes || no_room;
-        let tried = if again { lane.len(Part::Tried).min(LANE_PER_PASS_MAX) } else { 0 };
-        let untried = lane.len(Part::Untried).min(LANE_PER_PASS_MAX - tried);
+        let most = limits.lane_per_pass_max;
+        let kept = if no_room { lane.len(Part::Untried).min(most) } else { 0 };
+        let tried = if again { lane.len(Part::Tried).min(most - kept) } else { 0 };
+        let untried = lane.len(Part::Untried).min(most - tried);
         for part in std::iter::repeat_n(Part::Tried, tried).chain(std::iter::repeat_n(Part::Untried, untried)) {
             let Some(mut waiting) = lane.pop(part) else { break };
             if matches!(waiting.ask, LaneAsk::Renew(_)) && batches.is_gone(&waiting.asker) {
@@ -717,7 +745,8 @@ impl<T: Ticket> Engine<T> {
                 }
             }
         }
-        lane.give_back(back, again);
+        // While there is no room each has its turn: one of them may need none by now.
+        lane.give_back(back, again && !no_room);
         // Repeats are renewals too.
         for queued in std::mem::take(&mut left) {
             let outcome = if pass.allocator().is_repeat(&queued.command) { pass.lane(&queued.command) } else { None };
@@ -826,7 +855,7 @@ impl<T: Ticket> Engine<T> {
         if self.retry_at_ms.is_none() {
             self.effects.push_back(append(&entry));
         }
-        self.writing.begin(entry, self.pass, answers, self.allocator.safeguards().full_disk_lowers_nothing);
+        self.writing.begin(entry, self.pass, answers, self.allocator.safeguards().lowering_keeps_nobody_waiting);
     }
 
     // The end.

@@ -134,7 +134,7 @@ impl<T> Lane<T> {
     }
 
     /// Gives back those that were just taken and tried in vain, in their order. `first`: those that had been tried before were taken first, so what is
-    /// left of them is newer; else it is older.
+    /// left of them is newer; else it is older, or has its turn before them.
     pub(crate) fn give_back(&mut self, taken: Vec<InLane<T>>, first: bool) {
         if !first {
             taken.into_iter().for_each(|taken| self.put_back(Part::Tried, taken));

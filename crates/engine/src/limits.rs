@@ -32,5 +32,36 @@ pub const TICK_MS_MIN: u64 = 5;
 /// After a full disk or an unknown outcome, the same bytes are handed out again after this.
 pub const APPEND_RETRY_MS: u64 = 100;
 
+/// How much may wait, and how much of it one pass takes: what a simulated world draws, to come near it with few clients. A server has the default:
+/// the constants of this module that have the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// [`COMMANDS_LOCAL_MAX`].
+    pub commands_local_max: usize,
+    /// [`COMMANDS_MAX`].
+    pub commands_max: usize,
+    /// [`COMMANDS_PER_NETWORK_MAX`].
+    pub commands_per_network_max: usize,
+    /// [`COMMANDS_PER_PASS_MAX`], at least 1.
+    pub commands_per_pass_max: usize,
+    /// [`COMMANDS_PER_TURN_MAX`], at least 1.
+    pub commands_per_turn_max: usize,
+    /// [`LANE_PER_PASS_MAX`], at least 1.
+    pub lane_per_pass_max: usize,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self {
+            commands_local_max: COMMANDS_LOCAL_MAX,
+            commands_max: COMMANDS_MAX,
+            commands_per_network_max: COMMANDS_PER_NETWORK_MAX,
+            commands_per_pass_max: COMMANDS_PER_PASS_MAX,
+            commands_per_turn_max: COMMANDS_PER_TURN_MAX,
+            lane_per_pass_max: LANE_PER_PASS_MAX,
+        }
+    }
+}
+
 const _: () = assert!(TICK_MS_MAX * 2 <= triquest_allocator::limits::STALL_MS);
 const _: () = assert!(COMMANDS_PER_PASS_MAX >= COMMANDS_PER_TURN_MAX);

@@ -7,14 +7,7 @@ use triquest_allocator::{
     share::{Has, Over, Share},
 };
 
-use crate::{
-    Answer, Answers, Network, Origin, Ticket, Why, WideNetwork,
-    fair::Turns,
-    limits::{COMMANDS_LOCAL_MAX, COMMANDS_MAX, COMMANDS_PER_NETWORK_MAX, COMMANDS_PER_TURN_MAX},
-};
-
-/// Of the commands that wait.
-const COMMANDS: Share = Share { network: COMMANDS_PER_NETWORK_MAX as u64, all: COMMANDS_MAX as u64 };
+use crate::{Answer, Answers, Network, Origin, Ticket, Why, WideNetwork, fair::Turns, limits::QueueLimits};
 
 /// Who waits for the outcome of one command.
 #[derive(Debug)]
@@ -43,11 +36,12 @@ pub(crate) struct Queued<T> {
 pub(crate) struct Queues<T> {
     turns: Turns<Option<Network>, u64, Queued<T>>,
     wider: BTreeMap<WideNetwork, usize>,
+    limits: QueueLimits,
 }
 
 impl<T> Queues<T> {
-    pub(crate) fn new() -> Self {
-        Self { turns: Turns::new(COMMANDS_PER_TURN_MAX), wider: BTreeMap::new() }
+    pub(crate) fn new(limits: QueueLimits) -> Self {
+        Self { turns: Turns::new(limits.commands_per_turn_max), wider: BTreeMap::new(), limits }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -57,14 +51,15 @@ impl<T> Queues<T> {
     /// Whether so many more commands of this origin may wait. What does not exceed a limit by itself always fits an empty queue.
     pub(crate) fn admits(&self, origin: &Origin, count: usize) -> bool {
         let local = self.turns.len_of(&None);
-        let Some(network) = origin.network else { return local == 0 || local + count <= COMMANDS_LOCAL_MAX };
+        let Some(network) = origin.network else { return local == 0 || local + count <= self.limits.commands_local_max };
         let has = Has {
             own: self.turns.len_of(&origin.network) as u64,
             wider: self.wider.get(&network.wide()).copied().unwrap_or_default() as u64,
             all: (self.turns.len() - local) as u64,
             present: (self.turns.groups() - usize::from(local > 0)) as u64,
         };
-        match COMMANDS.admits(has, count as u64) {
+        let share = Share { network: self.limits.commands_per_network_max as u64, all: self.limits.commands_max as u64 };
+        match share.admits(has, count as u64) {
             Ok(()) => true,
             Err(Over::Network | Over::EvenPart) => has.own == 0,
             Err(Over::Wider) => has.wider == 0,

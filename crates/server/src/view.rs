@@ -14,8 +14,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use triquest_allocator::{
     CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, Index, InstalledEntitlement, InstalledLeftOut,
-    InstalledTerms, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, Timestamp, VendorId,
-    limits::{REPLACED_KEPT_MAX, STALL_MS},
+    InstalledTerms, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, TakenOff, Timestamp, VendorId, limits::STALL_MS,
 };
 use triquest_engine::Heard;
 use triquest_journal::record::Entry;
@@ -691,8 +690,10 @@ struct Inner {
     order: BTreeMap<PoolKey, PoolId>,
     licenses: BTreeMap<EntitlementId, Installed>,
     rights: BTreeMap<EntitlementId, Right>,
-    /// Licenses that others replaced, the newest, with their entitlements.
+    /// Licenses that others replaced and that may come back, with their entitlements, ...
     aside: BTreeMap<EntitlementId, (Installed, Vec<(EntitlementId, Right)>)>,
+    /// ... in order.
+    taken_off: TakenOff,
     waiting: BTreeMap<Id, Waiting>,
     next_order: u64,
 }
@@ -720,6 +721,7 @@ impl Inner {
             licenses: BTreeMap::new(),
             rights: BTreeMap::new(),
             aside: BTreeMap::new(),
+            taken_off: TakenOff::default(),
             waiting: BTreeMap::new(),
             next_order: 0,
         }
@@ -802,13 +804,17 @@ impl Inner {
             StateRecord::Pool { pool, vendor, feature } => self.open_pool(pool, vendor, feature.as_str()),
             // Taken off, and kept by the allocator only for leases that still name it.
             StateRecord::License { removed: Some(RightEnd::Expired | RightEnd::Removed), .. } => {}
-            StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, removed, .. } => {
+            StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, removed, replaced, .. } => {
                 self.install(license, &note, terms, vendor, first_entitlement, &pools);
                 if let Some(installed) = self.licenses.get_mut(&first_entitlement) {
                     installed.problem = problem;
                 }
                 if removed.is_some() {
                     self.set_aside(first_entitlement);
+                    match replaced {
+                        Some(order) => self.taken_off.put(first_entitlement, order),
+                        None => drop(self.aside.remove(&first_entitlement)),
+                    }
                 }
             }
             StateRecord::Entitlement { entitlement, began, ended } => {
@@ -931,12 +937,14 @@ impl Inner {
                         self.end_right(right, *reason);
                     }
                     self.set_aside(first);
-                    if *reason != RightEnd::Replaced {
-                        self.aside.remove(&first);
+                    let gone = if *reason == RightEnd::Replaced { self.taken_off.push(first) } else { Some(first) };
+                    if let Some(gone) = gone {
+                        self.aside.remove(&gone);
                     }
                 }
             }
             Event::ReplacementUndone { first_entitlement, entitlements, .. } => {
+                self.taken_off.remove(*first_entitlement);
                 if let Some((installed, rights)) = self.aside.remove(first_entitlement) {
                     self.licenses.insert(*first_entitlement, installed);
                     for (id, right) in rights {
@@ -1188,9 +1196,6 @@ impl Inner {
         }
         let Some(installed) = self.licenses.remove(&first) else { return };
         self.aside.insert(first, (installed, rights));
-        if self.aside.len() > REPLACED_KEPT_MAX {
-            self.aside.pop_first();
-        }
     }
 
     fn begin(&mut self, entitlement: EntitlementId) {

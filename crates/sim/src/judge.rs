@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use triquest_allocator::{
     Allocator, Between, CheckoutItem, Command, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Network,
-    Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, limits::PRESENCE_WAIT_MS,
+    Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, limits::PRESENCE_WAIT_MS, share::Share,
 };
 use triquest_engine::limits::ENTRY_HEAD_BYTES_MAX;
 use triquest_journal::record::Entry;
@@ -48,11 +48,11 @@ invariants! {
     BoundedEntry, "bounded_entry";
     /// A lease that nobody hears is free within twice its promised time of up-time.
     DeadSeatReturns, "dead_seat_returns";
-    /// No network has more than its share of a line, or of all lines.
+    /// No network has more than its share of a line, of all lines, or of the ids that are remembered, and nobody is refused below it.
     FairShares, "fair_shares";
     /// What was decided fits what the journal had left, unless others took of it meanwhile.
     EntryFitsTheRoom, "entry_fits_the_room";
-    /// While the disk is full, nobody is granted, dequeued or freed by time.
+    /// While the disk is full, nobody is granted, dequeued or freed by time, and no time to live is lowered.
     FullDiskStandsStill, "full_disk_stands_still";
     /// Replay, snapshot with tail, and the live state are the same bytes.
     HardStateEqual, "hard_state_equal";
@@ -499,6 +499,7 @@ impl Judge {
             Event::LingerEnded { lease, .. } if !self.reclaimed.contains(lease) => Some(*lease),
             Event::Dequeued { lease, reason, .. } if *reason != DequeueReason::Released => Some(*lease),
             Event::Ended { lease, reason, .. } if *reason != EndReason::Reclaimed => Some(*lease),
+            Event::TtlLowered { lease, .. } => Some(*lease),
             _ => None,
         };
         if let Some(lease) = moves {
@@ -542,11 +543,21 @@ impl Judge {
                     self.broken(Invariant::ReissueOrder, || format!("{id} was replaced by a license that was installed before it"));
                 }
             }
-            Event::Granted { lease, items, .. } => {
+            Event::Granted { lease, items, network, .. } => {
+                if self.ledger.over.get(lease).is_some_and(|until| at < *until) {
+                    self.broken(Invariant::OneGrantPerId, || format!("{lease} had ended and was granted again"));
+                }
+                self.is_a_share_of_memory(*lease, *network);
                 self.passes_nobody(*lease, items);
                 self.was_waited_for(scene, *lease, items, at);
             }
-            Event::Denied { lease, denial, .. } if denial.code == DenialCode::NoSeatFree => self.had_to_be_denied(scene, *lease),
+            Event::Denied { lease, denial, network, .. } => {
+                self.is_a_share_of_memory(*lease, *network);
+                if denial.code == DenialCode::NoSeatFree {
+                    self.had_to_be_denied(scene, *lease);
+                }
+            }
+            Event::Queued { lease, network, .. } => self.is_a_share_of_memory(*lease, *network),
             Event::Released { lease, cause, .. } => match cause {
                 ReleaseCause::Holder => {
                     if !self.released.contains(lease) {
@@ -566,8 +577,11 @@ impl Judge {
                     self.frees(scene, *lease, EndReason::Presence);
                 }
             },
-            Event::ReleasedUnknown { lease, .. } if !self.released.contains(lease) => {
-                self.broken(Invariant::OnlyTheOwnerOrAnAdministrator, || format!("{lease} was given back by nobody"));
+            Event::ReleasedUnknown { lease, network } => {
+                if !self.released.contains(lease) {
+                    self.broken(Invariant::OnlyTheOwnerOrAnAdministrator, || format!("{lease} was given back by nobody"));
+                }
+                self.is_a_share_of_memory(*lease, *network);
             }
             _ => {}
         }
@@ -610,7 +624,7 @@ impl Judge {
             }
             Event::Forgot { .. } => {
                 let ledger = &self.ledger;
-                let known = |lease: LeaseId| ledger.leases.contains_key(&lease) || ledger.line.iter().any(|waiter| waiter.lease == lease);
+                let known = |lease: LeaseId| ledger.is_known(lease);
                 self.history.retain(known);
                 self.finals.retain(|(lease, _), _| known(*lease));
             }
@@ -662,6 +676,36 @@ impl Judge {
         if all > self.limits.waiters_per_network_max || in_line > self.limits.waiters_per_pool_max / 2 {
             self.broken(Invariant::FairShares, || format!("{lease}: {network:?} has {all} places, {in_line} of them in one line"));
         }
+    }
+
+    /// fair_shares: nobody makes the server remember more ids than a share.
+    fn is_a_share_of_memory(&mut self, lease: LeaseId, network: Option<Network>) {
+        let ledger = &self.ledger;
+        let Some(network) = network.filter(|_| !ledger.is_known(lease)) else { return };
+        let has = ledger.remembered_of(network, None);
+        if self.memory().admits(has, 1).is_err() {
+            self.broken(Invariant::FairShares, || format!("{lease} is one more of {network:?}, of which {has:?} are remembered"));
+        }
+    }
+
+    /// fair_shares: an id is refused only where its network or all have no more to be remembered.
+    pub fn refuses_an_id(&mut self, lease: LeaseId, network: Network, seen: Seen) {
+        if (seen.lineage, seen.epoch) != (self.ledger.lineage, self.ledger.epoch) {
+            return;
+        }
+        let has = self.ledger.remembered_of(network, Some(seen.index));
+        let was_known = self.ledger.remembered.get(&lease).is_some_and(|known| known.since < seen.index);
+        if was_known || self.memory().admits(has, 1).is_ok() {
+            self.broken(Invariant::FairShares, || {
+                let which = if was_known { "is remembered" } else { "is new" };
+                format!("{lease} {which} and was refused as one too many of {network:?}, of which {has:?} are remembered")
+            });
+        }
+    }
+
+    /// How many ids may be remembered.
+    fn memory(&self) -> Share {
+        Share { network: self.limits.remembered_per_network_max, all: self.limits.remembered_max }
     }
 
     fn has_effect(&mut self, lease: LeaseId, attempt: u32) {

@@ -1,10 +1,13 @@
 //! What the committed facts say, folded naively: the judge's own books, which know nothing of how the allocator keeps its own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use triquest_allocator::{
     CheckoutItem, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem, Index, Instance, LeaseId, Lineage, Moment, Network,
-    PoolId, RightEnd, Timestamp, VendorId,
+    PoolId, RightEnd, Timestamp, VendorId, WideNetwork, share::Has,
 };
 use triquest_license::{FeatureName, LicenseHash, Version};
 
@@ -33,7 +36,45 @@ pub struct Held {
     pub heard: Epoch,
     /// What its grant of lost history was charged to.
     pub shown: Vec<triquest_allocator::Charge>,
+    /// From where it was asked for.
+    pub network: Option<Network>,
 }
+
+/// An id that is neither live nor forgotten.
+#[derive(Clone, Copy, Debug)]
+pub struct Remembered {
+    /// Who made the server remember it.
+    pub network: Option<Network>,
+    /// For so long.
+    pub until: Timestamp,
+    /// Since which entry.
+    pub since: Index,
+}
+
+/// Who makes the server remember how many ids.
+#[derive(Clone, Debug, Default)]
+struct Crowd {
+    networks: BTreeMap<Network, u64>,
+    wide: BTreeMap<WideNetwork, u64>,
+}
+
+impl Crowd {
+    fn change(&mut self, network: Option<Network>, change: impl Fn(u64) -> u64) {
+        let Some(network) = network else { return };
+        let own = self.networks.entry(network).or_default();
+        *own = change(*own);
+        if *own == 0 {
+            self.networks.remove(&network);
+        }
+        let wider = self.wide.entry(network.wide()).or_default();
+        *wider = change(*wider);
+    }
+}
+
+/// The end of memory is a whole number of so many milliseconds.
+const MEMORY_TICK_MS: u64 = 1_024;
+/// What was forgotten in the last so many entries is known yet: answers may come of before.
+const ENTRIES_LOOKED_BACK: u64 = 8;
 
 /// One entitlement of an installed license.
 #[derive(Clone, Debug)]
@@ -175,6 +216,15 @@ pub struct Ledger {
     pub denied: BTreeMap<(LeaseId, u32), ()>,
     /// Waiters that left the line.
     pub dequeued: BTreeMap<LeaseId, DequeueReason>,
+    /// Ids that are neither live nor forgotten.
+    pub remembered: BTreeMap<LeaseId, Remembered>,
+    crowd: Crowd,
+    /// Ids that were remembered and are not, by the last entries.
+    gone: VecDeque<(Index, Option<Network>)>,
+    /// How long the present start remembers.
+    pub remember_ms: u64,
+    /// Ids that ended or were given back, and until when they are never granted again, whatever is forgotten.
+    pub over: BTreeMap<LeaseId, Timestamp>,
     /// Nothing is granted before then.
     pub quarantine_until: Option<Timestamp>,
     /// The loss of what was granted in lost history was accepted in this lineage.
@@ -292,8 +342,52 @@ impl Ledger {
         }
     }
 
+    /// An id is remembered, or remembered anew, for as long as this start does, and as long as its seats linger.
+    fn remember(&mut self, lease: LeaseId, network: Option<Network>, at: Timestamp, linger_until: Option<Timestamp>, is_over: bool) {
+        let until = at.after_ms(self.remember_ms).max(linger_until.unwrap_or_default());
+        if is_over {
+            self.over.insert(lease, until);
+        }
+        let until = Timestamp(until.0.div_ceil(MEMORY_TICK_MS) * MEMORY_TICK_MS);
+        self.crowd.change(network, |count| count + 1);
+        let since = self.remembered.get(&lease).map_or(self.index, |known| known.since);
+        if let Some(before) = self.remembered.insert(lease, Remembered { network, until, since }) {
+            self.crowd.change(before.network, |count| count - 1);
+        }
+    }
+
+    /// It is live again, waits, or is forgotten.
+    fn remembers_no_more(&mut self, lease: LeaseId) {
+        if let Some(known) = self.remembered.remove(&lease) {
+            self.crowd.change(known.network, |count| count - 1);
+            self.gone.push_back((self.index, known.network));
+        }
+    }
+
+    /// Whether an id is live, waits or is remembered.
+    #[must_use]
+    pub fn is_known(&self, lease: LeaseId) -> bool {
+        let held = self.leases.contains_key(&lease) || self.remembered.contains_key(&lease);
+        held || self.line.iter().any(|waiter| waiter.lease == lease)
+    }
+
+    /// How many ids a network makes the server remember; with what was forgotten in this entry and later, if that is asked for.
+    #[must_use]
+    pub fn remembered_of(&self, network: Network, gone_since: Option<Index>) -> Has {
+        let gone = || self.gone.iter().filter(|(index, _)| gone_since.is_some_and(|since| *index >= since)).map(|(_, network)| *network);
+        let gone_of = |is: &dyn Fn(Network) -> bool| gone().flatten().filter(|gone| is(*gone)).count() as u64;
+        Has {
+            own: self.crowd.networks.get(&network).copied().unwrap_or_default() + gone_of(&|other| other == network),
+            wider: self.crowd.wide.get(&network.wide()).copied().unwrap_or_default() + gone_of(&|other| other.wide() == network.wide()),
+            all: (self.remembered.len() + gone().count()) as u64,
+            present: (self.crowd.networks.len() + gone().count()) as u64,
+        }
+    }
+
     fn take(&mut self, lease: LeaseId, held: Held) {
         *self.grants.entry(lease).or_default() += 1;
+        self.over.remove(&lease);
+        self.remembers_no_more(lease);
         self.line.retain(|waiter| waiter.lease != lease);
         self.charge(&held.items, true);
         self.count(&held.items, |counts, seats| counts.used += seats);
@@ -303,9 +397,10 @@ impl Ledger {
         }
     }
 
-    fn free(&mut self, lease: LeaseId, reason: EndReason, linger_until: Option<Timestamp>) {
+    fn free(&mut self, lease: LeaseId, reason: EndReason, at: Timestamp, linger_until: Option<Timestamp>) {
         self.ended.insert(lease, reason);
         let Some(held) = self.leases.remove(&lease) else { return };
+        self.remember(lease, held.network, at, linger_until, true);
         self.count(&held.items, |counts, seats| counts.used = counts.used.saturating_sub(seats));
         if linger_until.is_some() {
             self.count(&held.items, |counts, seats| counts.lingering += seats);
@@ -371,6 +466,9 @@ impl Ledger {
         let instance = self.starts.get(&(self.lineage, epoch)).map(|(instance, _)| *instance).unwrap_or_default();
         self.starts.entry((lineage, epoch)).or_insert((instance, index)).1 = index;
         (self.lineage, self.epoch, self.index, self.moment) = (lineage, epoch, index, Some(moment));
+        while self.gone.front().is_some_and(|(gone, _)| gone.0 + ENTRIES_LOOKED_BACK < index.0) {
+            self.gone.pop_front();
+        }
     }
 
     /// Whether this point of this start is a part of this history.
@@ -383,7 +481,7 @@ impl Ledger {
     /// Folds one fact in.
     pub fn fold(&mut self, at: Timestamp, event: &Event) {
         match event {
-            Event::Adopted { lease, items, ttl_ms, linger_ms, shown, .. } => {
+            Event::Adopted { lease, items, ttl_ms, linger_ms, shown, network, .. } => {
                 self.ended.remove(lease);
                 self.end_linger(*lease);
                 let held = Held {
@@ -397,6 +495,7 @@ impl Ledger {
                     attempt: None,
                     heard: self.epoch,
                     shown: shown.clone(),
+                    network: *network,
                 };
                 self.take(*lease, held);
             }
@@ -420,20 +519,22 @@ impl Ledger {
                     right.charged += u64::from(seats);
                 }
             }
-            Event::Denied { lease, attempt, .. } => {
+            Event::Denied { lease, attempt, network, .. } => {
                 self.denied.insert((*lease, *attempt), ());
+                self.remember(*lease, *network, at, None, false);
             }
-            Event::Dequeued { lease, reason, .. } => {
+            Event::Dequeued { lease, reason, denial } => {
                 if let Some(place) = self.line.iter().position(|waiter| waiter.lease == *lease) {
                     let waiter = self.line.remove(place);
                     self.denied.insert((*lease, waiter.attempt), ());
+                    self.remember(*lease, waiter.network, at, None, denial.is_none());
                 }
                 self.dequeued.insert(*lease, *reason);
                 if *reason == DequeueReason::Released {
                     self.ended.insert(*lease, EndReason::Released);
                 }
             }
-            Event::Ended { lease, reason, linger_until, .. } => self.free(*lease, *reason, *linger_until),
+            Event::Ended { lease, reason, linger_until, .. } => self.free(*lease, *reason, at, *linger_until),
             Event::Ending { lease, due, reason, .. } => {
                 if let Some(held) = self.leases.get_mut(lease) {
                     held.ending = Some((*due, *reason));
@@ -450,11 +551,16 @@ impl Ledger {
                     right.ended_by = index;
                 });
             }
-            Event::Forgot { .. } => {
+            Event::Forgot { until } => {
+                let forgotten = self.remembered.iter().filter(|(_, known)| known.until <= *until).map(|(lease, _)| *lease);
+                for lease in forgotten.collect::<Vec<_>>() {
+                    self.remembers_no_more(lease);
+                }
+                self.over.retain(|_, until| *until > at);
                 let (leases, lingering) = (&self.leases, &self.lingering);
                 self.grants.retain(|lease, _| leases.contains_key(lease) || lingering.contains_key(lease));
             }
-            Event::Granted { lease, attempt, items, ttl_ms, linger_ms, claim_due, .. } => {
+            Event::Granted { lease, attempt, items, ttl_ms, linger_ms, claim_due, network, .. } => {
                 let held = Held {
                     items: items.clone(),
                     ttl_ms: *ttl_ms,
@@ -466,6 +572,7 @@ impl Ledger {
                     attempt: Some(*attempt),
                     heard: self.epoch,
                     shown: Vec::new(),
+                    network: *network,
                 };
                 self.take(*lease, held);
             }
@@ -503,14 +610,18 @@ impl Ledger {
             }
             Event::Queued { lease, attempt, items, network, .. } => {
                 self.dequeued.remove(lease);
+                self.remembers_no_more(*lease);
                 self.line.push(Waiter { lease: *lease, items: items.clone(), attempt: *attempt, network: *network });
             }
-            Event::Recovered { quarantine_until, epoch, instance, lineage, .. } => {
+            Event::Recovered { quarantine_until, epoch, instance, lineage, remember_ms, .. } => {
+                self.remember_ms = *remember_ms;
                 self.quarantine_until = *quarantine_until;
                 self.starts.insert((*lineage, *epoch), (*instance, self.index));
             }
-            Event::Released { lease, linger_until, .. } => self.free(*lease, EndReason::Released, *linger_until),
-            Event::ReleasedUnknown { lease, .. } => {
+            Event::Released { lease, linger_until, .. } => self.free(*lease, EndReason::Released, at, *linger_until),
+            Event::ReleasedUnknown { lease, network } => {
+                let network = self.remembered.get(lease).map_or(*network, |known| known.network);
+                self.remember(*lease, network, at, None, true);
                 self.ended.insert(*lease, EndReason::Released);
             }
             Event::ClockAccepted { .. } => self.clock_held = false,

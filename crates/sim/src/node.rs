@@ -9,7 +9,9 @@ use std::{
 
 use triquest_allocator::{Allocator, ClockReading, Epoch, Event, Index, LeaseId, Rules, Timestamp};
 
-use triquest_engine::{Answers, Effect, Engine, Input, MayWrite, PassId, Position, Request, Start, Ticket as EngineTicket, Why};
+use triquest_engine::{
+    Answers, Effect, Engine, Input, MayWrite, PassId, Position, Request, Start, Ticket as EngineTicket, Why, limits::QueueLimits,
+};
 use triquest_journal::{
     Appended, History, Journal, Room, load,
     memory::{Fault, MemoryDisk, MemoryJournal},
@@ -115,12 +117,19 @@ impl Node {
     ///
     /// # Errors
     /// What cannot be loaded.
-    pub fn start(disk: &MemoryDisk, rules: Rules, reading: ClockReading, start: Start, real_ms: u64) -> Result<Self, String> {
+    pub fn start(
+        disk: &MemoryDisk,
+        rules: Rules,
+        queues: QueueLimits,
+        reading: ClockReading,
+        start: Start,
+        real_ms: u64,
+    ) -> Result<Self, String> {
         let mut journal = disk.open();
         let allocator = load(&mut journal, rules).map_err(|error| error.to_string())?;
         let durable = journal.head().index;
         let start = Start { lineage: journal.head().lineage, ..start };
-        let engine = Engine::start(allocator, reading, start).map_err(|error| error.message)?;
+        let engine = Engine::start(allocator, reading, start).map_err(|error| error.message)?.with_limits(queues);
         let mut node = Self {
             engine,
             journal,

@@ -6,6 +6,7 @@ use triquest_allocator::{
     Between, CheckoutItem, Limits,
     limits::{CLAIM_MS, ENTRY_BYTES_MAX, ENTRY_BYTES_MIN, EVENTS_MAX, QUARANTINE_MS_MIN, TTL_MS_MAX, WAIT_TTL_MS},
 };
+use triquest_engine::limits::QueueLimits;
 use triquest_license::{CivilDateTime, CivilMs, Note, Signer, SigningKey, VerifiedLicense, VerifierKey, sha256};
 
 use crate::{clock::DRIFT_MAX_PER_MILLION, random::Random};
@@ -377,6 +378,8 @@ pub struct Plan {
     pub accepts_after_ms: Option<u64>,
     /// What the servers of this world have as limits.
     pub limits: Limits,
+    /// How much may wait before them.
+    pub queues: QueueLimits,
 }
 
 impl Plan {
@@ -402,6 +405,7 @@ impl Plan {
             ttl_max_ms: 120_000,
             accepts_after_ms: None,
             limits: Limits { quarantine_ms_min: Random::new(seed ^ 0x006c_696d_6974).between(1_000, 60_000), ..Limits::default() },
+            queues: QueueLimits::default(),
         }
     }
 }
@@ -543,6 +547,25 @@ fn draw_limits(plan: &mut Plan, random: &mut Random) {
         wait_ttl_ms: random.between(90_000, WAIT_TTL_MS),
         ..Limits::default()
     };
+    // In half of all worlds nobody comes near what one network may have.
+    let limits = &mut plan.limits;
+    if random.chance(250) {
+        limits.remembered_max = random.between(8, 200);
+        limits.remembered_per_network_max = random.between(2, 60);
+    }
+    if random.chance(250) {
+        limits.waiters_per_pool_max = random.between(2, 40);
+        limits.waiters_per_network_max = random.between(1, 20);
+    }
+    let queues = &mut plan.queues;
+    if random.chance(250) {
+        let drawn = |random: &mut Random, least, most| usize::try_from(random.between(least, most)).expect("small");
+        queues.commands_max = drawn(random, 16, 256);
+        queues.commands_per_network_max = drawn(random, 4, 64);
+        queues.commands_per_turn_max = drawn(random, 1, 8);
+        queues.commands_per_pass_max = drawn(random, 1, 32);
+        queues.lane_per_pass_max = drawn(random, 1, 32);
+    }
 }
 
 /// Licenses of a random world: replaced, re-issued under their own id, co-signed, with dates at one instant, in every order.

@@ -107,6 +107,8 @@ scripts! {
     late_renewals_of_many,
     lowered_on_a_full_disk,
     many_ask_for_one_seat,
+    many_ids_behind_one_address,
+    many_requests_at_once,
     many_old_grants_are_shown,
     merged_vendors_with_many_seats,
     seats_for_large_and_small,
@@ -669,6 +671,33 @@ fn many_ask_for_one_seat(plan: &mut Plan, random: &mut Random) {
     }
 }
 
+fn many_requests_at_once(plan: &mut Plan, random: &mut Random) {
+    // More than waits and more than a pass takes, behind a disk that is slow.
+    cad(plan, 6);
+    plan.queues.commands_per_network_max = usize::try_from(random.between(2, 6)).expect("small");
+    plan.queues.commands_max = usize::try_from(random.between(8, 40)).expect("small");
+    plan.queues.commands_per_pass_max = usize::try_from(random.between(1, 8)).expect("small");
+    plan.queues.commands_per_turn_max = usize::try_from(random.between(1, 3)).expect("small");
+    plan.queues.lane_per_pass_max = usize::try_from(random.between(1, 8)).expect("small");
+    plan.append_ms = (100, 1_500);
+    plan.wire = Wire { lost: 30, slow: 100, twice: 100, slow_ms_max: 3_000 };
+    plan.duration_ms = 400_000;
+    plan.clients = (0..40)
+        .map(|number| ClientPlan {
+            begins_ms: Some(random.between(50, 3_000)),
+            uses_ms: Some((2_000, 40_000)),
+            wait_ms: (number % 3 == 0).then_some(60_000),
+            batch: (number % 4 == 0).then_some(number % 3),
+            presence: number % 5 == 0,
+            ..user(random, "cad")
+        })
+        .collect();
+    for stall in 0..4 {
+        let when = stall * 90_000 + random.between(5_000, 60_000);
+        at(plan, when, Act::Stall(random.between(1_000, 6_000), true));
+    }
+}
+
 fn merged_vendors_with_many_seats(plan: &mut Plan, random: &mut Random) {
     let most = 10_000_000;
     for number in 0..4u32 {
@@ -785,14 +814,39 @@ fn lowered_on_a_full_disk(plan: &mut Plan, random: &mut Random) {
     if !random.chance(300) {
         plan.reserve_bytes = 0;
     }
-    // That there is no room shows when the lower time to live is to be written.
-    (plan.room_bytes, plan.quota) = (0, true);
+    if random.chance(500) {
+        // That there is no room shows when the lower time to live is to be written.
+        (plan.room_bytes, plan.quota) = (0, true);
+    } else {
+        // There is room in the reserve only.
+        (plan.reserve_bytes, plan.room_bytes) = (2_000_000, 1_500_000);
+    }
     plan.clients = vec![user(random, "cad")];
     at(plan, 5, Act::Install(0));
     at(plan, 50, Act::Begin(0));
     let replaced = random.between(1_000, 10_000);
     at(plan, replaced, Act::Install(1));
     at(plan, replaced + 100, Act::DiskFull(100_000));
+}
+
+fn many_ids_behind_one_address(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 2);
+    // Each use makes an id that is remembered, each denial too, and a copy of a request comes long after.
+    plan.wire = Wire { lost: 50, slow: 200, twice: 500, slow_ms_max: 3_000 };
+    plan.limits.remember_ms = random.between(150_000, 240_000);
+    plan.limits.remembered_per_network_max = random.between(4, 16);
+    plan.limits.remembered_max = random.between(8, 40);
+    plan.duration_ms = 900_000;
+    plan.clients = (0..8)
+        .map(|_| ClientPlan { begins_ms: Some(random.between(50, 20_000)), uses_ms: Some((500, 12_000)), ..user(random, "cad") })
+        .collect();
+    if random.chance(300) {
+        at(plan, random.between(60_000, 600_000), Act::Kill(500));
+    }
+    if random.chance(300) {
+        at(plan, 30_000, Act::Backup);
+        at(plan, random.between(60_000, 300_000), Act::Restore);
+    }
 }
 
 fn many_old_grants_are_shown(plan: &mut Plan, random: &mut Random) {

@@ -1,32 +1,33 @@
 //! Bodies of the wire, through their bytes and back: what the simulation sends must be what a peer reads. Grants are signed as the server signs
 //! them, and verified as the SDK does.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
-use triquest_allocator::{CheckoutItem, Command, Denial, Grant, Instance, LeaseId, Outcome, ShownGrant};
+use triquest_allocator::{CheckoutItem, Command, Denial, Grant, Instance, LeaseId, Lineage as CoreLineage, Outcome};
 use triquest_client::{
     keeper::{Answer as Told, Terms},
     verify::{self, Distrust, GrantExpected, TrustExpected, TrustedServer},
 };
 use triquest_engine::{
-    Asked,
+    Asked, Renewal,
     grants::{self, GrantSigner, Place},
 };
 use triquest_license::{
-    CivilMs, LicenseHash, ServerKey, SigningKey, VerifiedLicense,
+    CivilMs, LicenseHash, ServerKey, SigningKey, VerifiedLicense, Vocabulary, sha256,
     statement::{self, StatementKind},
 };
 use triquest_wire::{
     Blob, Bytes16, Bytes32, Bytes64, Lineage, Position, Secret, WordList,
     lease::{
-        CheckoutAnswer, CheckoutRequest, Denial as WireDenial, Item, PoolNumbers, RenewAnswer, RenewBatchRequest, RenewRequest,
-        SecretRequest,
+        CheckoutAnswer, CheckoutRequest, Denial as WireDenial, HolderClaim, Item, PoolNumbers, PresenceChangeRequest, PresenceRequest,
+        ReleaseAnswer, ReleaseOutcome, RenewAnswer, RenewBatchRequest, RenewRequest, SecretRequest,
     },
     trust::{SignedGrant, TrustAnswer, TrustPayload},
 };
 
 use crate::{
+    client::Seen,
     judge::{Asks, Sending},
     plan::{self, Issued},
     world::{denial_code, end_reason},
@@ -39,22 +40,54 @@ fn through<T: Serialize + DeserializeOwned>(body: &T) -> Result<T, String> {
     if again == bytes { Ok(back) } else { Err("a body that was read back has other bytes".to_owned()) }
 }
 
+/// A lease's secret; here it begins with the id itself.
 fn secret(lease: LeaseId) -> Secret {
     let mut bytes = [0; 32];
     bytes[..16].copy_from_slice(&lease.0);
     Secret(Bytes32(bytes))
 }
 
-fn renewal(lease: LeaseId, counter: u64, nonce: [u8; 16]) -> RenewRequest {
-    RenewRequest {
-        secret: secret(lease),
-        nonce: Bytes16(nonce),
-        counter,
-        idle_ms: None,
-        presence: Some(3),
-        regained: !counter.is_multiple_of(2),
-        seen: Some(Position::default()),
+fn lease_of(secret: &Secret) -> LeaseId {
+    LeaseId(*secret.0.0.first_chunk().expect("a secret is longer than an id"))
+}
+
+/// A request on its way, with what its client says beside what it asks.
+pub struct Asking<'a> {
+    /// Its parts, in the order of what is asked; none of what no keeper waits for.
+    pub sendings: &'a [Sending],
+    /// The highest point of history that the client has seen.
+    pub seen: Option<Seen>,
+}
+
+impl Asking<'_> {
+    fn seen(&self) -> Option<Position> {
+        self.seen.map(|seen| Position { lineage: Lineage(seen.lineage.0), epoch: seen.epoch.0, index: seen.index.0 })
     }
+
+    fn nonce(&self) -> [u8; 32] {
+        self.sendings.first().map(nonce_of).unwrap_or_default()
+    }
+
+    fn renewal(&self, renewal: &Renewal) -> RenewRequest {
+        let Renewal { lease, counter, nonce, idle_ms, presence, regained } = *renewal;
+        RenewRequest { secret: secret(lease), nonce: Bytes16(nonce), counter, idle_ms, presence, regained, seen: self.seen() }
+    }
+}
+
+fn renewal_in(command: &Command) -> Option<Renewal> {
+    match *command {
+        Command::Renew { lease, counter, nonce, idle_ms, presence, regained } => {
+            Some(Renewal { lease, counter, nonce, idle_ms, presence, regained })
+        }
+        _ => None,
+    }
+}
+
+/// As the server reads it.
+fn renewal_of(body: &RenewRequest) -> Renewal {
+    let RenewRequest { secret, nonce, counter, idle_ms, presence, regained, seen: _ } = body;
+    let (counter, idle_ms, presence, regained) = (*counter, *idle_ms, *presence, *regained);
+    Renewal { lease: lease_of(secret), counter, nonce: nonce.0, idle_ms, presence, regained }
 }
 
 fn same(good: bool, what: &str) -> Result<(), String> {
@@ -65,78 +98,93 @@ fn same(good: bool, what: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// What came back as another.
-pub fn request(asked: &Asked) -> Result<(), String> {
+pub fn request(asked: &Asked, asking: &Asking<'_>) -> Result<(), String> {
     match asked {
         Asked::Renew(asked) => {
-            let back = through(&renewal(asked.lease, asked.counter, asked.nonce))?;
-            same((back.secret, back.counter, back.nonce.0) == (secret(asked.lease), asked.counter, asked.nonce), "a renewal")
+            let back = through(&asking.renewal(asked))?;
+            same(renewal_of(&back) == *asked && back.seen == asking.seen(), "a renewal")
         }
         Asked::Many(commands) => {
-            let renewals = commands.iter().filter_map(|command| match command {
-                Command::Renew { lease, counter, nonce, .. } => Some(renewal(*lease, *counter, *nonce)),
-                _ => None,
-            });
-            let batch = RenewBatchRequest { renewals: renewals.collect() };
-            let back = through(&batch)?;
-            same(
-                back.renewals.iter().zip(&batch.renewals).all(|(one, other)| (one.secret, one.counter) == (other.secret, other.counter)),
-                "a batch",
-            )
+            let renewals: Vec<Renewal> = commands.iter().filter_map(renewal_in).collect();
+            let back = through(&RenewBatchRequest { renewals: renewals.iter().map(|renewal| asking.renewal(renewal)).collect() })?;
+            same(back.renewals.iter().map(renewal_of).eq(renewals), "a batch")
         }
         Asked::One(command) => match &**command {
-            Command::Checkout { lease, attempt, vendor_keys, items, ttl_ms, wait_ms, .. } => {
-                checkout(*lease, *attempt, vendor_keys, items, *ttl_ms, *wait_ms)
-            }
+            Command::Adopt { .. } | Command::Checkout { .. } => checkout(command, asking),
             Command::Release { lease, .. } => {
-                same(through(&SecretRequest { secret: secret(*lease) })?.secret == secret(*lease), "a release")
+                same(lease_of(&through(&SecretRequest { secret: secret(*lease) })?.secret) == *lease, "a release")
             }
+            Command::PresenceOpened { lease, generation, .. } => {
+                let [client, server] = [4_000, 1588].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+                let leases = vec![SecretRequest { secret: secret(*lease) }];
+                let back = through(&PresenceRequest { leases, generation: *generation, client, server })?;
+                let leases = back.leases.iter().map(|request| lease_of(&request.secret));
+                same(leases.eq([*lease]) && (back.generation, back.client, back.server) == (*generation, client, server), "an opening")
+            }
+            Command::PresenceAdded { lease, connection, generation, .. } => change(*connection, *generation, Some(*lease), None),
+            Command::PresenceDropped { lease, connection, generation, .. } => change(*connection, *generation, None, Some(*lease)),
             _ => Ok(()),
         },
     }
 }
 
-fn checkout_body(
-    lease: LeaseId,
-    attempt: u32,
-    vendor_keys: &[[u8; 32]],
-    items: &[CheckoutItem],
-    ttl_ms: Option<u64>,
-    wait_ms: Option<u64>,
-) -> CheckoutRequest {
-    CheckoutRequest {
-        secret: secret(lease),
-        attempt,
-        nonce: Bytes32([9; 32]),
-        vendor_keys: vendor_keys.iter().map(|key| Bytes32(*key)).collect(),
-        items: wire_items(items),
-        holder: triquest_wire::lease::HolderClaim::default(),
-        ttl_ms,
-        wait_ms,
-        seen: None,
-        shown: None,
-        accepts: triquest_wire::WordList::default(),
-        regained: attempt.is_multiple_of(2),
-    }
+fn change(connection: u64, generation: u64, add: Option<LeaseId>, drop: Option<LeaseId>) -> Result<(), String> {
+    let one = |lease: LeaseId| SecretRequest { secret: secret(lease) };
+    let connection = Bytes16(u128::from(connection).to_be_bytes());
+    let change = PresenceChangeRequest {
+        connection,
+        generation,
+        add: add.map(one).into_iter().collect(),
+        drop: drop.map(one).into_iter().collect(),
+    };
+    let back = through(&change)?;
+    let read = |requests: &[SecretRequest]| requests.iter().map(|request| lease_of(&request.secret)).collect::<Vec<_>>();
+    let leases = (read(&back.add), read(&back.drop)) == (Vec::from_iter(add), Vec::from_iter(drop));
+    same(leases && (back.connection, back.generation) == (connection, generation), "a change of presence")
 }
 
-fn checkout(
-    lease: LeaseId,
-    attempt: u32,
-    vendor_keys: &[[u8; 32]],
-    items: &[CheckoutItem],
-    ttl_ms: Option<u64>,
-    wait_ms: Option<u64>,
-) -> Result<(), String> {
-    let back = through(&checkout_body(lease, attempt, vendor_keys, items, ttl_ms, wait_ms))?;
-    let read: Option<Vec<CheckoutItem>> = back
-        .items
-        .iter()
-        .map(|item| {
-            let version = item.version.as_deref().map(str::parse).transpose().ok()?;
-            Some(CheckoutItem { feature: item.feature.parse().ok()?, version, seats: item.seats })
-        })
-        .collect();
-    same(read.as_deref() == Some(items) && (back.attempt, back.ttl_ms, back.wait_ms) == (attempt, ttl_ms, wait_ms), "a checkout")
+/// The body of a checkout, without the grant that it may show.
+fn checkout_body(command: &Command, asking: &Asking<'_>) -> Option<CheckoutRequest> {
+    let (Command::Adopt { lease, attempt, holder, vendor_keys, items, ttl_ms, wait_ms, regained, .. }
+    | Command::Checkout { lease, attempt, holder, vendor_keys, items, ttl_ms, wait_ms, regained, .. }) = command
+    else {
+        return None;
+    };
+    let nonce = asking.nonce();
+    Some(CheckoutRequest {
+        secret: secret(*lease),
+        attempt: *attempt,
+        nonce: Bytes32(nonce),
+        vendor_keys: vendor_keys.iter().map(|key| Bytes32(*key)).collect(),
+        items: wire_items(items),
+        holder: HolderClaim { user: holder.user.as_ref().map(|claim| claim.value.clone()), ..HolderClaim::default() },
+        ttl_ms: *ttl_ms,
+        wait_ms: *wait_ms,
+        seen: asking.seen(),
+        shown: None,
+        accepts: WordList::with_grease(&Vocabulary::OURS.all(), nonce[23]),
+        regained: *regained,
+    })
+}
+
+fn checkout(command: &Command, asking: &Asking<'_>) -> Result<(), String> {
+    let Some(body) = checkout_body(command, asking) else { return Ok(()) };
+    let back = through(&body)?;
+    let part = |item: &Item| {
+        let version = item.version.as_deref().map(str::parse).transpose().ok()?;
+        Some(CheckoutItem { feature: item.feature.parse().ok()?, version, seats: item.seats })
+    };
+    let read: Option<Vec<CheckoutItem>> = back.items.iter().map(part).collect();
+    let (Command::Adopt { lease, attempt, holder, vendor_keys, items, ttl_ms, wait_ms, regained, .. }
+    | Command::Checkout { lease, attempt, holder, vendor_keys, items, ttl_ms, wait_ms, regained, .. }) = command
+    else {
+        return Ok(());
+    };
+    let keys = back.vendor_keys.iter().map(|key| key.0).eq(vendor_keys.iter().copied());
+    let user = back.holder.user == holder.user.as_ref().map(|claim| claim.value.clone());
+    let numbers = (back.attempt, back.ttl_ms, back.wait_ms, back.regained) == (*attempt, *ttl_ms, *wait_ms, *regained);
+    let about = lease_of(&back.secret) == *lease && back.nonce.0 == asking.nonce() && back.seen == asking.seen();
+    same(read.as_deref() == Some(items.as_slice()) && keys && user && numbers && about && back.accepts == body.accepts, "a checkout")
 }
 
 /// The server's key, and what clients have verified of it.
@@ -144,8 +192,8 @@ pub struct Office {
     key: Arc<SigningKey>,
     server_key: ServerKey,
     issued: BTreeMap<LicenseHash, Arc<Issued>>,
-    /// By the numbers of the vendor keys that an application embeds.
-    trusted: BTreeMap<Vec<u8>, TrustedServer>,
+    /// By the numbers of the vendor keys that an application embeds, of one start in one history.
+    trusted: BTreeMap<(Vec<u8>, [u8; 16], CoreLineage), TrustedServer>,
 }
 
 /// The nonce of a checkout.
@@ -179,8 +227,12 @@ pub struct Telling<'a> {
     pub keys: &'a [u8],
     /// The parts that it asked for.
     pub items: &'a [CheckoutItem],
+    /// Lease time of the decision.
+    pub at_ms: u64,
     /// Civil time of the decision.
     pub wall_ms: i64,
+    /// The start that answers.
+    pub instance: [u8; 16],
     /// Its grant, signed.
     pub signed: Option<&'a SignedGrant>,
 }
@@ -218,12 +270,12 @@ impl Office {
     ///
     /// # Errors
     /// What came back as another.
-    pub fn shown(&self, signed: &SignedGrant, lease: LeaseId, items: &[CheckoutItem], told: &ShownGrant) -> Result<(), String> {
-        let body = CheckoutRequest { shown: Some(signed.clone()), ..checkout_body(lease, 2, &[[1; 32]], items, None, None) };
-        let back = through(&body)?;
+    pub fn shown(&self, signed: &SignedGrant, command: &Command, asking: &Asking<'_>) -> Result<(), String> {
+        let (Command::Adopt { lease, shown: told, .. }, Some(body)) = (command, checkout_body(command, asking)) else { return Ok(()) };
+        let back = through(&CheckoutRequest { shown: Some(signed.clone()), ..body })?;
         let shown = back.shown.ok_or("a shown grant is lost on the way")?;
         let read = grants::shown(&shown, self.server_key.public(), triquest_wire::LeaseId(lease.0), &back.items)?;
-        same(format!("{read:?}") == format!("{told:?}"), "a shown grant")
+        same(read == **told, "a shown grant")
     }
 
     /// An answer through its bytes, as its client reads it. `None` if it is none of those that a body carries.
@@ -250,6 +302,11 @@ impl Office {
                 RenewAnswer::Ended { reason, retry, remaining_ms, .. } => Told::Ended { reason: reason.beside(retry), remaining_ms },
             }));
         }
+        if let (Asks::Release, Outcome::Released { linger_ms }) = (sending.asks, outcome) {
+            let back = through(&ReleaseAnswer { outcome: ReleaseOutcome::Released, position, linger_ms: *linger_ms })?;
+            same((back.position, back.linger_ms) == (position, *linger_ms), "a release's answer")?;
+            return Ok(Some(Told::Released));
+        }
         let answer = match (outcome, telling.signed) {
             (Outcome::Denied(denial), _) => CheckoutAnswer::Denied { position, denial: wire_denial(denial) },
             (Outcome::Ended { reason, remaining_ms }, _) => {
@@ -271,9 +328,7 @@ impl Office {
         };
         Ok(Some(match (through(&answer)?, outcome) {
             (CheckoutAnswer::Denied { denial: back, .. }, Outcome::Denied(denial)) => {
-                let as_decided = (back.pool, back.seats, back.first_due_ms, back.feature.as_deref())
-                    == (numbers(&denial.pool), denial.seats, denial.first_due_ms, denial.feature.as_ref().map(|feature| feature.as_str()));
-                same(as_decided, "a denial")?;
+                same(back == wire_denial(denial), "a denial")?;
                 Told::Denied { code: back.code.beside(back.retry) }
             }
             (CheckoutAnswer::Ended { reason, retry, remaining_ms, .. }, _) => Told::Ended { reason: reason.beside(retry), remaining_ms },
@@ -283,7 +338,14 @@ impl Office {
                     None => return Ok(None),
                 }
             }
-            (CheckoutAnswer::Waiting { place, .. }, _) => Told::Waiting { place },
+            (
+                CheckoutAnswer::Waiting { place, pool: back, gives_up_in_ms, first_due_ms, .. },
+                Outcome::Waiting { place: decided, pool, gives_up_in_ms: gives_up, first_due_ms: first_due },
+            ) => {
+                let as_decided = (place, back, gives_up_in_ms, first_due_ms) == (*decided, numbers(pool), *gives_up, *first_due);
+                same(as_decided, "a place in line")?;
+                Told::Waiting { place }
+            }
             _ => return Err("an answer comes back from its bytes as another".to_owned()),
         }))
     }
@@ -311,7 +373,7 @@ impl Office {
             return Ok(None);
         }
         let keys: Vec<_> = telling.keys.iter().map(|key| plan::verifier_key(*key)).collect();
-        let mut server = self.trusted(telling.keys, &keys)?;
+        let mut server = self.trusted(telling, &keys)?;
         server.learn(licenses, &keys).map_err(|why| format!("a client does not believe in a license that its grant names: {why}"))?;
         let expected = GrantExpected {
             lease: triquest_wire::LeaseId(telling.sending.lease.0),
@@ -343,32 +405,38 @@ impl Office {
     }
 
     /// The server as an application with these keys knows it, after the trust exchange.
-    fn trusted(&mut self, numbers: &[u8], keys: &[triquest_license::VerifierKey]) -> Result<TrustedServer, String> {
-        if let Some(server) = self.trusted.get(numbers) {
+    fn trusted(&mut self, telling: &Telling<'_>, keys: &[triquest_license::VerifierKey]) -> Result<TrustedServer, String> {
+        let (numbers, instance) = (telling.keys, telling.instance);
+        let start = (numbers.to_vec(), instance, telling.at.lineage);
+        if let Some(server) = self.trusted.get(&start) {
             return Ok(server.clone());
         }
+        let (nonce, tls_spki) = (nonce_of(telling.sending), sha256(&instance));
+        // The journal keeps the first half.
+        let mut whole = tls_spki;
+        whole[..16].copy_from_slice(&instance);
         let ours = |issued: &&Arc<Issued>| issued.keys.iter().any(|key| numbers.contains(key));
         let licenses: Vec<&VerifiedLicense> = self.issued.values().filter(ours).map(|issued| &issued.license).collect();
         let payload = TrustPayload {
             server_key: self.server_key.to_string(),
             vendor_keys: verify::vendor_keys(keys),
-            nonce: Bytes32([3; 32]),
-            tls_spki: Bytes32([4; 32]),
-            lineage: Lineage::default(),
-            instance: Bytes32([5; 32]),
-            at_ms: 0,
-            server_time_ms: plan::WALL_START_MS,
+            nonce: Bytes32(nonce),
+            tls_spki: Bytes32(tls_spki),
+            lineage: Lineage(telling.at.lineage.0),
+            instance: Bytes32(whole),
+            at_ms: telling.at_ms,
+            server_time_ms: telling.wall_ms,
             uses: WordList::default(),
-            offers: WordList::default(),
+            offers: WordList::with_grease(&Vocabulary::OURS.all(), instance[0]),
             licenses: licenses.iter().map(|license| Bytes32(*license.hash().as_bytes())).collect(),
         };
         let statement = serde_json::to_vec(&payload).map_err(|error| error.to_string())?;
         let signature = Bytes64(statement::sign(&self.key, StatementKind::Trust, &statement));
         let answer =
             TrustAnswer { statement: Blob(statement), signature, licenses: licenses.iter().map(|license| file_of(license)).collect() };
-        let expected = TrustExpected { keys, nonce: [3; 32], tls_spki: [4; 32], any_server: true };
+        let expected = TrustExpected { keys, nonce, tls_spki, any_server: true };
         let server = verify::trust(&through(&answer)?, &expected).map_err(|why| format!("a client does not trust its server: {why}"))?;
-        self.trusted.insert(numbers.to_vec(), server.clone());
+        self.trusted.insert(start, server.clone());
         Ok(server)
     }
 }

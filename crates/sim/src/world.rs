@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeMap, BinaryHeap, VecDeque},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
     sync::Arc,
 };
 
@@ -33,7 +33,7 @@ use crate::{
     node::{Durable, Node, Out, Ticket},
     plan::{self, Act, Fault, Issued, Plan, WALL_START_MS},
     random::Random,
-    wire_bytes::{self, Office, Telling},
+    wire_bytes::{self, Asking, Office, Telling},
 };
 
 /// Lines of the trace that are kept.
@@ -202,6 +202,11 @@ pub struct World {
     next_look: u64,
     office: Office,
     grants_told: u64,
+    presences_sent: u64,
+    /// Requests that a presence connection stand for a lease no more, by their tickets: by whom, and of which generation.
+    dropping: BTreeMap<u64, (u32, u64)>,
+    /// Connections of which such a request was refused: their clients leave them by a reset, which says nothing.
+    left_by_reset: BTreeSet<(u32, u64)>,
     /// Answers by kind.
     answers_told: [u64; 6],
     report: Report,
@@ -256,6 +261,9 @@ impl World {
             next_look: EACH,
             office,
             grants_told: 0,
+            presences_sent: 0,
+            dropping: BTreeMap::new(),
+            left_by_reset: BTreeSet::new(),
             answers_told: [0; 6],
             report: Report { fingerprint: 0xcbf2_9ce4_8422_2325, ..Report::default() },
             plan,
@@ -430,7 +438,7 @@ impl World {
         let random = u32::from_le_bytes(self.random.bytes());
         let make = |id: u32| move |life: u32| lease_id(client, life, id, random);
         let (life, sent_ms) = (self.clients[number].life, self.real_ms);
-        let network = Some(triquest_allocator::Network::V4(address_of(client)));
+        let network = Some(network_of(client));
         let sending = |lease, call, asks| Sending { client, life, call, lease, asks, sent_ms, passed_at: None };
         match action {
             Action::Checkout { call, id, attempt, wait_ms, show_grant, regained, .. } => {
@@ -440,15 +448,9 @@ impl World {
                 let shown = this.shown.clone().filter(|shown| show_grant && shown.lease == lease);
                 let (holder, content, vendor_keys) = (this.holder.clone(), this.content, this.vendor_keys.clone());
                 let (items, ttl_ms) = (this.plan.items.clone(), this.plan.ttl_ms);
-                let (asks, command) = match shown {
+                let seen = this.seen;
+                let (asks, command) = match &shown {
                     Some(shown) => {
-                        let told = Box::new(shown.as_told());
-                        if let Some(signed) = &shown.signed_grant
-                            && let Err(what) = self.office.shown(signed, lease, &items, &told)
-                        {
-                            self.judge.broken(Invariant::ToldAsDecided, || what);
-                        }
-                        let shown = told;
                         let command = Command::Adopt {
                             lease,
                             attempt,
@@ -461,7 +463,7 @@ impl World {
                             network,
                             regained,
                             accepts: Default::default(),
-                            shown,
+                            shown: Box::new(shown.as_told()),
                             next_lineage,
                         };
                         (Asks::Adopt(attempt), command)
@@ -483,8 +485,14 @@ impl World {
                         (Asks::Checkout(attempt), command)
                     }
                 };
+                let sending = sending(lease, call, asks);
+                if let Some(signed) = shown.and_then(|shown| shown.signed_grant)
+                    && let Err(what) = self.office.shown(&signed, &command, &Asking { sendings: &[sending], seen })
+                {
+                    self.judge.broken(Invariant::ToldAsDecided, || what);
+                }
                 let hold_ms = wait_ms.map_or(0, |_| HOLD_MS.min(self.plan.ttl_ms / 3));
-                self.send(vec![sending(lease, call, asks)], command.into(), hold_ms, client);
+                self.send(vec![sending], command.into(), hold_ms, client);
             }
             Action::Release { call, id } => {
                 let lease = self.clients[number].lease_id(id, make(id));
@@ -493,7 +501,9 @@ impl World {
             Action::Renew { call, id, counter, nonce, presence, regained } => {
                 let lease = self.clients[number].lease_id(id, make(id));
                 let sending = sending(lease, call, Asks::Renew(counter, nonce));
-                let renewal = Renewal { lease, counter, nonce, idle_ms: None, presence, regained };
+                // Whoever leaves the application alone is idle for ever longer.
+                let idle_ms = (!counter.is_multiple_of(3)).then_some(self.real_ms % 600_000);
+                let renewal = Renewal { lease, counter, nonce, idle_ms, presence, regained };
                 if let Some(host) = self.clients[number].plan.batch {
                     let outbox = self.outboxes.entry(host).or_default();
                     outbox.push((sending, renewal));
@@ -665,7 +675,12 @@ impl World {
     }
 
     fn presence(&mut self, in_ms: u64, to: usize, client: u32, command: Command) {
-        let arrival = Arrival { sendings: Vec::new(), asked: command.into(), hold_ms: 0, from: Some(client), to: Some(to) };
+        let asked = Asked::from(command);
+        self.presences_sent += 1;
+        if self.presences_sent % EACH == 1 {
+            self.goes_out(&asked, &[], client);
+        }
+        let arrival = Arrival { sendings: Vec::new(), asked, hold_ms: 0, from: Some(client), to: Some(to) };
         self.plan(in_ms, Step::Arrive(Box::new(arrival)));
     }
 
@@ -708,10 +723,8 @@ impl World {
 
     fn send(&mut self, sendings: Vec<Sending>, asked: Asked, hold_ms: u64, client: u32) {
         self.report.operations += sendings.len() as u64;
-        if self.report.operations.is_multiple_of(EACH)
-            && let Err(what) = wire_bytes::request(&asked)
-        {
-            self.judge.broken(Invariant::ToldAsDecided, || what);
+        if self.report.operations.is_multiple_of(EACH) {
+            self.goes_out(&asked, &sendings, client);
         }
         let wire = self.plan.wire;
         let cut_off = self.real_ms < self.clients[client as usize].cut_off_until_ms;
@@ -745,6 +758,14 @@ impl World {
         self.plan(delay, Step::Arrive(Box::new(Arrival { sendings, asked, hold_ms, from: Some(client), to: None })));
     }
 
+    /// A request goes through its bytes.
+    fn goes_out(&mut self, asked: &Asked, sendings: &[Sending], client: u32) {
+        let seen = self.clients[client as usize].seen;
+        if let Err(what) = wire_bytes::request(asked, &Asking { sendings, seen }) {
+            self.judge.broken(Invariant::ToldAsDecided, || what);
+        }
+    }
+
     fn unreachable(&mut self, sendings: &[Sending]) {
         for sending in sendings {
             let delay = self.latency();
@@ -772,9 +793,16 @@ impl World {
         let Arrival { sendings, asked, hold_ms, from, to: _ } = *arrival;
         self.last_ticket += 1;
         let ticket = self.last_ticket;
+        if let (Asked::One(command), Some(client)) = (&asked, from) {
+            match **command {
+                Command::PresenceClosed { generation, .. } if self.left_by_reset.contains(&(client, generation)) => return,
+                Command::PresenceDropped { generation, .. } => drop(self.dropping.insert(ticket, (client, generation))),
+                _ => {}
+            }
+        }
         let origin = match from {
             None => Origin::SERVER,
-            Some(client) => Origin { network: Some(Network::V4(address_of(client))), connection: client.into() },
+            Some(client) => Origin { network: Some(network_of(client)), connection: client.into() },
         };
         if !sendings.is_empty() {
             self.tickets.insert(ticket, (number, sendings));
@@ -843,7 +871,7 @@ impl World {
         self.machine.reboot(self.real_ms);
         let instance = self.random.bytes();
         let start = Start { lineage: Lineage::default(), instance, folder_ttl_max_ms: self.plan.ttl_max_ms };
-        let node = Node::start(&self.disk, self.rules(), self.reading(), start, self.real_ms);
+        let node = Node::start(&self.disk, self.rules(), self.plan.queues, self.reading(), start, self.real_ms);
         let mut node = match node {
             Ok(node) => node,
             Err(what) => return self.judge.broken(Invariant::ApplyTotal, || format!("the journal does not load: {what}")),
@@ -1072,6 +1100,7 @@ impl World {
     }
 
     fn fails(&mut self, ticket: Ticket, why: Why) {
+        self.left_by_reset.extend(self.dropping.remove(&ticket.0));
         let Some((number, sendings)) = self.tickets.remove(&ticket.0) else { return };
         for sending in &sendings {
             self.answer(number, sending, Err(why), false, None);
@@ -1217,6 +1246,9 @@ impl World {
                     _ => {}
                 }
                 let seen = Seen { lineage: position.lineage, epoch: position.epoch, index: position.index };
+                if leads && matches!(outcome, Outcome::Refused(Refusal::TooManyIds { .. })) {
+                    self.judge.refuses_an_id(sending.lease, network_of(sending.client), seen);
+                }
                 self.trace(|_| format!("{} ({:?}) at {}, pass {}: {}", sending.lease, sending.asks, seen.index.0, pass.0, brief(&outcome)));
                 self.fingerprint(&pass.0.to_le_bytes());
                 self.judge.answer(sending, &outcome, seen, is_late);
@@ -1230,7 +1262,9 @@ impl World {
                 let client = &self.clients[sending.client as usize];
                 let (keys, items) = (client.plan.keys.clone(), client.plan.items.clone());
                 let at = TreePlace { lineage: seen.lineage, epoch: seen.epoch, index: seen.index };
-                let telling = Telling { sending, at, keys: &keys, items: &items, wall_ms: moment.wall_ms, signed: signed.as_ref() };
+                let instance = self.slots.get(&number).map(|slot| slot.instance).unwrap_or_default();
+                let (at_ms, wall_ms) = (moment.at.0, moment.wall_ms);
+                let telling = Telling { sending, at, keys: &keys, items: &items, at_ms, wall_ms, instance, signed: signed.as_ref() };
                 self.goes_through(&telling, &outcome, &told);
                 let shown = match &outcome {
                     Outcome::Granted(grant) => {
@@ -1264,7 +1298,10 @@ impl World {
                     entitled_until_ms: rights.map(|expires| expires.0).min(),
                 })
             }
-            Outcome::Refused(refusal) => Told::Refused { code: error_code(refusal), retry_after_ms: None },
+            Outcome::Refused(refusal) => {
+                let retry_after_ms = if let Refusal::TooManyIds { retry_after_ms } = refusal { Some(*retry_after_ms) } else { None };
+                Told::Refused { code: error_code(refusal), retry_after_ms }
+            }
             Outcome::Released { .. } => Told::Released,
             Outcome::Renewed { remaining_ms, regrant } => {
                 let Asks::Renew(counter, nonce) = sending.asks else { return None };
@@ -1606,9 +1643,9 @@ impl World {
 }
 
 /// Four clients share an address.
-fn address_of(client: u32) -> [u8; 4] {
+fn network_of(client: u32) -> Network {
     let [_, b, c, d] = client.to_be_bytes();
-    [10, b, c, d / 4]
+    Network::V4([10, b, c, d / 4])
 }
 
 fn new_disk(lineage: Lineage, reserve_bytes: usize) -> MemoryDisk {
@@ -1724,6 +1761,7 @@ fn error_code(refusal: &Refusal) -> ErrorCode {
         Refusal::LicenseUnknown(_) => ErrorCode::LicenseUnknown,
         Refusal::NothingToDo(_) => ErrorCode::NothingToDo,
         Refusal::LimitReached(_) => ErrorCode::LimitReached,
+        Refusal::TooManyIds { .. } => ErrorCode::TooManyIds,
         _ => ErrorCode::BadRequest,
     }
 }

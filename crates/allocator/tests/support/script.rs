@@ -522,7 +522,7 @@ impl World {
                 Event::TtlRaised { lease, ttl_ms } => format!("longer={}:{}", self.name(lease), shown(*ttl_ms)),
                 Event::ReplacementUndone { license, .. } => format!("back={}", self.licenses.get(license).cloned().unwrap_or_default()),
                 Event::EntitlementsUnderstood { entitlements, .. } => format!("understood={}", entitlements.len()),
-                Event::FormatRaised { words, .. } => format!("raised={words}"),
+                Event::FormatRaised { words } => format!("raised={words}"),
                 Event::LicenseChecked { problem, .. } => format!("checked={}", problem.as_deref().unwrap_or("good")),
                 Event::WordsAccepted { lease, words } => format!("accepts={}:{words}", self.name(lease)),
                 Event::WaiterHeard { lease } => format!("asked={}", self.name(lease)),

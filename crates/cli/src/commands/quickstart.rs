@@ -56,7 +56,7 @@ const CLIENT_END_MS_MAX: u64 = 5_000;
 /// The third client waits at most so long.
 const WAIT_MS: u64 = 60_000;
 /// Most licenses that earlier runs may have left.
-const LICENSES_MAX: u32 = 9_999;
+const LICENSES_LEFT_MAX: u32 = 9_999;
 /// The first line of the file by which a folder is known as ours.
 const MARK: &str = "Made by `triquest-lm quickstart`. Delete this folder when you like.";
 const README: &str = "README.txt";
@@ -387,7 +387,7 @@ fn install(terminal: &Terminal, folder: &Folder, vendor: &Signer, server: &Serve
     let now = CivilMs(jiff::Timestamp::now().as_millisecond());
     let tomorrow = CivilMs(now.0.saturating_add(86_400_000));
     let mut replaces = None;
-    for number in 1..=LICENSES_MAX {
+    for number in 1..=LICENSES_LEFT_MAX {
         let id = format!("DEMO-{number:04}");
         let file = folder.path.join(format!("{id}.lic"));
         if let Ok(bytes) = fs::read(&file) {
@@ -412,7 +412,7 @@ fn install(terminal: &Terminal, folder: &Folder, vendor: &Signer, server: &Serve
         let _: InstallAnswer = admin.post("/v1/licenses", &InstallRequest { license, reason: "quickstart".to_owned() })?;
         return Ok(());
     }
-    Err(Failure::new(format_args!("{} holds {LICENSES_MAX} licenses already", folder.shown())).hint("delete it and start again"))
+    Err(Failure::new(format_args!("{} holds {LICENSES_LEFT_MAX} licenses already", folder.shown())).hint("delete it and start again"))
 }
 
 fn sign(vendor: &Signer, server: &ServerKey, id: &str, replaces: Option<&str>, until: CivilDate, now: CivilMs) -> Result<Note, Failure> {

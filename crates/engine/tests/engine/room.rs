@@ -6,7 +6,7 @@ use triquest_allocator::{
 };
 use triquest_engine::{
     Answers, Input, MayWrite, Room, TookEffect, Why,
-    limits::{ROOM_AGAIN_BYTES, ROOM_FOR_ALL_BYTES, ROOM_FOR_ANY_BYTES},
+    limits::{QueueLimits, ROOM_AGAIN_BYTES, ROOM_FOR_ALL_BYTES, ROOM_FOR_ANY_BYTES},
 };
 
 use crate::desk::{
@@ -133,6 +133,28 @@ fn held_waiters_keep_their_place_over_a_full_disk() {
     desk.engine.handle(Input::Room(NONE));
     desk.wait_ms(21_000);
     assert!(matches!(desk.outcome(held), Outcome::Waiting { place: 1, .. }));
+}
+
+#[test]
+fn renewals_do_not_wait_behind_more_releases_than_a_pass_takes() {
+    let mut desk = Desk::with_seats(5);
+    for number in 1..=5 {
+        desk.now(checkout(number));
+    }
+    desk.engine = desk.engine.with_limits(QueueLimits { lane_per_pass_max: 2, ..QueueLimits::default() });
+    desk.engine.handle(Input::Room(NONE));
+    let releases: Vec<_> = (1..=3).map(|number| desk.ask(release(number))).collect();
+    let renewals = [4, 5].map(|number| desk.ask(renew(number, 1)));
+    for _ in 0..4 {
+        desk.pass();
+    }
+    for renewal in renewals {
+        assert!(is_renewed(&desk.outcome(renewal)));
+    }
+    assert!(releases.iter().all(|release| !desk.is_back(*release)), "they wait for room");
+    desk.engine.handle(Input::Room(ENOUGH));
+    desk.settle();
+    assert!(releases.iter().all(|release| desk.is_back(*release)));
 }
 
 #[test]

@@ -102,6 +102,9 @@ pub(super) enum SnapshotRecord<'a> {
         /// Absent: it is installed.
         #[n(6)]
         removed: Option<u8>,
+        /// Absent: it does not come back.
+        #[n(9)]
+        replaced: Option<u64>,
     },
     #[n(5)]
     Entitlement {
@@ -300,17 +303,20 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
             StateRecord::Pool { pool, vendor, feature } => Self::Pool { pool: pool.0, vendor: vendor.0, feature: feature.as_str() },
             StateRecord::Format { words } => Self::Format { words: word_texts(words) },
             StateRecord::WordsAccepted { lease, words } => Self::WordsAccepted { lease: lease.0.into(), words: word_texts(words) },
-            StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, actor, removed } => Self::License {
-                terms: (&**terms).into(),
-                problem: problem.as_deref(),
-                license: (*license.as_bytes()).into(),
-                note: note.as_slice().into(),
-                vendor: vendor.0,
-                first_entitlement: first_entitlement.0,
-                pools: pools.iter().map(|pool| pool.0).collect(),
-                actor: actor.into(),
-                removed: removed.map(right_end::code),
-            },
+            StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, actor, removed, replaced } => {
+                Self::License {
+                    replaced: *replaced,
+                    terms: (&**terms).into(),
+                    problem: problem.as_deref(),
+                    license: (*license.as_bytes()).into(),
+                    note: note.as_slice().into(),
+                    vendor: vendor.0,
+                    first_entitlement: first_entitlement.0,
+                    pools: pools.iter().map(|pool| pool.0).collect(),
+                    actor: actor.into(),
+                    removed: removed.map(right_end::code),
+                }
+            }
             StateRecord::Entitlement { entitlement, began, ended } => {
                 Self::Entitlement { entitlement: entitlement.0, began: *began, ended: ended.map(right_end::code) }
             }
@@ -453,8 +459,9 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
             }
             SnapshotRecord::Format { words: texts } => Self::Format { words: words(&texts)? },
             SnapshotRecord::WordsAccepted { lease: id, words: texts } => Self::WordsAccepted { lease: lease(id), words: words(&texts)? },
-            SnapshotRecord::License { license: hash, note, terms, problem, vendor, first_entitlement, pools, actor, removed } => {
+            SnapshotRecord::License { license: hash, note, terms, problem, vendor, first_entitlement, pools, actor, removed, replaced } => {
                 Self::License {
+                    replaced,
                     terms: std::sync::Arc::new(terms.try_into()?),
                     problem: problem.map(str::to_owned),
                     license: license(hash),

@@ -451,8 +451,9 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
         (ids(), ids(), feature())
             .prop_map(|(pool, vendor, feature)| StateRecord::Pool { pool: PoolId(pool), vendor: VendorId(vendor), feature })
             .boxed(),
-        (hash(), vec(any::<u8>(), 0..200), ids(), ids(), vec(ids().prop_map(PoolId), 0..4), actor(), of(one(RIGHT_ENDS)))
-            .prop_map(|(license, note, vendor, first, pools, actor, removed)| StateRecord::License {
+        (hash(), vec(any::<u8>(), 0..200), ids(), ids(), vec(ids().prop_map(PoolId), 0..4), actor(), of(one(RIGHT_ENDS)), of(any::<u64>()))
+            .prop_map(|(license, note, vendor, first, pools, actor, removed, replaced)| StateRecord::License {
+                replaced,
                 license,
                 note,
                 terms: terms(),

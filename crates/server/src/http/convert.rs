@@ -5,7 +5,7 @@ use triquest_license::{CivilMs, FeatureName, Version, Written, sha256};
 use triquest_wire::{
     Bytes16, Bytes32, ErrorCode, LeaseId, Position, Problem,
     lease::{CheckoutAnswer, Denial as WireDenial, DenialCode as WireCode, Item, PoolNumbers as WireNumbers, RenewAnswer},
-    limits::ITEMS_MAX,
+    limits::ITEMS_PER_CHECKOUT_MAX,
     trust::SignedGrant,
 };
 
@@ -21,8 +21,11 @@ pub(super) fn items(items: &[Item]) -> Result<Vec<CheckoutItem>, Problem> {
     if items.is_empty() {
         return Err(bad("items: needs at least one"));
     }
-    if items.len() > ITEMS_MAX {
-        return Err(Problem::new(ErrorCode::LimitReached, format!("items: {} parts, at most {ITEMS_MAX} are taken", items.len())));
+    if items.len() > ITEMS_PER_CHECKOUT_MAX {
+        return Err(Problem::new(
+            ErrorCode::LimitReached,
+            format!("items: {} parts, at most {ITEMS_PER_CHECKOUT_MAX} are taken", items.len()),
+        ));
     }
     let mut parsed: Vec<CheckoutItem> = Vec::with_capacity(items.len());
     for (place, item) in items.iter().enumerate() {
@@ -404,7 +407,7 @@ mod tests {
         assert!(items(&[item("cad", 0)]).unwrap_err().detail.contains("items[0].seats"));
         assert!(items(&[item("cad", 1), item("cad", 2)]).unwrap_err().detail.contains("items[1].feature"));
         assert!(items(&[item("a\u{1b}b", 1)]).is_err());
-        assert_eq!(items(&vec![item("cad", 1); ITEMS_MAX + 1]).unwrap_err().code, ErrorCode::LimitReached);
+        assert_eq!(items(&vec![item("cad", 1); ITEMS_PER_CHECKOUT_MAX + 1]).unwrap_err().code, ErrorCode::LimitReached);
         let bad_version = Item { version: Some("1.x".into()), ..item("cad", 1) };
         assert!(items(&[bad_version]).unwrap_err().detail.contains("items[0].version"));
     }
