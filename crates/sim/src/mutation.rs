@@ -84,6 +84,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     named_network_waits => OnlyDeathFrees,
     new_lineage_frees_nothing => KeeperStopsBeforeServerFrees,
     held_waiters_are_told_at_stop => NoFalseNo,
+    keys_bind_charges => ClientCanVerify,
     lines_stand_while_full => FullDiskStandsStill,
     presence_confirmed => OnlyDeathFrees,
     presence_ends_agree => OnlyDeathFrees,
