@@ -101,6 +101,7 @@ pub fn records() -> Vec<Vec<u8>> {
             linger_ms: 0,
             asked_ttl_ms: None,
             claim_due: None,
+            embeds: triquest_allocator::VerifierKeys::of(&[[7; 32]]),
             network: None,
         },
         Event::Heard { lease },

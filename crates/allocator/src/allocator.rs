@@ -9,13 +9,15 @@ use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words
 
 use crate::{
     Actor, Between, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance,
-    LeaseId, Limits, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, TakenOff, Timestamp, VendorId,
+    LeaseId, Limits, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, TakenOff, Timestamp, VendorId, VerifierKeys,
     crowd::Crowd,
-    limits::{CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS, TURNED_AWAY_MS, TURNED_AWAY_NETWORKS_MAX},
+    limits::{
+        CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS, KEY_SETS_IN_LINE_MAX, TURNED_AWAY_MS, TURNED_AWAY_NETWORKS_MAX,
+    },
     lineage::Proof,
     memory::Memory,
     rank::Ranks,
-    store::{Features, Holders, LeaseTable, Rank, Slot, UNSEALED, Wheel, WishItem, Wishes},
+    store::{Features, Holders, KeySet, Kind, LeaseTable, Rank, Slot, UNSEALED, Wheel, WishItem, Wishes},
 };
 
 /// Switches for the simulation: each rule of leases.md can be turned off to show that it is needed. All on in a server.
@@ -83,6 +85,8 @@ pub struct Safeguards {
     pub lines_stand_while_full: bool,
     /// In a named network a client that opens a presence connection again keeps its seats.
     pub opening_ends_the_wait: bool,
+    /// No seat comes from a license that none of the keys which its client embeds has signed.
+    pub keys_bind_charges: bool,
     /// The end of a presence connection counts only if the client has confirmed it by a renewal.
     pub presence_confirmed: bool,
     /// The end of a presence connection counts only if both ends see the same addresses and ports.
@@ -173,6 +177,7 @@ impl Default for Safeguards {
             held_waiters_are_told_at_stop: true,
             lines_stand_while_full: true,
             opening_ends_the_wait: true,
+            keys_bind_charges: true,
             presence_confirmed: true,
             presence_ends_agree: true,
             linger_gives_way: true,
@@ -333,8 +338,17 @@ pub struct Allocator {
     pub(crate) proof: Option<Proof>,
     /// The longest `ttl_max` in the license folder, as the start found it.
     pub(crate) folder_ttl_max_ms: u64,
-    /// The words that the client whose lease is being placed knows.
-    pub(crate) accepting: Words,
+    /// What the client whose lease is being placed can use.
+    pub(crate) accepting: Accepting,
+}
+
+/// What a client can use: which seats of a pool are anything to it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Accepting {
+    /// The words that it knows.
+    pub(crate) words: Words,
+    /// The keys that its application embeds.
+    pub(crate) embeds: VerifierKeys,
 }
 
 /// A vendor on this server.
@@ -361,13 +375,40 @@ pub(crate) struct Pool {
     pub(crate) asked: BTreeMap<Rank, u64>,
     /// Who waits here, in order.
     pub(crate) line: Ranks,
-    /// The same by network; none if nobody waits.
+    /// The same by the keys that their clients embed, which are found by the id of their set.
+    pub(crate) line_by_keys: BTreeMap<u64, (Arc<KeySet>, BTreeSet<u64>)>,
+    /// Who waits, by network; none if nobody waits.
     pub(crate) crowd: Option<Box<Crowd>>,
     /// Whose seats linger here, soonest free first.
     pub(crate) lingerers: BTreeSet<(Timestamp, Slot)>,
 }
 
 impl Pool {
+    /// Puts somebody in line.
+    pub(crate) fn stand_in_line(&mut self, order: u64, embeds: &Arc<KeySet>) {
+        self.line.insert(order);
+        self.line_by_keys.entry(embeds.id).or_insert_with(|| (Arc::clone(embeds), BTreeSet::new())).1.insert(order);
+    }
+
+    /// Takes somebody out of the line; false if it is not there.
+    pub(crate) fn leave_line(&mut self, order: u64, embeds: &KeySet) -> bool {
+        if let Some((_, orders)) = self.line_by_keys.get_mut(&embeds.id) {
+            orders.remove(&order);
+            if orders.is_empty() {
+                self.line_by_keys.remove(&embeds.id);
+            }
+        }
+        self.line.remove(order)
+    }
+
+    /// The first from this order on who is not behind another whose client embeds the same keys.
+    pub(crate) fn first_in_line_from(&self, order: u64) -> Option<u64> {
+        if self.line_by_keys.len() > KEY_SETS_IN_LINE_MAX {
+            return self.line.first().filter(|first| *first >= order);
+        }
+        self.line_by_keys.values().filter_map(|(_, orders)| orders.first().copied()).filter(|first| *first >= order).min()
+    }
+
     pub(crate) fn taken(&self) -> u64 {
         self.used + self.lingering
     }
@@ -399,6 +440,8 @@ pub(crate) struct Right {
     /// The first entitlement of its license.
     pub(crate) license: EntitlementId,
     pub(crate) hash: LicenseHash,
+    /// The keys that have signed its license.
+    pub(crate) signers: VerifierKeys,
     pub(crate) position: u16,
     pub(crate) pool: PoolId,
     pub(crate) seats: u64,
@@ -417,27 +460,53 @@ pub(crate) struct Right {
     /// The words that a client must have accepted for a seat of it.
     pub(crate) needs: Words,
     pub(crate) charged: u64,
-    /// Who is charged to it and may be moved, by version.
-    pub(crate) held: BTreeMap<Rank, BTreeSet<Slot>>,
+    /// Of them, those that linger.
+    pub(crate) lingering: u64,
+    /// Who is charged to it and may be moved.
+    pub(crate) held: BTreeMap<Kind, BTreeSet<Slot>>,
 }
 
 impl Allocator {
+    /// What the client of a lease can use.
+    pub(crate) fn accepting_of(&self, slot: Slot) -> Accepting {
+        let lease = self.leases.at(slot);
+        Accepting { words: self.words_of(&lease.id), embeds: lease.wish.embeds.keys.clone() }
+    }
+
+    /// What the client of a waiter can use.
+    pub(crate) fn accepting_in_line(&self, waiter: &Waiter) -> Accepting {
+        Accepting { words: self.words_of(&waiter.lease), embeds: waiter.embeds.keys.clone() }
+    }
+
     /// The words that the client of a lease or waiter accepted.
-    pub(crate) fn accepted_by(&self, lease: &LeaseId) -> Words {
+    fn words_of(&self, lease: &LeaseId) -> Words {
         self.accepted.get(lease).cloned().unwrap_or_default()
     }
 
     /// Before a lease, a place or an adoption becomes a fact: what its client accepts, if that is anything.
     pub(crate) fn keep_accepted(&mut self, lease: LeaseId, sink: &mut Sink<'_>) {
-        let words = self.accepting.clone();
+        let words = self.accepting.words.clone();
         if self.accepted.get(&lease).map_or(!words.is_empty(), |kept| *kept != words) {
             self.emit(sink, Event::WordsAccepted { lease, words });
         }
     }
 
-    /// Whether the client whose lease is being placed knows all words that a seat of this entitlement needs.
+    /// Whether the client whose lease is being placed can use a seat of this entitlement: it can verify its license, and knows all words that
+    /// the seat needs.
     pub(crate) fn is_accepted(&self, right: &Right) -> bool {
-        !self.safeguards.words_are_accepted || right.needs.iter().all(|word| self.accepting.contains(word))
+        let knows = || right.needs.iter().all(|word| self.accepting.words.contains(word));
+        self.is_verifiable(right) && (!self.safeguards.words_are_accepted || knows())
+    }
+
+    /// Whether the client whose lease is being placed embeds a key that has signed the license of this entitlement.
+    pub(crate) fn is_verifiable(&self, right: &Right) -> bool {
+        self.can_verify(&self.accepting.embeds, right)
+    }
+
+    /// Whether a client that embeds these keys can verify the license of this entitlement. Of a vendor's keys that became one, it may embed others
+    /// than those that signed it.
+    pub(crate) fn can_verify(&self, embeds: &VerifierKeys, right: &Right) -> bool {
+        !self.safeguards.keys_bind_charges || right.signers.shares(embeds)
     }
 }
 
@@ -531,6 +600,8 @@ pub(crate) struct Waiter {
     pub(crate) heard: u32,
     /// When it leaves if it does not ask again; soft once it was heard in this epoch.
     pub(crate) due: Timestamp,
+    /// What its client can verify.
+    pub(crate) embeds: Arc<KeySet>,
     pub(crate) network: Option<Network>,
 }
 
@@ -732,7 +803,7 @@ impl Allocator {
             resumes_lines: false,
             proof: None,
             folder_ttl_max_ms: 0,
-            accepting: Words::default(),
+            accepting: Accepting::default(),
             accepted: BTreeMap::new(),
             format: Words::default(),
             limits,

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::{
     Actor, Allocator, Between, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch,
     Event, Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Limits, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal,
-    ReleaseCause, RightEnd, Timestamp, VendorId,
-    allocator::{Pool, Presence, PresenceWait, Right, Sink},
+    ReleaseCause, RightEnd, Timestamp, VendorId, VerifierKeys,
+    allocator::{Accepting, Pool, Presence, PresenceWait, Right, Sink},
     limits::{
         CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, EVERY_ADDRESS, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX,
-        LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX, PRESENCE_OFF_MS, PRESENCE_WAIT_MS, TTL_MS_MIN, WAIT_MS_MAX, WAITERS_MAX,
+        LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX, PRESENCE_OFF_MS, PRESENCE_WAIT_MS, TTL_MS_MIN, VENDOR_KEYS_MAX, WAIT_MS_MAX, WAITERS_MAX,
     },
-    matching::Placed,
+    matching::{InLine, Placed},
     share::Share,
-    store::{Phase, Slot, UNSEALED, WishItem},
+    store::{Phase, Rank, Slot, UNSEALED, WishItem},
 };
 
 /// A checkout's fields.
@@ -61,7 +61,7 @@ impl Allocator {
                 next_lineage,
                 accepts,
             } => {
-                self.accepting = accepts.clone();
+                self.accepting = Accepting { words: accepts.clone(), embeds: VerifierKeys::of(vendor_keys) };
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -84,7 +84,7 @@ impl Allocator {
                 Outcome::Done
             }
             Command::Checkout { lease, attempt, content, accepts, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network } => {
-                self.accepting = accepts.clone();
+                self.accepting = Accepting { words: accepts.clone(), embeds: VerifierKeys::of(vendor_keys) };
                 let asked = Asked {
                     lease: *lease,
                     attempt: *attempt,
@@ -206,7 +206,7 @@ impl Allocator {
     /// Moves a lease's charges off ended entitlements, or marks it as ending if they fit nowhere. False if that, or what is left of it, is for
     /// the next entry.
     pub(crate) fn settle(&mut self, slot: Slot, sink: &mut Sink<'_>) -> bool {
-        self.accepting = self.accepted_by(&self.leases.at(slot).id);
+        self.accepting = self.accepting_of(slot);
         let mut giving_way = VecDeque::new();
         let mut goes_on = false;
         loop {
@@ -226,7 +226,7 @@ impl Allocator {
             let most = (CHARGES_PER_PART_MAX + 1).saturating_sub(self.leases.charges(slot, item).len()).max(1);
             let mut moves = Vec::new();
             let placed = if self.safeguards.charges_move {
-                self.place(wished.pool, wished.rank(), charge.seats.into(), most, &mut moves)
+                self.place(wished.pool, wished.rank(), charge.seats.into(), most, true, &mut moves)
             } else {
                 None
             };
@@ -262,6 +262,7 @@ impl Allocator {
                 let moved =
                     Event::ChargeMoved { lease, item: item as u8, from: charge.entitlement, to: target.entitlement, seats: target.seats };
                 self.emit(sink, moved);
+                self.charges_changed(target.entitlement);
             }
         }
     }
@@ -297,12 +298,28 @@ impl Allocator {
         let takes_others = |right: &Right| !covers(right) && right.needs.is_empty();
         let free_where =
             |counts: &dyn Fn(&Right) -> bool| in_force().filter(|(_, right)| counts(right)).map(|(_, right)| right.free()).sum::<u64>();
-        let newest = in_force().filter(|(_, right)| takes_others(right)).map(|(_, right)| right.rank()).max();
-        let movable = newest.map_or(0, |newest| {
+        // Where others may go, by who has signed it: mostly one, the newest.
+        let mut targets: Vec<&Right> = Vec::new();
+        for (_, right) in in_force().filter(|(_, right)| takes_others(right)) {
+            match targets.iter_mut().find(|target| target.signers == right.signers) {
+                Some(target) if target.rank() < right.rank() => *target = right,
+                Some(_) => {}
+                None => targets.push(right),
+            }
+        }
+        let movable = targets.iter().map(|target| target.rank()).max().map_or(0, |newest| {
             let held = in_force().filter(|(_, right)| covers(right));
-            let held = held.flat_map(|(id, right)| right.held.range(..=newest).flat_map(|(_, slots)| slots).map(move |slot| (id, *slot)));
-            let live = held.take(LINGERERS_PASSED_MAX).filter(|(_, slot)| self.leases.at(*slot).phase != Phase::Lingering);
-            live.map(|(id, slot)| self.charged_where(slot, &|right, _| right == id)).sum::<u64>()
+            let held = held.flat_map(|(id, right)| {
+                let kinds = right.held.range(..=(newest, u64::MAX));
+                kinds.flat_map(move |(kind, slots)| slots.iter().map(move |slot| (id, kind.0, *slot)))
+            });
+            let moves = |(_, rank, slot): &(EntitlementId, Rank, Slot)| {
+                let lease = self.leases.at(*slot);
+                let fits = |target: &&Right| *rank <= target.rank() && self.can_verify(&lease.wish.embeds.keys, target);
+                lease.phase != Phase::Lingering && targets.iter().any(fits)
+            };
+            let live = held.take(LINGERERS_PASSED_MAX).filter(moves);
+            live.map(|(id, _, slot)| self.charged_where(slot, &|right, _| right == id)).sum::<u64>()
         });
         let (mut here, mut there) = (free_where(&covers), free_where(&takes_others));
         let (mut chosen, mut others) = (Vec::new(), Vec::new());
@@ -349,7 +366,20 @@ impl Allocator {
     /// Hands out moves that are folded in already.
     pub(crate) fn hand_out(&mut self, moves: Vec<Event>, sink: &mut Sink<'_>) {
         sink.bytes += moves.iter().map(Event::weight).sum::<usize>();
+        for moved in &moves {
+            if let Event::ChargeMoved { to, .. } = moved {
+                self.charges_changed(*to);
+            }
+        }
         sink.events.extend(moves);
+    }
+
+    /// Leases have moved to an entitlement: who waits for its pool may be in nobody's way any more.
+    fn charges_changed(&mut self, to: EntitlementId) {
+        let pool = self.right(to).map(|right| self.resolve(right.pool));
+        if let Some(pool) = pool.filter(|pool| self.pool(*pool).is_some_and(|pool| pool.line_by_keys.len() > 1)) {
+            self.dirty.insert(pool);
+        }
     }
 
     /// No renewal any more; free at the end of the present promise.
@@ -758,15 +788,14 @@ impl Allocator {
                 other.get_or_insert((vendor, Denial { code: DenialCode::ServerFull, ..self.no_seat_free(item) }));
                 continue;
             }
-            let behind =
-                self.safeguards.queue_strict && wished.iter().any(|item| self.pool(item.pool).is_some_and(|pool| !pool.line.is_empty()));
+            let in_line = self.in_lines(&wished, u64::MAX, &self.accepting.embeds);
             let placed = match wished.iter().find_map(|item| self.hopeless(item)) {
                 Some(denial) => Placed::Hopeless(denial),
-                None if behind => {
-                    let first = wished.iter().find(|item| self.pool(item.pool).is_some_and(|pool| !pool.line.is_empty()));
-                    Placed::NoSeatFree(self.no_seat_free(first.expect("just found")))
+                None if in_line == InLine::Behind => {
+                    let behind = |item: &&WishItem| self.in_line(item.pool, u64::MAX, &self.accepting.embeds) == InLine::Behind;
+                    Placed::NoSeatFree(self.no_seat_free(wished.iter().find(behind).expect("just found")))
                 }
-                None => self.place_all(&wished),
+                None => self.place_all(&wished, in_line == InLine::Passes),
             };
             match placed {
                 Placed::Fits { items, moves } => {
@@ -785,6 +814,7 @@ impl Allocator {
                             linger_ms,
                             asked_ttl_ms: asked.asked_ttl_ms(self.limits.ttl_ms_max),
                             claim_due: None,
+                            embeds: self.accepting.embeds.clone(),
                             network: asked.network,
                         },
                     );
@@ -949,6 +979,7 @@ impl Allocator {
                 ttl_ms,
                 linger_ms: 0,
                 gives_up: self.now.at.after_ms(wait_ms),
+                embeds: self.accepting.embeds.clone(),
                 network: asked.network,
             },
         );
@@ -977,17 +1008,26 @@ impl Allocator {
         let pool = worst.and_then(|item| self.pool(item.pool));
         Outcome::Waiting {
             place: worst.map_or(1, |item| ahead(item.pool) as u32 + 1),
-            pool: pool.map(Pool::numbers).unwrap_or_default(),
+            pool: pool.map(|pool| self.numbers_for(pool, &waiter.embeds.keys)).unwrap_or_default(),
             gives_up_in_ms: waiter.gives_up.since_ms(self.now.at),
-            first_due_ms: worst.and_then(|item| self.first_due_ms(item.pool)),
+            first_due_ms: worst.and_then(|item| self.first_due_ms(item.pool, &waiter.embeds.keys)),
         }
+    }
+
+    /// How somebody stands in all of its lines.
+    pub(crate) fn in_lines(&self, items: &[WishItem], order: u64, embeds: &VerifierKeys) -> InLine {
+        if !self.safeguards.queue_strict {
+            return InLine::First;
+        }
+        items.iter().map(|item| self.in_line(item.pool, order, embeds)).max().unwrap_or(InLine::First)
     }
 
     /// Grants, to the head of a line, what fits now; it must come for it.
     pub(crate) fn serve(&mut self, order: u64, sink: &mut Sink<'_>) -> bool {
-        self.accepting = self.accepted_by(&self.line[&order].lease);
+        self.accepting = self.accepting_in_line(&self.line[&order]);
         let items = self.line[&order].items.clone();
-        match self.place_all(&items) {
+        let passes = self.in_lines(&items, order, &self.accepting.embeds) == InLine::Passes;
+        match self.place_all(&items, passes) {
             Placed::Fits { items, moves } => {
                 self.hand_out(moves, sink);
                 let waiter = &self.line[&order];
@@ -1003,6 +1043,7 @@ impl Allocator {
                     linger_ms,
                     asked_ttl_ms: asked,
                     claim_due: Some(self.now.at.after_ms(self.limits.claim_ms)),
+                    embeds: waiter.embeds.keys.clone(),
                     network: waiter.network,
                 };
                 self.emit(sink, granted);
@@ -1069,6 +1110,9 @@ pub(crate) fn well_formed(items: &[CheckoutItem], vendor_keys: &[[u8; 32]]) -> R
     }
     if vendor_keys.is_empty() {
         return Err(Refusal::Malformed("a checkout names its vendor's keys"));
+    }
+    if vendor_keys.len() > VENDOR_KEYS_MAX {
+        return Err(Refusal::Malformed("a checkout names at most 16 keys"));
     }
     if items.iter().any(|item| item.seats == 0) {
         return Err(Refusal::Malformed("a part has at least one seat"));

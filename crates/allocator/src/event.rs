@@ -6,7 +6,7 @@ use triquest_license::{FeatureName, LicenseHash, Version, Words};
 
 use crate::{
     Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, Index, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Instance,
-    LeaseId, Lineage, Network, PoolId, Timestamp, VendorId,
+    LeaseId, Lineage, Network, PoolId, Timestamp, VendorId, VerifierKeys,
 };
 
 /// Seats of one lease's part charged to one entitlement.
@@ -104,6 +104,8 @@ pub enum Event {
         /// The time to live that its client asked for; none: what the license says.
         asked_ttl_ms: Option<u64>,
         shown: Vec<Charge>,
+        /// The keys that its client's application embeds: it is charged only to licenses that one of them has signed.
+        embeds: VerifierKeys,
         /// Its id is counted for this network when it has ended.
         network: Option<Network>,
     },
@@ -172,6 +174,8 @@ pub enum Event {
         asked_ttl_ms: Option<u64>,
         /// Set for a waiter: it must ask by then.
         claim_due: Option<Timestamp>,
+        /// The keys that its client's application embeds: it is charged only to licenses that one of them has signed.
+        embeds: VerifierKeys,
         /// Its id is counted for this network when it has ended.
         network: Option<Network>,
     },
@@ -220,6 +224,8 @@ pub enum Event {
         ttl_ms: u64,
         linger_ms: u64,
         gives_up: Timestamp,
+        /// The keys that its client's application embeds: it is charged only to licenses that one of them has signed.
+        embeds: VerifierKeys,
         /// The place is counted for this network.
         network: Option<Network>,
     },
@@ -296,15 +302,20 @@ impl Event {
         fn actor(actor: &Actor) -> usize {
             actor.name.len() + actor.reason.len() + 12
         }
+        fn key_bytes(keys: &VerifierKeys) -> usize {
+            36 * keys.as_slice().len()
+        }
         fn words_bytes(words: &Words) -> usize {
             words.iter().map(|word| word.as_str().len() + 2).sum()
         }
         const PLAIN: usize = 64;
         PLAIN
             + match self {
-                Self::Adopted { holder: who, items: parts, shown, .. } => holder(who) + items(parts) + 12 * shown.len() + 48,
-                Self::Granted { holder: who, items: parts, .. } | Self::Queued { holder: who, items: parts, .. } => {
-                    holder(who) + items(parts) + 64
+                Self::Adopted { holder: who, items: parts, shown, embeds, .. } => {
+                    holder(who) + items(parts) + 12 * shown.len() + key_bytes(embeds) + 48
+                }
+                Self::Granted { holder: who, items: parts, embeds, .. } | Self::Queued { holder: who, items: parts, embeds, .. } => {
+                    holder(who) + items(parts) + key_bytes(embeds) + 64
                 }
                 Self::Denied { holder: who, .. } => holder(who) + 256,
                 Self::ClockAccepted { actor: who, .. } | Self::LicenseRemoved { actor: who, .. } => actor(who) + 40,

@@ -10,11 +10,12 @@ use triquest_license::{LicenseHash, LicenseId, Vocabulary, Word, Words};
 use crate::{
     Actor, Allocator, Charge, ContentDigest, Denial, EndReason, EntitlementId, Epoch, Event, GrantedItem, Holder, InstalledEntitlement,
     InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, Network, PoolId, ReleaseCause, RightEnd, Timestamp, VendorId,
+    VerifierKeys,
     allocator::{FreedByPresence, InstalledLicense, Pool, Right, TurnedAway, Vendor, Waiter},
     crowd::Crowd,
     memory::{Remembered, mark, ticked},
     rank::Ranks,
-    store::{Features, Lease, Phase, READY, SPREAD, Slot, UNSEALED, Wish, WishItem},
+    store::{Features, Kind, Lease, Phase, READY, SPREAD, Slot, UNSEALED, Wish, WishItem},
 };
 
 /// What a fact about no such thing is answered.
@@ -43,6 +44,7 @@ struct NewLease<'a> {
     linger_ms: u64,
     asked_ttl_ms: Option<u64>,
     claim_due: Option<Timestamp>,
+    embeds: &'a VerifierKeys,
     network: Option<Network>,
     may_go_over: bool,
 }
@@ -52,7 +54,7 @@ impl Allocator {
     pub(crate) fn fold(&mut self, event: &Event) -> Result<(), String> {
         self.fact_at = self.now.at;
         match event {
-            Event::Adopted { lease, attempt, content, holder, items, ttl_ms, linger_ms, asked_ttl_ms, shown, network } => {
+            Event::Adopted { lease, attempt, content, holder, items, ttl_ms, linger_ms, asked_ttl_ms, shown, embeds, network } => {
                 self.add_lease(&NewLease {
                     lease: *lease,
                     attempt: *attempt,
@@ -63,6 +65,7 @@ impl Allocator {
                     linger_ms: *linger_ms,
                     asked_ttl_ms: *asked_ttl_ms,
                     claim_due: None,
+                    embeds,
                     network: *network,
                     may_go_over: true,
                 })?;
@@ -119,7 +122,7 @@ impl Allocator {
                 self.presence_off.retain(|_, ends| *ends > at);
                 Ok(())
             }
-            Event::Granted { lease, attempt, content, holder, items, ttl_ms, linger_ms, asked_ttl_ms, claim_due, network } => self
+            Event::Granted { lease, attempt, content, holder, items, ttl_ms, linger_ms, asked_ttl_ms, claim_due, embeds, network } => self
                 .add_lease(&NewLease {
                     lease: *lease,
                     attempt: *attempt,
@@ -130,6 +133,7 @@ impl Allocator {
                     linger_ms: *linger_ms,
                     asked_ttl_ms: *asked_ttl_ms,
                     claim_due: *claim_due,
+                    embeds,
                     network: *network,
                     may_go_over: !self.safeguards.grant_within_total,
                 }),
@@ -239,11 +243,12 @@ impl Allocator {
                 }
                 Ok(())
             }
-            Event::Queued { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, network } => {
+            Event::Queued { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, embeds, network } => {
                 if self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease) {
                     return Err(format!("a second place for {lease}"));
                 }
                 let items = items.iter().map(|item| WishItem { pool: item.pool, version: item.version, seats: item.seats }).collect();
+                let embeds = self.wishes.key_sets.intern(embeds);
                 self.add_waiter(Waiter {
                     lease: *lease,
                     attempt: *attempt,
@@ -255,6 +260,7 @@ impl Allocator {
                     gives_up: *gives_up,
                     heard: self.epoch_narrow(),
                     due: self.now.at.after_ms(self.wait_ttl_ms).min(*gives_up),
+                    embeds,
                     network: *network,
                 })
             }
@@ -375,6 +381,9 @@ impl Allocator {
                 if self.resolve(right.pool) != pool || !right.in_force() || charge.seats == 0 {
                     return Err(format!("{:?} cannot be charged for {id}", charge.entitlement));
                 }
+                if !self.can_verify(new.embeds, right) {
+                    return Err(format!("{:?} is signed by no key that the client of {id} embeds", charge.entitlement));
+                }
                 if !new.may_go_over && right.free() < charge.seats.into() {
                     return Err(format!("{:?} has no {} seats for {id}", charge.entitlement, charge.seats));
                 }
@@ -396,7 +405,7 @@ impl Allocator {
             Some(due) => (Phase::Claimable, due),
             None => (Phase::Live, self.now.at.after_ms(new.ttl_ms)),
         };
-        let wish = self.wish(new.items, new.ttl_ms, new.linger_ms, new.asked_ttl_ms);
+        let wish = self.wish(new.items, new.ttl_ms, new.linger_ms, new.asked_ttl_ms, new.embeds);
         let holder = self.holders.intern(new.holder, new.network);
         let slot = self.put_lease(
             new.items,
@@ -426,7 +435,14 @@ impl Allocator {
     }
 
     /// What a lease is for, shared with all that want the same.
-    pub(crate) fn wish(&mut self, items: &[GrantedItem], ttl_ms: u64, linger_ms: u64, asked_ttl_ms: Option<u64>) -> Arc<Wish> {
+    pub(crate) fn wish(
+        &mut self,
+        items: &[GrantedItem],
+        ttl_ms: u64,
+        linger_ms: u64,
+        asked_ttl_ms: Option<u64>,
+        embeds: &VerifierKeys,
+    ) -> Arc<Wish> {
         let aliases = &self.aliases;
         let resolve = |mut pool| {
             while let Some(into) = aliases.get(&pool) {
@@ -435,7 +451,7 @@ impl Allocator {
             pool
         };
         let items = items.iter().map(|item| WishItem { pool: resolve(item.pool), version: item.version, seats: item.seats });
-        self.wishes.intern(items, ttl_ms, linger_ms, asked_ttl_ms)
+        self.wishes.intern(items, ttl_ms, linger_ms, asked_ttl_ms, embeds)
     }
 
     /// Puts a lease into the slab and charges it to what the items say.
@@ -451,16 +467,19 @@ impl Allocator {
         }
         let (restless, live) = (self.is_restless(&lease), lease.phase != Phase::Lingering);
         let deadline = lease.deadline;
+        let wish = Arc::clone(&lease.wish);
         let slot = self.leases.insert(lease, charges);
         self.leases.at_mut(slot).bucket = self.wheel.put(slot, deadline);
         self.restless += usize::from(restless);
         self.live += usize::from(live);
-        for item in items {
-            let rank = crate::store::asked_rank(item.version.as_ref());
+        for (position, item) in items.iter().enumerate() {
+            let kind = wish.kind(position);
+            let (rank, _) = kind;
             for charge in &item.charges {
                 let right = missing(self.right_mut(charge.entitlement), "entitlement", charge.entitlement)?;
                 right.charged += u64::from(charge.seats);
-                right.held.entry(rank).or_default().insert(slot);
+                right.lingering += if live { 0 } else { u64::from(charge.seats) };
+                right.held.entry(kind).or_default().insert(slot);
             }
             let pool = missing(self.pool_mut(item.pool), "pool", item.pool)?;
             let seats = u64::from(item.seats);
@@ -547,7 +566,7 @@ impl Allocator {
     fn promise(&mut self, slot: Slot, ttl_ms: u64) {
         let wish = Arc::clone(&self.leases.at(slot).wish);
         let asked_ttl_ms = wish.asked_ttl_ms.map(u64::from);
-        let changed = self.wishes.intern(wish.items.iter().copied(), ttl_ms, wish.linger_ms.into(), asked_ttl_ms);
+        let changed = self.wishes.intern(wish.items.iter().copied(), ttl_ms, wish.linger_ms.into(), asked_ttl_ms, &wish.embeds.keys);
         drop(wish);
         let before = std::mem::replace(&mut self.leases.at_mut(slot).wish, changed);
         self.wishes.release(before);
@@ -580,6 +599,9 @@ impl Allocator {
         if self.safeguards.words_are_accepted && !target.needs.iter().all(|word| accepted.is_some_and(|words| words.contains(word))) {
             return Err(format!("{to:?} needs words that the client of {lease} did not accept"));
         }
+        if !self.can_verify(&self.leases.at(slot).wish.embeds.keys, target) {
+            return Err(format!("{to:?} is signed by no key that the client of {lease} embeds"));
+        }
         if !target.in_force() || self.resolve(target.pool) != self.resolve(wished.pool) || target.rank() < wished.rank() {
             return Err(format!("{to:?} cannot take over a charge of {lease}"));
         }
@@ -596,21 +618,24 @@ impl Allocator {
         seats: u32,
     ) -> Result<(), String> {
         let lease = self.leases.at(slot);
-        let (lease, wished) = (lease.id, *missing(lease.wish.items.get(item), "part", item)?);
+        missing(lease.wish.items.get(item), "part", item)?;
+        let (lease, kind, lingers) = (lease.id, lease.wish.kind(item), lease.phase == Phase::Lingering);
+        let lingering = if lingers { u64::from(seats) } else { 0 };
         if !self.leases.move_charge(slot, item, from, to, seats) {
             return Err(format!("{lease} has no {seats} seats charged to {from:?}"));
         }
         let gone = !self.leases.charges(slot, item).iter().any(|charge| charge.entitlement == from);
         self.leases.at_mut(slot).regrant = true;
-        let rank = wished.rank();
         let source = missing(self.right_mut(from), "entitlement", from)?;
         source.charged -= u64::from(seats);
+        source.lingering -= lingering;
         if gone {
-            source.let_go(rank, slot);
+            source.let_go(kind, slot);
         }
         let target = missing(self.right_mut(to), "entitlement", to)?;
         target.charged += u64::from(seats);
-        target.held.entry(rank).or_default().insert(slot);
+        target.lingering += lingering;
+        target.held.entry(kind).or_default().insert(slot);
         self.settled(from);
         Ok(())
     }
@@ -651,9 +676,9 @@ impl Allocator {
             }
         });
         for (item, right) in ended {
-            let rank = self.leases.at(slot).wish.items[item].rank();
+            let kind = self.leases.at(slot).wish.kind(item);
             if let Some(found) = self.right_mut(right) {
-                found.let_go(rank, slot);
+                found.let_go(kind, slot);
             }
             self.settled(right);
         }
@@ -696,7 +721,7 @@ impl Allocator {
         });
         let nobody = self.holders.intern(&Holder::default(), None);
         let wish = Arc::clone(&self.leases.at(slot).wish);
-        let bare = self.wishes.intern(wish.items.iter().copied(), 0, 0, None);
+        let bare = self.wishes.intern(wish.items.iter().copied(), 0, 0, None, &wish.embeds.keys);
         drop(wish);
         let lease = self.leases.at_mut(slot);
         lease.content = ContentDigest([0; 16]);
@@ -704,6 +729,11 @@ impl Allocator {
         self.holders.release(holder);
         self.wishes.release(wish);
         self.live -= 1;
+        let mut charges = Vec::new();
+        self.leases.each_charge(slot, |_, charge| charges.push(charge));
+        for charge in charges {
+            missing(self.right_mut(charge.entitlement), "entitlement", charge.entitlement)?.lingering += u64::from(charge.seats);
+        }
         let items: Vec<_> = self.leases.at(slot).wish.items.to_vec();
         for item in items {
             let pool = missing(self.pool_mut(item.pool), "pool", item.pool)?;
@@ -729,7 +759,8 @@ impl Allocator {
             let wished = lease.wish.items[*item];
             let right = missing(self.right_mut(charge.entitlement), "entitlement", charge.entitlement)?;
             right.charged -= u64::from(charge.seats);
-            right.let_go(wished.rank(), slot);
+            right.lingering -= if live { 0 } else { u64::from(charge.seats) };
+            right.let_go(lease.wish.kind(*item), slot);
             let pool = missing(self.pool_mut(wished.pool), "pool", wished.pool)?;
             pool.charged -= u64::from(charge.seats);
         }
@@ -817,7 +848,7 @@ impl Allocator {
         self.remembered.remove(&waiter.lease);
         for item in &waiter.items {
             let pool = missing(self.pool_mut(item.pool), "pool", item.pool)?;
-            pool.line.insert(order);
+            pool.stand_in_line(order, &waiter.embeds);
             pool.crowd.get_or_insert_default().enter(waiter.network);
         }
         self.waiting_crowd.enter(waiter.network);
@@ -837,7 +868,7 @@ impl Allocator {
         self.unheard_waiters -= usize::from(waiter.heard != self.epoch_narrow());
         for item in &waiter.items {
             if let Some(pool) = self.pool_mut(item.pool) {
-                if pool.line.remove(order)
+                if pool.leave_line(order, &waiter.embeds)
                     && let Some(crowd) = &mut pool.crowd
                 {
                     crowd.leave_network(waiter.network);
@@ -848,6 +879,7 @@ impl Allocator {
             }
             self.line_dirty(item.pool);
         }
+        self.wishes.key_sets.release(&waiter.embeds);
         Some(waiter)
     }
 
@@ -886,6 +918,7 @@ impl Allocator {
         removed: Option<RightEnd>,
     ) -> Result<(), String> {
         let in_text = terms.entitlements_in_text();
+        let signers = VerifierKeys::of(&terms.keys);
         let in_order = terms.entitlements.windows(2).all(|pair| pair[0].position < pair[1].position);
         let in_range = terms.entitlements.last().is_none_or(|last| usize::from(last.position) < in_text);
         if !in_order || !in_range || first.0 as usize != self.rights.len() {
@@ -914,7 +947,7 @@ impl Allocator {
         if removed.is_none() {
             self.index_license(first);
         }
-        self.put_rights(license, first, vendor, &terms.entitlements, pools)?;
+        self.put_rights(license, first, vendor, &signers, &terms.entitlements, pools)?;
         for right in rights {
             self.schedule(right);
         }
@@ -977,6 +1010,7 @@ impl Allocator {
         license: &LicenseHash,
         first: EntitlementId,
         vendor: VendorId,
+        signers: &VerifierKeys,
         entitlements: &[InstalledEntitlement],
         pools: &[PoolId],
     ) -> Result<(), String> {
@@ -994,6 +1028,7 @@ impl Allocator {
             let right = Right {
                 license: first,
                 hash: *license,
+                signers: signers.clone(),
                 position: entitlement.position,
                 pool,
                 seats: entitlement.seats.into(),
@@ -1010,6 +1045,7 @@ impl Allocator {
                 vendor_data: entitlement.vendor_data.as_deref().map(Into::into),
                 needs: entitlement.needs.clone(),
                 charged: 0,
+                lingering: 0,
                 held: BTreeMap::new(),
             };
             let key = |right: &Right, id: EntitlementId| (right.expires.unwrap_or(i64::MAX), right.rank(), id);
@@ -1045,8 +1081,8 @@ impl Allocator {
         if terms.entitlements_in_text() != before {
             return Err(format!("license {license} does not have so many entitlements"));
         }
-        let vendor = installed.vendor;
-        self.put_rights(license, first, vendor, entitlements, pools)?;
+        let (vendor, signers) = (installed.vendor, VerifierKeys::of(&terms.keys));
+        self.put_rights(license, first, vendor, &signers, entitlements, pools)?;
         for entitlement in entitlements {
             self.schedule(EntitlementId(first.0 + u32::from(entitlement.position)));
         }
@@ -1297,6 +1333,9 @@ impl Allocator {
         }
         let here = std::mem::take(&mut target.line);
         target.lingerers.extend(gone.lingerers);
+        for (id, (embeds, orders)) in gone.line_by_keys {
+            target.line_by_keys.entry(id).or_insert_with(|| (embeds, BTreeSet::new())).1.extend(orders);
+        }
         target.conserved()?;
         let mut line = here;
         line.extend(gone.line.iter());
@@ -1328,6 +1367,7 @@ impl Pool {
             charged: 0,
             asked: BTreeMap::new(),
             line: Ranks::default(),
+            line_by_keys: BTreeMap::new(),
             crowd: None,
             lingerers: BTreeSet::new(),
         }
@@ -1348,11 +1388,11 @@ impl Pool {
 
 impl Right {
     /// A lease is not charged here any more, or may not be moved any more.
-    pub(crate) fn let_go(&mut self, rank: crate::store::Rank, slot: Slot) {
-        if let Some(slots) = self.held.get_mut(&rank) {
+    pub(crate) fn let_go(&mut self, kind: Kind, slot: Slot) {
+        if let Some(slots) = self.held.get_mut(&kind) {
             slots.remove(&slot);
             if slots.is_empty() {
-                self.held.remove(&rank);
+                self.held.remove(&kind);
             }
         }
     }

@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use triquest_license::LicenseHash;
+
 use crate::{
-    Allocator, Command, EntitlementId, Event, Index, LeaseId, Moment, PoolId, Safeguards, StateRecord,
+    Allocator, Command, EntitlementId, Event, Index, LeaseId, Moment, PoolId, Safeguards, StateRecord, VerifierKeys,
     allocator::Pool,
     limits::ITEMS_PER_CHECKOUT_MAX,
     store::{Phase, Rank},
@@ -16,7 +18,8 @@ impl Allocator {
     /// # Errors
     /// The name of what is broken, and where.
     pub fn check_invariants(&self) -> Result<(), String> {
-        seats_conserved(self)
+        seats_conserved(self)?;
+        client_can_verify(self)
     }
 }
 
@@ -29,6 +32,7 @@ pub fn seats_conserved(state: &Allocator) -> Result<(), String> {
     let mut used = vec![0u64; state.pools.len()];
     let mut lingering = vec![0u64; state.pools.len()];
     let mut charged = vec![0u64; state.rights.len()];
+    let mut right_lingering = vec![0u64; state.rights.len()];
     let mut asked: BTreeMap<PoolId, BTreeMap<Rank, u64>> = BTreeMap::new();
     let (mut live, mut restless) = (0, 0);
     for slot in state.leases.slots() {
@@ -53,10 +57,11 @@ pub fn seats_conserved(state: &Allocator) -> Result<(), String> {
             };
             left[position] = left[position].wrapping_sub(charge.seats.into());
             charged[charge.entitlement.0 as usize] += u64::from(charge.seats);
+            right_lingering[charge.entitlement.0 as usize] += if lease.phase == Phase::Lingering { u64::from(charge.seats) } else { 0 };
             if state.resolve(right.pool) != state.resolve(item.pool) || right.rank() < item.rank() {
                 broken = Some(format!("{:?} does not cover {}", charge.entitlement, lease.id));
             }
-            let held = right.held.get(&item.rank()).is_some_and(|slots| slots.contains(&slot));
+            let held = right.held.get(&lease.wish.kind(position)).is_some_and(|slots| slots.contains(&slot));
             if !held && lease.ending.is_none() {
                 broken = Some(format!("{} is not among those charged to {:?}", lease.id, charge.entitlement));
             }
@@ -73,8 +78,10 @@ pub fn seats_conserved(state: &Allocator) -> Result<(), String> {
     }
     for (right, id) in state.rights.iter().zip(0..).filter_map(|(right, id)| Some((right.as_ref()?, EntitlementId(id)))) {
         let recount = charged[id.0 as usize];
-        if right.charged != recount {
-            return Err(format!("seats_conserved: {id:?} has {recount} seats charged, counted {}", right.charged));
+        let lingering = right_lingering[id.0 as usize];
+        if (right.charged, right.lingering) != (recount, lingering) {
+            let (charged, linger) = (right.charged, right.lingering);
+            return Err(format!("seats_conserved: {id:?} has {recount} seats charged ({lingering} linger), counted {charged} ({linger})"));
         }
         if !right.in_force() && !right.held.is_empty() && !state.stranded.contains(&(state.resolve(right.pool), id)) {
             return Err(format!("seats_conserved: leases of {id:?} are stranded unseen"));
@@ -96,6 +103,26 @@ pub fn seats_conserved(state: &Allocator) -> Result<(), String> {
             return Err(format!("seats_conserved: {} is {numbers:?}", pool.feature));
         }
         pool.conserved()?;
+    }
+    Ok(())
+}
+
+/// Every seat comes from a license that one of the keys which its client embeds has signed: a client refuses a grant that it cannot verify.
+///
+/// # Errors
+/// The lease whose client cannot verify where it is charged.
+pub fn client_can_verify(state: &Allocator) -> Result<(), String> {
+    for slot in state.leases.slots() {
+        let lease = state.leases.at(slot);
+        let mut broken = None;
+        state.leases.each_charge(slot, |_, charge| {
+            if state.right(charge.entitlement).is_some_and(|right| !state.can_verify(&lease.wish.embeds.keys, right)) {
+                broken = Some(charge.entitlement);
+            }
+        });
+        if let Some(right) = broken {
+            return Err(format!("client_can_verify: {right:?} is signed by no key that the client of {} embeds", lease.id));
+        }
     }
     Ok(())
 }
@@ -203,10 +230,14 @@ pub fn hard_state_equal(one: &Allocator, other: &Allocator) -> Result<(), String
     }
 }
 
-/// Nobody passes an earlier waiter that shares a pool: watched over all events in order, from an empty line.
+/// Nobody passes an earlier waiter that shares a pool, where something counts that both clients can verify: watched over all events in order, from an
+/// empty line. A pool of which no license was seen is one where they can.
 #[derive(Debug, Default)]
 pub struct QueueOrder {
-    line: Vec<(LeaseId, Vec<PoolId>)>,
+    line: Vec<(LeaseId, Vec<PoolId>, VerifierKeys)>,
+    licenses: BTreeMap<LicenseHash, (EntitlementId, VerifierKeys)>,
+    /// Where it counts, who has signed it, and whether it is in force.
+    rights: BTreeMap<EntitlementId, (PoolId, VerifierKeys, bool)>,
 }
 
 impl QueueOrder {
@@ -216,28 +247,57 @@ impl QueueOrder {
     /// Who passed whom.
     pub fn watch(&mut self, event: &Event) -> Result<(), String> {
         match event {
-            Event::Queued { lease, items, .. } => self.line.push((*lease, items.iter().map(|item| item.pool).collect())),
-            Event::Dequeued { lease, .. } => self.line.retain(|(waiter, _)| waiter != lease),
+            Event::Queued { lease, items, embeds, .. } => {
+                self.line.push((*lease, items.iter().map(|item| item.pool).collect(), embeds.clone()));
+            }
+            Event::Dequeued { lease, .. } => self.line.retain(|(waiter, ..)| waiter != lease),
+            Event::LicenseInstalled { license, terms, first_entitlement, pools, .. } => {
+                self.licenses.insert(*license, (*first_entitlement, VerifierKeys::of(&terms.keys)));
+                self.note(license, terms.entitlements.iter().map(|right| right.position).zip(pools.iter().copied()));
+            }
+            Event::EntitlementsUnderstood { license, entitlements, pools, .. } => {
+                self.note(license, entitlements.iter().map(|right| right.position).zip(pools.iter().copied()));
+            }
+            Event::EntitlementBegan { entitlement } => self.counts(*entitlement, true),
+            Event::EntitlementEnded { entitlement, .. } => self.counts(*entitlement, false),
+            Event::ReplacementUndone { entitlements, .. } => entitlements.iter().for_each(|right| self.counts(*right, false)),
             Event::PoolsMerged { pools, .. } => {
-                for pool in self.line.iter_mut().flat_map(|(_, pools)| pools) {
+                let waited = self.line.iter_mut().flat_map(|(_, pools, _)| pools);
+                for pool in waited.chain(self.rights.values_mut().map(|(pool, ..)| pool)) {
                     if let Some((_, into)) = pools.iter().find(|(from, _)| from == pool) {
                         *pool = *into;
                     }
                 }
             }
-            Event::Granted { lease, items, .. } => {
-                for (waiter, pools) in &self.line {
+            Event::Granted { lease, items, embeds, .. } => {
+                for (waiter, pools, theirs) in &self.line {
                     if waiter == lease {
                         break;
                     }
-                    if items.iter().any(|item| pools.contains(&item.pool)) {
+                    if items.iter().any(|item| pools.contains(&item.pool) && self.compete(item.pool, theirs, embeds)) {
                         return Err(format!("queue_order: {lease} passed {waiter}"));
                     }
                 }
-                self.line.retain(|(waiter, _)| waiter != lease);
+                self.line.retain(|(waiter, ..)| waiter != lease);
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn note(&mut self, license: &LicenseHash, rights: impl Iterator<Item = (u16, PoolId)>) {
+        let Some((first, signers)) = self.licenses.get(license) else { return };
+        self.rights.extend(rights.map(|(position, pool)| (EntitlementId(first.0 + u32::from(position)), (pool, signers.clone(), false))));
+    }
+
+    fn counts(&mut self, right: EntitlementId, counts: bool) {
+        if let Some((.., in_force)) = self.rights.get_mut(&right) {
+            *in_force = counts;
+        }
+    }
+
+    fn compete(&self, pool: PoolId, one: &VerifierKeys, other: &VerifierKeys) -> bool {
+        let mut here = self.rights.values().filter(|(there, ..)| *there == pool).peekable();
+        here.peek().is_none() || here.any(|(_, signers, in_force)| *in_force && signers.shares(one) && signers.shares(other))
     }
 }

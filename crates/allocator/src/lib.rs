@@ -15,6 +15,7 @@ mod fold;
 pub mod holder;
 pub mod ids;
 pub mod invariants;
+mod keys;
 mod licenses;
 pub mod limits;
 mod lineage;
@@ -39,6 +40,7 @@ pub use command::{Actor, Between, CheckoutItem, Command, InstallLicense, ShownGr
 pub use event::{Charge, DequeueReason, EndReason, Event, GrantedItem, ReleaseCause, RightEnd};
 pub use holder::{Claim, Holder};
 pub use ids::{ContentDigest, EntitlementId, Epoch, Index, Instance, LeaseId, Lineage, PoolId, Timestamp, VendorId};
+pub use keys::VerifierKeys;
 pub use limits::Limits;
 pub use lineage::{EpochRecord, Judgement};
 pub use network::{Network, WideNetwork};

@@ -202,7 +202,9 @@ impl Allocator {
                 let installed = self.licenses.get(&first)?;
                 let entitlement = EntitlementId(first.0 + u32::from(*position));
                 let right = self.right(entitlement).filter(|_| u32::from(*position) < installed.entitlements)?;
-                let of_named_vendor = vendors.contains(&installed.vendor) || !self.safeguards.adoption_is_bounded;
+                // By one of the keys that the request names, not only by one of their vendor's.
+                let is_named = vendors.contains(&installed.vendor) && self.is_verifiable(right);
+                let of_named_vendor = is_named || !self.safeguards.adoption_is_bounded;
                 let right_pool = self.resolve(right.pool);
                 let feature = &self.pool(right_pool)?.feature;
                 let covers = right.rank() >= crate::store::asked_rank(item.version.as_ref());
@@ -235,11 +237,11 @@ impl Allocator {
         // The signed grant proves that its client accepted the words of what it was charged to, whatever it says now.
         let rights = sums.keys().filter_map(|entitlement| self.right(*entitlement));
         let proved = rights.flat_map(|right| right.needs.iter());
-        self.accepting = Words::new(self.accepting.iter().chain(proved).cloned()).ok()?;
+        self.accepting.words = Words::new(self.accepting.words.iter().chain(proved).cloned()).ok()?;
         let mut moves = Vec::new();
         let mut granted = Vec::with_capacity(wished.len());
         for (item, charges) in wished.iter().zip(&as_shown) {
-            let placed = self.place(item.pool, item.rank(), item.seats.into(), CHARGES_PER_PART_MAX, &mut moves);
+            let placed = self.place(item.pool, item.rank(), item.seats.into(), CHARGES_PER_PART_MAX, true, &mut moves);
             let in_force = |charge: &Charge| self.right(charge.entitlement).is_some_and(crate::allocator::Right::in_force);
             let placed = placed.or_else(|| charges.iter().all(in_force).then(|| charges.clone()));
             let placed = placed.or_else(|| self.pile_on(item.pool, item.rank(), item.seats).map(|charge| vec![charge]));
@@ -264,6 +266,7 @@ impl Allocator {
             linger_ms,
             asked_ttl_ms: asked.asked_ttl_ms(self.limits.ttl_ms_max),
             shown: charged.collect(),
+            embeds: self.accepting.embeds.clone(),
             network: asked.network,
         };
         self.emit(sink, adopted);

@@ -6,9 +6,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
-    Allocator, Charge, Denial, DenialCode, EntitlementId, Event, GrantedItem, PoolId, PoolNumbers, RightEnd,
+    Allocator, Charge, Denial, DenialCode, EntitlementId, Event, GrantedItem, PoolId, PoolNumbers, RightEnd, VerifierKeys,
     allocator::{Pool, Right},
-    limits::{CHARGES_PER_PART_MAX, FIRST_DUE_SCAN_MAX, MOVES_PER_CHECKOUT_MAX, TTL_MS_DEFAULT, TTL_MS_MIN},
+    limits::{
+        CHARGES_PER_PART_MAX, FIRST_DUE_SCAN_MAX, KEY_SETS_IN_LINE_MAX, KINDS_LOOKED_AT_MAX, MOVES_PER_CHECKOUT_MAX, TTL_MS_DEFAULT,
+        TTL_MS_MIN,
+    },
     store::{Rank, Slot, WishItem},
 };
 
@@ -22,9 +25,20 @@ pub(crate) enum Placed {
     Hopeless(Denial),
 }
 
+/// How somebody stands in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum InLine {
+    /// Nobody comes before.
+    First,
+    /// Who comes before can have none of the same seats, however leases move.
+    Passes,
+    /// Somebody comes before.
+    Behind,
+}
+
 impl Allocator {
-    /// Tries to place all parts of a wish, or none.
-    pub(crate) fn place_all(&mut self, items: &[WishItem]) -> Placed {
+    /// Tries to place all parts of a wish, or none. Who passes somebody in line moves nobody to make room.
+    pub(crate) fn place_all(&mut self, items: &[WishItem], passes: bool) -> Placed {
         for item in items {
             if let Some(denial) = self.hopeless(item) {
                 return Placed::Hopeless(denial);
@@ -40,7 +54,7 @@ impl Allocator {
         let mut granted = Vec::with_capacity(items.len());
         for item in items {
             let pool = self.resolve(item.pool);
-            let charges = match self.place(pool, item.rank(), item.seats.into(), CHARGES_PER_PART_MAX, &mut moves) {
+            let charges = match self.place(pool, item.rank(), item.seats.into(), CHARGES_PER_PART_MAX, !passes, &mut moves) {
                 Some(charges) => charges,
                 None if !self.safeguards.grant_within_total => match self.pile_on(pool, item.rank(), item.seats) {
                     Some(charge) => vec![charge],
@@ -63,8 +77,7 @@ impl Allocator {
         let Some(found) = self.pool(pool) else { return 0 };
         let free = found.free();
         let rights = || found.rights.iter().filter_map(|id| self.right(*id));
-        let beside = rights().any(|right| right.charged > if right.in_force() { right.seats } else { 0 });
-        if !beside || !self.safeguards.grant_within_versions {
+        if !self.some_are_beside(found) || !self.safeguards.grant_within_versions {
             return free;
         }
         let mut seats: BTreeMap<Rank, u64> = BTreeMap::new();
@@ -86,9 +99,64 @@ impl Allocator {
         least
     }
 
-    /// Finds seats for one part from at most so many entitlements, moving other leases' charges if need be; those moves are folded in and
-    /// appended to `moves`. On failure the caller undoes them.
-    pub(crate) fn place(&mut self, pool: PoolId, rank: Rank, seats: u64, most: usize, moves: &mut Vec<Event>) -> Option<Vec<Charge>> {
+    /// Seats of a pool are taken that no entitlement shows: whoever has them must go.
+    fn some_are_beside(&self, pool: &Pool) -> bool {
+        let mut rights = pool.rights.iter().filter_map(|id| self.right(*id));
+        rights.any(|right| right.charged > if right.in_force() { right.seats } else { 0 })
+    }
+
+    /// How somebody stands in a pool's line, for a newcomer the end of it: who comes before, and may want the seats that a client with these keys can
+    /// have, is not passed. Nobody is that who can never be charged there, whoever moves.
+    pub(crate) fn in_line(&self, pool: PoolId, order: u64, embeds: &VerifierKeys) -> InLine {
+        let Some(found) = self.pool(pool) else { return InLine::First };
+        if found.line.first().is_none_or(|first| first >= order) {
+            return InLine::First;
+        }
+        // Where seats are taken beside the entitlements, what is free is free for all of them together.
+        let strict = !self.safeguards.keys_bind_charges || found.line_by_keys.len() > KEY_SETS_IN_LINE_MAX;
+        let mut earlier = found.line_by_keys.values().filter(|(_, orders)| orders.first().is_some_and(|first| *first < order));
+        if strict
+            || earlier.any(|(set, _)| set.keys == *embeds || self.may_want_seats_of(found, &set.keys, embeds))
+            || self.some_are_beside(found)
+        {
+            return InLine::Behind;
+        }
+        InLine::Passes
+    }
+
+    /// Whether a client that embeds some keys might be charged where one that embeds others can be, now or when leases have moved.
+    fn may_want_seats_of(&self, pool: &Pool, waits: &VerifierKeys, wants: &VerifierKeys) -> bool {
+        let mut rights: Vec<&Right> = pool.rights.iter().filter_map(|id| self.right(*id)).filter(|right| right.ended.is_none()).collect();
+        let mut reached: Vec<VerifierKeys> = vec![waits.clone()];
+        while let Some(embeds) = reached.pop() {
+            let (here, rest): (Vec<&Right>, Vec<&Right>) = rights.into_iter().partition(|right| self.can_verify(&embeds, right));
+            rights = rest;
+            for right in here {
+                if self.can_verify(wants, right) || right.held.len() > KINDS_LOOKED_AT_MAX {
+                    return true;
+                }
+                for slot in right.held.values().filter_map(|slots| slots.first()) {
+                    let keys = &self.leases.at(*slot).wish.embeds.keys;
+                    if !reached.contains(keys) {
+                        reached.push(keys.clone());
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Finds seats for one part from at most so many entitlements, moving other leases' charges if need be and if they may; those moves are folded in
+    /// and appended to `moves`. On failure the caller undoes them.
+    pub(crate) fn place(
+        &mut self,
+        pool: PoolId,
+        rank: Rank,
+        seats: u64,
+        most: usize,
+        others_may_move: bool,
+        moves: &mut Vec<Event>,
+    ) -> Option<Vec<Charge>> {
         loop {
             let free = self.free_for(pool, rank)?;
             let (charges, need) = charged_to(free, seats);
@@ -102,7 +170,7 @@ impl Allocator {
                 let (charges, need) = charged_to(largest.into_iter().take(most), seats);
                 return (need == 0).then_some(charges);
             }
-            if !self.safeguards.charges_move || !self.make_room(pool, rank, need, moves) {
+            if !others_may_move || !self.safeguards.charges_move || !self.make_room(pool, rank, need, moves) {
                 return None;
             }
         }
@@ -132,12 +200,10 @@ impl Allocator {
         }
         let mut chain = Vec::new();
         'search: while let Some(to) = frontier.pop_front() {
-            let Some(target) = in_force(&to).map(Right::rank) else { continue };
+            let Some(target) = in_force(&to) else { continue };
             for from in &found.rights {
                 let Some(right) = in_force(from) else { continue };
-                // The oldest lease there is the one that fits most places.
-                let oldest = right.held.first_key_value().map(|(oldest, _)| *oldest);
-                if came.contains_key(from) || oldest.is_none_or(|oldest| oldest > target) {
+                if came.contains_key(from) || self.who_moves(right, target).is_none() {
                     continue;
                 }
                 came.insert(*from, Some(to));
@@ -161,7 +227,7 @@ impl Allocator {
         let mut amount = need.min(self.right(last).map_or(0, Right::free));
         let mut hops = Vec::with_capacity(chain.len());
         for (from, to) in chain.into_iter().rev() {
-            let Some(slot) = self.right(from).and_then(|right| right.held.first_key_value()?.1.first().copied()) else { return false };
+            let Some(slot) = self.right(from).and_then(|right| self.who_moves(right, self.right(to)?)) else { return false };
             let mut there = None;
             self.leases.each_charge(slot, |item, charge| {
                 if charge.entitlement == from {
@@ -188,6 +254,15 @@ impl Allocator {
             moves.push(moved);
         }
         true
+    }
+
+    /// A lease that is charged to an entitlement and may be charged to another one too: of the oldest version that there is, because it fits most
+    /// places.
+    fn who_moves(&self, from: &Right, to: &Right) -> Option<Slot> {
+        let kinds = from.held.range(..=(to.rank(), u64::MAX)).take(KINDS_LOOKED_AT_MAX);
+        // Those of one kind embed the same keys.
+        let first = kinds.filter_map(|(_, slots)| slots.first().copied());
+        first.into_iter().find(|slot| self.can_verify(&self.leases.at(*slot).wish.embeds.keys, to))
     }
 
     /// Takes moves back that were folded in but made no room in the end. A lease may always be where it was, whatever speaks against moving
@@ -217,7 +292,8 @@ impl Allocator {
         let Some(pool) = self.pool(item.pool) else {
             return Some(Denial { code: DenialCode::UnknownFeature, ..self.denial(item) });
         };
-        let rights = || pool.rights.iter().filter_map(|id| self.right(*id));
+        // What the client cannot verify is nothing to it.
+        let rights = || pool.rights.iter().filter_map(|id| self.right(*id)).filter(|right| self.is_verifiable(right));
         let in_force = || rights().filter(|right| right.in_force());
         let covering = || in_force().filter(|right| right.rank() >= rank && self.is_accepted(right));
         if covering().next().is_none() && in_force().any(|right| right.rank() >= rank) {
@@ -233,7 +309,7 @@ impl Allocator {
                 return Some(Denial { code: DenialCode::VersionNotCovered, newest_version: newest.version, ..self.denial(item) });
             }
             let expired = rights().filter(|right| right.rank() >= rank).filter_map(|right| right.expires).max();
-            let code = if pool.rights.is_empty() { DenialCode::UnknownFeature } else { DenialCode::Expired };
+            let code = if rights().next().is_none() { DenialCode::UnknownFeature } else { DenialCode::Expired };
             let clock_ms = clock_ms.filter(|_| code == DenialCode::Expired);
             return Some(Denial { code, at_civil_ms: expired, clock_ms, ..self.denial(item) });
         }
@@ -250,7 +326,7 @@ impl Allocator {
     }
 
     pub(crate) fn no_seat_free(&self, item: &WishItem) -> Denial {
-        Denial { code: DenialCode::NoSeatFree, first_due_ms: self.first_due_ms(item.pool), ..self.denial(item) }
+        Denial { code: DenialCode::NoSeatFree, first_due_ms: self.first_due_ms(item.pool, &self.accepting.embeds), ..self.denial(item) }
     }
 
     pub(crate) fn denial(&self, item: &WishItem) -> Denial {
@@ -259,7 +335,7 @@ impl Allocator {
             code: DenialCode::NoSeatFree,
             feature: pool.map(|pool| pool.feature.clone()),
             seats: item.seats,
-            pool: pool.map_or(PoolNumbers::default(), Pool::numbers),
+            pool: pool.map_or(PoolNumbers::default(), |pool| self.numbers_for(pool, &self.accepting.embeds)),
             first_due_ms: None,
             newest_version: None,
             at_civil_ms: None,
@@ -267,10 +343,26 @@ impl Allocator {
         }
     }
 
-    /// The earliest deadline or end of linger in a pool, in milliseconds from now; in a pool with more than
-    /// [`FIRST_DUE_SCAN_MAX`] leases, of those that were looked at.
-    pub(crate) fn first_due_ms(&self, pool: PoolId) -> Option<u64> {
-        let rights = self.pool(pool)?.rights.iter().filter_map(|id| self.right(*id));
+    /// The numbers of a pool as a client sees it that embeds these keys: of the seats whose licenses it can verify.
+    pub(crate) fn numbers_for(&self, pool: &Pool, embeds: &VerifierKeys) -> PoolNumbers {
+        let rights = || pool.rights.iter().filter_map(|id| self.right(*id));
+        if rights().all(|right| self.can_verify(embeds, right)) {
+            return pool.numbers();
+        }
+        let (mut total, mut charged, mut lingering) = (0, 0, 0);
+        for right in rights().filter(|right| self.can_verify(embeds, right)) {
+            total += if right.in_force() { right.seats } else { 0 };
+            charged += right.charged;
+            lingering += right.lingering;
+        }
+        let (free, over) = (total.saturating_sub(charged), charged.saturating_sub(total));
+        PoolNumbers { total, used: charged - lingering, lingering, free, over, ..pool.numbers() }
+    }
+
+    /// The earliest deadline or end of linger of the seats of a pool whose licenses can be verified by these keys, in milliseconds from now; in a pool
+    /// with more than [`FIRST_DUE_SCAN_MAX`] leases, of those that were looked at.
+    pub(crate) fn first_due_ms(&self, pool: PoolId, embeds: &VerifierKeys) -> Option<u64> {
+        let rights = self.pool(pool)?.rights.iter().filter_map(|id| self.right(*id)).filter(|right| self.can_verify(embeds, right));
         let slots = rights.flat_map(|right| right.held.values().flatten()).take(FIRST_DUE_SCAN_MAX);
         slots.map(|slot| self.leases.at(*slot).deadline.since_ms(self.now.at)).min()
     }

@@ -62,7 +62,8 @@ impl Allocator {
         let live = self.leases.slots().filter(|slot| self.leases.at(*slot).phase != Phase::Lingering).map(|slot| self.lease_record(slot));
         let lingering = self.leases.slots().filter(|slot| self.leases.at(*slot).phase == Phase::Lingering).map(|slot| {
             let lease = self.leases.at(slot);
-            StateRecord::Lingering { lease: lease.id, items: self.items_of(slot), until: lease.deadline }
+            let embeds = lease.wish.embeds.keys.clone();
+            StateRecord::Lingering { lease: lease.id, items: self.items_of(slot), until: lease.deadline, embeds }
         });
         let line = self.line.values().zip(0..).map(|(waiter, order)| StateRecord::Waiter {
             lease: waiter.lease,
@@ -81,6 +82,7 @@ impl Allocator {
             heard: Epoch(waiter.heard.into()),
             // Moved by asking, so nothing that replay could know.
             unheard_due: if waiter.heard == self.epoch_narrow() { Timestamp(0) } else { waiter.due },
+            embeds: waiter.embeds.keys.clone(),
             network: waiter.network,
         });
         let remembered = self.remembered.iter().map(|(lease, known)| StateRecord::Remembered {
@@ -161,6 +163,7 @@ impl Allocator {
             ending: lease.ending.map(|reason| (lease.deadline, reason)),
             not_before: self.floors.get(&lease.id).copied(),
             adopted: self.adopted.get(&lease.id).map_or(Vec::new(), |charges| charges.to_vec()),
+            embeds: lease.wish.embeds.keys.clone(),
             network: lease.holder.network(),
         }
     }
@@ -312,6 +315,7 @@ impl Allocator {
                 ending,
                 not_before,
                 adopted,
+                embeds,
                 network,
             } => {
                 let at_most = |epoch: Epoch| u32::try_from(epoch.0).map_err(|_| format!("{lease} is of epoch {}", epoch.0));
@@ -320,7 +324,7 @@ impl Allocator {
                     (None, None) if heard == self.epoch => self.head.at.after_ms(ttl_ms).max(not_before.unwrap_or_default()),
                     (None, None) => unheard_deadline,
                 };
-                let wish = self.wish(&items, ttl_ms, linger_ms, asked_ttl_ms);
+                let wish = self.wish(&items, ttl_ms, linger_ms, asked_ttl_ms, &embeds);
                 if let Some(not_before) = not_before {
                     self.floors.insert(lease, not_before);
                 }
@@ -347,8 +351,8 @@ impl Allocator {
                 };
                 self.load_lease(&items, lease)
             }
-            StateRecord::Lingering { lease, items, until } => {
-                let wish = self.wish(&items, 0, 0, None);
+            StateRecord::Lingering { lease, items, until, embeds } => {
+                let wish = self.wish(&items, 0, 0, None, &embeds);
                 let lease = Lease {
                     id: lease,
                     content: ContentDigest([0; 16]),
@@ -383,13 +387,15 @@ impl Allocator {
                 order: _,
                 heard,
                 unheard_due,
+                embeds,
                 network,
             } => {
                 let items = items.iter().map(|item| crate::store::WishItem { pool: item.pool, version: item.version, seats: item.seats });
                 let due = if heard == self.epoch { gives_up.min(self.now.at.after_ms(self.wait_ttl_ms)) } else { unheard_due };
                 let heard = u32::try_from(heard.0).map_err(|_| format!("{lease} asked in epoch {}", heard.0))?;
                 let items = items.collect();
-                self.add_waiter(Waiter { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, heard, due, network })
+                let embeds = self.wishes.key_sets.intern(&embeds);
+                self.add_waiter(Waiter { lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, heard, due, embeds, network })
             }
             StateRecord::Remembered { lease, attempt, content, denial, ended, forget, network } => {
                 self.remember(lease, Remembered { attempt, content, denial, ended, forget, network });

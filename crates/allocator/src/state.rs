@@ -6,7 +6,7 @@ use triquest_license::{FeatureName, LicenseHash, Words};
 
 use crate::{
     Actor, Charge, ContentDigest, Denial, EndReason, EntitlementId, Epoch, EpochRecord, GrantedItem, Holder, Index, InstalledTerms,
-    Instance, LeaseId, Lineage, Network, PoolId, RightEnd, Timestamp, VendorId,
+    Instance, LeaseId, Lineage, Network, PoolId, RightEnd, Timestamp, VendorId, VerifierKeys,
 };
 
 /// One record of the hard state. [`crate::Allocator::snapshot`] yields them in one canonical order (kind, then id), [`crate::Allocator::load`] takes them in that order.
@@ -101,11 +101,19 @@ pub enum StateRecord {
         not_before: Option<Timestamp>,
         /// What its shown grant was charged to, if it was taken over.
         adopted: Vec<Charge>,
+        /// The keys that its client's application embeds.
+        embeds: VerifierKeys,
         /// Its id is counted for this network when it has ended.
         network: Option<Network>,
     },
     /// A released lease whose seats linger.
-    Lingering { lease: LeaseId, items: Vec<GrantedItem>, until: Timestamp },
+    Lingering {
+        lease: LeaseId,
+        items: Vec<GrantedItem>,
+        until: Timestamp,
+        /// The keys that its client's application embedded: the seats stay with licenses that one of them has signed.
+        embeds: VerifierKeys,
+    },
     /// A waiter, in the order of the line.
     Waiter {
         lease: LeaseId,
@@ -121,6 +129,8 @@ pub enum StateRecord {
         heard: Epoch,
         /// For a waiter not heard in this epoch: when it leaves, as the last recovery set it.
         unheard_due: Timestamp,
+        /// The keys that its client's application embeds.
+        embeds: VerifierKeys,
         /// The place is counted for this network.
         network: Option<Network>,
     },

@@ -12,7 +12,7 @@ use std::{
 
 use triquest_license::{FeatureName, Version};
 
-use crate::{Charge, Claim, ContentDigest, EndReason, EntitlementId, Holder, LeaseId, Network, PoolId, Timestamp};
+use crate::{Charge, Claim, ContentDigest, EndReason, EntitlementId, Holder, LeaseId, Network, PoolId, Timestamp, VerifierKeys};
 
 /// A version as coverage compares it: an entitlement covers a lease whose rank is at most its own. A right without a version covers all;
 /// who does not say what it runs asks for no gate, and any right covers it.
@@ -307,11 +307,53 @@ impl WishItem {
     }
 }
 
+/// Keys that the applications of leases and waiters embed, kept once for all that embed the same.
+#[derive(Debug)]
+pub(crate) struct KeySet {
+    /// No two sets that are kept have the same, and none has that of one that was kept before.
+    pub(crate) id: u64,
+    pub(crate) keys: VerifierKeys,
+}
+
+impl Keyed for KeySet {
+    fn key(&self) -> &[u8] {
+        self.keys.as_slice().as_flattened()
+    }
+}
+
+/// Sets of keys that leases and waiters share.
+#[derive(Debug, Default)]
+pub(crate) struct KeySets {
+    all: Interned<KeySet>,
+    next: u64,
+}
+
+impl KeySets {
+    /// Keeps a set.
+    pub(crate) fn intern(&mut self, keys: &VerifierKeys) -> Arc<KeySet> {
+        let next = &mut self.next;
+        self.all.intern(keys.as_slice().as_flattened(), || {
+            *next += 1;
+            KeySet { id: *next, keys: keys.clone() }
+        })
+    }
+
+    /// Lets one go.
+    pub(crate) fn release(&mut self, set: &Arc<KeySet>) {
+        self.all.release(set);
+    }
+}
+
+/// What moves alike between entitlements: leases of one version, whose clients embed the same keys (the id of their [`KeySet`]).
+pub(crate) type Kind = (Rank, u64);
+
 /// What a lease is for, shared by all that want the same.
 #[derive(Debug)]
 pub(crate) struct Wish {
     key: Box<[u8]>,
     pub(crate) items: Box<[WishItem]>,
+    /// What its client can verify.
+    pub(crate) embeds: Arc<KeySet>,
     pub(crate) ttl_ms: u32,
     pub(crate) linger_ms: u32,
     /// The time to live that was asked for; none: what the license says.
@@ -324,10 +366,18 @@ impl Keyed for Wish {
     }
 }
 
+impl Wish {
+    /// Where one of its parts may move.
+    pub(crate) fn kind(&self, item: usize) -> Kind {
+        (self.items[item].rank(), self.embeds.id)
+    }
+}
+
 /// Wishes that leases share.
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     all: Interned<Wish>,
+    pub(crate) key_sets: KeySets,
     scratch: Vec<u8>,
 }
 
@@ -339,7 +389,9 @@ impl Wishes {
         ttl_ms: u64,
         linger_ms: u64,
         asked_ttl_ms: Option<u64>,
+        embeds: &VerifierKeys,
     ) -> Arc<Wish> {
+        let embeds = self.key_sets.intern(embeds);
         let mut key = std::mem::take(&mut self.scratch);
         key.clear();
         let (ttl_ms, linger_ms, asked_ttl_ms) = (narrow(ttl_ms), narrow(linger_ms), asked_ttl_ms.map(narrow));
@@ -347,6 +399,7 @@ impl Wishes {
         key.extend_from_slice(&asked_ttl_ms.unwrap_or(0).to_le_bytes());
         key.extend_from_slice(&ttl_ms.to_le_bytes());
         key.extend_from_slice(&linger_ms.to_le_bytes());
+        key.extend_from_slice(&embeds.id.to_le_bytes());
         for item in items.clone() {
             key.extend_from_slice(&item.pool.0.to_le_bytes());
             key.extend_from_slice(&item.seats.to_le_bytes());
@@ -355,14 +408,26 @@ impl Wishes {
             }
             key.push(0);
         }
-        let wish = self.all.intern(&key, || Wish { key: key.as_slice().into(), items: items.collect(), ttl_ms, linger_ms, asked_ttl_ms });
+        let wish = self.all.intern(&key, || Wish {
+            key: key.as_slice().into(),
+            items: items.collect(),
+            embeds: Arc::clone(&embeds),
+            ttl_ms,
+            linger_ms,
+            asked_ttl_ms,
+        });
         self.scratch = key;
+        // The wish holds it.
+        self.key_sets.release(&embeds);
         wish
     }
 
     /// Lets a wish go.
     pub(crate) fn release(&mut self, wish: Arc<Wish>) {
+        let embeds = Arc::clone(&wish.embeds);
         self.all.release(&wish);
+        drop(wish);
+        self.key_sets.release(&embeds);
     }
 }
 
@@ -757,12 +822,29 @@ mod tests {
     fn versions_that_are_equal_but_written_otherwise_are_kept_as_written() {
         let mut wishes = Wishes::default();
         let item = |version: &str| WishItem { pool: PoolId(0), version: Some(version.parse().unwrap()), seats: 1 };
-        let (a, b) = (wishes.intern([item("12")].into_iter(), 1, 0, None), wishes.intern([item("12.0")].into_iter(), 1, 0, None));
+        let nobody = VerifierKeys::default();
+        let (a, b) =
+            (wishes.intern([item("12")].into_iter(), 1, 0, None, &nobody), wishes.intern([item("12.0")].into_iter(), 1, 0, None, &nobody));
         assert_eq!(a.items[0].version.unwrap().to_string(), "12");
         assert_eq!(b.items[0].version.unwrap().to_string(), "12.0");
         wishes.release(a);
         wishes.release(b);
-        assert!(wishes.all.all.is_empty());
+        assert!(wishes.all.all.is_empty() && wishes.key_sets.all.all.is_empty());
+    }
+
+    #[test]
+    fn leases_whose_clients_embed_the_same_keys_share_them() {
+        let mut wishes = Wishes::default();
+        let item = WishItem { pool: PoolId(0), version: None, seats: 1 };
+        let (old, both) = (VerifierKeys::of(&[[1; 32]]), VerifierKeys::of(&[[2; 32], [1; 32]]));
+        let a = wishes.intern([item].into_iter(), 1, 0, None, &old);
+        let b = wishes.intern([item].into_iter(), 1, 0, None, &VerifierKeys::of(&[[1; 32]]));
+        let c = wishes.intern([item].into_iter(), 1, 0, None, &both);
+        let d = wishes.intern([item].into_iter(), 2, 0, None, &VerifierKeys::of(&[[1; 32], [2; 32], [1; 32]]));
+        assert!(Arc::ptr_eq(&a, &b) && !Arc::ptr_eq(&a, &c) && Arc::ptr_eq(&c.embeds, &d.embeds));
+        assert!(a.kind(0) != c.kind(0) && c.kind(0) == d.kind(0));
+        [a, b, c, d].into_iter().for_each(|wish| wishes.release(wish));
+        assert!(wishes.all.all.is_empty() && wishes.key_sets.all.all.is_empty());
     }
 
     #[test]

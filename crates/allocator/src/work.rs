@@ -4,8 +4,9 @@ use triquest_license::FeatureName;
 
 use crate::{
     Allocator, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Event, PoolId, RightEnd, VendorId,
-    allocator::{InstalledLicense, Right, Sink},
+    allocator::{InstalledLicense, Pool, Right, Sink},
     limits::{FORGET_EVERY_MS, POOLS_PER_MERGE_MAX, WAITERS_LOOKED_AT_MAX, WHEEL_PER_BATCH_MAX},
+    matching::InLine,
     store::{Phase, READY, Slot, bucket_of},
 };
 
@@ -455,15 +456,17 @@ impl Allocator {
         }
     }
 
-    /// Why a waiter can never be served, if so: judged by the words that its own client accepts, whoever was decided before.
+    /// Why a waiter can never be served, if so: judged by the words and keys of its own client, whoever was decided before.
     fn unsatisfiable(&mut self, order: u64) -> Option<Denial> {
-        self.accepting = self.accepted_by(&self.line.get(&order)?.lease);
+        self.accepting = self.accepting_in_line(self.line.get(&order)?);
         self.line.get(&order)?.items.iter().find_map(|item| self.hopeless(item))
     }
 
     /// Takes a waiter out of the line, with what it is told when it asks again.
     pub(crate) fn dequeue_with(&mut self, order: u64, reason: DequeueReason, sink: &mut Sink<'_>) {
         let hopeless = if reason == DequeueReason::Hopeless { self.unsatisfiable(order) } else { None };
+        let Some(waiter) = self.line.get(&order) else { return };
+        self.accepting = self.accepting_in_line(waiter);
         let Some(waiter) = self.line.get(&order) else { return };
         let over = |code| waiter.items.first().map(|first| Denial { code, first_due_ms: None, ..self.no_seat_free(first) });
         let denial = match reason {
@@ -478,18 +481,17 @@ impl Allocator {
     fn work_line(&mut self, pool: PoolId, sink: &mut Sink<'_>) {
         let mut after = 0;
         loop {
-            let Some(order) = self.pool(pool).and_then(|pool| pool.line.from(after)) else { return };
+            // Behind another with the same keys nobody is first.
+            let strict = self.safeguards.queue_strict;
+            let next = |pool: &Pool| if strict { pool.first_in_line_from(after) } else { pool.line.from(after) };
+            let Some(order) = self.pool(pool).and_then(next) else { return };
             if sink.full() {
                 self.dirty.insert(self.resolve(pool));
                 return;
             }
-            let is_head = |pool: PoolId| self.pool(pool).is_some_and(|pool| pool.line.first() == Some(order));
-            let first_everywhere = self.line[&order].items.iter().all(|item| is_head(item.pool));
-            let served = (first_everywhere || !self.safeguards.queue_strict) && self.serve(order, sink);
-            if !served {
-                if self.safeguards.queue_strict {
-                    return;
-                }
+            let waiter = &self.line[&order];
+            let may_be_served = self.in_lines(&waiter.items, order, &waiter.embeds.keys) != InLine::Behind;
+            if !may_be_served || !self.serve(order, sink) {
                 after = order + 1;
             }
         }

@@ -11,12 +11,34 @@ use proptest::{
     test_runner::{FileFailurePersistence, TestRunner},
 };
 use support::{Right, Server, actor, content, holder, install, item, key, lease, license, moment};
-use triquest_allocator::{Command, DenialCode, Event, LeaseId, Moment, Outcome, Refusal, Safeguards, limits};
+use triquest_allocator::{Command, DenialCode, EntitlementView, Event, LeaseId, Moment, Outcome, Refusal, Safeguards, limits};
 use triquest_license::LicenseHash;
 
 const FEATURES: [&str; 2] = ["cad", "cam"];
 /// Feature, version, seats of each part.
 type Wish = Vec<(usize, u32, u32)>;
+
+/// The two keys of the one vendor.
+const KEYS: [&str; 2] = ["acme", "acme+2"];
+/// Some of [`KEYS`]: one bit for each.
+type Keys = u8;
+const SETS: [Keys; 3] = [1, 3, 2];
+
+fn names(keys: Keys) -> Vec<&'static str> {
+    KEYS.iter().enumerate().filter(|(bit, _)| keys & (1 << bit) != 0).map(|(_, name)| *name).collect()
+}
+
+/// The keys that the application of an id embeds.
+fn embeds(id: u8) -> Keys {
+    SETS[usize::from(id) % SETS.len()]
+}
+
+/// The same, by the lease.
+fn embedded(id: &LeaseId) -> Keys {
+    embeds((0..IDS).find(|number| lease(&number.to_string()) == *id).unwrap())
+}
+
+const IDS: u8 = 14;
 
 const LINGER_MS: [u64; 2] = [0, 5_000];
 
@@ -24,7 +46,7 @@ const LINGER_MS: [u64; 2] = [0, 5_000];
 enum Act {
     Advance(u64),
     Checkout { id: u8, attempt: u32, items: Wish, ttl_s: Option<u64>, wait_s: Option<u64> },
-    Install { feature: usize, seats: u32, version: u32 },
+    Install { feature: usize, seats: u32, version: u32, signers: Keys },
     Reclaim { id: u8, now: bool },
     Release { id: u8 },
     Remove { nth: usize },
@@ -37,16 +59,17 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         3 => (0..2usize, 0..4u32, 1..4u32).prop_map(|item| vec![item]),
         1 => ((0..4u32, 1..3u32), (0..4u32, 1..3u32)).prop_map(|(a, b)| vec![(0, a.0, a.1), (1, b.0, b.1)]),
     ];
-    let checkout = (0..14u8, 1..4u32, items, prop::option::of(10..400u64), prop::option::weighted(0.3, 1..600u64))
+    let checkout = (0..IDS, 1..4u32, items, prop::option::of(10..400u64), prop::option::weighted(0.3, 1..600u64))
         .prop_map(|(id, attempt, items, ttl_s, wait_s)| Act::Checkout { id, attempt, items, ttl_s, wait_s });
     let act = prop_oneof![
         3 => prop_oneof![0..5_000u64, 0..200_000u64].prop_map(Act::Advance),
         10 => checkout,
-        2 => (0..2usize, 1..4u32, 0..4u32).prop_map(|(feature, seats, version)| Act::Install { feature, seats, version }),
-        1 => (0..14u8, any::<bool>()).prop_map(|(id, now)| Act::Reclaim { id, now }),
-        4 => (0..14u8).prop_map(|id| Act::Release { id }),
+        2 => (0..2usize, 1..4u32, 0..4u32, prop::sample::select(&SETS[..]))
+            .prop_map(|(feature, seats, version, signers)| Act::Install { feature, seats, version, signers }),
+        1 => (0..IDS, any::<bool>()).prop_map(|(id, now)| Act::Reclaim { id, now }),
+        4 => (0..IDS).prop_map(|id| Act::Release { id }),
         1 => (0..6usize).prop_map(|nth| Act::Remove { nth }),
-        4 => (0..14u8).prop_map(|id| Act::Renew { id }),
+        4 => (0..IDS).prop_map(|id| Act::Renew { id }),
         1 => Just(Act::Restart),
     ];
     prop::collection::vec(act, 1..60)
@@ -75,11 +98,13 @@ struct Seat {
 
 #[derive(Default)]
 struct Model {
-    /// Feature, version (0 covers all), seats, license.
-    rights: Vec<(usize, u32, u32, LicenseHash)>,
+    /// Feature, version (0 covers all), seats, license, who has signed it.
+    rights: Vec<(usize, u32, u32, LicenseHash, Keys)>,
     seats: Vec<Seat>,
     ids: BTreeMap<LeaseId, Known>,
     line: Vec<(LeaseId, Wish)>,
+    /// Of every license that there ever was.
+    signers: BTreeMap<LicenseHash, Keys>,
 }
 
 /// Versions order as coverage does: for a right 0 is the newest, for a wish 0 is the oldest.
@@ -88,8 +113,98 @@ fn covers(right: u32, wish: u32) -> bool {
 }
 
 impl Model {
-    /// Whether `more` can be placed beside what is charged to rights in force, whatever moves: Hall's condition for nested coverage.
-    fn fits(&self, server: &Server, more: &[(usize, u32, u32)]) -> bool {
+    /// Whether `more` can be placed for a client that embeds these keys, beside what is charged to rights in force, whatever moves.
+    fn fits(&self, server: &Server, keys: Keys, more: &[(usize, u32, u32)]) -> bool {
+        self.fits_by_version(server, more) && self.hall(server, keys, more)
+    }
+
+    /// The same where nothing may move.
+    fn fits_as_it_is(&self, server: &Server, keys: Keys, more: &[(usize, u32, u32)]) -> bool {
+        let free = |feature: usize, version: u32| -> u64 {
+            let rights = self.views(server, feature).into_iter();
+            let usable = rights.filter(|(right, view)| view.in_force && covers(right.1, version) && right.4 & keys != 0);
+            usable.map(|(_, view)| view.seats.saturating_sub(view.charged)).sum()
+        };
+        self.fits_by_version(server, more) && more.iter().all(|item| u64::from(item.2) <= free(item.0, item.1))
+    }
+
+    /// The rights of a feature, with what the allocator charges there.
+    fn views(&self, server: &Server, feature: usize) -> Vec<((usize, u32, u32, LicenseHash, Keys), EntitlementView)> {
+        let Some(pool) = server.live.pool_of(&key(KEYS[0]), &FEATURES[feature].parse().unwrap()) else { return Vec::new() };
+        let views = pool.entitlements.iter().filter_map(|id| server.live.entitlement_view(*id));
+        views.filter_map(|view| Some((*self.rights.iter().find(|right| right.3 == view.license)?, view))).collect()
+    }
+
+    /// How a client with these keys stands in line behind these: true if it is behind, false if it passes them all, none if there is nobody.
+    fn behind<'a>(
+        &self,
+        server: &Server,
+        keys: Keys,
+        wish: &[(usize, u32, u32)],
+        ahead: impl Iterator<Item = &'a (LeaseId, Wish)>,
+    ) -> Option<bool> {
+        let mut stands = None;
+        for (id, waits) in ahead {
+            for feature in waits.iter().map(|item| item.0).filter(|feature| wish.iter().any(|item| item.0 == *feature)) {
+                // Everything that its charges might come to be exchanged with.
+                let mut reached = embedded(id);
+                let pool = server.live.pool_of(&key(KEYS[0]), &FEATURES[feature].parse().unwrap()).unwrap().pool;
+                let leases: Vec<_> = server.live.lease_views().collect();
+                let charges = |lease: &triquest_allocator::LeaseView| -> Vec<EntitlementView> {
+                    let items = lease.items.iter().filter(|item| item.pool == pool).flat_map(|item| &item.charges);
+                    items.map(|charge| server.live.entitlement_view(charge.entitlement).unwrap()).collect()
+                };
+                for _ in 0..2 {
+                    for lease in &leases {
+                        let there = charges(lease).into_iter().filter(|view| view.in_force);
+                        let signers: Vec<Keys> = there
+                            .filter_map(|view| self.rights.iter().find(|right| right.3 == view.license))
+                            .map(|right| right.4)
+                            .collect();
+                        if lease.ending.is_none() && signers.iter().any(|signers| signers & reached != 0) {
+                            reached |= embedded(&lease.lease);
+                        }
+                    }
+                }
+                let competes = self.rights.iter().any(|right| right.0 == feature && right.4 & reached != 0 && right.4 & keys != 0);
+                let beside = leases.iter().any(|lease| charges(lease).iter().any(|view| !view.in_force));
+                stands = Some(stands.unwrap_or(false) | competes | beside);
+            }
+        }
+        stands
+    }
+
+    /// Hall's condition for what is charged to rights in force, and for these with it: for the leases of each set of keys from some version on, there are
+    /// so many seats that one of them can have.
+    fn hall(&self, server: &Server, keys: Keys, more: &[(usize, u32, u32)]) -> bool {
+        FEATURES.iter().enumerate().all(|(feature, name)| {
+            let pool = server.live.pool_of(&key(KEYS[0]), &name.parse().unwrap()).map(|view| view.pool);
+            let wanted = more.iter().filter(|item| item.0 == feature);
+            let mut demand: Vec<(u32, Keys, u32)> = wanted.map(|item| (item.1, keys, item.2)).collect();
+            for view in server.live.lease_views() {
+                for part in view.items.iter().filter(|part| Some(part.pool) == pool) {
+                    let version = part.version.map_or(0, |version| version.parts()[0]);
+                    let in_force = part.charges.iter().filter(|charge| server.live.entitlement_view(charge.entitlement).unwrap().in_force);
+                    demand.extend(in_force.map(|charge| (version, embedded(&view.lease), charge.seats)));
+                }
+            }
+            // Beyond all versions: none of that set.
+            let beyond = 5u32;
+            let all = (0..=beyond).flat_map(|a| (0..=beyond).flat_map(move |b| (0..=beyond).map(move |c| [a, b, c])));
+            all.into_iter().all(|from| {
+                let since = |keys: Keys| from[SETS.iter().position(|set| *set == keys).unwrap()];
+                let need: u32 = demand.iter().filter(|(version, keys, _)| *version >= since(*keys)).map(|(.., seats)| seats).sum();
+                let usable = |right: &&(usize, u32, u32, LicenseHash, Keys)| {
+                    let by = |keys: &Keys| since(*keys) < beyond && right.4 & keys != 0 && covers(right.1, since(*keys));
+                    right.0 == feature && SETS.iter().any(by)
+                };
+                need == 0 || need <= self.rights.iter().filter(usable).map(|right| right.2).sum()
+            })
+        })
+    }
+
+    /// Whether there are so many seats for each version and newer ones, whoever has signed them, and whoever must go counted too.
+    fn fits_by_version(&self, server: &Server, more: &[(usize, u32, u32)]) -> bool {
         FEATURES.iter().enumerate().all(|(feature, name)| {
             let wanted: Vec<_> = more.iter().filter(|item| item.0 == feature).collect();
             if wanted.is_empty() {
@@ -116,15 +231,15 @@ impl Model {
         })
     }
 
-    fn hopeless(&self, server: &Server, items: &[(usize, u32, u32)]) -> Option<DenialCode> {
+    fn hopeless(&self, server: &Server, keys: Keys, items: &[(usize, u32, u32)]) -> Option<DenialCode> {
         for (feature, version, seats) in items {
-            let rights = || self.rights.iter().filter(|right| right.0 == *feature);
+            let rights = || self.rights.iter().filter(|right| right.0 == *feature && right.4 & keys != 0);
             let covering: Vec<_> = rights().filter(|right| covers(right.1, *version)).collect();
             if covering.is_empty() {
                 let known = server.live.pool_of(&key("acme"), &FEATURES[*feature].parse().unwrap());
                 return Some(match known {
                     None => DenialCode::UnknownFeature,
-                    Some(view) if view.entitlements.is_empty() => DenialCode::UnknownFeature,
+                    Some(view) if !view.entitlements.iter().any(|id| self.is_signed(server, *id, keys)) => DenialCode::UnknownFeature,
                     Some(_) if rights().next().is_none() => DenialCode::Expired,
                     Some(_) => DenialCode::VersionNotCovered,
                 });
@@ -134,6 +249,11 @@ impl Model {
             }
         }
         None
+    }
+
+    fn is_signed(&self, server: &Server, right: triquest_allocator::EntitlementId, keys: Keys) -> bool {
+        let license = server.live.entitlement_view(right).unwrap().license;
+        self.signers.get(&license).is_some_and(|signers| signers & keys != 0)
     }
 
     /// Time passes in the model: what is due ends.
@@ -241,7 +361,7 @@ impl Run {
                 }
             }
             Act::Checkout { id, attempt, items, ttl_s, wait_s } => self.checkout(*id, *attempt, items, *ttl_s, *wait_s),
-            Act::Install { feature, seats, version } => {
+            Act::Install { feature, seats, version, signers } => {
                 let mut right = Right::new(FEATURES[*feature], *seats);
                 if *version > 0 {
                     right = right.with("version", &version.to_string());
@@ -249,12 +369,13 @@ impl Run {
                 if LINGER_MS[*feature] > 0 {
                     right = right.with("linger", &format!("{}s", LINGER_MS[*feature] / 1_000));
                 }
-                let license = license(&["acme"], &format!("L{}", self.licenses.len()), &[], &[right]);
+                let license = license(&names(*signers), &format!("L{}", self.licenses.len()), &[], &[right]);
                 let hash = license.hash();
                 self.licenses.push(hash);
                 let (outcome, events) = self.decide(install(license));
                 assert!(matches!(outcome, Outcome::Installed { waiting: false, .. }), "{outcome:?}");
-                self.model.rights.push((*feature, *version, *seats, hash));
+                self.model.rights.push((*feature, *version, *seats, hash, *signers));
+                self.model.signers.insert(hash, *signers);
                 self.model.follow(&events, self.now);
             }
             Act::Reclaim { id, now } => {
@@ -331,7 +452,8 @@ impl Run {
                             })
                             .collect();
                         assert!(!lost.is_empty());
-                        assert!(!self.hall(&lost), "{lease} lost its seats although they fit");
+                        let keys = embedded(lease);
+                        assert!(!self.model.hall(&self.server, keys, &lost), "{lease} lost its seats although they fit");
                     }
                 }
             }
@@ -381,29 +503,9 @@ impl Run {
         self.compare(act);
     }
 
-    /// Only entitlements in force: Hall's condition without the pool's total, as moves obey it.
-    fn hall(&self, more: &[(usize, u32, u32)]) -> bool {
-        FEATURES.iter().enumerate().all(|(feature, name)| {
-            let pool = self.server.live.pool_of(&key("acme"), &name.parse().unwrap()).map(|view| view.pool);
-            let mut demand: Vec<(u32, u32)> = more.iter().filter(|item| item.0 == feature).map(|item| (item.1, item.2)).collect();
-            for view in self.server.live.lease_views() {
-                for part in view.items.iter().filter(|part| Some(part.pool) == pool) {
-                    let version = part.version.map_or(0, |version| version.parts()[0]);
-                    let in_force =
-                        part.charges.iter().filter(|charge| self.server.live.entitlement_view(charge.entitlement).unwrap().in_force);
-                    demand.extend(in_force.map(|charge| (version, charge.seats)));
-                }
-            }
-            (0..=4u32).all(|threshold| {
-                let need: u32 = demand.iter().filter(|(wish, _)| threshold == 0 || *wish >= threshold).map(|(_, seats)| seats).sum();
-                let rights = self.model.rights.iter().filter(|right| right.0 == feature && covers(right.1, threshold));
-                need == 0 || need <= rights.map(|right| right.2).sum()
-            })
-        })
-    }
-
     fn checkout(&mut self, id: u8, attempt: u32, items: &[(usize, u32, u32)], ttl_s: Option<u64>, wait_s: Option<u64>) {
         let text = format!("{items:?}");
+        let keys = embeds(id);
         let id = lease(&id.to_string());
         let asked = items.iter().map(|(feature, version, seats)| {
             let version = (*version > 0).then(|| version.to_string());
@@ -415,17 +517,21 @@ impl Run {
             attempt,
             content: content(&text),
             holder: holder("ana", "ws1"),
-            vendor_keys: vec![key("acme")],
+            vendor_keys: names(keys).into_iter().map(key).collect(),
             items: asked.collect(),
             ttl_ms: ttl_s.map(|ttl| ttl * 1_000),
             wait_ms: wait_s.map(|wait| wait * 1_000),
             regained: false,
             network: None,
         };
-        let fits = self.model.fits(&self.server, items);
-        let hopeless = self.model.hopeless(&self.server, items);
-        let shares = |wish: &[(usize, u32, u32)]| wish.iter().any(|item| items.iter().any(|other| other.0 == item.0));
-        let behind = self.model.line.iter().any(|(_, wish)| shares(wish));
+        let hopeless = self.model.hopeless(&self.server, keys, items);
+        let stands = self.model.behind(&self.server, keys, items, self.model.line.iter());
+        let behind = stands == Some(true);
+        let fits = if stands == Some(false) {
+            self.model.fits_as_it_is(&self.server, keys, items)
+        } else {
+            self.model.fits(&self.server, keys, items)
+        };
         let vendor_known = !self.model.rights.is_empty() || !self.licenses.is_empty();
         let (outcome, events) = self.decide(command);
         let known = self.model.ids.get(&id).cloned();
@@ -517,11 +623,14 @@ impl Run {
         assert_eq!(line, self.model.line.iter().map(|(id, _)| *id).collect::<Vec<_>>());
         // queue_moves: who is first wherever it waits is served as soon as it can be.
         for (position, (id, wish)) in self.model.line.iter().enumerate() {
-            assert_eq!(self.model.hopeless(&self.server, wish), None, "queue_moves: {id} can never be served after {act:?}");
-            let ahead = |feature: usize| self.model.line[..position].iter().any(|(_, other)| other.iter().any(|item| item.0 == feature));
-            if wish.iter().all(|item| !ahead(item.0)) {
-                assert!(!self.model.fits(&self.server, wish), "queue_moves: {id} could be served after {act:?}");
-            }
+            let keys = embedded(id);
+            assert_eq!(self.model.hopeless(&self.server, keys, wish), None, "queue_moves: {id} can never be served after {act:?}");
+            let could_be_served = match self.model.behind(&self.server, keys, wish, self.model.line[..position].iter()) {
+                Some(true) => false,
+                Some(false) => self.model.fits_as_it_is(&self.server, keys, wish),
+                None => self.model.fits(&self.server, keys, wish),
+            };
+            assert!(!could_be_served, "queue_moves: {id} could be served after {act:?}");
         }
     }
 }
@@ -530,8 +639,10 @@ fn run_all(safeguards: Safeguards, acts: &[Act]) {
     let mut run = Run { server: Server::new(safeguards), model: Model::default(), now: 0, licenses: Vec::new(), counter: 0 };
     run.server.load_every = 5;
     run.server.restart(run.moment()).unwrap();
-    run.act(&Act::Install { feature: 0, seats: 2, version: 2 });
-    run.act(&Act::Install { feature: 1, seats: 2, version: 0 });
+    // A text that both keys have signed makes them one vendor.
+    run.decide(install(license(&KEYS, "LINK", &[], &[Right::new("link", 1)])));
+    run.act(&Act::Install { feature: 0, seats: 2, version: 2, signers: 3 });
+    run.act(&Act::Install { feature: 1, seats: 2, version: 0, signers: 3 });
     for act in acts {
         run.act(act);
     }
@@ -553,6 +664,7 @@ fn the_naive_list_notices_when_a_rule_is_off() {
     assert!(noticed(|safeguards| safeguards.charges_move = false), "charges_move");
     assert!(noticed(|safeguards| safeguards.extend_on_recovery = false), "extend_on_recovery");
     assert!(noticed(|safeguards| safeguards.grant_within_total = false), "grant_within_total");
+    assert!(noticed(|safeguards| safeguards.keys_bind_charges = false), "keys_bind_charges");
     assert!(noticed(|safeguards| safeguards.queue_strict = false), "queue_strict");
     assert!(noticed(|safeguards| safeguards.remember_ended = false), "remember_ended");
 }

@@ -507,6 +507,7 @@ fn waiter(number: u32, network: Option<Network>) -> StateRecord {
         order: number.into(),
         heard: triquest_allocator::Epoch(1),
         unheard_due: Timestamp(0),
+        embeds: triquest_allocator::VerifierKeys::of(&[support::key("acme")]),
         network,
     }
 }

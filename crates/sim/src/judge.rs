@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use triquest_allocator::{
     Allocator, Between, CheckoutItem, Command, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Network,
-    Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, limits::PRESENCE_WAIT_MS, share::Share,
+    Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, VerifierKeys, limits::PRESENCE_WAIT_MS, share::Share,
 };
 use triquest_engine::limits::ENTRY_HEAD_BYTES_MAX;
 use triquest_journal::record::Entry;
@@ -46,6 +46,8 @@ invariants! {
     BeginBeforeEnd, "begin_before_end";
     /// Every entry keeps its limits.
     BoundedEntry, "bounded_entry";
+    /// A client can verify the license of every seat that it has: no grant is one that nobody can use.
+    ClientCanVerify, "client_can_verify";
     /// A lease that nobody hears is free within twice its promised time of up-time.
     DeadSeatReturns, "dead_seat_returns";
     /// No network has more than its share of a line, of all lines, or of the ids that are remembered, and nobody is refused below it.
@@ -543,12 +545,12 @@ impl Judge {
                     self.broken(Invariant::ReissueOrder, || format!("{id} was replaced by a license that was installed before it"));
                 }
             }
-            Event::Granted { lease, items, network, .. } => {
+            Event::Granted { lease, items, network, embeds, .. } => {
                 if self.ledger.over.get(lease).is_some_and(|until| at < *until) {
                     self.broken(Invariant::OneGrantPerId, || format!("{lease} had ended and was granted again"));
                 }
                 self.is_a_share_of_memory(*lease, *network);
-                self.passes_nobody(*lease, items);
+                self.passes_nobody(*lease, items, embeds);
                 self.was_waited_for(scene, *lease, items, at);
             }
             Event::Denied { lease, denial, network, .. } => {
@@ -596,8 +598,11 @@ impl Judge {
                 self.has_effect(*lease, *attempt);
                 self.is_whole(scene, *lease, items);
                 self.is_covered(*lease, items);
+                self.can_be_verified(scene, *lease, items.iter().flat_map(|item| &item.charges).map(|charge| charge.entitlement));
             }
-            Event::Adopted { lease, .. } => {
+            Event::ChargeMoved { lease, to, .. } => self.can_be_verified(scene, *lease, [*to]),
+            Event::Adopted { lease, items, .. } => {
+                self.can_be_verified(scene, *lease, items.iter().flat_map(|item| &item.charges).map(|charge| charge.entitlement));
                 self.history.adopted(*lease);
                 // A late copy of its checkout may have been denied before its grant of lost history was shown.
                 self.finals.retain(|(other, _), _| other != lease);
@@ -843,7 +848,8 @@ impl Judge {
             let pool = self.ledger.resolve(item.pool);
             let counts_now = |right: &crate::ledger::Right| {
                 let runs = right.starts.is_none_or(|starts| starts <= wall_ms) && right.expires.is_none_or(|expires| wall_ms < expires);
-                right.ended.is_none() && runs && self.ledger.resolve(right.pool) == pool && right.covers(item.version.as_ref())
+                let covers = right.covers(item.version.as_ref()) && right.signers.shares(&held.embeds);
+                right.ended.is_none() && runs && self.ledger.resolve(right.pool) == pool && covers
             };
             // What lingers gives way to what lives.
             let free = |(id, right): (&triquest_allocator::EntitlementId, &crate::ledger::Right)| {
@@ -860,13 +866,13 @@ impl Judge {
     }
 
     /// queue_order
-    fn passes_nobody(&mut self, lease: LeaseId, items: &[GrantedItem]) {
+    fn passes_nobody(&mut self, lease: LeaseId, items: &[GrantedItem], embeds: &VerifierKeys) {
         let ledger = &self.ledger;
         let passed = ledger
             .line
             .iter()
             .take_while(|waiter| waiter.lease != lease)
-            .find(|waiter| ledger.meet(&waiter.items, items) && ledger.satisfiable(&waiter.items))
+            .find(|waiter| ledger.compete(waiter, items, embeds) && ledger.satisfiable(&waiter.items, &waiter.embeds))
             .map(|waiter| waiter.lease);
         if let Some(passed) = passed {
             self.broken(Invariant::QueueOrder, || format!("{lease} passed {passed}"));
@@ -913,9 +919,29 @@ impl Judge {
         }
         let Some(wished) = self.ledger.wished(&client.vendor_keys, &client.plan.items) else { return };
         let ledger = &self.ledger;
-        let behind = ledger.line.iter().any(|waiter| ledger.meet(&waiter.items, &wished) && ledger.satisfiable(&waiter.items));
-        if !behind && ledger.fits(&wished) {
+        let waits = |waiter: &crate::ledger::Waiter| ledger.satisfiable(&waiter.items, &waiter.embeds);
+        let behind = ledger.line.iter().any(|waiter| ledger.meet(&waiter.items, &wished) && waits(waiter));
+        if !behind && ledger.fits(&wished, &VerifierKeys::of(&client.vendor_keys)) {
             self.broken(Invariant::QueueMoves, || format!("{lease} was denied seats that are free"));
+        }
+    }
+
+    /// client_can_verify: what a lease is charged to is signed by a key that its client's application embeds.
+    fn can_be_verified(
+        &mut self,
+        scene: Scene<'_>,
+        lease: LeaseId,
+        charged_to: impl IntoIterator<Item = triquest_allocator::EntitlementId>,
+    ) {
+        let Some(client) = scene.clients.get(client_of(lease)) else { return };
+        for entitlement in charged_to {
+            let Some(right) = self.ledger.rights.get(&entitlement) else { continue };
+            if !right.signers.as_slice().iter().any(|key| client.vendor_keys.contains(key)) {
+                let license = right.license;
+                self.broken(Invariant::ClientCanVerify, || {
+                    format!("{lease} is charged to {license}, which none of its client's keys has signed")
+                });
+            }
         }
     }
 
@@ -1179,11 +1205,11 @@ impl Judge {
         let mut late = None;
         let mut ahead: Vec<&[GrantedItem]> = Vec::new();
         for waiter in &self.ledger.line {
-            let satisfiable = self.ledger.satisfiable(&waiter.items);
+            let satisfiable = self.ledger.satisfiable(&waiter.items, &waiter.embeds);
             let blocked = ahead.iter().any(|items| self.ledger.meet(items, &waiter.items));
             let state = if !satisfiable {
                 Some(false)
-            } else if !blocked && self.ledger.fits(&waiter.items) {
+            } else if !blocked && self.ledger.fits(&waiter.items, &waiter.embeds) {
                 Some(true)
             } else {
                 None

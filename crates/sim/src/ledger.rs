@@ -7,7 +7,7 @@ use std::{
 
 use triquest_allocator::{
     CheckoutItem, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem, Index, Instance, LeaseId, Lineage, Moment, Network,
-    PoolId, RightEnd, Timestamp, VendorId, WideNetwork, share::Has,
+    PoolId, RightEnd, Timestamp, VendorId, VerifierKeys, WideNetwork, share::Has,
 };
 use triquest_license::{FeatureName, LicenseHash, Version};
 
@@ -38,6 +38,8 @@ pub struct Held {
     pub shown: Vec<triquest_allocator::Charge>,
     /// From where it was asked for.
     pub network: Option<Network>,
+    /// The keys that its client embeds.
+    pub embeds: VerifierKeys,
 }
 
 /// An id that is neither live nor forgotten.
@@ -83,6 +85,8 @@ pub struct Right {
     pub license: LicenseHash,
     /// Its position in the license.
     pub position: usize,
+    /// The keys that have signed the license.
+    pub signers: VerifierKeys,
     /// The license was installed as the so-many-eth.
     pub installed: u64,
     /// Where its seats count.
@@ -171,6 +175,8 @@ pub struct Waiter {
     pub attempt: u32,
     /// From where.
     pub network: Option<Network>,
+    /// The keys that its client embeds.
+    pub embeds: VerifierKeys,
 }
 
 /// The books.
@@ -255,23 +261,30 @@ impl Ledger {
         self.pools.get(&self.resolve(pool)).copied().unwrap_or_default()
     }
 
-    /// Seats in force of a pool that cover a version.
-    #[must_use]
-    pub fn covering(&self, pool: PoolId, version: Option<&Version>) -> u64 {
-        if version.is_none() {
-            return self.counts(pool).total;
-        }
+    /// What counts in a pool, covers a version, and can be verified by a client that embeds these keys.
+    fn usable<'a>(&'a self, pool: PoolId, version: Option<&'a Version>, embeds: &'a VerifierKeys) -> impl Iterator<Item = &'a Right> {
         let pool = self.resolve(pool);
-        let rights = self.rights.values().filter(|right| right.in_force() && self.resolve(right.pool) == pool && right.covers(version));
-        rights.map(|right| right.seats).sum()
+        let counts = move |right: &&Right| right.in_force() && self.resolve(right.pool) == pool && right.covers(version);
+        self.rights.values().filter(counts).filter(|right| right.signers.shares(embeds))
     }
 
-    /// Free seats of a pool that cover a version, as far as charges need not move.
+    /// Seats in force of a pool that cover a version, for a client that embeds these keys.
     #[must_use]
-    pub fn covering_free(&self, pool: PoolId, version: Option<&Version>) -> u64 {
-        let pool = self.resolve(pool);
-        let rights = self.rights.values().filter(|right| right.in_force() && self.resolve(right.pool) == pool && right.covers(version));
-        rights.map(|right| right.seats.saturating_sub(right.charged)).sum()
+    pub fn covering(&self, pool: PoolId, version: Option<&Version>, embeds: &VerifierKeys) -> u64 {
+        self.usable(pool, version, embeds).map(|right| right.seats).sum()
+    }
+
+    /// Free seats of a pool that cover a version, for a client that embeds these keys, as far as charges need not move.
+    #[must_use]
+    pub fn covering_free(&self, pool: PoolId, version: Option<&Version>, embeds: &VerifierKeys) -> u64 {
+        self.usable(pool, version, embeds).map(|right| right.seats.saturating_sub(right.charged)).sum()
+    }
+
+    /// Whether there is anything in force that this waiter and a client which embeds these keys could both be charged to for such parts.
+    #[must_use]
+    pub fn compete(&self, waiter: &Waiter, items: &[GrantedItem], embeds: &VerifierKeys) -> bool {
+        let shared = |item: &GrantedItem| self.usable(item.pool, None, embeds).any(|right| right.signers.shares(&waiter.embeds));
+        items.iter().any(|item| self.meet(&waiter.items, std::slice::from_ref(item)) && shared(item))
     }
 
     /// Whether two lists of parts meet in a pool.
@@ -280,19 +293,19 @@ impl Ledger {
         one.iter().any(|item| other.iter().any(|there| self.resolve(there.pool) == self.resolve(item.pool)))
     }
 
-    /// Whether there are so many seats in all, free or not.
+    /// Whether there are so many seats in all, free or not, for a client that embeds these keys.
     #[must_use]
-    pub fn satisfiable(&self, items: &[GrantedItem]) -> bool {
-        items.iter().all(|item| u64::from(item.seats) <= self.covering(item.pool, item.version.as_ref()))
+    pub fn satisfiable(&self, items: &[GrantedItem], embeds: &VerifierKeys) -> bool {
+        items.iter().all(|item| u64::from(item.seats) <= self.covering(item.pool, item.version.as_ref(), embeds))
     }
 
-    /// Whether so many seats are free.
+    /// Whether so many seats are free for a client that embeds these keys.
     #[must_use]
-    pub fn fits(&self, items: &[GrantedItem]) -> bool {
+    pub fn fits(&self, items: &[GrantedItem], embeds: &VerifierKeys) -> bool {
         items.iter().all(|item| {
             let seats = u64::from(item.seats);
             seats <= self.counts(item.pool).free()
-                && seats <= self.covering_free(item.pool, item.version.as_ref())
+                && seats <= self.covering_free(item.pool, item.version.as_ref(), embeds)
                 && self.lacks_for(item.pool, item.version, item.seats).is_none()
         })
     }
@@ -481,7 +494,7 @@ impl Ledger {
     /// Folds one fact in.
     pub fn fold(&mut self, at: Timestamp, event: &Event) {
         match event {
-            Event::Adopted { lease, items, ttl_ms, linger_ms, shown, network, .. } => {
+            Event::Adopted { lease, items, ttl_ms, linger_ms, shown, network, embeds, .. } => {
                 self.ended.remove(lease);
                 self.end_linger(*lease);
                 let held = Held {
@@ -496,6 +509,7 @@ impl Ledger {
                     heard: self.epoch,
                     shown: shown.clone(),
                     network: *network,
+                    embeds: embeds.clone(),
                 };
                 self.take(*lease, held);
             }
@@ -560,7 +574,7 @@ impl Ledger {
                 let (leases, lingering) = (&self.leases, &self.lingering);
                 self.grants.retain(|lease, _| leases.contains_key(lease) || lingering.contains_key(lease));
             }
-            Event::Granted { lease, attempt, items, ttl_ms, linger_ms, claim_due, network, .. } => {
+            Event::Granted { lease, attempt, items, ttl_ms, linger_ms, claim_due, network, embeds, .. } => {
                 let held = Held {
                     items: items.clone(),
                     ttl_ms: *ttl_ms,
@@ -573,6 +587,7 @@ impl Ledger {
                     heard: self.epoch,
                     shown: Vec::new(),
                     network: *network,
+                    embeds: embeds.clone(),
                 };
                 self.take(*lease, held);
             }
@@ -608,10 +623,11 @@ impl Ledger {
                     self.counts_now(*entitlement, |right| (right.began, right.ended) = (false, None));
                 }
             }
-            Event::Queued { lease, attempt, items, network, .. } => {
+            Event::Queued { lease, attempt, items, network, embeds, .. } => {
                 self.dequeued.remove(lease);
                 self.remembers_no_more(*lease);
-                self.line.push(Waiter { lease: *lease, items: items.clone(), attempt: *attempt, network: *network });
+                let (items, embeds) = (items.clone(), embeds.clone());
+                self.line.push(Waiter { lease: *lease, items, attempt: *attempt, network: *network, embeds });
             }
             Event::Recovered { quarantine_until, epoch, instance, lineage, remember_ms, .. } => {
                 self.remember_ms = *remember_ms;
@@ -658,11 +674,13 @@ impl Ledger {
     fn install(&mut self, license: LicenseHash, vendor: VendorId, first: EntitlementId, pools: &[PoolId]) {
         let Some(issued) = self.issued.get(&license).cloned() else { return };
         let order = self.installed.len() as u64;
+        let signers = VerifierKeys::of(&issued.keys.iter().map(|key| crate::plan::public_key(*key)).collect::<Vec<_>>());
         for (position, (right, pool)) in issued.license.terms().entitlements.iter().zip(pools).enumerate() {
             let id = EntitlementId(first.0 + u32::try_from(position).expect("a license has few entitlements"));
             let right = Right {
                 license,
                 position,
+                signers: signers.clone(),
                 installed: order,
                 pool: *pool,
                 seats: right.seats.into(),

@@ -87,6 +87,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     new_lineage_frees_nothing => KeeperStopsBeforeServerFrees,
     nothing_is_forgotten_early => OneGrantPerId,
     held_waiters_are_told_at_stop => NoFalseNo,
+    keys_bind_charges => ClientCanVerify,
     lines_stand_while_full => FullDiskStandsStill,
     opening_ends_the_wait => OnlyDeathFrees,
     presence_confirmed => OnlyDeathFrees,

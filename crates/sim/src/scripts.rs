@@ -104,6 +104,7 @@ scripts! {
     features_that_change_at_one_instant,
     lingering_seats_give_way,
     lines_on_a_full_disk,
+    keys_of_one_vendor_that_change,
     late_renewals_of_many,
     lowered_on_a_full_disk,
     many_ask_for_one_seat,
@@ -713,6 +714,35 @@ fn merged_vendors_with_many_seats(plan: &mut Plan, random: &mut Random) {
     plan.clients = vec![ClientPlan { begins_ms: Some(100), ..user(random, "cad") }];
     at(plan, random.between(200, 20_000), Act::Snapshot);
     at(plan, random.between(20_000, 30_000), Act::Kill(500));
+}
+
+/// A vendor goes from one key to another: old applications embed the first, newer ones both, the newest the second.
+fn keys_of_one_vendor_that_change(plan: &mut Plan, random: &mut Random) {
+    let seats = |random: &mut Random| u32::try_from(random.between(1, 3)).expect("few");
+    let draft = |seats: u32| Draft { linger_s: 0, ..Draft::new("cad", seats, 30, 120) };
+    plan.licenses.push(issue(&[0], "OLD", &[], &[draft(seats(random))]));
+    plan.licenses.push(issue(&[1], "NEW", &[], &[draft(seats(random))]));
+    plan.licenses.push(issue(&[0, 1], "BOTH", &[], &[draft(1)]));
+    plan.licenses.push(issue(&[1], "NEXT", &["OLD"], &[draft(seats(random))]));
+    plan.duration_ms = 600_000;
+    for number in 0..9u64 {
+        let keys = match number % 3 {
+            0 => vec![0],
+            1 => vec![1, 0],
+            _ => vec![1],
+        };
+        let client =
+            ClientPlan { keys, begins_ms: Some(random.between(50, 120_000)), uses_ms: Some((20_000, 90_000)), ..user(random, "cad") };
+        plan.clients.push(if random.chance(500) { waits(client, random.between(20_000, 300_000)) } else { client });
+    }
+    at(plan, 5, Act::Install(0));
+    at(plan, 6, Act::Install(1));
+    let merged = random.between(100, 60_000);
+    at(plan, merged, Act::Install(2));
+    let ended = merged + random.between(10_000, 120_000);
+    at(plan, ended, if random.chance(500) { Act::Install(3) } else { Act::Remove(usize::from(random.chance(500))) });
+    let killed = merged + random.between(1_000, 200_000);
+    at(plan, killed, if random.chance(500) { Act::Kill(500) } else { Act::Snapshot });
 }
 
 fn seats_for_large_and_small(plan: &mut Plan, random: &mut Random) {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use triquest_allocator::{
-    Actor, Between, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Grant, Index, InstallLicense, LeaseId,
-    Lineage, Outcome, Refusal, Rules,
+    Actor, Between, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Grant, GrantedItem, Index,
+    InstallLicense, LeaseId, Lineage, Outcome, Refusal, Rules,
 };
 use triquest_client::keeper::{Action, Answer as Told, Failure, Fresh, Keeper, Notice, Phase, Terms};
 use triquest_engine::{
@@ -548,8 +548,9 @@ impl World {
                 let this = &self.clients[client as usize];
                 let ledger = &self.judge.ledger;
                 let wished = ledger.wished(&this.vendor_keys, &this.plan.items);
-                let free =
-                    wished.is_some_and(|items| ledger.fits(&items) && !ledger.line.iter().any(|waiter| ledger.meet(&waiter.items, &items)));
+                let embeds = triquest_allocator::VerifierKeys::of(&this.vendor_keys);
+                let nobody_waits = |items: &[GrantedItem]| !ledger.line.iter().any(|waiter| ledger.meet(&waiter.items, items));
+                let free = wished.is_some_and(|items| ledger.fits(&items, &embeds) && nobody_waits(&items));
                 if free && ledger.quarantine_until.is_none() && code.retry() == Retry::Never && !code.speaks_of_clones() {
                     self.judge
                         .broken(Invariant::NobodySentAway, || format!("client {client} is sent away with {code:?} and seats are free"));
@@ -602,7 +603,7 @@ impl World {
 
     /// The server has no place for a presence connection of this client, which tries again soon.
     fn is_refused_presence(&mut self, client: u32) {
-        let (to, network) = (self.front, Some(Network::V4(address_of(client))));
+        let (to, network) = (self.front, Some(network_of(client)));
         let this = &self.clients[client as usize];
         let (life, is_known, leases) = (this.life, this.full_is_known, this.ids().collect::<Vec<_>>());
         let delay = self.latency();
@@ -685,7 +686,7 @@ impl World {
     }
 
     fn presence_ends(&mut self, in_ms: u64, to: usize, client: u32, leases: &[LeaseId], generation: u64) {
-        let network = Some(Network::V4(address_of(client)));
+        let network = Some(network_of(client));
         for lease in leases {
             self.presence(in_ms, to, client, Command::PresenceClosed { lease: *lease, generation, network });
         }

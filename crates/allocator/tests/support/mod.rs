@@ -201,6 +201,7 @@ impl Server {
         self.standby.apply_entry(index, moment, events)?;
         invariants::hard_state_equal(&self.live, &self.standby)?;
         invariants::seats_conserved(&self.live)?;
+        invariants::client_can_verify(&self.live)?;
         invariants::no_grant_past_entitlement(over, events, &self.live)?;
         for event in events {
             self.order.watch(event)?;

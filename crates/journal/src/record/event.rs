@@ -3,7 +3,7 @@
 use minicbor::bytes::{ByteArray, ByteSlice};
 use minicbor::{Decode, Encode};
 use triquest_allocator::{
-    Actor, ContentDigest, Denial, EntitlementId, Epoch, Event, Index, Instance, LeaseId, Lineage, PoolId, Timestamp, VendorId,
+    Actor, ContentDigest, Denial, EntitlementId, Epoch, Event, Index, Instance, LeaseId, Lineage, PoolId, Timestamp, VendorId, VerifierKeys,
 };
 use triquest_license::LicenseHash;
 
@@ -145,6 +145,9 @@ pub(super) enum EventRecord<'a> {
         /// Absent: what the license says.
         #[n(9)]
         asked_ttl_ms: Option<u64>,
+        /// The keys that its client's application embeds.
+        #[n(10)]
+        embeds: Vec<Bytes32>,
     },
     #[n(15)]
     Denied {
@@ -261,6 +264,9 @@ pub(super) enum EventRecord<'a> {
         /// Absent: this machine's own socket.
         #[n(8)]
         network: Option<NetworkRecord>,
+        /// The keys that its client's application embeds.
+        #[n(9)]
+        embeds: Vec<Bytes32>,
     },
     #[n(24)]
     Dequeued {
@@ -307,6 +313,9 @@ pub(super) enum EventRecord<'a> {
         /// Absent: what the license says.
         #[n(9)]
         asked_ttl_ms: Option<u64>,
+        /// The keys that its client's application embeds.
+        #[n(10)]
+        embeds: Vec<Bytes32>,
     },
     #[n(27)]
     Forgot {
@@ -452,7 +461,7 @@ pub(super) fn plain_keys(keys: Vec<Bytes32>) -> Vec<[u8; 32]> {
 impl<'a> From<&'a Event> for EventRecord<'a> {
     fn from(event: &'a Event) -> Self {
         match event {
-            Event::Adopted { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, asked_ttl_ms, shown, network } => {
+            Event::Adopted { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, asked_ttl_ms, shown, embeds, network } => {
                 Self::Adopted {
                     asked_ttl_ms: *asked_ttl_ms,
                     attempt: *attempt,
@@ -463,6 +472,7 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
                     items: items(parts),
                     ttl_ms: *ttl_ms,
                     linger_ms: *linger_ms,
+                    embeds: keys(embeds.as_slice()),
                     network: network.map(NetworkRecord),
                 }
             }
@@ -502,20 +512,31 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
                 Self::EntitlementEnded { entitlement: entitlement.0, reason: right_end::code(*reason) }
             }
             Event::Forgot { until } => Self::Forgot { until: until.0 },
-            Event::Granted { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, asked_ttl_ms, claim_due, network } => {
-                Self::Granted {
-                    asked_ttl_ms: *asked_ttl_ms,
-                    lease: lease.0.into(),
-                    attempt: *attempt,
-                    content: content.0.into(),
-                    holder: holder.into(),
-                    items: items(parts),
-                    ttl_ms: *ttl_ms,
-                    linger_ms: *linger_ms,
-                    claim_due: claim_due.map(|due| due.0),
-                    network: network.map(NetworkRecord),
-                }
-            }
+            Event::Granted {
+                lease,
+                attempt,
+                content,
+                holder,
+                items: parts,
+                ttl_ms,
+                linger_ms,
+                asked_ttl_ms,
+                claim_due,
+                embeds,
+                network,
+            } => Self::Granted {
+                asked_ttl_ms: *asked_ttl_ms,
+                lease: lease.0.into(),
+                attempt: *attempt,
+                content: content.0.into(),
+                holder: holder.into(),
+                items: items(parts),
+                ttl_ms: *ttl_ms,
+                linger_ms: *linger_ms,
+                claim_due: claim_due.map(|due| due.0),
+                embeds: keys(embeds.as_slice()),
+                network: network.map(NetworkRecord),
+            },
             Event::Heard { lease } => Self::Heard { lease: lease.0.into() },
             Event::EntitlementsUnderstood { license, entitlements, left_out, pools } => Self::EntitlementsUnderstood {
                 license: (*license.as_bytes()).into(),
@@ -545,7 +566,7 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
             Event::PresenceRegretted { lease, address, until } => {
                 Self::PresenceRegretted { lease: lease.0.into(), address: address.as_deref(), until: until.0 }
             }
-            Event::Queued { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, gives_up, network } => Self::Queued {
+            Event::Queued { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, gives_up, embeds, network } => Self::Queued {
                 lease: lease.0.into(),
                 attempt: *attempt,
                 content: content.0.into(),
@@ -554,6 +575,7 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
                 ttl_ms: *ttl_ms,
                 gives_up: gives_up.0,
                 linger_ms: *linger_ms,
+                embeds: keys(embeds.as_slice()),
                 network: network.map(NetworkRecord),
             },
             &Event::LineageBegan { lineage, quarantine_until, lease, epoch, instance, index } => Self::LineageBegan {
@@ -690,6 +712,7 @@ impl TryFrom<EventRecord<'_>> for Event {
                 ttl_ms,
                 linger_ms,
                 claim_due,
+                embeds,
                 network,
                 asked_ttl_ms,
             } => Self::Granted {
@@ -702,6 +725,7 @@ impl TryFrom<EventRecord<'_>> for Event {
                 ttl_ms,
                 linger_ms,
                 claim_due: claim_due.map(Timestamp),
+                embeds: VerifierKeys::of(&plain_keys(embeds)),
                 network: network.map(|network| network.0),
             },
             EventRecord::Denied { lease: id, attempt, content: digest, holder, denial, vendor, network } => Self::Denied {
@@ -738,7 +762,7 @@ impl TryFrom<EventRecord<'_>> for Event {
             EventRecord::ChargeMoved { lease: id, item, from, to, seats } => {
                 Self::ChargeMoved { lease: lease(id), item, from: EntitlementId(from), to: EntitlementId(to), seats }
             }
-            EventRecord::Queued { lease: id, attempt, content: digest, holder, items, ttl_ms, gives_up, linger_ms, network } => {
+            EventRecord::Queued { lease: id, attempt, content: digest, holder, items, ttl_ms, gives_up, linger_ms, embeds, network } => {
                 Self::Queued {
                     lease: lease(id),
                     attempt,
@@ -748,6 +772,7 @@ impl TryFrom<EventRecord<'_>> for Event {
                     ttl_ms,
                     linger_ms,
                     gives_up: Timestamp(gives_up),
+                    embeds: VerifierKeys::of(&plain_keys(embeds)),
                     network: network.map(|network| network.0),
                 }
             }
@@ -768,6 +793,7 @@ impl TryFrom<EventRecord<'_>> for Event {
                 linger_ms,
                 attempt,
                 shown,
+                embeds,
                 network,
                 asked_ttl_ms,
             } => Self::Adopted {
@@ -780,6 +806,7 @@ impl TryFrom<EventRecord<'_>> for Event {
                 items: granted_items(items),
                 ttl_ms,
                 linger_ms,
+                embeds: VerifierKeys::of(&plain_keys(embeds)),
                 network: network.map(|network| network.0),
             },
             EventRecord::Forgot { until } => Self::Forgot { until: Timestamp(until) },

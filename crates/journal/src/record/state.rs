@@ -2,7 +2,9 @@
 
 use minicbor::bytes::ByteSlice;
 use minicbor::{Decode, Encode};
-use triquest_allocator::{Denial, EntitlementId, Epoch, EpochRecord, Index, Instance, Lineage, PoolId, StateRecord, Timestamp, VendorId};
+use triquest_allocator::{
+    Denial, EntitlementId, Epoch, EpochRecord, Index, Instance, Lineage, PoolId, StateRecord, Timestamp, VendorId, VerifierKeys,
+};
 
 use super::event::{content, keys, lease, license, plain_keys};
 use super::parts::{
@@ -164,6 +166,9 @@ pub(super) enum SnapshotRecord<'a> {
         /// Absent: what the license says.
         #[n(18)]
         asked_ttl_ms: Option<u64>,
+        /// The keys that its client's application embeds.
+        #[n(19)]
+        embeds: Vec<Bytes32>,
     },
     #[n(7)]
     Lingering {
@@ -173,6 +178,9 @@ pub(super) enum SnapshotRecord<'a> {
         items: Vec<ItemRecord>,
         #[n(2)]
         until: u64,
+        /// The keys that its client's application embeds.
+        #[n(3)]
+        embeds: Vec<Bytes32>,
     },
     #[n(8)]
     Waiter {
@@ -202,6 +210,9 @@ pub(super) enum SnapshotRecord<'a> {
         /// Absent: this machine's own socket.
         #[n(11)]
         network: Option<NetworkRecord>,
+        /// The keys that its client's application embeds.
+        #[n(12)]
+        embeds: Vec<Bytes32>,
     },
     #[n(9)]
     Remembered {
@@ -339,6 +350,7 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 ending,
                 not_before,
                 adopted,
+                embeds,
                 network,
             } => Self::Lease {
                 asked_ttl_ms: *asked_ttl_ms,
@@ -359,10 +371,11 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 granted_wall_ms: *granted_wall_ms,
                 not_before: not_before.map(|time| time.0),
                 adopted: charge_pairs(adopted),
+                embeds: keys(embeds.as_slice()),
                 network: network.map(NetworkRecord),
             },
-            StateRecord::Lingering { lease, items: parts, until } => {
-                Self::Lingering { lease: lease.0.into(), items: items(parts), until: until.0 }
+            StateRecord::Lingering { lease, items: parts, until, embeds } => {
+                Self::Lingering { lease: lease.0.into(), items: items(parts), until: until.0, embeds: keys(embeds.as_slice()) }
             }
             StateRecord::Waiter {
                 lease,
@@ -376,10 +389,12 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 order,
                 heard,
                 unheard_due,
+                embeds,
                 network,
             } => Self::Waiter {
                 heard: heard.0,
                 unheard_due: unheard_due.0,
+                embeds: keys(embeds.as_slice()),
                 network: network.map(NetworkRecord),
                 lease: lease.0.into(),
                 attempt: *attempt,
@@ -494,6 +509,7 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 granted_wall_ms,
                 not_before,
                 adopted,
+                embeds,
                 network,
                 asked_ttl_ms,
             } => Self::Lease {
@@ -517,10 +533,12 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 ending: ending
                     .map(|EndingRecord { due, reason }| Ok::<_, String>((Timestamp(due), end_reason::kind(reason)?)))
                     .transpose()?,
+                embeds: VerifierKeys::of(&plain_keys(embeds)),
                 network: network.map(|network| network.0),
             },
-            SnapshotRecord::Lingering { lease: id, items, until } => {
-                Self::Lingering { lease: lease(id), items: granted_items(items), until: Timestamp(until) }
+            SnapshotRecord::Lingering { lease: id, items, until, embeds } => {
+                let embeds = VerifierKeys::of(&plain_keys(embeds));
+                Self::Lingering { lease: lease(id), items: granted_items(items), until: Timestamp(until), embeds }
             }
             SnapshotRecord::Waiter {
                 lease: id,
@@ -534,10 +552,12 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 linger_ms,
                 heard,
                 unheard_due,
+                embeds,
                 network,
             } => Self::Waiter {
                 heard: Epoch(heard),
                 unheard_due: Timestamp(unheard_due),
+                embeds: VerifierKeys::of(&plain_keys(embeds)),
                 network: network.map(|network| network.0),
                 lease: lease(id),
                 attempt,

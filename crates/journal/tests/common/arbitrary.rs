@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use triquest_allocator::{
     Actor, Charge, Claim, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, EpochRecord, Event,
     GrantedItem, Holder, Index, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, Network, PoolId,
-    PoolNumbers, ReleaseCause, RightEnd, StateRecord, Timestamp, VendorId,
+    PoolNumbers, ReleaseCause, RightEnd, StateRecord, Timestamp, VendorId, VerifierKeys,
 };
 use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words};
 
@@ -129,6 +129,9 @@ fn actor() -> impl Strategy<Value = Actor> {
 fn network() -> impl Strategy<Value = Option<Network>> {
     of(prop_oneof![any::<[u8; 4]>().prop_map(Network::V4), any::<[u8; 8]>().prop_map(Network::V6)])
 }
+fn embeds() -> impl Strategy<Value = VerifierKeys> {
+    vec(any::<[u8; 32]>(), 0..3).prop_map(|keys| VerifierKeys::of(&keys))
+}
 fn claim() -> impl Strategy<Value = Option<Claim>> {
     of((".{0,12}", any::<bool>()).prop_map(|(value, proved)| Claim { value, proved }))
 }
@@ -201,19 +204,10 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
             (any::<u64>(), of(any::<u64>())),
             any::<u64>(),
             vec(charge(), 0..3),
-            network(),
+            (embeds(), network()),
         )
-            .prop_map(|(lease, attempt, content, holder, items, (ttl_ms, asked_ttl_ms), linger_ms, shown, network)| Event::Adopted {
-                lease,
-                attempt,
-                asked_ttl_ms,
-                shown,
-                content,
-                holder,
-                items,
-                ttl_ms,
-                linger_ms,
-                network,
+            .prop_map(|(lease, attempt, content, holder, items, (ttl_ms, asked_ttl_ms), linger_ms, shown, (embeds, network))| {
+                Event::Adopted { embeds, lease, attempt, asked_ttl_ms, shown, content, holder, items, ttl_ms, linger_ms, network }
             })
             .boxed(),
         (hash(), ids(), vec(ids().prop_map(EntitlementId), 0..3))
@@ -260,18 +254,19 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
         ids().prop_map(|id| Event::EntitlementBegan { entitlement: EntitlementId(id) }).boxed(),
         (ids(), one(RIGHT_ENDS)).prop_map(|(id, reason)| Event::EntitlementEnded { entitlement: EntitlementId(id), reason }).boxed(),
         time().prop_map(|until| Event::Forgot { until }).boxed(),
-        (lease(), any::<u32>(), content(), holders(), items(), (any::<u64>(), of(any::<u64>())), any::<u64>(), of(time()), network())
-            .prop_map(|(lease, attempt, content, holder, items, (ttl_ms, asked_ttl_ms), linger_ms, claim_due, network)| Event::Granted {
-                lease,
-                attempt,
-                asked_ttl_ms,
-                content,
-                holder,
-                items,
-                ttl_ms,
-                linger_ms,
-                claim_due,
-                network,
+        (
+            lease(),
+            any::<u32>(),
+            content(),
+            holders(),
+            items(),
+            (any::<u64>(), of(any::<u64>())),
+            any::<u64>(),
+            of(time()),
+            (embeds(), network()),
+        )
+            .prop_map(|(lease, attempt, content, holder, items, (ttl_ms, asked_ttl_ms), linger_ms, claim_due, (embeds, network))| {
+                Event::Granted { embeds, lease, attempt, asked_ttl_ms, content, holder, items, ttl_ms, linger_ms, claim_due, network }
             })
             .boxed(),
         lease().prop_map(|lease| Event::Heard { lease }).boxed(),
@@ -292,8 +287,9 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
             .prop_map(|(pool, vendor, feature)| Event::PoolOpened { pool: PoolId(pool), vendor: VendorId(vendor), feature })
             .boxed(),
         (lease(), of(".{0,40}"), time()).prop_map(|(lease, address, until)| Event::PresenceRegretted { lease, address, until }).boxed(),
-        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), time(), network())
-            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, network)| Event::Queued {
+        (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), time(), (embeds(), network()))
+            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, (embeds, network))| Event::Queued {
+                embeds,
                 lease,
                 attempt,
                 content,
@@ -471,15 +467,16 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
         (
             (lease(), any::<u32>(), content(), holders(), items(), time(), any::<u64>()),
             (any::<u64>(), any::<u64>(), any::<u64>(), of(time()), any::<u64>(), time(), of((time(), one(END_REASONS)))),
-            (any::<i64>(), of(time()), vec(charge(), 0..3), network(), of(any::<u64>())),
+            (any::<i64>(), of(time()), vec(charge(), 0..3), (embeds(), network()), of(any::<u64>())),
         )
             .prop_map(
                 |(
                     (lease, attempt, content, holder, items, granted_at, epoch),
                     (index, ttl_ms, linger_ms, claim_due, heard, unheard_deadline, ending),
-                    (granted_wall_ms, not_before, adopted, network, asked_ttl_ms),
+                    (granted_wall_ms, not_before, adopted, (embeds, network), asked_ttl_ms),
                 )| {
                     StateRecord::Lease {
+                        embeds,
                         asked_ttl_ms,
                         lease,
                         attempt,
@@ -503,7 +500,9 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
                 },
             )
             .boxed(),
-        (lease(), items(), time()).prop_map(|(lease, items, until)| StateRecord::Lingering { lease, items, until }).boxed(),
+        (lease(), items(), time(), embeds())
+            .prop_map(|(lease, items, until, embeds)| StateRecord::Lingering { lease, items, until, embeds })
+            .boxed(),
         (
             lease(),
             any::<u32>(),
@@ -514,24 +513,27 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
             any::<u64>(),
             time(),
             any::<u64>(),
-            (any::<u64>(), time(), network()),
+            (any::<u64>(), time(), embeds(), network()),
         )
-            .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, order, (heard, unheard_due, network))| {
-                StateRecord::Waiter {
-                    heard: Epoch(heard),
-                    unheard_due,
-                    lease,
-                    attempt,
-                    content,
-                    holder,
-                    items,
-                    ttl_ms,
-                    linger_ms,
-                    gives_up,
-                    order,
-                    network,
-                }
-            })
+            .prop_map(
+                |(lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, order, (heard, unheard_due, embeds, network))| {
+                    StateRecord::Waiter {
+                        embeds,
+                        heard: Epoch(heard),
+                        unheard_due,
+                        lease,
+                        attempt,
+                        content,
+                        holder,
+                        items,
+                        ttl_ms,
+                        linger_ms,
+                        gives_up,
+                        order,
+                        network,
+                    }
+                },
+            )
             .boxed(),
         (lease(), any::<u32>(), of(any::<[u8; 4]>()), of(denial().prop_map(Box::new)), of(one(END_REASONS)), time(), network())
             .prop_map(|(lease, attempt, content, denial, ended, forget, network)| StateRecord::Remembered {
