@@ -109,6 +109,8 @@ pub struct Safeguards {
     pub shares_by_network: bool,
     /// An id that ended never grants again.
     pub remember_ended: bool,
+    /// What took the place of a license in a future that is taken back is known although it was removed by hand meanwhile.
+    pub removed_successors_are_known: bool,
     /// A signed grant of entries that are not there begins a new lineage.
     pub rollback_is_proved: bool,
     /// What shows a grant of lost history is decided before anything is granted in the same pass.
@@ -172,6 +174,7 @@ impl Default for Safeguards {
             release_before_known: true,
             shares_by_network: true,
             remember_ended: true,
+            removed_successors_are_known: true,
             rollback_is_proved: true,
             shown_before_granted: true,
             silent_waiters_leave: true,
@@ -265,7 +268,7 @@ pub struct Allocator {
     pub(crate) ends: BTreeSet<(i64, EntitlementId)>,
     /// Licenses that began to take the place of others, whose rights have not all ended yet.
     pub(crate) replacing: BTreeSet<EntitlementId>,
-    /// Licenses that others replaced; the newest [`crate::limits::REPLACED_KEPT_MAX`] of them are kept.
+    /// Licenses that others replaced, and such others that were removed by hand; the newest [`crate::limits::REPLACED_KEPT_MAX`] of them are kept.
     pub(crate) taken_off: BTreeSet<EntitlementId>,
     /// Licenses whose replacement is to be undone, because the wall clock was taken back.
     pub(crate) returning: BTreeSet<EntitlementId>,
@@ -440,6 +443,12 @@ impl Right {
     /// It began in a future that the wall clock was taken back from.
     pub(crate) fn was_taken_back(&self, wall_ms: i64) -> bool {
         self.began.is_some() && self.starts.is_some_and(|starts| starts > wall_ms)
+    }
+
+    /// It began, in no future that was taken back, or is about to: whether it still counts is another matter.
+    pub(crate) fn has_begun_at(&self, wall_ms: i64) -> bool {
+        let begins = self.ended.is_none() && self.runs_at(wall_ms);
+        (self.began.is_some() || begins) && self.starts.is_none_or(|starts| starts <= wall_ms)
     }
 
     /// Whether its dates say that it counts at this civil time.

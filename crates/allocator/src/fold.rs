@@ -165,9 +165,6 @@ impl Allocator {
                 let first = missing(self.by_hash.remove(license), "license", license)?;
                 let installed = missing(self.licenses.get_mut(&first), "license", first)?;
                 installed.removed = Some(*reason);
-                if *reason == RightEnd::Replaced {
-                    self.taken_off.insert(first);
-                }
                 let vendor = installed.vendor;
                 let (id, replaces) = (installed.id.clone(), installed.replaces.clone());
                 drop_from(&mut self.by_id, (vendor, id), first);
@@ -178,6 +175,7 @@ impl Allocator {
                 for right in rights {
                     self.schedule(right);
                 }
+                self.keep_taken_off(first);
                 self.purge(first);
                 // Frozen: no fact carries it.
                 if let Some(oldest) = self.taken_off.iter().rev().nth(REPLACED_KEPT_MAX).copied() {
@@ -912,16 +910,47 @@ impl Allocator {
         };
         let rights: Vec<_> = installed.rights(first).collect();
         self.licenses.insert(first, installed);
-        match removed {
-            None => self.index_license(first),
-            Some(RightEnd::Replaced) => drop(self.taken_off.insert(first)),
-            Some(_) => {}
+        if removed.is_none() {
+            self.index_license(first);
+            self.supersede(license, first);
         }
         self.put_rights(license, first, vendor, &terms.entitlements, pools)?;
         for right in rights {
             self.schedule(right);
         }
         Ok(())
+    }
+
+    /// What was taken off comes back if the clock that brought its successor is taken back, and so is kept. So is, for the sake of that, a successor
+    /// that was itself removed by hand: what began in it, and by which date, says whether the replacement stands.
+    pub(crate) fn keep_taken_off(&mut self, first: EntitlementId) {
+        let Some(license) = self.licenses.get(&first) else { return };
+        let is_kept = match license.removed {
+            None | Some(RightEnd::Expired) => false,
+            Some(RightEnd::Replaced) => true,
+            Some(RightEnd::Removed) => {
+                let has_begun = || license.rights(first).any(|right| self.right(right).is_some_and(|right| right.began.is_some()));
+                self.safeguards.removed_successors_are_known && !license.replaces.is_empty() && has_begun()
+            }
+        };
+        if is_kept {
+            self.taken_off.insert(first);
+        }
+    }
+
+    /// A text is installed again: what becomes of it is the new copy's, and a copy that was replaced before never comes back.
+    fn supersede(&mut self, license: &LicenseHash, first: EntitlementId) {
+        let copies = self.taken_off.iter().copied().filter(|copy| *copy != first);
+        let copies: Vec<_> = copies.filter(|copy| self.licenses.get(copy).is_some_and(|found| found.hash == *license)).collect();
+        for copy in copies {
+            if let Some(found) = self.licenses.get_mut(&copy) {
+                found.removed = Some(RightEnd::Removed);
+            }
+            self.taken_off.remove(&copy);
+            self.returning.remove(&copy);
+            self.keep_taken_off(copy);
+            self.purge(copy);
+        }
     }
 
     /// Puts a license where it is found by its text, by its id, and by what it replaces.
@@ -962,7 +991,7 @@ impl Allocator {
     /// Finds the licenses whose replacement the wall clock, taken back, has not brought after all.
     pub(crate) fn note_returning(&mut self) {
         let mut by_id: BTreeMap<(VendorId, &LicenseId), Vec<EntitlementId>> = BTreeMap::new();
-        for (first, license) in self.licenses.iter().filter(|(_, license)| license.removed != Some(RightEnd::Removed)) {
+        for (first, license) in &self.licenses {
             for old in &license.replaces {
                 by_id.entry((license.vendor, old)).or_default().push(*first);
             }
@@ -1142,7 +1171,6 @@ impl Allocator {
         if license.removed.is_none() || rights.iter().any(|right| self.right(*right).is_some_and(|right| right.charged > 0)) {
             return;
         }
-        // What was replaced comes back if the clock that brought its successor is taken back.
         if self.taken_off.iter().rev().take(REPLACED_KEPT_MAX).any(|kept| *kept == first) {
             return;
         }

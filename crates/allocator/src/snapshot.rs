@@ -232,7 +232,10 @@ impl Allocator {
             }
         }
         let firsts: Vec<_> = state.licenses.keys().copied().collect();
-        firsts.into_iter().for_each(|first| state.note_replacing_if_begun(first));
+        for first in firsts {
+            state.note_replacing_if_begun(first);
+            state.keep_taken_off(first);
+        }
         state.note_returning();
         state.all_lines_dirty();
         state.check_invariants()?;

@@ -99,6 +99,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     renewal_ends_the_wait => OnlyDeathFrees,
     release_before_known => LeaseHistoryLinearizable,
     remember_ended => OneGrantPerId,
+    removed_successors_are_known => WrongFutureIsTakenBack,
     shares_by_network => FairShares,
     rollback_is_proved => RestoredWaits,
     shown_before_granted => RestoredWaits,
