@@ -243,6 +243,8 @@ pub struct Allocator {
     pub(crate) format: Words,
     /// Addresses for which presence frees nothing early, and until when.
     pub(crate) presence_off: BTreeMap<String, Timestamp>,
+    /// How many leases were freed before their promise was over, by the whole second until which it runs.
+    pub(crate) freed_early: BTreeMap<Timestamp, u64>,
     /// Leases that were taken over, with what their shown grants were charged to.
     pub(crate) adopted: BTreeMap<LeaseId, Box<[Charge]>>,
     /// Leases whose time to live was lowered: nothing ends before.
@@ -641,6 +643,7 @@ impl Allocator {
             line: BTreeMap::new(),
             remembered: Memory::default(),
             presence_off: BTreeMap::new(),
+            freed_early: BTreeMap::new(),
             adopted: BTreeMap::new(),
             floors: BTreeMap::new(),
             holders: Holders::default(),

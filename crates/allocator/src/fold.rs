@@ -33,6 +33,15 @@ fn drop_from(index: &mut BTreeMap<(VendorId, LicenseId), BTreeSet<EntitlementId>
     }
 }
 
+/// Keeps that a lease was freed before its promise was over at `due`: by whole seconds, so that their number is bounded by the longest promise. Promises
+/// that are over at `at` are forgotten.
+pub fn note_freed_early(freed_early: &mut BTreeMap<Timestamp, u64>, due: Timestamp, at: Timestamp) {
+    if due > at {
+        *freed_early = freed_early.split_off(&at);
+        *freed_early.entry(Timestamp(due.0.next_multiple_of(1_000))).or_default() += 1;
+    }
+}
+
 /// All that a grant and an adoption say.
 struct NewLease<'a> {
     lease: LeaseId,
@@ -109,7 +118,11 @@ impl Allocator {
             Event::DenialsCounted { .. } => Ok(()),
             Event::Dequeued { lease, denial, .. } => self.dequeue(lease, denial.clone()),
             Event::Ending { lease, due, reason, .. } => self.mark_ending(lease, *due, *reason),
-            Event::Ended { lease, reason, linger_until, .. } => self.end_lease(lease, *reason, *linger_until),
+            Event::Ended { lease, due, reason, linger_until, .. } => {
+                self.end_lease(lease, *reason, *linger_until)?;
+                note_freed_early(&mut self.freed_early, *due, self.now.at);
+                Ok(())
+            }
             Event::EntitlementBegan { entitlement } => self.begin_right(*entitlement),
             Event::EntitlementEnded { entitlement, reason } => self.end_right(*entitlement, *reason),
             Event::Forgot { until } => {
