@@ -62,7 +62,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --feature 'Feature to check out, with seats and version of its own if given; several are granted all or none'
             cand --seats 'Seats of each feature that names none'
             cand --version 'The program''s version, for each feature that names none'
-            cand --wait 'Wait in line for a seat for at most so long, such as 90s, 30m, 2h; the quarantine of a restored server is a denial at once, and is not waited for'
+            cand --wait 'Wait for a seat for at most so long, such as 90s, 30m, 2h: in line, and for a server whose disk is full or that was restored'
             cand --server 'License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]'
             cand --verifier-key 'The vendor''s verifier key (or a file that holds it), several with commas'
             cand --project 'Project that the use is booked to'
@@ -438,7 +438,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --feature 'Feature to check out, with seats and version of its own if given; several are granted all or none'
             cand --seats 'Seats of each feature that names none'
             cand --version 'The program''s version, for each feature that names none'
-            cand --wait 'Wait in line for a seat for at most so long, such as 90s, 30m, 2h; the quarantine of a restored server is a denial at once, and is not waited for'
+            cand --wait 'Wait for a seat for at most so long, such as 90s, 30m, 2h: in line, and for a server whose disk is full or that was restored'
             cand --server 'License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]'
             cand --verifier-key 'The vendor''s verifier key (or a file that holds it), several with commas'
             cand --project 'Project that the use is booked to'
@@ -460,7 +460,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
         }
         &'triquest-lm;seat'= {
             cand --color 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is'
-            cand --json 'As JSON: {"held": true, "lost": "why, the last time"}'
+            cand --json 'As JSON: {"held": true, "heard_ms": how long ago the server said so, "lost": "why, the last time"}'
             cand -h 'Print help'
             cand --help 'Print help'
         }

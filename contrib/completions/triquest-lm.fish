@@ -64,7 +64,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand backup" -s h -l 
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -s f -l feature -d 'Feature to check out, with seats and version of its own if given; several are granted all or none' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l seats -d 'Seats of each feature that names none' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l version -d 'The program\'s version, for each feature that names none' -r
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l wait -d 'Wait in line for a seat for at most so long, such as 90s, 30m, 2h; the quarantine of a restored server is a denial at once, and is not waited for' -r
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l wait -d 'Wait for a seat for at most so long, such as 90s, 30m, 2h: in line, and for a server whose disk is full or that was restored' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l server -d 'License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l verifier-key -d 'The vendor\'s verifier key (or a file that holds it), several with commas' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand checkout" -l project -d 'Project that the use is booked to' -r
@@ -349,7 +349,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand restore" -s h -l
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -s f -l feature -d 'Feature to check out, with seats and version of its own if given; several are granted all or none' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l seats -d 'Seats of each feature that names none' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l version -d 'The program\'s version, for each feature that names none' -r
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l wait -d 'Wait in line for a seat for at most so long, such as 90s, 30m, 2h; the quarantine of a restored server is a denial at once, and is not waited for' -r
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l wait -d 'Wait for a seat for at most so long, such as 90s, 30m, 2h: in line, and for a server whose disk is full or that was restored' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l server -d 'License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l verifier-key -d 'The vendor\'s verifier key (or a file that holds it), several with commas' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run" -l project -d 'Project that the use is booked to' -r
@@ -372,7 +372,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run-watcher" -s 
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand seat" -l color -d 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is' -r -f -a "always\t''
 auto\t''
 never\t''"
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand seat" -l json -d 'As JSON: {"held": true, "lost": "why, the last time"}'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand seat" -l json -d 'As JSON: {"held": true, "heard_ms": how long ago the server said so, "lost": "why, the last time"}'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand seat" -s h -l help -d 'Print help'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l config -d 'Configuration file [default: config.toml in the data directory, if there is one; env: TRIQUEST_LM_CONFIG]' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l data -d 'Data directory [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm; env: TRIQUEST_LM_DATA]' -r -F

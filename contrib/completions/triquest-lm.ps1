@@ -67,7 +67,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--feature', '--feature', [CompletionResultType]::ParameterName, 'Feature to check out, with seats and version of its own if given; several are granted all or none')
             [CompletionResult]::new('--seats', '--seats', [CompletionResultType]::ParameterName, 'Seats of each feature that names none')
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'The program''s version, for each feature that names none')
-            [CompletionResult]::new('--wait', '--wait', [CompletionResultType]::ParameterName, 'Wait in line for a seat for at most so long, such as 90s, 30m, 2h; the quarantine of a restored server is a denial at once, and is not waited for')
+            [CompletionResult]::new('--wait', '--wait', [CompletionResultType]::ParameterName, 'Wait for a seat for at most so long, such as 90s, 30m, 2h: in line, and for a server whose disk is full or that was restored')
             [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]')
             [CompletionResult]::new('--verifier-key', '--verifier-key', [CompletionResultType]::ParameterName, 'The vendor''s verifier key (or a file that holds it), several with commas')
             [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'Project that the use is booked to')
@@ -502,7 +502,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--feature', '--feature', [CompletionResultType]::ParameterName, 'Feature to check out, with seats and version of its own if given; several are granted all or none')
             [CompletionResult]::new('--seats', '--seats', [CompletionResultType]::ParameterName, 'Seats of each feature that names none')
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'The program''s version, for each feature that names none')
-            [CompletionResult]::new('--wait', '--wait', [CompletionResultType]::ParameterName, 'Wait in line for a seat for at most so long, such as 90s, 30m, 2h; the quarantine of a restored server is a denial at once, and is not waited for')
+            [CompletionResult]::new('--wait', '--wait', [CompletionResultType]::ParameterName, 'Wait for a seat for at most so long, such as 90s, 30m, 2h: in line, and for a server whose disk is full or that was restored')
             [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]')
             [CompletionResult]::new('--verifier-key', '--verifier-key', [CompletionResultType]::ParameterName, 'The vendor''s verifier key (or a file that holds it), several with commas')
             [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'Project that the use is booked to')
@@ -527,7 +527,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
         }
         'triquest-lm;seat' {
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is')
-            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'As JSON: {"held": true, "lost": "why, the last time"}')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'As JSON: {"held": true, "heard_ms": how long ago the server said so, "lost": "why, the last time"}')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break

@@ -76,7 +76,7 @@ pub const WAITERS_MAX: u64 = 100_000;
 /// a network has no more than an even share.
 pub const REMEMBERED_MAX: u64 = 10_000_000;
 /// Most remembered ids in one block of their list: adding one moves half of them at most.
-pub const REMEMBERED_PER_BLOCK_MAX: usize = 1_024;
+pub const REMEMBERED_PER_BLOCK_MAX: usize = 256;
 /// Most remembered ids of one network.
 pub const REMEMBERED_PER_NETWORK_MAX: u64 = 1_250_000;
 /// What a wider network (/24, /48) may have, in shares of a network (/32, /64).

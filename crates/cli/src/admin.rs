@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 use triquest_client::admin::AdminClient;
-use triquest_server::config::default_data_dir;
+use triquest_server::{config::default_data_dir, identity::Runtime};
 use triquest_wire::{
     ErrorCode, LeaseId, Problem, Retry,
     license::LicenseList,
@@ -87,6 +87,22 @@ impl Admin {
     /// As for [`Self::get`].
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
         self.call("POST", path, Some(serde_json::to_vec(body)?))
+    }
+
+    /// `POST` of what an administrator accepts or allows. Some: what the server says where that is so already, which is no fault.
+    ///
+    /// # Errors
+    /// As for [`Self::get`].
+    pub(crate) fn accept(&self, path: &str, body: &impl Serialize) -> Result<Option<String>, Failure> {
+        let body = serde_json::to_vec(body)?;
+        let (status, answer) = self.client.request("POST", path, Some(&body)).map_err(|cause| self.lost(&cause))?;
+        if (200..300).contains(&status) {
+            return Ok(None);
+        }
+        match serde_json::from_slice::<Problem>(&answer) {
+            Ok(problem) if problem.code == ErrorCode::NothingToDo => Ok(Some(problem.detail)),
+            _ => Err(refused(status, &answer)),
+        }
     }
 
     /// `DELETE` with a JSON body.
@@ -189,9 +205,42 @@ impl Admin {
     }
 }
 
+/// The data directories of servers that run on this machine, as far as this user can see, with what each says of itself if its owner asks: the one that is
+/// usual here, and those of all sockets that the kernel lists.
+pub(crate) fn running_servers() -> Vec<(PathBuf, Option<Runtime>)> {
+    // Of a folder that this user may not look into, only the kernel says that a server runs on it.
+    let mut folders = vec![(default_data_dir(), false)];
+    let listed = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    // A server that was given a relative path has bound a relative one.
+    let starts: Vec<PathBuf> =
+        processes_of_ours().into_iter().filter_map(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).ok()).collect();
+    for socket in
+        listed.lines().filter_map(|line| line.split_whitespace().nth(7)).map(Path::new).filter(|path| path.ends_with("admin.sock"))
+    {
+        let Some(folder) = socket.parent() else { continue };
+        if folder.is_absolute() {
+            folders.push((folder.to_owned(), true));
+        } else {
+            folders.extend(starts.iter().map(|start| (start.join(folder), false)));
+        }
+    }
+    folders.sort_by(|a, b| (&a.0, b.1).cmp(&(&b.0, a.1)));
+    folders.dedup_by(|a, b| a.0 == b.0);
+    let runs = |(folder, is_listed): &(PathBuf, bool)| match AdminClient::connect(&folder.join("admin.sock")) {
+        Ok(_) => true,
+        Err(cause) => *is_listed && cause.kind() == io::ErrorKind::PermissionDenied,
+    };
+    folders.into_iter().filter(runs).map(|(folder, _)| (folder.clone(), Runtime::read(&folder))).collect()
+}
+
+fn processes_of_ours() -> Vec<i32> {
+    let numbers = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter(|pid| crate::sys::name_of(*pid) == "triquest-lm").collect()
+}
+
 /// A reason that an administrator has to give.
 pub(crate) fn reason(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("say why: it is kept in the record".to_owned()) } else { Ok(text.to_owned()) }
+    if text.trim().is_empty() { Err("say why, for the record".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// A path with a query whose values are percent-encoded.

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use triquest_journal::{JournalError, JournalErrorKind};
+
 use crate::terminal::escape_lines;
 
 /// Exit codes of every command; `run` also passes on its program's own, and 126 and 127 as the shell does.
@@ -12,9 +14,9 @@ pub(crate) mod exit {
     pub(crate) const FAILURE: u8 = 1;
     /// The command line or the configuration is wrong.
     pub(crate) const USAGE: u8 = 2;
-    /// The journal cannot be read or written (`EX_IOERR`).
+    /// The journal cannot be read or written (`EX_IOERR`): damaged, of a newer version, read-only.
     pub(crate) const JOURNAL: u8 = 74;
-    /// Denied, or no server answered: asking later may help (`EX_TEMPFAIL`).
+    /// Denied, no server answered, its disk is full, or another process is in the way: the same may work later (`EX_TEMPFAIL`).
     pub(crate) const LATER: u8 = 75;
     /// The seat was lost while it was kept (`EX_PROTOCOL`: what was agreed did not hold).
     pub(crate) const LOST: u8 = 76;
@@ -124,10 +126,22 @@ impl From<anyhow::Error> for Failure {
         if let Some(fault) = error.downcast_ref::<triquest_server::config::Fault>() {
             return fault.clone().into();
         }
-        if let Some(fault) = error.downcast_ref::<triquest_journal::JournalError>() {
-            return Self::new(escape_lines(&fault.message)).hint(escape_lines(&fault.hint)).with_code(exit::JOURNAL);
+        if let Some(fault) = error.downcast_ref::<JournalError>() {
+            return fault.into();
         }
         Self::new(escape_lines(&format!("{error:#}")))
+    }
+}
+
+/// A fault of the journal: whether it is lasting stands in the exit code.
+impl From<&JournalError> for Failure {
+    fn from(error: &JournalError) -> Self {
+        let code = match error.kind {
+            JournalErrorKind::Corrupt | JournalErrorKind::Newer | JournalErrorKind::ReadOnly => exit::JOURNAL,
+            JournalErrorKind::Full | JournalErrorKind::Locked => exit::LATER,
+            JournalErrorKind::Missing | JournalErrorKind::System => exit::FAILURE,
+        };
+        Self::new(escape_lines(&error.message)).hint(escape_lines(&error.hint)).with_code(code)
     }
 }
 
@@ -146,5 +160,18 @@ impl From<std::io::Error> for Failure {
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
         Self::new(format_args!("this JSON cannot be read: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exit;
+
+    #[test]
+    fn the_page_of_the_command_line_names_every_exit_code() {
+        let page = include_str!("../../../docs/reference/cli.md");
+        for code in [exit::OK, exit::FAILURE, exit::USAGE, exit::JOURNAL, exit::LATER, exit::LOST, exit::NEVER] {
+            assert!(page.contains(&format!("\n| {code} | ")), "{code}");
+        }
     }
 }

@@ -2,24 +2,30 @@
 
 use std::{
     fs,
+    os::fd::OwnedFd,
     process::Child,
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
 };
 
 /// Whether a child process ends within this time. It stays to be waited for.
 pub(crate) fn ends_within(child: &Child, ms: u64) -> bool {
-    let until = Instant::now() + Duration::from_millis(ms);
     let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let Some(Ok(process)) = process.map(|process| pidfd_open(process, PidfdFlags::empty())) else { return false };
+    ends_by(&process, ms)
+}
+
+/// The same for any process, by a handle on it.
+pub(crate) fn ends_by(process: &OwnedFd, ms: u64) -> bool {
+    let until = Instant::now() + Duration::from_millis(ms);
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let timeout = Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(left.subsec_nanos()) };
-        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)) {
+        match poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)) {
             Ok(ready) => return ready > 0,
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return false,
@@ -86,4 +92,41 @@ pub(crate) fn started_at(pid: u32) -> Option<jiff::Zoned> {
     let per_second = rustix::param::clock_ticks_per_second().max(1);
     let seconds = i64::try_from(ticks / per_second).ok()?;
     Some(jiff::Timestamp::from_second(boot.checked_add(seconds)?).ok()?.to_zoned(jiff::tz::TimeZone::system()))
+}
+
+/// Sends a signal to a process and its descendants: a script's child is the one that uses the feature.
+pub(crate) fn signal_family(pid: Pid, signal: Signal) {
+    let own = rustix::process::getpid();
+    for member in family(pid).into_iter().filter(|member| *member != own) {
+        let _ = kill_process(member, signal);
+    }
+}
+
+fn family(root: Pid) -> Vec<Pid> {
+    let mut members = vec![root];
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let parent = Stat::of(pid).and_then(|stat| stat.parent());
+        if let (Some(pid), Some(parent)) = (Pid::from_raw(pid), parent.and_then(Pid::from_raw)) {
+            parents.push((pid, parent));
+        }
+    }
+    let mut next = 0;
+    while let Some(&member) = members.get(next) {
+        members.extend(parents.iter().filter(|(_, parent)| *parent == member).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    members
+}
+
+/// The signals that a process ignores, by its number or of `self`: bit 0 is signal 1.
+pub(crate) fn ignored_signals(pid: impl std::fmt::Display) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("SigIgn:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Whether a process ignores a signal.
+pub(crate) fn ignores(pid: Pid, signal: Signal) -> bool {
+    ignored_signals(pid.as_raw_nonzero()) >> (signal.as_raw() - 1) & 1 == 1
 }

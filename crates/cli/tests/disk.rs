@@ -3,9 +3,9 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use support::{Folder, Server, serving, triquest, until};
+use support::{Folder, Server, serving, triquest, until, wait};
 use triquest_client::Client;
 
 #[test]
@@ -46,6 +46,74 @@ fn on_a_full_disk_nothing_is_granted_seats_come_back_and_it_heals_by_itself() {
     let leases = triquest(&folder, ["status", "cad", "--json"]).run().ok().stdout;
     assert!(leases.contains(&lease.to_string()), "{leases}");
     drop(server);
+}
+
+#[test]
+fn a_full_disk_is_said_at_once_or_when_the_wait_is_over_with_its_numbers_and_every_command_ends_alike() {
+    let Some(folder) = Folder::with_disk(40) else { return };
+    let (server, key) = serving(&folder, 3);
+    let run = |more: &[&str]| {
+        let arguments = ["run", "--feature", "cad", "--verifier-key", &key, "--server", &server.name()];
+        triquest(&folder, arguments.iter().chain(more))
+    };
+    assert!(!folder.shell("cat /dev/zero > data/filler"), "the disk is full now");
+    until("a checkout is refused", || run(&["--", "true"]).run().code == 75);
+
+    let began = Instant::now();
+    let refused = run(&["--", "true"]).run();
+    assert!(refused.code == 75 && refused.stderr.starts_with("error: the disk is full"), "{}", refused.stderr);
+    assert!(began.elapsed() < Duration::from_secs(10), "it takes {:?}", began.elapsed());
+    let began = Instant::now();
+    let refused = run(&["--wait", "3s", "--", "true"]).run();
+    assert!(refused.code == 75 && refused.stderr.starts_with("     Waiting the disk is full"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("error: the disk is full"), "{}", refused.stderr);
+    assert!(began.elapsed() >= Duration::from_secs(3) && began.elapsed() < Duration::from_secs(13), "it takes {:?}", began.elapsed());
+
+    let status = triquest(&folder, ["status"]).run().ok().stdout;
+    let data = folder.path().join("data").display().to_string();
+    for part in [format!("MiB free in {data}, "), "MiB needed: 16.0 MiB in reserve and ".into(), " MiB for the journal)".into()] {
+        assert!(status.contains(&part), "{part}: {status}");
+    }
+    let with_key = triquest(&folder, ["doctor", &server.name(), "--verifier-key", &key]).run();
+    assert!(with_key.code == 1 && with_key.stdout.contains(&format!("MiB free in {data}, ")), "{}", with_key.stdout);
+    let local = triquest(&folder, ["doctor"]).run();
+    assert!(local.code == 1 && local.stdout.contains("fail  disk ") && local.stdout.contains("16.0 MiB in reserve"), "{}", local.stdout);
+
+    // The reserve was given up, and its room is for those who hold seats.
+    for arguments in [["journal", "backup"].as_slice(), &["journal", "backup", "elsewhere.sqlite"]] {
+        let backup = triquest(&folder, arguments).run();
+        assert_eq!(backup.code, 75, "{}", backup.stderr);
+        assert!(backup.stderr.contains("there is no room for a backup in ") && backup.stderr.contains("MiB is free"), "{}", backup.stderr);
+        assert!(backup.stderr.contains("hint: make room, or name a file on another file system"), "{}", backup.stderr);
+    }
+    assert!(folder.shell("test -z \"$(ls -A data/backups)\""), "nothing is left of it");
+
+    let mut waiting = run(&["--wait", "5m", "--", "echo", "mine"]).start();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(waiting.stderr.as_mut().unwrap()), &mut line).unwrap();
+    assert!(line.contains("Waiting the disk is full"), "{line}");
+    until("the reserve is used up too, so that nothing at all is written", || {
+        folder.shell("cat /dev/zero >> data/filler");
+        triquest(&folder, ["clock", "accept", "--reason", "x"]).run().code == 75
+    });
+    for command in [
+        ["license", "remove", "ACME-1", "--reason", "x"].as_slice(),
+        &["license", "install", "ACME-1.lic"],
+        &["quarantine", "end", "--reason", "x"],
+        &["presence", "allow", "10.0.0.1", "--reason", "x"],
+        &["journal", "backup"],
+    ] {
+        let refused = triquest(&folder, command).run();
+        assert_eq!(refused.code, 75, "{command:?}: {}", refused.stderr);
+    }
+    assert!(folder.shell("rm data/filler"));
+    assert_eq!(wait(&mut waiting), Some(0), "with room again the wait ends with a seat");
+    triquest(&folder, ["journal", "backup"]).run().ok();
+    assert_eq!(server.stop(), Some(0));
+    assert!(!folder.shell("cat /dev/zero > data/filler"));
+    let offline = triquest(&folder, ["journal", "backup"]).run();
+    assert!(offline.code == 75 && offline.stderr.contains("there is no room for a backup in "), "{}", offline.stderr);
+    triquest(&folder, ["journal", "backup", "elsewhere.sqlite"]).run().ok();
 }
 
 #[test]

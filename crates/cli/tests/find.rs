@@ -231,6 +231,45 @@ fn a_changed_key_and_an_impostor_are_called_out() {
 }
 
 #[test]
+fn a_home_that_is_read_only_or_not_there_is_no_fault_of_what_was_asked_for() {
+    let Some(folder) = Folder::with_network() else { return };
+    let key = vendor(&folder);
+    let server = Server::start_with(&folder, "10.99.0.1:0", &[]);
+    sign(&folder, "ACME-1", server.key(), "[[entitlement]]\nfeature = \"cad\"\nseats = 3\nexpires = 2090-12-31\n");
+    triquest(&folder, ["license", "install", "ACME-1.lic"]).run().ok();
+    let name = format!("{}@10.99.0.1", server.port());
+    let port = server.port().to_string();
+    assert!(folder.shell("mkdir home && mount -t tmpfs -o ro tmpfs home"));
+    let read_only = folder.path().join("home");
+    for home in [None, Some(read_only.as_path()), Some("/dev/null".as_ref()), Some("/proc/no/home".as_ref())] {
+        let with = |arguments: &[&str]| {
+            let mut call = triquest(&folder, arguments).env("TRIQUEST_LM_SERVER", &name).env("TRIQUEST_LM_VERIFIER_KEY", &key);
+            match home {
+                None => call.command().env_remove("HOME"),
+                Some(home) => call.command().env("HOME", home),
+            };
+            call.run()
+        };
+        let find = ["find", "--no-mdns", "--timeout", "200ms", "--feature", "cad", "--verifier-key", &key];
+        let found = with(&find).ok();
+        assert!(found.stdout.contains("3 of 3 free"), "{home:?}: {}{}", found.stdout, found.stderr);
+        let note = "is not remembered: ";
+        assert!(found.stderr.contains("warning: the key at ") && found.stderr.contains(note), "{home:?}: {}", found.stderr);
+        let remembered = with(&find.iter().chain(&["--remember"]).copied().collect::<Vec<_>>());
+        assert_eq!(remembered.code, 1, "that was asked for: {home:?}: {}{}", remembered.stdout, remembered.stderr);
+        let doctor = with(&["doctor", &name, "--verifier-key", &key]).ok();
+        assert!(doctor.stdout.contains("cannot be remembered: "), "{home:?}: {}", doctor.stdout);
+        with(&["port", &port]).ok();
+        with(&["status", "--server", &name]).ok();
+        with(&["status"]).ok();
+        with(&["run", "--feature", "cad", "--", "true"]).ok();
+        with(&["checkout", "--feature", "cad", "--lease-file", "seat.lease"]).ok();
+        with(&["seat", "seat.lease"]).ok();
+        with(&["release", "seat.lease"]).ok();
+    }
+}
+
+#[test]
 fn what_cannot_be_remembered_is_told_and_is_no_success() {
     let Some(folder) = Folder::with_network() else { return };
     let server = Server::start_with(&folder, "127.0.0.1:0", &[]);

@@ -5,8 +5,9 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
-use support::{Folder, Server, serving, triquest};
+use support::{Folder, Server, rest, serving, triquest, wait};
 use triquest_client::Client;
 
 #[test]
@@ -69,6 +70,44 @@ fn a_backup_of_a_running_server_is_whole_and_brings_it_back_with_its_key_and_sea
         "fail  seats    the server's history was restored or rolled back, and seats granted before may still be in use: no new seats for ";
     assert!(doctor.code == 1 && doctor.stdout.contains(line), "{}", doctor.stdout);
     drop(seat);
+}
+
+#[test]
+fn a_restore_names_the_server_that_must_be_stopped_and_whoever_waits_waits_the_quarantine_out() {
+    let folder = Folder::new();
+    let (old, key) = serving(&folder, 1);
+    triquest(&folder, ["journal", "backup", "monday.sqlite"]).run().ok();
+    let restored = triquest(&folder, ["journal", "restore", "monday.sqlite", "again"]).run().ok();
+    assert!(restored.stderr.contains("warning: stop the server that this backup is of, for good"), "{}", restored.stderr);
+    let named = format!("warning: a server runs on {} with this key: kill {} ", folder.path().join("data").display(), old.pid());
+    assert!(restored.stderr.contains(&named), "{named}: {}", restored.stderr);
+    assert_eq!(old.stop(), Some(0));
+    let elsewhere = triquest(&folder, ["journal", "restore", "monday.sqlite", "third"]).run().ok();
+    assert!(!elsewhere.stderr.contains("a server runs on"), "{}", elsewhere.stderr);
+
+    let again = folder.path().join("again").display().to_string();
+    let server = Server::start_with(&folder, "127.0.0.1:0", &["--data", &again]);
+    let run = |wait: &str| {
+        let arguments =
+            ["run", "--feature", "cad", "--verifier-key", &key, "--server", &server.name(), "--wait", wait, "--", "echo", "mine"];
+        triquest(&folder, arguments)
+    };
+    let began = Instant::now();
+    let denied = run("2s").run();
+    assert_eq!(denied.code, 75, "{}", denied.stderr);
+    let waits =
+        "     Waiting the server's history was restored or rolled back, and seats granted before may still be in use: no new seat for ";
+    assert!(denied.stderr.starts_with(waits), "{}", denied.stderr);
+    assert!(denied.stderr.contains("quarantine end --reason TEXT") && denied.stderr.contains("; gives up in "), "{}", denied.stderr);
+    assert!(denied.stderr.contains("\ndenied: the server's history was restored or rolled back"), "{}", denied.stderr);
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    let mut waiting = run("5m").start();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(waiting.stderr.as_mut().unwrap()), &mut line).unwrap();
+    assert!(line.starts_with(waits), "{line}");
+    triquest(&folder, ["quarantine", "end", "--reason", "the old one is gone", "--data", &again]).run().ok();
+    assert_eq!(wait(&mut waiting), Some(0));
+    assert_eq!(rest(waiting.stdout.take()), "mine\n");
 }
 
 #[test]

@@ -61,6 +61,11 @@ fn state(pid: u32) -> char {
 }
 
 /// The program that `run` runs.
+fn parent_of(pid: u32) -> u32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
 fn child_of(pid: u32) -> u32 {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
@@ -531,6 +536,57 @@ fn a_program_that_stands_still_for_its_seat_ends_when_it_is_told_to() {
     assert_eq!(wait(&mut child), Some(143));
 }
 
+/// A program of `run --on-lost suspend` whose seat is lost and whose shell, with a terminal, was killed then: the kernel tells its group of a hangup and lets
+/// it go on. `run` and the program, and what the program has written is in FOLDER/heard.
+fn suspended_and_orphaned(folder: &Folder, on_hangup: &str) -> Option<(Running, u32, u32)> {
+    let (mut server, key) = short_lived(folder);
+    std::fs::write(folder.path().join("program.sh"), format!("{on_hangup}\necho ready $$\nwhile :; do sleep 0.05; done\n")).unwrap();
+    let (binary, name) = (env!("CARGO_BIN_EXE_triquest-lm"), server.name());
+    let run = format!("{binary} run --feature cad --on-lost suspend --server {name} --verifier-key {key} -- sh program.sh & read line");
+    let started = Command::new("script")
+        .args(["-qec", &format!("bash -m -c '{run}'"), "/dev/null"])
+        .env("HOME", folder.path())
+        .current_dir(folder.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn();
+    let Ok(terminal) = started else {
+        println!("skipped: there is no `script` here, which makes a terminal");
+        return None;
+    };
+    let mut terminal = Running::from(terminal);
+    let mut shown = BufReader::new(terminal.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let ready = shown.find(|line| line.contains("ready")).expect("the program begins");
+    std::thread::spawn(move || shown.for_each(drop));
+    let program: u32 = ready.split_whitespace().next_back().unwrap().parse().unwrap();
+    let run = parent_of(program);
+    server.kill();
+    until("it is stopped", || state(program) == 'T');
+    signal("KILL", parent_of(run));
+    Some((terminal, run, program))
+}
+
+#[test]
+fn a_suspended_program_whose_shell_is_gone_hears_the_hangup_and_does_not_run_on_without_a_seat() {
+    let folder = Folder::new();
+    let Some((_terminal, run, program)) = suspended_and_orphaned(&folder, "trap 'echo hangup > heard' HUP") else { return };
+    until("it hears the hangup", || folder.path().join("heard").exists());
+    until("it stands still again", || state(program) == 'T');
+    assert_ne!(state(run), '-', "who runs it waits for a seat, and for its end");
+    signal("KILL", program);
+    until("who runs it ends with it", || state(run) == '-' || state(run) == 'Z');
+    // One that does not hear it ends by it, as without `run`.
+    let folder = Folder::new();
+    let Some((_terminal, run, program)) = suspended_and_orphaned(&folder, "") else { return };
+    until("both end", || state(program) == '-' && (state(run) == '-' || state(run) == 'Z'));
+    // One that ignores it stands still.
+    let folder = Folder::new();
+    let Some((_terminal, run, program)) = suspended_and_orphaned(&folder, "trap '' HUP") else { return };
+    until("it stands still", || state(program) == 'T');
+    signal("TERM", run);
+    until("both end", || state(program) == '-' && (state(run) == '-' || state(run) == 'Z'));
+}
+
 #[test]
 fn status_shows_the_program_that_has_the_seat_and_not_who_keeps_it() {
     let folder = Folder::new();
@@ -622,7 +678,7 @@ fn the_loss_of_a_scripts_seat_is_done_to_its_process_and_said_by_seat_and_releas
     let run = seat();
     assert!(run.stderr.contains("the seat of cad was lost: an administrator took the seat back; it is not held now"), "{}", run.stderr);
     let state: serde_json::Value = serde_json::from_str(&triquest(&folder, ["seat", "--json", "seat.lease"]).run().stdout).unwrap();
-    assert_eq!(state, serde_json::json!({"held": false, "lost": "an administrator took the seat back"}));
+    assert_eq!((&state["held"], &state["lost"]), (&false.into(), &"an administrator took the seat back".into()));
     let run = triquest(&folder, ["release", "seat.lease"]).run();
     assert_eq!(run.code, 76, "{}", run.stderr);
     assert!(run.stderr.contains("had been lost: an administrator took the seat back; there was nothing to give back"), "{}", run.stderr);
@@ -642,6 +698,33 @@ fn the_loss_of_a_scripts_seat_is_done_to_its_process_and_said_by_seat_and_releas
     assert_eq!(used(&folder), 0);
     let run = at(&folder, &server, &key, ["checkout", "--feature", "cad", "--on-lost", "terminate"]).run();
     assert!(run.code == 2 && run.stderr.contains("--for PID"), "{}", run.stderr);
+}
+
+#[test]
+fn seat_asks_the_server_anew_and_says_how_old_its_answer_is_where_none_is_there() {
+    let folder = Folder::new();
+    // Leases of five minutes, so that no renewal comes by itself.
+    let (mut server, key) = serving(&folder, 1);
+    let checkout = || at(&folder, &server, &key, ["checkout", "--feature", "cad", "--lease-file", "seat.lease"]).run().ok();
+    let seat = |more: &[&str]| triquest(&folder, ["seat", "seat.lease"].iter().chain(more).collect::<Vec<_>>()).run();
+    checkout();
+    let state: serde_json::Value = serde_json::from_str(&seat(&["--json"]).ok().stdout).unwrap();
+    assert!(state["held"] == true && state["lost"].is_null() && state["heard_ms"].as_u64().unwrap() < 10_000, "{state}");
+    reclaim(&folder);
+    let run = seat(&[]);
+    assert_eq!(run.code, 76, "told at once, not at the next renewal: {}", run.stderr);
+    assert!(run.stderr.contains("an administrator took the seat back; it is not held now"), "{}", run.stderr);
+    assert_eq!(triquest(&folder, ["release", "seat.lease"]).run().code, 76);
+    checkout();
+    server.kill();
+    until("the answer is old", || {
+        let run = seat(&[]).ok();
+        assert!(run.stderr.starts_with("        Held cad, lease "), "{}", run.stderr);
+        run.stderr.contains(", as it was ") && run.stderr.contains(" ago; no server answers now")
+    });
+    let file: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("seat.lease")).unwrap()).unwrap();
+    signal("KILL", u32::try_from(file["keeper"].as_u64().unwrap()).unwrap());
+    until("its keeper is gone", || seat(&[]).code == 76);
 }
 
 #[test]

@@ -156,9 +156,20 @@ fn licenses_come_and_go_while_it_runs() {
          ACME-2   acme.example  cad      12.4               5  -     [DATE]  in force\n",
         "",
     );
-    for command in [["license", "remove", "ACME-2", "--reason", " "].as_slice(), &["reclaim", "abcd1234", "--reason", ""]] {
+    for command in [
+        ["license", "remove", "ACME-2", "--reason", " "].as_slice(),
+        &["reclaim", "abcd1234", "--reason", ""],
+        &["clock", "accept", "--reason", ""],
+        &["quarantine", "end", "--reason", " "],
+        &["presence", "allow", "10.0.0.1", "--reason", ""],
+    ] {
         let run = triquest(&folder, command).run();
-        assert!(run.code == 2 && run.stderr.contains("say why"), "{}", run.stderr);
+        assert!(run.code == 2 && run.stderr.contains("say why, for the record"), "{}", run.stderr);
+    }
+    // What is so already is no fault, whatever the command is called.
+    for command in [["clock", "accept"].as_slice(), &["quarantine", "end"], &["presence", "allow", "10.0.0.1"]] {
+        let run = triquest(&folder, command.iter().chain(&["--reason", "to be sure"])).run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
     }
     triquest(&folder, ["license", "remove", "ACME-2", "--reason", "bought by mistake"]).run().expect(
         0,

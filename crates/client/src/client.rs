@@ -15,7 +15,7 @@ use std::{
 use triquest_license::{FeatureName, ServerKey, VerifierKey, VerifierKeys, Version};
 use triquest_wire::{
     ErrorCode, LeaseId, Secret,
-    lease::{HolderClaim, Item, ReleaseAnswer, SecretRequest},
+    lease::{DenialCode, HolderClaim, Item, ReleaseAnswer, SecretRequest},
     limits::ITEMS_MAX,
     status::{LeaseList, LeaseState, Status},
 };
@@ -30,7 +30,7 @@ use crate::{
     lookup::{self, Looked, Lookup, Place},
     presence::{Opened, Presence},
     remember::Remembered,
-    seat::{Callbacks, InLine, Seat, SeatCore, Warning, Wish},
+    seat::{Callbacks, HeldUp, InLine, Seat, SeatCore, Warning, Wish},
     standing::{Leases, Standing, Step},
     transport::{CallError, Deadlines, Directory, Rejected, Seen, Session},
 };
@@ -355,6 +355,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Hears why a checkout waits without a place in line: the server grants nothing to anybody for a while.
+    #[must_use]
+    pub fn on_held_up(mut self, callback: impl Fn(HeldUp) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_held_up = Some(Arc::new(callback));
+        self
+    }
+
     /// Hears the place in line.
     #[must_use]
     pub fn on_waiting(mut self, callback: impl Fn(InLine) + Send + Sync + 'static) -> Self {
@@ -434,7 +441,8 @@ impl Checkout {
         self
     }
 
-    /// Waits in line for at most so long if no seat is free.
+    /// Waits for at most so long if no seat is free, in line; also for a server that grants nothing to anybody for a while, because its disk is full or it was
+    /// restored. Without it these are told at once.
     pub fn wait(mut self, at_most: Duration) -> Self {
         self.wait = Some(at_most);
         self
@@ -489,6 +497,12 @@ impl Checkout {
         self
     }
 
+    /// Hears why it waits without a place in line: the server grants nothing to anybody for a while.
+    pub fn on_held_up(mut self, callback: impl Fn(HeldUp) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_held_up = Some(Arc::new(callback));
+        self
+    }
+
     /// Hears the place in line.
     pub fn on_waiting(mut self, callback: impl Fn(InLine) + Send + Sync + 'static) -> Self {
         self.callbacks.on_waiting = Some(Arc::new(callback));
@@ -517,7 +531,8 @@ impl Checkout {
         let mut asked: Vec<ServerAddress> = Vec::new();
         let mut keys: Vec<(ServerKey, ServerAddress)> = Vec::new();
         let mut tried: Vec<Tried> = Vec::new();
-        let mut waiting_room: Option<Arc<Session>> = None;
+        // Where to wait, and whether there is a line.
+        let mut waiting_room: Option<(Arc<Session>, bool)> = None;
         let mut best: Option<Error> = None;
         while asked.len() < listed {
             let session = match shared.any_session(&asked) {
@@ -539,8 +554,10 @@ impl Checkout {
             match self.ask(&shared, &session, None) {
                 Err(error) if is_one_servers_word(error.kind()) => {
                     tried.push(Tried { server, reason: error.explanation().to_owned(), answered: true });
-                    if error.kind() == ErrorKind::Denied && error.may_help_later() && waiting_room.is_none() {
-                        waiting_room = Some(session);
+                    if let Some(has_line) = may_be_waited_for(&error)
+                        && waiting_room.as_ref().is_none_or(|(_, known)| has_line && !known)
+                    {
+                        waiting_room = Some((session, has_line));
                     }
                     // The one that gives hope is told, and a denial before a failure, else the first.
                     let worth = |error: &Error| (error.may_help_later(), error.kind() == ErrorKind::Denied);
@@ -552,7 +569,7 @@ impl Checkout {
             }
         }
         let outcome = match (waiting_room, self.wait) {
-            (Some(session), Some(_)) => self.ask(&shared, &session, self.wait),
+            (Some((session, _)), Some(_)) => self.ask(&shared, &session, self.wait),
             _ => Err(best.unwrap_or_else(|| Error::failure(Failure::NoAnswer))),
         };
         let order = |tried: &Tried| shared.directory.found.servers.as_slice().iter().position(|server| *server == tried.server);
@@ -635,8 +652,9 @@ impl Checkout {
                 Ok(Seat { core, shared: shared.clone(), _client: self.client.clone() })
             }
             Err(error) => {
-                // What may have been granted meanwhile is given back; what was denied needs no word.
-                if error.kind() != ErrorKind::Denied {
+                // What may have been granted meanwhile is given back; what was denied needs no word, nor what certainly took no effect.
+                let may_be_known = core.held().may_be_known;
+                if error.kind() != ErrorKind::Denied && may_be_known {
                     core.release_wanted.store(true, Ordering::Release);
                     shared.keep(&core)?;
                 }
@@ -647,6 +665,14 @@ impl Checkout {
 
     fn cancelled(&self) -> bool {
         self.cancel.as_ref().is_some_and(|cancel| cancel.state.cancelled.load(Ordering::Acquire))
+    }
+}
+
+/// Whether the time may be waited for at which this server grants, and if so, whether in a line.
+fn may_be_waited_for(error: &Error) -> Option<bool> {
+    match error.denial() {
+        Some(denial) => error.may_help_later().then_some(denial.code != DenialCode::Quarantine),
+        None => (error.code() == ErrorCode::DiskFull.as_str()).then_some(false),
     }
 }
 
@@ -807,6 +833,15 @@ impl Shared {
     fn wait_idle(&self, at_most: Duration) {
         let work = lock(&self.work);
         drop(self.changed.wait_timeout_while(work, at_most, |work| work.running).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Lets the background thread look, and waits until something is so no more; false if that takes longer. Callbacks that belong to it have run.
+    pub(crate) fn wait_while(&self, at_most: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+        self.wake();
+        let work = lock(&self.work);
+        let (work, timeout) = self.changed.wait_timeout_while(work, at_most, |_| is_so()).unwrap_or_else(PoisonError::into_inner);
+        drop(work);
+        !timeout.timed_out()
     }
 
     /// Whether the release was confirmed in time.

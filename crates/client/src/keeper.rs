@@ -32,6 +32,8 @@ pub const REOPEN_AT_ONCE_MS: u64 = 15_000;
 pub const BACKOFF_MS_MIN: u64 = 500;
 /// Longest pause between attempts while the seat is held.
 pub const BACKOFF_MS_MAX: u64 = 30_000;
+/// Longest pause between attempts of whoever waits for a server that takes no place in line: that waits out its quarantine.
+pub const HELD_UP_BACKOFF_MS_MAX: u64 = 10_000;
 /// Longest pause between attempts to get a lost seat back.
 pub const LOST_BACKOFF_MS_MAX: u64 = 60_000;
 /// A look that comes later than planned by this was preceded by a suspend or a stall; so was a wall clock that gained so much on the boot clock.
@@ -133,6 +135,9 @@ pub enum Notice {
     },
     /// Seats granted.
     Granted,
+    /// The server grants nothing to anybody for a while: its disk is full, or it was restored. It is asked again until the wait is over. Told once for each
+    /// reason.
+    HeldUp(Failure),
     /// Half of the right has passed and no renewal came through.
     Late {
         /// Milliseconds until the right ends.
@@ -317,6 +322,10 @@ struct Call {
 #[derive(Clone, Debug)]
 pub struct Keeper {
     wait_ms: Option<u64>,
+    /// Boot time at which the wait is over.
+    wait_until: Option<u64>,
+    /// Why the server grants nothing to anybody, while whoever waits asks again.
+    held_up: Option<Failure>,
     phase: Phase,
     id: u32,
     attempt: u32,
@@ -365,6 +374,8 @@ impl Keeper {
     pub fn new(now: Now, wait_ms: Option<u64>) -> Self {
         Self {
             wait_ms,
+            wait_until: wait_ms.map(|wait_ms| now.boot_ms.saturating_add(wait_ms)),
+            held_up: None,
             phase: Phase::Asking,
             id: 0,
             attempt: 1,
@@ -440,10 +451,22 @@ impl Keeper {
         }
     }
 
+    /// Boot time at which the request was sent whose answer the right counts from; none without a right.
+    #[must_use]
+    pub fn heard_at(&self) -> Option<u64> {
+        self.right.map(|(sent, _)| sent.boot_ms)
+    }
+
     /// Why the seat was refused or lost, if it was.
     #[must_use]
     pub fn cause(&self) -> Option<Failure> {
         matches!(self.phase, Phase::Lost | Phase::Refused).then_some(self.cause)
+    }
+
+    /// Milliseconds until the wait is over; 0 if there is none.
+    #[must_use]
+    pub fn wait_left_ms(&self, now: Now) -> u64 {
+        self.wait_until.map_or(0, |until| until.saturating_sub(now.boot_ms))
     }
 
     /// Whether a lost seat is still asked for.
@@ -549,15 +572,18 @@ impl Keeper {
         actions
     }
 
-    /// After a denial: asks anew, with a higher attempt of the same id.
+    /// After a denial or a refusal: asks anew, with a higher attempt of the same id where that is how it may be answered otherwise.
     pub fn ask_again(&mut self, now: Now, fresh: Fresh) -> Vec<Action> {
         let mut actions = Vec::new();
         self.look(now);
         if self.phase == Phase::Refused {
             match self.cause {
                 Failure::Denied(code) if code.retry() != Retry::NewRequest => self.attempt += 1,
+                Failure::Refused(code) if code.retry() == Retry::SameId => {}
                 _ => self.take_new_id(),
             }
+            self.wait_until = self.wait_ms.map(|wait_ms| now.boot_ms.saturating_add(wait_ms));
+            self.held_up = None;
             self.phase = Phase::Asking;
             self.next_send = Some(now.boot_ms);
             self.failures = 0;
@@ -618,6 +644,13 @@ impl Keeper {
                 self.unanswered = None;
                 self.next_send = Some(now.boot_ms);
             }
+        }
+        // It was asked once more at the end.
+        if let (Some(cause), None, Phase::Asking | Phase::Waiting) = (self.held_up, self.call, self.phase)
+            && self.wait_is_over(now)
+            && self.next_send > self.wait_until
+        {
+            self.refuse(cause, actions);
         }
         if self.phase == Phase::Grace && self.grace().is_none_or(|until| until.over(now)) {
             self.leave_grace(now, actions);
@@ -689,7 +722,12 @@ impl Keeper {
         self.cause = cause;
         self.phase = Phase::Refused;
         self.next_send = None;
-        self.live = !matches!(cause, Failure::Denied(_) | Failure::Ended(_) | Failure::Refused(_));
+        self.live = match cause {
+            Failure::Denied(_) | Failure::Ended(_) => false,
+            // The same request may be answered otherwise, so the server may know of it.
+            Failure::Refused(code) => code.retry() == Retry::SameId,
+            Failure::Cloned | Failure::NoAnswer | Failure::Untrusted => true,
+        };
         actions.push(Action::Tell(match cause {
             Failure::Denied(code) => Notice::Denied { code },
             other => Notice::Failed(other),
@@ -750,7 +788,8 @@ impl Keeper {
                     id,
                     attempt: self.attempt,
                     nonce: fresh.nonce,
-                    wait_ms: if waits { self.wait_ms } else { None },
+                    // What is left of it: the server counts from when it takes the place.
+                    wait_ms: if waits { self.wait_until.map(|until| until.saturating_sub(now.boot_ms).max(1)) } else { None },
                     show_grant: shows,
                     regained: self.out_of_promise,
                 }
@@ -795,6 +834,7 @@ impl Keeper {
             (Kind::Checkout, Answer::Waiting { place }) => {
                 if !self.ever_held {
                     self.phase = Phase::Waiting;
+                    self.held_up = None;
                     actions.push(Action::Tell(Notice::Waiting { place }));
                 }
                 self.failures = 0;
@@ -803,7 +843,11 @@ impl Keeper {
             (Kind::Checkout, Answer::Denied { code }) => {
                 self.live = false;
                 if !self.ever_held {
-                    self.refuse(Failure::Denied(code), actions);
+                    if code == DenialCode::Quarantine {
+                        self.held_up(now, Failure::Denied(code), None, jitter, actions);
+                    } else {
+                        self.refuse(Failure::Denied(code), actions);
+                    }
                     return;
                 }
                 if code.retry() == Retry::NewRequest || (call.shows && code != DenialCode::Quarantine) {
@@ -994,6 +1038,7 @@ impl Keeper {
                 self.attempt += 1;
                 self.retry(now, jitter, None, Failure::Refused(code));
             }
+            ErrorCode::DiskFull if !self.ever_held => self.held_up(now, Failure::Refused(code), retry_after_ms, jitter, actions),
             _ if code.retry() == Retry::SameId => {
                 // The server has seen the shown grant and is not ready: what it must see again it will say again.
                 self.show_grant = false;
@@ -1006,6 +1051,29 @@ impl Keeper {
             _ if self.phase == Phase::Lost || self.promised(now) => self.retry(now, jitter, retry_after_ms, Failure::Refused(code)),
             _ => self.lose(now, Failure::Refused(code), actions),
         }
+    }
+
+    /// The server grants nothing to anybody for a while. Whoever waits asks again until the wait is over; whoever does not is told at once.
+    fn held_up(&mut self, now: Now, cause: Failure, retry_after_ms: Option<u64>, jitter: u16, actions: &mut Vec<Action>) {
+        if self.wait_is_over(now) {
+            self.refuse(cause, actions);
+            return;
+        }
+        if matches!(cause, Failure::Denied(_)) {
+            // A place in line, if there was one, was in lost history.
+            self.attempt += 1;
+            self.phase = Phase::Asking;
+        }
+        if self.held_up.replace(cause) != Some(cause) {
+            self.failures = 0;
+            actions.push(Action::Tell(Notice::HeldUp(cause)));
+        }
+        self.retry(now, jitter, retry_after_ms, cause);
+    }
+
+    /// There is no more waiting, or never was any.
+    fn wait_is_over(&self, now: Now) -> bool {
+        self.wait_until.is_none_or(|until| now.boot_ms >= until)
     }
 
     fn retry(&mut self, now: Now, jitter: u16, retry_after_ms: Option<u64>, cause: Failure) {
@@ -1021,6 +1089,8 @@ impl Keeper {
             None => {
                 let max = match self.phase {
                     Phase::Lost => LOST_BACKOFF_MS_MAX,
+                    // Each of these is decided and written down as a denial.
+                    Phase::Asking if matches!(cause, Failure::Denied(_)) => HELD_UP_BACKOFF_MS_MAX,
                     Phase::Asking | Phase::Waiting => 2_000,
                     _ => (self.terms.ttl_ms / 12).clamp(BACKOFF_MS_MIN, BACKOFF_MS_MAX),
                 };
@@ -1034,7 +1104,9 @@ impl Keeper {
             }
         };
         self.failures = self.failures.saturating_add(1);
-        self.next_send = Some(now.boot_ms.saturating_add(pause));
+        let at = now.boot_ms.saturating_add(pause);
+        let last = self.wait_until.filter(|until| self.held_up.is_some() && now.boot_ms < *until);
+        self.next_send = Some(last.map_or(at, |last| at.min(last)));
         if !matches!(self.phase, Phase::Lost) {
             self.cause = cause;
         }

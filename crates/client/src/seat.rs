@@ -13,7 +13,7 @@ use std::{
 
 use triquest_license::{CivilMs, ServerKey, Vocabulary};
 use triquest_wire::{
-    Bytes16, Bytes32, LeaseId, Problem, Secret, WordList,
+    Bytes16, Bytes32, Effect, LeaseId, Problem, Secret, WordList,
     lease::{
         CheckoutAnswer, CheckoutRequest, Denial, HolderClaim, Item, PoolNumbers, ReleaseAnswer, RenewAnswer, RenewRequest, SecretRequest,
     },
@@ -71,11 +71,22 @@ pub struct InLine {
     pub first_due_in: Option<Duration>,
 }
 
+/// Why a checkout waits without a place in line: the server grants nothing to anybody for a while.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HeldUp {
+    /// The server's reason: a full disk, or the quarantine after a restore, with its end and what an administrator can do.
+    pub why: Error,
+    /// The wait ends in so long.
+    pub gives_up_in: Duration,
+}
+
 type Callback<T> = Arc<dyn Fn(T) + Send + Sync>;
 
 /// What the application wants to hear. Callbacks run on the client's thread and must return soon: renewals wait for them.
 #[derive(Clone, Default)]
 pub(crate) struct Callbacks {
+    pub(crate) on_held_up: Option<Callback<HeldUp>>,
     pub(crate) on_late: Option<Callback<Warning>>,
     pub(crate) on_lost: Option<Callback<Error>>,
     pub(crate) on_regained: Option<Callback<()>>,
@@ -104,6 +115,8 @@ pub(crate) struct Held {
     pub(crate) problem: Option<Problem>,
     pub(crate) distrust: Option<Distrust>,
     in_line: Option<InLine>,
+    /// A request under the present id may have taken effect, as far as is known here.
+    pub(crate) may_be_known: bool,
     /// Told of a release that ended the keeper.
     pub(crate) release_confirmed: bool,
 }
@@ -124,6 +137,8 @@ pub(crate) struct SeatCore {
     held: Mutex<Held>,
     view: Mutex<View>,
     pub(crate) release_wanted: AtomicBool,
+    /// The application wants to hear from the server ahead of time.
+    word_wanted: AtomicBool,
     /// Boot time since which the user is idle, plus one; 0 if not told.
     idle_since: AtomicU64,
 }
@@ -156,9 +171,11 @@ impl SeatCore {
                 problem: None,
                 distrust: None,
                 in_line: None,
+                may_be_known: false,
                 release_confirmed: false,
             }),
             release_wanted: AtomicBool::new(false),
+            word_wanted: AtomicBool::new(false),
             idle_since: AtomicU64::new(0),
         }
     }
@@ -171,6 +188,9 @@ impl SeatCore {
     pub(crate) fn step(&self, shared: &Shared, until: Option<u64>) {
         let mut held = lock(&self.held);
         let now = clock::now();
+        if self.word_wanted.swap(false, Ordering::AcqRel) {
+            held.keeper.shows_life(now);
+        }
         let first = if self.release_wanted.load(Ordering::Acquire) && !matches!(held.keeper.phase(), Phase::Releasing | Phase::Released) {
             held.keeper.release(now, clock::fresh())
         } else if held.keeper.next_wake().is_some_and(|at| at <= now.boot_ms) {
@@ -192,6 +212,7 @@ impl SeatCore {
                         held.secret = Secret(Bytes32(clock::random()));
                         held.server = None;
                         held.signed = None;
+                        held.may_be_known = false;
                     }
                     let asked = CheckoutRequest {
                         secret: held.secret,
@@ -283,8 +304,12 @@ impl SeatCore {
         };
         let answer: CheckoutAnswer = match asked_now {
             Ok(answer) => answer,
-            Err(error) => return self.failed(held, shared, &session, error),
+            Err(error) => {
+                held.may_be_known |= !matches!(&error, CallError::Problem(problem) if problem.took_effect == Effect::No);
+                return self.failed(held, shared, &session, error);
+            }
         };
+        held.may_be_known |= matches!(answer, CheckoutAnswer::Granted { .. } | CheckoutAnswer::Waiting { .. });
         match answer {
             CheckoutAnswer::Denied { position, denial } => {
                 session.saw(position);
@@ -425,6 +450,10 @@ impl SeatCore {
             Notice::Regaining { gives_up_in_ms } => {
                 call(&callbacks.on_late, || Warning::Regaining { gives_up_in: ms(gives_up_in_ms) });
             }
+            Notice::HeldUp(cause) => {
+                let gives_up_in = ms(&held.keeper.wait_left_ms(clock::now()));
+                call(&callbacks.on_held_up, || HeldUp { why: held.error(*cause), gives_up_in });
+            }
             Notice::Lost(cause) => {
                 let error = held.error(*cause).coming_back(held.keeper.asks_on());
                 call(&callbacks.on_lost, || error);
@@ -458,6 +487,9 @@ impl SeatCore {
 
     pub(crate) fn next_wake(&self) -> Option<u64> {
         if self.release_wanted.load(Ordering::Acquire) && !matches!(lock(&self.view).keeper.phase(), Phase::Releasing | Phase::Released) {
+            return Some(0);
+        }
+        if self.word_wanted.load(Ordering::Acquire) {
             return Some(0);
         }
         lock(&self.view).keeper.next_wake()
@@ -547,6 +579,25 @@ impl Seat {
     pub fn freed_at_death(&self) -> bool {
         let view = lock(&self.core.view);
         view.keeper.is_present() && view.keeper.promised(clock::now())
+    }
+
+    /// How long ago the server was asked whose answer is the last that promised the seat. None if there is no promise.
+    #[must_use]
+    pub fn heard_ago(&self) -> Option<Duration> {
+        let heard_at = lock(&self.core.view).keeper.heard_at()?;
+        Some(Duration::from_millis(clock::now().boot_ms.saturating_sub(heard_at)))
+    }
+
+    /// Asks the server now, ahead of the next renewal, whether the seat still holds, and waits for its answer for at most `within`. True: it has answered,
+    /// and callbacks have heard what is new. False: no answer yet, so all that is known is [`Seat::heard_ago`] old.
+    #[must_use]
+    pub fn confirm(&self, within: Duration) -> bool {
+        let before = lock(&self.core.view).keeper.heard_at();
+        self.core.word_wanted.store(true, Ordering::Release);
+        self.shared.wait_while(within, || {
+            let view = lock(&self.core.view);
+            view.keeper.promised(clock::now()) && view.keeper.heard_at() == before
+        })
     }
 
     /// The lease's public name, for support and logs. Knowing it lets nobody act.

@@ -70,6 +70,7 @@ fn shown(action: &Action) -> String {
             Notice::Failed(cause) => format!("tell failed {}", failure(*cause)),
             Notice::Grace { ends_in_ms } => format!("tell grace {}", text(*ends_in_ms)),
             Notice::Granted => "tell granted".into(),
+            Notice::HeldUp(cause) => format!("tell held up {}", failure(*cause)),
             Notice::Late { ends_in_ms } => format!("tell late {}", text(*ends_in_ms)),
             Notice::Lost(cause) => format!("tell lost {}", failure(*cause)),
             Notice::Regained { new_lease } => format!("tell regained{}", if *new_lease { " anew" } else { "" }),
@@ -291,7 +292,7 @@ fn an_unknown_outcome_repeats_the_same_id_and_attempt_with_a_fresh_nonce() {
         0:01.375 look                 => checkout #0.1 n3
         0:02     refused overloaded after=5s => wake=0:07
         0:07     look                 => checkout #0.1 n5
-        0:07     refused disk_full    =>
+        0:07     refused overloaded   =>
         0:09     look                 => checkout #0.1 n7
         0:09     granted 300s         => tell granted
     ",
@@ -321,6 +322,88 @@ fn a_waiter_asks_again_at_once_but_not_more_than_once_a_second() {
         0:01     look                 => checkout #0.1 n3 in line
         0:26     place 2              => tell place 2, checkout #0.1 n4 in line
         0:50     granted 300s         => tell granted, wake=2:06
+    ",
+    );
+}
+
+#[test]
+fn a_full_disk_is_told_at_once_to_whoever_does_not_wait() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     refused disk_full    => tell failed refused disk_full, wake=never
+        9:00     again                => checkout #0.1 n3
+        9:00     granted 300s         => tell granted
+    ",
+    );
+}
+
+#[test]
+fn whoever_waits_for_room_on_the_disk_hears_why_and_asks_for_the_last_time_when_the_wait_is_over() {
+    check(
+        "
+        0:00     ask 8s               => checkout #0.1 n1 in line
+        0:00     refused disk_full    => tell held up refused disk_full, wake=0:00.375
+        0:00.375 look                 => checkout #0.1 n3 in line
+        0:00.4   refused disk_full    => wake=0:01.15
+        0:01.15  look                 => checkout #0.1 n5 in line
+        0:01.2   nothing              => wake=0:02.7
+        0:02.7   look                 => checkout #0.1 n7 in line
+        0:02.7   refused rate_limited after=9s => wake=0:08
+        0:08     look                 => checkout #0.1 n9 in line
+        0:08     refused overloaded   => tell failed refused disk_full, wake=never
+    ",
+    );
+    check(
+        "
+        0:00     ask 8s               => checkout #0.1 n1 in line
+        0:00     refused disk_full    => tell held up refused disk_full
+        0:08     look                 => checkout #0.1 n3 in line
+        0:08     granted 300s         => tell granted
+    ",
+    );
+}
+
+#[test]
+fn a_quarantine_is_waited_for_with_new_attempts_and_is_the_denial_at_the_end() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     denied quarantine    => tell denied quarantine, wake=never
+    ",
+    );
+    check(
+        "
+        0:00     ask 60s              => checkout #0.1 n1 in line
+        0:00     denied quarantine    => tell held up denied quarantine, wake=0:00.375
+        0:00.375 look                 => checkout #0.2 n3 in line
+        0:00.375 denied quarantine    => wake=0:01.125
+        0:30     look                 => checkout #0.3 n5 in line
+        0:30     denied quarantine    => wake=0:31.5
+        0:31.5   look                 => checkout #0.4 n7 in line
+        0:31.5   denied quarantine    => wake=0:34.5
+        0:34.5   look                 => checkout #0.5 n9 in line
+        0:34.5   denied quarantine    => wake=0:40.5
+        0:40.5   look                 => checkout #0.6 n11 in line
+        0:40.5   denied quarantine    => wake=0:48
+        0:48     look                 => checkout #0.7 n13 in line
+        0:48     denied quarantine    => wake=0:55.5
+        0:55.5   look                 => checkout #0.8 n15 in line
+        0:55.5   denied quarantine    => wake=1:00
+        1:00     look                 => checkout #0.9 n17 in line
+        1:00     denied quarantine    => tell denied quarantine, wake=never
+    ",
+    );
+    check(
+        "
+        0:00     ask 60s              => checkout #0.1 n1 in line
+        0:00     denied quarantine    => tell held up denied quarantine
+        0:20     look                 => checkout #0.2 n3 in line
+        0:20     place 1              => tell place 1
+        0:30     look                 => checkout #0.2 n5 in line
+        0:30     denied quarantine    => tell held up denied quarantine
+        0:45     look                 => checkout #0.3 n7 in line
+        0:45     granted 300s         => tell granted
     ",
     );
 }

@@ -33,7 +33,7 @@ use triquest_journal::{Room, record::Entry};
 
 use crate::{
     Answer, Answers, Asked, Heard, Origin, PassId, Position, Request, Start, Ticket, TookEffect, Why,
-    lane::{InLane, Lane, LaneAsk},
+    lane::{InLane, Lane, LaneAsk, Part},
     limits::{
         APPEND_RETRY_MS, COMMANDS_PER_PASS_MAX, ENTRIES_IN_FLIGHT_MAX, ENTRY_HEAD_BYTES_MAX, LANE_PER_PASS_MAX, ROOM_AGAIN_BYTES,
         ROOM_FOR_ALL_BYTES, ROOM_FOR_ANY_BYTES, TICK_MS_MAX, TICK_MS_MIN,
@@ -262,10 +262,8 @@ impl<T: Ticket> Engine<T> {
             let effect = self.effect_of(&asked);
             return self.effects.push_back(Effect::Fail(ticket, Why::Stopping(effect)));
         }
-        let in_lane = |command: &Command| match command {
-            Command::Renew { lease, .. } | Command::Release { lease, .. } => self.allocator.standing(lease) == Standing::Live,
-            _ => false,
-        };
+        // To the lane if it names a lease that lives, else to the ordinary queue.
+        let in_lane = |command: &Command| LaneAsk::of(command).is_some_and(|ask| self.allocator.standing(&ask.lease()) == Standing::Live);
         let ordinary = match &asked {
             Asked::Many(commands) => commands.iter().filter(|command| !in_lane(command)).count(),
             Asked::One(command) => usize::from(!in_lane(command)),
@@ -278,11 +276,16 @@ impl<T: Ticket> Engine<T> {
         match asked {
             Asked::Renew(renewal) if ordinary == 0 => self.push_lane(Asker::One(ticket), LaneAsk::Renew(renewal), arrived_ms),
             Asked::Renew(renewal) => {
-                self.push(Queued { asker: Asker::One(ticket), command: Box::new(renewal.into()), origin, hold_until_ms: 0 }, arrived_ms);
+                self.queues.push(Queued { asker: Asker::One(ticket), command: Box::new(renewal.into()), origin, hold_until_ms: 0 });
             }
             Asked::One(command) => {
+                if ordinary == 0
+                    && let Some(ask) = LaneAsk::of(&command)
+                {
+                    return self.push_lane(Asker::One(ticket), ask, arrived_ms);
+                }
                 let hold_until_ms = if hold_ms > 0 && self.holding { arrived_ms.saturating_add(hold_ms) } else { 0 };
-                self.push(Queued { asker: Asker::One(ticket), command, origin, hold_until_ms }, arrived_ms);
+                self.queues.push(Queued { asker: Asker::One(ticket), command, origin, hold_until_ms });
             }
             Asked::Many(commands) if commands.is_empty() => {
                 let answers = vec![(ticket, Answers::Many(Vec::new()))];
@@ -291,31 +294,13 @@ impl<T: Ticket> Engine<T> {
             Asked::Many(commands) => {
                 let batch = self.batches.open(ticket, commands.len());
                 for (number, command) in commands.into_iter().enumerate() {
-                    let queued = Queued { asker: Asker::Part { batch, number }, command: Box::new(command), origin, hold_until_ms: 0 };
-                    self.push(queued, arrived_ms);
+                    let asker = Asker::Part { batch, number };
+                    match LaneAsk::of(&command).filter(|ask| self.allocator.standing(&ask.lease()) == Standing::Live) {
+                        Some(ask) => self.push_lane(asker, ask, arrived_ms),
+                        None => self.queues.push(Queued { asker, command: Box::new(command), origin, hold_until_ms: 0 }),
+                    }
                 }
             }
-        }
-    }
-
-    /// To the lane if it names a lease that lives, else to the ordinary queue.
-    fn push(&mut self, queued: Queued<T>, arrived_ms: u64) {
-        let ask = match &*queued.command {
-            Command::Renew { lease, counter, nonce, idle_ms, presence, regained } => LaneAsk::Renew(crate::Renewal {
-                lease: *lease,
-                counter: *counter,
-                nonce: *nonce,
-                idle_ms: *idle_ms,
-                presence: *presence,
-                regained: *regained,
-            }),
-            Command::Release { lease, network } => LaneAsk::Release(*lease, *network),
-            _ => return self.queues.push(queued),
-        };
-        if self.allocator.standing(&ask.lease()) == Standing::Live {
-            self.push_lane(queued.asker, ask, arrived_ms);
-        } else {
-            self.queues.push(queued);
         }
     }
 
@@ -701,8 +686,12 @@ impl<T: Ticket> Engine<T> {
         unseen.append(&mut left);
         let mut left = unseen;
         let mut back = Vec::new();
-        for _ in 0..lane.len().min(LANE_PER_PASS_MAX) {
-            let Some(mut waiting) = lane.pop() else { break };
+        // What waits for an entry is not tried again before there can be one, or hears that there can be none.
+        let again = writes || no_room;
+        let tried = if again { lane.len(Part::Tried).min(LANE_PER_PASS_MAX) } else { 0 };
+        let untried = lane.len(Part::Untried).min(LANE_PER_PASS_MAX - tried);
+        for part in std::iter::repeat_n(Part::Tried, tried).chain(std::iter::repeat_n(Part::Untried, untried)) {
+            let Some(mut waiting) = lane.pop(part) else { break };
             if matches!(waiting.ask, LaneAsk::Renew(_)) && batches.is_gone(&waiting.asker) {
                 let asker = std::mem::replace(&mut waiting.asker, Asker::Nobody);
                 fail_into(batches, effects, asker, Why::Gone);
@@ -727,9 +716,7 @@ impl<T: Ticket> Engine<T> {
                 }
             }
         }
-        for waiting in back.into_iter().rev() {
-            lane.give_back(waiting);
-        }
+        lane.give_back(back, again);
         // Repeats are renewals too.
         for queued in std::mem::take(&mut left) {
             let outcome = if pass.allocator().is_repeat(&queued.command) { pass.lane(&queued.command) } else { None };
@@ -867,7 +854,7 @@ impl<T: Ticket> Engine<T> {
 
     /// Refuses what was not decided.
     fn refuse_waiting(&mut self) {
-        while let Some(waiting) = self.lane.pop() {
+        while let Some(waiting) = self.lane.pop(Part::Tried).or_else(|| self.lane.pop(Part::Untried)) {
             let known = self.allocator.safeguards().refusals_know_their_id;
             self.fail(waiting.asker, Why::Stopping(if known { TookEffect::Unknown } else { TookEffect::No }));
         }

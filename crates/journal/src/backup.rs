@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, params};
@@ -16,8 +17,9 @@ use triquest_allocator::{Index, limits::TTL_MS_MAX};
 
 use crate::check::{Reader, Report, check};
 use crate::load::PORTION_BYTES;
+use crate::room::LEFT_FOR_ENTRIES_BYTES;
 use crate::sqlite::{JOURNAL_FILE, fault, lay_out};
-use crate::sys::{self, DataDir, random_lineage};
+use crate::sys::{self, DataDir, RESERVE_BYTES, RESERVE_FILE, random_lineage};
 use crate::{History, JournalError, JournalErrorKind};
 
 /// Files of the data directory that go into a backup. Without its key a restored server could not serve the licenses that name it.
@@ -35,7 +37,37 @@ const ATTEMPTS_MAX: u32 = 3;
 /// # Errors
 /// The fault, with its next step; then no file is left.
 pub fn backup(journal: &mut dyn History, data: Option<&Path>, to: &Path) -> Result<Report, JournalError> {
+    if let Some(data) = data {
+        fits(data, to)?;
+    }
     back_up(journal, data, to).map_err(|error| if_full(error, "make the backup again"))
+}
+
+/// Looks before anything is written whether a backup as large as the journal fits where it is to be. On the data directory's own file system it may take
+/// neither the server's reserve, which may be given up at the moment, nor what entries need.
+fn fits(data: &Path, to: &Path) -> Result<(), JournalError> {
+    let folder = match to.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let size = |name: &str| std::fs::metadata(data.join(name)).map_or(0, |meta| meta.len());
+    let takes = size(JOURNAL_FILE) + size(&format!("{JOURNAL_FILE}-wal")) + KEPT_BYTES_MAX;
+    let (Ok(here), Ok(there)) = (std::fs::metadata(data), std::fs::metadata(folder)) else { return Ok(()) };
+    let is_beside = here.dev() == there.dev();
+    let kept = if is_beside { LEFT_FOR_ENTRIES_BYTES + RESERVE_BYTES.saturating_sub(size(RESERVE_FILE)) } else { 0 };
+    let said = rustix::fs::statvfs(folder).map_err(|errno| sys::fault(folder, "ask how much room there is in", errno))?;
+    let free = said.f_bavail.saturating_mul(said.f_frsize);
+    if free >= takes.saturating_add(kept) {
+        return Ok(());
+    }
+    let mib = |bytes: u64| format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20);
+    let more = if is_beside { format!(" and {} must stay for the journal and its reserve", mib(kept)) } else { String::new() };
+    Err(JournalError::new(
+        JournalErrorKind::Full,
+        format!("there is no room for a backup in {}: it takes up to {}{more}, but {} is free", folder.display(), mib(takes), mib(free)),
+        "make room, or name a file on another file system: `triquest-lm journal backup FILE`, in a folder that `backups` in the server's configuration lists; \
+         while the server does not run, any folder does",
+    ))
 }
 
 /// What to do on a full disk, where nothing has to be started.

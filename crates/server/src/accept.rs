@@ -279,16 +279,7 @@ impl Conn {
     pub fn under_way(self: &Arc<Self>) -> UnderWay {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         self.partial_ms.store(0, Ordering::Release);
-        UnderWay(Arc::clone(self))
-    }
-
-    /// An answer is on its way until the guard falls, which is when the last of its bytes went to the system.
-    #[must_use]
-    pub fn answering(self: &Arc<Self>) -> Answering {
-        let mut untaken = self.untaken.lock();
-        let number = self.answers.fetch_add(1, Ordering::AcqRel);
-        untaken.push_back((number, self.age_ms()));
-        Answering { conn: Arc::clone(self), number }
+        UnderWay { conn: Some(Arc::clone(self)) }
     }
 
     /// Bytes came. While nothing is under way they begin a request.
@@ -357,12 +348,33 @@ impl Drop for Answering {
 
 /// A request that is under way.
 #[derive(Debug)]
-pub struct UnderWay(Arc<Conn>);
+pub struct UnderWay {
+    /// None if it is answered.
+    conn: Option<Arc<Conn>>,
+}
+
+impl UnderWay {
+    /// The request is decided, and its answer is on its way until the guard falls, which is when the last of its bytes went to the system.
+    #[must_use]
+    pub fn answering(mut self) -> Answering {
+        let conn = self.conn.take().expect("only an answer takes the connection");
+        let mut untaken = conn.untaken.lock();
+        let number = conn.answers.fetch_add(1, Ordering::AcqRel);
+        let now = conn.age_ms();
+        untaken.push_back((number, now));
+        drop(untaken);
+        conn.idle_ms.store(now, Ordering::Release);
+        conn.in_flight.fetch_sub(1, Ordering::AcqRel);
+        Answering { conn, number }
+    }
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.idle_ms.store(self.0.age_ms(), Ordering::Release);
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        if let Some(conn) = &self.conn {
+            conn.idle_ms.store(conn.age_ms(), Ordering::Release);
+            conn.in_flight.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -1098,9 +1110,9 @@ mod tests {
     async fn an_answer_that_is_not_taken_is_neither_idle_nor_work() {
         let conn = Arc::new(Conn::new(Peer::Tcp("127.0.0.1:1".parse().unwrap()), 30_000));
         let pass = |ms| tokio::time::advance(Duration::from_millis(ms));
-        let (first, under_way) = (conn.answering(), conn.under_way());
+        let (first, under_way) = (conn.under_way().answering(), conn.under_way());
         pass(29_000).await;
-        let second = conn.answering();
+        let second = conn.under_way().answering();
         assert_eq!(conn.patience(), Some(Duration::from_millis(1_000)));
         pass(1_000).await;
         assert!(conn.patience().is_none(), "however much else is under way");

@@ -26,13 +26,13 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use triquest_allocator::{Command, Epoch, Index, Instance, Lineage, Outcome, Safeguards};
-use triquest_engine::{Asked, MayWrite, Origin, Request, TookEffect, Why, grants::GrantSigner};
-use triquest_journal::{History, Journal, JournalError, JournalErrorKind, record::Entry, snapshot::Remote};
+use triquest_engine::{Asked, MayWrite, Origin, Request, TookEffect, Why, grants::GrantSigner, limits::ROOM_AGAIN_BYTES};
+use triquest_journal::{History, Journal, JournalError, JournalErrorKind, RESERVE_BYTES, record::Entry, snapshot::Remote};
 use triquest_license::{ServerKey, SigningKey};
 use triquest_wire::{
     Position,
     limits::ANSWER_MS_MAX,
-    status::{ClockState, JournalState},
+    status::{ClockState, FullDisk, JournalState},
     trust::SignedGrant,
 };
 
@@ -154,6 +154,8 @@ struct Tasks {
 pub(crate) struct State {
     pub(crate) journal: AtomicU8,
     pub(crate) clock: AtomicU8,
+    /// What can still be written, in bytes, the reserve included.
+    pub(crate) left_bytes: AtomicU64,
     /// The last entry that was handed to the journal.
     handed_out: AtomicU64,
     /// Its start, in its history.
@@ -196,6 +198,7 @@ pub fn start(parts: Parts) -> anyhow::Result<Driver> {
     let state = Arc::new(State::default());
     state.hand_out(&entry);
     state.journal.store(u8::from(engine.may_write() != MayWrite::All), Ordering::Relaxed);
+    state.left_bytes.store(engine.room().left_bytes, Ordering::Relaxed);
     let mut appender = Appender::start(journal, reports)?;
     let thread = appender.take_thread();
     let view = Arc::new(view);
@@ -218,7 +221,7 @@ pub fn start(parts: Parts) -> anyhow::Result<Driver> {
         fault: Arc::clone(&fault),
     };
     let publisher = tokio::spawn(publisher.run(published));
-    let boot_ms = clock.read().boot_ms;
+    let boot_ms = clock.boot_ms();
     let leader = Leader {
         engine,
         clock,
@@ -353,6 +356,17 @@ impl Driver {
             0 => JournalState::Ok,
             _ => JournalState::DiskFull,
         }
+    }
+
+    /// How much room there is and how much is needed, if there is too little.
+    #[must_use]
+    pub fn full_disk(&self) -> Option<FullDisk> {
+        (self.journal_state() == JournalState::DiskFull).then(|| FullDisk {
+            left_bytes: self.shared.state.left_bytes.load(Ordering::Relaxed),
+            needs_bytes: RESERVE_BYTES + ROOM_AGAIN_BYTES,
+            reserve_bytes: RESERVE_BYTES,
+            path: None,
+        })
     }
 
     /// Whether the wall clock is believed.

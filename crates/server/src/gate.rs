@@ -140,7 +140,7 @@ impl Gate {
     }
 
     fn now_ms(&self) -> u64 {
-        self.clock.read().boot_ms
+        self.clock.boot_ms()
     }
 
     /// Notes that a limit was reached, or that something strange came; says so in the log now and then.
@@ -230,11 +230,11 @@ impl Gate {
     ///
     /// # Errors
     /// 429, with the numbers of the pool.
-    pub fn may_be_denied(
+    pub fn may_be_denied<'a>(
         &self,
         network: Option<Network>,
         feature: &str,
-        free: &[(&str, u64, u64)],
+        free: impl FnOnce() -> Vec<(&'a str, u64, u64)>,
         pool: impl FnOnce() -> Option<PoolNumbers>,
     ) -> Result<Denial<'_>, Problem> {
         let Some(network) = network else { return Ok(Denial::default()) };
@@ -253,7 +253,7 @@ impl Gate {
             Ok(()) => return Ok(Denial { charged: Some((self, network, feature.to_owned())), promised: None }),
             Err(limited) => limited,
         };
-        if let Some(promised) = self.promise(network, free, now_ms) {
+        if let Some(promised) = self.promise(network, &free(), now_ms) {
             return Ok(Denial { charged: None, promised: Some(promised) });
         }
         let problem = self.too_often(Kind::Denials, network, limited);

@@ -146,6 +146,7 @@ impl Leader {
             Report::Unknown(index) => self.engine.handle(Input::Unknown(index)),
             Report::Fault(fault) => self.fail(fault),
         }
+        self.state.left_bytes.store(self.engine.room().left_bytes, Ordering::Relaxed);
         self.tell_room(before);
     }
 
@@ -316,7 +317,7 @@ mod tests {
             let server_key = ServerKey::new(*key.public());
             let signer = GrantSigner::new(key, &server_key, instance);
             let publisher = Publisher { view: Arc::clone(&view), feed, signer, fault: Arc::clone(&fault) };
-            let boot_ms = clock.read().boot_ms;
+            let boot_ms = clock.boot_ms();
             let leader = Leader {
                 engine,
                 clock,

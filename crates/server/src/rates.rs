@@ -7,7 +7,7 @@
 
 use std::{
     collections::BTreeSet,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hasher, RandomState},
 };
 
 use triquest_allocator::{Network, WideNetwork};
@@ -196,9 +196,26 @@ impl<S: BuildHasher> Rates<S> {
     }
 
     fn slots(&self, network: Network, what: &str) -> (usize, usize) {
-        let slot = |hash: u64, table: &[u64]| usize::try_from(hash % table.len() as u64).expect("a place in a table is a number of memory");
-        let wide: WideNetwork = network.wide();
-        (slot(self.key.hash_one((network, what)), &self.networks), slot(self.key.hash_one((wide, what)), &self.wider))
+        let slot = |of: [u8; 9], table: &[u64]| {
+            let mut hash = self.key.build_hasher();
+            hash.write(&of);
+            hash.write(what.as_bytes());
+            usize::try_from(hash.finish() % table.len() as u64).expect("a place in a table is a number of memory")
+        };
+        let of = |kind: u8, bytes: &[u8]| {
+            let mut of = [kind; 9];
+            of[1..=bytes.len()].copy_from_slice(bytes);
+            of
+        };
+        let own = match network {
+            Network::V4(bytes) => of(4, &bytes),
+            Network::V6(bytes) => of(6, &bytes),
+        };
+        let wider = match network.wide() {
+            WideNetwork::V4(bytes) => of(4, &bytes),
+            WideNetwork::V6(bytes) => of(6, &bytes),
+        };
+        (slot(own, &self.networks), slot(wider, &self.wider))
     }
 }
 

@@ -124,7 +124,7 @@ impl View {
         for record in records {
             inner.load(record, moment)?;
         }
-        let stamp = Stamp { moment, boot_ms: clock.read().boot_ms };
+        let stamp = Stamp { moment, boot_ms: clock.boot_ms() };
         Ok(Self {
             clock,
             stamp: Mutex::new(stamp),
@@ -191,6 +191,13 @@ impl View {
         }
     }
 
+    /// Lets other tasks go first while something is folded in: a thread that waits for that costs more than a task that comes back.
+    pub(crate) async fn after_a_fold(&self) {
+        if self.inner.is_locked_exclusive() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The last committed entry.
     #[must_use]
     pub fn position(&self) -> Position {
@@ -201,7 +208,7 @@ impl View {
     #[must_use]
     pub fn now(&self) -> (u64, i64) {
         let stamp = *self.stamp.lock();
-        let passed = self.clock.read().boot_ms.saturating_sub(stamp.boot_ms).min(STALL_MS);
+        let passed = self.clock.boot_ms().saturating_sub(stamp.boot_ms).min(STALL_MS);
         (stamp.moment.at.after_ms(passed).0, stamp.moment.wall_ms.saturating_add_unsigned(passed))
     }
 

@@ -131,6 +131,17 @@ pub enum Asks {
     Renew(u64, [u8; 16]),
 }
 
+impl Asks {
+    /// The counter of a renewal.
+    #[must_use]
+    pub const fn renewal(self) -> Option<u64> {
+        match self {
+            Self::Renew(counter, _) => Some(counter),
+            Self::Adopt(_) | Self::Checkout(_) | Self::Release => None,
+        }
+    }
+}
+
 /// One part of one request as it was sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Sending {
@@ -223,8 +234,10 @@ pub struct Judge {
     pub passed_ms: u64,
     /// The same when each lease was last heard.
     heard_after: BTreeMap<LeaseId, u64>,
-    /// What has arrived and is not answered: since when by lease time, and whether it is a renewal.
-    waiting: BTreeMap<LeaseId, Vec<(Timestamp, bool)>>,
+    /// What has arrived and is not answered: since when by lease time, and the counter of a renewal.
+    waiting: BTreeMap<LeaseId, Vec<(Timestamp, Option<u64>)>>,
+    /// The highest counter of a renewal of each lease that was answered: a late copy of an older one renews nothing.
+    renewed: BTreeMap<LeaseId, u64>,
     /// The last entry: real time of its decision and its lease time.
     decided: Option<(u64, Timestamp)>,
 }
@@ -264,6 +277,7 @@ impl Judge {
             passed_ms: 0,
             heard_after: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            renewed: BTreeMap::new(),
             decided: None,
         }
     }
@@ -324,8 +338,8 @@ impl Judge {
     }
 
     /// A renewal, or a checkout, lay before the server at a pass at this lease time.
-    pub fn lies_before_the_server(&mut self, lease: LeaseId, at: Timestamp, renews: bool) {
-        self.waiting.entry(lease).or_default().push((at, renews));
+    pub fn lies_before_the_server(&mut self, lease: LeaseId, at: Timestamp, renewal: Option<u64>) {
+        self.waiting.entry(lease).or_default().push((at, renewal));
     }
 
     /// A client gives its lease up for want of an answer, while the disk has no room and nothing that waits for it is about this lease.
@@ -346,9 +360,9 @@ impl Judge {
     }
 
     /// It was answered, or will never be.
-    pub fn lies_no_more(&mut self, lease: LeaseId, at: Timestamp, renews: bool) {
+    pub fn lies_no_more(&mut self, lease: LeaseId, at: Timestamp, renewal: Option<u64>) {
         if let Some(waiting) = self.waiting.get_mut(&lease) {
-            if let Some(place) = waiting.iter().position(|there| *there == (at, renews)) {
+            if let Some(place) = waiting.iter().position(|there| *there == (at, renewal)) {
                 waiting.swap_remove(place);
             }
             if waiting.is_empty() {
@@ -705,7 +719,10 @@ impl Judge {
                 });
             }
         }
-        if let Some(at) = self.waiting.get(&lease).and_then(|waiting| waiting.iter().filter(|(_, renews)| *renews).map(|(at, _)| *at).min())
+        let renewed = self.renewed.get(&lease).copied().unwrap_or_default();
+        let renews = |renewal: Option<u64>| renewal.is_some_and(|counter| counter >= renewed);
+        let waiting = self.waiting.get(&lease).into_iter().flatten();
+        if let Some(at) = waiting.filter(|(_, renewal)| renews(*renewal)).map(|(at, _)| *at).min()
             && at <= due
             // One that was decided has moved the deadline, although its answer waits yet for an entry that meets a full disk.
             && due.0 < at.0 + self.ledger.leases.get(&lease).map_or(0, |held| held.ttl_ms)
@@ -941,6 +958,10 @@ impl Judge {
         }
         if matches!(outcome, Outcome::Waiting { .. }) {
             self.asked.insert(lease, self.up);
+        }
+        if let (Outcome::Renewed { .. }, Asks::Renew(counter, _)) = (outcome, sending.asks) {
+            let renewed = self.renewed.entry(lease).or_default();
+            *renewed = counter.max(*renewed);
         }
         if let Outcome::Renewed { .. } = outcome
             && !self.ledger.clock_held

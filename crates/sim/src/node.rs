@@ -171,6 +171,13 @@ impl Node {
         self.engine.may_write() != MayWrite::All
     }
 
+    /// Everything that it decides can be written, as far as the engine was told, and nothing waits that did not fit: a quota shows only when it
+    /// refuses, so a start on a full disk is told again and again that there is room.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.is_full() && self.refused.is_empty()
+    }
+
     /// The engine was told that not even the reserve is whole, or was refused since.
     fn knows_full(&self) -> bool {
         self.told.is_some_and(|told| told.left_bytes == 0 || told.left_bytes < told.reserve_bytes)

@@ -1,5 +1,7 @@
 //! Directed worlds: a short script for each safeguard, with random times. Chance alone meets some of what they show once in a thousand worlds.
 
+use triquest_allocator::Limits;
+
 use crate::{
     plan::{Act, ClientPlan, Draft, Plan, Wire, drift, issue, item},
     random::Random,
@@ -491,7 +493,8 @@ fn a_takeover(plan: &mut Plan, random: &mut Random) {
 }
 
 fn a_wide_recovery(plan: &mut Plan, random: &mut Random) {
-    let many = 2_600;
+    plan.limits.events_max = Limits::EVENTS_MAX_MIN;
+    let many = 900;
     plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 4_000, 120, 600)]));
     at(plan, 5, Act::Install(0));
     plan.ttl_ms = 120_000;
@@ -507,7 +510,8 @@ fn a_wide_recovery(plan: &mut Plan, random: &mut Random) {
 }
 
 fn a_wide_removal(plan: &mut Plan, random: &mut Random) {
-    let many = 1_700;
+    plan.limits.events_max = Limits::EVENTS_MAX_MIN;
+    let many = 600;
     plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 2_000, 12, 30)]));
     at(plan, 5, Act::Install(0));
     plan.ttl_ms = 12_000;
@@ -771,7 +775,8 @@ fn a_stale_backup_frees_nothing(plan: &mut Plan, random: &mut Random) {
 
 fn late_renewals_of_many(plan: &mut Plan, random: &mut Random) {
     // More than one entry takes up.
-    let many = 2_000;
+    plan.limits.events_max = Limits::EVENTS_MAX_MIN;
+    let many = 700;
     plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 4_000, 30, 120)]));
     at(plan, 5, Act::Install(0));
     (plan.reserve_bytes, plan.room_bytes) = (0, 0);

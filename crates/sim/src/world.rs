@@ -885,7 +885,7 @@ impl World {
             self.report.passed_ms += passed_ms;
             self.report.quarantine_ms += if self.judge.ledger.quarantine_until.is_some() { passed_ms } else { 0 };
             self.report.after_loss_ms += if self.report.losses > 0 { passed_ms } else { 0 };
-            if !slot.node.is_full() {
+            if slot.node.has_room() {
                 self.judge.up.ms += passed_ms;
             }
         }
@@ -909,7 +909,7 @@ impl World {
                     self.judge.waits_on(sending.lease);
                 }
                 if !matches!(sending.asks, Asks::Release) && number == front {
-                    self.judge.lies_before_the_server(sending.lease, at, matches!(sending.asks, Asks::Renew(..)));
+                    self.judge.lies_before_the_server(sending.lease, at, sending.asks.renewal());
                 }
             }
         }
@@ -1169,7 +1169,7 @@ impl World {
 
     fn answer(&mut self, number: usize, sending: &Sending, answer: Result<Answer, Why>, is_late: bool, signed: Option<SignedGrant>) {
         if let Some(at) = sending.passed_at {
-            self.judge.lies_no_more(sending.lease, at, matches!(sending.asks, Asks::Renew(..)));
+            self.judge.lies_no_more(sending.lease, at, sending.asks.renewal());
         }
         let delay = self.latency();
         let cut_off = self.real_ms < self.clients[sending.client as usize].cut_off_until_ms;
@@ -1570,7 +1570,7 @@ impl World {
         let pause = (self.plan.ttl_ms / 4).clamp(2_000, 20_000);
         self.plan(pause, Step::Tick);
         self.look_at_all();
-        let up = self.slots.get(&self.front).is_some_and(|slot| !slot.node.is_full());
+        let up = self.slots.get(&self.front).is_some_and(|slot| slot.node.has_room());
         if up {
             self.judge.tick(Scene { clients: &self.clients, real_ms: self.real_ms });
         }

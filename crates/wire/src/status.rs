@@ -27,6 +27,9 @@ pub struct Status {
     pub clock: ClockState,
     /// `ok`, or why nothing is granted: `disk_full`.
     pub journal: JournalState,
+    /// How much room there is on the server's disk, while that is too little.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<FullDisk>,
     /// Restored from a backup: for so many milliseconds no new seat is granted, because lost grants may still be in use. Absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine_ms: Option<u64>,
@@ -152,6 +155,21 @@ pub enum JournalState {
     DiskFull,
     /// Writing.
     Ok,
+}
+
+/// How much room there is on the disk of a server's data directory, and how much it needs to grant again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FullDisk {
+    /// All that can still be written there, in bytes, as far as it is known; the server's reserve is a part of it.
+    pub left_bytes: u64,
+    /// So much must be left before anything is granted again, in bytes: the reserve, and room for entries of the journal.
+    pub needs_bytes: u64,
+    /// The reserve, in bytes: it is kept for those who hold seats, and for administrators.
+    pub reserve_bytes: u64,
+    /// The data directory. For viewers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// One pool.

@@ -15,6 +15,7 @@ use std::{
     process::{Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
+    time::Duration,
 };
 
 use rustix::{
@@ -24,7 +25,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
     iterator::Signals,
 };
 use triquest_client::{Seat, Warning};
@@ -33,13 +34,15 @@ use triquest_wire::{LeaseId, Secret};
 use crate::{
     commands::{
         on_lost::{Loss, OnLost, Program},
-        run::{SeatArgs, failed, give_back, waiting_line},
+        run::{SeatArgs, failed, give_back, held_up_line, waiting_line},
     },
     failure::{Failure, exit},
     sys::{self, Stat},
-    terminal::{Terminal, escape},
+    terminal::{Terminal, escape, millis},
 };
 
+/// When the keeper is asked whether the seat still holds (SIGUSR1), it waits for the server's answer for at most so long.
+pub(crate) const CONFIRM_MS_MAX: u64 = 3_000;
 /// Largest lease file that is read.
 const LEASE_FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -55,11 +58,13 @@ it back. The file can be read by its owner only: it holds the lease's secret.
 
 With --for PID the seat is also given back when that process ends, however it ends (`--for $$`: with the script); without it, when the \
 session (the login, the batch job's step) ends. A shell that ends with SIGHUP, as when its terminal closes, ends so too, and the seat is \
-given back. If the seat is lost meanwhile, --on-lost says what becomes of that process with all that it has started. What happens to the seat is said on standard error where that is a terminal or a file; a pipe is let go, so that \
+given back. If the seat is lost meanwhile, --on-lost says what becomes of that process with all that it has started: by default nothing \
+(warn), because it is the script itself. What happens to the seat is said on standard error where that is a terminal or a file; a pipe is let go, so that \
 `$(...)` ends. In any case `triquest-lm seat` asks whether the seat still holds, and `release` says that it was lost. With --hold \
 nothing is left behind: the command itself keeps the seat until Ctrl-C. To hold a seat for one program, `triquest-lm run` is simpler.
 
-Exit codes: 0 granted; 75 denied or no server, later may help; 77 denied, later will not help.")]
+Exit codes: 0 granted; 75 denied, no server or its disk full, later may help; 77 denied, later will not help. With --hold: 0 given back \
+after Ctrl-C, 128 + signal after another one, 76 if the seat was lost meanwhile, whatever --on-lost did.")]
 pub(crate) struct CheckoutCommand {
     #[command(flatten)]
     seat: SeatArgs,
@@ -104,6 +109,8 @@ pub(crate) struct LeaseFile {
     pub(crate) keeper_began: u64,
     /// Whether the keeper holds the seat now.
     pub(crate) held: bool,
+    /// When the server was asked whose answer that is, Unix milliseconds; written anew when the keeper is asked (SIGUSR1), and at what is new.
+    pub(crate) heard_ms: i64,
     /// Why it was lost the last time, if it ever was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lost: Option<String>,
@@ -245,11 +252,13 @@ impl CheckoutCommand {
         let client = self.seat.client()?;
         let (sender, ends) = mpsc::channel();
         let cancel = triquest_client::Cancel::new();
-        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
         let (by_signal, cancelled) = (sender.clone(), cancel.clone());
         thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in &mut signals {
-                cancelled.cancel();
+                if signal != SIGUSR1 {
+                    cancelled.cancel();
+                }
                 let _ = by_signal.send(Heard::Signal(signal));
             }
         })?;
@@ -270,6 +279,7 @@ impl CheckoutCommand {
             .on_late(move |warning| drop(warned.send(Heard::Warned(warning))))
             .on_lost(move |error| drop(lost.send(Heard::Lost(error.into()))))
             .on_regained(move || drop(regained.send(Heard::Regained)))
+            .on_held_up(move |held_up| talk.verb("Waiting", held_up_line(&held_up)))
             .on_waiting(move |line| talk.verb("Waiting", waiting_line(&line)))
             .take()
             .map_err(|error| failed(&error, &self.seat))?;
@@ -285,6 +295,7 @@ impl CheckoutCommand {
             keeper: rustix::process::getpid().as_raw_nonzero().get(),
             keeper_began: began(rustix::process::getpid().as_raw_nonzero().get()).unwrap_or(0),
             held: true,
+            heard_ms: heard_ms(&seat),
             lost: None,
         };
         if let Err(failure) = file.write(&path) {
@@ -322,23 +333,32 @@ impl CheckoutCommand {
         let mut program = Program::new(self.on_lost, self.until.and_then(Pid::from_raw), name, self.seat.names());
         loop {
             match program.receive(heard) {
+                // `seat` wants to know. What is new of a loss comes as another event.
+                Ok(Heard::Signal(SIGUSR1)) => {
+                    if seat.confirm(Duration::from_millis(CONFIRM_MS_MAX)) && seat.is_promised() {
+                        file.heard_ms = heard_ms(seat);
+                        self.note(terminal, file, path);
+                    }
+                }
                 Ok(Heard::Signal(signal)) => {
                     // Whoever gave the seat back did so for a program that goes on.
                     program.go_on();
                     return Some(signal);
                 }
                 Ok(Heard::Ended) | Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => program.kill(terminal),
+                Err(RecvTimeoutError::Timeout) => program.is_due(terminal),
                 Ok(Heard::Warned(warning)) => program.warned(terminal, &warning),
                 Ok(Heard::Lost(loss)) => {
                     program.lost(terminal, &loss);
                     file.held = false;
+                    file.heard_ms = jiff::Timestamp::now().as_millisecond();
                     file.lost = Some(loss.why);
                     self.note(terminal, file, path);
                 }
                 Ok(Heard::Regained) => {
                     // It may be another lease than before, which another secret gives back.
                     file.held = true;
+                    file.heard_ms = heard_ms(seat);
                     file.lease = seat.lease();
                     file.secret = seat.secret();
                     file.server_key = seat.server_key().map(|key| key.to_string()).unwrap_or_default();
@@ -380,6 +400,11 @@ impl CheckoutCommand {
         }
         Ok(folder.join(format!("{}.lease", seat.lease())))
     }
+}
+
+/// When the server was asked whose answer the seat goes by, Unix milliseconds.
+fn heard_ms(seat: &Seat) -> i64 {
+    jiff::Timestamp::now().as_millisecond().saturating_sub_unsigned(seat.heard_ago().map_or(0, millis))
 }
 
 fn process_number(text: &str) -> Result<i32, String> {

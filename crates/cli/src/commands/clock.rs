@@ -5,7 +5,7 @@ use triquest_wire::status::AcceptRequest;
 use crate::{
     admin::{Admin, DataDir},
     failure::{Failure, exit},
-    terminal::Terminal,
+    terminal::{Terminal, escape},
 };
 
 /// What can be done about the clock.
@@ -19,7 +19,7 @@ pub(crate) enum ClockCommand {
 #[derive(Debug, clap::Args)]
 pub(crate) struct AcceptCommand {
     /// Why, for the record
-    #[arg(long)]
+    #[arg(long, value_parser = crate::admin::reason)]
     reason: String,
     #[command(flatten)]
     data: DataDir,
@@ -29,9 +29,12 @@ impl ClockCommand {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let Self::Accept(command) = self;
         let admin = Admin::connect(&command.data)?;
-        let _: serde_json::Value = admin.post("/v1/clock/accept", &AcceptRequest { reason: command.reason })?;
+        if let Some(why) = admin.accept("/v1/clock/accept", &AcceptRequest { reason: command.reason })? {
+            terminal.verb("Unchanged", escape(&why));
+            return Ok(exit::OK);
+        }
         let status = admin.status(None)?;
-        terminal.verb("Accepted", format_args!("the server's clock: it is {}", crate::terminal::escape(&status.time_at)));
+        terminal.verb("Accepted", format_args!("the server's clock: it is {}", escape(&status.time_at)));
         Ok(exit::OK)
     }
 }

@@ -26,7 +26,7 @@ use triquest_license::{
 use triquest_server::identity::{Runtime, random};
 
 use crate::{
-    admin::DataDir,
+    admin::{Admin, DataDir},
     commands::{
         find::{day_of, pin},
         run::{any_text, with_places},
@@ -76,6 +76,8 @@ struct Report<'a> {
     terminal: &'a Terminal,
     failures: u32,
     warnings: u32,
+    /// The disk of this machine's server is full, and that was said.
+    said_disk: bool,
     /// What every server has proved, for telling whether two of them are copies of one.
     proofs: Vec<Proof>,
 }
@@ -106,9 +108,16 @@ impl DoctorCommand {
             }
             None => None,
         };
-        let mut report = Report { terminal, failures: 0, warnings: 0, proofs: Vec::new() };
+        let mut report = Report { terminal, failures: 0, warnings: 0, said_disk: false, proofs: Vec::new() };
         for server in servers.as_slice() {
             self.look_at(server, &from, feature.as_ref(), &mut report);
+        }
+        // What only its administrators see of the server of this machine, if that was meant.
+        if self.server.is_none()
+            && !report.said_disk
+            && let Some(room) = self.local_status().as_ref().and_then(super::status::room)
+        {
+            report.fail("disk", format_args!("it is full, so nothing is granted: {room}"));
         }
         let counted = |count: u32, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
         let summary = match (report.failures, report.warnings) {
@@ -162,13 +171,25 @@ impl DoctorCommand {
         clock(&proof, report);
         licenses(&proof.licenses, feature, report);
         match client.status(feature) {
-            Ok(status) => {
+            Ok(mut status) => {
+                if status.disk.is_some()
+                    && let Some(local) = self.local_status().filter(|local| local.server_key == status.server_key)
+                {
+                    // With its place, which not everybody is told.
+                    status.disk = local.disk.or(status.disk);
+                    report.said_disk = true;
+                }
                 let given = self.verifier_key.as_deref().and_then(|keys| keys.parse::<VerifierKeys>().ok());
                 limits(&status, report);
                 seats(&status, given.as_ref(), feature, report);
             }
             Err(error) => report.fail("seats", escape(error.explanation())),
         }
+    }
+
+    /// The server of this machine as its administrators see it, if one runs and this user is one.
+    fn local_status(&self) -> Option<Status> {
+        Admin::connect(&self.data).ok()?.get("/v1/status").ok()
     }
 
     /// TLS and trust are one exchange; its error says how far it came.
@@ -480,7 +501,8 @@ fn seats(status: &Status, keys: Option<&VerifierKeys>, feature: Option<&FeatureN
         return;
     }
     if status.journal == triquest_client::wire::status::JournalState::DiskFull {
-        report.fail("seats", "the server's disk is full, so nothing is granted");
+        let room = super::status::room(status).map_or_else(String::new, |room| format!(": {room}"));
+        report.fail("seats", format_args!("the server's disk is full, so nothing is granted{room}"));
         return;
     }
     let text = |pool: &PoolStatus| {

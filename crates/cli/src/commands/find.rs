@@ -573,7 +573,7 @@ fn prove_all(addresses: Vec<SocketAddr>, known: &Known<'_>) -> Vec<Proof> {
 }
 
 /// Keeps the key of a server that proved it, if a license or the user vouches for it, or the user asks for it with `--remember`: that it was seen makes no key
-/// known. Where nothing is kept, what was kept before counts. Without a home directory nothing is kept.
+/// known. Where nothing is kept, what was kept before counts. Without a home directory nothing is kept, and that is said.
 pub(crate) fn pin(address: SocketAddr, proved: &Proved, is_vouched_for: bool, remember: bool) -> io::Result<Noted> {
     let not_kept = |why: &str| if remember { Err(io::Error::other(why)) } else { Ok(Noted::First) };
     if !is_vouched_for && !remember {
@@ -585,7 +585,7 @@ pub(crate) fn pin(address: SocketAddr, proved: &Proved, is_vouched_for: bool, re
         );
     };
     let Some(file) = pins::usual_file() else {
-        return not_kept("neither HOME nor XDG_DATA_HOME names a folder to keep it in");
+        return Err(io::Error::other("neither HOME nor XDG_DATA_HOME names a folder to keep it in"));
     };
     let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
     let seen = Pin { address: name, server_key: proved.server_key, first_seen_s: now, last_seen_s: now, instance: proved.instance };

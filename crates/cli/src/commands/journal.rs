@@ -7,17 +7,17 @@ use std::{
 
 use serde::Serialize;
 use triquest_journal::{
-    JournalError, JournalErrorKind,
     backup::{backup_offline, restore},
     check::{Report, check},
 };
 use triquest_license::limits::TTL_MS_MAX;
+use triquest_server::identity::existing_server_key;
 use triquest_wire::status::{BackupAnswer, BackupRequest};
 
 use crate::{
     admin::{Admin, DataDir},
     failure::{Failure, exit},
-    terminal::{Terminal, duration, escape, left},
+    terminal::{Terminal, duration, escape, left, size},
 };
 
 /// `journal`.
@@ -79,7 +79,7 @@ struct SnapshotJson {
 impl CheckCommand {
     fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let path = self.path.unwrap_or_else(|| self.data.path());
-        let report = check(&path).map_err(|error| failure(&error))?;
+        let report = check(&path).map_err(|error| Failure::from(&error))?;
         if self.json {
             terminal.json(&ReportJson {
                 path: &report.path.to_string_lossy(),
@@ -155,7 +155,7 @@ impl BackupCommand {
                     Some(file) => file,
                     None => default_file(&data)?,
                 };
-                let report = backup_offline(&data, &file).map_err(|error| failure(&error))?;
+                let report = backup_offline(&data, &file).map_err(|error| Failure::from(&error))?;
                 terminal.verb("Saved", format_args!("{}: {}, {}", shown(&report.path), size(report.bytes), contents(&report)));
                 report.path.to_string_lossy().into_owned()
             }
@@ -214,7 +214,7 @@ impl RestoreCommand {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let directory = self.directory.unwrap_or_else(|| self.data.path());
         let quarantine_ms = self.quarantine.map(|span| u64::try_from(span.as_millis()).unwrap_or(TTL_MS_MAX));
-        let report = restore(&self.file, &directory, quarantine_ms).map_err(|error| failure(&error))?;
+        let report = restore(&self.file, &directory, quarantine_ms).map_err(|error| Failure::from(&error))?;
         terminal.verb("Restored", format_args!("{}: {}", shown(&directory), contents(&report)));
         let least_ms = report.quarantine_ms;
         let ms = least_ms.max(quarantine_ms.unwrap_or(0)).min(TTL_MS_MAX);
@@ -236,11 +236,34 @@ impl RestoreCommand {
                 shown(&directory.join("server.key"))
             ));
         }
+        others_with_its_key(terminal, &directory);
         if rustix::process::geteuid().is_root() {
             terminal.note(format_args!("if the server runs as another user: chown -R USER {}", shown(&directory)));
         }
         terminal.hint(format_args!("triquest-lm serve --data {}", shown(&directory)));
         Ok(exit::OK)
+    }
+}
+
+/// Two servers with one key give every seat twice: says what must be stopped, by its place if it runs here.
+fn others_with_its_key(terminal: &Terminal, directory: &Path) {
+    terminal.warning(
+        "stop the server that this backup is of, for good, before this one starts: two servers with one key give every seat twice",
+    );
+    let key = existing_server_key(directory).ok().map(|key| triquest_license::ServerKey::new(*key.public()).to_string());
+    for (data, runtime) in crate::admin::running_servers() {
+        let data = shown(&data);
+        match runtime {
+            Some(runtime) if key.as_ref().is_none_or(|key| *key == runtime.server_key) => {
+                let whose = if key.is_some() { "with this key" } else { "and may have its key" };
+                terminal.warning(format_args!(
+                    "a server runs on {data} {whose}: kill {} (as a service: systemctl disable --now triquest-lm)",
+                    runtime.pid
+                ));
+            }
+            Some(_) => {}
+            None => terminal.warning(format_args!("a server runs on {data}, and this user may not see with which key")),
+        }
     }
 }
 
@@ -255,14 +278,6 @@ fn quarantine(text: &str) -> Result<std::time::Duration, String> {
 
 fn contents(report: &Report) -> String {
     format!("{} {} at entry {}", report.leases, if report.leases == 1 { "lease" } else { "leases" }, report.last.0)
-}
-
-/// A size for people.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_048_576 => format!("{} KiB", bytes.div_ceil(1024)),
-        1_048_576.. => format!("{}.{} MiB", bytes / 1_048_576, bytes % 1_048_576 * 10 / 1_048_576),
-    }
 }
 
 fn shown(path: &Path) -> String {
@@ -282,14 +297,4 @@ fn default_file(data: &Path) -> Result<PathBuf, Failure> {
     (1..1_000u32).map(|number| dir.join(format!("{day}-{number}.sqlite"))).find(|path| path.symlink_metadata().is_err()).ok_or_else(|| {
         Failure::new(format_args!("{} is full of backups", shown(&dir))).hint("name a file: triquest-lm journal backup FILE")
     })
-}
-
-/// A fault of the journal as a failure.
-pub(crate) fn failure(error: &JournalError) -> Failure {
-    let code = match error.kind {
-        JournalErrorKind::Corrupt | JournalErrorKind::Full | JournalErrorKind::Newer | JournalErrorKind::ReadOnly => exit::JOURNAL,
-        JournalErrorKind::Locked => exit::LATER,
-        JournalErrorKind::Missing | JournalErrorKind::System => exit::FAILURE,
-    };
-    Failure::new(escape(&error.message)).hint(escape(&error.hint)).with_code(code)
 }

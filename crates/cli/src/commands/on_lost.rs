@@ -9,12 +9,14 @@ use rustix::process::{Pid, Signal};
 use triquest_client::{Error, Warning};
 
 use crate::{
-    commands::run::{millis, signal_family},
-    terminal::{Terminal, duration, escape},
+    sys::{ignores, signal_family},
+    terminal::{Terminal, duration, escape, millis},
 };
 
 /// A program that was told to end because its seat is lost is killed after so long.
 const KILL_AFTER_MS: u64 = 60_000;
+/// A program that stands still without a seat goes on for so long to hear a hangup, by which most end.
+const HANGUP_MS_MAX: u64 = 5_000;
 
 /// What becomes of the program when its seat is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -54,17 +56,19 @@ pub(crate) struct Program {
     is_lost: bool,
     is_suspended: bool,
     kill_at: Option<Instant>,
+    /// It goes on for a moment without a seat, and stands still again then.
+    stop_at: Option<Instant>,
 }
 
 impl Program {
     /// The program of a seat of these features. `name` stands in sentences: "the program".
     pub(crate) fn new(on_lost: OnLost, process: Option<Pid>, name: String, features: String) -> Self {
-        Self { on_lost, process, name, features, is_lost: false, is_suspended: false, kill_at: None }
+        Self { on_lost, process, name, features, is_lost: false, is_suspended: false, kill_at: None, stop_at: None }
     }
 
-    /// The next event, or [`RecvTimeoutError::Timeout`] when [`Program::kill`] is due.
+    /// The next event, or [`RecvTimeoutError::Timeout`] when [`Program::is_due`].
     pub(crate) fn receive<T>(&self, events: &Receiver<T>) -> Result<T, RecvTimeoutError> {
-        match self.kill_at {
+        match [self.kill_at, self.stop_at].into_iter().flatten().min() {
             None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(at) => events.recv_timeout(at.saturating_duration_since(Instant::now())),
         }
@@ -94,6 +98,7 @@ impl Program {
             (OnLost::Suspend, Some(process)) if loss.may_come_back => {
                 terminal.warning(format_args!("{what}; {name} is stopped until there is one again"));
                 self.is_suspended = true;
+                self.stop_at = None;
                 signal_family(process, Signal::STOP);
             }
             // It was told to end already.
@@ -115,12 +120,29 @@ impl Program {
         self.go_on();
     }
 
-    /// It did not end in time.
-    pub(crate) fn kill(&mut self, terminal: &Terminal) {
-        self.kill_at = None;
-        if let Some(process) = self.process {
+    /// A time has come that was set for it: it did not end, or it has heard its hangup and goes on.
+    pub(crate) fn is_due(&mut self, terminal: &Terminal) {
+        let now = Instant::now();
+        if self.stop_at.take_if(|at| *at <= now).is_some() {
+            self.stays_stopped();
+        }
+        if self.kill_at.take_if(|at| *at <= now).is_some()
+            && let Some(process) = self.process
+        {
             terminal.warning(format_args!("{} did not end in time and is killed", self.name));
             signal_family(process, Signal::KILL);
+        }
+    }
+
+    /// It is told of a hangup while it stands still: its terminal or its shell is gone. Most programs end by that, and can do so only if they go on; one that
+    /// goes on stands still again, since it has no seat. One that ignores hangups has nothing to hear.
+    pub(crate) fn hears_hangup(&mut self) {
+        let Some(process) = self.process.filter(|_| self.is_suspended) else { return };
+        if !ignores(process, Signal::HUP) {
+            self.stop_at = Some(Instant::now() + Duration::from_millis(HANGUP_MS_MAX));
+            signal_family(process, Signal::CONT);
+        } else {
+            self.stays_stopped();
         }
     }
 
@@ -132,13 +154,14 @@ impl Program {
 
     /// Somebody else let it go on while it has no seat.
     pub(crate) fn stays_stopped(&self) {
-        if let (true, Some(process)) = (self.is_suspended, self.process) {
+        if let (true, None, Some(process)) = (self.is_suspended, self.stop_at, self.process) {
             signal_family(process, Signal::STOP);
         }
     }
 
     /// Lets it go on if it was stopped.
     pub(crate) fn go_on(&mut self) {
+        self.stop_at = None;
         if let (true, Some(process)) = (std::mem::take(&mut self.is_suspended), self.process) {
             signal_family(process, Signal::CONT);
         }

@@ -5,7 +5,7 @@ use triquest_wire::status::AllowPresenceRequest;
 use crate::{
     admin::{Admin, DataDir},
     failure::{Failure, exit},
-    terminal::Terminal,
+    terminal::{Terminal, escape},
 };
 
 /// What can be done about the early freeing of seats.
@@ -21,7 +21,7 @@ pub(crate) struct AllowCommand {
     /// The address, as `status` shows it
     address: String,
     /// Why, for the record
-    #[arg(long)]
+    #[arg(long, value_parser = crate::admin::reason)]
     reason: String,
     #[command(flatten)]
     data: DataDir,
@@ -32,8 +32,10 @@ impl PresenceCommand {
         let Self::Allow(command) = self;
         let admin = Admin::connect(&command.data)?;
         let asked = AllowPresenceRequest { address: command.address, reason: command.reason };
-        let _: serde_json::Value = admin.post("/v1/presence/allow", &asked)?;
-        terminal.verb("Allowed", format_args!("early freeing of seats for {}", crate::terminal::escape(&asked.address)));
+        match admin.accept("/v1/presence/allow", &asked)? {
+            None => terminal.verb("Allowed", format_args!("early freeing of seats for {}", escape(&asked.address))),
+            Some(why) => terminal.verb("Unchanged", escape(&why)),
+        }
         Ok(exit::OK)
     }
 }

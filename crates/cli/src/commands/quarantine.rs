@@ -5,7 +5,7 @@ use triquest_wire::status::AcceptRequest;
 use crate::{
     admin::{Admin, DataDir},
     failure::{Failure, exit},
-    terminal::Terminal,
+    terminal::{Terminal, escape},
 };
 
 /// What can be done about the quarantine of a restored server.
@@ -19,7 +19,7 @@ pub(crate) enum QuarantineCommand {
 #[derive(Debug, clap::Args)]
 pub(crate) struct EndCommand {
     /// Why, for the record
-    #[arg(long)]
+    #[arg(long, value_parser = crate::admin::reason)]
     reason: String,
     #[command(flatten)]
     data: DataDir,
@@ -29,8 +29,10 @@ impl QuarantineCommand {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let Self::End(command) = self;
         let admin = Admin::connect(&command.data)?;
-        let _: serde_json::Value = admin.post("/v1/quarantine/end", &AcceptRequest { reason: command.reason })?;
-        terminal.verb("Ended", format_args!("the quarantine: seats are granted again"));
+        match admin.accept("/v1/quarantine/end", &AcceptRequest { reason: command.reason })? {
+            None => terminal.verb("Ended", format_args!("the quarantine: seats are granted again")),
+            Some(why) => terminal.verb("Unchanged", escape(&why)),
+        }
         Ok(exit::OK)
     }
 }

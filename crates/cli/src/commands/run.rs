@@ -29,7 +29,7 @@ use signal_hook::{
     low_level::siginfo::Cause,
 };
 use triquest_client::{
-    Cancel, Checkout, Client, Error, ErrorKind, InLine, Seat, Warning,
+    Cancel, Checkout, Client, Error, ErrorKind, HeldUp, InLine, Seat, Warning,
     lookup::{Place, Said},
 };
 use triquest_wire::lease::{DenialCode, PoolNumbers};
@@ -38,8 +38,8 @@ use crate::{
     commands::on_lost::{Loss, OnLost, Program},
     failure::{Failure, exit},
     keyfile::verifier_keys,
-    sys::Stat,
-    terminal::{Terminal, duration, escape},
+    sys::{Stat, ignored_signals},
+    terminal::{Terminal, duration, escape, millis},
 };
 
 /// The release at the end is waited for at most so long; presence and time free the seat anyway.
@@ -67,7 +67,7 @@ pub(crate) struct SeatArgs {
     /// The program's version, for each feature that names none
     #[arg(long = "version", id = "program_version", value_name = "V")]
     pub(crate) program_version: Option<String>,
-    /// Wait in line for a seat for at most so long, such as 90s, 30m, 2h; the quarantine of a restored server is a denial at once, and is not waited for
+    /// Wait for a seat for at most so long, such as 90s, 30m, 2h: in line, and for a server whose disk is full or that was restored
     #[arg(long, value_name = "SPAN", value_parser = span)]
     pub(crate) wait: Option<Duration>,
     /// License servers, such as 1588@HOST, several with commas [default: TRIQUEST_LM_SERVER, else client.toml of the user or the machine, else DNS SRV]
@@ -87,9 +87,15 @@ pub(crate) struct SeatArgs {
 /// `run --feature F -- CMD`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: the program's own, or 128 + signal; 75 denied or no server, later may help; 77 denied, later will not help; 126 not \
-executable, 127 not found. Signals are passed on to the program, and the seat is given back however it ends. So it is when the shell \
-ends with SIGHUP, as its terminal closes: the program gets that too, and ends unless it ignores it, as under nohup.
+Exit codes: the program's own, or 128 + signal; 75 denied, no server or its disk full, later may help; 77 denied, later will not help; \
+126 not executable, 127 not found.
+
+If the seat is lost, the exit code is still the program's. With --on-lost terminate, the default, that is 143 (SIGTERM), or 137 \
+(SIGKILL) if it did not end in 60 s, unless it ends with a code of its own; with suspend what it ends with once it goes on, or as with \
+terminate if no seat can come back; with warn its own, as if nothing had happened.
+
+Signals are passed on to the program, and the seat is given back when it ends, however it ends. SIGHUP too, as when the terminal closes: \
+this command ends when the program does, which ignores it under nohup. A program that stands still for its seat (suspend) goes on for 5 s to hear it.
 
 If this command itself is killed with SIGKILL (kill -9), it cannot end the program: the server frees the seat, and the program runs on \
 without one.")]
@@ -205,6 +211,12 @@ pub(crate) fn waiting_line(line: &InLine) -> String {
     format!("place {}, {}{due}, gives up in {}", line.place, numbers(&line.pool), duration(millis(line.gives_up_in)))
 }
 
+/// A line for who waits for a server that grants nothing to anybody for a while.
+pub(crate) fn held_up_line(held_up: &HeldUp) -> String {
+    let hint = held_up.why.hint().map_or_else(String::new, |hint| format!(" ({hint})"));
+    escape(&format!("{}{hint}; gives up in {}", held_up.why.explanation(), duration(millis(held_up.gives_up_in)))).into_owned()
+}
+
 fn numbers(pool: &PoolNumbers) -> String {
     let mut text = format!("{} of {} in use", pool.used, pool.total);
     if pool.lingering > 0 {
@@ -217,10 +229,6 @@ fn numbers(pool: &PoolNumbers) -> String {
         text.push_str(&format!(", {} waiting", pool.queued));
     }
     text
-}
-
-pub(crate) fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An error of the client in the manner of the terminal.
@@ -246,7 +254,7 @@ pub(crate) fn failed(error: &Error, asked: &SeatArgs) -> Failure {
     };
     failure = with_places(failure, error);
     match (error.kind(), error.hint()) {
-        // Waiting in line helps where a seat may come back, not where a license has yet to begin or a restored server waits by itself.
+        // Waiting in line helps where a seat may come back, not where a license has yet to begin; of a restored server the hint of its administrator is worth more.
         (ErrorKind::Denied, _)
             if error.may_help_later()
                 && asked.wait.is_none()
@@ -366,6 +374,7 @@ impl RunCommand {
             .on_late(move |warning| drop(warned.send(Happened::Warned(warning))))
             .on_lost(move |error| drop(lost.send(Happened::Lost(error.into()))))
             .on_regained(move || drop(regained.send(Happened::Regained)))
+            .on_held_up(move |held_up| talk.verb("Waiting", held_up_line(&held_up)))
             .on_waiting(move |line| {
                 if last_place.swap(line.place, std::sync::atomic::Ordering::Relaxed) != line.place {
                     talk.verb("Waiting", waiting_line(&line));
@@ -411,15 +420,20 @@ impl RunCommand {
         let mut stop_wanted: Option<Instant> = None;
         loop {
             match program.receive(events) {
-                Err(_) => program.kill(terminal),
+                Err(_) => program.is_due(terminal),
                 Ok(Happened::Ended(status)) => return Ok(status),
                 Ok(Happened::WaitFailed(cause)) => return Err(Failure::new(format_args!("cannot wait for the program: {cause}"))),
                 // The shell, or whoever sent it, does not know that there is no seat.
                 Ok(Happened::Signal(origin)) if program.is_suspended() && origin.signal == SIGCONT => program.stays_stopped(),
                 Ok(Happened::Signal(origin)) => {
                     pass_on(pid, &origin);
-                    if program.is_suspended() && matches!(origin.signal, SIGHUP | SIGINT | SIGQUIT | SIGTERM) {
-                        program.let_end();
+                    if program.is_suspended() {
+                        match origin.signal {
+                            // From the kernel too, with SIGCONT behind it, as the shell of a group that has a stopped member is gone.
+                            SIGHUP => program.hears_hangup(),
+                            SIGINT | SIGQUIT | SIGTERM => program.let_end(),
+                            _ => {}
+                        }
                     }
                     if origin.signal == SIGTSTP && by_terminal(&origin) && !program.is_suspended() {
                         stop_wanted = Some(Instant::now());
@@ -566,7 +580,7 @@ fn not_started(program: &OsStr, cause: &io::Error) -> Failure {
 
 /// Hears signals on a thread. What was ignored at the start (`nohup`) stays so.
 fn listen(sender: &Sender<Happened>) -> Result<signal_hook::iterator::Handle, Failure> {
-    let ignored = ignored_signals();
+    let ignored = ignored_signals("self");
     let heard = PASSED_ON.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
     let mut signals = SignalsInfo::<WithOrigin>::new(heard)?;
     let handle = signals.handle();
@@ -579,11 +593,6 @@ fn listen(sender: &Sender<Happened>) -> Result<signal_hook::iterator::Handle, Fa
         }
     })?;
     Ok(handle)
-}
-
-fn ignored_signals() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().find_map(|line| line.strip_prefix("SigIgn:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// A signal of the terminal (Ctrl-C) has reached the program already, since both are in one group; what somebody sent to us is passed on.
@@ -672,32 +681,6 @@ impl RunWatcherCommand {
         }
         Ok(exit::OK)
     }
-}
-
-/// The program and its descendants: a script's child is the one that uses the feature.
-pub(crate) fn signal_family(pid: Pid, signal: Signal) {
-    let own = rustix::process::getpid();
-    for member in family(pid).into_iter().filter(|member| *member != own) {
-        let _ = kill_process(member, signal);
-    }
-}
-
-fn family(root: Pid) -> Vec<Pid> {
-    let mut members = vec![root];
-    let mut parents = Vec::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        let parent = Stat::of(pid).and_then(|stat| stat.parent());
-        if let (Some(pid), Some(parent)) = (Pid::from_raw(pid), parent.and_then(Pid::from_raw)) {
-            parents.push((pid, parent));
-        }
-    }
-    let mut next = 0;
-    while let Some(&member) = members.get(next) {
-        members.extend(parents.iter().filter(|(_, parent)| *parent == member).map(|(pid, _)| *pid));
-        next += 1;
-    }
-    members
 }
 
 /// Waits for the program's end, and tells when it is stopped.

@@ -1,14 +1,25 @@
 //! `seat`: whether a seat that `checkout` took still holds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Serialize;
 
 use crate::{
-    commands::checkout::LeaseFile,
+    commands::checkout::{CONFIRM_MS_MAX, LeaseFile},
     failure::{Failure, exit},
-    terminal::{Terminal, escape},
+    sys,
+    terminal::{Terminal, duration, escape},
 };
+
+/// The keeper writes what it has heard within this, if it is not busy with a call.
+const ANSWER_MS_MAX: u64 = CONFIRM_MS_MAX + 2_000;
+/// The lease file is looked at so often meanwhile.
+const LOOK_MS: u64 = 20;
+/// Two clocks that count whole milliseconds may differ by so much.
+const ROUNDING_MS: i64 = 3;
+/// What is no older than this was asked by this command.
+const JUST_NOW_MS: u64 = ANSWER_MS_MAX;
 
 /// `seat FILE`.
 #[derive(Debug, clap::Args)]
@@ -17,14 +28,15 @@ For scripts, between two steps of long work:
 
   triquest-lm seat \"$lease\" || exit
 
-The answer is the keeper's, as old as its last renewal: a seat that was lost since is told at the next one.
+The process that keeps the seat asks the server now, for a few seconds at most. If no server answers, what it heard last counts, and \
+how long ago that was is said: a seat is not lost because its server is away for a moment.
 
 Exit codes: 0 it holds, without any loss since it was taken; 76 it was lost, or its keeper is gone; 1 there is no such lease file.")]
 pub(crate) struct SeatCommand {
     /// The lease file, as `triquest-lm checkout` printed it
     #[arg(value_name = "LEASE-FILE")]
     file: PathBuf,
-    /// As JSON: {"held": true, "lost": "why, the last time"}
+    /// As JSON: {"held": true, "heard_ms": how long ago the server said so, "lost": "why, the last time"}
     #[arg(long)]
     json: bool,
 }
@@ -32,18 +44,20 @@ pub(crate) struct SeatCommand {
 #[derive(Serialize)]
 struct State {
     held: bool,
+    heard_ms: u64,
     lost: Option<String>,
 }
 
 impl SeatCommand {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
-        let file = LeaseFile::read(&self.file)?;
+        let file = ask(&self.file)?;
         let kept = file.is_kept();
         let lost = match &file.lost {
             None if !kept => Some("the process that kept it has ended or was stopped, and nobody renews it".to_owned()),
             lost => lost.clone(),
         };
-        let state = State { held: file.held && kept, lost };
+        let ago = jiff::Timestamp::now().as_millisecond().saturating_sub(file.heard_ms);
+        let state = State { held: file.held && kept, heard_ms: u64::try_from(ago).unwrap_or(0), lost };
         if self.json {
             terminal.json(&state)?;
         }
@@ -51,7 +65,12 @@ impl SeatCommand {
         match &state.lost {
             None => {
                 if !self.json {
-                    terminal.verb("Held", format_args!("{names}, lease {}", &file.lease.to_string()[..8]));
+                    let ago = if state.heard_ms > JUST_NOW_MS {
+                        format!(", as it was {} ago; no server answers now", duration(state.heard_ms))
+                    } else {
+                        String::new()
+                    };
+                    terminal.verb("Held", format_args!("{names}, lease {}{ago}", &file.lease.to_string()[..8]));
                 }
                 Ok(exit::OK)
             }
@@ -64,4 +83,25 @@ impl SeatCommand {
             }
         }
     }
+}
+
+/// Lets the keeper ask the server, and reads what it has written then. What it knew before counts if nothing new comes in time.
+fn ask(path: &Path) -> Result<LeaseFile, Failure> {
+    let began = jiff::Timestamp::now().as_millisecond();
+    let file = LeaseFile::read(path)?;
+    let Some(Ok(keeper)) = Pid::from_raw(file.keeper).map(|pid| pidfd_open(pid, PidfdFlags::empty())) else { return Ok(file) };
+    // Looked at after the handle was opened: what it names now cannot change any more.
+    if !file.held || !file.is_kept() || pidfd_send_signal(&keeper, Signal::USR1).is_err() {
+        return Ok(file);
+    }
+    for _ in 0..ANSWER_MS_MAX / LOOK_MS {
+        if sys::ends_by(&keeper, LOOK_MS) {
+            break;
+        }
+        let now = LeaseFile::read(path)?;
+        if now.heard_ms >= began - ROUNDING_MS || now.lost != file.lost || !now.held {
+            return Ok(now);
+        }
+    }
+    LeaseFile::read(path)
 }

@@ -114,7 +114,7 @@ fn quarantine(begins: Beginning, settings: &Settings) -> Result<Option<u64>, Fai
         Ok(ms) => Ok(ms),
         // A server runs on it, so nothing waits for a start.
         Err(error) if error.kind == JournalErrorKind::Locked => Ok(None),
-        Err(error) => Err(super::journal::failure(&error)),
+        Err(error) => Err(Failure::from(&error)),
     }
 }
 

@@ -5,14 +5,16 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::Serialize;
 use triquest_client::{Client, Error, ErrorKind};
 use triquest_license::FeatureName;
-use triquest_wire::status::{ClockState, HolderStatus, JournalState, LeaseState, LeaseStatus, LimitedNetwork, PoolStatus, Status};
+use triquest_wire::status::{
+    ClockState, FullDisk, HolderStatus, JournalState, LeaseState, LeaseStatus, LimitedNetwork, PoolStatus, Status,
+};
 
 use crate::{
     admin::{Admin, DataDir},
     commands::run::{any_text, with_places},
     failure::{Failure, exit},
     keyfile::verifier_keys,
-    terminal::{Align, Table, Terminal, duration, duration_short, escape, left, moment_of},
+    terminal::{Align, Table, Terminal, duration, duration_short, escape, left, moment_of, size},
 };
 
 /// Leases shown for each feature when no feature is named.
@@ -235,8 +237,10 @@ fn headline(status: &Status, host: &str) -> String {
         ClockState::Unsynchronized => "clock not synchronized".to_owned(),
     };
     let journal = match status.journal {
-        JournalState::DiskFull => ", DISK FULL: nothing is granted",
-        JournalState::Ok => "",
+        JournalState::DiskFull => {
+            format!(", DISK FULL: nothing is granted{}", room(status).map_or_else(String::new, |room| format!(" ({room})")))
+        }
+        JournalState::Ok => String::new(),
     };
     let restored = status.quarantine_ms.map_or_else(String::new, |ms| {
         format!(
@@ -250,6 +254,14 @@ fn headline(status: &Status, host: &str) -> String {
         duration(status.uptime_ms),
         short_key(&status.server_key)
     )
+}
+
+/// How much room the server's disk has, how much it needs and for what, if that is too little.
+pub(crate) fn room(status: &Status) -> Option<String> {
+    let FullDisk { left_bytes, needs_bytes, reserve_bytes, path } = status.disk.as_ref()?;
+    let place = path.as_ref().map_or_else(String::new, |path| format!(" in {}", escape(path)));
+    let (reserve, entries) = (size(*reserve_bytes), size(needs_bytes.saturating_sub(*reserve_bytes)));
+    Some(format!("{} free{place}, {} needed: {reserve} in reserve and {entries} for the journal", size(*left_bytes), size(*needs_bytes)))
 }
 
 /// What else an administrator should know, one line each.
@@ -605,6 +617,7 @@ mod tests {
             time_at: String::new(),
             clock: ClockState::Synchronized,
             journal: JournalState::Ok,
+            disk: None,
             quarantine_ms: None,
             clock_says: None,
             presence_off: Vec::new(),

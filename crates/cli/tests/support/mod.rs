@@ -176,6 +176,12 @@ impl Call {
 /// A process of ours that runs, killed when it is dropped.
 pub struct Running(Child);
 
+impl From<Child> for Running {
+    fn from(child: Child) -> Self {
+        Self(child)
+    }
+}
+
 impl std::ops::Deref for Running {
     type Target = Child;
 

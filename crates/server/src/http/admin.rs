@@ -11,6 +11,7 @@ use http::Request;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use triquest_allocator::{Actor, Command, InstallLicense, Outcome, Overlap, Refusal};
+use triquest_journal::JournalErrorKind;
 use triquest_license::{CivilDate, CivilMs, LicenseHash, VerifiedLicense, Written, read_any};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Problem,
@@ -161,7 +162,7 @@ fn which(app: &App, text: &str) -> Result<LicenseHash, Problem> {
 pub(super) async fn remove(app: &Arc<App>, conn: &Conn, found: &Found, request: &mut Request<Incoming>) -> Answer {
     let license = which(app, &found.segment)?;
     let asked: RemoveRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
-    let actor = actor(conn, &asked.reason, false)?;
+    let actor = actor(conn, &asked.reason, true)?;
     let answer = app.driver.decide(Command::Remove { license, actor }, None).await.map_err(Refused::from)?;
     match answer.outcome {
         Outcome::Removed { ending } => {
@@ -221,7 +222,10 @@ pub(super) async fn backup(app: &Arc<App>, conn: &Conn, request: &mut Request<In
     let path = tokio::task::spawn_blocking(move || backup_place(&data_dir, &listed, asked.path.as_deref(), &usual))
         .await
         .map_err(|_| Problem::new(ErrorCode::Internal, "the check of the path failed"))??;
-    app.driver.backup(path.clone()).await.map_err(|cause| bad(format!("no backup: {}", cause.message)).hint(cause.hint))?;
+    app.driver.backup(path.clone()).await.map_err(|cause| {
+        let code = if cause.kind == JournalErrorKind::Full { ErrorCode::DiskFull } else { ErrorCode::BadRequest };
+        Problem::new(code, format!("no backup: {}", cause.message)).hint(cause.hint)
+    })?;
     let bytes = fs::metadata(&path).map(|meta| meta.len()).unwrap_or_default();
     json(&BackupAnswer { position, path: path.display().to_string(), bytes })
 }

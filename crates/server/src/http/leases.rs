@@ -17,7 +17,7 @@ use triquest_wire::{
         RenewResult, SecretRequest,
     },
     limits::{ANSWER_MS_MAX, BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, LIST_ROWS_MAX, RENEWALS_PER_REQUEST_MAX, WAIT_HELD_MS_MAX},
-    status::{LeaseList, LeaseState, PresenceOff, Status},
+    status::{FullDisk, LeaseList, LeaseState, PresenceOff, Status},
     trust::SignedGrant,
 };
 
@@ -58,8 +58,10 @@ fn note_seen(app: &App, conn: &Conn, seen: Option<&Position>) {
 }
 
 /// Charges an id that is neither held nor waiting nor lingering here. True if it is.
-fn known_or_charged(app: &App, conn: &Conn, lease: LeaseId) -> Result<bool, Problem> {
-    if app.driver.view().lease_state(lease).is_some() {
+async fn known_or_charged(app: &App, conn: &Conn, lease: LeaseId) -> Result<bool, Problem> {
+    let view = app.driver.view();
+    view.after_a_fold().await;
+    if view.lease_state(lease).is_some() {
         return Ok(true);
     }
     app.gate.charge(Rated::NewIds, conn.network(), 1)?;
@@ -87,7 +89,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     // What no license can need is not kept: a list of made-up words is none.
     let accepts = Vocabulary::OURS.needable(&asked.accepts.0);
     let network = conn.network();
-    let is_known = known_or_charged(app, conn, lease)?;
+    let is_known = known_or_charged(app, conn, lease).await?;
     let waits = asked.wait_ms.is_some_and(|wait_ms| wait_ms > 0);
     if waits
         && asked.shown.is_none()
@@ -104,8 +106,8 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     } else {
         let view = app.driver.view();
         let first = items.first().map_or("", |item| item.feature.as_str());
-        let free = view.free_seats(&vendor_keys, &items);
-        let may = app.gate.may_be_denied(network, first, &free, || view.numbers(&vendor_keys, first));
+        let free = || view.free_seats(&vendor_keys, &items);
+        let may = app.gate.may_be_denied(network, first, free, || view.numbers(&vendor_keys, first));
         let counted = may.inspect_err(|_| {
             let at = triquest_allocator::Timestamp(view.now().0);
             app.gate.count_unrecorded(view.pool_asked(&vendor_keys, first), at);
@@ -240,9 +242,9 @@ fn shown_grant(app: &App, lease: LeaseId, items: &[triquest_wire::lease::Item], 
 }
 
 /// One renewal as a command.
-fn renewal(asked: &RenewRequest) -> Command {
+fn renewal(lease: LeaseId, asked: &RenewRequest) -> Command {
     Command::Renew {
-        lease: convert::to_core(asked.secret.lease_id()),
+        lease: convert::to_core(lease),
         counter: asked.counter,
         nonce: asked.nonce.0,
         idle_ms: asked.idle_ms,
@@ -255,8 +257,8 @@ pub(super) async fn renew(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: 
     let asked: RenewRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
     note_seen(app, conn, asked.seen.as_ref());
-    known_or_charged(app, conn, lease)?;
-    let answer = app.driver.from(origin(conn)).decide(renewal(&asked), None).await.map_err(Refused::from)?;
+    known_or_charged(app, conn, lease).await?;
+    let answer = app.driver.from(origin(conn)).decide(renewal(lease, &asked), None).await.map_err(Refused::from)?;
     json(&renewed(app, conn, &asked, answer)?)
 }
 
@@ -284,16 +286,16 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: &mut Reques
     }
     // Leases that are live here are never limited; what is unknown is, each for itself.
     let mut refused: Vec<Option<Problem>> = Vec::with_capacity(renewals.len());
-    for renewal in &renewals {
-        note_seen(app, conn, renewal.seen.as_ref());
-        refused.push(known_or_charged(app, conn, renewal.secret.lease_id()).err());
+    let mut commands: Vec<Command> = Vec::with_capacity(renewals.len());
+    for asked in &renewals {
+        note_seen(app, conn, asked.seen.as_ref());
+        let lease = asked.secret.lease_id();
+        refused.push(known_or_charged(app, conn, lease).await.map(|_| commands.push(renewal(lease, asked))).err());
     }
     // Where none of them is taken, one answer says it for all: a list of refusals would be longer than what was sent.
     if refused.iter().all(Option::is_some) {
         return Err(refused.into_iter().flatten().next().unwrap_or_else(|| bad("renewals: needs at least one")));
     }
-    let asked = renewals.iter().zip(&refused).filter(|(_, refused)| refused.is_none());
-    let commands: Vec<Command> = asked.map(|(asked, _)| renewal(asked)).collect();
     let mut answers = app.driver.from(origin(conn)).decide_many(commands).await.map_err(Refused::from)?.into_iter();
     let answers = renewals
         .iter()
@@ -316,7 +318,7 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
     let asked: SecretRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
     // Releasing what was never known is an entry too, so it is bounded as new ids are.
-    known_or_charged(app, conn, lease)?;
+    known_or_charged(app, conn, lease).await?;
     let command = Command::Release { lease: convert::to_core(lease), network: conn.network() };
     let answer = app.driver.from(origin(conn)).decide(command, None).await.map_err(Refused::from)?;
     match answer.outcome {
@@ -375,6 +377,10 @@ pub(super) fn status(app: &App, conn: &Conn, request: &Request<Incoming>) -> Ans
         time_at: triquest_license::CivilMs(view.now().1).to_string(),
         clock: app.driver.clock_state(),
         journal: app.driver.journal_state(),
+        disk: app
+            .driver
+            .full_disk()
+            .map(|disk| FullDisk { path: app.sees_names(conn).then(|| crate::sys::visible(&app.data_dir.display().to_string())), ..disk }),
         quarantine_ms: view.quarantine_ms(),
         clock_says: view.clock_refused_ms().map(|ms| triquest_license::CivilMs(ms).to_string()),
         presence_off: if app.sees_names(conn) {

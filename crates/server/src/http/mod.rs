@@ -1,6 +1,7 @@
 //! Requests: who asks, may they, what does it mean, what is the answer. The driver decides; nothing here does.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     net::IpAddr,
     path::PathBuf,
@@ -25,7 +26,7 @@ use triquest_ports::registry::Current;
 use triquest_wire::{Effect, ErrorCode, Position, Problem, WordList, limits::BODY_MS_MAX};
 
 use crate::{
-    accept::{Answering, Conn, Peer},
+    accept::{Answering, Conn, Peer, UnderWay},
     clock::Clock,
     config::Config,
     driver::{Driver, DriverError},
@@ -151,7 +152,7 @@ impl App {
             signing_key: parts.signing_key,
             instance: parts.instance,
             offers: WordList::with_grease(&Vocabulary::OURS.all(), parts.instance[0]),
-            started_boot_ms: parts.clock.read().boot_ms,
+            started_boot_ms: parts.clock.boot_ms(),
             gate: Arc::new(Gate::new(parts.limits, Arc::clone(&parts.clock))),
             backups: config.backups.clone(),
             clock: parts.clock,
@@ -198,12 +199,12 @@ impl App {
     }
 
     pub(crate) fn uptime_ms(&self) -> u64 {
-        self.clock.read().boot_ms.saturating_sub(self.started_boot_ms)
+        self.clock.boot_ms().saturating_sub(self.started_boot_ms)
     }
 
     /// Milliseconds by the boot clock, for rates.
     pub(crate) fn boot_ms(&self) -> u64 {
-        self.clock.read().boot_ms
+        self.clock.boot_ms()
     }
 
     /// The registry of ports.
@@ -219,8 +220,10 @@ impl App {
 
 /// An answer's body: whole, or a stream of events.
 pub enum Body {
+    /// All of it, and it counts until the last of it went to the system.
+    Counted(Option<Bytes>),
     /// All of it.
-    Full(Option<Bytes>),
+    Full(Vec<u8>),
     /// All of it, from memory that every answer shares.
     Shared(&'static [u8]),
     /// As it comes.
@@ -229,23 +232,24 @@ pub enum Body {
 
 impl Body {
     /// Counts the bytes until the last of them went to the system, and the time that they take; `None` if too many wait already.
-    fn counted(self, app: &App, conn: &Arc<Conn>) -> Option<Self> {
+    fn counted(self, app: &App, conn: &Conn, under_way: UnderWay) -> Option<Self> {
         let (bytes, held) = match self {
-            Self::Full(Some(bytes)) => {
+            Self::Full(bytes) if bytes.is_empty() => return Some(Self::Counted(None)),
+            Self::Full(bytes) => {
                 let held = bytes.len() as u64;
-                (bytes, held)
+                (Cow::Owned(bytes), held)
             }
-            Self::Shared(bytes) => (Bytes::from_static(bytes), 0),
+            Self::Shared(bytes) => (Cow::Borrowed(bytes), 0),
             other => return Some(other),
         };
         let place = app.gate.unsent(conn.network(), held).ok()?;
-        Some(Self::Full(Some(Bytes::from_owner(Sent { bytes, _place: place, _answering: conn.answering() }))))
+        Some(Self::Counted(Some(Bytes::from_owner(Sent { bytes, _place: place, _answering: under_way.answering() }))))
     }
 }
 
 /// The bytes of an answer. Whoever sends them keeps this until they are gone.
 struct Sent {
-    bytes: Bytes,
+    bytes: Cow<'static, [u8]>,
     _place: Place,
     _answering: Answering,
 }
@@ -262,7 +266,11 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Counted(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes.into()))))
+            }
             Self::Shared(bytes) => {
                 let bytes = std::mem::take(bytes);
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(Bytes::from_static(bytes)))))
@@ -272,12 +280,18 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Full(None) | Self::Shared([]))
+        match self {
+            Self::Counted(bytes) => bytes.is_none(),
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Shared(bytes) => bytes.is_empty(),
+            Self::Stream(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Counted(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Shared(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Stream(_) => SizeHint::default(),
         }
@@ -289,7 +303,7 @@ pub(crate) type Answer = Result<Response<Body>, Problem>;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 fn response(status: StatusCode, kind: HeaderValue, bytes: Vec<u8>) -> Response<Body> {
-    answer(status, kind, Body::Full((!bytes.is_empty()).then(|| bytes.into())))
+    answer(status, kind, Body::Full(bytes))
 }
 
 fn answer(status: StatusCode, kind: HeaderValue, body: Body) -> Response<Body> {
@@ -393,18 +407,16 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, mut request: Request<Incomin
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let (parts, body) = response.into_parts();
-    let response = match body.counted(&app, &conn) {
+    match body.counted(&app, &conn, under_way) {
         Some(body) => Response::from_parts(parts, body),
         None => {
             // Whoever does not take its answers gets no more of them.
             conn.give_up();
-            let mut closed = Response::new(Body::Full(None));
+            let mut closed = Response::new(Body::Full(Vec::new()));
             *closed.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             closed
         }
-    };
-    drop(under_way);
-    response
+    }
 }
 
 /// What `HEAD` answers: all that `GET` would say of its body, and not the body.
@@ -412,7 +424,7 @@ fn without_body(response: &mut Response<Body>) {
     if let Some(length) = response.body().size_hint().exact() {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    *response.body_mut() = Body::Full(None);
+    *response.body_mut() = Body::Full(Vec::new());
 }
 
 /// The one place where what was not read of a request is taken off, if it is small, or given up. Closing over unread bytes would reset the
@@ -612,30 +624,25 @@ fn unreadable(cause: &serde_json::Error) -> Problem {
 
 /// Reads a body of at most `bytes_max` bytes, within the time for bodies. Then the headers are gone: nobody asks for them while the request is
 /// decided, and they would keep the buffer that they were read into.
-pub(crate) async fn raw_body(app: &App, conn: &Conn, request: &mut Request<Incoming>, bytes_max: usize) -> Result<Vec<u8>, Problem> {
+pub(crate) async fn raw_body(app: &App, conn: &Conn, request: &mut Request<Incoming>, bytes_max: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(ErrorCode::BodyTooLarge, format!("the body may have at most {bytes_max} bytes"));
     if request.body().size_hint().lower() > bytes_max as u64 {
         return Err(too_large());
     }
-    let mut bytes = Vec::new();
-    let mut add = |frame: Result<Frame<Bytes>, hyper::Error>| {
-        let frame = frame.map_err(|_| bad("the body broke off"))?;
-        let piece = frame.data_ref().map_or(&[][..], |piece| piece);
-        if bytes.len() + piece.len() > bytes_max {
-            return Err(too_large());
-        }
-        bytes.extend_from_slice(piece);
-        Ok(piece.len())
+    let data = |frame: Result<Frame<Bytes>, hyper::Error>, before: usize| {
+        let piece = frame.map_err(|_| bad("the body broke off"))?.into_data().unwrap_or_default();
+        if before + piece.len() > bytes_max { Err(too_large()) } else { Ok(piece) }
     };
-    // Most bodies are here with the head of their request. These need no place among those that come in, and no time.
-    let mut here = 0;
+    // Most bodies are here with the head of their request, in one piece. These need no place among those that come in, and no time.
+    let (mut first, mut bytes) = (Bytes::new(), Vec::new());
     let is_whole = std::future::poll_fn(|cx| {
         loop {
             match Pin::new(request.body_mut()).poll_frame(cx) {
                 Poll::Pending => return Poll::Ready(Ok(false)),
                 Poll::Ready(None) => return Poll::Ready(Ok(true)),
-                Poll::Ready(Some(frame)) => match add(frame) {
-                    Ok(more) => here += more,
+                Poll::Ready(Some(frame)) => match data(frame, first.len() + bytes.len()) {
+                    Ok(piece) if first.is_empty() => first = piece,
+                    Ok(piece) => bytes.extend_from_slice(&piece),
                     Err(problem) => return Poll::Ready(Err(problem)),
                 },
             }
@@ -643,20 +650,27 @@ pub(crate) async fn raw_body(app: &App, conn: &Conn, request: &mut Request<Incom
     });
     let is_whole = is_whole.await?;
     drop(std::mem::take(request.headers_mut()));
+    if is_whole && bytes.is_empty() {
+        return Ok(first);
+    }
+    // The first piece keeps the buffer that it was read into.
+    bytes.splice(..0, std::mem::take(&mut first));
     if is_whole {
-        return Ok(bytes);
+        return Ok(bytes.into());
     }
     let mut unread = app.gate.unread(conn.network());
-    unread.more(here)?;
+    unread.more(bytes.len())?;
     let rest = async {
         while let Some(frame) = request.body_mut().frame().await {
-            unread.more(add(frame)?)?;
+            let piece = data(frame, bytes.len())?;
+            bytes.extend_from_slice(&piece);
+            unread.more(piece.len())?;
         }
         Ok(())
     };
     match tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), rest).await {
         Err(_) => Err(Problem::new(ErrorCode::Timeout, format!("the body did not arrive within {} s", BODY_MS_MAX / 1_000))),
-        Ok(read) => read.map(|()| bytes),
+        Ok(read) => read.map(|()| bytes.into()),
     }
 }
 
