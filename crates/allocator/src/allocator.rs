@@ -125,6 +125,8 @@ pub struct Safeguards {
     pub shares_by_network: bool,
     /// An id that ended never grants again.
     pub remember_ended: bool,
+    /// What took the place of a license in a future that is taken back is known although it was removed by hand meanwhile.
+    pub removed_successors_are_known: bool,
     /// A signed grant of entries that are not there begins a new lineage.
     pub rollback_is_proved: bool,
     /// What shows a grant of lost history is decided before anything is granted in the same pass.
@@ -197,6 +199,7 @@ impl Default for Safeguards {
             remembered_by_network: true,
             shares_by_network: true,
             remember_ended: true,
+            removed_successors_are_known: true,
             rollback_is_proved: true,
             shown_before_granted: true,
             silent_waiters_leave: true,
@@ -266,6 +269,8 @@ pub struct Allocator {
     pub(crate) format: Words,
     /// Addresses for which presence frees nothing early, and until when.
     pub(crate) presence_off: BTreeMap<String, Timestamp>,
+    /// How many leases were freed before their promise was over, by the whole second until which it runs.
+    pub(crate) freed_early: BTreeMap<Timestamp, u64>,
     /// Leases that were taken over, with what their shown grants were charged to.
     pub(crate) adopted: BTreeMap<LeaseId, Box<[Charge]>>,
     /// Leases whose time to live was lowered: nothing ends before.
@@ -533,6 +538,12 @@ impl Right {
         self.began.is_some() && self.starts.is_some_and(|starts| starts > wall_ms)
     }
 
+    /// It began, in no future that was taken back, or is about to: whether it still counts is another matter.
+    pub(crate) fn has_begun_at(&self, wall_ms: i64) -> bool {
+        let begins = self.ended.is_none() && self.runs_at(wall_ms);
+        (self.began.is_some() || begins) && self.starts.is_none_or(|starts| starts <= wall_ms)
+    }
+
     /// Whether its dates say that it counts at this civil time.
     pub(crate) fn runs_at(&self, wall_ms: i64) -> bool {
         self.starts.is_none_or(|starts| starts <= wall_ms) && self.expires.is_none_or(|expires| wall_ms < expires)
@@ -761,6 +772,7 @@ impl Allocator {
             line: BTreeMap::new(),
             remembered: Memory::default(),
             presence_off: BTreeMap::new(),
+            freed_early: BTreeMap::new(),
             adopted: BTreeMap::new(),
             floors: BTreeMap::new(),
             taken_off: TakenOff::default(),

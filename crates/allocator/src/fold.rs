@@ -33,6 +33,15 @@ fn drop_from(index: &mut BTreeMap<(VendorId, LicenseId), BTreeSet<EntitlementId>
     }
 }
 
+/// Keeps that a lease was freed before its promise was over at `due`: by whole seconds, so that their number is bounded by the longest promise. Promises
+/// that are over at `at` are forgotten.
+pub fn note_freed_early(freed_early: &mut BTreeMap<Timestamp, u64>, due: Timestamp, at: Timestamp) {
+    if due > at {
+        *freed_early = freed_early.split_off(&at);
+        *freed_early.entry(Timestamp(due.0.next_multiple_of(1_000))).or_default() += 1;
+    }
+}
+
 /// All that a grant and an adoption say.
 struct NewLease<'a> {
     lease: LeaseId,
@@ -111,7 +120,11 @@ impl Allocator {
             Event::DenialsCounted { .. } => Ok(()),
             Event::Dequeued { lease, denial, .. } => self.dequeue(lease, denial.clone()),
             Event::Ending { lease, due, reason, .. } => self.mark_ending(lease, *due, *reason),
-            Event::Ended { lease, reason, linger_until, .. } => self.end_lease(lease, *reason, *linger_until),
+            Event::Ended { lease, due, reason, linger_until, .. } => {
+                self.end_lease(lease, *reason, *linger_until)?;
+                note_freed_early(&mut self.freed_early, *due, self.now.at);
+                Ok(())
+            }
             Event::EntitlementBegan { entitlement } => self.begin_right(*entitlement),
             Event::EntitlementEnded { entitlement, reason } => self.end_right(*entitlement, *reason),
             Event::Forgot { until } => {
@@ -162,7 +175,9 @@ impl Allocator {
                 Ok(())
             }
             Event::LicenseInstalled { license, note, terms, vendor, first_entitlement, pools, actor } => {
-                self.install(license, note, terms, *vendor, *first_entitlement, pools, actor, None)
+                self.install(license, note, terms, *vendor, *first_entitlement, pools, actor, None)?;
+                self.supersede(license, *first_entitlement);
+                Ok(())
             }
             Event::LicenseRemoved { license, reason, .. } => {
                 let first = missing(self.by_hash.remove(license), "license", license)?;
@@ -170,7 +185,6 @@ impl Allocator {
                 installed.removed = Some(*reason);
                 let vendor = installed.vendor;
                 let (id, replaces) = (installed.id.clone(), installed.replaces.clone());
-                let oldest = if *reason == RightEnd::Replaced { self.taken_off.push(first) } else { None };
                 drop_from(&mut self.by_id, (vendor, id), first);
                 for old in replaces {
                     drop_from(&mut self.successors, (vendor, old), first);
@@ -179,6 +193,7 @@ impl Allocator {
                 for right in rights {
                     self.schedule(right);
                 }
+                let oldest = if self.is_kept_taken_off(first) { self.taken_off.push(first) } else { None };
                 self.purge(first);
                 // It does not come back any more. No fact says so: how many are kept is frozen.
                 if let Some(oldest) = oldest {
@@ -954,6 +969,36 @@ impl Allocator {
         Ok(())
     }
 
+    /// What was taken off comes back if the clock that brought its successor is taken back, and so is kept. So is, for the sake of that, a successor
+    /// that was itself removed by hand: what began in it, and by which date, says whether the replacement stands.
+    fn is_kept_taken_off(&self, first: EntitlementId) -> bool {
+        let Some(license) = self.licenses.get(&first) else { return false };
+        match license.removed {
+            None | Some(RightEnd::Expired) => false,
+            Some(RightEnd::Replaced) => true,
+            Some(RightEnd::Removed) => {
+                let has_begun = || license.rights(first).any(|right| self.right(right).is_some_and(|right| right.began.is_some()));
+                self.safeguards.removed_successors_are_known && !license.replaces.is_empty() && has_begun()
+            }
+        }
+    }
+
+    /// A text is installed again: what becomes of it is the new copy's, and a copy that was replaced before never comes back.
+    fn supersede(&mut self, license: &LicenseHash, first: EntitlementId) {
+        let copies = self.taken_off.iter().filter(|copy| *copy != first);
+        let copies: Vec<_> = copies.filter(|copy| self.licenses.get(copy).is_some_and(|found| found.hash == *license)).collect();
+        for copy in copies {
+            if let Some(found) = self.licenses.get_mut(&copy) {
+                found.removed = Some(RightEnd::Removed);
+            }
+            self.returning.remove(&copy);
+            if !self.is_kept_taken_off(copy) {
+                self.taken_off.remove(copy);
+                self.purge(copy);
+            }
+        }
+    }
+
     /// Puts a license where it is found by its text, by its id, and by what it replaces.
     fn index_license(&mut self, first: EntitlementId) {
         let Some(license) = self.licenses.get(&first) else { return };
@@ -992,7 +1037,7 @@ impl Allocator {
     /// Finds the licenses whose replacement the wall clock, taken back, has not brought after all.
     pub(crate) fn note_returning(&mut self) {
         let mut by_id: BTreeMap<(VendorId, &LicenseId), Vec<EntitlementId>> = BTreeMap::new();
-        for (first, license) in self.licenses.iter().filter(|(_, license)| license.removed != Some(RightEnd::Removed)) {
+        for (first, license) in &self.licenses {
             for old in &license.replaces {
                 by_id.entry((license.vendor, old)).or_default().push(*first);
             }
@@ -1175,7 +1220,6 @@ impl Allocator {
         if license.removed.is_none() || rights.iter().any(|right| self.right(*right).is_some_and(|right| right.charged > 0)) {
             return;
         }
-        // What was replaced comes back if the clock that brought its successor is taken back.
         if self.taken_off.contains(first) {
             return;
         }

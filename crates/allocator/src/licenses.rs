@@ -213,7 +213,9 @@ impl Allocator {
     /// All seats that these pools may count at some time.
     fn seats_in(&self, pools: &BTreeSet<PoolId>) -> u64 {
         let rights = pools.iter().filter_map(|pool| self.pool(*pool)).flat_map(|pool| &pool.rights);
-        rights.filter_map(|right| self.right(*right)).map(|right| right.seats).sum()
+        // What was removed by hand never counts again.
+        let may_count = rights.filter_map(|right| self.right(*right)).filter(|right| right.ended != Some(RightEnd::Removed));
+        may_count.map(|right| right.seats).sum()
     }
 
     /// The refusal of a license that another one, which is in force, has replaced. Under the same id only what was issued before it was.

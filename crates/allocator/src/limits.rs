@@ -24,7 +24,8 @@ pub const LINGERERS_PASSED_MAX: usize = 4_096;
 pub const POOL_SEATS_MAX: u64 = 100_000_000_000;
 /// Most pools that one fact counts unrecorded denials for; those of others are counted together.
 pub const DENIALS_COUNTED_POOLS_MAX: usize = 256;
-/// Most licenses that are kept after others replaced them, so that they come back when the wall clock that had brought those is taken back.
+/// Most licenses that are kept after others replaced them, so that they come back when the wall clock that had brought those is taken back. Such others
+/// count too if they were removed by hand.
 ///
 /// Folding facts depends on it and no fact carries it, so it is frozen as the numbers of the records are: another value would give an old journal another state.
 pub const REPLACED_KEPT_MAX: usize = 1_024;

@@ -98,6 +98,7 @@ impl Allocator {
         let accepted = self.accepted.iter().map(|(lease, words)| StateRecord::WordsAccepted { lease: *lease, words: words.clone() });
         let presence_off =
             self.presence_off.iter().map(|(address, until)| StateRecord::PresenceOff { address: address.clone(), until: *until });
+        let freed_early = self.freed_early.iter().map(|(until, leases)| StateRecord::FreedEarly { until: *until, leases: *leases });
         Box::new(
             // What a reader must know comes before all that it might not.
             std::iter::once(head)
@@ -112,6 +113,7 @@ impl Allocator {
                 .chain(line)
                 .chain(remembered)
                 .chain(presence_off)
+                .chain(freed_early)
                 .chain(accepted),
         )
     }
@@ -408,6 +410,10 @@ impl Allocator {
             }
             StateRecord::PresenceOff { address, until } => {
                 self.presence_off.insert(address, until);
+                Ok(())
+            }
+            StateRecord::FreedEarly { until, leases } => {
+                self.freed_early.insert(until, leases);
                 Ok(())
             }
         }

@@ -148,6 +148,8 @@ pub enum StateRecord {
     },
     /// An address for which presence frees nothing early, and until when.
     PresenceOff { address: String, until: Timestamp },
+    /// Leases that were freed before their promise was over, which may be over-use: how many of those promises run until then.
+    FreedEarly { until: Timestamp, leases: u64 },
     /// The words of kinds of records that the journal may hold, if any.
     Format { words: Words },
     /// The words that the client of a lease or waiter accepts.

@@ -1,11 +1,11 @@
-//! Licenses that others replaced, in the order in which that was. They are kept for the day on which the wall clock that had brought what replaced
-//! them is taken back. The state and whoever shows it keep the same ones, so both keep them by this.
+//! Licenses that others replaced, and such others that were removed by hand, in the order in which that was. They are kept for the day on which the wall
+//! clock that had brought what replaced them is taken back. The state and whoever shows it keep them by this; who shows it needs the replaced ones alone.
 
 use std::collections::BTreeMap;
 
 use crate::{EntitlementId, limits::REPLACED_KEPT_MAX};
 
-/// The last [`REPLACED_KEPT_MAX`] licenses that were replaced, each by its first entitlement.
+/// The last [`REPLACED_KEPT_MAX`] licenses that were taken off, each by its first entitlement.
 #[derive(Clone, Debug, Default)]
 pub struct TakenOff {
     by_order: BTreeMap<u64, EntitlementId>,
@@ -13,7 +13,7 @@ pub struct TakenOff {
 }
 
 impl TakenOff {
-    /// This one was replaced now, after all others; hands out the one that was replaced first, if it is one too many.
+    /// This one was taken off now, after all others; hands out the one that was taken off first, if it is one too many.
     pub fn push(&mut self, first: EntitlementId) -> Option<EntitlementId> {
         let order = self.by_order.last_key_value().map_or(0, |(last, _)| last + 1);
         self.put(first, order);
@@ -45,7 +45,7 @@ impl TakenOff {
         self.orders.contains_key(&first)
     }
 
-    /// All, those first that were replaced first.
+    /// All, those first that were taken off first.
     pub fn iter(&self) -> impl Iterator<Item = EntitlementId> + '_ {
         self.by_order.values().copied()
     }

@@ -138,12 +138,11 @@ impl Allocator {
         }
     }
 
-    /// All licenses, also such that were replaced themselves, that name this one as what they replace.
+    /// All licenses, also such that were replaced or removed themselves, that name this one as what they replace.
     fn successors_of(&self, first: EntitlementId) -> Vec<EntitlementId> {
         let Some(license) = self.licenses.get(&first) else { return Vec::new() };
-        let names = |(_, other): &(&EntitlementId, &InstalledLicense)| {
-            other.vendor == license.vendor && other.removed != Some(RightEnd::Removed) && other.replaces.contains(&license.id)
-        };
+        let names =
+            |(_, other): &(&EntitlementId, &InstalledLicense)| other.vendor == license.vendor && other.replaces.contains(&license.id);
         self.licenses.iter().filter(names).map(|(successor, _)| *successor).collect()
     }
 
@@ -152,9 +151,8 @@ impl Allocator {
     pub(crate) fn returned(&self, first: EntitlementId, successors: &[EntitlementId]) -> Vec<EntitlementId> {
         let wall_ms = self.now.wall_ms;
         let Some(license) = self.licenses.get(&first) else { return Vec::new() };
-        let installed_anew = license.removed.is_some() && self.by_hash.contains_key(&license.hash);
         let is_forgotten = license.removed == Some(RightEnd::Replaced) && !self.taken_off.contains(first);
-        if license.removed == Some(RightEnd::Removed) || installed_anew || is_forgotten {
+        if license.removed == Some(RightEnd::Removed) || is_forgotten {
             return Vec::new();
         }
         let later = || successors.iter().copied().filter(|successor| *successor > first);
@@ -168,10 +166,23 @@ impl Allocator {
                 was_replaced
                     && right.expires.is_none_or(|expires| expires > wall_ms)
                     && later().any(|successor| self.was_to_take_the_place_of(successor, right.pool))
-                    && !later().any(|successor| self.takes_the_place_of(successor, right.pool))
+                    && !later().any(|successor| self.has_taken_the_place_of(successor, right.pool))
             })
         };
         license.rights(first).filter(returns).collect()
+    }
+
+    /// Whether a license took the place of rights in this pool by now, in no future that was taken back, whatever has become of it since.
+    fn has_taken_the_place_of(&self, first: EntitlementId, pool: PoolId) -> bool {
+        let Some(license) = self.licenses.get(&first) else { return false };
+        let (pool, wall_ms) = (self.resolve(pool), self.now.wall_ms);
+        let rights: Vec<&Right> = license.rights(first).filter_map(|right| self.right(right)).collect();
+        let has_begun = |right: &&&Right| right.has_begun_at(wall_ms);
+        if rights.iter().any(|right| self.resolve(right.pool) == pool) {
+            return rights.iter().filter(|right| self.resolve(right.pool) == pool).any(|right| has_begun(&right));
+        }
+        // As far as it is understood.
+        license.terms.left_out.is_empty() && rights.iter().any(|right| has_begun(&right))
     }
 
     /// Whether a license took the place of rights in this pool in a future that was taken back.

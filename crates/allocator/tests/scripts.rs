@@ -2341,8 +2341,8 @@ fn nothing_comes_back_that_was_replaced_before_the_clock_went_wrong_or_taken_off
         00:00 install C cad=3 starts=2027-01-01 replaces=B => installed waiting
         01:00 date 2028-01-01                     => done began=C gone=B
         01:01 remove C                            => removed
-        02:00 accept-clock 2026-07-02             => done !back=A !back=B
-        02:01 checkout L1 cad ana@ws1             => deny
+        02:00 accept-clock 2026-07-02             => done back=B !back=A !back=C
+        02:01 checkout L1 cad ana@ws1             => grant total=2
     ",
     );
 }
@@ -2441,6 +2441,125 @@ fn what_expired_and_was_then_replaced_in_a_wrong_future_comes_back_with_the_cloc
         02:00 date 2027-03-01                     => done began=B
         03:00 accept-clock 2026-07-02             => done began=A over=B:expired
         03:01 checkout L2 cad bo@ws2              => grant
+    ",
+    );
+}
+
+#[test]
+fn what_was_replaced_in_a_wrong_future_comes_back_although_its_successor_was_taken_off_by_hand() {
+    needs(
+        |safeguards| safeguards.removed_successors_are_known = false,
+        "
+        00:00 install A cad=2                     => installed
+        00:00 install B cad=3 starts=2027-01-01 replaces=A => installed waiting
+        01:00 date 2028-01-01                     => done began=B gone=A
+        01:01 remove B                            => removed
+        01:02 restart                             => recovered
+        02:00 accept-clock 2026-07-02             => done back=A began=A !back=B
+        02:01 checkout L1 cad:2 ana@ws1           => grant total=2
+        03:00 date 2027-01-02                     => done !began=B
+        03:01 checkout L2 cad bo@ws2              => deny
+    ",
+    );
+}
+
+#[test]
+fn what_expired_and_was_replaced_in_a_wrong_future_comes_back_although_its_successor_was_taken_off_by_hand() {
+    needs(
+        |safeguards| safeguards.removed_successors_are_known = false,
+        "
+        00:00 install A cad=2 expires=2026-12-31  => installed
+        00:00 install B cad=2 starts=2027-02-01 replaces=A => installed waiting
+        01:00 date 2027-01-15                     => done over=A:expired
+        02:00 date 2027-03-01                     => done began=B gone=A
+        02:01 remove B                            => removed
+        03:00 accept-clock 2026-07-02             => done back=A began=A
+        03:01 checkout L1 cad:2 bo@ws2            => grant
+        04:00 date 2027-01-15                     => done over=A:expired
+    ",
+    );
+}
+
+#[test]
+fn a_right_that_is_over_by_the_right_time_does_not_come_back_with_it() {
+    check(
+        "
+        00:00 install A cad=2 expires=2026-07-20  => installed
+        00:00 install B cad=3 starts=2027-01-01 replaces=A => installed waiting
+        01:00 date 2028-01-01                     => done began=B gone=A
+        01:01 remove B                            => removed
+        02:00 accept-clock 2026-08-01             => done !back=A
+        02:01 checkout L1 cad ana@ws1             => deny
+    ",
+    );
+}
+
+#[test]
+fn a_chain_of_replacements_comes_back_although_links_of_it_were_taken_off_by_hand() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 install B cad=2 starts=2027-01-01 replaces=A => installed waiting
+        00:00 install C cad=3 starts=2028-01-01 replaces=A,B => installed waiting
+        01:00 date 2027-06-01                     => done began=B gone=A
+        01:01 date 2028-06-01                     => done began=C gone=B
+        01:02 remove C                            => removed
+        02:00 accept-clock 2026-07-02             => done back=A back=B began=A !back=C
+        02:01 checkout L1 cad ana@ws1             => grant total=1
+        02:02 date 2027-01-02                     => done began=B gone=A
+        02:03 remove B                            => removed
+        03:00 accept-clock 2026-07-02             => done back=A began=A !back=B
+        03:01 checkout L2 cad bo@ws2              => deny no_seat_free total=1
+    ",
+    );
+}
+
+#[test]
+fn a_successor_that_is_installed_again_waits_for_its_day_when_the_clock_is_taken_back() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 install B cad=2 starts=2027-01-01 replaces=A => installed waiting
+        01:00 date 2028-01-01                     => done began=B gone=A
+        01:01 remove B                            => removed
+        01:02 install B cad=2 starts=2027-01-01 replaces=A => installed began=B
+        02:00 accept-clock 2026-07-02             => done back=A began=A over=B:expired
+        02:01 checkout L1 cad ana@ws1             => grant total=1
+        03:00 date 2027-01-02                     => done began=B gone=A
+    ",
+    );
+}
+
+#[test]
+fn what_was_installed_again_and_taken_off_by_hand_stays_off_when_the_clock_is_taken_back() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 install B cad=2 starts=2027-01-01 replaces=A => installed waiting
+        01:00 date 2028-01-01                     => done began=B gone=A
+        01:01 remove B                            => removed
+        01:02 install A cad=1                     => installed began=A
+        01:03 remove A                            => removed
+        02:00 accept-clock 2026-07-02             => done !back=A
+        02:01 checkout L1 cad ana@ws1             => deny
+    ",
+    );
+}
+
+#[test]
+fn what_was_replaced_in_the_present_stays_replaced_although_a_later_license_names_it_too() {
+    check(
+        "
+        00:00 install A cad=1                     => installed
+        00:00 install B cad=2 replaces=A          => installed gone=A
+        00:00 install C cad=3 starts=2027-01-01 replaces=A,B => installed waiting
+        01:00 date 2028-01-01                     => done began=C gone=B
+        02:00 accept-clock 2026-07-02             => done back=B began=B !back=A
+        02:01 date 2028-01-01                     => done began=C gone=B
+        02:02 remove C                            => removed
+        03:00 accept-clock 2026-07-02             => done back=B began=B !back=A
+        03:01 remove B                            => removed
+        03:02 accept-clock 2026-07-03             => done !back=A !back=B
     ",
     );
 }

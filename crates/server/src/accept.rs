@@ -870,11 +870,13 @@ async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, mut stop: watch:
 }
 
 async fn serve_tcp(shared: Arc<Shared>, arrived: Arrived, inhabitant: Inhabitant) {
-    let Arrived { stream, conn, network, stop, alive } = arrived;
+    let Arrived { stream, conn, network, mut stop, alive } = arrived;
     let hello_within = Duration::from_millis(shared.app.gate().limits().hello_ms);
     let hello = tokio::select! {
         hello = tokio::time::timeout(hello_within, client_hello(stream, &conn)) => hello.ok().flatten(),
         () = conn.ending.notified() => None,
+        // It has asked nothing yet, so a stop does not wait for it.
+        () = stopped(&mut stop) => None,
     };
     let Some(hello) = hello else { return };
     inhabitant.said_hello();
@@ -888,13 +890,14 @@ async fn serve_tls(
     hello: StartHandshake<Noting<TcpStream>>,
     conn: &Arc<Conn>,
     network: Network,
-    stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
 ) {
     let _ = hello.io.inner.set_nodelay(true);
     let _ = crate::sys::keep_alive(&hello.io.inner);
     let tls = tokio::select! {
         tls = tokio::time::timeout(Duration::from_millis(HANDSHAKE_MS_MAX), handshake(shared, hello, network)) => tls.ok().flatten(),
         () = conn.ending.notified() => None,
+        () = stopped(&mut stop) => None,
     };
     let Some(tls) = tls else { return };
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
@@ -906,6 +909,12 @@ async fn serve_tls(
         serve_http1(&shared.app, above, conn, stop).await;
         presence_ended(&shared.app, conn).await;
     }
+}
+
+/// Waits until the server stops.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // Whoever could say so is gone only at the end.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Waits for a whole ClientHello, so that nothing is computed and no turn is taken for anybody who sends less.

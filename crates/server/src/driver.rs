@@ -25,9 +25,9 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
-use triquest_allocator::{Command, Instance, Outcome, Safeguards};
+use triquest_allocator::{Command, Epoch, Index, Instance, Lineage, Outcome, Safeguards};
 use triquest_engine::{Asked, MayWrite, Origin, Request, TookEffect, Why, grants::GrantSigner, limits::ROOM_AGAIN_BYTES};
-use triquest_journal::{History, Journal, JournalError, JournalErrorKind, RESERVE_BYTES, snapshot::Remote};
+use triquest_journal::{History, Journal, JournalError, JournalErrorKind, RESERVE_BYTES, record::Entry, snapshot::Remote};
 use triquest_license::{ServerKey, SigningKey};
 use triquest_wire::{
     Position,
@@ -157,7 +157,24 @@ pub(crate) struct State {
     /// What can still be written, in bytes, the reserve included.
     pub(crate) left_bytes: AtomicU64,
     /// The last entry that was handed to the journal.
-    pub(crate) handed_out: AtomicU64,
+    handed_out: AtomicU64,
+    /// Its start, in its history.
+    start: Mutex<(Lineage, Epoch)>,
+}
+
+impl State {
+    /// An entry is handed to the journal.
+    pub(crate) fn hand_out(&self, entry: &Entry) {
+        let mut start = self.start.lock();
+        *start = (entry.lineage, entry.epoch);
+        self.handed_out.store(entry.index.0, Ordering::Release);
+    }
+
+    /// The last entry that was handed to the journal.
+    pub(crate) fn handed_out(&self) -> Position {
+        let start = self.start.lock();
+        feed::position(start.0, start.1, Index(self.handed_out.load(Ordering::Acquire)))
+    }
 }
 
 /// Loads the journal's state, makes the new epoch durable, and starts the driver in the present tokio runtime. Blocks while it reads.
@@ -179,14 +196,18 @@ pub fn start(parts: Parts) -> anyhow::Result<Driver> {
     let (fault, faults) = watch::channel(None);
     let fault = Arc::new(fault);
     let state = Arc::new(State::default());
-    state.handed_out.store(entry.index.0, Ordering::Release);
+    state.hand_out(&entry);
     state.journal.store(u8::from(engine.may_write() != MayWrite::All), Ordering::Relaxed);
     state.left_bytes.store(engine.room().left_bytes, Ordering::Relaxed);
     let mut appender = Appender::start(journal, reports)?;
     let thread = appender.take_thread();
     let view = Arc::new(view);
     let position = feed::position(lineage, entry.epoch, entry.index);
-    let feed = Arc::new(Feed::new(position, {
+    let handed_out = {
+        let state = Arc::clone(&state);
+        move || state.handed_out()
+    };
+    let feed = Arc::new(Feed::new(position, handed_out, {
         let appender = appender.clone();
         move |work| {
             appender.work(work);

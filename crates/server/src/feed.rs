@@ -30,6 +30,8 @@ pub struct Feed {
     recent: Mutex<Recent>,
     head: watch::Sender<Position>,
     readers: Arc<AtomicUsize>,
+    /// The last entry that was handed to the journal: an answer may name a point up to there before its entry comes here.
+    handed_out: Box<dyn Fn() -> Position + Send + Sync>,
     journal: Box<dyn Fn(Work) + Send + Sync>,
 }
 
@@ -57,8 +59,30 @@ pub enum FeedError {
 }
 
 impl Feed {
-    pub(crate) fn new(head: Position, journal: impl Fn(Work) + Send + Sync + 'static) -> Self {
-        Self { recent: Mutex::default(), head: watch::Sender::new(head), readers: Arc::default(), journal: Box::new(journal) }
+    pub(crate) fn new(
+        head: Position,
+        handed_out: impl Fn() -> Position + Send + Sync + 'static,
+        journal: impl Fn(Work) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            recent: Mutex::default(),
+            head: watch::Sender::new(head),
+            readers: Arc::default(),
+            handed_out: Box::new(handed_out),
+            journal: Box::new(journal),
+        }
+    }
+
+    /// Whether this history knows this point, or is about to: up to the last entry that was handed to the journal somebody may have been told of it.
+    #[must_use]
+    pub fn knows(&self, position: Position) -> bool {
+        let now = *self.head.borrow();
+        if position.index <= now.index {
+            let ahead = (position.epoch, position.index) > (now.epoch, now.index);
+            return position.lineage == now.lineage && !ahead && (position.index < now.index || position.epoch == now.epoch);
+        }
+        let last = (self.handed_out)();
+        (position.lineage, position.epoch) == (last.lineage, last.epoch) && position.index <= last.index
     }
 
     /// Hands out a committed entry.
@@ -83,7 +107,8 @@ impl Feed {
         self.head.send_replace(position);
     }
 
-    /// A reader of all entries after `after`, or of what is committed from now on.
+    /// A reader of all entries after `after`, or of what is committed from now on. If `after` was just told and its entry has not come here yet, the reader
+    /// waits for it.
     ///
     /// # Errors
     /// [`FeedError::CursorLost`].
@@ -103,8 +128,7 @@ impl Feed {
         let head = self.head.subscribe();
         let now = *head.borrow();
         let after = after.unwrap_or(now);
-        let ahead = (after.epoch, after.index) > (now.epoch, now.index) || after.index > now.index;
-        if after.lineage != now.lineage || ahead || after.index == now.index && after.epoch != now.epoch {
+        if !self.knows(after) {
             return Err(FeedError::CursorLost);
         }
         self.readers.fetch_add(1, Ordering::Relaxed);

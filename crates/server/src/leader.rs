@@ -161,7 +161,7 @@ impl Leader {
         while let Some(effect) = self.engine.poll() {
             match effect {
                 Effect::Append { fence, expected_head, entry } => {
-                    self.state.handed_out.store(entry.index.0, Ordering::Release);
+                    self.state.hand_out(&entry);
                     self.appender.send(Job::Append { fence, expected_head, entry });
                 }
                 Effect::Confirm(pass) => {
@@ -265,12 +265,14 @@ mod tests {
     use triquest_engine::{Origin, grants::GrantSigner};
     use triquest_journal::memory::MemoryDisk;
     use triquest_license::{Note, ServerKey, Signer, SigningKey, VerifiedLicense};
+    use triquest_wire::Position;
 
     use super::*;
     use crate::{
         clock::HandClock,
+        driver::State,
         driver::{Answer, DriverError},
-        feed::{self, Feed},
+        feed::{self, Feed, FeedError},
         limits::WAITER_ASKS_AGAIN_MS,
         publisher::Publisher,
         recovery::{self, Recovered},
@@ -304,7 +306,13 @@ mod tests {
             let (publish, published) = mpsc::unbounded_channel();
             let fault = Arc::new(watch::channel(None).0);
             let view = Arc::new(view);
-            let feed = Arc::new(Feed::new(feed::position(entry.lineage, entry.epoch, entry.index), drop));
+            let state: Arc<State> = Arc::default();
+            state.hand_out(&entry);
+            let handed_out = {
+                let state = Arc::clone(&state);
+                move || state.handed_out()
+            };
+            let feed = Arc::new(Feed::new(feed::position(entry.lineage, entry.epoch, entry.index), handed_out, drop));
             let key = Arc::new(SigningKey::from_seed([42; 32]));
             let server_key = ServerKey::new(*key.public());
             let signer = GrantSigner::new(key, &server_key, instance);
@@ -318,7 +326,7 @@ mod tests {
                 appender: Appender::start(Box::new(journal), reports).unwrap(),
                 publish,
                 fault,
-                state: Arc::default(),
+                state,
                 view,
                 snapshots: Snapshots::new(Safeguards::default(), counts),
                 heard: Vec::new(),
@@ -437,6 +445,32 @@ mod tests {
         assert_eq!(world.place(3), None);
         let held = world.leader.view.lease(triquest_wire::LeaseId(lease(3).0)).unwrap();
         assert_eq!(held.state, triquest_wire::status::LeaseState::Live);
+    }
+
+    #[tokio::test]
+    async fn a_reader_from_a_position_that_was_just_told_waits_until_events_have_come_so_far() {
+        let mut world = World::new();
+        world.decide(install(2)).await;
+        world.decide(checkout(1, 1, None)).await;
+        let _taken = world.ask(checkout(2, 1, None), 0);
+        world.commit().await;
+        // A renewal waits for no publisher, and its answer knows of that entry.
+        let mut renewed = world.ask(renew(1, 1), 0);
+        let told = renewed.try_recv().unwrap().unwrap().position;
+        let feed = Arc::clone(&world.publisher.feed);
+        let mut reader = feed.reader(Some(told)).unwrap();
+        // What nobody was told is of no history.
+        let beyond = Position { index: world.leader.engine.handed_out().index.0 + 1, ..told };
+        let other_start = Position { epoch: told.epoch + 1, ..told };
+        for lost in [beyond, other_start] {
+            assert_eq!(feed.reader(Some(lost)).err(), Some(FeedError::CursorLost));
+        }
+        world.show();
+        let _released = world.ask(release(1), 0);
+        world.commit().await;
+        world.show();
+        let next = reader.next().await.unwrap();
+        assert_eq!(next.iter().map(|entry| entry.index.0).collect::<Vec<_>>(), [told.index + 1]);
     }
 
     #[tokio::test]

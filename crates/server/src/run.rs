@@ -438,7 +438,8 @@ async fn say_limits(app: Arc<App>) {
                 app.gate().say_due();
                 app.gate().write_unrecorded(app.driver()).await;
             }
-            _ = stopping.changed() => return app.gate().write_unrecorded(app.driver()).await,
+            // What is denied until the last answer has left is counted when that has.
+            _ = stopping.changed() => return,
         }
     }
 }
@@ -635,6 +636,9 @@ impl Running {
         self.app.driver().stop_holding().await;
         self.discovery.stop().await;
         self.accepting.drain(Duration::from_millis(DRAIN_MS_MAX)).await;
+        // A disk that does not answer does not hold up the stop.
+        let counted = self.app.gate().write_unrecorded(self.app.driver());
+        let _ = tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), counted).await;
         self.app.driver().clone().stop().await;
         let _ = std::fs::remove_file(self.data_dir.join(identity::ADMIN_SOCKET_FILE));
         Runtime::remove(&self.data_dir);

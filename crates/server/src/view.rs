@@ -14,7 +14,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use triquest_allocator::{
     CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, Index, InstalledEntitlement, InstalledLeftOut,
-    InstalledTerms, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, TakenOff, Timestamp, VendorId, limits::STALL_MS,
+    InstalledTerms, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, TakenOff, Timestamp, VendorId, limits::STALL_MS, note_freed_early,
 };
 use triquest_engine::Heard;
 use triquest_journal::record::Entry;
@@ -225,7 +225,7 @@ impl View {
         off.filter(|(_, left_ms)| *left_ms > 0).take(limit).collect()
     }
 
-    /// Possible over-use: whose promises still run, of leases that were freed before since this start.
+    /// Possible over-use: whose promises still run, of leases that were freed before.
     #[must_use]
     pub fn freed_early(&self) -> Option<FreedEarly> {
         let at = Timestamp(self.now().0);
@@ -677,7 +677,7 @@ struct Inner {
     quarantine_until: Option<Timestamp>,
     clock_refused_ms: Option<i64>,
     presence_off: BTreeMap<String, Timestamp>,
-    /// When the promises of leases that were freed before would have been over, soonest first, and how many of each; a start forgets them.
+    /// When the promises of leases that were freed before would have been over, soonest first, and how many of each.
     freed_early: BTreeMap<Timestamp, u64>,
     /// This history's, and those that it comes from.
     lineages: BTreeSet<[u8; 16]>,
@@ -797,6 +797,9 @@ impl Inner {
             StateRecord::PresenceOff { address, until } => {
                 self.presence_off.insert(address, until);
             }
+            StateRecord::FreedEarly { until, leases } => {
+                self.freed_early.insert(until, leases);
+            }
             StateRecord::Format { .. } | StateRecord::Remembered { .. } | StateRecord::WordsAccepted { .. } => {}
             StateRecord::Vendor { vendor, name, keys, into: _ } => {
                 self.vendors.insert(vendor, Vendor { name: name.into(), keys });
@@ -909,11 +912,7 @@ impl Inner {
             }
             Event::Ended { lease, due, linger_until, .. } => {
                 self.end(lease, *linger_until);
-                if *due > moment.at {
-                    self.freed_early = self.freed_early.split_off(&moment.at);
-                    // By whole seconds, so that their number is bounded by the longest promise.
-                    *self.freed_early.entry(Timestamp(due.0.next_multiple_of(1_000))).or_default() += 1;
-                }
+                note_freed_early(&mut self.freed_early, *due, moment.at);
             }
             Event::Released { lease, linger_until, .. } => self.end(lease, *linger_until),
             Event::LingerEnded { lease, .. } => self.end(lease, None),

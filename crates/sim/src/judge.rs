@@ -98,6 +98,8 @@ invariants! {
     SeatsConserved, "seats_conserved";
     /// A client reads what was decided: through bytes, signatures and its own verification.
     ToldAsDecided, "told_as_decided";
+    /// When the clock is taken back, what was replaced by a license that has not begun after all counts again.
+    WrongFutureIsTakenBack, "wrong_future_is_taken_back";
 }
 
 /// A broken invariant and what was seen.
@@ -616,6 +618,7 @@ impl Judge {
             }
             Event::Denied { lease, attempt, denial, .. } => {
                 self.has_effect(*lease, *attempt);
+                self.is_not_denied_over_a_wrong_future(scene, *lease, denial.code, entry.moment.wall_ms);
                 if denial.code == DenialCode::NoSeatFree
                     && let Some(client) = scene.clients.get(client_of(*lease))
                     && let [only] = client.plan.items.as_slice()
@@ -654,6 +657,22 @@ impl Judge {
                 self.excused.extend(promised.filter(|lease| !self.heard.contains_key(lease)));
             }
             _ => {}
+        }
+    }
+
+    /// wrong_future_is_taken_back: nobody is denied a seat of what had to come back.
+    fn is_not_denied_over_a_wrong_future(&mut self, scene: Scene<'_>, lease: LeaseId, code: DenialCode, wall_ms: i64) {
+        let Some(client) = scene.clients.get(client_of(lease)) else { return };
+        if code == DenialCode::Quarantine || !self.looks_at(Invariant::WrongFutureIsTakenBack) {
+            return;
+        }
+        let wished = self.ledger.wished(&client.vendor_keys, &client.plan.items).unwrap_or_default();
+        let pools: Vec<_> = wished.iter().map(|item| item.pool).collect();
+        let lost = self.ledger.lost_to_a_wrong_future(&pools, wall_ms).map(|lost| lost.issued.id.clone());
+        if let Some(id) = lost {
+            self.broken(Invariant::WrongFutureIsTakenBack, || {
+                format!("{lease} was denied over {id}, which counts by the time that is accepted")
+            });
         }
     }
 

@@ -137,6 +137,8 @@ pub struct Installed {
     pub first: EntitlementId,
     /// Whose.
     pub vendor: VendorId,
+    /// It was taken off, and why.
+    pub removed: Option<RightEnd>,
 }
 
 /// A pool's counts.
@@ -315,6 +317,43 @@ impl Ledger {
         let id = &license.issued.id;
         self.installed.iter().filter(move |other| {
             other.order > license.order && other.issued.replaces.contains(id) && self.vendor(other.vendor) == self.vendor(license.vendor)
+        })
+    }
+
+    /// A license with a right in one of these pools that counts by this civil time, and does not because of what took its place in a future that was taken
+    /// back.
+    #[must_use]
+    pub fn lost_to_a_wrong_future(&self, pools: &[PoolId], wall_ms: i64) -> Option<&Installed> {
+        let rights = |license: &Installed| {
+            self.rights.values().filter({
+                let order = license.order;
+                move |right| right.installed == order
+            })
+        };
+        self.installed.iter().find(|license| {
+            let copies = self.installed.iter().filter(|other| other.first > license.first);
+            let again = copies.into_iter().any(|other| other.issued.license.hash() == license.issued.license.hash());
+            if license.removed == Some(RightEnd::Removed) || again {
+                return false;
+            }
+            let is_lost = |right: &Right| {
+                let pool = self.resolve(right.pool);
+                let was_replaced = match right.ended {
+                    Some(RightEnd::Replaced) => true,
+                    Some(RightEnd::Expired) => license.removed == Some(RightEnd::Replaced),
+                    Some(RightEnd::Removed) | None => false,
+                };
+                let counts = was_replaced && pools.contains(&pool) && right.expires.is_none_or(|expires| expires > wall_ms);
+                // By what, and when that is to begin.
+                let begins = |other: &Installed| {
+                    let there: Vec<&Right> = rights(other).filter(|right| self.resolve(right.pool) == pool).collect();
+                    let all = if there.is_empty() { rights(other).collect() } else { there };
+                    let begun = all.into_iter().filter(|right| right.began);
+                    begun.map(|right| right.starts.unwrap_or(i64::MIN)).min()
+                };
+                counts && self.later_successors(license).filter_map(begins).min().is_some_and(|begins| begins > wall_ms)
+            };
+            rights(license).any(is_lost)
         })
     }
 
@@ -618,7 +657,13 @@ impl Ledger {
                     held.longest_ttl_ms = held.longest_ttl_ms.max(*ttl_ms);
                 }
             }
-            Event::ReplacementUndone { entitlements, .. } => {
+            Event::LicenseRemoved { license, reason, .. } => {
+                let there = self.installed.iter_mut().rfind(|there| there.issued.license.hash() == *license);
+                there.into_iter().for_each(|there| there.removed = Some(*reason));
+            }
+            Event::ReplacementUndone { first_entitlement, entitlements, .. } => {
+                let there = self.installed.iter_mut().find(|there| there.first == *first_entitlement);
+                there.into_iter().for_each(|there| there.removed = None);
                 for entitlement in entitlements {
                     self.counts_now(*entitlement, |right| (right.began, right.ended) = (false, None));
                 }
@@ -694,6 +739,6 @@ impl Ledger {
             };
             self.rights.insert(id, right);
         }
-        self.installed.push(Installed { order, issued, first, vendor });
+        self.installed.push(Installed { order, issued, first, vendor, removed: None });
     }
 }

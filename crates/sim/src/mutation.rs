@@ -106,6 +106,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     release_before_known => LeaseHistoryLinearizable,
     remembered_by_network => FairShares,
     remember_ended => OneGrantPerId,
+    removed_successors_are_known => WrongFutureIsTakenBack,
     shares_by_network => FairShares,
     rollback_is_proved => RestoredWaits,
     shown_before_granted => RestoredWaits,

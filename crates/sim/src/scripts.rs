@@ -97,6 +97,7 @@ scripts! {
     a_takeover,
     a_wide_recovery,
     a_wide_removal,
+    a_wrong_future_with_a_removal,
     answers_that_take_long,
     attempts_in_the_wrong_order,
     clocks_that_part,
@@ -543,6 +544,38 @@ fn a_wide_removal(plan: &mut Plan, random: &mut Random) {
     plan.append_ms = (50, 400);
     plan.clients = (0..many).map(|_| ClientPlan { begins_ms: Some(random.between(100, 4_000)), ..user(random, "cad") }).collect();
     at(plan, random.between(6_000, 15_000), Act::Remove(0));
+}
+
+fn a_wrong_future_with_a_removal(plan: &mut Plan, random: &mut Random) {
+    let step_ms = random.between(1_200, 3_600) * 1_000;
+    let begins_ms = random.between(600_000, step_ms - 300_000);
+    let expires_ms = random.chance(400).then(|| random.between(400_000, begins_ms));
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 2, 30, 120).dates(None, expires_ms)]));
+    plan.licenses.push(issue(&[0], "B", &["A"], &[Draft::new("cad", 1, 30, 120).dates(Some(begins_ms), None)]));
+    at(plan, 5, Act::Install(0));
+    at(plan, 105, Act::Install(1));
+    plan.clients = (0..3).map(|_| user(random, "cad")).collect();
+    if random.chance(500) {
+        at(plan, 300, Act::Begin(0));
+    }
+    let by_ms = i64::try_from(step_ms).expect("an hour at most");
+    let wrong = random.between(1_000, 30_000);
+    at(plan, wrong, Act::StepServer(by_ms, true));
+    let removed = wrong + random.between(3_000, 20_000);
+    at(plan, removed, Act::Remove(1));
+    let mut accepted = removed + random.between(1_000, 60_000);
+    if random.chance(400) {
+        at(plan, removed + 300, Act::Snapshot);
+    }
+    if random.chance(400) {
+        at(plan, removed + 600, Act::Kill(500));
+        accepted += 5_000;
+    }
+    at(plan, accepted, Act::StepServer(-by_ms, true));
+    at(plan, accepted + 3_000, Act::AcceptClock);
+    for client in 1..3 {
+        at(plan, accepted + 3_000 + random.between(500, 30_000), Act::Begin(client));
+    }
 }
 
 fn answers_that_take_long(plan: &mut Plan, random: &mut Random) {

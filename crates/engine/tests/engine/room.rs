@@ -406,3 +406,58 @@ fn whoever_lives_and_shows_its_grant_is_renewed_however_full_the_disk_is() {
         assert_eq!(desk.why(other), Why::DiskFull(TookEffect::No), "{room:?}");
     }
 }
+
+#[test]
+fn leases_that_lost_their_license_stay_as_they_are_on_a_disk_with_nothing_left_and_are_moved_with_room() {
+    const HELD: u32 = 1_300;
+    const LEFT: u32 = 900;
+    let mut desk = Desk::with_seats(HELD);
+    let names: Vec<_> = (0..HELD).map(|number| desk.ask(checkout(number))).collect();
+    desk.settle();
+    assert!(names.iter().all(|name| is_granted(&desk.outcome(*name))));
+    desk.now(install("A-2", &[("cad", LEFT)]));
+    let removed = desk.ask(Command::Remove { license: license("A-1", &[("cad", HELD)]).hash(), actor: administrator() });
+    // One entry is written of it; what follows finds no room.
+    desk.pass();
+    desk.engine.handle(Input::Room(NONE));
+    desk.settle();
+    assert!(matches!(desk.outcome(removed), Outcome::Removed { .. }));
+    let moved = |desk: &Desk| desk.events().filter(|event| matches!(event, Event::ChargeMoved { .. })).count();
+    let marked = |desk: &Desk| desk.events().filter(|event| matches!(event, Event::Ending { .. })).count();
+    let settled = moved(&desk) + marked(&desk);
+    assert!(settled > 0 && settled < HELD as usize, "{settled}");
+    let counts = |desk: &Desk| {
+        let numbers = desk.engine.allocator().pools().next().unwrap().numbers;
+        (numbers.total, numbers.used, numbers.over, numbers.free)
+    };
+    let all = (u64::from(LEFT), u64::from(HELD), u64::from(HELD - LEFT), 0);
+    let waits = |desk: &mut Desk| {
+        for _ in 0..20 {
+            let before = desk.journal.len();
+            desk.wait_ms(30_000);
+            assert_eq!(desk.journal.len(), before, "nothing can be written");
+            assert_eq!(counts(desk), all, "none is freed, and none is counted twice");
+            assert_eq!(desk.engine.allocator().check_invariants(), Ok(()));
+        }
+        // Whoever asks is told nothing that may not be so.
+        let renewals: Vec<_> = (0..HELD).step_by(50).map(|number| desk.ask(renew(number, 1))).collect();
+        desk.settle();
+        for name in renewals {
+            match desk.back.get(&name) {
+                None => {}
+                Some(Ok(_)) => assert!(is_renewed(&desk.outcome(name)) || matches!(desk.outcome(name), Outcome::Ended { .. })),
+                Some(Err(why)) => assert_eq!(*why, Why::DiskFull(TookEffect::Unknown)),
+            }
+        }
+    };
+    waits(&mut desk);
+    desk.engine.handle(Input::Room(ENOUGH));
+    desk.pass();
+    while moved(&desk) + marked(&desk) < HELD as usize {
+        let before = moved(&desk) + marked(&desk);
+        desk.pass();
+        assert!(moved(&desk) + marked(&desk) > before, "the rest follows at once");
+    }
+    assert_eq!(moved(&desk), LEFT as usize);
+    assert_eq!(desk.engine.allocator().check_invariants(), Ok(()));
+}

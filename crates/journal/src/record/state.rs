@@ -265,6 +265,13 @@ pub(super) enum SnapshotRecord<'a> {
         #[n(1)]
         words: Vec<String>,
     },
+    #[n(14)]
+    FreedEarly {
+        #[n(0)]
+        until: u64,
+        #[n(1)]
+        leases: u64,
+    },
 }
 
 impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
@@ -416,6 +423,7 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 network: network.map(NetworkRecord),
             },
             StateRecord::PresenceOff { address, until } => Self::PresenceOff { address, until: until.0 },
+            StateRecord::FreedEarly { until, leases } => Self::FreedEarly { until: until.0, leases: *leases },
         }
     }
 }
@@ -579,6 +587,7 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 network: network.map(|network| network.0),
             },
             SnapshotRecord::PresenceOff { address, until } => Self::PresenceOff { address: address.to_owned(), until: Timestamp(until) },
+            SnapshotRecord::FreedEarly { until, leases } => Self::FreedEarly { until: Timestamp(until), leases },
         })
     }
 }

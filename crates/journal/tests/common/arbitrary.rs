@@ -554,6 +554,7 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
             .boxed(),
         Just(StateRecord::Format { words: words() }).boxed(),
         lease().prop_map(|lease| StateRecord::WordsAccepted { lease, words: words() }).boxed(),
+        (time(), any::<u64>()).prop_map(|(until, leases)| StateRecord::FreedEarly { until, leases }).boxed(),
     ]
 }
 
@@ -573,11 +574,12 @@ pub fn state_kind(record: &StateRecord) -> usize {
         StateRecord::Epoch(_) => 10,
         StateRecord::Format { .. } => 11,
         StateRecord::WordsAccepted { .. } => 12,
+        StateRecord::FreedEarly { .. } => 13,
     }
 }
 
 /// Kinds of records.
-pub const STATE_KINDS: usize = 13;
+pub const STATE_KINDS: usize = 14;
 
 pub fn events() -> impl Strategy<Value = Event> {
     proptest::strategy::Union::new(event_kinds())

@@ -73,16 +73,11 @@ pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Incomin
         Some(_) if cursor.position.index > 0 => Position { index: cursor.position.index - 1, ..cursor.position },
         _ => cursor.position,
     });
-    let head = app.position();
-    if let Some(cursor) = cursor
-        && (cursor.position.lineage != head.lineage || cursor.position.index > head.index)
-    {
+    let feed = app.driver.feed();
+    if cursor.is_some_and(|cursor| !feed.knows(cursor.position)) {
         return Err(lost());
     }
-    // The reader compares epochs only at the very head, where the entry before may be of an older one.
-    let from = from.map(|from| if from.index == head.index { Position { epoch: head.epoch, ..from } } else { from });
     // The past is read from the journal, between two appends: that is for viewers.
-    let feed = app.driver.feed();
     let reader = if names { feed.reader(from) } else { feed.live_reader(from) };
     let mut reader = reader.map_err(|error| match error {
         FeedError::Past => Problem::new(ErrorCode::Forbidden, "the events after this cursor are in the past, which is for viewers")

@@ -949,3 +949,89 @@ async fn a_presence_connection_that_stands_for_nobody_any_more_leaves_before_hol
     assert_eq!(holder.send("GET", "/healthz", &[], b"").await.status, 200);
     assert!(tokio::time::timeout(Duration::from_secs(30), ended(&mut empty.stream)).await.is_ok());
 }
+
+/// Until nobody listens there any more.
+async fn is_stopping(address: std::net::SocketAddr) {
+    let gone = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("it stops to listen");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn denials_without_a_record_are_counted_up_to_the_last_answer_of_a_stop() {
+    use triquest_journal::History as _;
+    let mut world = World::with_seats().await;
+    world.take(1, "cad").await;
+    world.take(2, "cad").await;
+    let mut client = world.connect().await;
+    let mut number = 1_000;
+    while client.json("POST", "/v1/leases", &world.checkout(number, "cad")).await.status == 200 {
+        number += 1;
+        assert!(number < 10_000, "it is never limited");
+    }
+    // One more that the server has begun to read when it stops.
+    let body = world.checkout(20_000, "cad").to_string();
+    let mut late = world.connect().await;
+    let head = format!(
+        "POST /v1/leases HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    late.stream.write_all(head.as_bytes()).await.unwrap();
+    late.stream.flush().await.unwrap();
+    late.read_until(b"100 Continue\r\n\r\n").await.expect("it reads the body");
+    let address = world.address();
+    let stop = tokio::spawn(world.running.take().unwrap().shutdown());
+    is_stopping(address).await;
+    late.stream.write_all(body.as_bytes()).await.unwrap();
+    late.stream.flush().await.unwrap();
+    assert_eq!(late.answer().await.status, 429);
+    drop((client, late));
+    stop.await.unwrap().unwrap();
+    let entries = world.disk.open().read(triquest_allocator::Index(1), usize::MAX).unwrap();
+    let events = entries.iter().flat_map(|(_, bytes)| triquest_journal::record::decode_entry(bytes).unwrap().events);
+    let counted = events.map(|event| match event {
+        triquest_allocator::Event::DenialsCounted { pools, .. } => pools.iter().map(|(_, count)| count).sum(),
+        _ => 0u64,
+    });
+    assert_eq!(counted.sum::<u64>(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_no_newcomer_without_a_client_hello_and_tells_nobody_a_false_no() {
+    let mut world = World::limited(|limits| {
+        limits.hellos = Share { network: 4, all: 64 };
+        limits.hello_settled_ms = 3_600_000;
+        limits.hellos_waiting = Share { network: 3, all: 64 };
+        limits.hello_ms = 3_600_000;
+    })
+    .await;
+    world.take(1, "cad").await;
+    world.take(2, "cad").await;
+    let mut body = world.checkout(3, "cad");
+    body["wait_ms"] = json!(600_000);
+    let mut client = world.connect().await;
+    let held = tokio::spawn(async move { client.json("POST", "/v1/leases", &body).await });
+    world.until("cad", "queued", 1).await;
+    let mut newcomers = Vec::new();
+    for number in 0..7 {
+        let mut stream = TcpStream::connect(world.address()).await.unwrap();
+        // Some say nothing at all.
+        if number % 2 == 0 {
+            stream.write_all(&[22]).await.unwrap();
+        }
+        newcomers.push(stream);
+    }
+    let mut too_many = TcpStream::connect(world.address()).await.unwrap();
+    assert_eq!(ended(&mut too_many).await, 0, "four have places and three wait");
+    let stop = world.running.take().unwrap().shutdown();
+    tokio::time::timeout(Duration::from_secs(60), stop).await.expect("it ends in time").unwrap();
+    for newcomer in &mut newcomers {
+        let told = tokio::time::timeout(Duration::from_secs(30), ended(newcomer)).await.expect("its connection ends");
+        assert_eq!(told, 0, "nothing was said, so nothing false");
+    }
+    let answer = held.await.unwrap();
+    assert_eq!((answer.status, answer.json()["outcome"].as_str()), (200, Some("waiting")), "{}", answer.json());
+}

@@ -292,7 +292,7 @@ async fn one_connection_stands_for_a_thousand_leases_at_once_and_any_number_one_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_named_network_an_end_frees_half_a_minute_later_unless_the_client_is_heard() {
-    let world = World::start_with(|config| config.presence_networks = vec!["127.0.0.0/8".parse().unwrap()]).await;
+    let mut world = World::start_with(|config| config.presence_networks = vec!["127.0.0.0/8".parse().unwrap()]).await;
     world.install(&world.license("A-2", "sim", 10)).await;
     for number in 1..=3 {
         world.take(number, "sim").await;
@@ -332,6 +332,13 @@ async fn in_a_named_network_an_end_frees_half_a_minute_later_unless_the_client_i
     let status = world.get("/v1/status").await.1;
     assert_eq!(status["freed_early"]["leases"], 1, "{status}");
     assert!(status["freed_early"]["remaining_ms"].as_u64().unwrap() > 100_000, "{status}");
+    world.running.take().unwrap().shutdown().await.unwrap();
+    world.running = Some(world.run(|_| {}).await.unwrap());
+    let again = world.get("/v1/status").await.1;
+    assert_eq!(again["freed_early"]["leases"], 1, "a start forgets nothing of it: {again}");
+    // Lease time goes on from the last entry.
+    let left = |status: &Value| status["freed_early"]["remaining_ms"].as_u64().unwrap();
+    assert!(left(&again) >= left(&status), "{again}");
     assert_eq!(status.get("translated"), None);
 }
 
