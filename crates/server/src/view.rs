@@ -14,7 +14,8 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use triquest_allocator::{
     CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, Index, InstalledEntitlement, InstalledLeftOut,
-    InstalledTerms, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, TakenOff, Timestamp, VendorId, limits::STALL_MS, note_freed_early,
+    InstalledTerms, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, TakenOff, Timestamp, VendorId, limits::STALL_MS,
+    note_freed_early,
 };
 use triquest_engine::Heard;
 use triquest_journal::record::Entry;
