@@ -798,6 +798,11 @@ impl<T: Ticket> Engine<T> {
             let heard = one.heard(self.moment);
             if let (Outcome::Waiting { .. }, Some(lease), Some((command, origin, hold_until_ms))) = (&one.outcome, one.lease, one.holds) {
                 let waiting = Queued { asker: one.asker, command, origin, hold_until_ms };
+                if self.allocator.standing(&lease) != Standing::Waiting {
+                    // Its place has changed for good in this very pass: it is decided again, as a repeat.
+                    self.again.push_back(Queued { hold_until_ms: 0, ..waiting });
+                    continue;
+                }
                 match after.and_then(|after| self.writing.entry(after)) {
                     Some(in_flight) => in_flight.heard.extend(heard),
                     None => free.heard.extend(heard),

@@ -97,3 +97,15 @@ fn a_held_waiter_that_has_left_the_line_hears_its_place_as_of_when_it_was_found(
     assert!(matches!(desk.outcome(held), Outcome::Waiting { .. }));
     assert!(pass(held) < pass(gone), "no order of answers has a place in line after the end of it");
 }
+
+#[test]
+fn a_waiter_that_is_released_in_the_pass_in_which_it_came_is_not_held() {
+    let mut desk = Desk::with_seats(1);
+    desk.now(checkout(1));
+    let waiting = desk.send(home(), waits(2), 600_000);
+    let released = desk.ask(release(2));
+    desk.settle();
+    assert!(matches!(desk.outcome(released), Outcome::Released { .. }));
+    assert!(desk.is_back(waiting), "there is nothing to wait for");
+    assert!(!matches!(desk.outcome(waiting), Outcome::Waiting { .. }), "{:?}", desk.outcome(waiting));
+}
