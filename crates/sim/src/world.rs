@@ -1422,8 +1422,8 @@ impl World {
                         self.judge.false_end(client as usize);
                     }
                     self.presence_ends(1, to, client, &leases, generation);
-                    if between == Between::Named {
-                        // It sees the end too, and comes back.
+                    // It sees the end too, and comes back; or what stands between tells the server alone, and it goes on renewing.
+                    if between == Between::Named && self.random.chance(700) {
                         let back = self.random.between(10, 12_000);
                         self.plan(back, Step::Reopens(client, life));
                     }

@@ -99,13 +99,17 @@ fn a_held_waiter_that_has_left_the_line_hears_its_place_as_of_when_it_was_found(
 }
 
 #[test]
-fn a_waiter_that_is_released_in_the_pass_in_which_it_came_is_not_held() {
+fn a_waiter_that_leaves_the_line_in_the_pass_in_which_it_came_hears_no_place_beside_the_end_of_it() {
     let mut desk = Desk::with_seats(1);
     desk.now(checkout(1));
+    desk.journal_held = true;
     let waiting = desk.send(home(), waits(2), 600_000);
-    let released = desk.ask(release(2));
+    let gone = desk.ask(release(2));
+    desk.pass();
+    desk.engine.handle(Input::Stop);
+    desk.drain();
+    desk.commit_all();
     desk.settle();
-    assert!(matches!(desk.outcome(released), Outcome::Released { .. }));
-    assert!(desk.is_back(waiting), "there is nothing to wait for");
+    assert!(matches!(desk.outcome(gone), Outcome::Released { .. }));
     assert!(!matches!(desk.outcome(waiting), Outcome::Waiting { .. }), "{:?}", desk.outcome(waiting));
 }
