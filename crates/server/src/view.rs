@@ -1228,7 +1228,9 @@ impl Inner {
                 }
             }
         }
-        for license in self.licenses.values_mut().filter(|license| license.vendor == from) {
+        // Those that may come back too.
+        let aside = self.aside.values_mut().map(|(license, _)| license);
+        for license in self.licenses.values_mut().chain(aside).filter(|license| license.vendor == from) {
             license.vendor = into;
         }
     }
@@ -1261,6 +1263,9 @@ impl Inner {
         }
         let renamed: BTreeMap<PoolId, PoolId> = pools.iter().filter(|(old, new)| old != new).copied().collect();
         self.shapes.rename(&renamed);
+        for (_, right) in self.aside.values_mut().flat_map(|(_, rights)| rights) {
+            right.pool = renamed.get(&right.pool).copied().unwrap_or(right.pool);
+        }
         if !self.pools.values().any(|pool| pool.vendor == from) {
             self.vendors.remove(&from);
         }

@@ -280,3 +280,32 @@ async fn what_was_replaced_in_a_wrong_future_is_shown_again_when_the_clock_is_ta
     assert_eq!((total(&world), installed(&world)), (2, 2));
     assert_eq!(world.driver.view().licenses_by_id("A-1").len(), 1);
 }
+
+#[tokio::test]
+async fn what_comes_back_to_a_vendor_that_became_part_of_another_meanwhile_is_shown_there() {
+    let world = World::new();
+    let (one, other) = (crate::world::vendor_of(7), crate::world::vendor_of(8));
+    let install = |signers: &[triquest_license::Signer], id: &str, top: &str, rights: &[(&str, u32)]| {
+        let license = Box::new(crate::world::signed_by(signers, id, top, rights));
+        Command::Install(InstallLicense { license, actor: actor() })
+    };
+    world.decide(install(std::slice::from_ref(&one), "B-1", "", &[("cad", 5)])).await.unwrap();
+    world.decide(install(std::slice::from_ref(&other), "A-1", "", &[("cad", 2)])).await.unwrap();
+    let replaces = "starts = 2027-06-01\nreplaces = [\"A-1\"]\n";
+    world.decide(install(std::slice::from_ref(&other), "A-2", replaces, &[("cad", 3)])).await.unwrap();
+    let today_ms = world.driver.view().now().1;
+    world.clock.set_wall_ms(today_ms + 400 * 86_400_000);
+    world.tick().await;
+    world.tick().await;
+    world.decide(install(&[one, other], "BOTH", "", &[("sim", 1)])).await.unwrap();
+    world.tick().await;
+    let totals = |world: &World| -> Vec<u64> {
+        world.driver.view().pools(Some("cad"), None, 10).pools.iter().map(|pool| pool.numbers.total).collect()
+    };
+    assert_eq!(totals(&world), [8]);
+    world.clock.set_wall_ms(today_ms);
+    world.decide(Command::AcceptClock { actor: actor() }).await.unwrap();
+    world.tick().await;
+    world.tick().await;
+    assert_eq!(totals(&world), [7]);
+}
