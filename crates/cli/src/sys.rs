@@ -120,13 +120,24 @@ fn family(root: Pid) -> Vec<Pid> {
     members
 }
 
+/// One of the masks of signals that the kernel tells of a process, by its number or of `self`: bit 0 is signal 1.
+fn signals(pid: impl std::fmt::Display, mask: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(mask)?.strip_prefix(':'));
+    line.and_then(|signals| u64::from_str_radix(signals.trim(), 16).ok()).unwrap_or(0)
+}
+
 /// The signals that a process ignores, by its number or of `self`: bit 0 is signal 1.
 pub(crate) fn ignored_signals(pid: impl std::fmt::Display) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.lines().find_map(|line| line.strip_prefix("SigIgn:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    signals(pid, "SigIgn")
 }
 
 /// Whether a process ignores a signal.
 pub(crate) fn ignores(pid: Pid, signal: Signal) -> bool {
     ignored_signals(pid.as_raw_nonzero()) >> (signal.as_raw() - 1) & 1 == 1
+}
+
+/// Whether a process has a handler for a signal, so that it does not end by it.
+pub(crate) fn catches(pid: Pid, signal: Signal) -> bool {
+    signals(pid.as_raw_nonzero(), "SigCgt") >> (signal.as_raw() - 1) & 1 == 1
 }

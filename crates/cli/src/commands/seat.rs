@@ -89,9 +89,10 @@ impl SeatCommand {
 fn ask(path: &Path) -> Result<LeaseFile, Failure> {
     let began = jiff::Timestamp::now().as_millisecond();
     let file = LeaseFile::read(path)?;
-    let Some(Ok(keeper)) = Pid::from_raw(file.keeper).map(|pid| pidfd_open(pid, PidfdFlags::empty())) else { return Ok(file) };
-    // Looked at after the handle was opened: what it names now cannot change any more.
-    if !file.held || !file.is_kept() || pidfd_send_signal(&keeper, Signal::USR1).is_err() {
+    let Some(pid) = Pid::from_raw(file.keeper) else { return Ok(file) };
+    let Ok(keeper) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(file) };
+    // Looked at after the handle was opened: what it names now cannot change any more. Whoever has no handler, whatever the file says, would end by it.
+    if !file.held || !file.is_kept() || !sys::catches(pid, Signal::USR1) || pidfd_send_signal(&keeper, Signal::USR1).is_err() {
         return Ok(file);
     }
     for _ in 0..ANSWER_MS_MAX / LOOK_MS {
