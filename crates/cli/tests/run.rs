@@ -362,8 +362,9 @@ fn at_the_terminals_ctrl_z_both_stop_and_run_is_never_stopped_longer_than_its_pr
         "{program} run --feature cad --server {} --verifier-key {key} -- sh -c \"echo ready \\$\\$; exec tail -f /dev/null\"; echo back; read line; fg; echo end; read line",
         server.name()
     );
-    let started = Command::new("script")
-        .args(["-qec", &format!("bash -m -c '{run}'"), "/dev/null"])
+    // Where a hangup was ignored before (under nohup, say), no shell could trap it.
+    let started = Command::new("env")
+        .args(["--default-signal=HUP", "script", "-qec", &format!("bash -m -c '{run}'"), "/dev/null"])
         .env("HOME", folder.path())
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
