@@ -2464,6 +2464,23 @@ fn what_was_replaced_in_a_wrong_future_comes_back_although_its_successor_was_tak
 }
 
 #[test]
+fn what_was_replaced_in_a_wrong_future_does_not_come_back_beside_another_text_of_its_id() {
+    check(
+        "
+        00:00 install A cad=2                     => installed
+        00:00 install B cad=3 starts=2027-01-01 replaces=A => installed waiting
+        01:00 date 2028-01-01                     => done began=B gone=A
+        01:01 remove B                            => removed
+        01:02 install A2*A cad=2                  => installed
+        02:00 accept-clock 2026-07-02             => done !back=A
+        02:01 checkout L1 cad:2 ana@ws1           => grant total=2
+        02:02 restart                             => recovered
+        02:03 checkout L2 cad bo@ws2              => deny total=2
+    ",
+    );
+}
+
+#[test]
 fn what_expired_and_was_replaced_in_a_wrong_future_comes_back_although_its_successor_was_taken_off_by_hand() {
     needs(
         |safeguards| safeguards.removed_successors_are_known = false,
