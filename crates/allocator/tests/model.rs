@@ -22,6 +22,8 @@ type Wish = Vec<(usize, u32, u32)>;
 const KEYS: [&str; 2] = ["acme", "acme+2"];
 /// Some of [`KEYS`]: one bit for each.
 type Keys = u8;
+/// A right: feature, version, seats, its license, and the keys that signed it.
+type SignedRight = (usize, u32, u32, LicenseHash, Keys);
 const SETS: [Keys; 3] = [1, 3, 2];
 
 fn names(keys: Keys) -> Vec<&'static str> {
@@ -99,7 +101,7 @@ struct Seat {
 #[derive(Default)]
 struct Model {
     /// Feature, version (0 covers all), seats, license, who has signed it.
-    rights: Vec<(usize, u32, u32, LicenseHash, Keys)>,
+    rights: Vec<SignedRight>,
     seats: Vec<Seat>,
     ids: BTreeMap<LeaseId, Known>,
     line: Vec<(LeaseId, Wish)>,
@@ -129,7 +131,7 @@ impl Model {
     }
 
     /// The rights of a feature, with what the allocator charges there.
-    fn views(&self, server: &Server, feature: usize) -> Vec<((usize, u32, u32, LicenseHash, Keys), EntitlementView)> {
+    fn views(&self, server: &Server, feature: usize) -> Vec<(SignedRight, EntitlementView)> {
         let Some(pool) = server.live.pool_of(&key(KEYS[0]), &FEATURES[feature].parse().unwrap()) else { return Vec::new() };
         let views = pool.entitlements.iter().filter_map(|id| server.live.entitlement_view(*id));
         views.filter_map(|view| Some((*self.rights.iter().find(|right| right.3 == view.license)?, view))).collect()
@@ -194,7 +196,7 @@ impl Model {
             all.into_iter().all(|from| {
                 let since = |keys: Keys| from[SETS.iter().position(|set| *set == keys).unwrap()];
                 let need: u32 = demand.iter().filter(|(version, keys, _)| *version >= since(*keys)).map(|(.., seats)| seats).sum();
-                let usable = |right: &&(usize, u32, u32, LicenseHash, Keys)| {
+                let usable = |right: &&SignedRight| {
                     let by = |keys: &Keys| since(*keys) < beyond && right.4 & keys != 0 && covers(right.1, since(*keys));
                     right.0 == feature && SETS.iter().any(by)
                 };
