@@ -274,11 +274,9 @@ impl<T: Ticket> Engine<T> {
             let effect = self.effect_of(&asked);
             return self.effects.push_back(Effect::Fail(ticket, Why::Stopping(effect)));
         }
-        // To the lane if it names a lease that lives, else to the ordinary queue.
-        let in_lane = |command: &Command| LaneAsk::of(command).is_some_and(|ask| self.allocator.standing(&ask.lease()) == Standing::Live);
         let ordinary = match &asked {
-            Asked::Many(commands) => commands.iter().filter(|command| !in_lane(command)).count(),
-            Asked::One(command) => usize::from(!in_lane(command)),
+            Asked::Many(commands) => commands.iter().filter(|command| self.for_the_lane(command).is_none()).count(),
+            Asked::One(command) => usize::from(self.for_the_lane(command).is_none()),
             Asked::Renew(renewal) => usize::from(self.allocator.standing(&renewal.lease) != Standing::Live),
         };
         if ordinary > 0 && !self.queues.admits(&origin, ordinary) {
@@ -291,9 +289,7 @@ impl<T: Ticket> Engine<T> {
                 self.queues.push(Queued { asker: Asker::One(ticket), command: Box::new(renewal.into()), origin, hold_until_ms: 0 });
             }
             Asked::One(command) => {
-                if ordinary == 0
-                    && let Some(ask) = LaneAsk::of(&command)
-                {
+                if let Some(ask) = LaneAsk::of(&command).filter(|_| ordinary == 0) {
                     return self.push_lane(Asker::One(ticket), ask, arrived_ms);
                 }
                 let hold_until_ms = if hold_ms > 0 && self.holding { arrived_ms.saturating_add(hold_ms) } else { 0 };
@@ -307,13 +303,18 @@ impl<T: Ticket> Engine<T> {
                 let batch = self.batches.open(ticket, commands.len());
                 for (number, command) in commands.into_iter().enumerate() {
                     let asker = Asker::Part { batch, number };
-                    match LaneAsk::of(&command).filter(|ask| self.allocator.standing(&ask.lease()) == Standing::Live) {
+                    match self.for_the_lane(&command) {
                         Some(ask) => self.push_lane(asker, ask, arrived_ms),
                         None => self.queues.push(Queued { asker, command: Box::new(command), origin, hold_until_ms: 0 }),
                     }
                 }
             }
         }
+    }
+
+    /// What goes to the lane, because it names a lease that lives; else it goes to the ordinary queue.
+    fn for_the_lane(&self, command: &Command) -> Option<LaneAsk> {
+        LaneAsk::of(command).filter(|ask| self.allocator.standing(&ask.lease()) == Standing::Live)
     }
 
     fn push_lane(&mut self, asker: Asker<T>, ask: LaneAsk, arrived_ms: u64) {
