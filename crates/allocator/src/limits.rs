@@ -67,9 +67,7 @@ pub const WAIT_TTL_MS: u64 = 120_000;
 pub const CLAIM_MS: u64 = 120_000;
 /// Longest wait that a client may ask for.
 pub const WAIT_MS_MAX: u64 = 7 * 86_400_000;
-pub use triquest_license::limits::ITEMS_PER_CHECKOUT_MAX;
-/// Most verifier keys that one checkout names, as its application embeds them.
-pub const VENDOR_KEYS_MAX: usize = 16;
+pub use triquest_license::limits::{ITEMS_PER_CHECKOUT_MAX, VENDOR_KEYS_MAX};
 /// Most kinds of leases (of one version, whose clients embed the same keys) that are looked at in one entitlement to find one that may move to another.
 pub const KINDS_LOOKED_AT_MAX: usize = 256;
 /// Most sets of keys, that clients in one line embed, for which it is told who wants whose seats; in a line of more nobody passes anybody.

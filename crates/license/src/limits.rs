@@ -54,6 +54,8 @@ pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
 pub const HOST_BYTES_MAX: usize = 255;
 /// Most features in one checkout: both sides of the wire, and the server's core.
 pub const ITEMS_PER_CHECKOUT_MAX: usize = 32;
+/// Most verifier keys that one request names, as its application embeds them: the same sides.
+pub const VENDOR_KEYS_MAX: usize = 16;
 
 const _: () = assert!(INPUT_BYTES_MAX > NOTE_BYTES_MAX.div_ceil(3) * 4 + 1024);
 const _: () = assert!(TTL_MS_MIN < TTL_MAX_MS_DEFAULT && TTL_MAX_MS_DEFAULT <= TTL_MS_MAX);

@@ -16,9 +16,7 @@ pub const RENEWALS_PER_REQUEST_MAX: usize = 1_000;
 pub const PRESENCE_LEASES_MAX: usize = 1_000;
 /// Largest body that opens a presence connection, or one of the two lists that change it.
 pub const PRESENCE_BODY_BYTES_MAX: usize = PRESENCE_LEASES_MAX * 80;
-/// Most vendor keys in one request.
-pub const VENDOR_KEYS_MAX: usize = 16;
-pub use triquest_license::limits::ITEMS_PER_CHECKOUT_MAX;
+pub use triquest_license::limits::{ITEMS_PER_CHECKOUT_MAX, VENDOR_KEYS_MAX};
 /// Longest text of one holder field.
 pub const HOLDER_FIELD_BYTES_MAX: usize = 256;
 /// Longest reason of an administrative act.
