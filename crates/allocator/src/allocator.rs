@@ -275,7 +275,7 @@ pub struct Allocator {
     pub(crate) adopted: BTreeMap<LeaseId, Box<[Charge]>>,
     /// Leases whose time to live was lowered: nothing ends before.
     pub(crate) floors: BTreeMap<LeaseId, Timestamp>,
-    /// Licenses that others replaced.
+    /// Licenses that others replaced, and such others that were removed by hand.
     pub(crate) taken_off: TakenOff,
 
     // Derived from the hard state.

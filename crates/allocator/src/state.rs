@@ -65,7 +65,7 @@ pub enum StateRecord {
         actor: Actor,
         /// It was taken off, and is kept only until the last lease that names it has ended.
         removed: Option<RightEnd>,
-        /// It was replaced and may come back: after how many others that may.
+        /// It was replaced and may come back, or says whether such a one does: after how many others of these.
         replaced: Option<u64>,
     },
     /// What is so of an entitlement beyond its text.
