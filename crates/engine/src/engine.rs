@@ -757,7 +757,7 @@ impl<T: Ticket> Engine<T> {
             }
         }
         // What arrived at this boot time arrived at this lease time or later: lease time is never faster.
-        let waited_ms = lane.oldest_ms().map_or(0, |oldest| reading.boot_ms.saturating_sub(oldest));
+        let waited_ms = lane.oldest_renewal_ms().map_or(0, |oldest| reading.boot_ms.saturating_sub(oldest));
         pass.due(triquest_allocator::Timestamp(moment.at.0.saturating_sub(waited_ms)));
         let mut full = false;
         for queued in left {
