@@ -97,6 +97,8 @@ pub struct Safeguards {
     pub nothing_is_forgotten_early: bool,
     /// Only the newest presence connection of a lease counts.
     pub presence_generation: bool,
+    /// Nothing is freed by presence before what waits and says that its client lives.
+    pub presence_hears_first: bool,
     /// A client that comes back after presence freed its seats turns early freeing off for its address.
     pub presence_regret: bool,
     /// Deadlines are set by the time to live that the lease was promised, not by what its license permits now.
@@ -185,6 +187,7 @@ impl Default for Safeguards {
             linger_gives_way: true,
             nothing_is_forgotten_early: true,
             presence_generation: true,
+            presence_hears_first: true,
             presence_regret: true,
             promised_ttl_counts: true,
             proof_stops_at_once: true,
@@ -316,6 +319,8 @@ pub struct Allocator {
     pub(crate) now: Moment,
     /// Deadlines and silent waiters are due up to here: no further than the arrival of a renewal that still waits.
     pub(crate) due_until: Timestamp,
+    /// Clients of named networks have not come back up to here: no further than the arrival of anything that waits and may say that one has.
+    pub(crate) silent_until: Timestamp,
     /// How much room there is for entries.
     pub(crate) has_room: bool,
     pub(crate) wheel: Wheel,
@@ -798,6 +803,7 @@ impl Allocator {
             adopted_seats: BTreeMap::new(),
             now: start,
             due_until: start.at,
+            silent_until: start.at,
             has_room: true,
             wheel: Wheel::default(),
             waiters_due: BTreeSet::new(),
@@ -849,6 +855,7 @@ impl Allocator {
     pub(crate) fn step_to(&mut self, moment: Moment) {
         self.now = Moment { at: self.now.at.max(moment.at), wall_ms: moment.wall_ms };
         self.due_until = self.now.at;
+        self.silent_until = self.now.at;
     }
 
     pub(crate) fn mark_clock(&mut self, sink: &mut Sink<'_>) {

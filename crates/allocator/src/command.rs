@@ -280,3 +280,37 @@ pub enum Command {
     /// Handle what is due; also what a tick of the driver sends in quiet hours.
     Sweep,
 }
+
+impl Command {
+    /// The lease that it is about.
+    #[must_use]
+    pub fn lease(&self) -> Option<LeaseId> {
+        match self {
+            Self::Adopt { lease, .. }
+            | Self::Checkout { lease, .. }
+            | Self::PresenceAdded { lease, .. }
+            | Self::PresenceClosed { lease, .. }
+            | Self::PresenceDropped { lease, .. }
+            | Self::PresenceOpened { lease, .. }
+            | Self::PresenceRefused { lease }
+            | Self::Reclaim { lease, .. }
+            | Self::Release { lease, .. }
+            | Self::Renew { lease, .. } => Some(*lease),
+            _ => None,
+        }
+    }
+
+    /// It says something of presence that can only keep a lease from being freed: everything but an end. Such a command needs no entry, and is decided
+    /// before anything is freed in the same pass.
+    #[must_use]
+    pub fn tells_presence(&self) -> bool {
+        matches!(
+            self,
+            Self::PresenceAdded { .. }
+                | Self::PresenceDropped { .. }
+                | Self::PresenceOpened { .. }
+                | Self::PresenceRefused { .. }
+                | Self::PresenceTurnedAway { .. }
+        )
+    }
+}

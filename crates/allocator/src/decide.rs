@@ -120,9 +120,7 @@ impl Allocator {
                 self.presence_stands(lease, opened)
             }
             Command::PresenceRefused { lease } => {
-                if self.safeguards.refused_opening_ends_the_wait {
-                    self.no_presence_wait(lease);
-                }
+                self.refuses_presence(lease);
                 Outcome::Done
             }
             Command::PresenceTurnedAway { network } => {
@@ -706,6 +704,13 @@ impl Allocator {
     pub(crate) fn no_presence_wait(&mut self, lease: &LeaseId) {
         if let Some(wait) = self.presence_waits.remove(lease) {
             self.presence_waits_due.remove(&(wait.due, *lease));
+        }
+    }
+
+    /// An opening for this lease came and was refused.
+    pub(crate) fn refuses_presence(&mut self, lease: &LeaseId) {
+        if self.safeguards.refused_opening_ends_the_wait {
+            self.no_presence_wait(lease);
         }
     }
 
