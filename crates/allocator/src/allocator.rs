@@ -9,14 +9,16 @@ use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words
 
 use crate::{
     Actor, Between, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance,
-    LeaseId, Limits, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, TakenOff, Timestamp, VendorId, VerifierKeys,
+    LeaseId, Limits, Lineage, Moment, NamedNetwork, Network, Outcome, PoolId, PoolNumbers, RightEnd, TakenOff, Timestamp, VendorId, VerifierKeys,
     crowd::Crowd,
     limits::{
-        CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS, KEY_SETS_IN_LINE_MAX, TURNED_AWAY_MS, TURNED_AWAY_NETWORKS_MAX,
+        CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS, KEY_SETS_IN_LINE_MAX, TURNED_AWAY_MS, TURNED_AWAY_NAMED_MAX,
+        TURNED_AWAY_NETWORKS_MAX,
     },
     lineage::Proof,
     memory::Memory,
     rank::Ranks,
+    regrets::Regrets,
     store::{Features, Holders, KeySet, Kind, LeaseTable, Rank, Slot, UNSEALED, Wheel, WishItem, Wishes},
 };
 
@@ -99,8 +101,10 @@ pub struct Safeguards {
     pub presence_generation: bool,
     /// Nothing is freed by presence before what waits and says that its client lives.
     pub presence_hears_first: bool,
-    /// A client that comes back after presence freed its seats turns early freeing off for its address.
+    /// A client that comes back after presence freed its seats turns early freeing off for its network.
     pub presence_regret: bool,
+    /// No network can turn early freeing off for others than those of its own wider network.
+    pub presence_off_by_network: bool,
     /// Deadlines are set by the time to live that the lease was promised, not by what its license permits now.
     pub promised_ttl_counts: bool,
     /// From a proof of a rollback on nothing is granted, also while the disk has no room for the new lineage.
@@ -189,6 +193,7 @@ impl Default for Safeguards {
             presence_generation: true,
             presence_hears_first: true,
             presence_regret: true,
+            presence_off_by_network: true,
             promised_ttl_counts: true,
             proof_stops_at_once: true,
             quarantine_after_restore: true,
@@ -270,8 +275,8 @@ pub struct Allocator {
     pub(crate) accepted: BTreeMap<LeaseId, Words>,
     /// The words of kinds of records that the journal may hold.
     pub(crate) format: Words,
-    /// Addresses for which presence frees nothing early, and until when.
-    pub(crate) presence_off: BTreeMap<String, Timestamp>,
+    /// Networks in which presence frees nothing early, and until when.
+    pub(crate) presence_off: Regrets,
     /// How many leases were freed before their promise was over, by the whole second until which it runs.
     pub(crate) freed_early: BTreeMap<Timestamp, u64>,
     /// Leases that were taken over, with what their shown grants were charged to.
@@ -642,38 +647,63 @@ pub(crate) struct PresenceWait {
     pub(crate) network: Option<Network>,
 }
 
-/// When connections were last turned away before anybody knew whose they were. Soft, and of at most [`TURNED_AWAY_NETWORKS_MAX`] networks.
+/// When connections were last turned away before anybody knew whose they were, within ranges that the administrator named. Soft.
 #[derive(Debug, Default)]
 pub(crate) struct TurnedAway {
-    networks: BTreeMap<Network, Timestamp>,
-    /// From networks that are not known, or were too many.
+    /// At most [`TURNED_AWAY_NAMED_MAX`].
+    named: BTreeMap<NamedNetwork, TurnedAwayWithin>,
+    /// From somewhere that is not known, or of too many ranges.
     elsewhere: Option<Timestamp>,
 }
 
+/// The same within one range.
+#[derive(Debug, Default)]
+struct TurnedAwayWithin {
+    /// At most [`TURNED_AWAY_NETWORKS_MAX`].
+    networks: BTreeMap<Network, Timestamp>,
+    /// Of networks of it that are not known, or were too many.
+    whole: Option<Timestamp>,
+}
+
+fn lately(last: Timestamp, now: Timestamp) -> bool {
+    last.after_ms(TURNED_AWAY_MS) > now
+}
+
 impl TurnedAway {
-    pub(crate) fn note(&mut self, network: Option<Network>, now: Timestamp) {
-        if self.networks.len() >= TURNED_AWAY_NETWORKS_MAX {
-            self.networks.retain(|_, last| last.after_ms(TURNED_AWAY_MS) > now);
+    pub(crate) fn note(&mut self, named: Option<NamedNetwork>, network: Option<Network>, now: Timestamp) {
+        if self.named.len() >= TURNED_AWAY_NAMED_MAX {
+            self.named.retain(|_, within| within.whole.iter().chain(within.networks.values()).any(|last| lately(*last, now)));
+        }
+        let named = named.filter(|named| self.named.len() < TURNED_AWAY_NAMED_MAX || self.named.contains_key(named));
+        let Some(named) = named else { return self.elsewhere = Some(now) };
+        let within = self.named.entry(named).or_default();
+        if within.networks.len() >= TURNED_AWAY_NETWORKS_MAX {
+            within.networks.retain(|_, last| lately(*last, now));
         }
         match network {
-            Some(network) if self.networks.len() < TURNED_AWAY_NETWORKS_MAX || self.networks.contains_key(&network) => {
-                self.networks.insert(network, now);
+            Some(network) if within.networks.len() < TURNED_AWAY_NETWORKS_MAX || within.networks.contains_key(&network) => {
+                within.networks.insert(network, now);
             }
-            _ => self.elsewhere = Some(now),
+            _ => within.whole = Some(now),
         }
     }
 
     /// Whether a client of this network may have tried to come back in vain, within [`TURNED_AWAY_MS`].
     pub(crate) fn lately(&self, network: Option<Network>, now: Timestamp) -> bool {
-        let of_network = network.and_then(|network| self.networks.get(&network));
-        of_network.into_iter().chain(&self.elsewhere).any(|last| last.after_ms(TURNED_AWAY_MS) > now)
+        let within = network.into_iter().flat_map(|network| {
+            self.named.iter().flat_map(move |(named, within)| {
+                let whole = within.whole.filter(|_| named.covers(network));
+                whole.into_iter().chain(within.networks.get(&network).copied())
+            })
+        });
+        within.chain(self.elsewhere).any(|last| lately(last, now))
     }
 }
 
 /// What a client that comes back is asked about.
 #[derive(Debug)]
 pub(crate) struct FreedByPresence {
-    pub(crate) address: Option<String>,
+    pub(crate) network: Option<Network>,
     pub(crate) right_until: Timestamp,
 }
 
@@ -776,7 +806,7 @@ impl Allocator {
             leases: LeaseTable::default(),
             line: BTreeMap::new(),
             remembered: Memory::default(),
-            presence_off: BTreeMap::new(),
+            presence_off: Regrets::default(),
             freed_early: BTreeMap::new(),
             adopted: BTreeMap::new(),
             floors: BTreeMap::new(),

@@ -5,7 +5,7 @@ mod support;
 
 use support::{Right, Server, actor, content, holder, install, item, key, lease, license, moment};
 use triquest_allocator::{
-    Allocator, Command, DenialCode, EndReason, Event, GrantedItem, Limits, Moment, Network, Outcome, PoolId, Refusal, Rules, Safeguards,
+    Allocator, Command, DenialCode, EndReason, Event, GrantedItem, Limits, Moment, Network, Networks, Outcome, PoolId, Refusal, Rules, Safeguards,
     StateRecord, Timestamp, limits,
 };
 
@@ -462,20 +462,21 @@ fn decided(live: &mut Allocator, at: Moment, command: Command) -> Outcome {
 }
 
 #[test]
-fn where_no_more_addresses_can_be_remembered_a_regret_turns_early_freeing_off_for_all_of_them() {
+fn where_no_more_networks_can_be_remembered_early_freeing_is_off_everywhere_until_there_is_room() {
     let server = server_with(0, &[("A", 10)]);
-    let until = moment(80_000).at;
-    let known = (0..limits::PRESENCE_OFF_MAX).map(|number| StateRecord::PresenceOff { address: format!("full-{number}"), until });
-    let mut live = with_records(&server, known);
-    let freed = |live: &mut Allocator, name: &str, host: &str, at: u64| {
+    let full = |live: &mut Allocator| {
+        let known = (0..limits::PRESENCE_OFF_MAX as u32).map(|number| {
+            let [_, a, b, c] = number.to_be_bytes();
+            StateRecord::PresenceOff { networks: Networks::One(Network::V4([a, b, c, 1])), until: moment(80_000 + u64::from(number)).at }
+        });
+        *live = with_records(&server, known);
+    };
+    let freed = |live: &mut Allocator, name: &str, network: [u8; 4], at: u64| {
         let lease = lease(name);
-        let asked = match checkout(name) {
-            Command::Checkout { accepts, lease, attempt, content, vendor_keys, items, ttl_ms, wait_ms, regained, network, .. } => {
-                let holder = holder(name, host);
-                Command::Checkout { accepts, lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network }
-            }
-            other => other,
-        };
+        let mut asked = checkout(name);
+        if let Command::Checkout { network: from, .. } = &mut asked {
+            *from = Some(Network::V4(network));
+        }
         assert!(matches!(decided(live, moment(at), asked), Outcome::Granted(_)));
         let opened = Command::PresenceOpened { lease, connection: 1, generation: 1, between: triquest_allocator::Between::Nothing };
         decided(live, moment(at), opened);
@@ -484,14 +485,32 @@ fn where_no_more_addresses_can_be_remembered_a_regret_turns_early_freeing_off_fo
         decided(live, moment(at), Command::PresenceClosed { lease, generation: 1, network: None });
         matches!(decided(live, moment(at), renewal(2)), Outcome::Ended { .. })
     };
-    assert!(freed(&mut live, "first", "ws1", 1), "it comes back, and there is no place to remember that for its address");
-    assert!(!freed(&mut live, "second", "ws1", 2));
-    assert!(!freed(&mut live, "third", "ws2", 3), "nobody knows any more whose it is");
-    assert!(live.presence_off().any(|(address, _)| address == limits::EVERY_ADDRESS));
+    let mut live = Allocator::new(Safeguards::default());
+    full(&mut live);
+    assert!(freed(&mut live, "first", [192, 0, 2, 1], 1), "it comes back, and there is no place to remember that for its network");
+    assert!(!freed(&mut live, "second", [192, 0, 2, 1], 2));
+    assert!(!freed(&mut live, "third", [192, 0, 3, 1], 3), "nobody knows any more whose it is");
+    assert_eq!(live.presence_off().next().unwrap(), (Networks::All, moment(80_000).at), "until the first of them is over");
     assert_eq!(live.presence_off().count(), limits::PRESENCE_OFF_MAX + 1);
-    let allow = Command::AllowPresence { address: limits::EVERY_ADDRESS.to_owned(), actor: actor() };
-    decided(&mut live, moment(4), allow);
-    assert!(freed(&mut live, "fourth", "ws3", 5), "the administrator ends it");
+    // One that is off by itself is named, or the whole.
+    let allow = |live: &mut Allocator, networks: &str| {
+        decided(live, moment(4), Command::AllowPresence { networks: networks.parse().unwrap(), actor: actor() })
+    };
+    let refused = allow(&mut live, "192.0.2.1");
+    assert!(matches!(&refused, Outcome::Refused(Refusal::NothingToDo(why)) if why.contains("everywhere")), "{refused:?}");
+    assert!(matches!(allow(&mut live, "0.0.9.200"), Outcome::Refused(Refusal::NothingToDo(_))), "an address of another network");
+    assert!(matches!(allow(&mut live, "0.0.9.1"), Outcome::Done));
+    assert!(freed(&mut live, "fourth", [192, 0, 3, 1], 5), "there is room again");
+    assert!(!freed(&mut live, "fifth", [192, 0, 3, 1], 6), "and it was used");
+    assert_eq!(live.presence_off().count(), limits::PRESENCE_OFF_MAX);
+    triquest_allocator::invariants::hard_state_equal(&live, &Allocator::load(Safeguards::default(), live.snapshot()).unwrap()).unwrap();
+
+    // Addresses of one wider network never get that far.
+    full(&mut live);
+    assert!(freed(&mut live, "sixth", [0, 0, 7, 2], 10), "its wider network has one, and takes its place");
+    assert!(!freed(&mut live, "seventh", [0, 0, 7, 3], 11));
+    assert!(freed(&mut live, "eighth", [192, 0, 2, 1], 12));
+    assert_eq!(live.presence_off().next().unwrap().0, Networks::All);
 }
 
 fn waiter(number: u32, network: Option<Network>) -> StateRecord {
