@@ -9,7 +9,8 @@ use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words
 
 use crate::{
     Actor, Between, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance,
-    LeaseId, Limits, Lineage, Moment, NamedNetwork, Network, Outcome, PoolId, PoolNumbers, RightEnd, TakenOff, Timestamp, VendorId, VerifierKeys,
+    LeaseId, Limits, Lineage, Moment, NamedNetwork, Network, Outcome, PoolId, PoolNumbers, RightEnd, TakenOff, Timestamp, VendorId,
+    VerifierKeys,
     crowd::Crowd,
     limits::{
         CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS, KEY_SETS_IN_LINE_MAX, TURNED_AWAY_MS, TURNED_AWAY_NAMED_MAX,
@@ -864,7 +865,8 @@ impl Allocator {
     pub fn decide(&mut self, moment: Moment, command: Command, events: &mut Vec<Event>) -> Outcome {
         self.step_to(moment);
         let mut sink = Sink::new(events);
-        let immediate = matches!(command, Command::Recover { .. }) || self.is_repeat(&command);
+        let heard_first = command.tells_presence() && self.safeguards.presence_hears_first;
+        let immediate = matches!(command, Command::Recover { .. }) || self.is_repeat(&command) || heard_first;
         if immediate && let Some(outcome) = self.try_decide(&command, &mut sink) {
             return outcome;
         }

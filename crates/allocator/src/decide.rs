@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
     Actor, Allocator, Between, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch,
-    Event, Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Limits, Lineage, Network, Networks, Outcome, PoolId, PoolNumbers, Refusal,
-    ReleaseCause, RightEnd, Timestamp, VendorId, VerifierKeys,
+    Event, Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Limits, Lineage, Network, Networks, Outcome, PoolId, PoolNumbers,
+    Refusal, ReleaseCause, RightEnd, Timestamp, VendorId, VerifierKeys,
     allocator::{Accepting, Pool, Presence, PresenceWait, Right, Sink},
     limits::{
-        CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX,
-        LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX, PRESENCE_WAIT_MS, TTL_MS_MIN, VENDOR_KEYS_MAX, WAIT_MS_MAX,
-        WAITERS_MAX,
+        CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX,
+        LINGERERS_PASSED_MAX, PRESENCE_WAIT_MS, TTL_MS_MIN, VENDOR_KEYS_MAX, WAIT_MS_MAX, WAITERS_MAX,
     },
     matching::{InLine, Placed},
     share::Share,

@@ -3,7 +3,8 @@
 use triquest_license::{FeatureName, LicenseHash};
 
 use crate::{
-    Actor, Allocator, EndReason, EntitlementId, GrantedItem, Holder, Instance, LeaseId, Networks, PoolId, PoolNumbers, RightEnd, Timestamp, VendorId,
+    Actor, Allocator, EndReason, EntitlementId, GrantedItem, Holder, Instance, LeaseId, Networks, PoolId, PoolNumbers, RightEnd, Timestamp,
+    VendorId,
     store::{Phase, Slot},
 };
 

@@ -723,6 +723,32 @@ fn in_a_named_network_a_client_whose_opening_was_refused_keeps_its_seats() {
 }
 
 #[test]
+fn a_batch_decides_what_is_said_of_presence_before_what_is_due() {
+    needs(
+        |rules| rules.presence_hears_first = false,
+        "
+        00:00 install A cad=3                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L2 cad bo@ws2              => grant
+        00:00 checkout L3 cad cy@ws3              => grant
+        00:01 presence L1 open 1 ends=named       => done
+        00:01 presence L2 open 1 ends=named       => done
+        00:01 presence L3 open 1 ends=named       => done
+        00:01 renew L1 presence=1                 => renewed
+        00:01 renew L2 presence=1                 => renewed
+        00:01 renew L3 presence=1                 => renewed
+        00:02 presence L1 close 1                 => done facts=0
+        00:03 presence L2 close 1                 => done facts=0
+        00:04 presence L3 close 1                 => done facts=0
+        00:32 presence L1 open 2 ends=named       => done facts=0
+        00:33 presence L2 refused                 => done facts=0
+        00:34 presence L3 add 2 ends=named        => done facts=0
+        00:35 sweep                               => done facts=0
+    ",
+    );
+}
+
+#[test]
 fn nothing_of_a_named_network_is_freed_early_while_its_connections_are_turned_away() {
     needs(
         |rules| rules.turned_away_frees_nothing = false,

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use triquest_allocator::{
-    Allocator, Between, CheckoutItem, Command, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Network, Networks,
-    Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, VerifierKeys, WideNetwork, limits::PRESENCE_WAIT_MS, share::Share,
+    Allocator, Between, CheckoutItem, Command, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Network,
+    Networks, Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, VerifierKeys, WideNetwork, limits::PRESENCE_WAIT_MS, share::Share,
 };
 use triquest_engine::limits::ENTRY_HEAD_BYTES_MAX;
 use triquest_journal::record::Entry;

@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use triquest_allocator::{
-    Between, CheckoutItem, Command, Denial, DequeueReason, EndReason, Epoch, Event, Index, Instance, LeaseId, Lineage, Moment, NamedNetwork, Network,
-    Outcome, Overlap, PoolNumbers, Refusal, Safeguards, ShownGrant, ShownItem, Timestamp, invariants,
+    Between, CheckoutItem, Command, Denial, DequeueReason, EndReason, Epoch, Event, Index, Instance, LeaseId, Lineage, Moment,
+    NamedNetwork, Network, Outcome, Overlap, PoolNumbers, Refusal, Safeguards, ShownGrant, ShownItem, Timestamp, invariants,
 };
 use triquest_license::LicenseHash;
 

@@ -1,6 +1,6 @@
 //! Nothing is freed by presence while something waits that says that its client lives; and the wall clock moves only with its fact.
 
-use triquest_allocator::{Actor, Between, ClockReading, Command, Event, Standing, limits::PRESENCE_WAIT_MS};
+use triquest_allocator::{Actor, Between, ClockReading, Command, Event, NamedNetwork, Standing, limits::PRESENCE_WAIT_MS};
 use triquest_engine::{Network, limits::QueueLimits};
 
 use crate::desk::{Desk, TODAY_MS, checkout, from, home, is_renewed, lease, renew};
@@ -61,8 +61,8 @@ fn a_reopening_that_lies_behind_a_slow_disk_keeps_its_seat() {
         opens(1, 2, Between::Named),
         Command::PresenceAdded { lease: lease(1), connection: 2, generation: 2, between: Between::Named },
         Command::PresenceRefused { lease: lease(1) },
-        Command::PresenceTurnedAway { network: HERE },
-        Command::PresenceTurnedAway { network: None },
+        Command::PresenceTurnedAway { named: Some(NamedNetwork::V4([10, 1, 0, 0], 16)), network: HERE },
+        Command::PresenceTurnedAway { named: None, network: None },
     ];
     for way in ways {
         let mut desk = nearly_freed(QueueLimits::default());

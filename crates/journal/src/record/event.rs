@@ -9,9 +9,8 @@ use triquest_license::LicenseHash;
 
 use super::parts::{
     ActorRecord, Bytes16, Bytes32, DenialRecord, EntitlementRecord, HolderRecord, ItemRecord, LeftOutRecord, NetworkRecord, NetworksRecord,
-    PairRecord,
-    TermsRecord, charge_pairs, dequeue_reason, end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges, release_cause,
-    right_end, word_texts, words,
+    PairRecord, TermsRecord, charge_pairs, dequeue_reason, end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges,
+    release_cause, right_end, word_texts, words,
 };
 
 /// One event, in the order of invention.

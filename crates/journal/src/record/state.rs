@@ -8,8 +8,8 @@ use triquest_allocator::{
 
 use super::event::{content, keys, lease, license, plain_keys};
 use super::parts::{
-    ActorRecord, Bytes4, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, NetworkRecord, NetworksRecord, PairRecord, TermsRecord, TimesRecord,
-    charge_pairs, end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges, right_end, word_texts, words,
+    ActorRecord, Bytes4, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, NetworkRecord, NetworksRecord, PairRecord, TermsRecord,
+    TimesRecord, charge_pairs, end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges, right_end, word_texts, words,
 };
 
 /// A fixed end of a lease.

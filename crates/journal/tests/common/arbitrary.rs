@@ -5,8 +5,8 @@ use proptest::option::of;
 use proptest::prelude::*;
 use triquest_allocator::{
     Actor, Charge, Claim, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, EpochRecord, Event,
-    GrantedItem, Holder, Index, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, Network, Networks, PoolId,
-    PoolNumbers, ReleaseCause, RightEnd, StateRecord, Timestamp, VendorId, VerifierKeys,
+    GrantedItem, Holder, Index, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, Network, Networks,
+    PoolId, PoolNumbers, ReleaseCause, RightEnd, StateRecord, Timestamp, VendorId, VerifierKeys,
 };
 use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words};
 

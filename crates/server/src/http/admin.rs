@@ -209,7 +209,10 @@ pub(super) async fn end_quarantine(app: &Arc<App>, conn: &Conn, request: &mut Re
 pub(super) async fn allow_presence(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
     let asked: AllowPresenceRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     let actor = actor(conn, &asked.reason, true)?;
-    let networks = asked.network.parse().map_err(|why: String| bad(format!("network: {why}")).hint("name it as `status` shows it, or an address in it"))?;
+    let networks = asked
+        .network
+        .parse()
+        .map_err(|why: String| bad(format!("network: {why}")).hint("name it as `status` shows it, or an address in it"))?;
     accept(app, Command::AllowPresence { networks, actor }).await
 }
 

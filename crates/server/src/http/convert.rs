@@ -3,7 +3,7 @@
 use triquest_allocator::{CheckoutItem, ContentDigest, Denial, DenialCode, Holder, Outcome, PoolNumbers, Refusal};
 use triquest_license::{CivilMs, FeatureName, Version, Written, sha256};
 use triquest_wire::{
-    Bytes16, Bytes32, ErrorCode, LeaseId, Position, Problem,
+    Bytes16, ErrorCode, LeaseId, Position, Problem,
     lease::{CheckoutAnswer, Denial as WireDenial, DenialCode as WireCode, Item, PoolNumbers as WireNumbers, RenewAnswer},
     limits::ITEMS_PER_CHECKOUT_MAX,
     trust::SignedGrant,
