@@ -129,7 +129,9 @@ impl Allocator {
             Event::EntitlementEnded { entitlement, reason } => self.end_right(*entitlement, *reason),
             Event::Forgot { until } => {
                 let freed = &mut self.freed_by_presence;
-                self.remembered.forget(*until, |lease| drop(freed.remove(&lease)));
+                self.remembered.forget(*until, |lease| {
+                    freed.remove(&lease);
+                });
                 self.forgotten_until = *until;
                 self.presence_off.forget(self.now.at);
                 Ok(())

@@ -146,7 +146,7 @@ fn chunks_know_their_place_and_their_limit() {
         assert_eq!((chunk.index, chunk.number as usize), (index, number));
         records += chunk.records.len();
     }
-    assert_eq!(records, 5_001);
+    assert_eq!(records, 100_001);
 }
 
 fn golden(name: &str, make: impl FnOnce() -> Vec<u8>) -> Vec<u8> {

@@ -129,12 +129,11 @@ fn a_longer_ttl_and_a_crash_before_it_is_durable(plan: &mut Plan, random: &mut R
     plan.clients = vec![ClientPlan { ttl_ms: Some(plan.ttl_ms), ..user(random, "cad") }, user(random, "cad")];
     at(plan, 5, Act::Install(0));
     at(plan, 50, Act::Begin(0));
-    let replaced = random.between(500, 5_000);
+    let replaced = random.between(9_000, 13_000);
     at(plan, replaced, Act::Install(1));
-    // The disk is full when the fact is to be written with its next renewal, and then the power fails; the client hears nothing more for a while.
-    (plan.reserve_bytes, plan.room_bytes) = (0, 0);
-    at(plan, replaced + 100, Act::DiskFull(15_000));
-    let killed = replaced + random.between(4_000, 12_000);
+    // The power fails while the disk writes the fact that comes with its next renewal; the client hears nothing more for a while.
+    plan.append_ms = (1_500, 3_000);
+    let killed = replaced + random.between(2_500, 5_000);
     at(plan, killed, Act::Kill(random.between(100, 1_000)));
     at(plan, killed, Act::CutOff(0, plan.ttl_ms));
     for ask in 0..40 {
@@ -413,8 +412,8 @@ fn a_presence_that_does_not_open(plan: &mut Plan, random: &mut Random) {
     at(plan, 6_000, Act::Begin(1));
 }
 
-/// A client of a named network comes back just before its wait is over, and a slow disk keeps its opening from being decided until it is. It is far from its
-/// next renewal.
+/// A client of a named network comes back just before its wait is over, and a slow disk keeps that from being decided until it is: its opening, which is not
+/// answered, or is refused or turned away. It is far from its next renewal.
 fn a_reopening_behind_a_slow_disk(plan: &mut Plan, random: &mut Random) {
     (plan.ttl_ms, plan.ttl_max_ms, plan.duration_ms) = (900_000, 900_000, 300_000);
     cad(plan, 40);
@@ -430,7 +429,12 @@ fn a_reopening_behind_a_slow_disk(plan: &mut Plan, random: &mut Random) {
         for (number, newcomer) in (0..).zip(newcomers.by_ref().take(10)) {
             at(plan, over - 2_000 + number * 300, Act::Begin(newcomer));
         }
-        at(plan, over - random.between(1, 500), Act::PresenceReopens(0));
+        let back = over - random.between(1, 500);
+        match random.below(3) {
+            0 => at(plan, back - 1, Act::PresenceUnseen(0)),
+            way => at(plan, back - 1, Act::PresenceFull(0, 1_000, way == 1)),
+        }
+        at(plan, back, Act::PresenceReopens(0));
     }
 }
 
