@@ -26,7 +26,7 @@ use crate::{
     error::{Error, ErrorKind, Tried},
     holder,
     keeper::{Failure, Now, Phase, REOPEN_MS_MAX},
-    limits::{CHECKOUT_MS_MAX, DROP_MS_MAX, LAST_WORD_MS, LOOK_MS_MAX, RELEASE_AGAIN_MS},
+    limits::{CHECKOUT_MS_MAX, DROP_MS_MAX, LAST_WORD_MS, LOOK_MS_MAX, QUARANTINE_LOOK_MS, RELEASE_AGAIN_MS},
     lookup::{self, Looked, Lookup, Place},
     presence::{Opened, Presence},
     remember::Remembered,
@@ -241,7 +241,7 @@ impl Client {
         let shared = &self.inner.shared;
         let session = shared.any_session(&[], None)?;
         let path = feature.map_or_else(|| "/v1/status".to_owned(), |feature| format!("/v1/status?feature={feature}"));
-        session.get(&path).map_err(|error| shared.call_failed(&session, error))
+        session.get(&path, session.deadlines().call).map_err(|error| shared.call_failed(&session, error))
     }
 
     /// Whether the server still has this lease, whose secret is known. Asking is no renewal. `server`: who granted it.
@@ -674,8 +674,13 @@ impl Checkout {
                     break Err(held.problem.as_ref().map_or_else(|| held.error(Failure::NoAnswer), Error::problem));
                 }
                 Phase::Asking | Phase::Waiting => {
-                    let until = core.next_wake().unwrap_or(gives_up).min(gives_up);
-                    shared.pause(Duration::from_millis(until.saturating_sub(now.boot_ms)));
+                    let wake = core.next_wake().unwrap_or(gives_up).min(gives_up);
+                    let looks = core.waits_out_a_quarantine();
+                    let pause = wake.saturating_sub(now.boot_ms).min(if looks { QUARANTINE_LOOK_MS } else { u64::MAX });
+                    shared.pause(Duration::from_millis(pause));
+                    if looks && clock::now().boot_ms < wake && !self.cancelled() && shared.has_no_quarantine(&session.server_key(), until) {
+                        core.asks_soon();
+                    }
                 }
                 Phase::Refused => {
                     let held = core.held();
@@ -823,6 +828,21 @@ impl Shared {
         directory.deadlines.connect = within(directory.deadlines.connect, until);
         directory.deadlines.dead = directory.deadlines.dead.min(directory.deadlines.connect / 2);
         directory
+    }
+
+    /// Whether a server says that its quarantine is over.
+    fn has_no_quarantine(&self, server: &ServerKey, until: Option<u64>) -> bool {
+        let Ok(session) = self.session(Some(server), Bounds { until, in_background: false }) else { return false };
+        let status: Result<Status, _> = session.get("/v1/status", within(session.deadlines().call, until));
+        match status {
+            Ok(status) => status.quarantine_ms.is_none(),
+            Err(error) => {
+                if !matches!(error, CallError::Problem(_)) {
+                    self.forget(&session);
+                }
+                false
+            }
+        }
     }
 
     /// One attempt.

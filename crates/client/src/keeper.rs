@@ -34,9 +34,6 @@ pub const BACKOFF_MS_MIN: u64 = 500;
 pub const BACKOFF_MS_MAX: u64 = 30_000;
 /// Longest pause between attempts of whoever waits for a server that takes no place in line and does not say when it will grant again.
 pub const HELD_UP_BACKOFF_MS_MAX: u64 = 10_000;
-/// Longest pause of whoever waits for a server that says when its quarantine ends: each attempt is a denial that is written down, and an administrator may
-/// end it sooner.
-pub const QUARANTINE_ASK_MS_MAX: u64 = 300_000;
 /// When a wait is over, the answer to the request that is under way is waited for at most so long.
 pub const LAST_WORD_MS: u64 = 2_000;
 /// Longest pause between attempts to get a lost seat back.
@@ -581,6 +578,20 @@ impl Keeper {
         actions
     }
 
+    /// Whether it waits for the end of a quarantine.
+    #[must_use]
+    pub fn waits_out_a_quarantine(&self) -> bool {
+        self.phase == Phase::Asking && self.held_up == Some(Failure::Denied(DenialCode::Quarantine))
+    }
+
+    /// The driver has seen that what is waited for is over sooner than was said: asks at the next look.
+    pub fn asks_soon(&mut self, now: Now) {
+        if self.call.is_none() && matches!(self.phase, Phase::Asking | Phase::Waiting) {
+            self.next_send = self.next_send.map(|at| at.min(now.boot_ms));
+            self.plan(now);
+        }
+    }
+
     /// After a denial or a refusal: asks anew, with a higher attempt of the same id where that is how it may be answered otherwise.
     pub fn ask_again(&mut self, now: Now, fresh: Fresh) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -873,7 +884,7 @@ impl Keeper {
                         if let (Phase::Asking, Some(over_in_ms)) = (self.phase, over_in_ms) {
                             // Everybody hears of the same moment.
                             let spread = REOPEN_MS_MAX * u64::from(jitter) / u64::from(u16::MAX);
-                            let at = now.boot_ms.saturating_add(over_in_ms.clamp(BACKOFF_MS_MIN, QUARANTINE_ASK_MS_MAX));
+                            let at = now.boot_ms.saturating_add(over_in_ms.max(BACKOFF_MS_MIN));
                             self.next_send = Some(self.within_wait(now, at.saturating_add(spread)));
                         }
                     } else {

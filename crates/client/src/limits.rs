@@ -17,6 +17,8 @@ pub const LICENSES_SHOWN_MAX: usize = 4_096;
 pub const PATH_MAX: usize = 64;
 /// A checkout that does not wait in line gives up after so long if no server gives a definite answer.
 pub const CHECKOUT_MS_MAX: u64 = 20_000;
+/// Whoever waits out a quarantine looks this often whether an administrator has ended it: reading changes nothing, while asking leaves a denial.
+pub const QUARANTINE_LOOK_MS: u64 = 10_000;
 /// The background thread looks at the clocks at least this often, so that a wake from suspend is noticed.
 pub const LOOK_MS_MAX: u64 = 5_000;
 /// Dropping the last handle of a client waits for its releases for at most so long, and no longer than until their servers are found to be dead.

@@ -80,8 +80,6 @@ pub struct HeldUp {
     pub why: Error,
     /// The wait ends in so long.
     pub gives_up_in: Duration,
-    /// It is asked again in so long: where the server says when it will grant again, then or soon after.
-    pub asks_again_in: Duration,
 }
 
 type Callback<T> = Arc<dyn Fn(T) + Send + Sync>;
@@ -294,6 +292,18 @@ impl SeatCore {
         self.show(&held);
     }
 
+    /// It waits for the end of a quarantine.
+    pub(crate) fn waits_out_a_quarantine(&self) -> bool {
+        lock(&self.view).keeper.waits_out_a_quarantine()
+    }
+
+    /// The quarantine was ended sooner than was said.
+    pub(crate) fn asks_soon(&self) {
+        let mut held = lock(&self.held);
+        held.keeper.asks_soon(clock::now());
+        self.show(&held);
+    }
+
     /// The present lease.
     pub(crate) fn lease(&self) -> LeaseId {
         lock(&self.view).secret.lease_id()
@@ -495,10 +505,8 @@ impl SeatCore {
                 call(&callbacks.on_late, || Warning::Regaining { gives_up_in: ms(gives_up_in_ms) });
             }
             Notice::HeldUp(cause) => {
-                let now = clock::now();
-                let gives_up_in = ms(&held.keeper.wait_left_ms(now));
-                let asks_again_in = ms(&held.keeper.next_wake().map_or(0, |at| at.saturating_sub(now.boot_ms)));
-                call(&callbacks.on_held_up, || HeldUp { why: held.error(*cause), gives_up_in, asks_again_in });
+                let gives_up_in = ms(&held.keeper.wait_left_ms(clock::now()));
+                call(&callbacks.on_held_up, || HeldUp { why: held.error(*cause), gives_up_in });
             }
             Notice::Lost(cause) => {
                 let error = held.error(*cause).coming_back(held.keeper.asks_on());

@@ -451,10 +451,10 @@ impl Session {
         Ok(())
     }
 
-    /// `GET` of JSON.
-    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
+    /// `GET` of JSON within `limit`.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str, limit: Duration) -> Result<T, CallError> {
         let url = format!("https://{}{path}", self.authority);
-        let response = run_json(&self.agent, "GET", &url, None, Some(self.deadlines.call)).map_err(unreachable)?;
+        let response = run_json(&self.agent, "GET", &url, None, Some(limit)).map_err(unreachable)?;
         read_answer(response)
     }
 

@@ -134,7 +134,7 @@ impl Script {
         let fresh = self.fresh();
         let call = self.call;
         let answer = match words[0] {
-            "ask" | "look" | "release" | "again" | "wall" | "pause" | "stands" => None,
+            "ask" | "look" | "release" | "again" | "wall" | "pause" | "soon" | "stands" => None,
             _ => Some(self.answer(words)),
         };
         let actions = match (words[0], answer) {
@@ -145,6 +145,10 @@ impl Script {
             ("ask", _) => {
                 self.keeper = Some(Keeper::new(now, words.get(1).map(|wait| ms(wait))));
                 self.keeper.as_mut().unwrap().on_time(now, fresh)
+            }
+            ("soon", _) => {
+                self.keeper.as_mut().unwrap().asks_soon(now);
+                Vec::new()
             }
             ("stands", _) => {
                 self.keeper.as_mut().unwrap().stands(now, words[1].parse().ok());
@@ -483,17 +487,22 @@ fn whoever_waits_out_a_quarantine_asks_again_when_it_is_over_or_the_wait_is() {
         0:40     place 1                    => tell place 1
     ",
     );
-    // A long one is asked about now and then: an administrator may end it sooner.
     check(
         "
         0:00     ask 720s                     => checkout #0.1 n1 in line
-        0:00     denied quarantine over=3600s => tell held up denied quarantine, wake=5:00
-        5:00     look                         => checkout #0.2 n3 in line
-        5:00     denied quarantine over=3300s => wake=10:00
-        10:00    look                         => checkout #0.3 n5 in line
-        10:00    denied quarantine over=3000s => wake=12:00
-        12:00    look                         => checkout #0.4 n7 in line
+        0:00     denied quarantine over=3600s => tell held up denied quarantine, wake=12:00
+        12:00    look                         => checkout #0.2 n3 in line
         12:00    denied quarantine over=2880s => tell denied quarantine, wake=never
+    ",
+    );
+    // An administrator has ended it, and the driver has seen that.
+    check(
+        "
+        0:00     ask 720s                     => checkout #0.1 n1 in line
+        0:00     denied quarantine over=3600s => tell held up denied quarantine
+        4:00     soon                         => wake=4:00
+        4:00     look                         => checkout #0.2 n4 in line
+        4:00     granted 300s                 => tell granted
     ",
     );
 }

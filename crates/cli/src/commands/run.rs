@@ -219,8 +219,7 @@ pub(crate) fn held_up_line(held_up: &HeldUp) -> String {
     // When a quarantine is over is known; how long a disk stays full is not.
     let over = held_up.why.denial().and_then(|denial| denial.first_due_ms);
     let until = over.map_or_else(String::new, |ms| format!(", until {}", clock_time(ms)));
-    let asks = over.map_or_else(String::new, |_| format!("asks again in {}, ", duration(millis(held_up.asks_again_in))));
-    escape(&format!("{}{until}{hint}; {asks}gives up in {}", held_up.why.explanation(), duration(millis(held_up.gives_up_in)))).into_owned()
+    escape(&format!("{}{until}{hint}; gives up in {}", held_up.why.explanation(), duration(millis(held_up.gives_up_in)))).into_owned()
 }
 
 /// What this computer's clock says in so long.
@@ -273,6 +272,7 @@ pub(crate) fn failed(error: &Error, asked: &SeatArgs) -> Failure {
             }
             failure
         }
+        (ErrorKind::Denied, None) => Failure::denied(escape(error.explanation()), error.may_help_later()),
         (ErrorKind::NoServer, _) if error.code() == "no_server" => {
             Failure::new(format_args!("no license server answered for {}", asked.names())).with_code(code)
         }
