@@ -274,24 +274,32 @@ impl<T: Ticket> Engine<T> {
             let effect = self.effect_of(&asked);
             return self.effects.push_back(Effect::Fail(ticket, Why::Stopping(effect)));
         }
+        // What of it goes to the lane; the rest must be admitted to the ordinary queue.
+        let mut lane: Vec<Option<LaneAsk>> = Vec::new();
+        let first = match &asked {
+            Asked::Renew(renewal) => self.for_the_lane(LaneAsk::Renew(*renewal)),
+            Asked::One(command) => LaneAsk::of(command).and_then(|ask| self.for_the_lane(ask)),
+            Asked::Many(commands) => {
+                lane.extend(commands.iter().map(|command| LaneAsk::of(command).and_then(|ask| self.for_the_lane(ask))));
+                None
+            }
+        };
         let ordinary = match &asked {
-            Asked::Many(commands) => commands.iter().filter(|command| self.for_the_lane(command).is_none()).count(),
-            Asked::One(command) => usize::from(self.for_the_lane(command).is_none()),
-            Asked::Renew(renewal) => usize::from(self.allocator.standing(&renewal.lease) != Standing::Live),
+            Asked::Many(_) => lane.iter().filter(|ask| ask.is_none()).count(),
+            Asked::One(_) | Asked::Renew(_) => usize::from(first.is_none()),
         };
         if ordinary > 0 && !self.queues.admits(&origin, ordinary) {
             let effect = self.effect_of(&asked);
             return self.effects.push_back(Effect::Fail(ticket, Why::Overloaded(effect)));
         }
+        if let Some(ask) = first {
+            return self.push_lane(Asker::One(ticket), ask, arrived_ms);
+        }
         match asked {
-            Asked::Renew(renewal) if ordinary == 0 => self.push_lane(Asker::One(ticket), LaneAsk::Renew(renewal), arrived_ms),
             Asked::Renew(renewal) => {
                 self.queues.push(Queued { asker: Asker::One(ticket), command: Box::new(renewal.into()), origin, hold_until_ms: 0 });
             }
             Asked::One(command) => {
-                if let Some(ask) = LaneAsk::of(&command).filter(|_| ordinary == 0) {
-                    return self.push_lane(Asker::One(ticket), ask, arrived_ms);
-                }
                 let hold_until_ms = if hold_ms > 0 && self.holding { arrived_ms.saturating_add(hold_ms) } else { 0 };
                 self.queues.push(Queued { asker: Asker::One(ticket), command, origin, hold_until_ms });
             }
@@ -301,9 +309,9 @@ impl<T: Ticket> Engine<T> {
             }
             Asked::Many(commands) => {
                 let batch = self.batches.open(ticket, commands.len());
-                for (number, command) in commands.into_iter().enumerate() {
+                for (number, (command, ask)) in commands.into_iter().zip(lane).enumerate() {
                     let asker = Asker::Part { batch, number };
-                    match self.for_the_lane(&command) {
+                    match ask {
                         Some(ask) => self.push_lane(asker, ask, arrived_ms),
                         None => self.queues.push(Queued { asker, command: Box::new(command), origin, hold_until_ms: 0 }),
                     }
@@ -312,9 +320,9 @@ impl<T: Ticket> Engine<T> {
         }
     }
 
-    /// What goes to the lane, because it names a lease that lives; else it goes to the ordinary queue.
-    fn for_the_lane(&self, command: &Command) -> Option<LaneAsk> {
-        LaneAsk::of(command).filter(|ask| self.allocator.standing(&ask.lease()) == Standing::Live)
+    /// It goes to the lane if it names a lease that lives; else it goes to the ordinary queue.
+    fn for_the_lane(&self, ask: LaneAsk) -> Option<LaneAsk> {
+        (self.allocator.standing(&ask.lease()) == Standing::Live).then_some(ask)
     }
 
     fn push_lane(&mut self, asker: Asker<T>, ask: LaneAsk, arrived_ms: u64) {
@@ -757,7 +765,7 @@ impl<T: Ticket> Engine<T> {
             }
         }
         // What arrived at this boot time arrived at this lease time or later: lease time is never faster.
-        let waited_ms = lane.oldest_ms().map_or(0, |oldest| reading.boot_ms.saturating_sub(oldest));
+        let waited_ms = lane.oldest_renewal_ms().map_or(0, |oldest| reading.boot_ms.saturating_sub(oldest));
         pass.due(triquest_allocator::Timestamp(moment.at.0.saturating_sub(waited_ms)));
         let mut full = false;
         for queued in left {

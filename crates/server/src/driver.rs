@@ -289,17 +289,27 @@ impl Asking<'_> {
     ) -> Result<R, DriverError> {
         let (reply, answer) = oneshot::channel();
         let request = Request { ticket: ticket(reply), origin: self.origin, arrived_ms: 0, asked, hold_ms };
-        let mut sent = false;
+        let asks = &self.driver.shared.asks;
+        // There is nearly always room, and then nothing need wait for it.
+        let mut waits = match asks.try_send(Message::Request(request)) {
+            Ok(()) => None,
+            Err(mpsc::error::TrySendError::Full(message)) => Some(message),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(DriverError::Stopping(TookEffect::No)),
+        };
         let answered = tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX.saturating_add(hold_ms)), async {
-            // Nothing of it was taken while it waits to be sent, and nothing will be.
-            self.driver.shared.asks.send(Message::Request(request)).await.map_err(|_| DriverError::Stopping(TookEffect::No))?;
-            sent = true;
+            if waits.is_some() {
+                // Nothing of it was taken while it waits to be sent, and nothing will be.
+                let room = asks.reserve().await.map_err(|_| DriverError::Stopping(TookEffect::No))?;
+                if let Some(message) = waits.take() {
+                    room.send(message);
+                }
+            }
             // Nobody will answer any more, but the command was taken.
             answer.await.unwrap_or(Err(DriverError::OutcomeUnknown))
         });
         match answered.await {
             Ok(answer) => answer,
-            Err(_) if sent => Err(DriverError::OutcomeUnknown),
+            Err(_) if waits.is_none() => Err(DriverError::OutcomeUnknown),
             Err(_) => Err(DriverError::Overloaded(TookEffect::No)),
         }
     }

@@ -240,6 +240,8 @@ pub struct Judge {
     heard_after: BTreeMap<LeaseId, u64>,
     /// What has arrived and is not answered: since when by lease time, and the counter of a renewal.
     waiting: BTreeMap<LeaseId, Vec<(Timestamp, Option<u64>)>>,
+    /// Passes, by lease time, behind which renewals went on waiting that lay there before: what was due since then may have waited with them.
+    held_up: BTreeSet<Timestamp>,
     /// The highest counter of a renewal of each lease that was answered: a late copy of an older one renews nothing.
     renewed: BTreeMap<LeaseId, u64>,
     /// The last entry: real time of its decision and its lease time.
@@ -282,6 +284,7 @@ impl Judge {
             passed_ms: 0,
             heard_after: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            held_up: BTreeSet::new(),
             renewed: BTreeMap::new(),
             decided: None,
         }
@@ -360,6 +363,13 @@ impl Judge {
         self.waiting.entry(lease).or_default().push((at, renewal));
     }
 
+    /// A pass at this lease time has ended.
+    pub fn passed(&mut self, at: Timestamp) {
+        if self.waiting.values().flatten().any(|(since, renewal)| renewal.is_some() && *since < at) {
+            self.held_up.insert(at);
+        }
+    }
+
     /// A client gives its lease up for want of an answer, while the disk has no room and nothing that waits for it is about this lease.
     pub fn is_kept_waiting(&mut self, lease: LeaseId) {
         if self.is_renewed(lease) && self.waiting.contains_key(&lease) {
@@ -399,6 +409,7 @@ impl Judge {
     /// A server ended: what was noted of lease time in vain goes on from the last entry.
     pub fn server_ended(&mut self) {
         self.waiting.clear();
+        self.held_up.clear();
         let at = self.ledger.moment.map_or(Timestamp(0), |moment| moment.at);
         for (heard, _) in self.heard.values_mut() {
             *heard = (*heard).min(at);
@@ -423,6 +434,7 @@ impl Judge {
         self.ripe.clear();
         self.finals.clear();
         self.waiting.clear();
+        self.held_up.clear();
         self.false_ends.values_mut().for_each(|end| (end.freed, end.known) = (None, false));
         self.decided = None;
         if !known {
@@ -485,6 +497,7 @@ impl Judge {
             }
         }
         self.decided = Some((decided_ms, entry.moment.at));
+        self.held_up = self.held_up.split_off(&entry.moment.at);
     }
 
     /// A new history may begin within an epoch, when a proof of a rollback is shown.
@@ -626,6 +639,7 @@ impl Judge {
                     && let Some(wished) = self.ledger.wished(&client.vendor_keys, &client.plan.items)
                     && client.vendor_keys.len() == 1
                     && only.seats == 1
+                    && !self.held_up.contains(&entry.moment.at)
                 {
                     self.denied_at.insert(wished[0].pool, (entry.moment.at, entry.index));
                 }

@@ -564,7 +564,8 @@ fn draw_limits(plan: &mut Plan, random: &mut Random) {
         queues.commands_per_network_max = drawn(random, 4, 64);
         queues.commands_per_turn_max = drawn(random, 1, 8);
         queues.commands_per_pass_max = drawn(random, 1, 32);
-        queues.lane_per_pass_max = drawn(random, 1, 32);
+        // Passes are seldom on a slow disk, and then these are all the renewals that are answered.
+        queues.lane_per_pass_max = drawn(random, 16, 64);
     }
 }
 

@@ -966,6 +966,9 @@ impl World {
                 }
             }
         }
+        if number == front {
+            self.judge.passed(at);
+        }
         self.settle(number);
     }
 

@@ -81,6 +81,24 @@ fn nothing_is_due_past_the_arrival_of_the_oldest_renewal_that_waits() {
 }
 
 #[test]
+fn releases_that_wait_hold_up_nothing_that_is_due() {
+    let mut desk = with_leases(6_001).crash();
+    desk.wait_ms(299_000);
+    desk.send(home(), (0..6_000).map(release).collect::<Vec<_>>(), 0);
+    desk.journal_held = true;
+    desk.pass();
+    // The time of the one that nobody releases is over, and most releases lie there since before.
+    desk.boot_ms += 1_990;
+    desk.pass();
+    let entry = desk.waiting.back().unwrap();
+    assert!(entry.events.iter().any(|event| matches!(event, Event::Released { .. })));
+    assert!(entry.events.iter().any(|event| matches!(event, Event::Ended { .. })), "its seat is free for who asks now");
+    desk.journal_held = false;
+    desk.commit_all();
+    desk.settle();
+}
+
+#[test]
 fn a_release_that_serves_a_long_line_keeps_the_bounds() {
     let mut desk = with_leases(2_000);
     let name = desk.send(home(), (20_000..23_000).map(crate::desk::waits).collect::<Vec<_>>(), 0);
