@@ -532,7 +532,7 @@ fn seats(
     let rights = || licenses.iter().flat_map(|license| &license.terms().entitlements).filter(|right| right.runs_at(now));
     let in_reach = |pool: &PoolStatus| {
         let all: u64 = rights().filter(|right| right.feature.as_str() == pool.feature).map(|right| u64::from(right.seats)).sum();
-        keys.is_some().then_some(all).filter(|all| *all < u64::from(pool.numbers.total))
+        keys.is_some().then_some(all).filter(|all| *all < pool.numbers.total)
     };
     const OTHERS: &str =
         "the rest is of licenses that other keys of this vendor signed (`triquest-lm license list` on the server shows which)";
