@@ -579,6 +579,8 @@ struct Row {
     idle_ms: u32,
     state: State,
     ending: Option<EndReason>,
+    /// It was held before, in a history that was lost.
+    adopted: bool,
 }
 
 const _: () = assert!(size_of::<Row>() <= 56);
@@ -830,7 +832,7 @@ impl Inner {
                     (right.began, right.ended) = (began.is_some(), ended);
                 }
             }
-            StateRecord::Lease { lease, holder, items, granted_wall_ms, unheard_deadline, ending, .. } => {
+            StateRecord::Lease { lease, holder, items, granted_wall_ms, unheard_deadline, ending, adopted, .. } => {
                 let shape = self.shapes.intern(&items);
                 let (holder, process) = self.holders.intern(&holder);
                 let (state, deadline, ending) = match ending {
@@ -848,6 +850,7 @@ impl Inner {
                     idle_ms: NOT_SAID,
                     state,
                     ending,
+                    adopted: !adopted.is_empty(),
                 });
                 self.live += 1;
                 self.count(shape, |pool| &mut pool.used, true);
@@ -866,6 +869,7 @@ impl Inner {
                     idle_ms: NOT_SAID,
                     state: State::Lingering,
                     ending: None,
+                    adopted: false,
                 };
                 self.insert(row);
                 self.count(shape, |pool| &mut pool.lingering, true);
@@ -880,7 +884,12 @@ impl Inner {
 
     fn fold(&mut self, event: &Event, moment: Moment) {
         match event {
-            Event::Adopted { lease, holder, items, ttl_ms, .. } => self.grant(*lease, holder, items, moment.at.after_ms(*ttl_ms), moment),
+            Event::Adopted { lease, holder, items, ttl_ms, .. } => {
+                self.grant(*lease, holder, items, moment.at.after_ms(*ttl_ms), moment);
+                if let Some(row) = self.row_mut(lease) {
+                    row.adopted = true;
+                }
+            }
             Event::Granted { lease, holder, items, ttl_ms, claim_due, .. } => {
                 self.leave_line(lease);
                 self.grant(*lease, holder, items, claim_due.unwrap_or(moment.at.after_ms(*ttl_ms)), moment);
@@ -1039,6 +1048,7 @@ impl Inner {
             idle_ms: NOT_SAID,
             state: State::Live,
             ending: None,
+            adopted: false,
         });
         self.live += 1;
         self.count(shape, |pool| &mut pool.used, true);
@@ -1075,6 +1085,7 @@ impl Inner {
             idle_ms: NOT_SAID,
             state: State::Waiting,
             ending: None,
+            adopted: false,
         });
     }
 
@@ -1343,6 +1354,7 @@ impl Inner {
                 .collect(),
             holder: self.holders.holder(row.holder, row.process),
             since_at: rfc3339(row.since_ms),
+            adopted: row.adopted,
             age_ms: wall_ms.saturating_sub(row.since_ms).max(0).unsigned_abs(),
             heard_ms: at.saturating_sub(row.heard_at()),
             idle_ms: (row.idle_ms != NOT_SAID).then_some(u64::from(row.idle_ms)),
@@ -1389,6 +1401,7 @@ impl Inner {
             hash: Bytes32(*license.hash.as_bytes()),
             license: terms.license.to_string(),
             vendor: terms.vendor.to_string(),
+            vendor_keys: terms.keys.iter().copied().map(Bytes32).collect(),
             licensee: terms.licensee.clone(),
             state: self.license_state(first, license),
             entitlements: terms
