@@ -358,7 +358,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --color 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is'
             cand -h 'Print help'
             cand --help 'Print help'
-            cand allow 'Let presence free seats early again for an address, before its day is over'
+            cand allow 'Let presence free seats early again in a network, before its day is over'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'triquest-lm;presence;allow'= {
@@ -369,7 +369,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --help 'Print help'
         }
         &'triquest-lm;presence;help'= {
-            cand allow 'Let presence free seats early again for an address, before its day is over'
+            cand allow 'Let presence free seats early again in a network, before its day is over'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'triquest-lm;presence;help;allow'= {
@@ -669,7 +669,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
         &'triquest-lm;help;port'= {
         }
         &'triquest-lm;help;presence'= {
-            cand allow 'Let presence free seats early again for an address, before its day is over'
+            cand allow 'Let presence free seats early again in a network, before its day is over'
         }
         &'triquest-lm;help;presence;allow'= {
         }

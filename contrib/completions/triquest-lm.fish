@@ -292,7 +292,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand presence; and no
 auto\t''
 never\t''"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand presence; and not __fish_seen_subcommand_from allow help" -s h -l help -d 'Print help'
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand presence; and not __fish_seen_subcommand_from allow help" -f -a "allow" -d 'Let presence free seats early again for an address, before its day is over'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand presence; and not __fish_seen_subcommand_from allow help" -f -a "allow" -d 'Let presence free seats early again in a network, before its day is over'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand presence; and not __fish_seen_subcommand_from allow help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand presence; and __fish_seen_subcommand_from allow" -l reason -d 'Why, for the record' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand presence; and __fish_seen_subcommand_from allow" -l data -d 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]' -r -F
@@ -300,7 +300,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand presence; and __
 auto\t''
 never\t''"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand presence; and __fish_seen_subcommand_from allow" -s h -l help -d 'Print help'
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand presence; and __fish_seen_subcommand_from help" -f -a "allow" -d 'Let presence free seats early again for an address, before its day is over'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand presence; and __fish_seen_subcommand_from help" -f -a "allow" -d 'Let presence free seats early again in a network, before its day is over'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand presence; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand quarantine; and not __fish_seen_subcommand_from end help" -l color -d 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is' -r -f -a "always\t''
 auto\t''
@@ -501,7 +501,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from license" -f -a "list" -d 'List the licenses of the server of this machine'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from license" -f -a "remove" -d 'Take a license off the server; its seats end with the promises already made'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from license" -f -a "request" -d 'Write the signed request that a vendor needs to make a license for this server'
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from presence" -f -a "allow" -d 'Let presence free seats early again for an address, before its day is over'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from presence" -f -a "allow" -d 'Let presence free seats early again in a network, before its day is over'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from quarantine" -f -a "end" -d 'Grant seats again now, although seats that were granted in lost history may still be in use'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "avahi-service" -d 'Print the file with which Avahi announces this machine\'s server by mDNS'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "id" -d 'Print the server\'s key, which licenses name'

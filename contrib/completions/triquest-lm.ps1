@@ -407,7 +407,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
-            [CompletionResult]::new('allow', 'allow', [CompletionResultType]::ParameterValue, 'Let presence free seats early again for an address, before its day is over')
+            [CompletionResult]::new('allow', 'allow', [CompletionResultType]::ParameterValue, 'Let presence free seats early again in a network, before its day is over')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -420,7 +420,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             break
         }
         'triquest-lm;presence;help' {
-            [CompletionResult]::new('allow', 'allow', [CompletionResultType]::ParameterValue, 'Let presence free seats early again for an address, before its day is over')
+            [CompletionResult]::new('allow', 'allow', [CompletionResultType]::ParameterValue, 'Let presence free seats early again in a network, before its day is over')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -783,7 +783,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             break
         }
         'triquest-lm;help;presence' {
-            [CompletionResult]::new('allow', 'allow', [CompletionResultType]::ParameterValue, 'Let presence free seats early again for an address, before its day is over')
+            [CompletionResult]::new('allow', 'allow', [CompletionResultType]::ParameterValue, 'Let presence free seats early again in a network, before its day is over')
             break
         }
         'triquest-lm;help;presence;allow' {

@@ -9,14 +9,17 @@ use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words
 
 use crate::{
     Actor, Between, Charge, Command, ContentDigest, EntitlementId, Epoch, EpochRecord, Event, Holder, Index, InstalledTerms, Instance,
-    LeaseId, Limits, Lineage, Moment, Network, Outcome, PoolId, PoolNumbers, RightEnd, TakenOff, Timestamp, VendorId, VerifierKeys,
+    LeaseId, Limits, Lineage, Moment, NamedNetwork, Network, Outcome, PoolId, PoolNumbers, RightEnd, TakenOff, Timestamp, VendorId,
+    VerifierKeys,
     crowd::Crowd,
     limits::{
-        CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS, KEY_SETS_IN_LINE_MAX, TURNED_AWAY_MS, TURNED_AWAY_NETWORKS_MAX,
+        CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS, KEY_SETS_IN_LINE_MAX, TURNED_AWAY_MS, TURNED_AWAY_NAMED_MAX,
+        TURNED_AWAY_NETWORKS_MAX,
     },
     lineage::Proof,
     memory::Memory,
     rank::Ranks,
+    regrets::Regrets,
     store::{Features, Holders, KeySet, Kind, LeaseTable, Rank, Slot, UNSEALED, Wheel, WishItem, Wishes},
 };
 
@@ -97,8 +100,12 @@ pub struct Safeguards {
     pub nothing_is_forgotten_early: bool,
     /// Only the newest presence connection of a lease counts.
     pub presence_generation: bool,
-    /// A client that comes back after presence freed its seats turns early freeing off for its address.
+    /// Nothing is freed by presence before what waits and says that its client lives.
+    pub presence_hears_first: bool,
+    /// A client that comes back after presence freed its seats turns early freeing off for its network.
     pub presence_regret: bool,
+    /// No network can turn early freeing off for others than those of its own wider network.
+    pub presence_off_by_network: bool,
     /// Deadlines are set by the time to live that the lease was promised, not by what its license permits now.
     pub promised_ttl_counts: bool,
     /// A proof of a rollback counts from its arrival, and not only when its turn comes.
@@ -185,7 +192,9 @@ impl Default for Safeguards {
             linger_gives_way: true,
             nothing_is_forgotten_early: true,
             presence_generation: true,
+            presence_hears_first: true,
             presence_regret: true,
+            presence_off_by_network: true,
             promised_ttl_counts: true,
             proof_counts_from_its_arrival: true,
             proof_stops_at_once: true,
@@ -267,8 +276,8 @@ pub struct Allocator {
     pub(crate) accepted: BTreeMap<LeaseId, Words>,
     /// The words of kinds of records that the journal may hold.
     pub(crate) format: Words,
-    /// Addresses for which presence frees nothing early, and until when.
-    pub(crate) presence_off: BTreeMap<String, Timestamp>,
+    /// Networks in which presence frees nothing early, and until when.
+    pub(crate) presence_off: Regrets,
     /// How many leases were freed before their promise was over, by the whole second until which it runs.
     pub(crate) freed_early: BTreeMap<Timestamp, u64>,
     /// Leases that were taken over, with what their shown grants were charged to.
@@ -316,6 +325,8 @@ pub struct Allocator {
     pub(crate) now: Moment,
     /// Deadlines and silent waiters are due up to here: no further than the arrival of a renewal that still waits.
     pub(crate) due_until: Timestamp,
+    /// Clients of named networks have not come back up to here: no further than the arrival of anything that waits and may say that one has.
+    pub(crate) silent_until: Timestamp,
     /// How much room there is for entries.
     pub(crate) has_room: bool,
     pub(crate) wheel: Wheel,
@@ -637,38 +648,63 @@ pub(crate) struct PresenceWait {
     pub(crate) network: Option<Network>,
 }
 
-/// When connections were last turned away before anybody knew whose they were. Soft, and of at most [`TURNED_AWAY_NETWORKS_MAX`] networks.
+/// When connections were last turned away before anybody knew whose they were, within ranges that the administrator named. Soft.
 #[derive(Debug, Default)]
 pub(crate) struct TurnedAway {
-    networks: BTreeMap<Network, Timestamp>,
-    /// From networks that are not known, or were too many.
+    /// At most [`TURNED_AWAY_NAMED_MAX`].
+    named: BTreeMap<NamedNetwork, TurnedAwayWithin>,
+    /// From somewhere that is not known, or of too many ranges.
     elsewhere: Option<Timestamp>,
 }
 
+/// The same within one range.
+#[derive(Debug, Default)]
+struct TurnedAwayWithin {
+    /// At most [`TURNED_AWAY_NETWORKS_MAX`].
+    networks: BTreeMap<Network, Timestamp>,
+    /// Of networks of it that are not known, or were too many.
+    whole: Option<Timestamp>,
+}
+
+fn lately(last: Timestamp, now: Timestamp) -> bool {
+    last.after_ms(TURNED_AWAY_MS) > now
+}
+
 impl TurnedAway {
-    pub(crate) fn note(&mut self, network: Option<Network>, now: Timestamp) {
-        if self.networks.len() >= TURNED_AWAY_NETWORKS_MAX {
-            self.networks.retain(|_, last| last.after_ms(TURNED_AWAY_MS) > now);
+    pub(crate) fn note(&mut self, named: Option<NamedNetwork>, network: Option<Network>, now: Timestamp) {
+        if self.named.len() >= TURNED_AWAY_NAMED_MAX {
+            self.named.retain(|_, within| within.whole.iter().chain(within.networks.values()).any(|last| lately(*last, now)));
+        }
+        let named = named.filter(|named| self.named.len() < TURNED_AWAY_NAMED_MAX || self.named.contains_key(named));
+        let Some(named) = named else { return self.elsewhere = Some(now) };
+        let within = self.named.entry(named).or_default();
+        if within.networks.len() >= TURNED_AWAY_NETWORKS_MAX {
+            within.networks.retain(|_, last| lately(*last, now));
         }
         match network {
-            Some(network) if self.networks.len() < TURNED_AWAY_NETWORKS_MAX || self.networks.contains_key(&network) => {
-                self.networks.insert(network, now);
+            Some(network) if within.networks.len() < TURNED_AWAY_NETWORKS_MAX || within.networks.contains_key(&network) => {
+                within.networks.insert(network, now);
             }
-            _ => self.elsewhere = Some(now),
+            _ => within.whole = Some(now),
         }
     }
 
     /// Whether a client of this network may have tried to come back in vain, within [`TURNED_AWAY_MS`].
     pub(crate) fn lately(&self, network: Option<Network>, now: Timestamp) -> bool {
-        let of_network = network.and_then(|network| self.networks.get(&network));
-        of_network.into_iter().chain(&self.elsewhere).any(|last| last.after_ms(TURNED_AWAY_MS) > now)
+        let within = network.into_iter().flat_map(|network| {
+            self.named.iter().flat_map(move |(named, within)| {
+                let whole = within.whole.filter(|_| named.covers(network));
+                whole.into_iter().chain(within.networks.get(&network).copied())
+            })
+        });
+        within.chain(self.elsewhere).any(|last| lately(last, now))
     }
 }
 
 /// What a client that comes back is asked about.
 #[derive(Debug)]
 pub(crate) struct FreedByPresence {
-    pub(crate) address: Option<String>,
+    pub(crate) network: Option<Network>,
     pub(crate) right_until: Timestamp,
 }
 
@@ -771,7 +807,7 @@ impl Allocator {
             leases: LeaseTable::default(),
             line: BTreeMap::new(),
             remembered: Memory::default(),
-            presence_off: BTreeMap::new(),
+            presence_off: Regrets::default(),
             freed_early: BTreeMap::new(),
             adopted: BTreeMap::new(),
             floors: BTreeMap::new(),
@@ -798,6 +834,7 @@ impl Allocator {
             adopted_seats: BTreeMap::new(),
             now: start,
             due_until: start.at,
+            silent_until: start.at,
             has_room: true,
             wheel: Wheel::default(),
             waiters_due: BTreeSet::new(),
@@ -828,7 +865,8 @@ impl Allocator {
     pub fn decide(&mut self, moment: Moment, command: Command, events: &mut Vec<Event>) -> Outcome {
         self.step_to(moment);
         let mut sink = Sink::new(events);
-        let immediate = matches!(command, Command::Recover { .. }) || self.is_repeat(&command);
+        let heard_first = command.tells_presence() && self.safeguards.presence_hears_first;
+        let immediate = matches!(command, Command::Recover { .. }) || self.is_repeat(&command) || heard_first;
         if immediate && let Some(outcome) = self.try_decide(&command, &mut sink) {
             return outcome;
         }
@@ -849,6 +887,7 @@ impl Allocator {
     pub(crate) fn step_to(&mut self, moment: Moment) {
         self.now = Moment { at: self.now.at.max(moment.at), wall_ms: moment.wall_ms };
         self.due_until = self.now.at;
+        self.silent_until = self.now.at;
     }
 
     pub(crate) fn mark_clock(&mut self, sink: &mut Sink<'_>) {

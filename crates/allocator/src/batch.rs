@@ -1,10 +1,10 @@
 //! The order within a pass, the bounds of its entry, and what stands still on a full disk.
 //!
-//! A [`Pass`] becomes at most one entry. Whoever drives it decides the lane first (renewals and releases of leases that live), then lets what is
-//! due end, then decides the rest. While all three wait, half of an entry is the lane's, a quarter is for what is due and a quarter for the rest;
+//! A [`Pass`] becomes at most one entry. Whoever drives it decides the lane first (renewals and releases of leases that live) and what is said of
+//! presence but for its ends, then lets what is due end, then decides the rest. While all three wait, half of an entry is the lane's, a quarter is for what is due and a quarter for the rest;
 //! what somebody does not use is there for those who come after. What does not fit waits for the next pass.
 
-use std::borrow::Borrow;
+use std::{borrow::Borrow, collections::BTreeSet};
 
 use crate::{
     Allocator, Command, Event, Judgement, LeaseId, Limits, Moment, Outcome, ShownGrant, Timestamp,
@@ -73,6 +73,17 @@ pub enum Tried {
     Later,
 }
 
+impl Tried {
+    /// The outcome, if it was decided.
+    #[must_use]
+    pub fn decided(self) -> Option<Outcome> {
+        match self {
+            Self::Decided(outcome) => Some(*outcome),
+            Self::Full | Self::Later => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Weight {
     events: usize,
@@ -105,11 +116,17 @@ impl Pass<'_> {
         self.decide(command, self.lane)
     }
 
-    /// Lets end what is due up to `until`, as much as its share of the entry holds. While a renewal waits for a later pass, `until` is no
-    /// later than its arrival: nobody loses a lease whose renewal is here.
-    pub fn due(&mut self, until: Timestamp) {
-        if self.allocator.safeguards.due_not_past_the_lane {
-            self.allocator.due_until = self.allocator.now.at.min(until);
+    /// Lets end what is due, as much as its share of the entry holds. While a renewal waits for a later pass, `until` is no later than its arrival:
+    /// nobody loses a lease whose renewal is here. While anything waits that says that some client lives ([`Allocator::says_who_lives`]), `silent_until`
+    /// is no later than its arrival: nobody is freed as one who did not come back.
+    pub fn due(&mut self, until: Timestamp, silent_until: Timestamp) {
+        let allocator = &mut *self.allocator;
+        if allocator.safeguards.due_not_past_the_lane {
+            allocator.due_until = allocator.now.at.min(until);
+        }
+        allocator.silent_until = allocator.due_until;
+        if allocator.safeguards.presence_hears_first {
+            allocator.silent_until = allocator.due_until.min(silent_until);
         }
         if self.bytes_max == 0 {
             return;
@@ -203,8 +220,8 @@ impl Allocator {
         Pass { allocator: self, events: Vec::new(), bytes: 0, bytes_max: plan.bytes_max, lane, due }
     }
 
-    /// Decides one batch: renewals and repeats first, then what is due, then the rest in their order, each within its share of the entry as in
-    /// any [`Pass`]. It takes several batches when what is due or what is asked is more than that.
+    /// Decides one batch: renewals and repeats first, and what is said of presence, then what is due, then the rest in their order, each within its share
+    /// of the entry as in any [`Pass`]. It takes several batches when what is due or what is asked is more than that.
     ///
     /// Whoever calls it appends `events` as one entry, calls [`Allocator::sealed`], and gives `left` to the next batch before anything newer.
     pub fn decide_batch<T, C: Borrow<Command>>(&mut self, moment: Moment, commands: Vec<(T, C)>) -> Batch<T, C> {
@@ -217,7 +234,8 @@ impl Allocator {
         let first = |allocator: &Self, command: &Command| {
             if recovering { matches!(command, Command::Recover { .. }) } else { allocator.is_repeat(command) }
         };
-        let waits = commands.iter().map(|(_, command)| command.borrow()).find(|command| !recovering && !first(self, command));
+        let mut waiting = commands.iter().map(|(_, command)| command.borrow());
+        let waits = waiting.find(|command| !recovering && !first(self, command) && !command.tells_presence());
         let mut pass = self.pass(moment, PassPlan { bytes_max: ENTRY_BYTES_MAX, rest: waits });
         for (tag, command) in commands {
             if !first(pass.allocator, command.borrow()) {
@@ -234,11 +252,28 @@ impl Allocator {
             left.append(&mut rest);
             return Batch { events: pass.events, outcomes, left };
         }
-        if works || rest.iter().any(|(_, command)| matches!(command.borrow(), Command::Sweep)) {
-            pass.due(moment.at);
+        let hears_first = pass.allocator.safeguards.presence_hears_first;
+        let unheard: BTreeSet<LeaseId> = left.iter().filter_map(|(_, command)| command.borrow().lease()).collect();
+        let mut later = Vec::with_capacity(rest.len());
+        for (tag, command) in rest {
+            if hears_first && command.borrow().tells_presence() {
+                match pass.rest(command.borrow()) {
+                    Tried::Decided(outcome) => outcomes.push((tag, *outcome)),
+                    Tried::Full | Tried::Later => left.push((tag, command)),
+                }
+            } else {
+                later.push((tag, command));
+            }
         }
-        let mut rest = rest.into_iter();
+        if works || later.iter().any(|(_, command)| matches!(command.borrow(), Command::Sweep)) {
+            pass.due(moment.at, moment.at);
+        }
+        let mut rest = later.into_iter();
         for (tag, command) in rest.by_ref() {
+            if hears_first && matches!(command.borrow(), Command::PresenceClosed { lease, .. } if unheard.contains(lease)) {
+                left.push((tag, command));
+                continue;
+            }
             match pass.rest(command.borrow()) {
                 Tried::Decided(outcome) => outcomes.push((tag, *outcome)),
                 Tried::Later => left.push((tag, command)),
@@ -261,6 +296,28 @@ impl Allocator {
                 self.leases.find(lease).is_some() || self.waiting_ids.contains_key(lease)
             }
             _ => false,
+        }
+    }
+
+    /// Whether a command says that the client of some lease lives, or may live: what is said of presence, but for its end, and repeats by leases that live.
+    #[must_use]
+    pub fn says_who_lives(&self, command: &Command) -> bool {
+        let lives = |lease: &LeaseId| self.leases.find(lease).is_some_and(|slot| self.leases.at(slot).phase == Phase::Live);
+        command.tells_presence() || matches!(command, Command::Adopt { lease, .. } | Command::Checkout { lease, .. } if lives(lease))
+    }
+
+    /// Notes of a command that is refused, because too much waits, that some client lives: as an opening that was refused otherwise.
+    pub fn comes_in_vain(&mut self, command: &Command) {
+        if !self.safeguards.presence_hears_first {
+            return;
+        }
+        match command {
+            Command::PresenceAdded { lease, .. } | Command::PresenceOpened { lease, .. } | Command::PresenceRefused { lease } => {
+                self.refuses_presence(lease);
+            }
+            Command::PresenceTurnedAway { named, network } => self.turned_away.note(*named, *network, self.now.at),
+            command if self.says_who_lives(command) => command.lease().iter().for_each(|lease| self.refuses_presence(lease)),
+            _ => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use triquest_license::{FeatureName, LicenseHash, VerifiedLicense, Version, Words};
 
-use crate::{ContentDigest, Epoch, Holder, Index, Instance, LeaseId, Lineage, Network, PoolId, Timestamp};
+use crate::{ContentDigest, Epoch, Holder, Index, Instance, LeaseId, Lineage, NamedNetwork, Network, Networks, PoolId, Timestamp};
 
 /// Who does an administrative act; every such act is an event with who and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,10 +111,10 @@ pub enum Command {
         /// Random: names the new lineage if the grant proves a rollback.
         next_lineage: Lineage,
     },
-    /// Let presence free seats early again for an address that a regret had turned it off for.
+    /// Let presence free seats early again in networks that a regret had turned it off for.
     AllowPresence {
-        /// As it stands in the holder.
-        address: String,
+        /// Which, with all in them.
+        networks: Networks,
         /// Who and why.
         actor: Actor,
     },
@@ -209,7 +209,9 @@ pub enum Command {
     /// Connections of a network had to wait or were turned away before anybody knew whose they were; soft state. Each may have been the reopening
     /// of a presence connection.
     PresenceTurnedAway {
-        /// The network; none if it is not known either.
+        /// The range that the administrator named and that they came from; none if it is not known either.
+        named: Option<NamedNetwork>,
+        /// The network; none for all of the range.
         network: Option<Network>,
     },
     /// Take a lease back.
@@ -279,4 +281,38 @@ pub enum Command {
     },
     /// Handle what is due; also what a tick of the driver sends in quiet hours.
     Sweep,
+}
+
+impl Command {
+    /// The lease that it is about.
+    #[must_use]
+    pub fn lease(&self) -> Option<LeaseId> {
+        match self {
+            Self::Adopt { lease, .. }
+            | Self::Checkout { lease, .. }
+            | Self::PresenceAdded { lease, .. }
+            | Self::PresenceClosed { lease, .. }
+            | Self::PresenceDropped { lease, .. }
+            | Self::PresenceOpened { lease, .. }
+            | Self::PresenceRefused { lease }
+            | Self::Reclaim { lease, .. }
+            | Self::Release { lease, .. }
+            | Self::Renew { lease, .. } => Some(*lease),
+            _ => None,
+        }
+    }
+
+    /// It says something of presence that can only keep a lease from being freed: everything but an end. Such a command needs no entry, and is decided
+    /// before anything is freed in the same pass.
+    #[must_use]
+    pub fn tells_presence(&self) -> bool {
+        matches!(
+            self,
+            Self::PresenceAdded { .. }
+                | Self::PresenceDropped { .. }
+                | Self::PresenceOpened { .. }
+                | Self::PresenceRefused { .. }
+                | Self::PresenceTurnedAway { .. }
+        )
+    }
 }

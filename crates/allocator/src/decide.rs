@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
     Actor, Allocator, Between, CheckoutItem, Command, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch,
-    Event, Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Limits, Lineage, Network, Outcome, PoolId, PoolNumbers, Refusal,
-    ReleaseCause, RightEnd, Timestamp, VendorId, VerifierKeys,
+    Event, Grant, GrantItem, GrantedItem, Holder, Instance, LeaseId, Limits, Lineage, Network, Networks, Outcome, PoolId, PoolNumbers,
+    Refusal, ReleaseCause, RightEnd, Timestamp, VendorId, VerifierKeys,
     allocator::{Accepting, Pool, Presence, PresenceWait, Right, Sink},
     limits::{
-        CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, EVERY_ADDRESS, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX,
-        LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX, PRESENCE_OFF_MS, PRESENCE_WAIT_MS, TTL_MS_MIN, VENDOR_KEYS_MAX, WAIT_MS_MAX,
-        WAITERS_MAX,
+        CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX,
+        LINGERERS_PASSED_MAX, PRESENCE_WAIT_MS, TTL_MS_MIN, VENDOR_KEYS_MAX, WAIT_MS_MAX, WAITERS_MAX,
     },
     matching::{InLine, Placed},
     share::Share,
@@ -77,13 +76,7 @@ impl Allocator {
                 };
                 return self.adopt(&asked, shown, *next_lineage, sink);
             }
-            Command::AllowPresence { address, actor } => {
-                if self.presence_off.get(address).is_none_or(|until| *until <= self.now.at) {
-                    return Some(Outcome::Refused(Refusal::NothingToDo("presence frees seats early for this address already")));
-                }
-                self.emit(sink, Event::PresenceAllowed { address: address.clone(), actor: actor.clone() });
-                Outcome::Done
-            }
+            Command::AllowPresence { networks, actor } => self.allow_presence(*networks, actor, sink),
             Command::Checkout { lease, attempt, content, accepts, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network } => {
                 self.accepting = Accepting { words: accepts.clone(), embeds: VerifierKeys::of(vendor_keys) };
                 let asked = Asked {
@@ -120,13 +113,11 @@ impl Allocator {
                 self.presence_stands(lease, opened)
             }
             Command::PresenceRefused { lease } => {
-                if self.safeguards.refused_opening_ends_the_wait {
-                    self.no_presence_wait(lease);
-                }
+                self.refuses_presence(lease);
                 Outcome::Done
             }
-            Command::PresenceTurnedAway { network } => {
-                self.turned_away.note(*network, self.now.at);
+            Command::PresenceTurnedAway { named, network } => {
+                self.turned_away.note(*named, *network, self.now.at);
                 Outcome::Done
             }
             Command::Reclaim { lease, now, actor } => self.reclaim(lease, *now, actor, sink),
@@ -193,15 +184,24 @@ impl Allocator {
         }
         let Some(freed) = self.freed_by_presence.get(lease) else { return };
         if self.safeguards.presence_regret && self.now.at < freed.right_until {
-            let mut address = freed.address.clone();
-            // Who cannot be remembered any more must not be freed early either, so nobody is.
-            let full = self.presence_off.len() >= self.limits.presence_off_max;
-            if full && address.as_ref().is_some_and(|address| !self.presence_off.contains_key(address)) {
-                address = Some(EVERY_ADDRESS.to_owned());
-            }
-            let until = self.now.at.after_ms(PRESENCE_OFF_MS);
-            self.emit(sink, Event::PresenceRegretted { lease: *lease, address, until });
+            let (most, shares) = (self.limits.presence_off_max, self.safeguards.presence_off_by_network);
+            let off = freed.network.map(|network| self.presence_off.decide(network, most, shares, self.now.at));
+            let until = off.map_or(self.now.at, |(_, until)| until);
+            self.emit(sink, Event::PresenceRegretted { lease: *lease, networks: off.map(|(networks, _)| networks), until });
         }
+    }
+
+    fn allow_presence(&mut self, networks: Networks, actor: &Actor, sink: &mut Sink<'_>) -> Outcome {
+        let Some(allowed) = self.presence_off.allows(networks, self.now.at) else {
+            let everywhere = self.presence_off.iter(self.now.at).any(|(networks, _)| networks == Networks::All);
+            return Outcome::Refused(Refusal::NothingToDo(if everywhere {
+                "presence is off everywhere, not for this network alone: `*` allows it everywhere"
+            } else {
+                "presence frees seats early there already"
+            }));
+        };
+        self.emit(sink, Event::PresenceAllowed { networks: allowed, actor: actor.clone() });
+        Outcome::Done
     }
 
     /// Moves a lease's charges off ended entitlements, or marks it as ending if they fit nowhere. False if that, or what is left of it, is for
@@ -691,7 +691,7 @@ impl Allocator {
         Outcome::Done
     }
 
-    /// Whether the end of its presence connection may free a lease now: its licenses permit it, nothing is held against its address, and no
+    /// Whether the end of its presence connection may free a lease now: its licenses permit it, nothing is held against its network, and no
     /// quarantine runs, in which nobody could have the seat anyway.
     pub(crate) fn frees_by_presence(&self, slot: Slot) -> bool {
         if self.ends_no_earlier_than(self.now.at) > self.now.at {
@@ -709,6 +709,13 @@ impl Allocator {
         }
     }
 
+    /// An opening for this lease came and was refused.
+    pub(crate) fn refuses_presence(&mut self, lease: &LeaseId) {
+        if self.safeguards.refused_opening_ends_the_wait {
+            self.no_presence_wait(lease);
+        }
+    }
+
     /// The client of a live lease was heard: whatever ended its presence connection, it was not its death.
     fn lives(&mut self, lease: &LeaseId) {
         if self.safeguards.renewal_ends_the_wait {
@@ -716,11 +723,9 @@ impl Allocator {
         }
     }
 
-    /// Presence is turned off for the address of this lease's holder.
+    /// Presence is turned off for the network that this lease was asked for from. On this machine's own socket nothing ends a connection but its process.
     fn regretted(&self, slot: Slot) -> bool {
-        let address = || self.leases.at(slot).holder.holder().address;
-        let off = |address: &str| self.presence_off.get(address).is_some_and(|until| *until > self.now.at);
-        !self.presence_off.is_empty() && (off(EVERY_ADDRESS) || address().is_some_and(|claim| off(&claim.value)))
+        self.leases.at(slot).holder.network().is_some_and(|network| self.presence_off.by(network, self.now.at).is_some())
     }
 
     fn reclaim(&mut self, lease: &LeaseId, now: bool, actor: &Actor, sink: &mut Sink<'_>) -> Outcome {

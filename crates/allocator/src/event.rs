@@ -6,7 +6,7 @@ use triquest_license::{FeatureName, LicenseHash, Version, Words};
 
 use crate::{
     Actor, ContentDigest, Denial, EntitlementId, Epoch, Holder, Index, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Instance,
-    LeaseId, Lineage, Network, PoolId, Timestamp, VendorId, VerifierKeys,
+    LeaseId, Lineage, Network, Networks, PoolId, Timestamp, VendorId, VerifierKeys,
 };
 
 /// Seats of one lease's part charged to one entitlement.
@@ -209,11 +209,12 @@ pub enum Event {
     /// Pools of a vendor that became part of another, in portions: each with the pool that it is part of now, itself if the other vendor has
     /// none for its feature.
     PoolsMerged { from: VendorId, into: VendorId, pools: Vec<(PoolId, PoolId)> },
-    /// An administrator lets presence free seats early again for an address.
-    PresenceAllowed { address: String, actor: Actor },
-    /// A client came back with its right running after its seats were freed by presence; turns early freeing off for its address until
-    /// then.
-    PresenceRegretted { lease: LeaseId, address: Option<String>, until: Timestamp },
+    /// An administrator lets presence free seats early again in these networks, and in all within them.
+    PresenceAllowed { networks: Networks, actor: Actor },
+    /// A client came back with its right running after its seats were freed by presence; turns early freeing off for these networks
+    /// until then: its own or the wider one; all if there is no place to remember it, for as long as there is none. None: it came over this machine's own
+    /// socket.
+    PresenceRegretted { lease: LeaseId, networks: Option<Networks>, until: Timestamp },
     /// A waiter got its place in line; order is the order of these events.
     Queued {
         lease: LeaseId,
@@ -322,7 +323,7 @@ impl Event {
                 Self::Ended { actor: who, items: parts, .. } => who.as_ref().map_or(0, actor) + items(parts),
                 Self::Ending { actor: who, .. } | Self::QuarantineEnded { actor: who } => who.as_ref().map_or(0, actor),
                 Self::LingerEnded { items: parts, .. } | Self::Released { items: parts, .. } => items(parts),
-                Self::PresenceAllowed { address, actor: who } => address.len() + actor(who),
+                Self::PresenceAllowed { actor: who, .. } => actor(who) + 16,
                 Self::EntitlementsUnderstood { entitlements, left_out, pools, .. } => {
                     entitlements.iter().map(InstalledEntitlement::weight).sum::<usize>()
                         + left_out.iter().map(InstalledLeftOut::weight).sum::<usize>()
@@ -336,7 +337,7 @@ impl Event {
                 Self::FormatRaised { words } | Self::WordsAccepted { words, .. } => words_bytes(words),
                 Self::LineageBegan { .. } | Self::Recovered { .. } => 64,
                 Self::PoolOpened { feature, .. } => feature.as_str().len(),
-                Self::PresenceRegretted { address, .. } => address.as_ref().map_or(0, String::len),
+                Self::PresenceRegretted { .. } => 16,
                 Self::VendorKeys { name, keys, .. } => name.len() + 36 * keys.len(),
                 Self::Dequeued { denial, .. } => denial.as_ref().map_or(0, |_| 256),
                 Self::PoolsMerged { pools, .. } => 12 * pools.len(),

@@ -129,10 +129,11 @@ impl Allocator {
             Event::EntitlementEnded { entitlement, reason } => self.end_right(*entitlement, *reason),
             Event::Forgot { until } => {
                 let freed = &mut self.freed_by_presence;
-                self.remembered.forget(*until, |lease| drop(freed.remove(&lease)));
+                self.remembered.forget(*until, |lease| {
+                    freed.remove(&lease);
+                });
                 self.forgotten_until = *until;
-                let at = self.now.at;
-                self.presence_off.retain(|_, ends| *ends > at);
+                self.presence_off.forget(self.now.at);
                 Ok(())
             }
             Event::Granted { lease, attempt, content, holder, items, ttl_ms, linger_ms, asked_ttl_ms, claim_due, embeds, network } => self
@@ -247,14 +248,14 @@ impl Allocator {
                 self.pools.push(Some(Pool::new(*vendor, feature.clone())));
                 Ok(())
             }
-            Event::PresenceAllowed { address, .. } => {
-                self.presence_off.remove(address);
+            Event::PresenceAllowed { networks, .. } => {
+                self.presence_off.allow(*networks);
                 Ok(())
             }
-            Event::PresenceRegretted { lease, address, until } => {
+            Event::PresenceRegretted { lease, networks, until } => {
                 self.freed_by_presence.remove(lease);
-                if let Some(address) = address {
-                    self.presence_off.insert(address.clone(), *until);
+                if let Some(networks) = networks {
+                    self.presence_off.put(*networks, *until, self.now.at);
                 }
                 Ok(())
             }
@@ -708,8 +709,7 @@ impl Allocator {
         let (attempt, content, deadline) = (found.attempt, Some(mark(found.content)), found.deadline);
         let network = found.holder.network();
         if reason == EndReason::Presence {
-            let address = found.holder.holder().address.map(|claim| claim.value);
-            self.freed_by_presence.insert(*lease, FreedByPresence { address, right_until: deadline });
+            self.freed_by_presence.insert(*lease, FreedByPresence { network, right_until: deadline });
         }
         self.presence.remove(lease);
         self.no_presence_wait(lease);

@@ -24,6 +24,7 @@ mod memory;
 pub mod network;
 pub mod outcome;
 mod rank;
+pub mod regrets;
 pub mod share;
 mod snapshot;
 pub mod state;
@@ -44,8 +45,9 @@ pub use ids::{ContentDigest, EntitlementId, Epoch, Index, Instance, LeaseId, Lin
 pub use keys::VerifierKeys;
 pub use limits::Limits;
 pub use lineage::{EpochRecord, Judgement};
-pub use network::{Network, WideNetwork};
+pub use network::{NamedNetwork, Network, Networks, WideNetwork};
 pub use outcome::{Denial, DenialCode, Grant, GrantItem, Outcome, Overlap, PoolNumbers, Refusal};
+pub use regrets::Regrets;
 pub use state::StateRecord;
 pub use taken_off::TakenOff;
 pub use terms::{InstalledEntitlement, InstalledLeftOut, InstalledTerms};

@@ -29,10 +29,11 @@ pub const DENIALS_COUNTED_POOLS_MAX: usize = 256;
 ///
 /// Folding facts depends on it and no fact carries it, so it is frozen as the numbers of the records are: another value would give an old journal another state.
 pub const REPLACED_KEPT_MAX: usize = 1_024;
-/// Most addresses for which presence is turned off after a regret, each by itself. After one more it is off for [`EVERY_ADDRESS`].
+/// Most networks for which presence is turned off after a regret, each by itself, wider ones among them. After one of yet another wider network it is off
+/// everywhere, until there is room again.
 pub const PRESENCE_OFF_MAX: usize = 100_000;
-/// Stands for every address where one is named for which presence is turned off. No client has it: addresses are the server's word.
-pub const EVERY_ADDRESS: &str = "*";
+/// Most networks of one wider network among them, each by itself; after one more presence is off for the wider one. In the last quarter an even part.
+pub const PRESENCE_OFF_PER_WIDE_MAX: u64 = 64;
 /// Ids whose memory ends are forgotten so often, in bulk.
 pub const FORGET_EVERY_MS: u64 = 60_000;
 /// Most deadlines of the wheel that one batch looks at.
@@ -49,7 +50,7 @@ pub const QUARANTINE_MS_MIN: u64 = 3_600_000;
 ///
 /// Folding facts depends on it and no fact carries it, so it is frozen as the numbers of the records are: another value would give an old journal another state.
 pub const EPOCHS_MAX: usize = 4_096;
-/// How long a regret turns early freeing off for an address.
+/// How long a regret turns early freeing off for a network.
 pub const PRESENCE_OFF_MS: u64 = 86_400_000;
 /// How long a client of a named network may take to come back after its presence connection ended in order, before its seats are free. Far above
 /// what a reopening takes, with its random pause and one failure.
@@ -57,8 +58,10 @@ pub const PRESENCE_WAIT_MS: u64 = 30_000;
 /// For so long after a connection of a network was turned away, nothing of that network is freed early: the whole wait of whoever it was, and as long
 /// for the word of its end to come.
 pub const TURNED_AWAY_MS: u64 = 2 * PRESENCE_WAIT_MS;
-/// Most networks that are told apart in this; of more, nothing is freed early anywhere.
-pub const TURNED_AWAY_NETWORKS_MAX: usize = 1_024;
+/// Most networks of one range that the administrator named that are told apart in this; of more, nothing of the whole range is freed early.
+pub const TURNED_AWAY_NETWORKS_MAX: usize = 64;
+/// Most such ranges that are told apart; of more, nothing is freed early anywhere.
+pub const TURNED_AWAY_NAMED_MAX: usize = 256;
 /// How long an ended id is remembered, far above the keeper's retry limit.
 pub const REMEMBER_MS: u64 = 3_600_000;
 /// A waiter that has not asked again for this long leaves the queue.

@@ -96,8 +96,7 @@ impl Allocator {
         });
         let format = (!self.format.is_empty()).then(|| StateRecord::Format { words: self.format.clone() });
         let accepted = self.accepted.iter().map(|(lease, words)| StateRecord::WordsAccepted { lease: *lease, words: words.clone() });
-        let presence_off =
-            self.presence_off.iter().map(|(address, until)| StateRecord::PresenceOff { address: address.clone(), until: *until });
+        let presence_off = self.presence_off.all().map(|(networks, until)| StateRecord::PresenceOff { networks, until });
         let freed_early = self.freed_early.iter().map(|(until, leases)| StateRecord::FreedEarly { until: *until, leases: *leases });
         Box::new(
             // What a reader must know comes before all that it might not.
@@ -408,8 +407,8 @@ impl Allocator {
                 self.accepted.insert(lease, words);
                 Ok(())
             }
-            StateRecord::PresenceOff { address, until } => {
-                self.presence_off.insert(address, until);
+            StateRecord::PresenceOff { networks, until } => {
+                self.presence_off.insert(networks, until);
                 Ok(())
             }
             StateRecord::FreedEarly { until, leases } => {

@@ -6,7 +6,7 @@ use triquest_license::{FeatureName, LicenseHash, Words};
 
 use crate::{
     Actor, Charge, ContentDigest, Denial, EndReason, EntitlementId, Epoch, EpochRecord, GrantedItem, Holder, Index, InstalledTerms,
-    Instance, LeaseId, Lineage, Network, PoolId, RightEnd, Timestamp, VendorId, VerifierKeys,
+    Instance, LeaseId, Lineage, Network, Networks, PoolId, RightEnd, Timestamp, VendorId, VerifierKeys,
 };
 
 /// One record of the hard state. [`crate::Allocator::snapshot`] yields them in one canonical order (kind, then id), [`crate::Allocator::load`] takes them in that order.
@@ -146,8 +146,8 @@ pub enum StateRecord {
         /// It is counted for this network.
         network: Option<Network>,
     },
-    /// An address for which presence frees nothing early, and until when.
-    PresenceOff { address: String, until: Timestamp },
+    /// Networks in which presence frees nothing early, and until when.
+    PresenceOff { networks: Networks, until: Timestamp },
     /// Leases that were freed before their promise was over, which may be over-use: how many of those promises run until then.
     FreedEarly { until: Timestamp, leases: u64 },
     /// The words of kinds of records that the journal may hold, if any.

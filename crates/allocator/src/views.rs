@@ -3,7 +3,8 @@
 use triquest_license::{FeatureName, LicenseHash};
 
 use crate::{
-    Actor, Allocator, EndReason, EntitlementId, GrantedItem, Holder, Instance, LeaseId, PoolId, PoolNumbers, RightEnd, Timestamp, VendorId,
+    Actor, Allocator, EndReason, EntitlementId, GrantedItem, Holder, Instance, LeaseId, Networks, PoolId, PoolNumbers, RightEnd, Timestamp,
+    VendorId,
     store::{Phase, Slot},
 };
 
@@ -199,10 +200,9 @@ impl Allocator {
         self.clock_refused
     }
 
-    /// Addresses for which presence frees nothing early, and until when.
-    pub fn presence_off(&self) -> impl Iterator<Item = (&str, Timestamp)> {
-        let now = self.now.at;
-        self.presence_off.iter().map(|(address, until)| (address.as_str(), *until)).filter(move |(_, until)| *until > now)
+    /// Networks in which presence frees nothing early, and until when.
+    pub fn presence_off(&self) -> impl Iterator<Item = (Networks, Timestamp)> {
+        self.presence_off.iter(self.now.at)
     }
 
     /// This start's random instance.

@@ -293,7 +293,7 @@ impl Allocator {
     /// certain: the fact says until when they were promised.
     fn work_presence(&mut self, sink: &mut Sink<'_>) {
         while let Some((due, lease)) = self.presence_waits_due.first().copied()
-            && due <= self.due_until
+            && due <= self.silent_until
             && !sink.full()
         {
             let network = self.presence_waits.get(&lease).and_then(|wait| wait.network);

@@ -723,6 +723,32 @@ fn in_a_named_network_a_client_whose_opening_was_refused_keeps_its_seats() {
 }
 
 #[test]
+fn a_batch_decides_what_is_said_of_presence_before_what_is_due() {
+    needs(
+        |rules| rules.presence_hears_first = false,
+        "
+        00:00 install A cad=3                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L2 cad bo@ws2              => grant
+        00:00 checkout L3 cad cy@ws3              => grant
+        00:01 presence L1 open 1 ends=named       => done
+        00:01 presence L2 open 1 ends=named       => done
+        00:01 presence L3 open 1 ends=named       => done
+        00:01 renew L1 presence=1                 => renewed
+        00:01 renew L2 presence=1                 => renewed
+        00:01 renew L3 presence=1                 => renewed
+        00:02 presence L1 close 1                 => done facts=0
+        00:03 presence L2 close 1                 => done facts=0
+        00:04 presence L3 close 1                 => done facts=0
+        00:32 presence L1 open 2 ends=named       => done facts=0
+        00:33 presence L2 refused                 => done facts=0
+        00:34 presence L3 add 2 ends=named        => done facts=0
+        00:35 sweep                               => done facts=0
+    ",
+    );
+}
+
+#[test]
 fn nothing_of_a_named_network_is_freed_early_while_its_connections_are_turned_away() {
     needs(
         |rules| rules.turned_away_frees_nothing = false,
@@ -737,7 +763,7 @@ fn nothing_of_a_named_network_is_freed_early_while_its_connections_are_turned_aw
         00:01 renew L2 presence=1                 => renewed
         00:02 presence L1 close 1 from=10.0.0.1   => done facts=0
         00:02 presence L2 close 1 from=10.0.0.2   => done facts=0
-        00:20 presence full from=10.0.0.1         => done facts=0
+        00:20 presence full from=10.0.0.1 named=10.0.0.0/16 => done facts=0
         00:33 sweep                               => done ended=L2:presence !ended=L1:presence
         00:40 renew L1 presence=1                 => renewed
         00:41 presence L1 open 2 ends=named       => done
@@ -754,8 +780,32 @@ fn nothing_of_a_named_network_is_freed_early_while_its_connections_are_turned_aw
 }
 
 #[test]
-fn of_more_networks_than_are_told_apart_nothing_is_freed_early_anywhere() {
+fn of_more_networks_than_are_told_apart_nothing_is_freed_early_in_the_range_that_was_named_and_elsewhere_it_is() {
     let most = triquest_allocator::limits::TURNED_AWAY_NETWORKS_MAX;
+    let mut text = "
+        00:00 install A cad=2                     => installed
+        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L2 cad bo@ws2              => grant
+        00:01 presence L1 open 1 ends=named       => done
+        00:01 presence L2 open 1 ends=named       => done
+        00:01 renew L1 presence=1                 => renewed
+        00:01 renew L2 presence=1                 => renewed
+        00:02 presence L1 close 1 from=10.1.9.1   => done facts=0
+        00:02 presence L2 close 1 from=10.2.9.1   => done facts=0
+        "
+    .to_owned();
+    for number in 0..most {
+        text += &format!("00:03 presence full named=10.1.0.0/16 from=10.1.0.{number} => done facts=0\n");
+    }
+    check(&format!("{text} 00:32 sweep => done ended=L1:presence ended=L2:presence"));
+    let one_more = format!("{text} 00:03 presence full named=10.1.0.0/16 from=10.1.9.2 => done facts=0");
+    check(&format!("{one_more}\n 00:32 sweep => done ended=L2:presence !ended=L1:presence"));
+    check(&format!("{text} 00:03 presence full => done facts=0\n 00:32 sweep => done facts=0"));
+}
+
+#[test]
+fn where_more_ranges_are_named_than_are_told_apart_nothing_is_freed_early_anywhere() {
+    let most = triquest_allocator::limits::TURNED_AWAY_NAMED_MAX;
     let mut text = "
         00:00 install A cad=1                     => installed
         00:00 checkout L1 cad ana@ws1             => grant
@@ -765,10 +815,10 @@ fn of_more_networks_than_are_told_apart_nothing_is_freed_early_anywhere() {
         "
     .to_owned();
     for number in 0..most {
-        text += &format!("00:03 presence full from=10.0.{}.{} => done facts=0\n", number / 256, number % 256);
+        text += &format!("00:03 presence full named=172.16.{number}.0/24 from=172.16.{number}.1 => done facts=0\n");
     }
     check(&format!("{text} 00:32 sweep => done ended=L1:presence"));
-    check(&format!("{text} 00:03 presence full from=10.9.0.2 => done facts=0\n 00:32 sweep => done facts=0"));
+    check(&format!("{text} 00:03 presence full named=172.17.0.0/24 from=172.17.0.1 => done facts=0\n 00:32 sweep => done facts=0"));
 }
 
 #[test]
@@ -786,28 +836,28 @@ fn a_vendor_may_forbid_early_freeing() {
 }
 
 #[test]
-fn a_client_that_comes_back_turns_early_freeing_off_for_its_address() {
+fn a_client_that_comes_back_turns_early_freeing_off_for_its_network() {
     needs(
         |safeguards| safeguards.presence_regret = false,
         "
         00:00 install A cad=3                     => installed
-        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L1 cad ana@ws1 from=2001:db8::1 => grant
         00:01 presence L1 open 1                  => done
         00:01 renew L1 presence=1                 => renewed
         00:02 presence L1 close 1                 => done released=L1:presence
         00:03 renew L1                            => ended presence regretted=L1
         00:04 renew L1                            => ended presence facts=0
-        00:05 checkout L2 cad ana@ws1             => grant presence=false
+        00:05 checkout L2 cad ana@ws1 from=2001:db8::7:1 => grant presence=false
         00:05 presence L2 open 1                  => done
         00:05 renew L2 presence=1                 => renewed
         00:06 presence L2 close 1                 => done facts=0
-        00:07 checkout L3 cad bo@ws2              => grant
+        00:07 checkout L3 cad bo@ws2 from=10.0.0.2 => grant
         00:07 presence L3 open 1                  => done
         00:07 renew L3 presence=1                 => renewed
         00:08 presence L3 close 1                 => done released=L3:presence
         09:00 renew L3                            => ended presence !regretted=L3
         09:01 restart                             => recovered
-        09:02 checkout L4 cad ana@ws1             => grant
+        09:02 checkout L4 cad ana@ws1 from=2001:db8::1 => grant
         09:02 presence L4 open 1                  => done
         09:02 renew L4 presence=1                 => renewed
         09:03 presence L4 close 1                 => done facts=0
@@ -820,13 +870,13 @@ fn a_client_that_lost_its_seat_by_its_own_clock_and_regains_it_is_held_against_n
     check(
         "
         00:00 install A cad=2                     => installed
-        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L1 cad ana@ws1 from=10.0.0.1 => grant
         00:01 presence L1 open 1                  => done
         00:01 renew L1 presence=1                 => renewed
         00:02 presence L1 close 1                 => done released=L1:presence
         00:03 renew L1 regained                   => ended presence !regretted=L1
-        00:04 checkout L1 cad ana@ws1 regained    => deny lease_ended !regretted=L1
-        00:05 checkout L2 cad ana@ws1             => grant presence=true
+        00:04 checkout L1 cad ana@ws1 regained from=10.0.0.1 => deny lease_ended !regretted=L1
+        00:05 checkout L2 cad ana@ws1 from=10.0.0.1 => grant presence=true
     ",
     );
 }
@@ -1957,23 +2007,23 @@ fn a_regret_turns_early_freeing_off_for_a_day_and_an_administrator_ends_it_soone
     check(
         "
         00:00 install A cad=9                     => installed
-        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L1 cad ana@ws1 from=10.0.0.1 => grant
         00:01 presence L1 open 1                  => done
         00:01 renew L1 presence=1                 => renewed
         00:02 presence L1 close 1                 => done released=L1:presence
         00:03 renew L1                            => ended presence regretted=L1
-        00:04 checkout L2 cad ana@ws1             => grant presence=false
-        00:05 allow-presence ip-of-ws1            => done presence_allowed
-        00:06 checkout L3 cad ana@ws1             => grant presence=true
-        00:07 allow-presence ip-of-ws1            => refused nothing_to_do
+        00:04 checkout L2 cad ana@ws1 from=10.0.0.1 => grant presence=false
+        00:05 allow-presence 10.0.0.1            => done presence_allowed
+        00:06 checkout L3 cad ana@ws1 from=10.0.0.1 => grant presence=true
+        00:07 allow-presence 10.0.0.1            => refused nothing_to_do
         00:08 presence L3 open 1                  => done
         00:08 renew L3 presence=1                 => renewed
         00:09 presence L3 close 1                 => done released=L3:presence
         00:10 renew L3                            => ended presence regretted=L3
-        1440:09 checkout L4 cad ana@ws1           => grant presence=false
-        1440:10 checkout L5 cad ana@ws1           => grant presence=true
+        1440:09 checkout L4 cad ana@ws1 from=10.0.0.1 => grant presence=false
+        1440:10 checkout L5 cad ana@ws1 from=10.0.0.1 => grant presence=true
         1440:11 restart                           => recovered
-        1440:12 checkout L6 cad ana@ws1           => grant presence=true
+        1440:12 checkout L6 cad ana@ws1 from=10.0.0.1 => grant presence=true
     ",
     );
 }
@@ -1983,12 +2033,12 @@ fn a_client_that_lost_its_seat_by_its_own_clock_and_says_so_is_no_regret() {
     check(
         "
         00:00 install A cad=9                     => installed
-        00:00 checkout L1 cad ana@ws1             => grant
+        00:00 checkout L1 cad ana@ws1 from=10.0.0.1 => grant
         00:01 presence L1 open 1                  => done
         00:01 renew L1 presence=1                 => renewed
         00:02 presence L1 close 1                 => done released=L1:presence
         00:03 renew L1 regained                   => ended presence !regretted=L1
-        00:04 checkout L2 cad ana@ws1             => grant presence=true
+        00:04 checkout L2 cad ana@ws1 from=10.0.0.1 => grant presence=true
     ",
     );
 }

@@ -5,8 +5,8 @@ mod support;
 
 use support::{Right, Server, actor, content, holder, install, item, key, lease, license, moment};
 use triquest_allocator::{
-    Allocator, Command, DenialCode, EndReason, Event, GrantedItem, Limits, Moment, Network, Outcome, PoolId, Refusal, Rules, Safeguards,
-    StateRecord, Timestamp, limits,
+    Allocator, Command, DenialCode, EndReason, Event, GrantedItem, Limits, Moment, Network, Networks, Outcome, PoolId, Refusal, Rules,
+    Safeguards, StateRecord, Timestamp, limits,
 };
 
 type Journal = Vec<(triquest_allocator::Moment, Vec<Event>)>;
@@ -461,37 +461,65 @@ fn decided(live: &mut Allocator, at: Moment, command: Command) -> Outcome {
     }
 }
 
+/// A state in which as many networks are remembered for their regrets as can be, each of another wider network.
+fn full_of_regrets(server: &Server) -> Allocator {
+    let known = (0..limits::PRESENCE_OFF_MAX as u32).map(|number| {
+        let [_, a, b, c] = number.to_be_bytes();
+        StateRecord::PresenceOff { networks: Networks::One(Network::V4([a, b, c, 1])), until: moment(80_000 + u64::from(number)).at }
+    });
+    with_records(server, known)
+}
+
+/// A client of this network takes a seat, its presence connection ends in order, and it comes back: whether its seat was freed, and that is regretted.
+fn freed(live: &mut Allocator, name: &str, network: [u8; 4], at: u64) -> bool {
+    let lease = lease(name);
+    let mut asked = checkout(name);
+    if let Command::Checkout { network: from, .. } = &mut asked {
+        *from = Some(Network::V4(network));
+    }
+    assert!(matches!(decided(live, moment(at), asked), Outcome::Granted(_)));
+    let opened = Command::PresenceOpened { lease, connection: 1, generation: 1, between: triquest_allocator::Between::Nothing };
+    decided(live, moment(at), opened);
+    let renewal = |counter| Command::Renew { lease, counter, nonce: [0; 16], idle_ms: None, presence: Some(1), regained: false };
+    decided(live, moment(at), renewal(1));
+    decided(live, moment(at), Command::PresenceClosed { lease, generation: 1, network: None });
+    matches!(decided(live, moment(at), renewal(2)), Outcome::Ended { .. })
+}
+
 #[test]
-fn where_no_more_addresses_can_be_remembered_a_regret_turns_early_freeing_off_for_all_of_them() {
+fn where_no_more_networks_can_be_remembered_early_freeing_is_off_everywhere_until_there_is_room() {
     let server = server_with(0, &[("A", 10)]);
-    let until = moment(80_000).at;
-    let known = (0..limits::PRESENCE_OFF_MAX).map(|number| StateRecord::PresenceOff { address: format!("full-{number}"), until });
-    let mut live = with_records(&server, known);
-    let freed = |live: &mut Allocator, name: &str, host: &str, at: u64| {
-        let lease = lease(name);
-        let asked = match checkout(name) {
-            Command::Checkout { accepts, lease, attempt, content, vendor_keys, items, ttl_ms, wait_ms, regained, network, .. } => {
-                let holder = holder(name, host);
-                Command::Checkout { accepts, lease, attempt, content, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network }
-            }
-            other => other,
-        };
-        assert!(matches!(decided(live, moment(at), asked), Outcome::Granted(_)));
-        let opened = Command::PresenceOpened { lease, connection: 1, generation: 1, between: triquest_allocator::Between::Nothing };
-        decided(live, moment(at), opened);
-        let renewal = |counter| Command::Renew { lease, counter, nonce: [0; 16], idle_ms: None, presence: Some(1), regained: false };
-        decided(live, moment(at), renewal(1));
-        decided(live, moment(at), Command::PresenceClosed { lease, generation: 1, network: None });
-        matches!(decided(live, moment(at), renewal(2)), Outcome::Ended { .. })
-    };
-    assert!(freed(&mut live, "first", "ws1", 1), "it comes back, and there is no place to remember that for its address");
-    assert!(!freed(&mut live, "second", "ws1", 2));
-    assert!(!freed(&mut live, "third", "ws2", 3), "nobody knows any more whose it is");
-    assert!(live.presence_off().any(|(address, _)| address == limits::EVERY_ADDRESS));
+    let mut live = full_of_regrets(&server);
+    assert!(freed(&mut live, "first", [192, 0, 2, 1], 1), "it comes back, and there is no place to remember that for its network");
+    assert!(!freed(&mut live, "second", [192, 0, 2, 1], 2));
+    assert!(!freed(&mut live, "third", [192, 0, 3, 1], 3), "nobody knows any more whose it is");
+    assert_eq!(live.presence_off().next().unwrap(), (Networks::All, moment(80_000).at), "until the first of them is over");
     assert_eq!(live.presence_off().count(), limits::PRESENCE_OFF_MAX + 1);
-    let allow = Command::AllowPresence { address: limits::EVERY_ADDRESS.to_owned(), actor: actor() };
-    decided(&mut live, moment(4), allow);
-    assert!(freed(&mut live, "fourth", "ws3", 5), "the administrator ends it");
+    // One that is off by itself is named, or the whole.
+    let allow = |live: &mut Allocator, networks: &str| {
+        decided(live, moment(4), Command::AllowPresence { networks: networks.parse().unwrap(), actor: actor() })
+    };
+    let refused = allow(&mut live, "192.0.2.1");
+    assert!(matches!(&refused, Outcome::Refused(Refusal::NothingToDo(why)) if why.contains("everywhere")), "{refused:?}");
+    assert!(matches!(allow(&mut live, "0.0.9.200"), Outcome::Refused(Refusal::NothingToDo(_))), "an address of another network");
+    assert!(matches!(allow(&mut live, "0.0.9.1"), Outcome::Done));
+    assert!(freed(&mut live, "fourth", [192, 0, 3, 1], 5), "there is room again");
+    assert!(!freed(&mut live, "fifth", [192, 0, 3, 1], 6), "and it was used");
+    assert_eq!(live.presence_off().count(), limits::PRESENCE_OFF_MAX);
+    triquest_allocator::invariants::hard_state_equal(&live, &Allocator::load(Safeguards::default(), live.snapshot()).unwrap()).unwrap();
+}
+
+#[test]
+fn no_network_turns_early_freeing_off_for_others_than_its_wider_one() {
+    let mut server = server_with(0, &[("A", 10)]);
+    let mut live = full_of_regrets(&server);
+    assert!(freed(&mut live, "first", [0, 0, 7, 2], 1), "its wider network has one, and takes its place");
+    assert!(!freed(&mut live, "second", [0, 0, 7, 3], 2));
+    assert!(freed(&mut live, "third", [192, 0, 2, 1], 3), "others are not concerned");
+    server.safeguards.presence_off_by_network = false;
+    let mut live = full_of_regrets(&server);
+    assert!(freed(&mut live, "first", [0, 0, 7, 2], 1));
+    assert!(!freed(&mut live, "third", [192, 0, 2, 1], 3), "but they are without the rule");
 }
 
 fn waiter(number: u32, network: Option<Network>) -> StateRecord {

@@ -175,23 +175,6 @@ struct Decided<T> {
     holds: Option<(Box<Command>, Origin, u64)>,
 }
 
-/// The lease that a command is about.
-fn lease_of(command: &Command) -> Option<LeaseId> {
-    match command {
-        Command::Adopt { lease, .. }
-        | Command::Checkout { lease, .. }
-        | Command::PresenceAdded { lease, .. }
-        | Command::PresenceClosed { lease, .. }
-        | Command::PresenceDropped { lease, .. }
-        | Command::PresenceOpened { lease, .. }
-        | Command::PresenceRefused { lease }
-        | Command::Reclaim { lease, .. }
-        | Command::Release { lease, .. }
-        | Command::Renew { lease, .. } => Some(*lease),
-        _ => None,
-    }
-}
-
 impl<T: Ticket> Engine<T> {
     /// Begins an epoch on a state that was loaded from the journal. The first effect appends it; nothing is decided or answered before that is
     /// committed.
@@ -291,6 +274,11 @@ impl<T: Ticket> Engine<T> {
             Asked::One(_) | Asked::Renew(_) => usize::from(first.is_none()),
         };
         if ordinary > 0 && !self.queues.admits(&origin, ordinary) {
+            match &asked {
+                Asked::Many(commands) => commands.iter().for_each(|command| self.allocator.comes_in_vain(command)),
+                Asked::One(command) => self.allocator.comes_in_vain(command),
+                Asked::Renew(_) => {}
+            }
             let effect = self.effect_of(&asked);
             return self.effects.push_back(Effect::Fail(ticket, Why::Overloaded(effect)));
         }
@@ -299,11 +287,11 @@ impl<T: Ticket> Engine<T> {
         }
         match asked {
             Asked::Renew(renewal) => {
-                self.queues.push(Queued { asker: Asker::One(ticket), command: Box::new(renewal.into()), origin, hold_until_ms: 0 });
+                self.push(Asker::One(ticket), Box::new(renewal.into()), origin, arrived_ms, 0);
             }
             Asked::One(command) => {
                 let hold_until_ms = if hold_ms > 0 && self.holding { arrived_ms.saturating_add(hold_ms) } else { 0 };
-                self.queues.push(Queued { asker: Asker::One(ticket), command, origin, hold_until_ms });
+                self.push(Asker::One(ticket), command, origin, arrived_ms, hold_until_ms);
             }
             Asked::Many(commands) if commands.is_empty() => {
                 let answers = vec![(ticket, Answers::Many(Vec::new()))];
@@ -315,7 +303,7 @@ impl<T: Ticket> Engine<T> {
                     let asker = Asker::Part { batch, number };
                     match ask {
                         Some(ask) => self.push_lane(asker, ask, arrived_ms),
-                        None => self.queues.push(Queued { asker, command: Box::new(command), origin, hold_until_ms: 0 }),
+                        None => self.push(asker, Box::new(command), origin, arrived_ms, 0),
                     }
                 }
             }
@@ -338,6 +326,11 @@ impl<T: Ticket> Engine<T> {
         (self.allocator.standing(&ask.lease()) == Standing::Live).then_some(ask)
     }
 
+    fn push(&mut self, asker: Asker<T>, command: Box<Command>, origin: Origin, arrived_ms: u64, hold_until_ms: u64) {
+        let lives_since_ms = self.allocator.says_who_lives(&command).then_some(arrived_ms);
+        self.queues.push(Queued { asker, command, origin, hold_until_ms, lives_since_ms });
+    }
+
     fn push_lane(&mut self, asker: Asker<T>, ask: LaneAsk, arrived_ms: u64) {
         if let Some(put_out) = self.lane.push(InLane { asker, ask, arrived_ms }) {
             self.fail(put_out, Why::Unknown);
@@ -348,8 +341,8 @@ impl<T: Ticket> Engine<T> {
     fn effect_of(&self, asked: &Asked) -> TookEffect {
         match asked {
             Asked::Renew(renewal) => self.effect_on([renewal.lease]),
-            Asked::One(command) => self.effect_on(lease_of(command)),
-            Asked::Many(commands) => self.effect_on(commands.iter().filter_map(lease_of)),
+            Asked::One(command) => self.effect_on(command.lease()),
+            Asked::Many(commands) => self.effect_on(commands.iter().filter_map(Command::lease)),
         }
     }
 
@@ -637,9 +630,11 @@ impl<T: Ticket> Engine<T> {
             if matches!(*queued.command, Command::Adopt { .. } | Command::Checkout { .. } | Command::Renew { .. })
                 && self.batches.is_gone(&queued.asker)
             {
+                self.allocator.comes_in_vain(&queued.command);
                 self.fail(queued.asker, Why::Gone);
             } else if self.lacks_room(&queued.command) {
-                let effect = self.effect_on(lease_of(&queued.command));
+                self.allocator.comes_in_vain(&queued.command);
+                let effect = self.effect_on(queued.command.lease());
                 self.fail(queued.asker, Why::DiskFull(effect));
             } else {
                 taken.push(queued);
@@ -694,11 +689,22 @@ impl<T: Ticket> Engine<T> {
     /// Decides in the order of the rules. What was decided is moved from `taken` to `decided`; what is left in `taken` waits.
     fn decide(&mut self, bytes_max: usize, taken: &mut Vec<Queued<T>>, decided: &mut Vec<Decided<T>>) -> Vec<Event> {
         let no_room = self.may_write == MayWrite::Nothing;
-        let Self { allocator, lane, limits, batches, effects, stepped, moment, reading, holding, .. } = self;
-        let rest = taken.iter().find(|queued| !allocator.is_repeat(&queued.command)).map(|queued| &*queued.command);
+        let Self { allocator, lane, queues, limits, batches, effects, stepped, moment, reading, holding, .. } = self;
+        let hears_first = allocator.safeguards().presence_hears_first;
+        let is_first = |allocator: &Allocator, command: &Command| command.tells_presence() || allocator.is_repeat(command);
+        let rest = taken.iter().map(|queued| &*queued.command).find(|command| !is_first(allocator, command));
         let mut pass = allocator.pass(*moment, PassPlan { bytes_max, rest });
         let writes = bytes_max > 0;
 
+        // The wall clock has just moved by an administrator's word, so the fact that says so is the first of this entry: the first always fits.
+        let mut unaccepted = Vec::new();
+        for queued in taken.extract_if(.., |queued| writes && matches!(*queued.command, Command::AcceptClock { .. })) {
+            match pass.rest(&queued.command).decided() {
+                Some(outcome) => decided.push(Decided::of(queued, outcome, *holding)),
+                None => unaccepted.push(queued),
+            }
+        }
+        taken.splice(0..0, unaccepted);
         if writes && let Some(command) = stepped.take() {
             match pass.rest(&command) {
                 Tried::Decided(_) => {}
@@ -742,20 +748,35 @@ impl<T: Ticket> Engine<T> {
         }
         // While there is no room each has its turn: one of them may need none by now.
         lane.give_back(back, again && !no_room);
-        // Repeats are renewals too.
+        // Repeats are renewals too. And whatever can only keep a lease from being freed comes before what is due.
+        let mut lives_since_ms = queues.lives_since_ms();
         for queued in std::mem::take(&mut left) {
-            let outcome = if pass.allocator().is_repeat(&queued.command) { pass.lane(&queued.command) } else { None };
+            let outcome = if pass.allocator().is_repeat(&queued.command) {
+                pass.lane(&queued.command)
+            } else if hears_first && queued.command.tells_presence() {
+                pass.rest(&queued.command).decided()
+            } else {
+                None
+            };
             match outcome {
                 Some(outcome) => decided.push(Decided::of(queued, outcome, *holding)),
-                None => left.push(queued),
+                None => {
+                    lives_since_ms = lives_since_ms.into_iter().chain(queued.lives_since_ms).min();
+                    left.push(queued);
+                }
             }
         }
         // What arrived at this boot time arrived at this lease time or later: lease time is never faster.
-        let waited_ms = lane.oldest_renewal_ms().map_or(0, |oldest| reading.boot_ms.saturating_sub(oldest));
-        pass.due(triquest_allocator::Timestamp(moment.at.0.saturating_sub(waited_ms)));
+        let arrived = |oldest_ms: Option<u64>| {
+            let waited_ms = oldest_ms.map_or(0, |oldest| reading.boot_ms.saturating_sub(oldest));
+            triquest_allocator::Timestamp(moment.at.0.saturating_sub(waited_ms))
+        };
+        pass.due(arrived(lane.oldest_renewal_ms()), arrived(lives_since_ms));
         let mut full = false;
         for queued in left {
-            if full {
+            // An end is decided after the renewals that lie before it: one of them may say that nothing stands for the lease any more.
+            let is_early = hears_first && matches!(&*queued.command, Command::PresenceClosed { lease, .. } if lane.has(lease));
+            if full || is_early {
                 taken.push(queued);
                 continue;
             }
@@ -792,7 +813,7 @@ impl<T: Ticket> Engine<T> {
             };
             let heard = one.heard(self.moment);
             if let (Outcome::Waiting { .. }, Some(lease), Some((command, origin, hold_until_ms))) = (&one.outcome, one.lease, one.holds) {
-                let waiting = Queued { asker: one.asker, command, origin, hold_until_ms };
+                let waiting = Queued { asker: one.asker, command, origin, hold_until_ms, lives_since_ms: None };
                 if self.allocator.standing(&lease) != Standing::Waiting {
                     // Its place has changed for good in this very pass: it is decided again, as a repeat.
                     self.again.push_back(Queued { hold_until_ms: 0, ..waiting });
@@ -889,7 +910,7 @@ impl<T: Ticket> Engine<T> {
             self.fail(waiting.asker, Why::Stopping(if known { TookEffect::Unknown } else { TookEffect::No }));
         }
         while let Some(queued) = self.again.pop_front().or_else(|| self.queues.pop()) {
-            let effect = self.effect_on(lease_of(&queued.command));
+            let effect = self.effect_on(queued.command.lease());
             self.fail(queued.asker, Why::Stopping(effect));
         }
     }
@@ -999,7 +1020,7 @@ impl<T: Ticket> Engine<T> {
 
 impl<T> Decided<T> {
     fn of(queued: Queued<T>, outcome: Outcome, holding: bool) -> Self {
-        let Queued { asker, command, origin, hold_until_ms } = queued;
+        let Queued { asker, command, origin, hold_until_ms, lives_since_ms: _ } = queued;
         let (lease, idle_ms) = match &*command {
             Command::Adopt { lease, .. } | Command::Checkout { lease, .. } => (Some(*lease), None),
             Command::Renew { lease, idle_ms, .. } => (Some(*lease), *idle_ms),

@@ -155,6 +155,11 @@ impl<T> Lane<T> {
         self.places.insert(lease, (part, number));
     }
 
+    /// Whether something of this lease waits.
+    pub(crate) fn has(&self, lease: &LeaseId) -> bool {
+        self.places.contains_key(lease)
+    }
+
     /// When the oldest renewal arrived. A release loses nothing by an end that comes before it.
     pub(crate) fn oldest_renewal_ms(&self) -> Option<u64> {
         let waiting = self.tried.waiting.iter().chain(&self.untried.waiting);

@@ -30,18 +30,22 @@ pub(crate) struct Queued<T> {
     pub(crate) origin: Origin,
     /// Until when, by the boot clock, an answer `Waiting` may be held.
     pub(crate) hold_until_ms: u64,
+    /// When it arrived, by the boot clock, if it says that some client lives.
+    pub(crate) lives_since_ms: Option<u64>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Queues<T> {
     turns: Turns<Option<Network>, u64, Queued<T>>,
     wider: BTreeMap<WideNetwork, usize>,
+    /// When those arrived that say that some client lives, and how many of each time wait.
+    lives_since: BTreeMap<u64, usize>,
     limits: QueueLimits,
 }
 
 impl<T> Queues<T> {
     pub(crate) fn new(limits: QueueLimits) -> Self {
-        Self { turns: Turns::new(limits.commands_per_turn_max), wider: BTreeMap::new(), limits }
+        Self { turns: Turns::new(limits.commands_per_turn_max), wider: BTreeMap::new(), lives_since: BTreeMap::new(), limits }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -68,9 +72,7 @@ impl<T> Queues<T> {
     }
 
     pub(crate) fn push(&mut self, queued: Queued<T>) {
-        if let Some(network) = queued.origin.network {
-            *self.wider.entry(network.wide()).or_default() += 1;
-        }
+        self.counts(&queued);
         self.turns.push(queued.origin.network, queued.origin.connection, queued);
     }
 
@@ -84,14 +86,34 @@ impl<T> Queues<T> {
                 self.wider.remove(&wider);
             }
         }
+        if let Some(since_ms) = queued.lives_since_ms
+            && let Some(count) = self.lives_since.get_mut(&since_ms)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.lives_since.remove(&since_ms);
+            }
+        }
         Some(queued)
+    }
+
+    fn counts(&mut self, queued: &Queued<T>) {
+        if let Some(network) = queued.origin.network {
+            *self.wider.entry(network.wide()).or_default() += 1;
+        }
+        if let Some(since_ms) = queued.lives_since_ms {
+            *self.lives_since.entry(since_ms).or_default() += 1;
+        }
+    }
+
+    /// When the oldest of those arrived that say that some client lives.
+    pub(crate) fn lives_since_ms(&self) -> Option<u64> {
+        self.lives_since.first_key_value().map(|(since_ms, _)| *since_ms)
     }
 
     /// Gives one back that was just taken; several in the reverse order.
     pub(crate) fn give_back(&mut self, queued: Queued<T>) {
-        if let Some(network) = queued.origin.network {
-            *self.wider.entry(network.wide()).or_default() += 1;
-        }
+        self.counts(&queued);
         self.turns.give_back(queued.origin.network, queued.origin.connection, queued);
     }
 }

@@ -12,7 +12,7 @@ use common::LINEAGE;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use triquest_allocator::{Epoch, Event, Index, Moment, StateRecord, Timestamp};
+use triquest_allocator::{Epoch, Event, Index, Moment, Network, Networks, StateRecord, Timestamp};
 use triquest_journal::record::{
     Entry, decode_chunk, decode_entry, decode_snapshot_chunk, encode_entry, encode_snapshot, event_bytes, peek_entry,
 };
@@ -135,8 +135,8 @@ fn a_full_entry_of_checkouts_fits() {
 fn chunks_know_their_place_and_their_limit() {
     let head = sample(&state_kinds()[0], 0);
     let StateRecord::Head { index, .. } = head else { panic!("the first kind is the head") };
-    let leases = (0..5_000u64)
-        .map(|number| StateRecord::PresenceOff { address: format!("10.0.0.{number} {}", "x".repeat(200)), until: Timestamp(number) });
+    let leases = (0..100_000u64)
+        .map(|number| StateRecord::PresenceOff { networks: Networks::One(Network::V6(number.to_be_bytes())), until: Timestamp(number) });
     let chunks: Vec<_> = encode_snapshot(std::iter::once(head).chain(leases)).collect();
     assert!(chunks.len() > 2);
     let mut records = 0;
@@ -146,7 +146,7 @@ fn chunks_know_their_place_and_their_limit() {
         assert_eq!((chunk.index, chunk.number as usize), (index, number));
         records += chunk.records.len();
     }
-    assert_eq!(records, 5_001);
+    assert_eq!(records, 100_001);
 }
 
 fn golden(name: &str, make: impl FnOnce() -> Vec<u8>) -> Vec<u8> {

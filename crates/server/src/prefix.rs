@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use triquest_allocator::NamedNetwork;
 
 /// A network: `10.1.0.0/16`, `fd00:1::/32`, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -29,6 +30,18 @@ impl Prefix {
     #[must_use]
     pub fn is_everything(&self) -> bool {
         self.bits == 0
+    }
+
+    /// The same as the core tells it: of an IPv6 network its first 64 bits count.
+    #[must_use]
+    pub fn named(&self) -> NamedNetwork {
+        NamedNetwork::new(self.address, self.bits)
+    }
+
+    /// How many first bits its addresses have in common.
+    #[must_use]
+    pub fn bits(&self) -> u8 {
+        self.bits
     }
 
     /// Whether an address is of this network. An IPv4 address may come as an IPv6 one (`::ffff:10.1.0.7`).

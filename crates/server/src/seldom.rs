@@ -45,7 +45,7 @@ macro_rules! kinds {
                     Self::Presence => "leases that presence connections stand for",
                     Self::Reads => "reads",
                     Self::RefusedBodies => "KiB of bodies that led to nothing",
-                    Self::Reopenings => "presence connections that may be opened again",
+                    Self::Reopenings | Self::ReopeningsAnywhere => "presence connections that may be opened again",
                     Self::Searches => "searches",
                     Self::ShownGrants => "shown grants",
                     Self::Translated => "presence connections through a translation of addresses",
@@ -86,6 +86,8 @@ kinds! {
     RefusedBodies, "refused_bodies", true, "requests were refused: too many large bodies led to nothing";
     /// Connections of a named network had to wait or were turned away before anybody knew whose they were.
     Reopenings, "reopenings", true, "connections of a network in `presence_networks` had to wait or were turned away, and any may be that of a client that comes back: meanwhile nothing is freed early there";
+    /// The same, and nobody knows of which.
+    ReopeningsAnywhere, "reopenings_anywhere", true, "connections had to wait or were turned away before anybody knew where they came from, and any may be that of a client that comes back: meanwhile nothing is freed early in any network of `presence_networks`";
     /// Searches in the port reference.
     Searches, "searches", true, "requests were refused: too many searches";
     /// A client says that it saw more of this history than there is, which anybody can say.
@@ -133,6 +135,8 @@ struct Row {
     /// Since the last line.
     unsaid: u64,
     networks: BTreeMap<Network, Seen>,
+    /// What concerns every network.
+    everywhere: Seen,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -174,6 +178,9 @@ impl Seldom {
             seen.times += 1;
             seen.unsaid += 1;
             seen.last_ms = now_ms;
+        } else {
+            row.everywhere.times += 1;
+            row.everywhere.last_ms = now_ms;
         }
         row.say(kind, now_ms)
     }
@@ -199,9 +206,11 @@ impl Seldom {
     #[must_use]
     pub fn lately(&self, kind: Kind, only: Option<Network>, now_ms: u64) -> Vec<(String, u64, u64)> {
         let rows = self.0.lock();
-        let networks = rows.get(kind as usize).into_iter().flat_map(|row| &row.networks);
-        let seen = networks.filter(|(network, _)| only.is_none_or(|only| only == **network));
-        let seen = seen.map(|(network, seen)| (network.to_string(), seen.times, now_ms.saturating_sub(seen.last_ms)));
+        let Some(row) = rows.get(kind as usize) else { return Vec::new() };
+        let networks = row.networks.iter().filter(|(network, _)| only.is_none_or(|only| only == **network));
+        let everywhere = Some(&row.everywhere).filter(|seen| kind == Kind::ReopeningsAnywhere && seen.times > 0);
+        let seen = networks.map(|(network, seen)| (network.to_string(), seen)).chain(everywhere.map(|seen| ("*".to_owned(), seen)));
+        let seen = seen.map(|(network, seen)| (network, seen.times, now_ms.saturating_sub(seen.last_ms)));
         seen.filter(|(_, _, ago_ms)| *ago_ms <= SHOWN_MS_MAX).collect()
     }
 }
@@ -233,6 +242,16 @@ mod tests {
 
     fn network(last: u8) -> Network {
         Network::from(IpAddr::from([10, 0, 0, last]))
+    }
+
+    #[test]
+    fn what_concerns_every_network_is_shown_to_all() {
+        let seldom = Seldom::default();
+        assert_eq!(seldom.limited(Some(network(1)), 0), []);
+        seldom.note(Kind::ReopeningsAnywhere, None, 0);
+        let shown = seldom.limited(Some(network(1)), 7);
+        assert_eq!(shown.iter().map(|limited| (limited.network.as_str(), limited.last_ms)).collect::<Vec<_>>(), [("*", 7)]);
+        assert_eq!(seldom.limited(None, SHOWN_MS_MAX + 1), []);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use triquest_allocator::{
     CheckoutItem, ClockReading, ContentDigest, EndReason, EntitlementId, Event, GrantedItem, Index, InstalledEntitlement, InstalledLeftOut,
-    InstalledTerms, LeaseId as Id, Moment, PoolId, RightEnd, StateRecord, TakenOff, Timestamp, VendorId, limits::STALL_MS,
+    InstalledTerms, LeaseId as Id, Moment, PoolId, Regrets, RightEnd, StateRecord, TakenOff, Timestamp, VendorId, limits::STALL_MS,
     note_freed_early,
 };
 use triquest_engine::Heard;
@@ -217,13 +217,13 @@ impl View {
         self.inner.read().clock_refused_ms
     }
 
-    /// Addresses for which presence frees nothing early, at most `limit`, and for how long still, milliseconds.
+    /// Networks in which presence frees nothing early, at most `limit`, and for how long still, milliseconds.
     #[must_use]
     pub fn presence_off(&self, limit: usize) -> Vec<(String, u64)> {
         let (at, _) = self.now();
         let inner = self.inner.read();
-        let off = inner.presence_off.iter().map(|(address, until)| (address.clone(), until.since_ms(Timestamp(at))));
-        off.filter(|(_, left_ms)| *left_ms > 0).take(limit).collect()
+        let off = inner.presence_off.iter(Timestamp(at)).take(limit);
+        off.map(|(networks, until)| (networks.to_string(), until.since_ms(Timestamp(at)))).collect()
     }
 
     /// Possible over-use: whose promises still run, of leases that were freed before.
@@ -679,7 +679,7 @@ struct Inner {
     position: Position,
     quarantine_until: Option<Timestamp>,
     clock_refused_ms: Option<i64>,
-    presence_off: BTreeMap<String, Timestamp>,
+    presence_off: Regrets,
     /// When the promises of leases that were freed before would have been over, soonest first, and how many of each.
     freed_early: BTreeMap<Timestamp, u64>,
     /// This history's, and those that it comes from.
@@ -711,7 +711,7 @@ impl Inner {
             position,
             quarantine_until: None,
             clock_refused_ms: None,
-            presence_off: BTreeMap::new(),
+            presence_off: Regrets::default(),
             freed_early: BTreeMap::new(),
             lineages: BTreeSet::new(),
             live: 0,
@@ -799,9 +799,7 @@ impl Inner {
             StateRecord::Epoch(epoch) => {
                 self.lineages.insert(epoch.lineage.0);
             }
-            StateRecord::PresenceOff { address, until } => {
-                self.presence_off.insert(address, until);
-            }
+            StateRecord::PresenceOff { networks, until } => self.presence_off.insert(networks, until),
             StateRecord::FreedEarly { until, leases } => {
                 self.freed_early.insert(until, leases);
             }
@@ -999,19 +997,15 @@ impl Inner {
             }
             Event::ClockAccepted { .. } => self.clock_refused_ms = None,
             Event::ClockStepped { to_ms, believed, .. } => self.clock_refused_ms = (!believed).then_some(*to_ms),
-            Event::PresenceAllowed { address, .. } => {
-                self.presence_off.remove(address);
-            }
-            Event::PresenceRegretted { address: Some(address), until, .. } => {
-                self.presence_off.insert(address.clone(), *until);
-            }
-            Event::Forgot { .. } => self.presence_off.retain(|_, until| *until > moment.at),
+            Event::PresenceAllowed { networks, .. } => self.presence_off.allow(*networks),
+            Event::PresenceRegretted { networks: Some(networks), until, .. } => self.presence_off.put(*networks, *until, moment.at),
+            Event::Forgot { .. } => self.presence_off.forget(moment.at),
             // Nothing of these is shown by a list; the stream of events has them.
             Event::ChargeMoved { .. }
             | Event::ClockMarked
             | Event::Heard { .. }
             | Event::LinesResumed { .. }
-            | Event::PresenceRegretted { address: None, .. }
+            | Event::PresenceRegretted { networks: None, .. }
             | Event::ReleasedUnknown { .. }
             | Event::TtlLowered { .. }
             | Event::TtlRaised { .. }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use triquest_allocator::{
     Allocator, Between, CheckoutItem, Command, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Network,
-    Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, VerifierKeys, limits::PRESENCE_WAIT_MS, share::Share,
+    Networks, Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, VerifierKeys, WideNetwork, limits::PRESENCE_WAIT_MS, share::Share,
 };
 use triquest_engine::limits::ENTRY_HEAD_BYTES_MAX;
 use triquest_journal::record::Entry;
@@ -230,6 +230,8 @@ pub struct Judge {
     reclaimed: BTreeSet<LeaseId>,
     /// Clients whose presence was ended in order by something between.
     false_ends: BTreeMap<usize, FalseEnd>,
+    /// Wider networks with clients that came back from an early freeing.
+    regretted: BTreeSet<WideNetwork>,
     /// Lease time at which each client last tried to open a presence connection.
     opened: BTreeMap<usize, Timestamp>,
     /// Up-time and starts when each waiter was last told its place.
@@ -280,6 +282,7 @@ impl Judge {
             released: BTreeSet::new(),
             reclaimed: BTreeSet::new(),
             false_ends: BTreeMap::new(),
+            regretted: BTreeSet::new(),
             opened: BTreeMap::new(),
             asked: BTreeMap::new(),
             denied_at: BTreeMap::new(),
@@ -658,6 +661,7 @@ impl Judge {
                 self.proved(entry.moment.at);
                 self.lost.iter_mut().for_each(|lost| lost.known_for_good = true);
             }
+            Event::PresenceRegretted { lease, networks: Some(networks), .. } => self.is_a_share_of_regrets(*lease, *networks),
             Event::LinesResumed { .. } => {
                 let up = self.up;
                 self.asked.values_mut().for_each(|asked| *asked = up);
@@ -749,6 +753,22 @@ impl Judge {
     }
 
     /// How many ids may be remembered.
+    /// fair_shares: early freeing is off for everybody only if clients of as many wider networks came back as can be remembered.
+    fn is_a_share_of_regrets(&mut self, lease: LeaseId, networks: Networks) {
+        match networks {
+            Networks::One(network) => drop(self.regretted.insert(network.wide())),
+            Networks::Wide(wide) => drop(self.regretted.insert(wide)),
+            Networks::All => {
+                let (there, most) = (self.regretted.len(), self.limits.presence_off_max);
+                if there < most {
+                    self.broken(Invariant::FairShares, || {
+                        format!("{lease} turned early freeing off everywhere, and {there} wider networks of {most} are remembered")
+                    });
+                }
+            }
+        }
+    }
+
     fn memory(&self) -> Share {
         Share { network: self.limits.remembered_per_network_max, all: self.limits.remembered_max }
     }

@@ -198,6 +198,8 @@ pub enum Act {
     PresenceFull(u32, u64, bool),
     /// A client's presence connection opens late: the server sees it, the client does not.
     PresenceUnseen(u32),
+    /// A client opens a presence connection again.
+    PresenceReopens(u32),
     /// An administrator takes a client's seat back, at once or at the end of its promise.
     Reclaim(u32, bool),
     /// The license with this number is removed.

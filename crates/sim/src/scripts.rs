@@ -1,6 +1,6 @@
 //! Directed worlds: a short script for each safeguard, with random times. Chance alone meets some of what they show once in a thousand worlds.
 
-use triquest_allocator::Limits;
+use triquest_allocator::{Limits, limits::PRESENCE_WAIT_MS};
 
 use crate::{
     plan::{Act, ClientPlan, Draft, Plan, Wire, drift, issue, item},
@@ -80,9 +80,11 @@ scripts! {
     a_newcomer_after_a_restore,
     a_named_network,
     a_named_network_that_is_full,
+    a_network_that_regrets,
     an_addition_that_is_not_answered,
     a_presence_that_does_not_open,
     a_presence_that_stands_for_a_lease_no_more,
+    a_reopening_behind_a_slow_disk,
     a_reissue_before_its_day,
     a_release_and_a_late_copy,
     a_rollback_and_its_proof,
@@ -127,12 +129,11 @@ fn a_longer_ttl_and_a_crash_before_it_is_durable(plan: &mut Plan, random: &mut R
     plan.clients = vec![ClientPlan { ttl_ms: Some(plan.ttl_ms), ..user(random, "cad") }, user(random, "cad")];
     at(plan, 5, Act::Install(0));
     at(plan, 50, Act::Begin(0));
-    let replaced = random.between(500, 5_000);
+    let replaced = random.between(9_000, 13_000);
     at(plan, replaced, Act::Install(1));
-    // The disk is full when the fact is to be written with its next renewal, and then the power fails; the client hears nothing more for a while.
-    (plan.reserve_bytes, plan.room_bytes) = (0, 0);
-    at(plan, replaced + 100, Act::DiskFull(15_000));
-    let killed = replaced + random.between(4_000, 12_000);
+    // The power fails while the disk writes the fact that comes with its next renewal; the client hears nothing more for a while.
+    plan.append_ms = (1_500, 3_000);
+    let killed = replaced + random.between(2_500, 5_000);
     at(plan, killed, Act::Kill(random.between(100, 1_000)));
     at(plan, killed, Act::CutOff(0, plan.ttl_ms));
     for ask in 0..40 {
@@ -366,6 +367,19 @@ fn a_named_network_that_is_full(plan: &mut Plan, random: &mut Random) {
     }
 }
 
+/// Clients of several networks of one wider network come back after false ends, more than can be remembered.
+fn a_network_that_regrets(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 12);
+    plan.limits.presence_off_max = 2;
+    plan.clients = (0..12).map(|_| ClientPlan { presence: true, begins_ms: Some(50), ..user(random, "cad") }).collect();
+    let mut when = random.between(5_000, 20_000);
+    // Four share an address.
+    for client in [0, 4, 8] {
+        at(plan, when, Act::FalseFin(client));
+        when += random.between(20_000, 60_000);
+    }
+}
+
 fn an_addition_that_is_not_answered(plan: &mut Plan, random: &mut Random) {
     // No renewal is due, which would stand down, before the connection is left.
     (plan.ttl_ms, plan.ttl_max_ms) = (120_000, 600_000);
@@ -396,6 +410,32 @@ fn a_presence_that_does_not_open(plan: &mut Plan, random: &mut Random) {
     at(plan, 20, Act::PresenceUnseen(0));
     at(plan, random.between(50, 5_000), Act::Begin(0));
     at(plan, 6_000, Act::Begin(1));
+}
+
+/// A client of a named network comes back just before its wait is over, and a slow disk keeps that from being decided until it is: its opening, which is not
+/// answered, or is refused or turned away. It is far from its next renewal.
+fn a_reopening_behind_a_slow_disk(plan: &mut Plan, random: &mut Random) {
+    (plan.ttl_ms, plan.ttl_max_ms, plan.duration_ms) = (900_000, 900_000, 300_000);
+    cad(plan, 40);
+    plan.append_ms = (600, 1_500);
+    let named = ClientPlan { presence: true, behind_proxy: true, named_network: true, ..user(random, "cad") };
+    plan.clients = std::iter::once(named).chain((0..30).map(|_| user(random, "cad"))).collect();
+    at(plan, 50, Act::Begin(0));
+    let mut newcomers = 1..31;
+    for round in 0..3 {
+        let ends = round * 80_000 + random.between(10_000, 40_000);
+        at(plan, ends, Act::FalseFin(0));
+        let over = ends + PRESENCE_WAIT_MS;
+        for (number, newcomer) in (0..).zip(newcomers.by_ref().take(10)) {
+            at(plan, over - 2_000 + number * 300, Act::Begin(newcomer));
+        }
+        let back = over - random.between(1, 500);
+        match random.below(3) {
+            0 => at(plan, back - 1, Act::PresenceUnseen(0)),
+            way => at(plan, back - 1, Act::PresenceFull(0, 1_000, way == 1)),
+        }
+        at(plan, back, Act::PresenceReopens(0));
+    }
 }
 
 fn a_reissue_before_its_day(plan: &mut Plan, random: &mut Random) {

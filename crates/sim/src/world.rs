@@ -8,7 +8,7 @@ use std::{
 
 use triquest_allocator::{
     Actor, Between, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Grant, GrantedItem, Index,
-    InstallLicense, LeaseId, Lineage, Outcome, Refusal, Rules,
+    InstallLicense, LeaseId, Lineage, NamedNetwork, Outcome, Refusal, Rules,
 };
 use triquest_client::keeper::{Action, Answer as Told, Failure, Fresh, Keeper, Notice, Phase, Terms};
 use triquest_engine::{
@@ -612,7 +612,8 @@ impl World {
                 self.presence(delay, to, client, Command::PresenceRefused { lease });
             }
         } else {
-            self.presence(delay, to, client, Command::PresenceTurnedAway { network });
+            let named = Some(NamedNetwork::V4([10, 0, 0, 0], 8));
+            self.presence(delay, to, client, Command::PresenceTurnedAway { named, network });
         }
         let again = self.random.between(4_000, 6_000);
         self.plan(again, Step::Reopens(client, life));
@@ -1454,6 +1455,10 @@ impl World {
             Act::PresenceFull(client, ms, is_known) => {
                 let this = &mut self.clients[client as usize];
                 (this.full_until_ms, this.full_is_known) = (self.real_ms + ms, is_known);
+            }
+            Act::PresenceReopens(client) => {
+                let life = self.clients[client as usize].life;
+                self.reopens(client, life);
             }
             Act::PresenceUnseen(client) => self.clients[client as usize].opening_unseen = true,
             Act::Reclaim(client, now) => {

@@ -367,22 +367,23 @@ pub enum EventFacts {
         /// How many.
         pools: u64,
     },
-    /// An administrator lets presence free seats early again for an address.
+    /// An administrator lets presence free seats early again in a network.
     PresenceAllowed {
-        /// The address; only for viewers.
+        /// The network, with all in it: an IPv4 address, an IPv6 /64, a /24 or /48, or `*` for all. Only for viewers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        address: Option<String>,
+        network: Option<String>,
         /// Who and why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         actor: Option<EventActor>,
     },
-    /// A holder whose seats were freed early was alive after all: nothing is freed early for its address for a while.
+    /// A holder whose seats were freed early was alive after all: nothing is freed early in its network for a while.
     PresenceRegretted {
         /// The lease.
         lease: LeaseId,
-        /// Its address, for which nothing is freed early; `*`, every address, when there are too many to remember. Only for viewers.
+        /// Where nothing is freed early: its network, an IPv4 address or an IPv6 /64; the /24 or /48 around it, when that has too many; `*`, everywhere, while
+        /// there are too many to remember. Only for viewers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        address: Option<String>,
+        network: Option<String>,
         /// Until when.
         until_ms: u64,
     },

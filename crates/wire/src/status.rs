@@ -37,8 +37,8 @@ pub struct Status {
     /// `time_at` is what the server goes by instead, until `POST /v1/clock/accept`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_says: Option<String>,
-    /// Addresses for which an orderly end of a presence connection frees nothing early, for a day after a client came back from one with
-    /// its right running. For viewers.
+    /// Networks in which an orderly end of a presence connection frees nothing early, for a day after a client came back from one with its right running.
+    /// For viewers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub presence_off: Vec<PresenceOff>,
     /// Networks whose clients lately came through something that translates addresses, so that an orderly end of their presence connections
@@ -74,10 +74,10 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LimitedNetwork {
-    /// The limit: `connections`, `denials`, `event_streams`, `hellos`, `http2`, `new_ids`, `presence`, `reads`, `searches`, `shown_grants`, `trust`,
-    /// `unread_bodies` or `unsent_answers`. There may be more.
+    /// The limit: `connections`, `denials`, `event_streams`, `hellos`, `http2`, `new_ids`, `presence`, `reads`, `reopenings`, `reopenings_anywhere`,
+    /// `searches`, `shown_grants`, `trust`, `unread_bodies` or `unsent_answers`. There may be more.
     pub limit: String,
-    /// An IPv4 address, or an IPv6 /64.
+    /// An IPv4 address, or an IPv6 /64; `*` where it concerns every network.
     pub network: String,
     /// How often, as far as it is known.
     pub times: u64,
@@ -93,19 +93,19 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// An address for which presence frees nothing early.
+/// A network in which presence frees nothing early.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PresenceOff {
-    /// As it stands in holders; `*` is every address, when there were too many to remember.
-    pub address: String,
+    /// An IPv4 address, an IPv6 /64, the /24 or /48 around too many of them, or `*`, which is everywhere, while there are too many to remember.
+    pub network: String,
     /// For how long still, milliseconds.
     pub remaining_ms: u64,
 }
 
 impl PresenceOff {
-    /// Stands for every address, when there were too many to remember.
-    pub const EVERY_ADDRESS: &str = "*";
+    /// Stands for every network, while there are too many to remember.
+    pub const EVERYWHERE: &str = "*";
 }
 
 /// A network whose clients see other addresses than the server does.
@@ -131,13 +131,13 @@ pub struct FreedEarly {
     pub remaining_ms: u64,
 }
 
-/// `POST /v1/presence/allow` (administrators): let presence free seats early again for an address.
+/// `POST /v1/presence/allow` (administrators): let presence free seats early again in a network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AllowPresenceRequest {
-    /// As `status` shows it.
-    pub address: String,
+    /// As `status` shows it, or any address in it; `*` for all.
+    pub network: String,
     /// Why; required, for the record.
     pub reason: String,
 }

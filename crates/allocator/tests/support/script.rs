@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use triquest_allocator::{
-    Between, CheckoutItem, Command, Denial, DequeueReason, EndReason, Epoch, Event, Index, Instance, LeaseId, Lineage, Moment, Network,
-    Outcome, Overlap, PoolNumbers, Refusal, Safeguards, ShownGrant, ShownItem, Timestamp, invariants,
+    Between, CheckoutItem, Command, Denial, DequeueReason, EndReason, Epoch, Event, Index, Instance, LeaseId, Lineage, Moment,
+    NamedNetwork, Network, Outcome, Overlap, PoolNumbers, Refusal, Safeguards, ShownGrant, ShownItem, Timestamp, invariants,
 };
 use triquest_license::LicenseHash;
 
@@ -189,8 +189,8 @@ impl World {
                 self.server.decide(self.moment(at_ms), command)?
             }
             "allow-presence" => {
-                let address = plain.next().unwrap().into();
-                self.server.decide(self.moment(at_ms), Command::AllowPresence { address, actor: actor() })?
+                let networks = plain.next().unwrap().parse().unwrap();
+                self.server.decide(self.moment(at_ms), Command::AllowPresence { networks, actor: actor() })?
             }
             "backup" => {
                 self.backup = (self.server.journal.len(), self.server.lineage);
@@ -219,6 +219,10 @@ impl World {
             "presence" => {
                 let who = plain.next().unwrap();
                 let network = options.get("from").map(|address| Network::from(address.parse::<std::net::IpAddr>().unwrap()));
+                let named = options.get("named").map(|range| {
+                    let (first, bits) = range.split_once('/').unwrap();
+                    NamedNetwork::new(first.parse().unwrap(), bits.parse().unwrap())
+                });
                 let (lease, act) = match who {
                     "full" => (LeaseId([0; 16]), who),
                     who => (lease(who), plain.next().unwrap()),
@@ -234,7 +238,7 @@ impl World {
                 let command = match act {
                     "add" => Command::PresenceAdded { lease, connection, generation, between },
                     "close" => Command::PresenceClosed { lease, generation, network },
-                    "full" => Command::PresenceTurnedAway { network },
+                    "full" => Command::PresenceTurnedAway { named, network },
                     "drop" => Command::PresenceDropped { lease, connection, generation, between },
                     "open" => Command::PresenceOpened { lease, connection, generation, between },
                     "refused" => Command::PresenceRefused { lease },

@@ -477,6 +477,11 @@ fn limits(status: &Status, report: &mut Report<'_>) {
     for limited in &status.limited {
         let (network, limit) = (escape(&limited.network), limited.limit.replace('_', " "));
         let when = format!("{} times, {} ago", limited.times, duration(limited.last_ms));
+        if limited.limit == "reopenings_anywhere" {
+            let what = "meanwhile no seat of a dead program is free early in any network of `presence_networks`";
+            report.warn("presence", format_args!("connections from nobody knows where had to wait or were turned away ({when}): {what}"));
+            continue;
+        }
         if limited.limit == "reopenings" {
             let what = "meanwhile no seat of a dead program there is free early: any of them may be that of a client that comes back";
             report.warn("presence", format_args!("connections of network {network} had to wait or were turned away ({when}): {what}"));

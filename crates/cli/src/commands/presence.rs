@@ -1,4 +1,4 @@
-//! `presence allow`: an administrator lets dead processes free their seats at once again, for one address.
+//! `presence allow`: an administrator lets dead processes free their seats at once again, in one network.
 
 use triquest_wire::status::AllowPresenceRequest;
 
@@ -11,15 +11,15 @@ use crate::{
 /// What can be done about the early freeing of seats.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum PresenceCommand {
-    /// Let presence free seats early again for an address, before its day is over
+    /// Let presence free seats early again in a network, before its day is over
     Allow(AllowCommand),
 }
 
-/// `presence allow ADDRESS --reason WHY`.
+/// `presence allow NETWORK --reason WHY`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AllowCommand {
-    /// The address, as `status` shows it
-    address: String,
+    /// The network, as `status` shows it, or an address in it; `*` for all
+    network: String,
     /// Why, for the record
     #[arg(long, value_parser = crate::admin::reason)]
     reason: String,
@@ -31,9 +31,9 @@ impl PresenceCommand {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let Self::Allow(command) = self;
         let admin = Admin::connect(&command.data)?;
-        let asked = AllowPresenceRequest { address: command.address, reason: command.reason };
+        let asked = AllowPresenceRequest { network: command.network, reason: command.reason };
         match admin.accept("/v1/presence/allow", &asked)? {
-            None => terminal.verb("Allowed", format_args!("early freeing of seats for {}", escape(&asked.address))),
+            None => terminal.verb("Allowed", format_args!("early freeing of seats for {}", escape(&asked.network))),
             Some(why) => terminal.verb("Unchanged", escape(&why)),
         }
         Ok(exit::OK)

@@ -275,9 +275,9 @@ pub(crate) fn notices(status: &Status) -> Vec<String> {
     let off = status.presence_off.iter().map(|off| {
         format!(
             "presence  off for {} for {}: clients came back although their connections had ended in order (triquest-lm presence allow {} --reason TEXT)",
-            if off.address == PresenceOff::EVERY_ADDRESS { "every address".into() } else { escape(&off.address) },
+            if off.network == PresenceOff::EVERYWHERE { "every network".into() } else { escape(&off.network) },
             duration(off.remaining_ms),
-            if off.address == PresenceOff::EVERY_ADDRESS { "'*'".into() } else { escape(&off.address) },
+            if off.network == PresenceOff::EVERYWHERE { "'*'".into() } else { escape(&off.network) },
         )
     });
     let translated = status.translated.iter().map(|translated| {

@@ -5,6 +5,7 @@
 mod bounds;
 mod desk;
 mod fairness;
+mod presence;
 mod promises;
 mod room;
 mod stop;

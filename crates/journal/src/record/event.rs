@@ -8,9 +8,9 @@ use triquest_allocator::{
 use triquest_license::LicenseHash;
 
 use super::parts::{
-    ActorRecord, Bytes16, Bytes32, DenialRecord, EntitlementRecord, HolderRecord, ItemRecord, LeftOutRecord, NetworkRecord, PairRecord,
-    TermsRecord, charge_pairs, dequeue_reason, end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges, release_cause,
-    right_end, word_texts, words,
+    ActorRecord, Bytes16, Bytes32, DenialRecord, EntitlementRecord, HolderRecord, ItemRecord, LeftOutRecord, NetworkRecord, NetworksRecord,
+    PairRecord, TermsRecord, charge_pairs, dequeue_reason, end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges,
+    release_cause, right_end, word_texts, words,
 };
 
 /// One event, in the order of invention.
@@ -282,9 +282,9 @@ pub(super) enum EventRecord<'a> {
     PresenceRegretted {
         #[n(0)]
         lease: Bytes16,
-        /// Absent: no address was known.
-        #[b(1)]
-        address: Option<&'a str>,
+        /// Absent: this machine's own socket.
+        #[n(1)]
+        networks: Option<NetworksRecord>,
         #[n(2)]
         until: u64,
     },
@@ -363,8 +363,8 @@ pub(super) enum EventRecord<'a> {
     },
     #[n(33)]
     PresenceAllowed {
-        #[b(0)]
-        address: &'a str,
+        #[n(0)]
+        networks: NetworksRecord,
         #[b(1)]
         actor: ActorRecord<'a>,
     },
@@ -563,8 +563,8 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
             }
             Event::LingerEnded { lease, items: parts } => Self::LingerEnded { lease: lease.0.into(), items: items(parts) },
             Event::PoolOpened { pool, vendor, feature } => Self::PoolOpened { pool: pool.0, vendor: vendor.0, feature: feature.as_str() },
-            Event::PresenceRegretted { lease, address, until } => {
-                Self::PresenceRegretted { lease: lease.0.into(), address: address.as_deref(), until: until.0 }
+            Event::PresenceRegretted { lease, networks, until } => {
+                Self::PresenceRegretted { lease: lease.0.into(), networks: networks.map(NetworksRecord), until: until.0 }
             }
             Event::Queued { lease, attempt, content, holder, items: parts, ttl_ms, linger_ms, gives_up, embeds, network } => Self::Queued {
                 lease: lease.0.into(),
@@ -587,7 +587,9 @@ impl<'a> From<&'a Event> for EventRecord<'a> {
                 index: index.0,
             },
             Event::LinesResumed { claim_due } => Self::LinesResumed { claim_due: claim_due.0 },
-            Event::PresenceAllowed { address, actor } => Self::PresenceAllowed { address, actor: actor.into() },
+            Event::PresenceAllowed { networks, actor } => {
+                Self::PresenceAllowed { networks: NetworksRecord(*networks), actor: actor.into() }
+            }
             Event::QuarantineEnded { actor: who } => Self::QuarantineEnded { actor: actor(who) },
             Event::QuarantineLengthened { until } => Self::QuarantineLengthened { until: until.0 },
             &Event::Recovered { epoch, instance, lineage, quarantine_until, remember_ms, wait_ttl_ms } => Self::Recovered {
@@ -781,8 +783,8 @@ impl TryFrom<EventRecord<'_>> for Event {
                 reason: dequeue_reason::kind(reason)?,
                 denial: denial.map(|denial| Denial::try_from(denial).map(Box::new)).transpose()?,
             },
-            EventRecord::PresenceRegretted { lease: id, address, until } => {
-                Self::PresenceRegretted { lease: lease(id), address: address.map(str::to_owned), until: Timestamp(until) }
+            EventRecord::PresenceRegretted { lease: id, networks, until } => {
+                Self::PresenceRegretted { lease: lease(id), networks: networks.map(|networks| networks.0), until: Timestamp(until) }
             }
             EventRecord::Adopted {
                 lease: id,
@@ -835,7 +837,7 @@ impl TryFrom<EventRecord<'_>> for Event {
             },
             EventRecord::WaiterHeard { lease: id } => Self::WaiterHeard { lease: lease(id) },
             EventRecord::LinesResumed { claim_due } => Self::LinesResumed { claim_due: Timestamp(claim_due) },
-            EventRecord::PresenceAllowed { address, actor } => Self::PresenceAllowed { address: address.to_owned(), actor: actor.into() },
+            EventRecord::PresenceAllowed { networks, actor } => Self::PresenceAllowed { networks: networks.0, actor: actor.into() },
         })
     }
 }

@@ -4,7 +4,7 @@ use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use triquest_allocator::{
     Actor, Charge, Claim, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, GrantedItem, Holder, InstalledEntitlement,
-    InstalledLeftOut, InstalledTerms, Network, PoolId, PoolNumbers, ReleaseCause, RightEnd,
+    InstalledLeftOut, InstalledTerms, Network, Networks, PoolId, PoolNumbers, ReleaseCause, RightEnd, WideNetwork,
 };
 use triquest_license::{FeatureName, LicenseId, Version, Word, Words};
 
@@ -325,6 +325,35 @@ impl TryFrom<DenialRecord<'_>> for Denial {
 
 pub(super) fn feature(name: &str) -> Result<FeatureName, String> {
     FeatureName::new(name).map_err(|error| error.to_string())
+}
+
+/// Networks: none of the bytes of an address for all, the first 3 or 6 for a wider network, 4 or 8 for a network.
+pub(super) struct NetworksRecord(pub(super) Networks);
+
+impl<C> Encode<C> for NetworksRecord {
+    fn encode<W: minicbor::encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), minicbor::encode::Error<W::Error>> {
+        match &self.0 {
+            Networks::All => e.bytes(&[])?,
+            Networks::One(Network::V4(network)) => e.bytes(network)?,
+            Networks::One(Network::V6(network)) => e.bytes(network)?,
+            Networks::Wide(WideNetwork::V4(network)) => e.bytes(network)?,
+            Networks::Wide(WideNetwork::V6(network)) => e.bytes(network)?,
+        };
+        Ok(())
+    }
+}
+
+impl<'b, C> Decode<'b, C> for NetworksRecord {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        Ok(Self(match *d.bytes()? {
+            [] => Networks::All,
+            [a, b, c] => Networks::Wide(WideNetwork::V4([a, b, c])),
+            [a, b, c, d] => Networks::One(Network::V4([a, b, c, d])),
+            [a, b, c, d, e, f] => Networks::Wide(WideNetwork::V6([a, b, c, d, e, f])),
+            [a, b, c, d, e, f, g, h] => Networks::One(Network::V6([a, b, c, d, e, f, g, h])),
+            _ => return Err(minicbor::decode::Error::message("networks have 0, 3, 4, 6 or 8 bytes")),
+        }))
+    }
 }
 
 /// A network: the 4 bytes of an IPv4 address, or the first 8 of an IPv6 address.

@@ -8,8 +8,8 @@ use triquest_allocator::{
 
 use super::event::{content, keys, lease, license, plain_keys};
 use super::parts::{
-    ActorRecord, Bytes4, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, NetworkRecord, PairRecord, TermsRecord, TimesRecord,
-    charge_pairs, end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges, right_end, word_texts, words,
+    ActorRecord, Bytes4, Bytes16, Bytes32, DenialRecord, HolderRecord, ItemRecord, NetworkRecord, NetworksRecord, PairRecord, TermsRecord,
+    TimesRecord, charge_pairs, end_reason, feature, granted_items, is_empty, is_zero, items, plain_charges, right_end, word_texts, words,
 };
 
 /// A fixed end of a lease.
@@ -237,8 +237,8 @@ pub(super) enum SnapshotRecord<'a> {
     },
     #[n(10)]
     PresenceOff {
-        #[b(0)]
-        address: &'a str,
+        #[n(0)]
+        networks: NetworksRecord,
         #[n(1)]
         until: u64,
     },
@@ -422,7 +422,7 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
                 ended: ended.map(end_reason::code),
                 network: network.map(NetworkRecord),
             },
-            StateRecord::PresenceOff { address, until } => Self::PresenceOff { address, until: until.0 },
+            StateRecord::PresenceOff { networks, until } => Self::PresenceOff { networks: NetworksRecord(*networks), until: until.0 },
             StateRecord::FreedEarly { until, leases } => Self::FreedEarly { until: until.0, leases: *leases },
         }
     }
@@ -586,7 +586,7 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
                 forget: Timestamp(forget),
                 network: network.map(|network| network.0),
             },
-            SnapshotRecord::PresenceOff { address, until } => Self::PresenceOff { address: address.to_owned(), until: Timestamp(until) },
+            SnapshotRecord::PresenceOff { networks, until } => Self::PresenceOff { networks: networks.0, until: Timestamp(until) },
             SnapshotRecord::FreedEarly { until, leases } => Self::FreedEarly { until: Timestamp(until), leases },
         })
     }

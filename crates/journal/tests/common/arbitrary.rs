@@ -5,8 +5,8 @@ use proptest::option::of;
 use proptest::prelude::*;
 use triquest_allocator::{
     Actor, Charge, Claim, ContentDigest, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Epoch, EpochRecord, Event,
-    GrantedItem, Holder, Index, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, Network, PoolId,
-    PoolNumbers, ReleaseCause, RightEnd, StateRecord, Timestamp, VendorId, VerifierKeys,
+    GrantedItem, Holder, Index, InstalledEntitlement, InstalledLeftOut, InstalledTerms, Instance, LeaseId, Lineage, Network, Networks,
+    PoolId, PoolNumbers, ReleaseCause, RightEnd, StateRecord, Timestamp, VendorId, VerifierKeys,
 };
 use triquest_license::{FeatureName, LicenseHash, LicenseId, Version, Word, Words};
 
@@ -128,6 +128,13 @@ fn actor() -> impl Strategy<Value = Actor> {
 }
 fn network() -> impl Strategy<Value = Option<Network>> {
     of(prop_oneof![any::<[u8; 4]>().prop_map(Network::V4), any::<[u8; 8]>().prop_map(Network::V6)])
+}
+fn networks() -> impl Strategy<Value = Networks> {
+    prop_oneof![
+        Just(Networks::All),
+        network().prop_map(|network| network.map_or(Networks::All, Networks::One)),
+        network().prop_map(|network| network.map_or(Networks::All, |network| Networks::Wide(network.wide()))),
+    ]
 }
 fn embeds() -> impl Strategy<Value = VerifierKeys> {
     vec(any::<[u8; 32]>(), 0..3).prop_map(|keys| VerifierKeys::of(&keys))
@@ -286,7 +293,7 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
         (ids(), ids(), feature())
             .prop_map(|(pool, vendor, feature)| Event::PoolOpened { pool: PoolId(pool), vendor: VendorId(vendor), feature })
             .boxed(),
-        (lease(), of(".{0,40}"), time()).prop_map(|(lease, address, until)| Event::PresenceRegretted { lease, address, until }).boxed(),
+        (lease(), of(networks()), time()).prop_map(|(lease, networks, until)| Event::PresenceRegretted { lease, networks, until }).boxed(),
         (lease(), any::<u32>(), content(), holders(), items(), any::<u64>(), any::<u64>(), time(), (embeds(), network()))
             .prop_map(|(lease, attempt, content, holder, items, ttl_ms, linger_ms, gives_up, (embeds, network))| Event::Queued {
                 embeds,
@@ -331,7 +338,7 @@ pub fn event_kinds() -> Vec<BoxedStrategy<Event>> {
             })
             .boxed(),
         time().prop_map(|claim_due| Event::LinesResumed { claim_due }).boxed(),
-        (".{0,40}", actor()).prop_map(|(address, actor)| Event::PresenceAllowed { address, actor }).boxed(),
+        (networks(), actor()).prop_map(|(networks, actor)| Event::PresenceAllowed { networks, actor }).boxed(),
         time().prop_map(|until| Event::QuarantineLengthened { until }).boxed(),
         (lease(), any::<u64>(), time()).prop_map(|(lease, ttl_ms, not_before)| Event::TtlLowered { lease, ttl_ms, not_before }).boxed(),
         lease().prop_map(|lease| Event::WaiterHeard { lease }).boxed(),
@@ -546,7 +553,7 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
                 network,
             })
             .boxed(),
-        (".{0,40}", time()).prop_map(|(address, until)| StateRecord::PresenceOff { address, until }).boxed(),
+        (networks(), time()).prop_map(|(networks, until)| StateRecord::PresenceOff { networks, until }).boxed(),
         (lineage(), any::<u64>(), instance(), any::<u64>())
             .prop_map(|(lineage, epoch, instance, last)| {
                 StateRecord::Epoch(EpochRecord { lineage, epoch: Epoch(epoch), instance, last: Index(last) })

@@ -208,7 +208,11 @@ pub(super) async fn end_quarantine(app: &Arc<App>, conn: &Conn, request: &mut Re
 pub(super) async fn allow_presence(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let asked: AllowPresenceRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     let actor = actor(conn, &asked.reason, true)?;
-    accept(app, Command::AllowPresence { address: asked.address, actor }).await
+    let networks = asked
+        .network
+        .parse()
+        .map_err(|why: String| bad(format!("network: {why}")).hint("name it as `status` shows it, or an address in it"))?;
+    accept(app, Command::AllowPresence { networks, actor }).await
 }
 
 pub(super) async fn backup(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {

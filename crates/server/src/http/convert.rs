@@ -3,7 +3,7 @@
 use triquest_allocator::{CheckoutItem, ContentDigest, Denial, DenialCode, Holder, Outcome, PoolNumbers, Refusal};
 use triquest_license::{CivilMs, FeatureName, Version, Written, sha256};
 use triquest_wire::{
-    Bytes16, Bytes32, ErrorCode, LeaseId, Position, Problem,
+    Bytes16, ErrorCode, LeaseId, Position, Problem,
     lease::{CheckoutAnswer, Denial as WireDenial, DenialCode as WireCode, Item, PoolNumbers as WireNumbers, RenewAnswer},
     limits::ITEMS_PER_CHECKOUT_MAX,
     trust::SignedGrant,
@@ -47,8 +47,9 @@ pub(super) fn items(items: &[Item]) -> Result<Vec<CheckoutItem>, Problem> {
     Ok(parsed)
 }
 
-/// What a lease is for: holder and parts, and for which vendor's application. Not the address, which changes as laptops move.
-pub(super) fn content(holder: &Holder, items: &[CheckoutItem], vendor_keys: &[Bytes32]) -> ContentDigest {
+/// What a lease is for: holder and parts. Not the address, which changes as laptops move, nor the keys that the application embeds, which change with its
+/// versions: a lease keeps those of its grant.
+pub(super) fn content(holder: &Holder, items: &[CheckoutItem]) -> ContentDigest {
     let mut bytes = Vec::with_capacity(512);
     let Holder { user, host, display, session, address: _, container, process, job, project } = holder;
     for claim in [user, host, display, session, container, process, job, project] {
@@ -69,9 +70,6 @@ pub(super) fn content(holder: &Holder, items: &[CheckoutItem], vendor_keys: &[By
         bytes.push(u8::try_from(numbers.len()).unwrap_or(u8::MAX));
         numbers.iter().for_each(|number| bytes.extend_from_slice(&number.to_be_bytes()));
         bytes.extend_from_slice(&item.seats.to_be_bytes());
-    }
-    for key in vendor_keys {
-        bytes.extend_from_slice(&key.0);
     }
     let mut digest = [0; 16];
     digest.copy_from_slice(&sha256(&bytes)[..16]);
@@ -386,21 +384,19 @@ mod tests {
             seats,
         };
         let parts = [item("cad", Some("1.2"), 1)];
-        let keys = [Bytes32([1; 32])];
-        let digest = content(&ana, &parts, &keys);
-        assert_eq!(content(&Holder { address: claim("10.0.0.1", true), ..ana.clone() }, &parts, &keys), digest);
+        let digest = content(&ana, &parts);
+        assert_eq!(content(&Holder { address: claim("10.0.0.1", true), ..ana.clone() }, &parts), digest);
         for other in [
             Holder { user: claim("an", false), host: claim("a", false), ..Holder::default() },
             Holder { host: claim("ana", false), ..Holder::default() },
         ] {
-            assert_ne!(content(&other, &parts, &keys), digest);
+            assert_ne!(content(&other, &parts), digest);
         }
         for other in
             [vec![item("cad", Some("1.2"), 2)], vec![item("cad", None, 1)], vec![item("cad", Some("1.2"), 1), item("sim", None, 1)]]
         {
-            assert_ne!(content(&ana, &other, &keys), digest);
+            assert_ne!(content(&ana, &other), digest);
         }
-        assert_ne!(content(&ana, &parts, &[]), digest);
     }
 
     #[test]

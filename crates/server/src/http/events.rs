@@ -289,11 +289,12 @@ fn facts(event: &Event, at: Timestamp, view: &View, names: bool, licenses: &Name
             shown_index: index.0,
         },
         Event::LinesResumed { claim_due } => EventFacts::LinesResumed { claim_due_ms: claim_due.0 },
-        Event::PresenceAllowed { address, actor } => {
-            EventFacts::PresenceAllowed { address: Some(address.clone()).filter(|_| names), actor: by(actor) }
+        Event::PresenceAllowed { networks, actor } => {
+            EventFacts::PresenceAllowed { network: names.then(|| networks.to_string()), actor: by(actor) }
         }
-        Event::PresenceRegretted { lease, address, until } => {
-            EventFacts::PresenceRegretted { lease: of(lease), address: address.clone().filter(|_| names), until_ms: until.0 }
+        Event::PresenceRegretted { lease, networks, until } => {
+            let network = networks.filter(|_| names).map(|networks| networks.to_string());
+            EventFacts::PresenceRegretted { lease: of(lease), network, until_ms: until.0 }
         }
         Event::Queued { lease, attempt, holder, items, gives_up, .. } => {
             EventFacts::Queued { lease: of(lease), attempt: *attempt, holder: who(holder), items: parts(items), gives_up_ms: gives_up.0 }

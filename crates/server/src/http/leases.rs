@@ -79,7 +79,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     note_seen(app, conn, asked.seen.as_ref());
     let items = convert::items(&asked.items)?;
     let holder = holder::of(asked.holder, conn);
-    let content = convert::content(&holder, &items, &asked.vendor_keys);
+    let content = convert::content(&holder, &items);
     let vendor_keys: Vec<[u8; 32]> = asked.vendor_keys.iter().map(|key| key.0).collect();
     let id = convert::to_core(lease);
     let nonce = asked.nonce.0;
@@ -412,7 +412,7 @@ pub(super) fn status(app: &App, conn: &Conn, request: &Request<Arriving>) -> Ans
         clock_says: view.clock_refused_ms().map(|ms| triquest_license::CivilMs(ms).to_string()),
         presence_off: if app.sees_names(conn) {
             let off = view.presence_off(PRESENCE_OFF_SHOWN_MAX).into_iter();
-            off.map(|(address, remaining_ms)| PresenceOff { address, remaining_ms }).collect()
+            off.map(|(network, remaining_ms)| PresenceOff { network, remaining_ms }).collect()
         } else {
             Vec::new()
         },

@@ -96,7 +96,7 @@ fn example(endpoint: Endpoint) -> Option<Value> {
     let (bytes16, bytes32) = ("A".repeat(22), "A".repeat(43));
     Some(match endpoint {
         Endpoint::AcceptClock | Endpoint::EndQuarantine => json!({ "reason": "checked by hand" }),
-        Endpoint::AllowPresence => json!({ "address": "10.0.0.7", "reason": "the client was repaired" }),
+        Endpoint::AllowPresence => json!({ "network": "10.0.0.7", "reason": "the client was repaired" }),
         Endpoint::Backup | Endpoint::Reload => json!({}),
         Endpoint::Checkout => json!({
             "secret": bytes32, "attempt": 1, "nonce": bytes32, "vendor_keys": [bytes32],

@@ -15,7 +15,7 @@ use std::{
 use http::Request;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use triquest_allocator::{Between, Command, Network};
+use triquest_allocator::{Between, Command, NamedNetwork, Network};
 use triquest_engine::TookEffect;
 use triquest_wire::{
     Bytes16, Effect, ErrorCode, LeaseId, Position, Problem,
@@ -66,9 +66,31 @@ pub(crate) struct TurnedAway {
 
 #[derive(Debug, Default)]
 struct Pending {
-    networks: BTreeSet<Network>,
-    /// And some of which nobody knows where they came from, or which were too many.
+    /// By the range that the administrator named; none: more networks of it than are told apart, so all of it.
+    named: BTreeMap<NamedNetwork, Option<BTreeSet<Network>>>,
+    /// And some of which nobody knows where they came from.
     elsewhere: bool,
+}
+
+impl Pending {
+    fn note(&mut self, named: NamedNetwork, network: Network) {
+        let within = self.named.entry(named).or_insert_with(|| Some(BTreeSet::new()));
+        if let Some(networks) = within {
+            networks.insert(network);
+            if networks.len() > TURNED_AWAY_NETWORKS_AT_ONCE {
+                *within = None;
+            }
+        }
+    }
+
+    fn commands(self) -> Vec<Command> {
+        let told = |named, network| Command::PresenceTurnedAway { named, network };
+        let within = self.named.into_iter().flat_map(|(named, networks)| {
+            let networks = networks.map_or_else(|| vec![None], |networks| networks.into_iter().map(Some).collect());
+            networks.into_iter().map(move |network| told(Some(named), network))
+        });
+        within.chain(self.elsewhere.then(|| told(None, None))).collect()
+    }
 }
 
 impl App {
@@ -76,21 +98,19 @@ impl App {
     /// network that the administrator named it may be that of a client that comes back: nothing of that network is freed early for a while.
     pub fn turned_away(&self, address: Option<IpAddr>) {
         let live = self.live.load();
-        if live.presence_networks.is_empty()
-            || address.is_some_and(|address| !live.presence_networks.iter().any(|network| network.contains(address)))
-        {
-            return;
-        }
-        let network = address.map(Network::from);
-        self.gate.note(Kind::Reopenings, network);
-        let mut pending = self.turned_away.pending.lock();
-        match network {
-            Some(network) if pending.networks.len() < TURNED_AWAY_NETWORKS_AT_ONCE || pending.networks.contains(&network) => {
-                pending.networks.insert(network);
+        let Some(address) = address else {
+            if !live.presence_networks.is_empty() {
+                self.gate.note(Kind::ReopeningsAnywhere, None);
+                self.turned_away.pending.lock().elsewhere = true;
+                self.turned_away.wake.notify_one();
             }
-            _ => pending.elsewhere = true,
-        }
-        drop(pending);
+            return;
+        };
+        let named = live.presence_networks.iter().filter(|named| named.contains(address)).max_by_key(|named| named.bits());
+        let Some(named) = named else { return };
+        let network = Network::from(address);
+        self.gate.note(Kind::Reopenings, Some(network));
+        self.turned_away.pending.lock().note(named.named(), network);
         self.turned_away.wake.notify_one();
     }
 
@@ -98,9 +118,7 @@ impl App {
     pub(crate) async fn tell_turned_away(&self) {
         loop {
             self.turned_away.wake.notified().await;
-            let Pending { networks, elsewhere } = std::mem::take(&mut *self.turned_away.pending.lock());
-            let networks = networks.into_iter().map(Some).chain(elsewhere.then_some(None));
-            let commands: Vec<Command> = networks.map(|network| Command::PresenceTurnedAway { network }).collect();
+            let commands = std::mem::take(&mut *self.turned_away.pending.lock()).commands();
             while let Err(DriverError::Overloaded(TookEffect::No)) = self.driver.local().decide_many(commands.clone()).await {
                 tokio::time::sleep(Duration::from_millis(PRESENCE_END_AGAIN_MS)).await;
             }
@@ -313,4 +331,28 @@ async fn change_to(
         return Err(unsure(unknown()));
     }
     Ok(PresenceChangeAnswer { position, live })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn more_networks_of_a_named_one_than_are_told_at_once_are_all_of_it_and_of_no_other() {
+        let named = |text: &str| text.parse::<crate::prefix::Prefix>().unwrap().named();
+        let mut pending = Pending::default();
+        for host in 0..=TURNED_AWAY_NETWORKS_AT_ONCE {
+            pending.note(named("10.1.0.0/16"), Network::V4([10, 1, 0, u8::try_from(host).unwrap()]));
+        }
+        for _ in 0..3 {
+            pending.note(named("10.2.0.0/16"), Network::V4([10, 2, 0, 1]));
+        }
+        let told = pending.commands().into_iter().map(|command| match command {
+            Command::PresenceTurnedAway { named, network } => (named.unwrap(), network),
+            other => panic!("{other:?}"),
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!(told, [(named("10.1.0.0/16"), None), (named("10.2.0.0/16"), Some(Network::V4([10, 2, 0, 1])))]);
+    }
 }

@@ -88,7 +88,7 @@ impl Endpoint {
     pub fn title(self) -> &'static str {
         match self {
             Self::AcceptClock => "accepting the wall clock",
-            Self::AllowPresence => "allowing early freeing for an address",
+            Self::AllowPresence => "allowing early freeing in a network",
             Self::Backup => "a backup",
             Self::Checkout => "a checkout",
             Self::EndQuarantine => "ending the quarantine",

@@ -144,6 +144,11 @@ async fn another_holder_or_other_parts_under_one_secret_are_refused() {
     same["holder"] = json!({ "user": " ana", "host": "ws1" });
     let (status, _) = world.post("/v1/leases", &same).await;
     assert_eq!(status, 200);
+    // And so is one whose next version embeds one more of its vendor's keys.
+    let mut newer = world.checkout(1, "cad");
+    newer["vendor_keys"].as_array_mut().unwrap().push(json!(Bytes32([9; 32])));
+    let (status, granted) = world.post("/v1/leases", &newer).await;
+    assert_eq!((status, granted["outcome"].as_str()), (200, Some("granted")), "{granted}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
