@@ -26,7 +26,7 @@ use crate::{
     error::{Error, ErrorKind, Tried},
     holder,
     keeper::{Failure, Now, Phase, REOPEN_MS_MAX},
-    limits::{CHECKOUT_MS_MAX, DROP_MS_MAX, LAST_WORD_MS, LOOK_MS_MAX, QUARANTINE_LOOK_MS, RELEASE_AGAIN_MS},
+    limits::{CHECKOUT_MS_MAX, DROP_MS_MAX, LAST_WORD_MS, LIFE_MS_MAX, LOOK_MS_MAX, PRESENCE_MS_MAX, QUARANTINE_LOOK_MS, RELEASE_AGAIN_MS},
     lookup::{self, Looked, Lookup, Place},
     presence::{Opened, Presence},
     remember::Remembered,
@@ -940,6 +940,8 @@ impl Shared {
     fn work(self: Arc<Self>) {
         let mut presence: BTreeMap<ServerKey, Presences> = BTreeMap::new();
         let mut generation = 0;
+        // Some seats have to be heard soon.
+        let mut hurry = false;
         loop {
             let (seats, version) = {
                 let mut work = lock(&self.work);
@@ -961,7 +963,9 @@ impl Shared {
                     continue;
                 }
                 awake.into_iter().for_each(|until| seat.was_awake(until));
-                seat.step(&self, Bounds { until: must_be_back(&seats), in_background: true });
+                let soon = hurry.then(|| before.boot_ms.saturating_add(LIFE_MS_MAX));
+                let until = must_be_back(&seats).into_iter().chain(soon).min();
+                seat.step(&self, Bounds { until, in_background: true });
                 let after = clock::now();
                 slept |= after.boot_ms.saturating_sub(before.boot_ms) >= STEP_MS_MAX;
                 awake = Some(after).filter(|_| !slept);
@@ -969,7 +973,7 @@ impl Shared {
             if let Some(until) = awake {
                 seats.iter().for_each(|seat| seat.was_awake(until));
             }
-            self.stand_for(&seats, &mut presence, &mut generation);
+            hurry = self.stand_for(&seats, &mut presence, &mut generation);
             let now = clock::now();
             let reopens = presence.values().filter(|place| place.is_wanting).map(|place| place.retry_at);
             let next = seats.iter().filter_map(|seat| seat.next_wake()).chain(reopens).min().unwrap_or(u64::MAX);
@@ -983,8 +987,9 @@ impl Shared {
         }
     }
 
-    /// Keeps presence connections to each server whose grants permit it, standing for all seats held there, and lets renewals say which it is.
-    fn stand_for(&self, seats: &[Arc<SeatCore>], places: &mut BTreeMap<ServerKey, Presences>, generation: &mut u64) {
+    /// Keeps presence connections to each server whose grants permit it, standing for all seats held there, and lets renewals say which it is. True if some
+    /// seats have to be heard soon.
+    fn stand_for(&self, seats: &[Arc<SeatCore>], places: &mut BTreeMap<ServerKey, Presences>, generation: &mut u64) -> bool {
         let now = clock::now();
         let mut wanted: BTreeMap<ServerKey, Leases> = BTreeMap::new();
         for (server, secret) in seats.iter().filter_map(|seat| seat.present(now)) {
@@ -993,11 +998,15 @@ impl Shared {
         places.retain(|server, _| wanted.contains_key(server));
         if wanted.is_empty() && places.is_empty() {
             seats.iter().for_each(|seat| seat.stands(now, |_, _| None));
-            return;
+            return false;
         }
         let lives: BTreeSet<LeaseId> = seats.iter().filter(|seat| !is_over(seat)).map(|seat| seat.lease()).collect();
         // Whose connection ended where that frees seats after a while, and who could not open another one, or will not try soon.
         let mut unheard: BTreeSet<LeaseId> = BTreeSet::new();
+        // All that is opened and changed in one round ends by one deadline, and with the first that fails. What is left is for the next round: those who
+        // lost their connection are heard before another server is tried.
+        let until = now.boot_ms.saturating_add(PRESENCE_MS_MAX);
+        let mut is_late = false;
         for (server, wanted) in &wanted {
             let place = places.entry(*server).or_default();
             for (connection, leases) in place.standing.take_ended(wanted, |connection| !connection.is_open()) {
@@ -1016,19 +1025,28 @@ impl Shared {
                 unheard.append(&mut place.lost_for_long(now.boot_ms));
                 continue;
             }
+            if is_late {
+                continue;
+            }
             let Some(session) = lock(&self.sessions).get(server).cloned() else {
                 unheard.append(&mut place.lost);
+                // A renewal that reaches the server wakes the thread for it.
+                place.is_wanting = false;
                 continue;
             };
-            while let Some(step) = place.standing.next(wanted, &lives) {
-                let at_most = within(session.deadlines().call, must_be_back(seats));
-                if let Err(pause_ms) = place.go(step, &session, generation, at_most) {
-                    place.retry_at = clock::now().boot_ms + pause_ms;
-                    unheard.append(&mut place.lost);
-                    break;
+            while !is_late && let Some(step) = place.standing.next(wanted, &lives) {
+                let at_most = within(session.deadlines().call, must_be_back(seats).into_iter().chain([until]).min());
+                let gone = place.go(step, &session, generation, at_most);
+                let after = clock::now().boot_ms;
+                if let Err(pause_ms) = gone {
+                    place.retry_at = after + pause_ms;
                 }
+                is_late = gone.is_err() || after >= until;
             }
             place.is_wanting = place.standing.next(wanted, &lives).is_some();
+        }
+        if is_late {
+            places.values_mut().for_each(|place| unheard.append(&mut place.lost));
         }
         let now = clock::now();
         for seat in seats {
@@ -1040,6 +1058,7 @@ impl Shared {
                 seat.shows_life(now);
             }
         }
+        !unheard.is_empty()
     }
 }
 

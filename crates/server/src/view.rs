@@ -734,8 +734,10 @@ impl Inner {
         if let Some(waiting) = self.waiting.get_mut(&heard.lease) {
             waiting.asked = true;
         }
+        // Soft facts of two passes may come in another order than the passes: what was heard later counts.
         if let Some(row) = self.row_mut(&heard.lease)
             && matches!(row.state, State::Live | State::Waiting)
+            && heard.at.0 >= row.heard_at()
         {
             if row.state == State::Live {
                 row.deadline = heard.at.after_ms(heard.remaining_ms);
@@ -1646,4 +1648,33 @@ fn numbered(process: &str) -> Option<(u32, &str)> {
         return None;
     }
     Some((number.parse().ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_was_heard_earlier_and_is_told_later_changes_nothing() {
+        let position = Position { lineage: Lineage([1; 16]), epoch: 1, index: 1 };
+        let mut inner = Inner::new(position);
+        let (lease, waiter) = (Id([1; 16]), Id([2; 16]));
+        let moment = Moment { at: Timestamp(1_000), wall_ms: 0 };
+        inner.grant(lease, &triquest_allocator::Holder::default(), &[], Timestamp(61_000), moment);
+        let waiting = Waiting { order: 0, attempt: 1, content: ContentDigest([0; 16]), asked: false };
+        inner.queue(waiter, &triquest_allocator::Holder::default(), &[], Timestamp(90_000), waiting, moment);
+        let mut hear = |lease: Id, at: u64, remaining_ms: u64, idle_ms: Option<u64>| {
+            inner.hear(&Heard { lease, at: Timestamp(at), remaining_ms, idle_ms });
+            let row = inner.row(&lease).unwrap();
+            (row.deadline.0, row.heard_at(), row.idle_ms)
+        };
+        assert_eq!(hear(lease, 20_000, 60_000, Some(5)), (80_000, 20_000, 5));
+        assert_eq!(hear(lease, 10_000, 60_000, Some(7)), (80_000, 20_000, 5), "it is older");
+        assert_eq!(hear(lease, 20_000, 50_000, Some(9)), (70_000, 20_000, 9), "of one pass the last counts");
+        assert_eq!(hear(lease, 500, 60_000, None), (70_000, 20_000, 9), "before its grant");
+        assert_eq!(hear(waiter, 30_000, 0, None), (90_000, 30_000, NOT_SAID));
+        assert_eq!(hear(waiter, 25_000, 0, None), (90_000, 30_000, NOT_SAID));
+        assert!(inner.waiting[&waiter].asked, "whenever it was");
+    }
 }
