@@ -222,7 +222,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --server-request 'Let the server serve it that made this request (`triquest-lm license request`), once checked'
             cand --key 'The vendor''s key file [default: triquest-lm/vendor.key in your configuration folder]'
             cand --signer 'Let this command sign: it gets the text on standard input, and writes the signature to standard output'
-            cand --verifier-key 'The verifier key of --signer, or of the key that signs what --prepare prints; several with commas, or repeated'
+            cand --verifier-key 'The verifier keys that the text names, several with commas, or repeated: of --signer, or of whoever signs what --prepare prints. With a key file [default: its active keys]; those that are not in it sign later, elsewhere'
             cand --issued 'The date of issue [default: today]'
             cand -o 'Write to this file instead of standard output'
             cand --output 'Write to this file instead of standard output'
@@ -245,7 +245,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --attach 'Put this signature of the prepared text under it: 64 bytes, or base64 or hexadecimal digits of them'
             cand --key 'The vendor''s key file [default: triquest-lm/vendor.key in your configuration folder]'
             cand --signer 'Let this command sign: it gets the text on standard input, and writes the signature to standard output'
-            cand --verifier-key 'The verifier key of --signer, or of the key that signs what --prepare prints; several with commas, or repeated'
+            cand --verifier-key 'The verifier keys that the text names, several with commas, or repeated: of --signer, or of whoever signs what --prepare prints. With a key file [default: its active keys]; those that are not in it sign later, elsewhere'
             cand --issued 'The date of issue [default: today]'
             cand -o 'Write to this file instead of standard output'
             cand --output 'Write to this file instead of standard output'
@@ -460,7 +460,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
         }
         &'triquest-lm;seat'= {
             cand --color 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is'
-            cand --json 'As JSON: {"held": true, "heard_ms": how long ago the server said so, "lost": "why, the last time"}'
+            cand --json 'As JSON: {"held": true, "answered": whether the server said so now, "heard_ms": how long ago it did, "lost": "why, the last time"}'
             cand -h 'Print help'
             cand --help 'Print help'
         }

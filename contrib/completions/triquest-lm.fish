@@ -192,7 +192,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __f
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from renew" -l server-request -d 'Let the server serve it that made this request (`triquest-lm license request`), once checked' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from renew" -l key -d 'The vendor\'s key file [default: triquest-lm/vendor.key in your configuration folder]' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from renew" -l signer -d 'Let this command sign: it gets the text on standard input, and writes the signature to standard output' -r
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from renew" -l verifier-key -d 'The verifier key of --signer, or of the key that signs what --prepare prints; several with commas, or repeated' -r
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from renew" -l verifier-key -d 'The verifier keys that the text names, several with commas, or repeated: of --signer, or of whoever signs what --prepare prints. With a key file [default: its active keys]; those that are not in it sign later, elsewhere' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from renew" -l issued -d 'The date of issue [default: today]' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from renew" -s o -l output -d 'Write to this file instead of standard output' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from renew" -l color -d 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is' -r -f -a "always\t''
@@ -212,7 +212,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __f
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from sign" -l attach -d 'Put this signature of the prepared text under it: 64 bytes, or base64 or hexadecimal digits of them' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from sign" -l key -d 'The vendor\'s key file [default: triquest-lm/vendor.key in your configuration folder]' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from sign" -l signer -d 'Let this command sign: it gets the text on standard input, and writes the signature to standard output' -r
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from sign" -l verifier-key -d 'The verifier key of --signer, or of the key that signs what --prepare prints; several with commas, or repeated' -r
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from sign" -l verifier-key -d 'The verifier keys that the text names, several with commas, or repeated: of --signer, or of whoever signs what --prepare prints. With a key file [default: its active keys]; those that are not in it sign later, elsewhere' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from sign" -l issued -d 'The date of issue [default: today]' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from sign" -s o -l output -d 'Write to this file instead of standard output' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand license; and __fish_seen_subcommand_from sign" -l color -d 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is' -r -f -a "always\t''
@@ -372,7 +372,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run-watcher" -s 
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand seat" -l color -d 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is' -r -f -a "always\t''
 auto\t''
 never\t''"
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand seat" -l json -d 'As JSON: {"held": true, "heard_ms": how long ago the server said so, "lost": "why, the last time"}'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand seat" -l json -d 'As JSON: {"held": true, "answered": whether the server said so now, "heard_ms": how long ago it did, "lost": "why, the last time"}'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand seat" -s h -l help -d 'Print help'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l config -d 'Configuration file [default: config.toml in the data directory, if there is one; env: TRIQUEST_LM_CONFIG]' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l data -d 'Data directory [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm; env: TRIQUEST_LM_DATA]' -r -F

@@ -249,7 +249,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--server-request', '--server-request', [CompletionResultType]::ParameterName, 'Let the server serve it that made this request (`triquest-lm license request`), once checked')
             [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'The vendor''s key file [default: triquest-lm/vendor.key in your configuration folder]')
             [CompletionResult]::new('--signer', '--signer', [CompletionResultType]::ParameterName, 'Let this command sign: it gets the text on standard input, and writes the signature to standard output')
-            [CompletionResult]::new('--verifier-key', '--verifier-key', [CompletionResultType]::ParameterName, 'The verifier key of --signer, or of the key that signs what --prepare prints; several with commas, or repeated')
+            [CompletionResult]::new('--verifier-key', '--verifier-key', [CompletionResultType]::ParameterName, 'The verifier keys that the text names, several with commas, or repeated: of --signer, or of whoever signs what --prepare prints. With a key file [default: its active keys]; those that are not in it sign later, elsewhere')
             [CompletionResult]::new('--issued', '--issued', [CompletionResultType]::ParameterName, 'The date of issue [default: today]')
             [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'Write to this file instead of standard output')
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'Write to this file instead of standard output')
@@ -274,7 +274,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             [CompletionResult]::new('--attach', '--attach', [CompletionResultType]::ParameterName, 'Put this signature of the prepared text under it: 64 bytes, or base64 or hexadecimal digits of them')
             [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'The vendor''s key file [default: triquest-lm/vendor.key in your configuration folder]')
             [CompletionResult]::new('--signer', '--signer', [CompletionResultType]::ParameterName, 'Let this command sign: it gets the text on standard input, and writes the signature to standard output')
-            [CompletionResult]::new('--verifier-key', '--verifier-key', [CompletionResultType]::ParameterName, 'The verifier key of --signer, or of the key that signs what --prepare prints; several with commas, or repeated')
+            [CompletionResult]::new('--verifier-key', '--verifier-key', [CompletionResultType]::ParameterName, 'The verifier keys that the text names, several with commas, or repeated: of --signer, or of whoever signs what --prepare prints. With a key file [default: its active keys]; those that are not in it sign later, elsewhere')
             [CompletionResult]::new('--issued', '--issued', [CompletionResultType]::ParameterName, 'The date of issue [default: today]')
             [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'Write to this file instead of standard output')
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'Write to this file instead of standard output')
@@ -527,7 +527,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
         }
         'triquest-lm;seat' {
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is')
-            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'As JSON: {"held": true, "heard_ms": how long ago the server said so, "lost": "why, the last time"}')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'As JSON: {"held": true, "answered": whether the server said so now, "heard_ms": how long ago it did, "lost": "why, the last time"}')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break

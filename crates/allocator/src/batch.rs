@@ -290,6 +290,7 @@ impl Allocator {
                 Some(slot) if self.leases.at(slot).phase != Phase::Lingering => self.is_heard(slot),
                 _ => !self.freed_by_presence.contains_key(lease),
             },
+            Command::Install(install) => self.is_nothing_to_install(install),
             Command::Adopt { lease, attempt, shown, .. } => self.shows_nothing_new(lease, shown) && self.is_soft_checkout(lease, *attempt),
             Command::Checkout { lease, attempt, .. } => self.is_soft_checkout(lease, *attempt),
             Command::Release { lease, .. } => match self.standing(lease) {

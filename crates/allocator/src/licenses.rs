@@ -53,6 +53,16 @@ impl Allocator {
         Outcome::Installed { license: hash, waiting, replaced, overlaps: self.overlaps(first) }
     }
 
+    /// It is installed, or another one has taken its place: nothing is to be done, whatever room there is.
+    pub(crate) fn is_nothing_to_install(&self, install: &InstallLicense) -> bool {
+        let license = &install.license;
+        if self.by_hash.contains_key(&license.hash()) {
+            return true;
+        }
+        let vendors: BTreeSet<VendorId> = license.vendor_keys().iter().filter_map(|key| self.keys.get(key.as_bytes())).copied().collect();
+        matches!(self.may_install(install, &vendors), Err(Refusal::Replaced { .. }))
+    }
+
     /// What a start reads in an installed license: another verdict on its signatures than before is a fact, and so is what is understood of it
     /// by now. Neither is ever taken back by reading less: what was installed stays what it was.
     pub(crate) fn reread_license(

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Folder, Server, serving, triquest, until, wait};
+use support::{Folder, Server, serving, sign, triquest, until, wait};
 use triquest_client::Client;
 
 #[test]
@@ -52,6 +52,7 @@ fn on_a_full_disk_nothing_is_granted_seats_come_back_and_it_heals_by_itself() {
 fn a_full_disk_is_said_at_once_or_when_the_wait_is_over_with_its_numbers_and_every_command_ends_alike() {
     let Some(folder) = Folder::with_disk(40) else { return };
     let (server, key) = serving(&folder, 3);
+    sign(&folder, "ACME-2", server.key(), "[[entitlement]]\nfeature = \"cam\"\nseats = 1\nexpires = 2090-12-31\n");
     let run = |more: &[&str]| {
         let arguments = ["run", "--feature", "cad", "--verifier-key", &key, "--server", &server.name()];
         triquest(&folder, arguments.iter().chain(more))
@@ -71,14 +72,21 @@ fn a_full_disk_is_said_at_once_or_when_the_wait_is_over_with_its_numbers_and_eve
 
     let status = triquest(&folder, ["status"]).run().ok().stdout;
     let data = folder.path().join("data").display().to_string();
-    for part in [format!("MiB free in {data}, "), "MiB needed: 16.0 MiB in reserve and ".into(), " MiB for the journal)".into()] {
-        assert!(status.contains(&part), "{part}: {status}");
+    let left = format!("MiB left in {data}, the reserve counted; grants begin again at ");
+    for part in [left.as_str(), " MiB, 16.0 MiB of it for the reserve and ", " MiB for the journal: make room for ", " MiB more"] {
+        assert!(status.contains(part), "{part}: {status}");
     }
     let with_key = triquest(&folder, ["doctor", &server.name(), "--verifier-key", &key]).run();
-    assert!(with_key.code == 1 && with_key.stdout.contains(&format!("MiB free in {data}, ")), "{}", with_key.stdout);
+    assert!(with_key.code == 1 && with_key.stdout.contains(&format!("MiB left in {data}, ")), "{}", with_key.stdout);
     let local = triquest(&folder, ["doctor"]).run();
-    assert!(local.code == 1 && local.stdout.contains("fail  disk ") && local.stdout.contains("16.0 MiB in reserve"), "{}", local.stdout);
+    assert!(
+        local.code == 1 && local.stdout.contains("fail  disk ") && local.stdout.contains("16.0 MiB of it for the reserve"),
+        "{}",
+        local.stdout
+    );
 
+    let known = triquest(&folder, ["license", "install", "ACME-1.lic"]).run().ok();
+    assert!(known.stderr.contains("Unchanged ACME-1: already installed"), "there is nothing to do: {}", known.stderr);
     // The reserve was given up, and its room is for those who hold seats.
     for arguments in [["journal", "backup"].as_slice(), &["journal", "backup", "elsewhere.sqlite"]] {
         let backup = triquest(&folder, arguments).run();
@@ -98,7 +106,7 @@ fn a_full_disk_is_said_at_once_or_when_the_wait_is_over_with_its_numbers_and_eve
     });
     for command in [
         ["license", "remove", "ACME-1", "--reason", "x"].as_slice(),
-        &["license", "install", "ACME-1.lic"],
+        &["license", "install", "ACME-2.lic"],
         &["quarantine", "end", "--reason", "x"],
         &["presence", "allow", "10.0.0.1", "--reason", "x"],
         &["journal", "backup"],

@@ -98,7 +98,13 @@ fn a_restore_names_the_server_that_must_be_stopped_and_whoever_waits_waits_the_q
     let waits =
         "     Waiting the server's history was restored or rolled back, and seats granted before may still be in use: no new seat for ";
     assert!(denied.stderr.starts_with(waits), "{}", denied.stderr);
-    assert!(denied.stderr.contains("quarantine end --reason TEXT") && denied.stderr.contains("; gives up in "), "{}", denied.stderr);
+    assert!(
+        denied.stderr.contains(", until ")
+            && denied.stderr.contains("quarantine end --reason TEXT")
+            && denied.stderr.contains("; gives up in "),
+        "{}",
+        denied.stderr
+    );
     assert!(denied.stderr.contains("\ndenied: the server's history was restored or rolled back"), "{}", denied.stderr);
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
     let mut waiting = run("5m").start();

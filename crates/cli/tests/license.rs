@@ -417,6 +417,44 @@ fn two_keys_in_two_places_sign_one_text() {
 }
 
 #[test]
+fn a_text_that_names_two_keys_is_signed_where_each_of_them_is_and_no_other_key_is_added() {
+    let folder = vendor();
+    ok(&folder, ["vendor", "init", "acme.example", "--key", "new.key"]);
+    ok(&folder, ["vendor", "init", "acme.example", "--key", "third.key"]);
+    ok(&folder, ["license", "sign", "draft.toml", "--key", "v.key", "-o", "old.lic"]);
+    ok(&folder, ["license", "sign", "draft.toml", "--key", "new.key", "-o", "new.lic"]);
+    let (old, new) = (key_in(&folder, "old.lic"), key_in(&folder, "new.lic"));
+    let both = format!("{old},{new}");
+    let run = triquest(&folder, ["license", "sign", "draft.toml", "--key", "v.key", "--verifier-key", &both, "-o", "half.lic"]).run().ok();
+    assert!(run.stderr.contains("not complete: servers refuse it without the signature by "), "{}", run.stderr);
+    assert_eq!(LicenseTerms::parse(note(&folder, "half.lic").text()).unwrap().verifier.len(), 2);
+    refused(&folder, ["license", "sign", "half.lic", "--key", "third.key"], "the key that has not signed half.lic is not here");
+    refused(&folder, ["license", "sign", "half.lic", "--key", "v.key"], "the key that has not signed half.lic is not here");
+    let run = triquest(&folder, ["license", "sign", "half.lic", "--key", "new.key", "-o", "whole.lic"]).run().ok();
+    assert!(!run.stderr.contains("not complete"), "{}", run.stderr);
+    for key in [&old, &new] {
+        ok(&folder, ["license", "verify", "whole.lic", "--verifier-key", key]);
+    }
+    // Nothing is taken and not used.
+    refused(&folder, ["license", "sign", "old.lic", "--key", "new.key"], "its text does not name acme.example+");
+    ok(&folder, ["license", "sign", "draft.toml", "--key", "third.key", "-o", "third.lic"]);
+    let third = key_in(&folder, "third.lic");
+    refused(
+        &folder,
+        ["license", "sign", "half.lic", "--key", "third.key", "--verifier-key", &third],
+        "its text does not name acme.example+",
+    );
+    let third = triquest(&folder, ["license", "sign", "draft.toml", "--key", "third.key", "--verifier-key", &both]).run();
+    assert!(
+        third.code == 2 && third.stderr.contains("none of the keys of --verifier-key is an active key of third.key"),
+        "{}",
+        third.stderr
+    );
+    let attached = triquest(&folder, ["license", "sign", "half.lic", "--attach", "x", "--verifier-key", &both]).run();
+    assert!(attached.code == 2 && attached.stderr.contains("cannot be used with"), "{}", attached.stderr);
+}
+
+#[test]
 fn a_servers_request_puts_its_key_into_the_license() {
     let folder = vendor();
     let key = SigningKey::from_seed([9; 32]);

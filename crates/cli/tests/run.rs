@@ -863,3 +863,140 @@ fn a_seat_held_in_the_foreground_is_given_back_at_a_signal() {
     assert_eq!(wait(&mut child), Some(0));
     assert_eq!(used(&folder), 0);
 }
+
+#[test]
+fn a_wait_is_one_span_whatever_becomes_of_the_server_and_ends_with_what_it_waited_for_last() {
+    let folder = Folder::new();
+    let (mut server, key) = serving(&folder, 1);
+    let listen = format!("127.0.0.1:{}", server.port());
+    let holder = holding(&folder, &server, &key, "cad");
+    let begin = |server: &Server, span: &str| {
+        let waiting = at(&folder, server, &key, ["run", "--feature", "cad", "--wait", span, "--", "true"]).start();
+        until("it is in line", || pool(&folder)["queued"] == 1);
+        waiting
+    };
+    // The server goes away and stays away.
+    let began = Instant::now();
+    let mut waiting = begin(&server, "6s");
+    server.kill();
+    assert_eq!(wait(&mut waiting), Some(75));
+    let (took, stderr) = (began.elapsed(), rest(waiting.stderr.take()));
+    assert!(took >= Duration::from_secs(6) && took < Duration::from_secs(11), "{took:?}: {stderr}");
+    assert!(stderr.contains("error: no license server has answered for the last ") && stderr.contains(" of the wait of 6 s"), "{stderr}");
+    assert!(stderr.contains(&format!("  {}  connection refused", server.name())), "{stderr}");
+    // It is there again before the wait is over, which does not begin anew.
+    let mut server = Server::start_with(&folder, &listen, &[]);
+    until("nobody waits", || pool(&folder)["queued"] == 0);
+    let began = Instant::now();
+    let mut waiting = begin(&server, "8s");
+    server.kill();
+    let server = Server::start_with(&folder, &listen, &[]);
+    assert_eq!(wait(&mut waiting), Some(75));
+    let (took, stderr) = (began.elapsed(), rest(waiting.stderr.take()));
+    assert!(took >= Duration::from_secs(8) && took < Duration::from_secs(13), "{took:?}: {stderr}");
+    assert!(stderr.contains("denied: the wait ") && stderr.contains("1 of 1 in use"), "{stderr}");
+    assert_eq!(let_go(holder), Some(0));
+    drop(server);
+}
+
+#[test]
+fn a_release_that_no_server_hears_says_when_the_seat_comes_free_and_can_be_repeated() {
+    let folder = Folder::new();
+    let (mut server, key) = serving(&folder, 2);
+    let listen = format!("127.0.0.1:{}", server.port());
+    at(&folder, &server, &key, ["checkout", "--feature", "cad", "--lease-file", "seat.lease"]).run().ok();
+    let program = at(&folder, &server, &key, ["run", "--feature", "cad", "--", "sh", "-c", "echo held; cat; exit 3"]).start();
+    let mut program = program;
+    assert_eq!(first_line_of(&mut program), "held");
+    server.kill();
+    let began = Instant::now();
+    drop(program.stdin.take());
+    assert_eq!(wait(&mut program), Some(3), "the program's own code");
+    let stderr = rest(program.stderr.take());
+    assert!(began.elapsed() < Duration::from_secs(7), "it takes {:?}", began.elapsed());
+    assert!(stderr.contains("Releasing `cad`: no server answers; tried for 5 s at most"), "{stderr}");
+    assert!(stderr.contains("warning: no server confirmed the release of `cad`, so the seat comes free by itself: at "), "{stderr}");
+
+    let began = Instant::now();
+    let run = triquest(&folder, ["release", "seat.lease"]).run();
+    assert!(run.code == 75 && began.elapsed() < Duration::from_secs(15), "{:?}: {}", began.elapsed(), run.stderr);
+    assert!(run.stderr.contains("so the seat comes free by itself: at "), "{}", run.stderr);
+    assert!(run.stderr.contains("hint: when the server answers again: triquest-lm release seat.lease"), "{}", run.stderr);
+    assert!(folder.path().join("seat.lease").exists());
+    let run = triquest(&folder, ["seat", "seat.lease"]).run();
+    assert!(run.code == 76 && run.stderr.contains("given back"), "{}", run.stderr);
+    let server = Server::start_with(&folder, &listen, &[]);
+    assert_eq!(used(&folder), 2);
+    let run = triquest(&folder, ["release", "seat.lease"]).run().ok();
+    assert!(run.stderr.starts_with("    Released cad, lease "), "{}", run.stderr);
+    assert_eq!(used(&folder), 1);
+    assert!(!folder.path().join("seat.lease").exists());
+    drop(server);
+}
+
+#[test]
+fn a_server_that_comes_back_in_time_hears_the_release_of_a_program_that_has_ended() {
+    let folder = Folder::new();
+    let (mut server, key) = serving(&folder, 1);
+    let listen = format!("127.0.0.1:{}", server.port());
+    let mut program = holding(&folder, &server, &key, "cad");
+    server.kill();
+    drop(program.stdin.take());
+    let server = Server::start_with(&folder, &listen, &[]);
+    assert_eq!(wait(&mut program), Some(0));
+    assert_eq!(used(&folder), 0);
+    drop(server);
+}
+
+#[test]
+fn seat_answers_soon_where_no_server_does_and_believes_no_time_that_is_yet_to_come() {
+    let folder = Folder::new();
+    let (mut server, key) = serving(&folder, 1);
+    at(&folder, &server, &key, ["checkout", "--feature", "cad", "--lease-file", "seat.lease"]).run().ok();
+    server.kill();
+    let asked = || {
+        let began = Instant::now();
+        let run = triquest(&folder, ["seat", "seat.lease"]).run().ok();
+        assert!(began.elapsed() < Duration::from_millis(2_500), "{:?}", began.elapsed());
+        run.stderr
+    };
+    let stderr = asked();
+    assert!(stderr.contains(" ago; no server answers now"), "however new its last word is: {stderr}");
+    // The clock was set back since, or the file was written by hand.
+    let path = folder.path().join("seat.lease");
+    let mut file: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    file["heard_ms"] = (file["heard_ms"].as_i64().unwrap() + 3_600_000).into();
+    fs::write(&path, file.to_string()).unwrap();
+    let stderr = asked();
+    assert!(stderr.contains("no server answers now"), "{stderr}");
+    let state: serde_json::Value = serde_json::from_str(&triquest(&folder, ["seat", "--json", "seat.lease"]).run().ok().stdout).unwrap();
+    assert!(state["heard_ms"].as_u64().unwrap() < 60_000 && state["answered"] == false, "{state}");
+}
+
+#[test]
+fn where_a_vendors_keys_signed_different_licenses_each_is_shown_with_its_keys_and_doctor_counts_what_a_key_can_have() {
+    let folder = Folder::new();
+    let (server, old) = serving(&folder, 1);
+    let right = |seats: u32| format!("[[entitlement]]\nfeature = \"cad\"\nseats = {seats}\nexpires = 2090-12-31\n");
+    let list = || triquest(&folder, ["license", "list"]).run().ok().stdout;
+    assert!(!list().contains("SIGNED BY"), "one key signed them all");
+    let doctor = |key: &str| triquest(&folder, ["doctor", &server.name(), "--verifier-key", key, "--feature", "cad"]).run();
+    assert!(doctor(&old).ok().stdout.contains("1 of 1 free for `cad`\n"));
+    triquest(&folder, ["vendor", "rotate", "--key", "v.key"]).run().ok();
+    sign(&folder, "ACME-2", server.key(), &right(2));
+    let id = |key: &str| key.split('+').nth(1).unwrap().to_owned();
+    triquest(&folder, ["vendor", "retire", &id(&old), "--key", "v.key"]).run().ok();
+    sign(&folder, "ACME-3", server.key(), &right(4));
+    triquest(&folder, ["license", "install", "ACME-2.lic", "ACME-3.lic"]).run().ok();
+    let text = fs::read_to_string(folder.path().join("ACME-3.lic")).unwrap();
+    let new = text.lines().find_map(|line| line.strip_prefix("verifier = [\"")?.strip_suffix("\"]")).unwrap();
+    let list = list();
+    assert!(list.contains("SIGNED BY") && list.contains(&format!("{}, {}", id(&old), id(new))), "{list}");
+    let run = doctor(&old).ok();
+    assert!(run.stdout.contains("7 of 7 free for `cad`, 3 of them at most for this key: the rest is of licenses"), "{}", run.stdout);
+    let run = doctor(new).ok();
+    assert!(run.stdout.contains("7 of 7 free for `cad`, 6 of them at most for this key"), "{}", run.stdout);
+    let run = doctor(&format!("{old},{new}")).ok();
+    assert!(run.stdout.contains("7 of 7 free for `cad`\n"), "{}", run.stdout);
+    drop(server);
+}

@@ -26,7 +26,7 @@ use crate::{
     error::{Error, ErrorKind, Tried},
     holder,
     keeper::{Failure, Now, Phase, REOPEN_MS_MAX},
-    limits::{CHECKOUT_MS_MAX, DROP_MS_MAX, LOOK_MS_MAX},
+    limits::{CHECKOUT_MS_MAX, DROP_MS_MAX, LAST_WORD_MS, LIFE_MS_MAX, LOOK_MS_MAX, PRESENCE_MS_MAX, QUARANTINE_LOOK_MS, RELEASE_AGAIN_MS},
     lookup::{self, Looked, Lookup, Place},
     presence::{Opened, Presence},
     remember::Remembered,
@@ -105,6 +105,15 @@ struct CancelState {
     waiting: Mutex<Option<(Arc<Shared>, Arc<Session>)>>,
 }
 
+/// How far a step may go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bounds {
+    /// Boot time by which calls are back.
+    pub(crate) until: Option<u64>,
+    /// On the background thread, which has other seats too: a server that was dead a moment ago is not tried again.
+    pub(crate) in_background: bool,
+}
+
 /// A server that proved itself, for people and for `doctor`.
 #[derive(Clone, Debug)]
 pub struct ServerProof {
@@ -118,8 +127,10 @@ pub struct ServerProof {
     pub tls_spki: [u8; 32],
     /// Random for each start: one key with two instances is a clone.
     pub instance: [u8; 32],
-    /// Its civil time when it answered less this computer's, milliseconds.
+    /// Its civil time when it answered less this computer's at half of the round trip, milliseconds.
     pub clock_ahead_ms: i64,
+    /// How long its answer took, milliseconds: clocks that differ by no more than this may be the same.
+    pub round_trip_ms: u64,
     /// Licenses of this vendor that name it.
     pub licenses: Vec<triquest_license::VerifiedLicense>,
 }
@@ -204,16 +215,17 @@ impl Client {
     /// [`ErrorKind::NoServer`] and [`ErrorKind::NotTrusted`].
     pub fn prove(&self) -> Result<ServerProof, Error> {
         let shared = &self.inner.shared;
-        let before = clock::now().wall_ms;
         let session = shared.directory.open(&[], None).map_err(|tried| shared.no_server(tried))?;
         let trusted = session.trusted();
+        let (sent, answered) = session.asked();
         let proof = ServerProof {
             server: session.address().clone(),
             address: session.peer(),
             server_key: *trusted.server_key(),
             tls_spki: session.tls_spki(),
             instance: trusted.instance,
-            clock_ahead_ms: trusted.server_time_ms.saturating_sub(before.midpoint(clock::now().wall_ms)),
+            clock_ahead_ms: trusted.server_time_ms.saturating_sub(sent.wall_ms.midpoint(answered.wall_ms)),
+            round_trip_ms: answered.boot_ms.saturating_sub(sent.boot_ms),
             licenses: trusted.licenses().to_vec(),
         };
         drop(trusted);
@@ -227,9 +239,9 @@ impl Client {
     /// [`ErrorKind::NoServer`], [`ErrorKind::NotTrusted`], [`ErrorKind::Refused`].
     pub fn status(&self, feature: Option<&FeatureName>) -> Result<Status, Error> {
         let shared = &self.inner.shared;
-        let session = shared.any_session(&[])?;
+        let session = shared.any_session(&[], None)?;
         let path = feature.map_or_else(|| "/v1/status".to_owned(), |feature| format!("/v1/status?feature={feature}"));
-        session.get(&path).map_err(|error| shared.call_failed(&session, error))
+        session.get(&path, session.deadlines().call).map_err(|error| shared.call_failed(&session, error))
     }
 
     /// Whether the server still has this lease, whose secret is known. Asking is no renewal. `server`: who granted it.
@@ -238,7 +250,7 @@ impl Client {
     /// [`ErrorKind::NoServer`], [`ErrorKind::NotTrusted`], [`ErrorKind::Refused`].
     pub fn holds(&self, secret: Secret, server: &ServerKey) -> Result<bool, Error> {
         let shared = &self.inner.shared;
-        let session = shared.session(Some(server), None).map_err(|tried| shared.no_server(tried))?;
+        let session = shared.session(Some(server), Bounds::default()).map_err(|tried| shared.no_server(tried))?;
         let path = format!("/v1/leases/{}/inspect", secret.lease_id());
         match session.post::<LeaseList>(&path, &SecretRequest { secret }, session.deadlines().call) {
             Ok(list) => Ok(list.leases.iter().any(|lease| matches!(lease.state, LeaseState::Live | LeaseState::Ending))),
@@ -247,18 +259,24 @@ impl Client {
         }
     }
 
-    /// Gives back a lease whose secret is known, of a lease file for example. `server`: who granted it.
+    /// Gives back a lease whose secret is known, of a lease file for example. `server`: who granted it. While no server answers it is tried again for `within`;
+    /// an attempt that has begun by then may take its own time.
     ///
     /// # Errors
     /// [`ErrorKind::NoServer`], [`ErrorKind::NotTrusted`], [`ErrorKind::Refused`].
-    pub fn release(&self, secret: Secret, server: &ServerKey) -> Result<LeaseId, Error> {
+    pub fn release(&self, secret: Secret, server: &ServerKey, within: Duration) -> Result<LeaseId, Error> {
         let shared = &self.inner.shared;
-        let session = shared.session(Some(server), None).map_err(|tried| shared.no_server(tried))?;
-        let path = format!("/v1/leases/{}/release", secret.lease_id());
-        session
-            .post::<ReleaseAnswer>(&path, &SecretRequest { secret }, session.deadlines().call)
-            .map_err(|error| shared.call_failed(&session, error))?;
-        Ok(secret.lease_id())
+        let gives_up = clock::now().boot_ms.saturating_add(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+        loop {
+            let error = match shared.release(secret, server) {
+                Ok(()) => return Ok(secret.lease_id()),
+                Err(error) => error,
+            };
+            if error.kind() != ErrorKind::NoServer || clock::now().boot_ms.saturating_add(RELEASE_AGAIN_MS) >= gives_up {
+                return Err(error);
+            }
+            shared.pause(Duration::from_millis(RELEASE_AGAIN_MS));
+        }
     }
 }
 
@@ -411,7 +429,7 @@ impl ClientBuilder {
     /// As for [`ClientBuilder::build`], and [`ErrorKind::NoServer`], [`ErrorKind::NotTrusted`].
     pub fn connect(self) -> Result<Client, Error> {
         let client = self.build()?;
-        client.inner.shared.any_session(&[])?;
+        client.inner.shared.any_session(&[], None)?;
         Ok(client)
     }
 }
@@ -522,11 +540,15 @@ impl Checkout {
     /// [`Error`], with a code and whether later may help; [`Error::tried`] has each server with its answer if there are several.
     pub fn take(self) -> Result<Seat, Error> {
         self.check()?;
+        // The wait is one span, whatever becomes of servers meanwhile.
+        let began = clock::now();
+        let ends = self.wait.map(|wait| began.boot_ms.saturating_add(whole_ms(wait)));
+        let last_word = ends.map(|ends| ends.saturating_add(LAST_WORD_MS));
         let shared = self.client.inner.shared.clone();
         let listed = shared.directory.found.servers.as_slice().len();
         if listed == 1 {
-            let session = shared.any_session(&[])?;
-            return self.ask(&shared, &session, self.wait);
+            let session = shared.any_session(&[], None)?;
+            return self.ask(&shared, &session, ends);
         }
         let mut asked: Vec<ServerAddress> = Vec::new();
         let mut keys: Vec<(ServerKey, ServerAddress)> = Vec::new();
@@ -535,7 +557,7 @@ impl Checkout {
         let mut waiting_room: Option<(Arc<Session>, bool)> = None;
         let mut best: Option<Error> = None;
         while asked.len() < listed {
-            let session = match shared.any_session(&asked) {
+            let session = match shared.any_session(&asked, last_word.filter(|_| best.is_some())) {
                 Ok(session) => session,
                 // No other one answers.
                 Err(error) if best.is_none() => return Err(error),
@@ -551,7 +573,7 @@ impl Checkout {
                 continue;
             }
             keys.push((key, server.clone()));
-            match self.ask(&shared, &session, None) {
+            match self.ask_once(&shared, &session, last_word) {
                 Err(error) if is_one_servers_word(error.kind()) => {
                     tried.push(Tried { server, reason: error.explanation().to_owned(), answered: true });
                     if let Some(has_line) = may_be_waited_for(&error)
@@ -569,7 +591,7 @@ impl Checkout {
             }
         }
         let outcome = match (waiting_room, self.wait) {
-            (Some((session, _)), Some(_)) => self.ask(&shared, &session, self.wait),
+            (Some((session, _)), Some(_)) => self.ask(&shared, &session, ends),
             _ => Err(best.unwrap_or_else(|| Error::failure(Failure::NoAnswer))),
         };
         let order = |tried: &Tried| shared.directory.found.servers.as_slice().iter().position(|server| *server == tried.server);
@@ -607,14 +629,35 @@ impl Checkout {
         Ok(())
     }
 
-    /// Asks one server until it grants or denies.
-    fn ask(&self, shared: &Arc<Shared>, session: &Arc<Session>, wait: Option<Duration>) -> Result<Seat, Error> {
-        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    /// Asks one server until it grants or denies, or until the wait is over that `ends` at this boot time.
+    fn ask(&self, shared: &Arc<Shared>, session: &Arc<Session>, ends: Option<u64>) -> Result<Seat, Error> {
         let began = clock::now();
-        let wait_ms = wait.map(ms);
-        let gives_up = began.boot_ms.saturating_add(wait_ms.unwrap_or(0)).saturating_add(CHECKOUT_MS_MAX);
-        let wish =
-            Wish { items: self.items.clone(), holder: self.holder.clone(), ttl_ms: self.ttl.map(ms), callbacks: self.callbacks.clone() };
+        let Some(ends) = ends else { return self.ask_once(shared, session, None) };
+        // The keeper gives up before this.
+        let gives_up = ends.max(began.boot_ms).saturating_add(2 * LAST_WORD_MS);
+        let until = ends.max(began.boot_ms).saturating_add(LAST_WORD_MS);
+        self.ask_until(shared, session, Some(ends.saturating_sub(began.boot_ms)), Some(until), gives_up)
+    }
+
+    /// Asks one server without waiting in line, until this boot time at most.
+    fn ask_once(&self, shared: &Arc<Shared>, session: &Arc<Session>, until: Option<u64>) -> Result<Seat, Error> {
+        let now = clock::now().boot_ms;
+        let until = until.map(|until| until.max(now.saturating_add(LAST_WORD_MS)));
+        let gives_up = now.saturating_add(CHECKOUT_MS_MAX).min(until.unwrap_or(u64::MAX));
+        self.ask_until(shared, session, None, until, gives_up)
+    }
+
+    fn ask_until(
+        &self,
+        shared: &Arc<Shared>,
+        session: &Arc<Session>,
+        wait_ms: Option<u64>,
+        until: Option<u64>,
+        gives_up: u64,
+    ) -> Result<Seat, Error> {
+        let began = clock::now();
+        let ttl_ms = self.ttl.map(whole_ms);
+        let wish = Wish { items: self.items.clone(), holder: self.holder.clone(), ttl_ms, callbacks: self.callbacks.clone() };
         let core = Arc::new(SeatCore::new(wish, began, wait_ms, session.server_key()));
         if let Some(cancel) = &self.cancel {
             *lock(&cancel.state.waiting) = Some((shared.clone(), session.clone()));
@@ -623,16 +666,21 @@ impl Checkout {
             if self.cancelled() {
                 break Err(Error::new(ErrorKind::Cancelled, "cancelled", "the checkout was cancelled", true));
             }
-            core.step(shared, None);
+            core.step(shared, Bounds { until, in_background: false });
             let now = clock::now();
             match core.phase() {
                 Phase::Asking | Phase::Waiting if now.boot_ms >= gives_up => {
                     let held = core.held();
-                    break Err(held.problem.as_ref().map_or_else(|| Error::failure(Failure::NoAnswer), Error::problem));
+                    break Err(held.problem.as_ref().map_or_else(|| held.error(Failure::NoAnswer), Error::problem));
                 }
                 Phase::Asking | Phase::Waiting => {
-                    let until = core.next_wake().unwrap_or(gives_up).min(gives_up);
-                    shared.pause(Duration::from_millis(until.saturating_sub(now.boot_ms)));
+                    let wake = core.next_wake().unwrap_or(gives_up).min(gives_up);
+                    let looks = core.waits_out_a_quarantine();
+                    let pause = wake.saturating_sub(now.boot_ms).min(if looks { QUARANTINE_LOOK_MS } else { u64::MAX });
+                    shared.pause(Duration::from_millis(pause));
+                    if looks && clock::now().boot_ms < wake && !self.cancelled() && shared.has_no_quarantine(&session.server_key(), until) {
+                        core.asks_soon();
+                    }
                 }
                 Phase::Refused => {
                     let held = core.held();
@@ -728,7 +776,7 @@ impl Shared {
     }
 
     /// A session with this server, or with any.
-    pub(crate) fn session(&self, server: Option<&ServerKey>, until: Option<u64>) -> Result<Arc<Session>, Vec<(ServerAddress, Rejected)>> {
+    pub(crate) fn session(&self, server: Option<&ServerKey>, bounds: Bounds) -> Result<Arc<Session>, Vec<(ServerAddress, Rejected)>> {
         let known = match server {
             Some(key) => lock(&self.sessions).get(key).cloned(),
             None => lock(&self.sessions).values().next().cloned(),
@@ -736,15 +784,12 @@ impl Shared {
         if let Some(session) = known {
             return Ok(session);
         }
-        // On a caller's thread (no `until`) it is tried each time.
+        // On a caller's thread it is tried each time.
         let is_known_dead = lock(&self.unreachable).get(&server.copied()).is_some_and(|at| clock::now().boot_ms < *at);
-        if until.is_some() && is_known_dead {
+        if bounds.in_background && is_known_dead {
             return Err(Vec::new());
         }
-        let mut directory = self.directory.clone();
-        directory.deadlines.connect = within(directory.deadlines.connect, until);
-        directory.deadlines.dead = directory.deadlines.dead.min(directory.deadlines.connect / 2);
-        match directory.open(&[], server) {
+        match self.directory_within(bounds.until).open(&[], server) {
             Ok(session) => {
                 lock(&self.unreachable).remove(&server.copied());
                 self.remember(&session);
@@ -758,7 +803,7 @@ impl Shared {
     }
 
     /// A session with a server whose name is not among these.
-    fn any_session(&self, skip: &[ServerAddress]) -> Result<Arc<Session>, Error> {
+    fn any_session(&self, skip: &[ServerAddress], until: Option<u64>) -> Result<Arc<Session>, Error> {
         let listed = self.directory.found.servers.as_slice();
         let known = {
             let sessions = lock(&self.sessions);
@@ -771,9 +816,41 @@ impl Shared {
         if let Some(session) = known {
             return Ok(session);
         }
-        let session = self.directory.open(skip, None).map_err(|tried| self.no_server(tried))?;
+        let directory = if until.is_some() { self.directory_within(until) } else { self.directory.clone() };
+        let session = directory.open(skip, None).map_err(|tried| self.no_server(tried))?;
         self.remember(&session);
         Ok(session)
+    }
+
+    /// The directory whose connections stand by this boot time or not at all.
+    fn directory_within(&self, until: Option<u64>) -> Directory {
+        let mut directory = self.directory.clone();
+        directory.deadlines.connect = within(directory.deadlines.connect, until);
+        directory.deadlines.dead = directory.deadlines.dead.min(directory.deadlines.connect / 2);
+        directory
+    }
+
+    /// Whether a server says that its quarantine is over.
+    fn has_no_quarantine(&self, server: &ServerKey, until: Option<u64>) -> bool {
+        let Ok(session) = self.session(Some(server), Bounds { until, in_background: false }) else { return false };
+        let status: Result<Status, _> = session.get("/v1/status", within(session.deadlines().call, until));
+        match status {
+            Ok(status) => status.quarantine_ms.is_none(),
+            Err(error) => {
+                if !matches!(error, CallError::Problem(_)) {
+                    self.forget(&session);
+                }
+                false
+            }
+        }
+    }
+
+    /// One attempt.
+    fn release(&self, secret: Secret, server: &ServerKey) -> Result<(), Error> {
+        let session = self.session(Some(server), Bounds::default()).map_err(|tried| self.no_server(tried))?;
+        let path = format!("/v1/leases/{}/release", secret.lease_id());
+        let answer = session.post::<ReleaseAnswer>(&path, &SecretRequest { secret }, session.deadlines().call);
+        answer.map(drop).map_err(|error| self.call_failed(&session, error))
     }
 
     /// Why none of them is any use, and where they are named.
@@ -833,9 +910,11 @@ impl Shared {
         drop(self.changed.wait_timeout_while(work, at_most, |work| work.version == version).unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Waits until nothing is kept any more, or what is kept is only what no server can be told of.
     fn wait_idle(&self, at_most: Duration) {
         let work = lock(&self.work);
-        drop(self.changed.wait_timeout_while(work, at_most, |work| work.running).unwrap_or_else(PoisonError::into_inner));
+        let hopeful = |work: &mut Work| work.running && work.seats.iter().any(|seat| !seat.is_cut_off());
+        drop(self.changed.wait_timeout_while(work, at_most, hopeful).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Lets the background thread look, and waits until something is so no more; false if that takes longer. Callbacks that belong to it have run.
@@ -861,6 +940,8 @@ impl Shared {
     fn work(self: Arc<Self>) {
         let mut presence: BTreeMap<ServerKey, Presences> = BTreeMap::new();
         let mut generation = 0;
+        // Some seats have to be heard soon.
+        let mut hurry = false;
         loop {
             let (seats, version) = {
                 let mut work = lock(&self.work);
@@ -882,7 +963,9 @@ impl Shared {
                     continue;
                 }
                 awake.into_iter().for_each(|until| seat.was_awake(until));
-                seat.step(&self, must_be_back(&seats));
+                let soon = hurry.then(|| before.boot_ms.saturating_add(LIFE_MS_MAX));
+                let until = must_be_back(&seats).into_iter().chain(soon).min();
+                seat.step(&self, Bounds { until, in_background: true });
                 let after = clock::now();
                 slept |= after.boot_ms.saturating_sub(before.boot_ms) >= STEP_MS_MAX;
                 awake = Some(after).filter(|_| !slept);
@@ -890,7 +973,7 @@ impl Shared {
             if let Some(until) = awake {
                 seats.iter().for_each(|seat| seat.was_awake(until));
             }
-            self.stand_for(&seats, &mut presence, &mut generation);
+            hurry = self.stand_for(&seats, &mut presence, &mut generation);
             let now = clock::now();
             let reopens = presence.values().filter(|place| place.is_wanting).map(|place| place.retry_at);
             let next = seats.iter().filter_map(|seat| seat.next_wake()).chain(reopens).min().unwrap_or(u64::MAX);
@@ -904,8 +987,9 @@ impl Shared {
         }
     }
 
-    /// Keeps presence connections to each server whose grants permit it, standing for all seats held there, and lets renewals say which it is.
-    fn stand_for(&self, seats: &[Arc<SeatCore>], places: &mut BTreeMap<ServerKey, Presences>, generation: &mut u64) {
+    /// Keeps presence connections to each server whose grants permit it, standing for all seats held there, and lets renewals say which it is. True if some
+    /// seats have to be heard soon.
+    fn stand_for(&self, seats: &[Arc<SeatCore>], places: &mut BTreeMap<ServerKey, Presences>, generation: &mut u64) -> bool {
         let now = clock::now();
         let mut wanted: BTreeMap<ServerKey, Leases> = BTreeMap::new();
         for (server, secret) in seats.iter().filter_map(|seat| seat.present(now)) {
@@ -914,11 +998,15 @@ impl Shared {
         places.retain(|server, _| wanted.contains_key(server));
         if wanted.is_empty() && places.is_empty() {
             seats.iter().for_each(|seat| seat.stands(now, |_, _| None));
-            return;
+            return false;
         }
         let lives: BTreeSet<LeaseId> = seats.iter().filter(|seat| !is_over(seat)).map(|seat| seat.lease()).collect();
         // Whose connection ended where that frees seats after a while, and who could not open another one, or will not try soon.
         let mut unheard: BTreeSet<LeaseId> = BTreeSet::new();
+        // All that is opened and changed in one round ends by one deadline, and with the first that fails. What is left is for the next round: those who
+        // lost their connection are heard before another server is tried.
+        let until = now.boot_ms.saturating_add(PRESENCE_MS_MAX);
+        let mut is_late = false;
         for (server, wanted) in &wanted {
             let place = places.entry(*server).or_default();
             for (connection, leases) in place.standing.take_ended(wanted, |connection| !connection.is_open()) {
@@ -937,19 +1025,28 @@ impl Shared {
                 unheard.append(&mut place.lost_for_long(now.boot_ms));
                 continue;
             }
+            if is_late {
+                continue;
+            }
             let Some(session) = lock(&self.sessions).get(server).cloned() else {
                 unheard.append(&mut place.lost);
+                // A renewal that reaches the server wakes the thread for it.
+                place.is_wanting = false;
                 continue;
             };
-            while let Some(step) = place.standing.next(wanted, &lives) {
-                let at_most = within(session.deadlines().call, must_be_back(seats));
-                if let Err(pause_ms) = place.go(step, &session, generation, at_most) {
-                    place.retry_at = clock::now().boot_ms + pause_ms;
-                    unheard.append(&mut place.lost);
-                    break;
+            while !is_late && let Some(step) = place.standing.next(wanted, &lives) {
+                let at_most = within(session.deadlines().call, must_be_back(seats).into_iter().chain([until]).min());
+                let gone = place.go(step, &session, generation, at_most);
+                let after = clock::now().boot_ms;
+                if let Err(pause_ms) = gone {
+                    place.retry_at = after + pause_ms;
                 }
+                is_late = gone.is_err() || after >= until;
             }
             place.is_wanting = place.standing.next(wanted, &lives).is_some();
+        }
+        if is_late {
+            places.values_mut().for_each(|place| unheard.append(&mut place.lost));
         }
         let now = clock::now();
         for seat in seats {
@@ -961,6 +1058,7 @@ impl Shared {
                 seat.shows_life(now);
             }
         }
+        !unheard.is_empty()
     }
 }
 
@@ -1023,6 +1121,10 @@ impl Presences {
             }
         }
     }
+}
+
+fn whole_ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A random part of the time over which clients come back after a lost connection.

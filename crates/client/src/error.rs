@@ -5,7 +5,7 @@ use std::fmt;
 use triquest_license::VerifierKeyError;
 use triquest_wire::{
     ErrorCode, Problem, Retry,
-    lease::{Denial, EndReason},
+    lease::{Denial, DenialCode, EndReason},
     text,
 };
 
@@ -14,6 +14,7 @@ use crate::{
     keeper::Failure,
     limits::SAID_BYTES_MAX,
     lookup::Looked,
+    seat::InLine,
     transport::Rejected,
     verify::Distrust,
 };
@@ -179,6 +180,31 @@ impl Error {
         error
     }
 
+    /// The wait is over, and no server has answered in the last part of it.
+    pub(crate) fn unheard(tried: Vec<(ServerAddress, Rejected)>, unheard_ms: u64, wait_ms: u64) -> Self {
+        let mut error = Self::no_server(tried);
+        if error.kind() == ErrorKind::NoServer {
+            error.0.code = "server_gone".into();
+            error.0.explanation =
+                format!("no license server has answered for the last {} of the wait of {}", span(unheard_ms.min(wait_ms)), span(wait_ms));
+        }
+        error
+    }
+
+    /// The wait is over by this computer's clock. `place`: where in line, as the server said so long ago.
+    pub(crate) fn wait_over(wait_ms: u64, place: Option<(&InLine, u64)>) -> Self {
+        let place = place.map_or_else(String::new, |(line, ago_ms)| {
+            let ago = if ago_ms < 1_000 { String::new() } else { format!(", as the server said {} ago", span(ago_ms)) };
+            format!(" (place {}, {} of {} in use{ago})", line.place, line.pool.used, line.pool.total)
+        });
+        Self::new(
+            ErrorKind::Denied,
+            DenialCode::WaitOver.as_str(),
+            format!("the wait of {} ended without a seat{place}", span(wait_ms)),
+            true,
+        )
+    }
+
     pub(crate) fn failure(failure: Failure) -> Self {
         match failure {
             Failure::Cloned => Self::new(ErrorKind::Refused, ErrorCode::ClonedClient.as_str(), ErrorCode::ClonedClient.title(), false),
@@ -189,6 +215,7 @@ impl Error {
             }
             Failure::Refused(code) => Self::new(ErrorKind::Refused, code.as_str(), code.title(), code.retry() != Retry::Never),
             Failure::Untrusted => Self::new(ErrorKind::NotTrusted, "not_trusted", "the server's grant could not be verified", false),
+            Failure::WaitOver => Self::new(ErrorKind::Denied, DenialCode::WaitOver.as_str(), "the wait ended without a seat", true),
         }
     }
 
@@ -283,6 +310,15 @@ impl From<VerifierKeyError> for Error {
 /// The words of a server that has proved nothing, as what they are: `HOST says: ...`, tidied and cut.
 pub(crate) fn says(server: impl fmt::Display, words: &str) -> String {
     format!("{server} says: {}", text::tidy(words, SAID_BYTES_MAX))
+}
+
+/// Milliseconds for people, rounded up: `45 s`, `4 min`, `3 h`.
+pub(crate) fn span(ms: u64) -> String {
+    match ms.div_ceil(1_000) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds.div_ceil(60)),
+        seconds => format!("{} h", seconds.div_ceil(3_600)),
+    }
 }
 
 /// Why a lease ended, for people.

@@ -32,8 +32,10 @@ pub const REOPEN_AT_ONCE_MS: u64 = 15_000;
 pub const BACKOFF_MS_MIN: u64 = 500;
 /// Longest pause between attempts while the seat is held.
 pub const BACKOFF_MS_MAX: u64 = 30_000;
-/// Longest pause between attempts of whoever waits for a server that takes no place in line: that waits out its quarantine.
+/// Longest pause between attempts of whoever waits for a server that takes no place in line and does not say when it will grant again.
 pub const HELD_UP_BACKOFF_MS_MAX: u64 = 10_000;
+/// When a wait is over, the answer to the request that is under way is waited for at most so long.
+pub const LAST_WORD_MS: u64 = 2_000;
 /// Longest pause between attempts to get a lost seat back.
 pub const LOST_BACKOFF_MS_MAX: u64 = 60_000;
 /// A look that comes later than planned by this was preceded by a suspend or a stall; so was a wall clock that gained so much on the boot clock.
@@ -183,6 +185,8 @@ pub enum Failure {
     Refused(ErrorCode),
     /// What answered could not prove the grant.
     Untrusted,
+    /// The wait in line was over by our own clock.
+    WaitOver,
 }
 
 /// What came back.
@@ -192,6 +196,8 @@ pub enum Answer {
     Denied {
         /// Why.
         code: DenialCode,
+        /// In so long the reason may be gone, if the server says so.
+        over_in_ms: Option<u64>,
     },
     /// The lease has ended or is ending.
     Ended {
@@ -369,7 +375,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// A keeper that asks at its first look. `wait_ms`: wait in line for at most so long.
+    /// A keeper that asks at its first look. `wait_ms`: wait in line for at most so long from now, whatever becomes of servers meanwhile.
     #[must_use]
     pub fn new(now: Now, wait_ms: Option<u64>) -> Self {
         Self {
@@ -572,6 +578,20 @@ impl Keeper {
         actions
     }
 
+    /// Whether it waits for the end of a quarantine.
+    #[must_use]
+    pub fn waits_out_a_quarantine(&self) -> bool {
+        self.phase == Phase::Asking && self.held_up == Some(Failure::Denied(DenialCode::Quarantine))
+    }
+
+    /// The driver has seen that what is waited for is over sooner than was said: asks at the next look.
+    pub fn asks_soon(&mut self, now: Now) {
+        if self.call.is_none() && matches!(self.phase, Phase::Asking | Phase::Waiting) {
+            self.next_send = self.next_send.map(|at| at.min(now.boot_ms));
+            self.plan(now);
+        }
+    }
+
     /// After a denial or a refusal: asks anew, with a higher attempt of the same id where that is how it may be answered otherwise.
     pub fn ask_again(&mut self, now: Now, fresh: Fresh) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -580,6 +600,8 @@ impl Keeper {
             match self.cause {
                 Failure::Denied(code) if code.retry() != Retry::NewRequest => self.attempt += 1,
                 Failure::Refused(code) if code.retry() == Retry::SameId => {}
+                // There may be a place, or a grant, under this id.
+                Failure::NoAnswer | Failure::WaitOver => {}
                 _ => self.take_new_id(),
             }
             self.wait_until = self.wait_ms.map(|wait_ms| now.boot_ms.saturating_add(wait_ms));
@@ -645,11 +667,13 @@ impl Keeper {
                 self.next_send = Some(now.boot_ms);
             }
         }
-        // It was asked once more at the end.
-        if let (Some(cause), None, Phase::Asking | Phase::Waiting) = (self.held_up, self.call, self.phase)
+        // The wait is one span by our own clock. It was asked once more at the end.
+        if let (Some(_), None, Phase::Asking | Phase::Waiting) = (self.wait_until, self.call, self.phase)
             && self.wait_is_over(now)
             && self.next_send > self.wait_until
         {
+            // What was waited for last: a server that does not answer, one that grants nothing, or a seat.
+            let cause = if self.cause == Failure::NoAnswer { Failure::NoAnswer } else { self.held_up.unwrap_or(self.cause) };
             self.refuse(cause, actions);
         }
         if self.phase == Phase::Grace && self.grace().is_none_or(|until| until.over(now)) {
@@ -704,7 +728,7 @@ impl Keeper {
             Failure::Ended(reason) => !comes_back(reason),
             Failure::Denied(code) => !code.may_help_later(),
             Failure::Refused(code) => code.retry() == Retry::Never,
-            Failure::Cloned | Failure::NoAnswer | Failure::Untrusted => false,
+            Failure::Cloned | Failure::NoAnswer | Failure::Untrusted | Failure::WaitOver => false,
         };
         if self.ending.take().is_some() {
             self.live = false;
@@ -726,7 +750,7 @@ impl Keeper {
             Failure::Denied(_) | Failure::Ended(_) => false,
             // The same request may be answered otherwise, so the server may know of it.
             Failure::Refused(code) => code.retry() == Retry::SameId,
-            Failure::Cloned | Failure::NoAnswer | Failure::Untrusted => true,
+            Failure::Cloned | Failure::NoAnswer | Failure::Untrusted | Failure::WaitOver => true,
         };
         actions.push(Action::Tell(match cause {
             Failure::Denied(code) => Notice::Denied { code },
@@ -774,7 +798,10 @@ impl Keeper {
         let call = self.calls;
         self.next_send = None;
         let waits = kind == Kind::Checkout && !self.ever_held && self.wait_ms.is_some();
-        let limit_ms = if waits { WAITING_CALL_MS_MAX } else { CALL_MS_MAX };
+        let limit_ms = match self.wait_until {
+            Some(until) if waits => WAITING_CALL_MS_MAX.min(until.saturating_sub(now.boot_ms).saturating_add(LAST_WORD_MS)),
+            _ => CALL_MS_MAX,
+        };
         // Within a promise every checkout shows it: a server that lost its history can then keep it.
         let ours = self.ever_held && self.id == self.told_id && self.promised(now);
         let shows = kind == Kind::Checkout && (self.show_grant || ours);
@@ -816,6 +843,10 @@ impl Keeper {
             return;
         }
         match (call.kind, answer) {
+            // Cut off by the end of the wait, it says nothing of the server.
+            (Kind::Checkout, Answer::Unreachable) if !self.ever_held && self.wait_until.is_some() && self.wait_is_over(now) => {
+                self.retry(now, jitter, None, self.cause);
+            }
             (_, Answer::Unreachable) => self.retry(now, jitter, None, Failure::NoAnswer),
             (Kind::Release, Answer::Released | Answer::Ended { .. } | Answer::Denied { .. }) => self.released(true, actions),
             (Kind::Release, Answer::Refused { code, retry_after_ms }) => match code.retry() {
@@ -838,13 +869,24 @@ impl Keeper {
                     actions.push(Action::Tell(Notice::Waiting { place }));
                 }
                 self.failures = 0;
-                self.next_send = Some(now.boot_ms.max(call.sent.boot_ms.saturating_add(WAITING_ASK_MS_MIN)));
+                let at = now.boot_ms.max(call.sent.boot_ms.saturating_add(WAITING_ASK_MS_MIN));
+                self.next_send = Some(at);
+                if !self.ever_held {
+                    self.cause = Failure::WaitOver;
+                    self.next_send = Some(self.within_wait(now, at));
+                }
             }
-            (Kind::Checkout, Answer::Denied { code }) => {
+            (Kind::Checkout, Answer::Denied { code, over_in_ms }) => {
                 self.live = false;
                 if !self.ever_held {
                     if code == DenialCode::Quarantine {
                         self.held_up(now, Failure::Denied(code), None, jitter, actions);
+                        if let (Phase::Asking, Some(over_in_ms)) = (self.phase, over_in_ms) {
+                            // Everybody hears of the same moment.
+                            let spread = REOPEN_MS_MAX * u64::from(jitter) / u64::from(u16::MAX);
+                            let at = now.boot_ms.saturating_add(over_in_ms.max(BACKOFF_MS_MIN));
+                            self.next_send = Some(self.within_wait(now, at.saturating_add(spread)));
+                        }
                     } else {
                         self.refuse(Failure::Denied(code), actions);
                     }
@@ -1071,6 +1113,11 @@ impl Keeper {
         self.retry(now, jitter, retry_after_ms, cause);
     }
 
+    /// This boot time, or the end of the wait if that comes first: then it is asked for the last time.
+    fn within_wait(&self, now: Now, at: u64) -> u64 {
+        self.wait_until.filter(|until| now.boot_ms < *until).map_or(at, |until| at.min(until))
+    }
+
     /// There is no more waiting, or never was any.
     fn wait_is_over(&self, now: Now) -> bool {
         self.wait_until.is_none_or(|until| now.boot_ms >= until)
@@ -1105,8 +1152,7 @@ impl Keeper {
         };
         self.failures = self.failures.saturating_add(1);
         let at = now.boot_ms.saturating_add(pause);
-        let last = self.wait_until.filter(|until| self.held_up.is_some() && now.boot_ms < *until);
-        self.next_send = Some(last.map_or(at, |last| at.min(last)));
+        self.next_send = Some(if matches!(self.phase, Phase::Asking | Phase::Waiting) { self.within_wait(now, at) } else { at });
         if !matches!(self.phase, Phase::Lost) {
             self.cause = cause;
         }

@@ -8,19 +8,33 @@ pub const NEXT_SERVER_MS: u64 = 250;
 pub const NEXT_ADDRESS_MS: u64 = 250;
 /// Connecting, handshake and trust exchange with one server take no longer.
 pub const CONNECT_MS_MAX: u64 = 10_000;
-pub use crate::keeper::{CALL_MS_MAX, WAITING_CALL_MS_MAX};
+pub use crate::keeper::{CALL_MS_MAX, LAST_WORD_MS, REOPEN_MS_MAX, WAITING_CALL_MS_MAX};
 /// An administrative call takes no longer; a backup of a large journal has a minute for each of its first ten gigabytes.
 pub const ADMIN_CALL_MS_MAX: u64 = 600_000;
 /// Most licenses that one server may show; more are refused unread.
 pub const LICENSES_SHOWN_MAX: usize = 4_096;
 /// Longest inclusion path of a grant: a tree of 2^64 leaves.
 pub const PATH_MAX: usize = 64;
+/// Presence connections are opened and changed for at most so long before the seats that lost theirs are renewed, whatever servers hang. Where an
+/// administrator has named the network, a seat is freed 30 s after its connection ended; a client comes back within [`REOPEN_MS_MAX`], tries this long, and
+/// then has time for some renewals of [`LIFE_MS_MAX`].
+pub const PRESENCE_MS_MAX: u64 = 5_000;
+/// A call takes no longer while seats have to be heard soon, so that a server that hangs does not keep those of others from it.
+pub const LIFE_MS_MAX: u64 = 3_000;
+const _: () = assert!(
+    REOPEN_MS_MAX + PRESENCE_MS_MAX + 5 * LIFE_MS_MAX < 30_000,
+    "a seat is heard before it is freed, also behind servers that hang"
+);
 /// A checkout that does not wait in line gives up after so long if no server gives a definite answer.
 pub const CHECKOUT_MS_MAX: u64 = 20_000;
+/// Whoever waits out a quarantine looks this often whether an administrator has ended it: reading changes nothing, while asking leaves a denial.
+pub const QUARANTINE_LOOK_MS: u64 = 10_000;
 /// The background thread looks at the clocks at least this often, so that a wake from suspend is noticed.
 pub const LOOK_MS_MAX: u64 = 5_000;
-/// Dropping the last handle of a client waits for its releases for at most so long.
+/// Dropping the last handle of a client waits for its releases for at most so long, and no longer than until their servers are found to be dead.
 pub const DROP_MS_MAX: u64 = 2_000;
+/// A release that no server answers is tried again after so long.
+pub const RELEASE_AGAIN_MS: u64 = 500;
 /// Longest words of a server that has proved nothing that are shown.
 pub const SAID_BYTES_MAX: usize = 240;
 /// Largest block of headers in an answer.

@@ -19,7 +19,8 @@ use triquest_wire::{
 };
 
 use crate::{
-    dial,
+    client::within,
+    clock, dial,
     limits::ANSWER_HEADER_BYTES_MAX,
     tls::{self, TlsStream},
     transport::{CallError, Session, is_idle},
@@ -73,19 +74,21 @@ pub(crate) enum Opened {
 }
 
 impl Presence {
-    /// Opens a connection to the session's server, pinned to the same certificate, and lets it stand for these leases.
+    /// Opens a connection to the session's server, pinned to the same certificate, and lets it stand for these leases; all of it within one time.
     pub(crate) fn open<'a>(
         session: &Session,
         secrets: impl IntoIterator<Item = &'a Secret>,
         generation: u64,
-        within: Duration,
+        whole: Duration,
     ) -> io::Result<Opened> {
-        let socket = dial::connect(&[session.peer()], within)?;
+        let until = clock::now().boot_ms.saturating_add(u64::try_from(whole.as_millis()).unwrap_or(u64::MAX));
+        let left = || within(whole, Some(until));
+        let socket = dial::connect(&[session.peer()], left())?;
         let (client, server) = (socket.local_addr()?, socket.peer_addr()?);
         // Set on the socket itself before anything can fail, so that no way out of here looks like an end in order.
         rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
-        let mut stream = TlsStream::handshake(tls::config(session.pin().clone()), session.pin(), session.address().host(), socket, within)?;
-        stream.timed().set_deadline(Some(within));
+        let mut stream = TlsStream::handshake(tls::config(session.pin().clone()), session.pin(), session.address().host(), socket, left())?;
+        stream.timed().set_deadline(Some(left()));
         let request = PresenceRequest { leases: proofs(secrets), generation, client, server };
         let body = serde_json::to_vec(&request)?;
         let head = format!(

@@ -21,11 +21,12 @@ use triquest_wire::{
 };
 
 use crate::{
-    client::{Shared, within},
+    address::ServerAddress,
+    client::{Bounds, Shared, within},
     clock,
     error::{Error, ErrorKind},
     keeper::{Action, Answer, Failure, Keeper, Notice, Now, Phase, Terms},
-    transport::{CallError, Session},
+    transport::{CallError, Rejected, Session},
     verify::{self, Bundle, Distrust, GrantExpected, VerifiedGrant},
 };
 
@@ -115,6 +116,12 @@ pub(crate) struct Held {
     pub(crate) problem: Option<Problem>,
     pub(crate) distrust: Option<Distrust>,
     in_line: Option<InLine>,
+    /// How long it waits in line.
+    wait_ms: Option<u64>,
+    /// Boot time of the last answer, or of the beginning.
+    heard_at: u64,
+    /// Why no server has answered since, as far as any was tried.
+    unheard: Vec<(ServerAddress, Rejected)>,
     /// A request under the present id may have taken effect, as far as is known here.
     pub(crate) may_be_known: bool,
     /// Told of a release that ended the keeper.
@@ -137,6 +144,10 @@ pub(crate) struct SeatCore {
     held: Mutex<Held>,
     view: Mutex<View>,
     pub(crate) release_wanted: AtomicBool,
+    /// Somebody waits for the release.
+    release_awaited: AtomicBool,
+    /// No server could be reached for the last call.
+    cut_off: AtomicBool,
     /// The application wants to hear from the server ahead of time.
     word_wanted: AtomicBool,
     /// Boot time since which the user is idle, plus one; 0 if not told.
@@ -171,10 +182,15 @@ impl SeatCore {
                 problem: None,
                 distrust: None,
                 in_line: None,
+                wait_ms,
+                heard_at: now.boot_ms,
+                unheard: Vec::new(),
                 may_be_known: false,
                 release_confirmed: false,
             }),
             release_wanted: AtomicBool::new(false),
+            release_awaited: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
             word_wanted: AtomicBool::new(false),
             idle_since: AtomicU64::new(0),
         }
@@ -184,14 +200,16 @@ impl SeatCore {
         lock(&self.held)
     }
 
-    /// Does what is due, calls and callbacks included. Calls are back by `until` (boot time), so that no seat's end is overslept.
-    pub(crate) fn step(&self, shared: &Shared, until: Option<u64>) {
+    /// Does what is due, calls and callbacks included, within these bounds, so that no seat's end is overslept.
+    pub(crate) fn step(&self, shared: &Shared, bounds: Bounds) {
         let mut held = lock(&self.held);
         let now = clock::now();
         if self.word_wanted.swap(false, Ordering::AcqRel) {
             held.keeper.shows_life(now);
         }
         let first = if self.release_wanted.load(Ordering::Acquire) && !matches!(held.keeper.phase(), Phase::Releasing | Phase::Released) {
+            // What was known of the server before does not count.
+            self.cut_off.store(false, Ordering::Release);
             held.keeper.release(now, clock::fresh())
         } else if held.keeper.next_wake().is_some_and(|at| at <= now.boot_ms) {
             held.keeper.on_time(now, clock::fresh())
@@ -228,7 +246,7 @@ impl SeatCore {
                         shown: if show_grant { held.signed.clone() } else { None },
                         regained,
                     };
-                    (call, self.check_out(&mut held, shared, asked, until))
+                    (call, self.check_out(&mut held, shared, asked, bounds))
                 }
                 Action::Renew { call, nonce, counter, presence, regained, .. } => {
                     let request = RenewRequest {
@@ -240,9 +258,9 @@ impl SeatCore {
                         regained,
                         seen: None,
                     };
-                    (call, self.renew(&mut held, shared, request, until))
+                    (call, self.renew(&mut held, shared, request, bounds))
                 }
-                Action::Release { call, .. } => (call, self.give_back(&mut held, shared, until)),
+                Action::Release { call, .. } => (call, self.give_back(&mut held, shared, bounds)),
             };
             actions.extend(held.keeper.on_answer(clock::now(), call, answer, clock::fresh()));
             self.show(&held);
@@ -274,6 +292,18 @@ impl SeatCore {
         self.show(&held);
     }
 
+    /// It waits for the end of a quarantine.
+    pub(crate) fn waits_out_a_quarantine(&self) -> bool {
+        lock(&self.view).keeper.waits_out_a_quarantine()
+    }
+
+    /// The quarantine was ended sooner than was said.
+    pub(crate) fn asks_soon(&self) {
+        let mut held = lock(&self.held);
+        held.keeper.asks_soon(clock::now());
+        self.show(&held);
+    }
+
     /// The present lease.
     pub(crate) fn lease(&self) -> LeaseId {
         lock(&self.view).secret.lease_id()
@@ -287,10 +317,28 @@ impl SeatCore {
         view.server = held.server;
     }
 
-    fn check_out(&self, held: &mut Held, shared: &Shared, mut asked: CheckoutRequest, until: Option<u64>) -> Answer {
-        let session = match shared.session(held.server.as_ref(), until) {
+    /// A connection to the server of the lease.
+    fn session(&self, held: &mut Held, shared: &Shared, bounds: Bounds) -> Result<Arc<Session>, Answer> {
+        let session = shared.session(held.server.as_ref(), bounds);
+        self.cut_off.store(session.is_err(), Ordering::Release);
+        session.map_err(|rejected| {
+            // Nothing is said by one that was not tried because it was dead a moment ago.
+            if !rejected.is_empty() {
+                held.unheard = rejected;
+            }
+            Answer::Unreachable
+        })
+    }
+
+    /// Its release was tried since it was wanted, and the server could not be reached.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.phase() == Phase::Releasing && self.cut_off.load(Ordering::Acquire)
+    }
+
+    fn check_out(&self, held: &mut Held, shared: &Shared, mut asked: CheckoutRequest, bounds: Bounds) -> Answer {
+        let session = match self.session(held, shared, bounds) {
             Ok(session) => session,
-            Err(_) => return Answer::Unreachable,
+            Err(unreachable) => return unreachable,
         };
         held.server = Some(session.server_key());
         // What was shown by a grant is not claimed by a position too: the server has said that its history is behind.
@@ -298,9 +346,9 @@ impl SeatCore {
         let whole = if asked.wait_ms.is_some() { session.deadlines().waiting } else { session.deadlines().call };
         let asked_now = if asked.wait_ms.is_some() && held.in_line.is_none() {
             // Only the asking after the first is held: whoever begins to wait wants to see the place.
-            session.post_at_once("/v1/leases", &asked, within(session.deadlines().call, until))
+            session.post_at_once("/v1/leases", &asked, within(session.deadlines().call, bounds.until))
         } else {
-            session.post("/v1/leases", &asked, within(whole, until))
+            session.post("/v1/leases", &asked, within(whole, bounds.until))
         };
         let answer: CheckoutAnswer = match asked_now {
             Ok(answer) => answer,
@@ -309,13 +357,14 @@ impl SeatCore {
                 return self.failed(held, shared, &session, error);
             }
         };
+        held.hears(clock::now());
         held.may_be_known |= matches!(answer, CheckoutAnswer::Granted { .. } | CheckoutAnswer::Waiting { .. });
         match answer {
             CheckoutAnswer::Denied { position, denial } => {
                 session.saw(position);
-                let code = denial.code.beside(denial.retry);
+                let (code, over_in_ms) = (denial.code.beside(denial.retry), denial.first_due_ms);
                 held.denial = Some(denial);
-                Answer::Denied { code }
+                Answer::Denied { code, over_in_ms }
             }
             CheckoutAnswer::Ended { position, reason, retry, remaining_ms } => {
                 session.saw(position);
@@ -326,13 +375,14 @@ impl SeatCore {
                 held.in_line = Some(InLine {
                     place,
                     pool,
-                    gives_up_in: Duration::from_millis(gives_up_in_ms),
+                    // A server that was away counts it from when it is there again.
+                    gives_up_in: Duration::from_millis(gives_up_in_ms.min(held.keeper.wait_left_ms(clock::now()))),
                     first_due_in: first_due_ms.map(Duration::from_millis),
                 });
                 Answer::Waiting { place }
             }
             CheckoutAnswer::Granted { position, grant, remaining_ms, licenses } => {
-                match self.believe(shared, &session, &asked, &grant, &licenses, until) {
+                match self.believe(shared, &session, &asked, &grant, &licenses, bounds) {
                     Ok(verified) => {
                         session.saw(position);
                         let payload = verified.payload();
@@ -368,7 +418,7 @@ impl SeatCore {
         asked: &CheckoutRequest,
         grant: &SignedGrant,
         licenses: &[String],
-        until: Option<u64>,
+        bounds: Bounds,
     ) -> Result<VerifiedGrant, Distrust> {
         let expected =
             GrantExpected { lease: asked.secret.lease_id(), nonce: asked.nonce.0, items: &asked.items, now: CivilMs(clock::now().wall_ms) };
@@ -381,20 +431,20 @@ impl SeatCore {
             return first;
         }
         shared.forget(session);
-        match shared.session(Some(&session.server_key()), until) {
+        match shared.session(Some(&session.server_key()), bounds) {
             Ok(fresh) => verify::grant(grant, &fresh.trusted(), &expected),
             Err(_) => first,
         }
     }
 
-    fn renew(&self, held: &mut Held, shared: &Shared, mut request: RenewRequest, until: Option<u64>) -> Answer {
-        let session = match shared.session(held.server.as_ref(), until) {
+    fn renew(&self, held: &mut Held, shared: &Shared, mut request: RenewRequest, bounds: Bounds) -> Answer {
+        let session = match self.session(held, shared, bounds) {
             Ok(session) => session,
-            Err(_) => return Answer::Unreachable,
+            Err(unreachable) => return unreachable,
         };
         request.seen = session.seen();
         let path = format!("/v1/leases/{}/renew", held.secret.lease_id());
-        match session.post(&path, &request, within(session.deadlines().call, until)) {
+        match session.post(&path, &request, within(session.deadlines().call, bounds.until)) {
             Ok(RenewAnswer::Renewed { position, nonce, counter, remaining_ms, regrant }) => {
                 session.saw(position);
                 let ttl = lock(&self.view).grant.as_ref().map_or(0, |grant| grant.ttl_ms);
@@ -408,13 +458,15 @@ impl SeatCore {
         }
     }
 
-    fn give_back(&self, held: &mut Held, shared: &Shared, until: Option<u64>) -> Answer {
-        let session = match shared.session(held.server.as_ref(), until) {
+    fn give_back(&self, held: &mut Held, shared: &Shared, bounds: Bounds) -> Answer {
+        // A server that was dead a moment ago is tried all the same for whoever waits for it.
+        let in_background = bounds.in_background && !self.release_awaited.load(Ordering::Acquire);
+        let session = match self.session(held, shared, Bounds { in_background, ..bounds }) {
             Ok(session) => session,
-            Err(_) => return Answer::Unreachable,
+            Err(unreachable) => return unreachable,
         };
         let path = format!("/v1/leases/{}/release", held.secret.lease_id());
-        match session.post::<ReleaseAnswer>(&path, &SecretRequest { secret: held.secret }, within(session.deadlines().call, until)) {
+        match session.post::<ReleaseAnswer>(&path, &SecretRequest { secret: held.secret }, within(session.deadlines().call, bounds.until)) {
             Ok(answer) => {
                 session.saw(answer.position);
                 Answer::Released
@@ -426,11 +478,13 @@ impl SeatCore {
     fn failed(&self, held: &mut Held, shared: &Shared, session: &Arc<Session>, error: CallError) -> Answer {
         match error {
             CallError::Problem(problem) => {
+                held.hears(clock::now());
                 let (code, retry_after_ms) = (problem.code, problem.retry_after_ms);
                 held.problem = Some(*problem);
                 Answer::Refused { code, retry_after_ms }
             }
-            CallError::BadAnswer(_) | CallError::Unreachable(_) => {
+            CallError::BadAnswer(reason) | CallError::Unreachable(reason) => {
+                held.unheard = vec![(session.address().clone(), Rejected::Unreachable(reason))];
                 // A new connection begins with the whole proof again, and may find the server elsewhere.
                 shared.forget(session);
                 Answer::Unreachable
@@ -507,12 +561,26 @@ impl SeatCore {
 }
 
 impl Held {
+    /// The server has answered.
+    fn hears(&mut self, now: Now) {
+        self.heard_at = now.boot_ms;
+        self.unheard.clear();
+    }
+
     /// The failure with the server's own words, where they belong to it.
     pub(crate) fn error(&self, cause: Failure) -> Error {
         match (cause, &self.denial, &self.problem, &self.distrust) {
             (Failure::Denied(code), Some(denial), _, _) if denial.code == code => Error::denied(denial.clone()),
             (Failure::Refused(code), _, Some(problem), _) if problem.code == code => Error::problem(problem),
             (Failure::Untrusted, _, _, Some(reason)) => Error::distrust(reason),
+            (Failure::NoAnswer, ..) if !self.unheard.is_empty() && self.wait_ms.is_some() => {
+                let unheard_ms = clock::now().boot_ms.saturating_sub(self.heard_at);
+                Error::unheard(self.unheard.clone(), unheard_ms, self.wait_ms.unwrap_or(0))
+            }
+            (Failure::WaitOver, ..) => {
+                let ago_ms = clock::now().boot_ms.saturating_sub(self.heard_at);
+                Error::wait_over(self.wait_ms.unwrap_or(0), self.in_line.as_ref().map(|line| (line, ago_ms)))
+            }
             _ => Error::failure(cause),
         }
     }
@@ -657,6 +725,7 @@ impl Seat {
     /// [`ErrorKind::OutcomeUnknown`] if no server confirmed it in time. It is tried on in the background; at the latest the server frees the
     /// seat at the end of its time to live.
     pub fn release(self, within: Duration) -> Result<(), Error> {
+        self.core.release_awaited.store(true, Ordering::Release);
         self.core.release_wanted.store(true, Ordering::Release);
         if self.shared.wait_released(&self.core, within) {
             return Ok(());

@@ -35,6 +35,7 @@ use crate::{
     address::ServerAddress,
     clock, dial,
     error::says,
+    keeper::Now,
     limits::{ANSWER_HEADER_BYTES_MAX, CALL_MS_MAX, CONNECT_MS_MAX, DEAD_SERVER_MS, NEXT_SERVER_MS, SAID_BYTES_MAX, WAITING_CALL_MS_MAX},
     lookup::Found,
     remember::Remembered,
@@ -111,6 +112,7 @@ pub(crate) struct Session {
     deadlines: Deadlines,
     keys: VerifierKeys,
     any_server: bool,
+    asked: (Now, Now),
 }
 
 impl fmt::Debug for Session {
@@ -286,6 +288,7 @@ impl Directory {
             deadlines: self.deadlines,
             keys: self.keys.clone(),
             any_server: self.any_server,
+            asked: spoken.asked,
         })
     }
 }
@@ -298,6 +301,8 @@ pub(crate) struct Spoken {
     pub(crate) nonce: [u8; 32],
     pub(crate) tls_spki: [u8; 32],
     pub(crate) answer: TrustAnswer,
+    /// When the trust exchange was sent and answered.
+    asked: (Now, Now),
 }
 
 /// How far it came. Kept alphabetical.
@@ -323,14 +328,17 @@ pub(crate) fn speak(server: &ServerAddress, socket: TcpStream, vendor_keys: Vec<
         call_json(&agent, "POST", &format!("https://{authority}/v1/trust"), &request, left())
     };
     let mut authority = server.authority();
+    let mut sent = clock::now();
     let mut answer = ask(&authority);
     // A server takes only names that it knows as its own, which keeps foreign web pages out. An alias in DNS is none: then it is asked by its address, which it
     // takes always. The name goes first, since a proxy may choose by it.
     if matches!(&answer, Err(CallError::Problem(problem)) if problem.code == ErrorCode::ForeignOrigin) {
         authority = by_address(peer);
+        sent = clock::now();
         answer = ask(&authority);
     }
-    Ok(Spoken { agent, authority, pin, nonce, tls_spki, answer: answer.map_err(Unspoken::Http)? })
+    let asked = (sent, clock::now());
+    Ok(Spoken { agent, authority, pin, nonce, tls_spki, asked, answer: answer.map_err(Unspoken::Http)? })
 }
 
 /// Asks for the proof. Of the words that the program knows, only those of the statement itself are told to who has proved nothing.
@@ -368,6 +376,11 @@ impl Session {
     /// SHA-256 of the SubjectPublicKeyInfo that the first handshake proved.
     pub(crate) fn tls_spki(&self) -> [u8; 32] {
         self.pin.held().expect("a session begins with a handshake, which fixes the pin")
+    }
+
+    /// When the trust exchange was sent, and when its answer was there.
+    pub(crate) fn asked(&self) -> (Now, Now) {
+        self.asked
     }
 
     pub(crate) fn deadlines(&self) -> &Deadlines {
@@ -438,10 +451,10 @@ impl Session {
         Ok(())
     }
 
-    /// `GET` of JSON.
-    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
+    /// `GET` of JSON within `limit`.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str, limit: Duration) -> Result<T, CallError> {
         let url = format!("https://{}{path}", self.authority);
-        let response = run_json(&self.agent, "GET", &url, None, Some(self.deadlines.call)).map_err(unreachable)?;
+        let response = run_json(&self.agent, "GET", &url, None, Some(limit)).map_err(unreachable)?;
         read_answer(response)
     }
 

@@ -342,6 +342,87 @@ fn where_the_end_of_a_presence_connection_frees_after_a_wait_a_client_that_canno
     assert_eq!(renewed.recv_timeout(STEP).unwrap().get("presence"), None);
 }
 
+#[test]
+fn who_lost_a_connection_is_heard_before_a_second_server_is_tried_where_the_first_one_hangs() {
+    let world = World { presence: true, ..World::new() };
+    let other = World { server: triquest_license::SigningKey::from_seed([3; 32]), seats: Arc::default(), ..world.clone() };
+    world.seats.lock().unwrap().total = 1;
+    other.seats.lock().unwrap().total = 1;
+    let servers = format!("[\"{}\"]", other.server_key());
+    let other = World { licenses: vec![support::note("ACME-2", &[&world.vendor], &servers, support::CAD)], ..other };
+    let (sender, heard) = mpsc::channel();
+    let doubles = [&world, &other].map(|world| {
+        let (sender, opened) = (sender.clone(), std::sync::atomic::AtomicU32::new(0));
+        let server = world.server_key();
+        bent(world, move |ask| {
+            let is_presence = ask.path == "/v1/presence";
+            if is_presence || ask.path.ends_with("/renew") {
+                let _ = sender.send((server, is_presence, ask.connection));
+            }
+            is_presence.then(|| match opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                0 => {
+                    let position = json!({"lineage": "07".repeat(16), "epoch": 1, "index": 6});
+                    Reply::json(&json!({"position": position, "live": 1, "connection": "A".repeat(22), "frees": "after_wait"}))
+                }
+                // It hangs.
+                _ => Reply::Raw(Vec::new()),
+            })
+        })
+    });
+    let client = client(&world, format!("{},{}", doubles[0].name(), doubles[1].name())).build().unwrap();
+    let seats = [client.checkout("cad").take().unwrap(), client.checkout("cad").take().unwrap()];
+    for (seat, world) in seats.iter().zip([&world, &other]) {
+        assert_eq!(seat.server_key(), Some(world.server_key()));
+        while !seat.freed_at_death() {
+            assert!(seat.confirm(STEP));
+        }
+    }
+    let mut standing = heard.try_iter().filter(|(_, is_presence, _)| *is_presence).collect::<Vec<_>>();
+    standing.sort_by_key(|(server, _, _)| *server != world.server_key());
+    assert_eq!(standing.len(), 2);
+    for (double, (_, _, connection)) in doubles.iter().zip(standing) {
+        double.end(connection);
+    }
+    let mut renewed = std::collections::BTreeSet::new();
+    let mut first = None;
+    loop {
+        match heard.recv_timeout(STEP).unwrap() {
+            (server, false, _) if first.is_some() => {
+                renewed.insert(server);
+            }
+            (_, false, _) => {}
+            (server, true, _) if first.is_none() => first = Some(server),
+            (server, true, _) => {
+                assert_ne!(Some(server), first, "each has its turn");
+                assert!(renewed.contains(&server), "it was not heard while the other one hung");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn connecting_handshake_and_opening_of_a_presence_connection_have_one_time_together() {
+    const WHOLE: Duration = Duration::from_millis(1_500);
+    let slow = WHOLE * 2 / 3;
+    let world = World { presence: true, ..World::new() };
+    let (sender, asked) = mpsc::channel();
+    let honest = world.clone();
+    let double = bent(&world, move |ask| {
+        (ask.path == "/v1/presence").then(|| {
+            sender.send(ask.connection).unwrap();
+            support::pass(slow);
+            honest.honest(ask)
+        })
+    });
+    let relay = Relay::start_slow(double.address, slow);
+    let client = Client::builder().servers(relay.name()).verifier_keys(world.keys()).remember_in(None).call_timeout(WHOLE).build().unwrap();
+    let _seat = client.checkout("cad").take().unwrap();
+    // Each of its steps alone is in time.
+    let connection = asked.recv_timeout(STEP).unwrap();
+    assert_eq!(relay.end_of(connection), End::Reset, "the opening was given up");
+}
+
 /// A client of a double behind a relay, and where each presence connection is told: its number and what it asked.
 fn behind_a_relay(
     world: &World,

@@ -106,7 +106,7 @@ impl Script {
                 let nonce = if words.contains(&"replayed") { [255; 16] } else { nonce };
                 Answer::Renewed { counter, nonce, remaining_ms: ms(at(1)), regrant: words.contains(&"regrant") }
             }
-            "denied" => Answer::Denied { code: code::<DenialCode>(at(1)) },
+            "denied" => Answer::Denied { code: code::<DenialCode>(at(1)), over_in_ms: option("over=").map(ms) },
             "ended" => Answer::Ended { reason: code::<EndReason>(at(1)), remaining_ms: words.get(2).map_or(0, |word| ms(word)) },
             "refused" => Answer::Refused { code: code::<ErrorCode>(at(1)), retry_after_ms: option("after=").map(ms) },
             "place" => Answer::Waiting { place: at(1).parse().unwrap() },
@@ -134,7 +134,7 @@ impl Script {
         let fresh = self.fresh();
         let call = self.call;
         let answer = match words[0] {
-            "ask" | "look" | "release" | "again" | "wall" | "pause" | "stands" => None,
+            "ask" | "look" | "release" | "again" | "wall" | "pause" | "soon" | "stands" => None,
             _ => Some(self.answer(words)),
         };
         let actions = match (words[0], answer) {
@@ -145,6 +145,10 @@ impl Script {
             ("ask", _) => {
                 self.keeper = Some(Keeper::new(now, words.get(1).map(|wait| ms(wait))));
                 self.keeper.as_mut().unwrap().on_time(now, fresh)
+            }
+            ("soon", _) => {
+                self.keeper.as_mut().unwrap().asks_soon(now);
+                Vec::new()
             }
             ("stands", _) => {
                 self.keeper.as_mut().unwrap().stands(now, words[1].parse().ok());
@@ -415,6 +419,90 @@ fn a_wait_that_is_over_is_a_denial() {
         0:00     ask 60s              => checkout #0.1 n1 in line
         0:01     place 1              => tell place 1, checkout #0.1 n2 in line
         0:30     denied wait_over     => tell denied wait_over, may=no
+    ",
+    );
+}
+
+#[test]
+fn a_wait_is_one_span_by_the_clients_clock_whatever_becomes_of_servers() {
+    // The server goes away and stays away: what was waited for last is a server.
+    check(
+        "
+        0:00     ask 12s              => checkout #0.1 n1 in line, wake=0:14
+        0:00.1   place 2              => tell place 2, wake=0:01
+        0:01     look                 => checkout #0.1 n3 in line
+        0:04     nothing              => wake=0:04.375
+        0:12     dark                 => tell failed noanswer, wake=never
+    ",
+    );
+    // It comes back and knows the place, whose end it counts anew: what was waited for last is a seat.
+    check(
+        "
+        0:00     ask 12s              => checkout #0.1 n1 in line
+        0:00.1   place 2              => tell place 2
+        0:01     look                 => checkout #0.1 n3 in line
+        0:04     nothing              =>
+        0:08     look                 => checkout #0.1 n5 in line, wake=0:14
+        0:08.5   place 2              => tell place 2, wake=0:09
+        0:09     look                 => checkout #0.1 n7 in line, wake=0:14
+        0:13.9   look                 =>
+        0:14     look                 => tell failed waitover, wake=never
+        0:20     release              => release #0
+        0:20     released             => tell released
+    ",
+    );
+    check(
+        "
+        0:00     ask 12s              => checkout #0.1 n1 in line
+        0:00.1   place 2              => tell place 2
+        0:11.5   look                 => checkout #0.1 n3 in line
+        0:11.8   place 1              => tell place 1, wake=0:12
+        0:12     look                 => checkout #0.1 n5 in line
+        0:12.1   place 1              => tell place 1, tell failed waitover, wake=never
+        0:30     again                => checkout #0.1 n7 in line
+    ",
+    );
+    // An answer that is under way may come a moment late.
+    check(
+        "
+        0:00     ask 12s              => checkout #0.1 n1 in line
+        0:13     granted 300s         => tell granted
+    ",
+    );
+    check(
+        "
+        0:00     ask 1s               => checkout #0.1 n1 in line
+        0:03     look                 => tell failed noanswer, wake=never
+    ",
+    );
+}
+
+#[test]
+fn whoever_waits_out_a_quarantine_asks_again_when_it_is_over_or_the_wait_is() {
+    check(
+        "
+        0:00     ask 3600s                  => checkout #0.1 n1 in line
+        0:00     denied quarantine over=40s => tell held up denied quarantine, wake=0:40
+        0:40     look                       => checkout #0.2 n3 in line
+        0:40     place 1                    => tell place 1
+    ",
+    );
+    check(
+        "
+        0:00     ask 720s                     => checkout #0.1 n1 in line
+        0:00     denied quarantine over=3600s => tell held up denied quarantine, wake=12:00
+        12:00    look                         => checkout #0.2 n3 in line
+        12:00    denied quarantine over=2880s => tell denied quarantine, wake=never
+    ",
+    );
+    // An administrator has ended it, and the driver has seen that.
+    check(
+        "
+        0:00     ask 720s                     => checkout #0.1 n1 in line
+        0:00     denied quarantine over=3600s => tell held up denied quarantine
+        4:00     soon                         => wake=4:00
+        4:00     look                         => checkout #0.2 n4 in line
+        4:00     granted 300s                 => tell granted
     ",
     );
 }
@@ -927,7 +1015,7 @@ fn chances() -> impl Strategy<Value = Vec<Chance>> {
     let answer = prop_oneof![
         4 => Just(Answer::Unreachable),
         4 => (1_000u64..400_000).prop_map(|remaining_ms| Answer::Granted(Terms { remaining_ms, ttl_ms: 300_000, grace_ms: 0, entitled_until_ms: None })),
-        1 => Just(Answer::Denied { code: DenialCode::NoSeatFree }),
+        1 => Just(Answer::Denied { code: DenialCode::NoSeatFree, over_in_ms: None }),
         1 => Just(Answer::Waiting { place: 1 }),
         1 => Just(Answer::Untrusted),
         1 => prop::sample::select(ErrorCode::ALL).prop_map(|code| Answer::Refused { code, retry_after_ms: None }),

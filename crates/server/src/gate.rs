@@ -16,7 +16,7 @@ use triquest_wire::{ErrorCode, Problem, lease::PoolNumbers};
 use crate::{
     clock::{Clock, work_us},
     driver::Driver,
-    limits::{Limits, RATE_SLOTS, REFUSAL_PAUSE_MS_MAX, REFUSED_BODY_BYTES_FREE},
+    limits::{BODIES_THROWN_AWAY_BURSTS, Limits, RATE_SLOTS, REFUSAL_PAUSE_MS_MAX},
     rates::{Limited, RateShare, Rates},
     seldom::{Kind, Said, Seldom},
     shares::{Over, Place, Places},
@@ -38,8 +38,8 @@ pub struct Gate {
     /// Microseconds of work.
     reading: Mutex<Rates>,
     searches: Mutex<Rates>,
-    /// Kibibytes of bodies that were refused.
-    refused_bodies: Mutex<Rates>,
+    /// Kibibytes of bodies that led to nothing.
+    bodies_for_nothing: Mutex<Rates>,
     /// Answers to what came too often.
     refusals: Mutex<Rates>,
     /// Seats of each feature that requests under way were let through for, because they are free.
@@ -122,7 +122,7 @@ impl Gate {
             reads: rates(limits.reads.share()),
             reading: rates(RateShare { network: reading, all: Some(reading) }),
             searches: rates(limits.searches.share()),
-            refused_bodies: rates(limits.refused_kib.share()),
+            bodies_for_nothing: rates(limits.nothing_kib.share()),
             refusals: rates(limits.refusals.share()),
             promised: Mutex::default(),
             denied: Mutex::new(vec![0; RATE_SLOTS].into_boxed_slice()),
@@ -187,10 +187,7 @@ impl Gate {
         }
         if matches!(what, Rated::Reads | Rated::Trust) {
             // Nothing is charged yet: what it costs is known afterwards.
-            let mut reading = self.reading.lock();
-            let free = reading.charge(network, 1, now_ms);
-            reading.give_back(network, u64::from(free.is_ok()));
-            drop(reading);
+            let free = self.reading.lock().look(network, 1, now_ms);
             free.map_err(|limited| self.too_often(what.kind(), network, limited))?;
         }
         let charged = self.rates(what).lock().charge(network, count, now_ms);
@@ -228,40 +225,44 @@ impl Gate {
         (charged, limited.map(|limited| self.too_often(what.kind(), network, limited)))
     }
 
-    /// Whether a body that is more than small may be read: those of this network were not refused too often.
+    /// Whether a body that is more than small may be read: not too many of this network's led to nothing.
     ///
     /// # Errors
     /// 429.
     pub fn may_send(&self, network: Option<Network>) -> Result<(), Problem> {
         let Some(network) = network else { return Ok(()) };
-        let mut refused = self.refused_bodies.lock();
-        let may = refused.charge(network, 1, self.now_ms());
-        refused.give_back(network, u64::from(may.is_ok()));
-        drop(refused);
+        let may = self.bodies_for_nothing.lock().look(network, 1, self.now_ms());
         may.map_err(|limited| {
-            let what = "a body that is read and then refused is work for nothing";
+            let what = "a body that is taken and leads to nothing is work for nothing";
             self.too_often(Kind::RefusedBodies, network, limited).hint(what)
         })
     }
 
-    /// A body of so many bytes, or a part of one, was read and then refused. Small ones cost no more than their request.
-    pub fn refused_body(&self, network: Option<Network>, bytes: usize) {
-        if let Some(network) = network.filter(|_| bytes > REFUSED_BODY_BYTES_FREE) {
-            self.refused_bodies.lock().owe(network, bytes.div_ceil(1024) as u64, self.now_ms());
+    /// So many KiB of a body were taken and led to nothing.
+    pub fn read_for_nothing(&self, network: Option<Network>, kib: u64) {
+        if let Some(network) = network.filter(|_| kib > 0) {
+            self.bodies_for_nothing.lock().owe(network, kib, self.now_ms());
         }
     }
 
-    /// For how long the answer to what came too often is kept back, milliseconds: a network is refused so often and no more, however many connections
-    /// ask without a pause.
-    pub fn refusal_pause_ms(&self, network: Option<Network>) -> u64 {
-        let Some(network) = network else { return 0 };
-        let now_ms = self.now_ms();
-        let mut refusals = self.refusals.lock();
-        let Err(limited) = refusals.charge(network, 1, now_ms) else { return 0 };
-        if limited.wait_ms < REFUSAL_PAUSE_MS_MAX {
-            refusals.owe(network, 1, now_ms);
+    /// Whether so many KiB of a body may be taken off that nobody reads, which can be none yet; then they are charged. It costs less than reading and
+    /// deciding, so it goes on for a while where that does not.
+    #[must_use]
+    pub fn may_throw_away(&self, network: Option<Network>, kib: u64) -> bool {
+        let Some(network) = network else { return true };
+        let may = self.bodies_for_nothing.lock().owe_within(network, kib, BODIES_THROWN_AWAY_BURSTS, self.now_ms());
+        if !may {
+            self.note(Kind::RefusedBodies, Some(network));
         }
-        limited.wait_ms.min(REFUSAL_PAUSE_MS_MAX)
+        may
+    }
+
+    /// For how long the answer is kept back that refuses `count` things which came too often, milliseconds: a network is refused so often and no more,
+    /// however many connections ask without a pause, and however many it asks at once.
+    #[must_use]
+    pub fn refusals_pause_ms(&self, network: Option<Network>, count: u64) -> u64 {
+        let Some(network) = network.filter(|_| count > 0) else { return 0 };
+        self.refusals.lock().turn_ms(network, count, REFUSAL_PAUSE_MS_MAX, self.now_ms())
     }
 
     /// Work for a read or a trust exchange begins; what it cost is charged when the guard falls, in the same thread.
@@ -276,7 +277,7 @@ impl Gate {
             Kind::Denials => Some(self.limits.denials),
             Kind::NewIds => Some(self.limits.new_ids),
             Kind::Reads => Some(self.limits.reads),
-            Kind::RefusedBodies => Some(self.limits.refused_kib),
+            Kind::RefusedBodies => Some(self.limits.nothing_kib),
             Kind::Searches => Some(self.limits.searches),
             Kind::ShownGrants => Some(self.limits.shown_grants),
             Kind::Trust => Some(self.limits.trust),

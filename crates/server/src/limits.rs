@@ -87,12 +87,16 @@ pub const SEARCHES_BURST: u32 = 20;
 pub const SEARCHES_PER_SECOND: u32 = 5;
 /// Searches that wait for the one worker.
 pub const SEARCHES_WAITING_MAX: usize = 64;
-/// KiB of bodies of one network that were read and then refused, at once.
-pub const REFUSED_BODIES_KIB_BURST: u32 = 8 * 1024;
+/// KiB of bodies of one network that were taken and led to nothing, at once.
+pub const BODIES_FOR_NOTHING_KIB_BURST: u32 = 8 * 1024;
 /// The same per second.
-pub const REFUSED_BODIES_KIB_PER_SECOND: u32 = 1024;
+pub const BODIES_FOR_NOTHING_KIB_PER_SECOND: u32 = 1024;
+/// Bodies that nobody reads are still taken off until a network owes so many times what it may have at once, so that whoever is refused reads why.
+pub const BODIES_THROWN_AWAY_BURSTS: u64 = 2;
 /// A body with no more bytes than this costs about what its request costs: one renewal, one checkout. It is always read, and free.
-pub const REFUSED_BODY_BYTES_FREE: usize = 4 * 1024;
+pub const BODY_BYTES_FREE: usize = 4 * 1024;
+/// About what one renewal takes in the body of a batch: so much is charged for one that is refused, at least.
+pub const REFUSED_RENEWAL_BYTES: usize = 256;
 /// Answers to what came too often that one network has at once; more are kept back.
 pub const REFUSALS_BURST: u32 = 200;
 /// The same per second.
@@ -208,8 +212,8 @@ pub struct Limits {
     pub reading_us: Frequency,
     /// Searches in the port reference.
     pub searches: FrequencyShare,
-    /// KiB of bodies that were read and then refused.
-    pub refused_kib: FrequencyShare,
+    /// KiB of bodies that were taken and led to nothing.
+    pub nothing_kib: FrequencyShare,
     /// Answers to what came too often; more are kept back.
     pub refusals: FrequencyShare,
     /// Event streams over the network.
@@ -253,7 +257,7 @@ impl Default for Limits {
             reads: only(Frequency::new(READS_BURST, READS_PER_SECOND)),
             reading_us: Frequency::new(READING_US_PER_SECOND, READING_US_PER_SECOND),
             searches: only(Frequency::new(SEARCHES_BURST, SEARCHES_PER_SECOND)),
-            refused_kib: only(Frequency::new(REFUSED_BODIES_KIB_BURST, REFUSED_BODIES_KIB_PER_SECOND)),
+            nothing_kib: only(Frequency::new(BODIES_FOR_NOTHING_KIB_BURST, BODIES_FOR_NOTHING_KIB_PER_SECOND)),
             refusals: only(Frequency::new(REFUSALS_BURST, REFUSALS_PER_SECOND)),
             event_streams: Share { network: EVENT_STREAMS_PER_NETWORK_MAX, all: EVENT_STREAMS_MAX },
             event_streams_viewers: EVENT_STREAMS_VIEWERS_MAX,

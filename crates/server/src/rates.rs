@@ -61,6 +61,11 @@ impl Rate {
         paid_us.max(now_ms.saturating_mul(1_000)).saturating_add(self.interval_us.saturating_mul(count).min(credit_us))
     }
 
+    /// What is kept after `count` more, however many that is.
+    fn owing(self, paid_us: u64, count: u64, now_ms: u64) -> u64 {
+        paid_us.max(now_ms.saturating_mul(1_000)).saturating_add(self.interval_us.saturating_mul(count))
+    }
+
     /// How many are owed now.
     fn owed(self, paid_us: u64, now_ms: u64) -> u64 {
         paid_us.saturating_sub(now_ms.saturating_mul(1_000)).div_ceil(self.interval_us)
@@ -124,40 +129,81 @@ impl<S: BuildHasher> Rates<S> {
     /// # Errors
     /// As [`Rates::charge`].
     pub fn charge_for(&mut self, network: Network, what: &str, count: u64, now_ms: u64) -> Result<(), Limited> {
-        let (slot, around) = self.slots(network, what);
+        let place = self.slots(network, what);
+        self.may(place, count, now_ms)?;
+        self.add(place, count, now_ms);
+        Ok(())
+    }
+
+    /// Whether `count` may be charged to a network now. Nothing is.
+    ///
+    /// # Errors
+    /// As [`Rates::charge`].
+    pub fn look(&mut self, network: Network, count: u64, now_ms: u64) -> Result<(), Limited> {
+        self.may(self.slots(network, ""), count, now_ms)
+    }
+
+    fn may(&mut self, (slot, around): (usize, usize), count: u64, now_ms: u64) -> Result<(), Limited> {
         let (own, wider) = (self.share.network, self.wider_rate());
         let limited = |by, wait_ms: Option<u64>| wait_ms.map_or(Ok(()), |wait_ms| Err(Limited { wait_ms, by }));
         limited(Over::Network, own.wait_for_ms(self.networks[slot], count, now_ms))?;
         limited(Over::Wider, wider.wait_for_ms(self.wider[around], count, now_ms))?;
-        if let Some(all) = self.share.all {
-            while self.present.first().is_some_and(|(paid_us, _)| *paid_us <= now_ms.saturating_mul(1_000)) {
-                self.present.pop_first();
-            }
-            let is_new = !self.present.contains(&(self.networks[slot], slot));
-            let present = self.present.len() as u64 + u64::from(is_new);
-            let (owed, owed_by_all) = (own.owed(self.networks[slot], now_ms) + count, all.owed(self.all_us, now_ms) + count);
-            if owed_by_all > all.burst - all.burst / 4 && owed > all.burst / present {
-                // At the latest when its own debt is paid down to an even part.
-                let over = owed - all.burst / present;
-                return Err(Limited { wait_ms: over.saturating_mul(own.interval_us).div_ceil(1_000), by: Over::EvenPart });
-            }
-            limited(Over::All, all.wait_for_ms(self.all_us, count, now_ms))?;
-            self.all_us = all.charged_for(self.all_us, count, now_ms);
+        let Some(all) = self.share.all else { return Ok(()) };
+        while self.present.first().is_some_and(|(paid_us, _)| *paid_us <= now_ms.saturating_mul(1_000)) {
+            self.present.pop_first();
         }
-        self.set(slot, own.charged_for(self.networks[slot], count, now_ms));
-        self.wider[around] = wider.charged_for(self.wider[around], count, now_ms);
-        Ok(())
+        let is_new = !self.present.contains(&(self.networks[slot], slot));
+        let present = self.present.len() as u64 + u64::from(is_new);
+        let (owed, owed_by_all) = (own.owed(self.networks[slot], now_ms) + count, all.owed(self.all_us, now_ms) + count);
+        if owed_by_all > all.burst - all.burst / 4 && owed > all.burst / present {
+            // At the latest when its own debt is paid down to an even part.
+            let over = owed - all.burst / present;
+            return Err(Limited { wait_ms: over.saturating_mul(own.interval_us).div_ceil(1_000), by: Over::EvenPart });
+        }
+        limited(Over::All, all.wait_for_ms(self.all_us, count, now_ms))
     }
 
-    /// Charges what was done already, whatever is owed: then it is not much, and known too late to refuse it.
-    pub fn owe(&mut self, network: Network, count: u64, now_ms: u64) {
-        let (slot, around) = self.slots(network, "");
+    fn add(&mut self, (slot, around): (usize, usize), count: u64, now_ms: u64) {
         let wider = self.wider_rate();
         self.set(slot, self.share.network.charged_for(self.networks[slot], count, now_ms));
         self.wider[around] = wider.charged_for(self.wider[around], count, now_ms);
         if let Some(all) = self.share.all {
             self.all_us = all.charged_for(self.all_us, count, now_ms);
         }
+    }
+
+    /// Charges what was done already, whatever is owed: then it is not much, and known too late to refuse it.
+    pub fn owe(&mut self, network: Network, count: u64, now_ms: u64) {
+        self.add(self.slots(network, ""), count, now_ms);
+    }
+
+    /// Charges what goes on anyway, as long as no more is owed than `bursts` times what may be had at once. False if it is; then nothing was charged.
+    pub fn owe_within(&mut self, network: Network, count: u64, bursts: u64, now_ms: u64) -> bool {
+        let place = self.slots(network, "");
+        let owed = |rate: Rate, paid_us: u64| rate.owed(paid_us, now_ms).saturating_add(count) <= rate.burst.saturating_mul(bursts);
+        let fits = owed(self.share.network, self.networks[place.0]) && owed(self.wider_rate(), self.wider[place.1]);
+        if fits {
+            self.add(place, count, now_ms);
+        }
+        fits
+    }
+
+    /// In how many milliseconds, at most `most_ms`, it is the turn of the last of `count` things that come one by one at the rate. They are charged, unless
+    /// the wait is cut. Only for what has no limit for all together.
+    pub fn turn_ms(&mut self, network: Network, count: u64, most_ms: u64, now_ms: u64) -> u64 {
+        let (slot, around) = self.slots(network, "");
+        let (own, wider) = (self.share.network, self.wider_rate());
+        let after_ms = |rate: Rate, paid_us: u64| {
+            let (owing_us, credit_us) = (rate.owing(paid_us, count, now_ms), rate.interval_us.saturating_mul(rate.burst.max(1)));
+            owing_us.saturating_sub(now_ms.saturating_mul(1_000)).saturating_sub(credit_us).div_ceil(1_000)
+        };
+        let wait_ms = after_ms(own, self.networks[slot]).max(after_ms(wider, self.wider[around]));
+        if wait_ms >= most_ms {
+            return most_ms;
+        }
+        self.set(slot, own.owing(self.networks[slot], count, now_ms));
+        self.wider[around] = wider.owing(self.wider[around], count, now_ms);
+        wait_ms
     }
 
     /// Takes back what was charged for something that cost nothing after all.
@@ -261,6 +307,44 @@ mod tests {
         assert_eq!(refused.len(), 4_086);
         assert!(refused.iter().all(|limited| limited.wait_ms == 200));
         rates.charge(ana, 1, NOW_MS + 200).unwrap();
+    }
+
+    #[test]
+    fn a_look_charges_nothing_and_says_what_a_charge_would() {
+        let mut rates = Rates::new(1_024, RateShare { network: Rate::new(3, 2), all: Some(Rate::new(4, 2)) });
+        let ana = network("10.0.0.1");
+        for _ in 0..100 {
+            rates.look(ana, 3, NOW_MS).unwrap();
+        }
+        rates.charge(ana, 3, NOW_MS).unwrap();
+        let looked = rates.look(ana, 1, NOW_MS);
+        assert_eq!(looked, Err(Limited { wait_ms: 500, by: Over::Network }));
+        assert_eq!(looked, rates.charge(ana, 1, NOW_MS));
+        rates.look(network("10.9.0.2"), 1, NOW_MS).unwrap();
+        assert!(rates.look(network("10.9.0.2"), 2, NOW_MS).is_err(), "and for all together");
+    }
+
+    #[test]
+    fn what_goes_on_anyway_is_owed_up_to_some_bursts() {
+        let mut rates = Rates::new(1_024, RateShare { network: Rate::new(10, 1), all: None });
+        let ana = network("10.0.0.1");
+        assert!(rates.owe_within(ana, 10, 2, NOW_MS) && rates.owe_within(ana, 9, 2, NOW_MS));
+        assert!(!rates.owe_within(ana, 2, 2, NOW_MS) && rates.owe_within(ana, 1, 2, NOW_MS));
+        assert_eq!(rates.charge(ana, 1, NOW_MS), Err(Limited { wait_ms: 11_000, by: Over::Network }));
+        assert!(rates.owe_within(network("10.9.0.2"), 1, 2, NOW_MS));
+    }
+
+    #[test]
+    fn many_at_once_have_their_turn_when_the_last_of_them_one_by_one_would() {
+        let share = RateShare { network: Rate::new(10, 100), all: None };
+        let (mut together, mut single) = (Rates::new(1_024, share), Rates::new(1_024, share));
+        let ana = network("10.0.0.1");
+        for count in [1, 5, 30, 100] {
+            let one_by_one = (0..count).map(|_| single.turn_ms(ana, 1, 2_000, NOW_MS)).last();
+            assert_eq!(Some(together.turn_ms(ana, count, 2_000, NOW_MS)), one_by_one);
+        }
+        assert_eq!(together.turn_ms(ana, 1_000, 2_000, NOW_MS), 2_000);
+        assert_eq!(together.turn_ms(ana, 1, 2_000, NOW_MS), 1_270, "a wait that was cut is not charged");
     }
 
     #[test]

@@ -44,7 +44,7 @@ macro_rules! kinds {
                     Self::NewIds => "new lease ids",
                     Self::Presence => "leases that presence connections stand for",
                     Self::Reads => "reads",
-                    Self::RefusedBodies => "KiB of bodies that were refused",
+                    Self::RefusedBodies => "KiB of bodies that led to nothing",
                     Self::Reopenings => "presence connections that may be opened again",
                     Self::Searches => "searches",
                     Self::ShownGrants => "shown grants",
@@ -83,7 +83,7 @@ kinds! {
     /// Looking.
     Reads, "reads", true, "requests were refused: too many reads";
     /// Bodies that were read and then refused.
-    RefusedBodies, "refused_bodies", true, "requests were refused: too many large bodies were read in vain";
+    RefusedBodies, "refused_bodies", true, "requests were refused: too many large bodies led to nothing";
     /// Connections of a named network had to wait or were turned away before anybody knew whose they were.
     Reopenings, "reopenings", true, "connections of a network in `presence_networks` had to wait or were turned away, and any may be that of a client that comes back: meanwhile nothing is freed early there";
     /// Searches in the port reference.

@@ -579,6 +579,8 @@ struct Row {
     idle_ms: u32,
     state: State,
     ending: Option<EndReason>,
+    /// It was held before, in a history that was lost.
+    adopted: bool,
 }
 
 const _: () = assert!(size_of::<Row>() <= 56);
@@ -732,8 +734,10 @@ impl Inner {
         if let Some(waiting) = self.waiting.get_mut(&heard.lease) {
             waiting.asked = true;
         }
+        // Soft facts of two passes may come in another order than the passes: what was heard later counts.
         if let Some(row) = self.row_mut(&heard.lease)
             && matches!(row.state, State::Live | State::Waiting)
+            && heard.at.0 >= row.heard_at()
         {
             if row.state == State::Live {
                 row.deadline = heard.at.after_ms(heard.remaining_ms);
@@ -828,7 +832,7 @@ impl Inner {
                     (right.began, right.ended) = (began.is_some(), ended);
                 }
             }
-            StateRecord::Lease { lease, holder, items, granted_wall_ms, unheard_deadline, ending, .. } => {
+            StateRecord::Lease { lease, holder, items, granted_wall_ms, unheard_deadline, ending, adopted, .. } => {
                 let shape = self.shapes.intern(&items);
                 let (holder, process) = self.holders.intern(&holder);
                 let (state, deadline, ending) = match ending {
@@ -846,6 +850,7 @@ impl Inner {
                     idle_ms: NOT_SAID,
                     state,
                     ending,
+                    adopted: !adopted.is_empty(),
                 });
                 self.live += 1;
                 self.count(shape, |pool| &mut pool.used, true);
@@ -864,6 +869,7 @@ impl Inner {
                     idle_ms: NOT_SAID,
                     state: State::Lingering,
                     ending: None,
+                    adopted: false,
                 };
                 self.insert(row);
                 self.count(shape, |pool| &mut pool.lingering, true);
@@ -878,7 +884,12 @@ impl Inner {
 
     fn fold(&mut self, event: &Event, moment: Moment) {
         match event {
-            Event::Adopted { lease, holder, items, ttl_ms, .. } => self.grant(*lease, holder, items, moment.at.after_ms(*ttl_ms), moment),
+            Event::Adopted { lease, holder, items, ttl_ms, .. } => {
+                self.grant(*lease, holder, items, moment.at.after_ms(*ttl_ms), moment);
+                if let Some(row) = self.row_mut(lease) {
+                    row.adopted = true;
+                }
+            }
             Event::Granted { lease, holder, items, ttl_ms, claim_due, .. } => {
                 self.leave_line(lease);
                 self.grant(*lease, holder, items, claim_due.unwrap_or(moment.at.after_ms(*ttl_ms)), moment);
@@ -1037,6 +1048,7 @@ impl Inner {
             idle_ms: NOT_SAID,
             state: State::Live,
             ending: None,
+            adopted: false,
         });
         self.live += 1;
         self.count(shape, |pool| &mut pool.used, true);
@@ -1073,6 +1085,7 @@ impl Inner {
             idle_ms: NOT_SAID,
             state: State::Waiting,
             ending: None,
+            adopted: false,
         });
     }
 
@@ -1341,6 +1354,7 @@ impl Inner {
                 .collect(),
             holder: self.holders.holder(row.holder, row.process),
             since_at: rfc3339(row.since_ms),
+            adopted: row.adopted,
             age_ms: wall_ms.saturating_sub(row.since_ms).max(0).unsigned_abs(),
             heard_ms: at.saturating_sub(row.heard_at()),
             idle_ms: (row.idle_ms != NOT_SAID).then_some(u64::from(row.idle_ms)),
@@ -1387,6 +1401,7 @@ impl Inner {
             hash: Bytes32(*license.hash.as_bytes()),
             license: terms.license.to_string(),
             vendor: terms.vendor.to_string(),
+            vendor_keys: terms.keys.iter().copied().map(Bytes32).collect(),
             licensee: terms.licensee.clone(),
             state: self.license_state(first, license),
             entitlements: terms
@@ -1633,4 +1648,33 @@ fn numbered(process: &str) -> Option<(u32, &str)> {
         return None;
     }
     Some((number.parse().ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_was_heard_earlier_and_is_told_later_changes_nothing() {
+        let position = Position { lineage: Lineage([1; 16]), epoch: 1, index: 1 };
+        let mut inner = Inner::new(position);
+        let (lease, waiter) = (Id([1; 16]), Id([2; 16]));
+        let moment = Moment { at: Timestamp(1_000), wall_ms: 0 };
+        inner.grant(lease, &triquest_allocator::Holder::default(), &[], Timestamp(61_000), moment);
+        let waiting = Waiting { order: 0, attempt: 1, content: ContentDigest([0; 16]), asked: false };
+        inner.queue(waiter, &triquest_allocator::Holder::default(), &[], Timestamp(90_000), waiting, moment);
+        let mut hear = |lease: Id, at: u64, remaining_ms: u64, idle_ms: Option<u64>| {
+            inner.hear(&Heard { lease, at: Timestamp(at), remaining_ms, idle_ms });
+            let row = inner.row(&lease).unwrap();
+            (row.deadline.0, row.heard_at(), row.idle_ms)
+        };
+        assert_eq!(hear(lease, 20_000, 60_000, Some(5)), (80_000, 20_000, 5));
+        assert_eq!(hear(lease, 10_000, 60_000, Some(7)), (80_000, 20_000, 5), "it is older");
+        assert_eq!(hear(lease, 20_000, 50_000, Some(9)), (70_000, 20_000, 9), "of one pass the last counts");
+        assert_eq!(hear(lease, 500, 60_000, None), (70_000, 20_000, 9), "before its grant");
+        assert_eq!(hear(waiter, 30_000, 0, None), (90_000, 30_000, NOT_SAID));
+        assert_eq!(hear(waiter, 25_000, 0, None), (90_000, 30_000, NOT_SAID));
+        assert!(inner.waiting[&waiter].asked, "whenever it was");
+    }
 }

@@ -170,6 +170,8 @@ struct Lost {
     until_ms: u64,
     /// The server knows, from this lease time on.
     known_at: Option<Timestamp>,
+    /// That it knows is durable: it knows after a crash too.
+    known_for_good: bool,
 }
 
 /// What the server knows of a presence connection that something between ended in order.
@@ -410,6 +412,8 @@ impl Judge {
     pub fn server_ended(&mut self) {
         self.waiting.clear();
         self.held_up.clear();
+        // What a proof would have begun is not durable: whoever showed it shows it again.
+        self.lost.iter_mut().filter(|lost| !lost.known_for_good).for_each(|lost| lost.known_at = None);
         let at = self.ledger.moment.map_or(Timestamp(0), |moment| moment.at);
         for (heard, _) in self.heard.values_mut() {
             *heard = (*heard).min(at);
@@ -424,7 +428,7 @@ impl Judge {
         self.ledger = ledger;
         self.history.forget();
         self.histories += 1;
-        self.lost = Some(Lost { until_ms, known_at: known.then_some(Timestamp(0)) });
+        self.lost = Some(Lost { until_ms, known_at: known.then_some(Timestamp(0)), known_for_good: known });
         self.heard.clear();
         self.opened.clear();
         self.heard_after.clear();
@@ -650,7 +654,10 @@ impl Judge {
                 self.history.retain(known);
                 self.finals.retain(|(lease, _), _| known(*lease));
             }
-            Event::LineageBegan { .. } => self.proved(entry.moment.at),
+            Event::LineageBegan { .. } => {
+                self.proved(entry.moment.at);
+                self.lost.iter_mut().for_each(|lost| lost.known_for_good = true);
+            }
             Event::LinesResumed { .. } => {
                 let up = self.up;
                 self.asked.values_mut().for_each(|asked| *asked = up);

@@ -329,7 +329,7 @@ impl Office {
         Ok(Some(match (through(&answer)?, outcome) {
             (CheckoutAnswer::Denied { denial: back, .. }, Outcome::Denied(denial)) => {
                 same(back == wire_denial(denial), "a denial")?;
-                Told::Denied { code: back.code.beside(back.retry) }
+                Told::Denied { code: back.code.beside(back.retry), over_in_ms: back.first_due_ms }
             }
             (CheckoutAnswer::Ended { reason, retry, remaining_ms, .. }, _) => Told::Ended { reason: reason.beside(retry), remaining_ms },
             (CheckoutAnswer::Granted { grant: signed, remaining_ms, licenses, .. }, Outcome::Granted(grant)) => {

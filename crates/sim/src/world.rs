@@ -1289,7 +1289,7 @@ impl World {
 
     fn told(&self, sending: &Sending, outcome: &Outcome) -> Option<Told> {
         Some(match outcome {
-            Outcome::Denied(denial) => Told::Denied { code: denial_code(denial.code) },
+            Outcome::Denied(denial) => Told::Denied { code: denial_code(denial.code), over_in_ms: denial.first_due_ms },
             Outcome::Ended { reason, remaining_ms } => Told::Ended { reason: end_reason(*reason), remaining_ms: *remaining_ms },
             Outcome::Granted(grant) => {
                 let rights = grant.items.iter().flat_map(|item| &item.from).filter_map(|(license, position, _)| {

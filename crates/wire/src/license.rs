@@ -107,6 +107,9 @@ pub struct LicenseSummary {
     pub license: String,
     /// The vendor's name.
     pub vendor: String,
+    /// The vendor's keys that signed it: a client that embeds none of them gets none of its seats.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vendor_keys: Vec<Bytes32>,
     /// For whom.
     pub licensee: String,
     /// `in_force`, `waiting`, `expired`.

@@ -85,6 +85,10 @@ pub struct LimitedNetwork {
     pub last_ms: u64,
 }
 
+fn is_false(word: &bool) -> bool {
+    !word
+}
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -235,6 +239,9 @@ pub struct LeaseStatus {
     pub holder: HolderStatus,
     /// Since when, RFC 3339.
     pub since_at: String,
+    /// That is when it was taken over after a restore: it was held before, since a time that is not known here.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub adopted: bool,
     /// For how long, milliseconds.
     pub age_ms: u64,
     /// How long ago it was last heard, milliseconds.

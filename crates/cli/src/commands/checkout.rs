@@ -34,15 +34,15 @@ use triquest_wire::{LeaseId, Secret};
 use crate::{
     commands::{
         on_lost::{Loss, OnLost, Program},
-        run::{SeatArgs, failed, give_back, held_up_line, waiting_line},
+        run::{SeatArgs, failed, give_back, heard_ms, held_up_line, waiting_line},
     },
     failure::{Failure, exit},
     sys::{self, Stat},
-    terminal::{Terminal, escape, millis},
+    terminal::{Terminal, escape},
 };
 
 /// When the keeper is asked whether the seat still holds (SIGUSR1), it waits for the server's answer for at most so long.
-pub(crate) const CONFIRM_MS_MAX: u64 = 3_000;
+pub(crate) const CONFIRM_MS_MAX: u64 = 1_000;
 /// Largest lease file that is read.
 const LEASE_FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -111,9 +111,22 @@ pub(crate) struct LeaseFile {
     pub(crate) held: bool,
     /// When the server was asked whose answer that is, Unix milliseconds; written anew when the keeper is asked (SIGUSR1), and at what is new.
     pub(crate) heard_ms: i64,
+    /// When the keeper was asked the last time to no avail: no server answered it soon. Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unheard_ms: Option<i64>,
+    /// The seat's time to live, milliseconds: if nobody renews or releases it, it is free so long after the server heard of it.
+    pub(crate) ttl_ms: u64,
+    /// Its keeper gave it back when it ended, and no server confirmed that.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) given_back: bool,
     /// Why it was lost the last time, if it ever was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lost: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_false(word: &bool) -> bool {
+    !word
 }
 
 pub(crate) const LEASE_FILE_FORMAT: &str = "triquest-lm/v1/lease";
@@ -296,22 +309,32 @@ impl CheckoutCommand {
             keeper_began: began(rustix::process::getpid().as_raw_nonzero().get()).unwrap_or(0),
             held: true,
             heard_ms: heard_ms(&seat),
+            unheard_ms: None,
+            ttl_ms: seat.grant().map_or(0, |grant| grant.ttl_ms),
+            given_back: false,
             lost: None,
         };
         if let Err(failure) = file.write(&path) {
-            give_back(terminal, seat);
+            give_back(terminal, seat, &names, None);
             return Err(failure);
         }
         terminal.verb("Granted", format_args!("{names}, lease {}", &file.lease.to_string()[..8]));
         let told = if self.keeper { leave(&path) } else { terminal.path(&path) };
         if let Err(failure) = told {
             drop(fs::remove_file(&path));
-            give_back(terminal, seat);
+            give_back(terminal, seat, &names, None);
             return Err(failure);
         }
         let ended_by = self.until_given_back(terminal, &seat, &ends, &mut file, &path);
-        drop(fs::remove_file(&path));
-        give_back(terminal, seat);
+        // Who reads the file meanwhile, or finds it if nobody hears the release, sees what it is still good for.
+        file.held = false;
+        file.given_back = true;
+        file.heard_ms = heard_ms(&seat);
+        drop(file.replace(&path));
+        let later = format!("when the server answers again: triquest-lm release {}", escape(&path.to_string_lossy()));
+        if give_back(terminal, seat, &names, Some(&later)) {
+            drop(fs::remove_file(&path));
+        }
         Ok(match ended_by {
             Some(signal) if self.hold && signal != SIGINT => 128 + u8::try_from(signal).unwrap_or(127),
             _ if self.hold && file.lost.is_some() => exit::LOST,
@@ -337,8 +360,11 @@ impl CheckoutCommand {
                 Ok(Heard::Signal(SIGUSR1)) => {
                     if seat.confirm(Duration::from_millis(CONFIRM_MS_MAX)) && seat.is_promised() {
                         file.heard_ms = heard_ms(seat);
-                        self.note(terminal, file, path);
+                        file.unheard_ms = None;
+                    } else {
+                        file.unheard_ms = Some(jiff::Timestamp::now().as_millisecond());
                     }
+                    self.note(terminal, file, path);
                 }
                 Ok(Heard::Signal(signal)) => {
                     // Whoever gave the seat back did so for a program that goes on.
@@ -359,6 +385,8 @@ impl CheckoutCommand {
                     // It may be another lease than before, which another secret gives back.
                     file.held = true;
                     file.heard_ms = heard_ms(seat);
+                    file.unheard_ms = None;
+                    file.ttl_ms = seat.grant().map_or(0, |grant| grant.ttl_ms);
                     file.lease = seat.lease();
                     file.secret = seat.secret();
                     file.server_key = seat.server_key().map(|key| key.to_string()).unwrap_or_default();
@@ -400,11 +428,6 @@ impl CheckoutCommand {
         }
         Ok(folder.join(format!("{}.lease", seat.lease())))
     }
-}
-
-/// When the server was asked whose answer the seat goes by, Unix milliseconds.
-fn heard_ms(seat: &Seat) -> i64 {
-    jiff::Timestamp::now().as_millisecond().saturating_sub_unsigned(seat.heard_ago().map_or(0, millis))
 }
 
 fn process_number(text: &str) -> Result<i32, String> {

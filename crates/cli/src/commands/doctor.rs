@@ -181,7 +181,7 @@ impl DoctorCommand {
                 }
                 let given = self.verifier_key.as_deref().and_then(|keys| keys.parse::<VerifierKeys>().ok());
                 limits(&status, report);
-                seats(&status, given.as_ref(), feature, report);
+                seats(&status, given.as_ref(), &proof.licenses, feature, report);
             }
             Err(error) => report.fail("seats", escape(error.explanation())),
         }
@@ -377,19 +377,25 @@ fn proxy(report: &Report<'_>) {
 }
 
 fn clock(proof: &ServerProof, report: &mut Report<'_>) {
-    let apart = proof.clock_ahead_ms.unsigned_abs();
-    let text = match (apart, proof.clock_ahead_ms >= 0) {
-        (0..100, _) => "as the server's".to_owned(),
-        // The server is ahead, so this computer is behind it.
-        (_, true) => format!("{} behind the server", duration(apart)),
-        (_, false) => format!("{} ahead of the server", duration(apart)),
-    };
+    let (apart, text) = apart(proof.clock_ahead_ms, proof.round_trip_ms);
     match apart {
         CLOCK_FAIL_MS.. => {
             report.fail("clock", format_args!("{text}: licenses begin and end by the clock; is it synchronized? timedatectl"))
         }
         CLOCK_WARN_MS.. => report.warn("clock", format_args!("{text}; is it synchronized? timedatectl")),
         _ => report.ok("clock", text),
+    }
+}
+
+/// How far the clocks are apart, and that in words. What a slow answer may be the reason of is no difference.
+fn apart(ahead_ms: i64, round_trip_ms: u64) -> (u64, String) {
+    let apart = ahead_ms.unsigned_abs();
+    match (apart, ahead_ms >= 0) {
+        (0..100, _) => (0, "as the server's".to_owned()),
+        _ if apart <= round_trip_ms => (0, format!("as the server's, as far as an answer after {} tells", duration(round_trip_ms))),
+        // The server is ahead, so this computer is behind it.
+        (_, true) => (apart, format!("{} behind the server", duration(apart))),
+        (_, false) => (apart, format!("{} ahead of the server", duration(apart))),
     }
 }
 
@@ -482,7 +488,13 @@ fn limits(status: &Status, report: &mut Report<'_>) {
 }
 
 /// The pools of the vendor whose keys were given; those of others are not for this user.
-fn seats(status: &Status, keys: Option<&VerifierKeys>, feature: Option<&FeatureName>, report: &mut Report<'_>) {
+fn seats(
+    status: &Status,
+    keys: Option<&VerifierKeys>,
+    licenses: &[VerifiedLicense],
+    feature: Option<&FeatureName>,
+    report: &mut Report<'_>,
+) {
     if let Some(says) = &status.clock_says {
         let how = "if the clock is right: triquest-lm clock accept --reason TEXT on the server";
         report.warn("clock", format_args!("the server's clock says {} and is not followed; {how}", escape(says)));
@@ -515,6 +527,15 @@ fn seats(status: &Status, keys: Option<&VerifierKeys>, feature: Option<&FeatureN
         let waiting = if numbers.queued > 0 { format!(", {} waiting", numbers.queued) } else { String::new() };
         format!("{} of {} free for `{}`{waiting}", numbers.free, numbers.total, escape(&pool.feature))
     };
+    // A vendor with several keys may have signed some licenses with others than the given ones.
+    let now = CivilMs(jiff::Timestamp::now().as_millisecond());
+    let rights = || licenses.iter().flat_map(|license| &license.terms().entitlements).filter(|right| right.runs_at(now));
+    let in_reach = |pool: &PoolStatus| {
+        let all: u64 = rights().filter(|right| right.feature.as_str() == pool.feature).map(|right| u64::from(right.seats)).sum();
+        keys.is_some().then_some(all).filter(|all| *all < pool.numbers.total)
+    };
+    const OTHERS: &str =
+        "the rest is of licenses that other keys of this vendor signed (`triquest-lm license list` on the server shows which)";
     if let Some(ms) = status.quarantine_ms {
         let what = "the server's history was restored or rolled back, and seats granted before may still be in use";
         let how = "to end it sooner: triquest-lm quarantine end --reason TEXT";
@@ -522,12 +543,44 @@ fn seats(status: &Status, keys: Option<&VerifierKeys>, feature: Option<&FeatureN
         return;
     }
     for pool in running {
+        match in_reach(pool) {
+            Some(0) if feature.is_some() => {
+                report.fail("seats", format_args!("{}, and none of them for this key: {OTHERS}", text(pool)));
+                continue;
+            }
+            Some(0) => {
+                report.warn("seats", format_args!("{}, and none of them for this key: {OTHERS}", text(pool)));
+                continue;
+            }
+            Some(most) if pool.numbers.free > 0 => {
+                report.ok("seats", format_args!("{}, {most} of them at most for this key: {OTHERS}", text(pool)));
+                continue;
+            }
+            _ => {}
+        }
         match (pool.numbers.free, feature) {
             (0, Some(_)) => {
                 report.fail("seats", format_args!("{}; who holds them: triquest-lm status {}", text(pool), escape(&pool.feature)))
             }
             (0, None) => report.warn("seats", text(pool)),
             _ => report.ok("seats", text(pool)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_slow_answer_may_be_the_reason_of_is_no_difference_of_clocks() {
+        for (ahead_ms, round_trip_ms, apart_ms, text) in [
+            (40, 1, 0, "as the server's"),
+            (-1_400, 2_900, 0, "as the server's, as far as an answer after 2.9 s tells"),
+            (90_000, 2_900, 90_000, "1 min behind the server"),
+            (-90_000, 5, 90_000, "1 min ahead of the server"),
+        ] {
+            assert_eq!(apart(ahead_ms, round_trip_ms), (apart_ms, text.to_owned()));
         }
     }
 }

@@ -5,8 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use triquest_license::{CivilDate, CivilMs, LicenseHash, limits::INPUT_BYTES_MAX, read_any};
-use triquest_wire::license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseState, LicenseSummary, RemoveAnswer, RemoveRequest};
+use triquest_license::{CivilDate, CivilMs, LicenseHash, PublicKey, VendorName, VerifierKey, limits::INPUT_BYTES_MAX, read_any};
+use triquest_wire::{
+    Bytes32,
+    license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseState, LicenseSummary, RemoveAnswer, RemoveRequest},
+};
 
 use crate::{
     admin::{Admin, DataDir},
@@ -176,10 +179,24 @@ impl ListCommand {
     }
 }
 
+/// The ids of the keys that signed a license, as `vendor show` and verifier keys spell them.
+fn key_ids(license: &LicenseSummary) -> String {
+    let id = |key: &Bytes32| {
+        let public = PublicKey::parse(&key.0).ok()?;
+        Some(format!("{:08x}", VerifierKey::new(VendorName::new(&license.vendor).ok()?, public).id()))
+    };
+    license.vendor_keys.iter().filter_map(id).collect::<Vec<_>>().join(", ")
+}
+
 fn license_table(licenses: &[LicenseSummary], now_ms: i64) -> Table {
-    let mut table = Table::new(&[
-        ("LICENSE", Align::Left),
-        ("VENDOR", Align::Left),
+    // Where not all licenses of a vendor are signed by the same keys, a client may have some of their seats and not others.
+    let differ = licenses.iter().any(|license| {
+        let same_name = licenses.iter().filter(|other| other.vendor == license.vendor);
+        same_name.into_iter().any(|other| other.vendor_keys != license.vendor_keys)
+    });
+    let mut headings = vec![("LICENSE", Align::Left), ("VENDOR", Align::Left)];
+    headings.extend(differ.then_some(("SIGNED BY", Align::Left)));
+    headings.extend([
         ("FEATURE", Align::Left),
         ("UP TO VERSION", Align::Left),
         ("SEATS", Align::Right),
@@ -187,6 +204,7 @@ fn license_table(licenses: &[LicenseSummary], now_ms: i64) -> Table {
         ("LAST DAY", Align::Left),
         ("STATE", Align::Left),
     ]);
+    let mut table = Table::new(&headings);
     for license in licenses {
         for (place, entitlement) in license.entitlements.iter().enumerate() {
             let first = |text: &str| if place == 0 { text.to_owned() } else { String::new() };
@@ -194,9 +212,9 @@ fn license_table(licenses: &[LicenseSummary], now_ms: i64) -> Table {
                 LicenseState::InForce => "in force".to_owned(),
                 other => json_word(&other),
             };
-            table.row([
-                first(&license.license),
-                first(&license.vendor),
+            let mut cells = vec![first(&license.license), first(&license.vendor)];
+            cells.extend(differ.then(|| first(&key_ids(license))));
+            cells.extend([
                 entitlement.feature.clone(),
                 entitlement.version.clone().unwrap_or_else(|| "any".to_owned()),
                 entitlement.seats.to_string(),
@@ -204,6 +222,7 @@ fn license_table(licenses: &[LicenseSummary], now_ms: i64) -> Table {
                 ends_text(entitlement.expires.as_deref(), entitlement.ends_ms, now_ms),
                 state,
             ]);
+            table.row(cells);
         }
     }
     table

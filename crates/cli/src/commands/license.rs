@@ -155,8 +155,15 @@ fn server_of(given: &str) -> Result<ServerKey, Failure> {
 
 /// `license sign DRAFT`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The text names the keys that sign it, and never changes once it is signed: a key that it does not name cannot be added. All active keys of \
+the key file sign. Where the keys of a rotation are in two places, name both in the first:
+
+  triquest-lm license sign draft.toml --key old.key --verifier-key OLD,NEW -o half.lic
+  triquest-lm license sign half.lic --key new.key -o whole.lic")]
 pub(crate) struct SignCommand {
-    /// The draft (TOML or JSON), - for standard input; with --attach the prepared text. A license that lacks one of its signatures gets it
+    /// The draft (TOML or JSON), - for standard input; with --attach the prepared text. A license whose text names a key that has not signed yet gets that
+    /// signature
     #[arg(value_name = "DRAFT|-")]
     draft: String,
     #[command(flatten)]
@@ -171,7 +178,7 @@ pub(crate) struct SignCommand {
     #[arg(long, conflicts_with = "attach")]
     prepare: bool,
     /// Put this signature of the prepared text under it: 64 bytes, or base64 or hexadecimal digits of them
-    #[arg(long, value_name = "SIGNATURE", conflicts_with_all = ["signer", "sets", "requests", "any_server", "each_server_counts", "issued"])]
+    #[arg(long, value_name = "SIGNATURE", conflicts_with_all = ["signer", "verifier_key", "sets", "requests", "any_server", "each_server_counts", "issued"])]
     attach: Vec<PathBuf>,
     #[command(flatten)]
     with: With,
@@ -185,7 +192,8 @@ struct With {
     /// Let this command sign: it gets the text on standard input, and writes the signature to standard output
     #[arg(long, value_name = "COMMAND", requires = "verifier_key")]
     signer: Option<String>,
-    /// The verifier key of --signer, or of the key that signs what --prepare prints; several with commas, or repeated
+    /// The verifier keys that the text names, several with commas, or repeated: of --signer, or of whoever signs what --prepare prints. With a key file
+    /// [default: its active keys]; those that are not in it sign later, elsewhere
     #[arg(long, value_name = "KEY")]
     verifier_key: Vec<String>,
     /// The date of issue [default: today]
@@ -218,7 +226,7 @@ impl SignCommand {
         };
         let draft = self.changes.apply(&draft)?;
         let power = self.with.power(self.prepare)?;
-        let verifier = power.verifier_keys()?;
+        let verifier = power.verifier_keys();
         let now = now();
         let prepare = Prepare {
             verifier: &verifier,
@@ -237,7 +245,7 @@ impl SignCommand {
             terminal.hint("triquest-lm license sign TEXT --attach SIGNATURE");
             return Ok(exit::OK);
         }
-        let note = power.sign(&text, verifier.iter())?;
+        let note = power.sign(&text, verifier.iter().filter(|key| power.has(key)))?;
         self.with.finish(terminal, &note)
     }
 
@@ -271,11 +279,25 @@ impl SignCommand {
     fn cosign(&self, terminal: &Terminal, mut note: Note) -> Result<u8, Failure> {
         let terms = LicenseTerms::parse(note.text()).map_err(|cause| text_failure(&self.draft, &cause))?;
         let power = self.with.power(false)?;
-        let ours = power.verifier_keys()?;
-        let missing: Vec<_> = terms.verifier.iter().filter(|key| !note.bears(key) && ours.contains(key)).collect();
+        let ours = power.verifier_keys();
+        let unnamed = |key: &&VerifierKey| !terms.verifier.contains(key);
+        if !self.with.verifier_key.is_empty()
+            && let Some(key) = ours.iter().find(unnamed)
+        {
+            return Err(unnamed_key(&self.draft, &terms, key));
+        }
+        let lacking: Vec<_> = terms.verifier.iter().filter(|key| !note.bears(key)).collect();
+        let missing: Vec<_> = lacking.iter().copied().filter(|key| ours.contains(key) && power.has(key)).collect();
         if missing.is_empty() {
-            return Err(Failure::new(format_args!("{} is signed already: {}", name_of(&self.draft), terms.license))
-                .hint("`triquest-lm license renew` writes the license that follows it; `license show` tells what it says"));
+            return Err(match (lacking.is_empty(), ours.iter().find(unnamed)) {
+                (false, _) => Failure::new(format_args!("the key that has not signed {} is not here", name_of(&self.draft)))
+                    .row("missing", key_names(lacking.into_iter()))
+                    .row("here", key_names(ours.iter().filter(|key| power.has(key))))
+                    .hint("triquest-lm license sign LICENSE --key FILE, with the file of that key"),
+                (true, Some(key)) => unnamed_key(&self.draft, &terms, key),
+                (true, None) => Failure::new(format_args!("{} is signed already: {}", name_of(&self.draft), terms.license))
+                    .hint("`triquest-lm license renew` writes the license that follows it; `license show` tells what it says"),
+            });
         }
         let signed = power.sign(note.text(), missing.into_iter())?;
         for signature in signed.signatures() {
@@ -285,23 +307,43 @@ impl SignCommand {
     }
 }
 
+/// A signed text names its keys once and for all.
+fn unnamed_key(given: &str, terms: &LicenseTerms, key: &VerifierKey) -> Failure {
+    let key = key_names(std::iter::once(key));
+    Failure::new(format_args!("{} is signed, and its text does not name {key}, which therefore cannot sign it", name_of(given)))
+        .row("named", key_names(terms.verifier.iter()))
+        .hint("`triquest-lm license renew` writes the license that follows it, signed by all active keys of the key file; or sign its draft anew")
+}
+
 /// Who signs.
 enum Power {
     Command {
         command: String,
         keys: VerifierKeys,
     },
-    File(KeyFile),
+    /// The keys that the text is to name: some of them may be elsewhere.
+    File {
+        file: KeyFile,
+        named: VerifierKeys,
+    },
     /// Nobody here: the text is only prepared.
     Nobody(VerifierKeys),
 }
 
 impl Power {
-    fn verifier_keys(&self) -> Result<VerifierKeys, Failure> {
+    /// The keys that the text names.
+    fn verifier_keys(&self) -> VerifierKeys {
         match self {
-            Self::Command { keys, .. } | Self::Nobody(keys) => Ok(keys.clone()),
-            Self::File(file) => VerifierKeys::new(file.active().iter().map(|signer| signer.verifier_key().clone()).collect())
-                .map_err(|cause| Failure::new(cause.to_string())),
+            Self::Command { keys, .. } | Self::Nobody(keys) | Self::File { named: keys, .. } => keys.clone(),
+        }
+    }
+
+    /// Whether this key signs here.
+    fn has(&self, key: &VerifierKey) -> bool {
+        match self {
+            Self::Command { keys, .. } => keys.contains(key),
+            Self::File { file, .. } => file.active().iter().any(|signer| signer.verifier_key() == key),
+            Self::Nobody(_) => false,
         }
     }
 
@@ -309,7 +351,7 @@ impl Power {
     fn known_keys(&self) -> Vec<VerifierKey> {
         match self {
             Self::Command { keys, .. } | Self::Nobody(keys) => keys.to_vec(),
-            Self::File(file) => file.all_verifier_keys(),
+            Self::File { file, .. } => file.all_verifier_keys(),
         }
     }
 
@@ -318,7 +360,7 @@ impl Power {
             .map(|key| {
                 let signature = match self {
                     Self::Command { command, .. } => run_signer(command, key, text)?,
-                    Self::File(file) => {
+                    Self::File { file, .. } => {
                         let signer: Option<&Signer> = file.active().iter().find(|signer| signer.verifier_key() == key);
                         signer
                             .map(|signer| signer.key().sign(text.as_bytes()))
@@ -339,7 +381,19 @@ impl With {
         match &self.signer {
             Some(command) => Ok(Power::Command { command: command.clone(), keys: keys()? }),
             None if only_prepare && !self.verifier_key.is_empty() => Ok(Power::Nobody(keys()?)),
-            None => KeyFile::read(&self.key.path()?).map(Power::File),
+            None => {
+                let path = self.key.path()?;
+                let file = KeyFile::read(&path)?;
+                let active = || VerifierKeys::new(file.active().iter().map(|signer| signer.verifier_key().clone()).collect());
+                let named = if self.verifier_key.is_empty() { active().map_err(|cause| Failure::new(cause.to_string()))? } else { keys()? };
+                if !file.active().iter().any(|signer| named.contains(signer.verifier_key())) {
+                    return Err(Failure::usage(format_args!("none of the keys of --verifier-key is an active key of {}", shown(&path)))
+                        .row("named", key_names(named.iter()))
+                        .row("active", key_names(file.active().iter().map(Signer::verifier_key)))
+                        .hint("`triquest-lm vendor show` lists its keys; --signer or --prepare sign with a key that is elsewhere"));
+                }
+                Ok(Power::File { file, named })
+            }
         }
     }
 
@@ -463,7 +517,7 @@ impl RenewCommand {
             put_out(terminal, self.with.output.as_deref(), text.as_bytes())?;
             return Ok(exit::OK);
         }
-        let verifier = power.verifier_keys()?;
+        let verifier = power.verifier_keys();
         let prepare = Prepare {
             verifier: &verifier,
             issued,
@@ -474,7 +528,7 @@ impl RenewCommand {
             words: triquest_license::Vocabulary::OURS,
         };
         let text = draft::prepare(&text, &prepare).map_err(|cause| draft_failure("the new license", &cause))?;
-        let note = power.sign(&text, verifier.iter())?;
+        let note = power.sign(&text, verifier.iter().filter(|key| power.has(key)))?;
         let code = self.with.finish(terminal, &note)?;
         terminal.note(format_args!("it replaces {} when it is installed; no lease is affected", old.license));
         Ok(code)

@@ -96,6 +96,7 @@ mod tests {
             items: Vec::new(),
             holder: HolderStatus::default(),
             since_at: String::new(),
+            adopted: false,
             age_ms: 0,
             heard_ms: 0,
             idle_ms: None,

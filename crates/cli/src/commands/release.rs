@@ -1,6 +1,10 @@
 //! `release`: gives back what `checkout` took.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -11,9 +15,10 @@ use triquest_client::Client;
 use crate::{
     commands::{
         checkout::{LeaseFile, began},
-        run::with_places,
+        run::{RELEASE_MS_MAX, comes_free, with_places},
     },
     failure::{Failure, exit},
+    keyfile::shown,
     terminal::{Terminal, escape},
 };
 
@@ -23,8 +28,8 @@ const KEEPER_S_MAX: i64 = 10;
 /// `release FILE...`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: 0 given back; 76 the seat had been lost meanwhile (what is held again is given back); 75 no server answered, so the seat \
-comes back by itself at the end of its time to live; 1 there is no such lease file.")]
+Exit codes: 0 given back; 76 the seat had been lost meanwhile (what is held again is given back); 75 no server answered: the seat comes \
+free by itself at the end of its time to live, and the lease file stays, so that this can be repeated; 1 there is no such lease file.")]
 pub(crate) struct ReleaseCommand {
     /// Lease files, as `triquest-lm checkout` printed them
     #[arg(required = true, value_name = "LEASE-FILE")]
@@ -36,7 +41,7 @@ impl ReleaseCommand {
         let mut first = None;
         for path in &self.files {
             let released = LeaseFile::read(path).and_then(|file| {
-                let lost = release(&file)?;
+                let lost = release(&file, path)?;
                 // The keeper has removed it, unless it was killed.
                 drop(fs::remove_file(path));
                 let names = escape(&file.features.join(", ")).into_owned();
@@ -70,20 +75,29 @@ impl ReleaseCommand {
 }
 
 /// Gives the seat back. Says why it had been lost, if it was.
-fn release(file: &LeaseFile) -> Result<Option<String>, Failure> {
+fn release(file: &LeaseFile, path: &Path) -> Result<Option<String>, Failure> {
     let kept = file.is_kept();
     tell_keeper(file);
     // Also if the keeper did it: a repeat gets the same answer, and this one is heard.
     let failed = |error: triquest_client::Error| {
-        with_places(Failure::new(escape(error.explanation())), &error)
-            .hint("the seat comes back by itself at the end of its time to live")
-            .with_code(if error.may_help_later() { exit::LATER } else { exit::FAILURE })
+        let code = if error.may_help_later() { exit::LATER } else { exit::FAILURE };
+        // Its keeper knows better since when it was renewed, and has written it down at its end.
+        let (heard_ms, ttl_ms) = LeaseFile::read(path).map_or((file.heard_ms, file.ttl_ms), |file| (file.heard_ms, file.ttl_ms));
+        let (why, free) = (escape(error.explanation()), comes_free(heard_ms, ttl_ms));
+        let failure = with_places(Failure::new(format_args!("the seat was not given back: {why}; so {free}")), &error).with_code(code);
+        match code {
+            exit::LATER => failure.hint(format_args!("when the server answers again: triquest-lm release {}", shown(path))),
+            _ => failure.hint(escape(error.hint().unwrap_or_default())),
+        }
     };
     let server = file.server_key.parse().map_err(|_| Failure::usage("the lease file names no server key"))?;
     let client = Client::builder().servers(&file.servers).verifier_keys(&file.verifier_keys).accept_any_server().build().map_err(failed)?;
     // Its keeper was killed, and nobody renewed the seat since.
-    let gone = !kept && file.lost.is_none() && client.holds(file.secret, &server).is_ok_and(|holds| !holds);
-    client.release(file.secret, &server).map_err(failed)?;
+    let looks = !kept && file.lost.is_none() && !file.given_back;
+    let gone = looks && client.holds(file.secret, &server).is_ok_and(|holds| !holds);
+    // The keeper has tried it for its time.
+    let within = Duration::from_millis(if kept { 0 } else { RELEASE_MS_MAX });
+    client.release(file.secret, &server, within).map_err(failed)?;
     Ok(file.lost.clone().or_else(|| gone.then(|| "its keeper was ended, and the server has freed it".to_owned())))
 }
 

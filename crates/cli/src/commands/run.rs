@@ -39,11 +39,13 @@ use crate::{
     failure::{Failure, exit},
     keyfile::verifier_keys,
     sys::{Stat, ignored_signals},
-    terminal::{Terminal, duration, escape, millis},
+    terminal::{Terminal, duration, escape, left, millis, moment},
 };
 
 /// The release at the end is waited for at most so long; presence and time free the seat anyway.
-const RELEASE_MS_MAX: u64 = 5_000;
+pub(crate) const RELEASE_MS_MAX: u64 = 5_000;
+/// What takes longer than this is said.
+const RELEASE_QUIET_MS: u64 = 1_000;
 /// A program that stops later than this after Ctrl-Z does not stop because of it.
 const STOP_AFTER_TERMINAL_MS_MAX: u64 = 5_000;
 /// While `run` stands still with its program, the watcher looks this often.
@@ -214,7 +216,30 @@ pub(crate) fn waiting_line(line: &InLine) -> String {
 /// A line for who waits for a server that grants nothing to anybody for a while.
 pub(crate) fn held_up_line(held_up: &HeldUp) -> String {
     let hint = held_up.why.hint().map_or_else(String::new, |hint| format!(" ({hint})"));
-    escape(&format!("{}{hint}; gives up in {}", held_up.why.explanation(), duration(millis(held_up.gives_up_in)))).into_owned()
+    // When a quarantine is over is known; how long a disk stays full is not.
+    let over = held_up.why.denial().and_then(|denial| denial.first_due_ms);
+    let until = over.map_or_else(String::new, |ms| format!(", until {}", clock_time(ms)));
+    escape(&format!("{}{until}{hint}; gives up in {}", held_up.why.explanation(), duration(millis(held_up.gives_up_in)))).into_owned()
+}
+
+/// What this computer's clock says in so long.
+fn clock_time(in_ms: u64) -> String {
+    let now = jiff::Zoned::now();
+    let span = jiff::SignedDuration::from_millis(i64::try_from(in_ms).unwrap_or(i64::MAX));
+    now.checked_add(span).map_or_else(|_| "an unknown time".to_owned(), |at| moment(&at, &now))
+}
+
+/// When a seat comes free whose release nobody has confirmed: its last renewal was sent at `heard_ms` (Unix milliseconds).
+pub(crate) fn comes_free(heard_ms: i64, ttl_ms: u64) -> String {
+    let left_ms = heard_ms.saturating_add_unsigned(ttl_ms).saturating_sub(jiff::Timestamp::now().as_millisecond());
+    let ttl = duration(ttl_ms);
+    match u64::try_from(left_ms) {
+        Ok(left_ms) if left_ms > 0 => {
+            let at = clock_time(left_ms);
+            format!("the seat comes free by itself: at {at} (in {}) if the server runs now, else {ttl} after its next start", left(left_ms))
+        }
+        _ => format!("the seat comes free by itself: now if the server has run all the time, else {ttl} after its next start"),
+    }
 }
 
 fn numbers(pool: &PoolNumbers) -> String {
@@ -247,13 +272,20 @@ pub(crate) fn failed(error: &Error, asked: &SeatArgs) -> Failure {
             }
             failure
         }
-        (ErrorKind::NoServer, _) => Failure::new(format_args!("no license server answered for {}", asked.names())).with_code(code),
+        (ErrorKind::Denied, None) => Failure::denied(escape(error.explanation()), error.may_help_later()),
+        (ErrorKind::NoServer, _) if error.code() == "no_server" => {
+            Failure::new(format_args!("no license server answered for {}", asked.names())).with_code(code)
+        }
         (ErrorKind::Invalid | ErrorKind::VerifierKey, _) => Failure::usage(escape(error.explanation())),
         (ErrorKind::NoServerNamed, _) => Failure::new(format_args!("no license server is named for {}", asked.names())).with_code(code),
         _ => Failure::new(escape(error.explanation())).with_code(code),
     };
     failure = with_places(failure, error);
     match (error.kind(), error.hint()) {
+        // By our own clock, while the server said nothing more.
+        (ErrorKind::Denied, None) if error.code() == DenialCode::WaitOver.as_str() => {
+            failure.hint("wait longer with `--wait`; `triquest-lm status` on the server shows who holds the seats")
+        }
         // Waiting in line helps where a seat may come back, not where a license has yet to begin; of a restored server the hint of its administrator is worth more.
         (ErrorKind::Denied, _)
             if error.may_help_later()
@@ -339,12 +371,12 @@ impl RunCommand {
         let child = match waiting.begin() {
             Ok(child) => child,
             Err(cause) => {
-                give_back(terminal, seat);
+                give_back(terminal, seat, &self.seat.names(), None);
                 return Err(not_started(&self.command[0], &cause));
             }
         };
         let status = self.watch(terminal, &child, sender, events);
-        give_back(terminal, seat);
+        give_back(terminal, seat, &self.seat.names(), None);
         let status = status?;
         Ok(match (status.code(), status.signal()) {
             (Some(code), _) => u8::try_from(code).unwrap_or(exit::FAILURE),
@@ -388,7 +420,7 @@ impl RunCommand {
                 Happened::Taken(taken) => match (*taken, ended_by) {
                     (Ok(seat), None) => return Ok(Ok(seat)),
                     (Ok(seat), Some(signal)) => {
-                        give_back(terminal, seat);
+                        give_back(terminal, seat, &self.seat.names(), None);
                         return Ok(Err(signal));
                     }
                     (Err(_), Some(signal)) => return Ok(Err(signal)),
@@ -532,13 +564,33 @@ impl RunProgramCommand {
     }
 }
 
-pub(crate) fn give_back(terminal: &Terminal, seat: Seat) {
-    if let Err(error) = seat.release(Duration::from_millis(RELEASE_MS_MAX)) {
-        terminal.warning(escape(error.explanation()));
-        if let Some(hint) = error.hint() {
-            terminal.hint(escape(hint));
+/// Gives the seat back at the end. If no server answers in time, says when it comes free by itself, and what more there is to do. Whether the release was heard.
+pub(crate) fn give_back(terminal: &Terminal, seat: Seat, names: &str, later: Option<&str>) -> bool {
+    let ttl_ms = seat.grant().map_or(0, |grant| grant.ttl_ms);
+    let heard_ms = heard_ms(&seat);
+    let (done, over) = mpsc::channel::<()>();
+    let (talk, what) = (*terminal, names.to_owned());
+    let says = thread::Builder::new().name("says".into()).spawn(move || {
+        if over.recv_timeout(Duration::from_millis(RELEASE_QUIET_MS)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            talk.verb("Releasing", format_args!("{what}: no server answers; tried for {} at most", duration(RELEASE_MS_MAX)));
         }
+    });
+    let released = seat.release(Duration::from_millis(RELEASE_MS_MAX));
+    drop(done);
+    if let Ok(says) = says {
+        let _ = says.join();
     }
+    let Err(error) = released else { return true };
+    terminal.warning(format_args!("{} of {names}, so {}", escape(error.explanation()), comes_free(heard_ms, ttl_ms)));
+    if let Some(later) = later {
+        terminal.hint(later);
+    }
+    false
+}
+
+/// When the server was asked whose answer the seat goes by, Unix milliseconds.
+pub(crate) fn heard_ms(seat: &Seat) -> i64 {
+    jiff::Timestamp::now().as_millisecond().saturating_sub_unsigned(seat.heard_ago().map_or(0, millis))
 }
 
 /// The program's path, found as a shell would, before any seat is asked for.

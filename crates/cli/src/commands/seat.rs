@@ -13,13 +13,11 @@ use crate::{
 };
 
 /// The keeper writes what it has heard within this, if it is not busy with a call.
-const ANSWER_MS_MAX: u64 = CONFIRM_MS_MAX + 2_000;
+const ANSWER_MS_MAX: u64 = CONFIRM_MS_MAX + 500;
 /// The lease file is looked at so often meanwhile.
 const LOOK_MS: u64 = 20;
 /// Two clocks that count whole milliseconds may differ by so much.
 const ROUNDING_MS: i64 = 3;
-/// What is no older than this was asked by this command.
-const JUST_NOW_MS: u64 = ANSWER_MS_MAX;
 
 /// `seat FILE`.
 #[derive(Debug, clap::Args)]
@@ -28,7 +26,7 @@ For scripts, between two steps of long work:
 
   triquest-lm seat \"$lease\" || exit
 
-The process that keeps the seat asks the server now, for a few seconds at most. If no server answers, what it heard last counts, and \
+The process that keeps the seat asks the server now, for two seconds at most. If no server answers, what it heard last counts, and \
 how long ago that was is said: a seat is not lost because its server is away for a moment.
 
 Exit codes: 0 it holds, without any loss since it was taken; 76 it was lost, or its keeper is gone; 1 there is no such lease file.")]
@@ -36,7 +34,7 @@ pub(crate) struct SeatCommand {
     /// The lease file, as `triquest-lm checkout` printed it
     #[arg(value_name = "LEASE-FILE")]
     file: PathBuf,
-    /// As JSON: {"held": true, "heard_ms": how long ago the server said so, "lost": "why, the last time"}
+    /// As JSON: {"held": true, "answered": whether the server said so now, "heard_ms": how long ago it did, "lost": "why, the last time"}
     #[arg(long)]
     json: bool,
 }
@@ -44,20 +42,23 @@ pub(crate) struct SeatCommand {
 #[derive(Serialize)]
 struct State {
     held: bool,
+    answered: bool,
     heard_ms: u64,
     lost: Option<String>,
 }
 
 impl SeatCommand {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
-        let file = ask(&self.file)?;
+        let (file, answered) = ask(&self.file)?;
         let kept = file.is_kept();
         let lost = match &file.lost {
+            None if file.given_back => Some("it was given back, and no server has confirmed that".to_owned()),
             None if !kept => Some("the process that kept it has ended or was stopped, and nobody renews it".to_owned()),
             lost => lost.clone(),
         };
+        // A time that is yet to come is no older than now: the clock was set back, or the file was written by hand.
         let ago = jiff::Timestamp::now().as_millisecond().saturating_sub(file.heard_ms);
-        let state = State { held: file.held && kept, heard_ms: u64::try_from(ago).unwrap_or(0), lost };
+        let state = State { held: file.held && kept, answered, heard_ms: u64::try_from(ago).unwrap_or(0), lost };
         if self.json {
             terminal.json(&state)?;
         }
@@ -65,10 +66,10 @@ impl SeatCommand {
         match &state.lost {
             None => {
                 if !self.json {
-                    let ago = if state.heard_ms > JUST_NOW_MS {
-                        format!(", as it was {} ago; no server answers now", duration(state.heard_ms))
-                    } else {
+                    let ago = if answered {
                         String::new()
+                    } else {
+                        format!(", as it was {} ago; no server answers now", duration(state.heard_ms))
                     };
                     terminal.verb("Held", format_args!("{names}, lease {}{ago}", &file.lease.to_string()[..8]));
                 }
@@ -85,24 +86,32 @@ impl SeatCommand {
     }
 }
 
-/// Lets the keeper ask the server, and reads what it has written then. What it knew before counts if nothing new comes in time.
-fn ask(path: &Path) -> Result<LeaseFile, Failure> {
+/// Lets the keeper ask the server, and reads what it has written then, and whether that is the server's answer of now. What it knew before counts if nothing
+/// new comes in time.
+fn ask(path: &Path) -> Result<(LeaseFile, bool), Failure> {
     let began = jiff::Timestamp::now().as_millisecond();
     let file = LeaseFile::read(path)?;
-    let Some(pid) = Pid::from_raw(file.keeper) else { return Ok(file) };
-    let Ok(keeper) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(file) };
+    let Some(pid) = Pid::from_raw(file.keeper) else { return Ok((file, false)) };
+    let Ok(keeper) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok((file, false)) };
     // Looked at after the handle was opened: what it names now cannot change any more. Whoever has no handler, whatever the file says, would end by it.
     if !file.held || !file.is_kept() || !sys::catches(pid, Signal::USR1) || pidfd_send_signal(&keeper, Signal::USR1).is_err() {
-        return Ok(file);
+        return Ok((file, false));
     }
     for _ in 0..ANSWER_MS_MAX / LOOK_MS {
         if sys::ends_by(&keeper, LOOK_MS) {
             break;
         }
         let now = LeaseFile::read(path)?;
-        if now.heard_ms >= began - ROUNDING_MS || now.lost != file.lost || !now.held {
-            return Ok(now);
+        // Whatever the time before it was: that may be yet to come.
+        if now.heard_ms != file.heard_ms && now.heard_ms >= began - ROUNDING_MS {
+            return Ok((now, true));
+        }
+        if now.lost != file.lost || !now.held {
+            return Ok((now, true));
+        }
+        if now.unheard_ms.is_some() && now.unheard_ms != file.unheard_ms {
+            return Ok((now, false));
         }
     }
-    LeaseFile::read(path)
+    Ok((LeaseFile::read(path)?, false))
 }

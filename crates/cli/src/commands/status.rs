@@ -261,7 +261,13 @@ pub(crate) fn room(status: &Status) -> Option<String> {
     let FullDisk { left_bytes, needs_bytes, reserve_bytes, path } = status.disk.as_ref()?;
     let place = path.as_ref().map_or_else(String::new, |path| format!(" in {}", escape(path)));
     let (reserve, entries) = (size(*reserve_bytes), size(needs_bytes.saturating_sub(*reserve_bytes)));
-    Some(format!("{} free{place}, {} needed: {reserve} in reserve and {entries} for the journal", size(*left_bytes), size(*needs_bytes)))
+    let more = size(needs_bytes.saturating_sub(*left_bytes));
+    Some(format!(
+        "{} left{place}, the reserve counted; grants begin again at {}, {reserve} of it for the reserve and {entries} for the journal: make room for \
+         {more} more",
+        size(*left_bytes),
+        size(*needs_bytes)
+    ))
 }
 
 /// What else an administrator should know, one line each.
@@ -377,7 +383,9 @@ fn lease_table(leases: &[&LeaseStatus], feature: Option<&str>, now: &jiff::Zoned
             }
             cells.push(holder_text(&lease.holder));
             cells.push(where_text(&lease.holder, item.version.as_deref()));
-            cells.push(if full { lease.since_at.clone() } else { moment_of(&lease.since_at, now) });
+            // It was held before that, in a history that was lost.
+            let adopted = if lease.adopted { "adopted " } else { "" };
+            cells.push(format!("{adopted}{}", if full { lease.since_at.clone() } else { moment_of(&lease.since_at, now) }));
             cells.push(lease.idle_ms.map_or_else(|| "-".to_owned(), duration_short));
             cells.push(if full { id } else { id[..LEASE_DIGITS_SHOWN].to_owned() });
             cells.push(note(lease));
@@ -478,6 +486,7 @@ mod tests {
             items: vec![HeldItem { vendor: "acme.example".into(), feature: "cad".into(), version: Some("13.1".into()), seats: 1 }],
             holder: HolderStatus { user: claim(user), host: claim(host), process: claim("8812"), ..HolderStatus::default() },
             since_at: "2026-11-23T08:02:00Z".into(),
+            adopted: false,
             age_ms: 240_000,
             heard_ms: 10,
             idle_ms: Some(18_600_000),
@@ -644,12 +653,13 @@ mod tests {
         job.idle_ms = None;
         let mut bob = lease("CORP\\bob", "ctx-07", LeaseState::Live);
         bob.since_at = "2026-11-21T09:40:00Z".into();
+        bob.adopted = true;
         assert_eq!(
             lease_table(&[&lease("alice", "ws0142", LeaseState::Live), &bob, &job], Some("cad"), &noon(), false).render(None),
-            "SEATS  HOLDER           WHERE            SINCE      IDLE    LEASE\n    \
-             1  alice@ws0142     13.1, pid 8812   08:02      5h 10m  abababab\n    \
-             1  CORP\\bob@ctx-07  13.1, pid 8812   Sat 09:40  5h 10m  abababab\n    \
-             1  svc-cad@node031  job slurm:48213  08:02      -       abababab\n"
+            "SEATS  HOLDER           WHERE            SINCE              IDLE    LEASE\n    \
+             1  alice@ws0142     13.1, pid 8812   08:02              5h 10m  abababab\n    \
+             1  CORP\\bob@ctx-07  13.1, pid 8812   adopted Sat 09:40  5h 10m  abababab\n    \
+             1  svc-cad@node031  job slurm:48213  08:02              -       abababab\n"
         );
         assert_eq!(
             queue_line("erin@ws0090", &lease("erin", "ws0090", LeaseState::Waiting), "cad", &noon()),

@@ -329,6 +329,7 @@ pub struct Double {
     pub address: SocketAddr,
     pub log: Arc<Mutex<Vec<Ask>>>,
     pub connections: Arc<AtomicUsize>,
+    sockets: Arc<Mutex<BTreeMap<usize, TcpStream>>>,
     shown: Arc<Shown>,
     spki: Arc<Mutex<[u8; 32]>>,
 }
@@ -349,16 +350,20 @@ impl Double {
             address: listener.local_addr().unwrap(),
             log: Arc::default(),
             connections: Arc::default(),
+            sockets: Arc::default(),
             shown,
             spki: Arc::new(Mutex::new(identity.spki)),
         };
         let (log, connections, spki) = (double.log.clone(), double.connections.clone(), double.spki.clone());
+        let sockets = double.sockets.clone();
         let answer = Arc::new(answer);
         thread::spawn(move || {
             for socket in listener.incoming() {
                 let Ok(socket) = socket else { return };
                 let connection = connections.fetch_add(1, Ordering::SeqCst) + 1;
+                sockets.lock().unwrap().insert(connection, socket.try_clone().unwrap());
                 let (config, log, answer, spki) = (config.clone(), log.clone(), answer.clone(), *spki.lock().unwrap());
+                let sockets = sockets.clone();
                 thread::spawn(move || {
                     let Ok(tls) = ServerConnection::new(config) else { return };
                     let mut stream = rustls::StreamOwned::new(tls, socket);
@@ -366,9 +371,10 @@ impl Double {
                         let ask = Ask { path, body, spki, connection };
                         log.lock().unwrap().push(ask.clone());
                         if !write_reply(&mut stream, answer(&ask)) {
-                            return;
+                            break;
                         }
                     }
+                    sockets.lock().unwrap().remove(&connection);
                 });
             }
         });
@@ -384,6 +390,11 @@ impl Double {
     pub fn rotate(&self, identity: &Identity) {
         *self.shown.0.lock().unwrap() = identity.certified.clone();
         *self.spki.lock().unwrap() = identity.spki;
+    }
+
+    /// Ends a connection in order.
+    pub fn end(&self, connection: usize) {
+        self.sockets.lock().unwrap()[&connection].shutdown(std::net::Shutdown::Both).unwrap();
     }
 
     pub fn name(&self) -> String {
@@ -472,6 +483,12 @@ pub fn raw(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
     address
 }
 
+/// A peer that takes so long.
+pub fn pass(slow: std::time::Duration) {
+    let (_nobody, waits) = std::sync::mpsc::channel::<()>();
+    let _ = waits.recv_timeout(slow);
+}
+
 /// How a client's side of a TCP connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -487,6 +504,11 @@ pub struct Relay {
 
 impl Relay {
     pub fn start(to: SocketAddr) -> Self {
+        Self::start_slow(to, std::time::Duration::ZERO)
+    }
+
+    /// Keeps the first bytes of the double back for so long.
+    pub fn start_slow(to: SocketAddr, slow: std::time::Duration) -> Self {
         let (sender, ends) = std::sync::mpsc::channel();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -495,6 +517,8 @@ impl Relay {
                 let (Ok(mut client), Ok(mut server)) = (client, TcpStream::connect(to)) else { return };
                 let (mut back, mut answers, sender) = (client.try_clone().unwrap(), server.try_clone().unwrap(), sender.clone());
                 thread::spawn(move || {
+                    let _ = answers.peek(&mut [0]);
+                    pass(slow);
                     let _ = std::io::copy(&mut answers, &mut back);
                 });
                 thread::spawn(move || {

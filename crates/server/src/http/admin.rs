@@ -8,7 +8,6 @@ use std::{
 };
 
 use http::Request;
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use triquest_allocator::{Actor, Command, InstallLicense, Outcome, Overlap, Refusal};
 use triquest_journal::JournalErrorKind;
@@ -23,7 +22,7 @@ use triquest_wire::{
     },
 };
 
-use super::{Answer, App, Refused, bad, body, convert, json, leases::limit, query, routes::Found};
+use super::{Answer, App, Arriving, Refused, bad, body, convert, json, leases::limit, query, routes::Found};
 use crate::{
     accept::{Conn, Peer},
     sys,
@@ -49,7 +48,7 @@ fn actor(conn: &Conn, reason: &str, required: bool) -> Result<Actor, Problem> {
     Ok(Actor { name, reason: reason.to_owned() })
 }
 
-pub(super) async fn install(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn install(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let asked: InstallRequest = body(app, conn, request, BODY_BYTES_MAX).await?;
     let actor = actor(conn, &asked.reason, false)?;
     json(&install_bytes(app, asked.license.as_bytes(), actor).await?)
@@ -133,7 +132,7 @@ fn notice(Overlap { feature, before, with, until_ms, others }: &Overlap, name: &
     format!("{feature}: {before} + {} = {with}{until}, together with {}", with.saturating_sub(*before), licenses.join(", "))
 }
 
-pub(super) fn licenses(app: &App, conn: &Conn, request: &Request<Incoming>) -> Answer {
+pub(super) fn licenses(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answer {
     let _reading = app.gate.reading(conn.network());
     let [after, rows] = query(request, ["after", "limit"])?;
     let after = after.map(|after| after.parse::<u32>()).transpose().map_err(|_| bad("after: needs the `next` of the page before"))?;
@@ -159,7 +158,7 @@ fn which(app: &App, text: &str) -> Result<LicenseHash, Problem> {
     }
 }
 
-pub(super) async fn remove(app: &Arc<App>, conn: &Conn, found: &Found, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn remove(app: &Arc<App>, conn: &Conn, found: &Found, request: &mut Request<Arriving>) -> Answer {
     let license = which(app, &found.segment)?;
     let asked: RemoveRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     let actor = actor(conn, &asked.reason, true)?;
@@ -174,7 +173,7 @@ pub(super) async fn remove(app: &Arc<App>, conn: &Conn, found: &Found, request: 
     }
 }
 
-pub(super) async fn reclaim(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn reclaim(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Arriving>) -> Answer {
     let asked: ReclaimRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     let actor = actor(conn, &asked.reason, true)?;
     let command = Command::Reclaim { lease: convert::to_core(lease), now: asked.now, actor };
@@ -196,23 +195,23 @@ async fn accept(app: &App, command: Command) -> Answer {
     }
 }
 
-pub(super) async fn accept_clock(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn accept_clock(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let asked: AcceptRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     accept(app, Command::AcceptClock { actor: actor(conn, &asked.reason, true)? }).await
 }
 
-pub(super) async fn end_quarantine(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn end_quarantine(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let asked: AcceptRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     accept(app, Command::EndQuarantine { actor: actor(conn, &asked.reason, true)? }).await
 }
 
-pub(super) async fn allow_presence(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn allow_presence(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let asked: AllowPresenceRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     let actor = actor(conn, &asked.reason, true)?;
     accept(app, Command::AllowPresence { address: asked.address, actor }).await
 }
 
-pub(super) async fn backup(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn backup(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let asked: BackupRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     let position = app.position();
     let day = CivilDate::of(CivilMs(app.driver.view().now().1));
@@ -295,7 +294,7 @@ fn backup_place(data_dir: &Path, listed: &[PathBuf], path: Option<&str>, usual: 
         .ok_or_else(|| bad(format!("{} is full of backups", dir.display())))
 }
 
-pub(super) async fn reload(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn reload(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let ReloadRequest {} = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     let (reply, answer) = oneshot::channel();
     let busy = || Problem::new(ErrorCode::Overloaded, "the server is busy with a reload, or stopping");

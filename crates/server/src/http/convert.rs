@@ -235,8 +235,11 @@ pub(super) fn denial(denial: &Denial, vendor_keys: usize) -> WireDenial {
             ("the server is at its limit of leases".to_owned(), "ask again later, and tell the administrator".to_owned())
         }
         DenialCode::UnknownFeature => (
-            format!("no license here has the feature `{named}`"),
-            "`triquest-lm license list` on the server shows the features; case counts".to_owned(),
+            match vendor_keys {
+                1 => format!("no license here that this vendor's key signed has the feature `{named}`"),
+                _ => format!("no license here that one of this vendor's keys signed has the feature `{named}`"),
+            },
+            "`triquest-lm license list` on the server shows the features, and where keys differ which signed what; case counts".to_owned(),
         ),
         DenialCode::UnknownVendor => (
             if vendor_keys == 1 {

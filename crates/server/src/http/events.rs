@@ -6,7 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Request, Response, header};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use tokio::sync::mpsc;
 use triquest_allocator::{
     Actor, Claim, DequeueReason, Event, GrantedItem, Holder, InstalledLeftOut, PoolId, ReleaseCause, RightEnd, Timestamp,
@@ -20,7 +20,7 @@ use triquest_wire::{
     status::HolderStatus,
 };
 
-use super::{Answer, App, Body, bad, convert, query};
+use super::{Answer, App, Arriving, Body, bad, convert, query};
 use crate::{
     accept::Conn,
     feed::FeedError,
@@ -49,7 +49,7 @@ impl Cursor {
     }
 }
 
-pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Incoming>) -> Answer {
+pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Arriving>) -> Answer {
     let [after] = query(request, ["after"])?;
     let header = request
         .headers()

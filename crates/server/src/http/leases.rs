@@ -7,7 +7,6 @@ use std::{
 };
 
 use http::Request;
-use hyper::body::Incoming;
 use triquest_allocator::{Command, Outcome, ShownGrant};
 use triquest_engine::grants;
 use triquest_license::{LicenseHash, Vocabulary};
@@ -22,7 +21,7 @@ use triquest_wire::{
     trust::SignedGrant,
 };
 
-use super::{Answer, App, Refused, bad, body, convert, holder, json, query, routes::Found, trust};
+use super::{Answer, App, Arriving, Refused, bad, body, convert, holder, json, query, routes::Found, trust};
 use crate::{
     accept::Conn,
     driver,
@@ -69,7 +68,7 @@ async fn known_or_charged(app: &App, conn: &Conn, lease: LeaseId) -> Result<bool
     Ok(false)
 }
 
-pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let at_once = wants_answer_at_once(request.headers());
     let asked: CheckoutRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     trust::vendor_keys(&asked.vendor_keys)?;
@@ -163,6 +162,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     let driver::Answer { outcome, position, signed } = answer.map_err(Refused::from)?;
     match &outcome {
         Outcome::Denied(_) => {
+            request.body_mut().led_to_nothing();
             app.gate.note_denied(lease.0, asked.attempt);
             if let Some(denial) = denial {
                 denial.was_denied();
@@ -254,7 +254,7 @@ fn renewal(lease: LeaseId, asked: &RenewRequest) -> Command {
     }
 }
 
-pub(super) async fn renew(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn renew(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Arriving>) -> Answer {
     let asked: RenewRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
     note_seen(app, conn, asked.seen.as_ref());
@@ -273,7 +273,7 @@ fn renewed(app: &App, conn: &Conn, asked: &RenewRequest, answer: driver::Answer)
     convert::renew_answer(outcome, position, asked.nonce, asked.counter)
 }
 
-pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let asked: RenewBatchRequest = body(app, conn, request, BODY_BYTES_MAX).await?;
     let renewals = asked.renewals;
     if renewals.is_empty() {
@@ -296,6 +296,7 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: &mut Reques
     let unknown: Vec<bool> = leases.iter().map(|lease| view.lease_state(*lease).is_none()).collect();
     let count = unknown.iter().filter(|unknown| **unknown).count() as u64;
     let (mut taken, mut limited) = app.gate.charge_most(Rated::NewIds, conn.network(), count);
+    request.body_mut().refused_by_rate(count - taken);
     // Where none of them is taken, one answer says it for all.
     if let Some(problem) = limited.take_if(|_| taken == 0 && count == leases.len() as u64) {
         return Err(problem);
@@ -335,14 +336,11 @@ pub(super) async fn renew_many(app: &Arc<App>, conn: &Conn, request: &mut Reques
         }
     }
     // They were read, hashed and answered for nothing.
-    app.gate.refused_body(conn.network(), refused * RENEWAL_BYTES);
+    request.body_mut().refused_parts(refused, renewals.len());
     json(&answer)
 }
 
-/// About what one renewal takes in the body of a batch.
-const RENEWAL_BYTES: usize = 256;
-
-pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Arriving>) -> Answer {
     let asked: SecretRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
     // Releasing what was never known is an entry too, so it is bounded as new ids are.
@@ -359,7 +357,7 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
     }
 }
 
-pub(super) async fn inspect(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn inspect(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Arriving>) -> Answer {
     let asked: SecretRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
     let _reading = app.gate.reading(conn.network());
@@ -380,7 +378,7 @@ pub(super) fn limit(text: Option<&str>) -> Result<usize, Problem> {
     }
 }
 
-pub(super) fn list(app: &App, conn: &Conn, request: &Request<Incoming>) -> Answer {
+pub(super) fn list(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answer {
     let _reading = app.gate.reading(conn.network());
     let [feature, vendor, state, after, rows] = query(request, ["feature", "vendor", "state", "after", "limit"])?;
     let state = state
@@ -391,7 +389,7 @@ pub(super) fn list(app: &App, conn: &Conn, request: &Request<Incoming>) -> Answe
     json(&app.driver.view().leases(&LeaseFilter { feature, vendor, state }, after, limit(rows.as_deref())?))
 }
 
-pub(super) fn status(app: &App, conn: &Conn, request: &Request<Incoming>) -> Answer {
+pub(super) fn status(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answer {
     let _reading = app.gate.reading(conn.network());
     let [feature, after, rows] = query(request, ["feature", "after", "limit"])?;
     let rows = limit(rows.as_deref())?;

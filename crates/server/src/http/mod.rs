@@ -33,13 +33,14 @@ use crate::{
     driver::{Driver, DriverError},
     gate::{Gate, Rated},
     identity::Certificate,
-    limits::{Limits, REFUSED_BODY_BYTES_FREE, TAKEN_OFF_BYTES_MAX},
+    limits::{BODY_BYTES_FREE, Limits, TAKEN_OFF_BYTES_MAX},
     prefix::Prefix,
     shares::Holders,
     shares::Place,
 };
 
 mod admin;
+mod arriving;
 mod convert;
 mod events;
 pub mod holder;
@@ -52,6 +53,7 @@ mod shown;
 mod trust;
 
 pub(crate) use admin::install_bytes;
+use arriving::Arriving;
 use routes::{Class, Endpoint, Found};
 
 /// What every request may use.
@@ -382,7 +384,8 @@ pub(crate) fn bad(detail: impl Into<String>) -> Problem {
 }
 
 /// Answers one request.
-pub async fn handle(app: Arc<App>, conn: Arc<Conn>, mut request: Request<Incoming>) -> Response<Body> {
+pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
+    let mut request = request.map(|body| Arriving::new(body, &app.gate, &conn));
     let under_way = conn.under_way();
     let was_presence = conn.is_presence();
     let is_head = request.method() == Method::HEAD;
@@ -398,17 +401,15 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, mut request: Request<Incomin
             }
         }
     };
-    if let Err(problem) = &answer {
-        let network = conn.network();
-        if let Some(BodyBytes(bytes)) = request.extensions().get() {
-            app.gate.refused_body(network, *bytes);
-        }
-        if problem.code == ErrorCode::RateLimited {
-            let pause_ms = app.gate.refusal_pause_ms(network);
-            if pause_ms > 0 {
-                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-            }
-        }
+    // A batch is refused in parts, and that takes as long as it would one by one.
+    let mut refusals = request.body().refusals();
+    match &answer {
+        Ok(_) => request.body_mut().was_answered(),
+        Err(problem) => refusals = refusals.max(u64::from(problem.code == ErrorCode::RateLimited)),
+    }
+    let pause_ms = app.gate.refusals_pause_ms(conn.network(), refusals);
+    if pause_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
     }
     let mut response = answer.unwrap_or_else(|problem| refuse(&problem));
     let headers = response.headers_mut();
@@ -454,12 +455,12 @@ fn without_body(response: &mut Response<Body>) {
 
 /// The one place where what was not read of a request is taken off, if it is small, or given up. Closing over unread bytes would reset the
 /// connection, and the peer might never see why it was refused. True if nothing is left.
-async fn taken_off(response: &Response<Body>, mut request: Request<Incoming>) -> bool {
+async fn taken_off(response: &Response<Body>, mut request: Request<Arriving>) -> bool {
     if request.body().is_end_stream() {
         return true;
     }
     let given_up = matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::SERVICE_UNAVAILABLE);
-    if given_up || request.body().size_hint().lower() > TAKEN_OFF_BYTES_MAX as u64 {
+    if given_up || request.body().size_hint().lower() > TAKEN_OFF_BYTES_MAX as u64 || !request.body_mut().may_be_thrown_away() {
         return false;
     }
     // What comes is thrown away as it comes: it takes no room.
@@ -468,8 +469,8 @@ async fn taken_off(response: &Response<Body>, mut request: Request<Incoming>) ->
         while let Some(frame) = request.body_mut().frame().await {
             let Ok(frame) = frame else { return false };
             match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-                Some(less) => left = less,
-                None => return false,
+                Some(less) if request.body_mut().may_be_thrown_away() => left = less,
+                Some(_) | None => return false,
             }
         }
         true
@@ -478,7 +479,7 @@ async fn taken_off(response: &Response<Body>, mut request: Request<Incoming>) ->
 }
 
 /// What is refused before anything is read: names that are not this server's, other sites, unknown paths and methods, the wrong role.
-fn gate(app: &App, conn: &Conn, request: &Request<Incoming>) -> Result<Found, Problem> {
+fn gate(app: &App, conn: &Conn, request: &Request<Arriving>) -> Result<Found, Problem> {
     let headers = request.headers();
     if matches!(conn.peer, Peer::Tcp(_)) {
         host(app, conn, request)?;
@@ -511,7 +512,7 @@ fn gate(app: &App, conn: &Conn, request: &Request<Incoming>) -> Result<Found, Pr
 }
 
 /// The name that was asked for must be one of this server's: a page of another site whose name was made to point here is kept out.
-fn host(app: &App, conn: &Conn, request: &Request<Incoming>) -> Result<(), Problem> {
+fn host(app: &App, conn: &Conn, request: &Request<Arriving>) -> Result<(), Problem> {
     let refused = |name: &str| {
         Problem::new(ErrorCode::ForeignOrigin, format!("this server is not known as {:?}", name.chars().take(80).collect::<String>()))
             .hint("use its address or the machine's name, or add the name to `hosts` of its configuration")
@@ -567,7 +568,7 @@ fn is_own_name(app: &App, text: &str) -> bool {
 }
 
 /// Browsers say where a request comes from. Another origin has no business here; programs say nothing.
-fn same_site(headers: &HeaderMap, request: &Request<Incoming>) -> Result<(), Problem> {
+fn same_site(headers: &HeaderMap, request: &Request<Arriving>) -> Result<(), Problem> {
     const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     let foreign = |what: &str| Err(Problem::new(ErrorCode::ForeignOrigin, format!("the request comes from another site ({what})")));
     if let Some(site) = headers.get(FETCH_SITE)
@@ -587,7 +588,7 @@ fn same_site(headers: &HeaderMap, request: &Request<Incoming>) -> Result<(), Pro
 }
 
 /// Somebody follows a link to a page from another site, in the window itself: the page holds nothing of anybody, and cannot be framed.
-fn is_link(headers: &HeaderMap, request: &Request<Incoming>) -> bool {
+fn is_link(headers: &HeaderMap, request: &Request<Arriving>) -> bool {
     let says = |name: &'static str, value: &[u8]| headers.get(name).is_some_and(|said| said.as_bytes() == value);
     request.method() == Method::GET
         && !headers.contains_key(header::ORIGIN)
@@ -629,11 +630,10 @@ fn names_json(kind: &[u8]) -> bool {
 pub(crate) async fn body<T: DeserializeOwned>(
     app: &App,
     conn: &Conn,
-    request: &mut Request<Incoming>,
+    request: &mut Request<Arriving>,
     bytes_max: usize,
 ) -> Result<T, Problem> {
     let bytes = raw_body(app, conn, request, bytes_max).await?;
-    request.extensions_mut().insert(BodyBytes(bytes.len()));
     serde_json::from_slice(&bytes).map_err(|cause| unreadable(&cause))
 }
 
@@ -648,19 +648,21 @@ fn unreadable(cause: &serde_json::Error) -> Problem {
     }
 }
 
-/// How many bytes of a body were read.
-#[derive(Clone, Copy)]
-struct BodyBytes(usize);
-
 /// Reads a body of at most `bytes_max` bytes, within the time for bodies. Then the headers are gone: nobody asks for them while the request is
 /// decided, and they would keep the buffer that they were read into.
-pub(crate) async fn raw_body(app: &App, conn: &Conn, request: &mut Request<Incoming>, bytes_max: usize) -> Result<Bytes, Problem> {
+pub(crate) async fn raw_body(app: &App, conn: &Conn, request: &mut Request<Arriving>, bytes_max: usize) -> Result<Bytes, Problem> {
+    let bytes = whole_body(app, conn, request, bytes_max).await?;
+    request.body_mut().was_read(&bytes);
+    Ok(bytes)
+}
+
+async fn whole_body(app: &App, conn: &Conn, request: &mut Request<Arriving>, bytes_max: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(ErrorCode::BodyTooLarge, format!("the body may have at most {bytes_max} bytes"));
     if request.body().size_hint().lower() > bytes_max as u64 {
         return Err(too_large());
     }
     // Whoever does not say how much comes is taken at the most.
-    if request.body().size_hint().upper().is_none_or(|bytes| bytes > REFUSED_BODY_BYTES_FREE as u64) {
+    if request.body().size_hint().upper().is_none_or(|bytes| bytes > BODY_BYTES_FREE as u64) {
         app.gate.may_send(conn.network())?;
     }
     let data = |frame: Result<Frame<Bytes>, hyper::Error>, before: usize| {
@@ -709,7 +711,7 @@ pub(crate) async fn raw_body(app: &App, conn: &Conn, request: &mut Request<Incom
 }
 
 /// Reads the query, in which every name must be known and stand once.
-pub(crate) fn query<const N: usize>(request: &Request<Incoming>, names: [&str; N]) -> Result<[Option<String>; N], Problem> {
+pub(crate) fn query<const N: usize>(request: &Request<Arriving>, names: [&str; N]) -> Result<[Option<String>; N], Problem> {
     let mut values = [const { None }; N];
     for pair in request.uri().query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -743,7 +745,7 @@ fn unescape(text: &str) -> Result<String, Problem> {
     String::from_utf8(bytes).map_err(|_| wrong())
 }
 
-async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: &mut Request<Incoming>) -> Answer {
+async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: &mut Request<Arriving>) -> Answer {
     let lease = || leases::id_of(&found);
     match found.endpoint {
         Endpoint::AcceptClock => admin::accept_clock(app, conn, request).await,

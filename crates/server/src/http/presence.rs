@@ -13,7 +13,6 @@ use std::{
 };
 
 use http::Request;
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use triquest_allocator::{Between, Command, Network};
@@ -25,7 +24,7 @@ use triquest_wire::{
     status::LeaseState,
 };
 
-use super::{Answer, App, Refused, bad, body, convert, json};
+use super::{Answer, App, Arriving, Refused, bad, body, convert, json};
 use crate::{
     accept::{Conn, Stand, Unchanged},
     driver::DriverError,
@@ -125,7 +124,7 @@ impl App {
     async fn presence_body<T: serde::de::DeserializeOwned>(
         &self,
         conn: &Conn,
-        request: &mut Request<Incoming>,
+        request: &mut Request<Arriving>,
         bytes_max: usize,
     ) -> Result<T, Problem> {
         body(self, conn, request, bytes_max).await.inspect_err(|problem| {
@@ -213,7 +212,7 @@ fn unknown() -> Problem {
         .hint("open a new one, with a higher generation")
 }
 
-pub(super) async fn open(app: &Arc<App>, conn: &Arc<Conn>, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn open(app: &Arc<App>, conn: &Arc<Conn>, request: &mut Request<Arriving>) -> Answer {
     if !conn.is_http1() {
         return Err(
             bad("a presence connection must be HTTP/1.1: the end of the connection is what it tells").hint("offer only http/1.1 by ALPN")
@@ -264,7 +263,7 @@ async fn open_for(app: &App, conn: &Arc<Conn>, asked: &PresenceRequest, leases: 
     Ok(PresenceAnswer { position, connection: Bytes16(name), live, frees })
 }
 
-pub(super) async fn change(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn change(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let asked: PresenceChangeRequest = app.presence_body(conn, request, 2 * PRESENCE_BODY_BYTES_MAX).await?;
     for (member, leases) in [("add", &asked.add), ("drop", &asked.drop)] {
         if leases.len() > PRESENCE_LEASES_MAX {

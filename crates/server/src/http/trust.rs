@@ -4,7 +4,6 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use http::Request;
-use hyper::body::Incoming;
 use triquest_license::statement::{self, StatementKind};
 use triquest_wire::{
     Blob, Bytes32, Bytes64, ErrorCode, Problem, WordList,
@@ -13,10 +12,10 @@ use triquest_wire::{
     trust::{TrustAnswer, TrustPayload, TrustRequest},
 };
 
-use super::{Answer, App, bad, body, json};
+use super::{Answer, App, Arriving, bad, body, json};
 use crate::accept::Conn;
 
-pub(super) async fn trust(app: &Arc<App>, conn: &Conn, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn trust(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let asked: TrustRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     let _reading = app.gate.reading(conn.network());
     vendor_keys(&asked.vendor_keys)?;

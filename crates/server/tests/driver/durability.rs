@@ -3,7 +3,7 @@
 use triquest_allocator::{Command, Lineage, Outcome, Refusal};
 use triquest_engine::TookEffect;
 use triquest_journal::memory::Fault;
-use triquest_server::driver::DriverError;
+use triquest_server::{driver::DriverError, view::LeaseFilter};
 use triquest_wire::status::JournalState;
 
 use crate::world::{World, checkout, checkout_of, install, is_granted, lease, release, renew};
@@ -378,6 +378,8 @@ async fn an_old_copy_of_the_data_that_was_put_back_is_proved_by_a_grant_and_prot
     let adopted = world.decide(show.clone()).await.unwrap();
     assert!(matches!(adopted.outcome, Outcome::Granted(_)), "{:?}", adopted.outcome);
     assert_eq!(adopted.position.lineage.0, [77; 16]);
+    let is_adopted = |world: &World| world.driver.view().leases(&LeaseFilter::default(), None, 10).leases.iter().all(|lease| lease.adopted);
+    assert!(is_adopted(&world), "since when it is held is not known");
     let newcomer = world.decide(checkout(2)).await.unwrap();
     assert!(
         matches!(&newcomer.outcome, Outcome::Denied(denial) if denial.code == triquest_allocator::DenialCode::Quarantine),
@@ -388,6 +390,7 @@ async fn an_old_copy_of_the_data_that_was_put_back_is_proved_by_a_grant_and_prot
     let world = world.crash();
     assert_eq!(world.driver.view().position().lineage.0, [77; 16]);
     assert!(world.driver.view().quarantine_ms().is_some());
+    assert!(is_adopted(&world));
     let again = world.decide(shown(1, &adopted)).await.unwrap();
     assert_eq!((again.position.lineage.0, world.driver.view().live_leases()), ([77; 16], 1));
 }

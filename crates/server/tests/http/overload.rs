@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 use triquest_server::{
-    limits::{DENIALS_BURST, DENIALS_PER_SECOND, Frequency, FrequencyShare},
+    limits::{BODY_BYTES_FREE, DENIALS_BURST, DENIALS_PER_SECOND, Frequency, FrequencyShare},
     shares::Share,
 };
 use triquest_wire::limits::{BODY_BYTES_MAX, IDLE_MS_MAX, RENEWALS_PER_REQUEST_MAX};
@@ -109,12 +109,23 @@ async fn a_reader_of_events_that_does_not_read_is_cut_off() {
         reader.read_exact(&mut first).await.unwrap();
         readers.push(reader);
     }
-    // Others are served meanwhile, and the streams come to where they can write no more.
-    for _ in 0..100 {
-        assert_eq!(client.send("GET", "/healthz", &[], b"").await.status, 200);
-    }
+    // Others are served meanwhile.
+    assert_eq!(client.send("GET", "/healthz", &[], b"").await.status, 200);
+    // Time jumps on whenever all wait, until the server has ended each of them. However late a stream comes to where it can write no more, the end follows.
     tokio::time::pause();
-    let _ = tokio::time::timeout(Duration::from_secs(60), std::future::pending::<()>()).await;
+    for reader in &readers {
+        let has_ended = || {
+            let mut ends = [rustix::event::PollFd::new(reader, rustix::event::PollFlags::empty())];
+            rustix::event::poll(&mut ends, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap();
+            ends[0].revents().contains(rustix::event::PollFlags::HUP)
+        };
+        let mut seconds = 0;
+        while !has_ended() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            seconds += 1;
+            assert!(seconds < 1_000_000, "it is not cut off");
+        }
+    }
     tokio::time::resume();
     for reader in &mut readers {
         // What was on its way still comes; then the end, not the live stream.
@@ -718,7 +729,7 @@ async fn new_ids_are_bounded_and_those_that_are_known_are_not() {
 async fn renewals_that_are_refused_are_answered_in_fewer_bytes_than_they_took_and_have_a_rate_also_beside_a_live_one() {
     let world = World::limited(|limits| {
         limits.new_ids = few(1_500, 1);
-        limits.refused_kib = few(600, 1);
+        limits.nothing_kib = few(600, 1);
     })
     .await;
     world.take(1, "sim").await;
@@ -739,7 +750,7 @@ async fn renewals_that_are_refused_are_answered_in_fewer_bytes_than_they_took_an
     assert_eq!(codes, [vec!["unknown_lease"], vec!["unknown_lease", "rate_limited"], vec!["rate_limited"]]);
     let (status, problem) = world.post("/v1/renewals", &batch(9_000, 4)).await;
     assert_eq!((status, &problem["code"]), (429, &json!("rate_limited")), "{problem}");
-    assert!(problem["detail"].as_str().unwrap().contains("bodies that were refused"), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("bodies that led to nothing"), "{problem}");
     for counter in 5..=9 {
         let (_, renewed) = world.post(&format!("/v1/leases/{}/renew", lease(1)), &renewal(1, counter)).await;
         assert_eq!(renewed["outcome"], "renewed", "one by one they have no rate: {renewed}");
@@ -750,7 +761,7 @@ async fn renewals_that_are_refused_are_answered_in_fewer_bytes_than_they_took_an
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_bodies_that_are_refused_have_a_rate_and_small_ones_and_those_of_others_have_none() {
-    let world = World::limited(|limits| limits.refused_kib = few(100, 1)).await;
+    let world = World::limited(|limits| limits.nothing_kib = few(150, 1)).await;
     world.take(1, "sim").await;
     let mut broken = json!({ "renewals": (0..500).map(|number| renewal(number, 1)).collect::<Vec<_>>() }).to_string();
     broken.pop();
@@ -771,6 +782,150 @@ async fn large_bodies_that_are_refused_have_a_rate_and_small_ones_and_those_of_o
     let (status, answer) =
         world.post("/v1/renewals", &json!({ "renewals": (0..100).map(|number| renewal(number, 2)).collect::<Vec<_>>() })).await;
     assert_eq!((status, &answer["answers"][1]["outcome"]), (200, &json!("renewed")), "{answer}");
+}
+
+/// A checkout of a seat of a feature, with so many bytes of white space.
+fn padded(body: &Value, bytes: usize) -> Vec<u8> {
+    format!("{}{body}", " ".repeat(bytes)).into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_taken_of_a_body_and_leads_to_nothing_is_charged() {
+    const BYTES: usize = 60_000;
+    const ROADS: [&str; 10] = [
+        "an unknown path",
+        "a wrong method",
+        "a body that nothing asked for",
+        "another server's name",
+        "a body that is too large, in pieces",
+        "a body that breaks off",
+        "white space before a denial",
+        "white space before a renewal",
+        "white space in a batch",
+        "an unknown path over HTTP/2",
+    ];
+    const JSON: &str = "Content-Type: application/json";
+    for (number, road) in ROADS.into_iter().enumerate() {
+        let world = World::limited(|limits| limits.nothing_kib = few(200, 1)).await;
+        world.take(1, "sim").await;
+        world.take(2, "cad").await;
+        world.take(3, "cad").await;
+        let network = Some(triquest_allocator::Network::from(std::net::IpAddr::from([127, 0, 0, 1])));
+        let may_send = || world.running().gate().may_send(network).is_ok();
+        let mut times = 0u64;
+        // What breaks off is charged once the server sees it.
+        let charged = async {
+            while may_send() {
+                times += 1;
+                let mut client = world.connect().await;
+                let spaces = vec![b' '; BYTES];
+                let status = match number {
+                    0 => client.send("POST", "/v2/leases", &[JSON], &spaces).await.status,
+                    1 => client.send("PUT", "/v1/leases", &[JSON], &spaces).await.status,
+                    2 => client.send("GET", "/healthz", &[], &spaces).await.status,
+                    3 => client.send("POST", "/v1/leases", &["Host: other.example", JSON], &spaces).await.status,
+                    4 => {
+                        let head = format!("POST /v1/leases HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nTransfer-Encoding: chunked\r\n\r\n");
+                        client.stream.write_all(head.as_bytes()).await.unwrap();
+                        let chunk = format!("{BYTES:x}\r\n{}\r\n", " ".repeat(BYTES));
+                        client.stream.write_all(format!("{chunk}{chunk}0\r\n\r\n").as_bytes()).await.unwrap();
+                        client.stream.flush().await.unwrap();
+                        client.answer().await.status
+                    }
+                    5 => {
+                        let head = format!("POST /v1/leases HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nContent-Length: 65000\r\n\r\n");
+                        client.stream.write_all(head.as_bytes()).await.unwrap();
+                        client.stream.write_all(&spaces).await.unwrap();
+                        client.stream.shutdown().await.unwrap();
+                        ended(&mut client.stream).await;
+                        0
+                    }
+                    6 => client.send("POST", "/v1/leases", &[JSON], &padded(&world.checkout(100 + times, "cad"), BYTES)).await.status,
+                    7 => {
+                        let path = format!("/v1/leases/{}/renew", lease(1));
+                        client.send("POST", &path, &[JSON], &padded(&renewal(1, times), BYTES)).await.status
+                    }
+                    8 => {
+                        let batch = json!({ "renewals": [renewal(1, times), renewal(2, times)] });
+                        client.send("POST", "/v1/renewals", &[JSON], &padded(&batch, BYTES)).await.status
+                    }
+                    _ => {
+                        let mut stream = http2(&world).await;
+                        // `POST /`, in a frame that is not all of the request, and then half a window of nothing in particular.
+                        stream.write_all(&frame(1, 4, 1, b"\x83\x84\x87\x41\x09localhost")).await.unwrap();
+                        for _ in 0..3 {
+                            stream.write_all(&frame(0, 0, 1, &[b' '; 10_000])).await.unwrap();
+                        }
+                        stream.flush().await.unwrap();
+                        stream.shutdown().await.unwrap();
+                        ended(&mut stream).await;
+                        0
+                    }
+                };
+                let expected = [404, 405, 200, 403, 413, 0, 200, 200, 200, 0][number];
+                assert_eq!(status, expected, "{road}");
+                assert!(number == 5 || number == 9 || times <= 4, "{road}");
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), charged).await.unwrap_or_else(|_| panic!("{road} is free"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_led_to_something_are_free_however_large_and_many() {
+    let world = World::limited(|limits| limits.nothing_kib = few(16, 1)).await;
+    for number in 1..=80 {
+        world.take(number, "sim").await;
+    }
+    for counter in 1..=20 {
+        let batch = json!({ "renewals": (1..=80).map(|number| renewal(number, counter)).collect::<Vec<_>>() });
+        assert!(batch.to_string().len() > BODY_BYTES_FREE);
+        let (status, answer) = world.post("/v1/renewals", &batch).await;
+        assert_eq!((status, &answer["answers"][79]["outcome"]), (200, &json!("renewed")), "{answer}");
+    }
+    assert_eq!(limited(&world, "refused_bodies").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_thrown_away_has_an_end_too() {
+    let world = World::limited(|limits| limits.nothing_kib = few(100, 1)).await;
+    for _ in 0..10 {
+        let mut client = world.connect().await;
+        let head = "POST /v2/leases HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 60000\r\n\r\n";
+        client.stream.write_all(head.as_bytes()).await.unwrap();
+        // Whoever is not waited for may be gone by then.
+        let _ = client.stream.write_all(&[b' '; 60_000]).await;
+        let _ = client.stream.flush().await;
+        ended(&mut client.stream).await;
+    }
+    let network = Some(triquest_allocator::Network::from(std::net::IpAddr::from([127, 0, 0, 1])));
+    world.clock.advance_ms(50_000);
+    assert!(world.running().gate().may_send(network).is_err(), "more than once the limit is owed");
+    world.clock.advance_ms(80_000);
+    assert!(world.running().gate().may_send(network).is_ok(), "and no more than twice, and a piece");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_whose_parts_a_rate_refuses_is_paced_as_if_each_were_asked_alone() {
+    let world = World::limited(|limits| {
+        limits.new_ids = few(1, 1);
+        limits.refusals = few(10, 200);
+    })
+    .await;
+    world.take(1, "sim").await;
+    let mut client = world.connect().await;
+    let mut owed = 0;
+    for (counter, unknown, beside) in [(1, 5, true), (2, 30, true), (3, 20, true), (4, 40, false)] {
+        let renewals = (0..unknown).map(|number| renewal(100 * counter + number, 1)).chain(beside.then(|| renewal(1, counter)));
+        let body = json!({ "renewals": renewals.collect::<Vec<_>>() });
+        let began = tokio::time::Instant::now();
+        let answer = client.json("POST", "/v1/renewals", &body).await;
+        assert_eq!(answer.status, if beside { 200 } else { 429 }, "{:?}", answer.json());
+        owed += unknown;
+        // The clock of the limits stands still, so each waits for one more turn of five milliseconds.
+        let least = Duration::from_millis(5 * owed.saturating_sub(10));
+        assert!(began.elapsed() >= least, "{counter}: at least {least:?}");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,6 @@ mod page;
 use std::{path::Path, sync::Arc};
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use serde::Serialize;
 use triquest_ports::registry::{Current, Entry, Places, Registry, Source};
 use triquest_wire::{
@@ -17,7 +16,7 @@ use triquest_wire::{
     limits::{FEEDBACK_BODY_BYTES_MAX, PORT_NAME_BYTES_MAX, PORT_SEARCH_HITS_MAX},
 };
 
-use super::{Answer, App, Body, bad, json, query, raw_body, response, routes::Found};
+use super::{Answer, App, Arriving, Body, bad, json, query, raw_body, response, routes::Found};
 use crate::{accept::Conn, gate::Rated};
 
 pub(crate) use feedback::Feedback;
@@ -72,7 +71,7 @@ fn nothing(name: &str) -> Problem {
 }
 
 /// `GET /v1/ports/{port}`: a number or a service name.
-pub(super) fn report(app: &App, found: &Found, request: &Request<Incoming>) -> Answer {
+pub(super) fn report(app: &App, found: &Found, request: &Request<Arriving>) -> Answer {
     let [] = query(request, [])?;
     let registry = &app.registry().registry;
     let segment = super::unescape(&found.segment)?;
@@ -87,7 +86,7 @@ pub(super) fn report(app: &App, found: &Found, request: &Request<Incoming>) -> A
 }
 
 /// `GET /ports/{port}`: the same as a page.
-pub(super) fn page(app: &App, found: &Found, request: &Request<Incoming>) -> Answer {
+pub(super) fn page(app: &App, found: &Found, request: &Request<Arriving>) -> Answer {
     let [thanks] = query(request, ["thanks"])?;
     let registry = &app.registry().registry;
     let segment = super::unescape(&found.segment)?;
@@ -123,7 +122,7 @@ fn of_name<'a>(registry: &'a Registry, name: &str) -> OfName<'a> {
 /// `GET /ports`, with `q` for a search.
 ///
 /// A search looks at thousands of rows: it is made by one worker that no other request waits for.
-pub(super) async fn search(app: &Arc<App>, conn: &Conn, request: &Request<Incoming>) -> Answer {
+pub(super) async fn search(app: &Arc<App>, conn: &Conn, request: &Request<Arriving>) -> Answer {
     let [words] = query(request, ["q"])?;
     let words = words.unwrap_or_default();
     let words = words.trim();
@@ -148,7 +147,7 @@ pub(super) async fn search(app: &Arc<App>, conn: &Conn, request: &Request<Incomi
 }
 
 /// `POST /ports/{port}/feedback`: one of three faces, as a plain form sends it. It is recorded here and nowhere else.
-pub(super) async fn answer(app: &Arc<App>, conn: &Conn, found: &Found, request: &mut Request<Incoming>) -> Answer {
+pub(super) async fn answer(app: &Arc<App>, conn: &Conn, found: &Found, request: &mut Request<Arriving>) -> Answer {
     let Asked::Port(port) = Asked::parse(&found.segment)? else { return Err(nothing(&found.segment)) };
     let mut kinds = request.headers().get_all(header::CONTENT_TYPE).iter();
     let form = matches!((kinds.next(), kinds.next()), (Some(kind), None) if kind.as_bytes().eq_ignore_ascii_case(FORM.as_bytes()));
