@@ -519,7 +519,7 @@ impl Client {
             0 => &[0, 1],
             1..=2 => &[1],
             // Applications of a vendor that goes from one key to another: those from before, those from after, and those in between.
-            3..=7 if self.shared.keys.len() > 3 => [&[2][..], &[3], &[2, 3], &[3, 2]][self.random.weighted(&[4, 4, 2, 2])],
+            3..=7 if self.shared.keys.len() > 3 => [&[2][..], &[3], &[2, 3], &[3, 2]][self.random.weighted(&[5, 5, 1, 1])],
             _ => &[0],
         };
         let features: &[&str] = match embeds[0] {
@@ -541,7 +541,8 @@ impl Client {
         }
         let long = if self.shared.early.load(Ordering::Relaxed) { 20 } else { 0 };
         let ttl_ms = [Some(10_000), None, Some(14_000), Some(25_000)][self.random.weighted(&[60, 14, 14, long])];
-        let wait_ms = self.random.percent(if parts.len() > 1 { 7 } else { 18 }).then(|| 800 + self.random.below(3_500));
+        let often = if embeds[0] > 1 { 35 } else { 18 };
+        let wait_ms = self.random.percent(if parts.len() > 1 { 7 } else { often }).then(|| 800 + self.random.below(3_500));
         let slot = Slot {
             lease: secret.lease_id().to_string(),
             secret,
