@@ -476,9 +476,11 @@ impl World {
         let other = self.licenses.sign(&[1], "OTHER", &[], &[draft("cad", 3, 30_000), draft("net", 2, 600_000)])?;
         let mut first = vec![main, other];
         if self.licenses.signers.len() > 3 {
-            let seats = |random: &mut Random| 1 + random.below(2);
-            let old = [draft("cad", seats(&mut self.random), 20_000), draft("cam", 2, 30_000)];
-            let new = [draft("cad", seats(&mut self.random), 30_000)];
+            // One of the keys has signed for few seats, and seats of the other are free while those are asked for.
+            let (few, many) = (1 + self.random.below(2), 5 + self.random.below(3));
+            let (old, new) = if self.random.percent(50) { (few, many) } else { (many, few) };
+            let old = [draft("cad", old, 20_000), draft("cam", 2, 30_000)];
+            let new = [draft("cad", new, 30_000)];
             first.push(self.licenses.sign(&[2], "OLD", &[], &old)?);
             first.push(self.licenses.sign(&[3], "NEW", &[], &new)?);
         }

@@ -1033,8 +1033,9 @@ impl<'a> Checker<'a> {
             let ahead = line.iter().filter(|waiter| !self.hopeless(book, waiter) || waiter.parts.iter().any(|part| self.versioned[part.0]));
             let fits = there && self.has_seats(book, &wanted, embeds, ahead);
             let possible = wanted.iter().zip(&versions).all(|((pool, seats), version)| book.seats_for(*pool, version, embeds) >= *seats);
-            let waits = |waiter: &Waiter| waiter.parts.iter().any(|part| wanted.iter().any(|own| own.0 == part.0));
-            by_keys |= there && !fits && !line.iter().any(waits);
+            let short =
+                |(pool, seats): &(usize, u64)| book.is_mixed(*pool) && self.seats_by_keys(book, *pool, true, true).room(embeds) < *seats;
+            by_keys |= code == "no_seat_free" && there && wanted.iter().any(short);
             match code {
                 "no_seat_free" if fits => {
                     return Some(format!("the seats are free, and nobody who can be served waits for them: {}", fact.line));
