@@ -1,4 +1,5 @@
-//! Random clients against a real server process while it is killed, stopped, paused, robbed of its disk and given other licenses. Everything that
+//! Random clients against a real server process while it is killed, stopped, paused, robbed of its disk and given other licenses, in some worlds also by a
+//! vendor with two keys, for clients that embed the one, the other, or both. Everything that
 //! is asked and answered is recorded with times, and a checker that shares no code with the server judges it from the outside.
 
 mod check;
@@ -170,7 +171,7 @@ struct Done {
 
 fn summary(seed: u64, done: &Done, counts: Counts, recording: &Recording) -> String {
     format!(
-        "seed {seed}: {} requests ({} without an answer), {} grants, {} denials, {} waits, {} renewals, {} refusals; {} facts in {} kills, {} stops, {} pauses, {} spells of a full disk, {} installations, {} removals, {} reclaims, {} backups, {} rollbacks, {} restores; {} presence connections left and {} died with, which freed {} leases; {} s",
+        "seed {seed}: {} requests ({} without an answer), {} grants, {} denials, {} waits, {} renewals, {} refusals; {} vendors became one, {} denials although seats of other keys were free, {} grants past waiters for such; {} facts in {} kills, {} stops, {} pauses, {} spells of a full disk, {} installations, {} removals, {} reclaims, {} backups, {} rollbacks, {} restores; {} presence connections left and {} died with, which freed {} leases; {} s",
         recording.sendings.len(),
         counts.unanswered,
         counts.granted,
@@ -178,6 +179,9 @@ fn summary(seed: u64, done: &Done, counts: Counts, recording: &Recording) -> Str
         counts.waiting,
         counts.renewed,
         counts.problems,
+        counts.merged,
+        counts.denied_by_keys,
+        counts.passed_by_keys,
         counts.facts,
         done.kills,
         done.stops,
@@ -196,10 +200,23 @@ fn summary(seed: u64, done: &Done, counts: Counts, recording: &Recording) -> Str
     )
 }
 
-/// Vendors that exist only here.
-fn vendors() -> anyhow::Result<Vec<Signer>> {
-    let vendor = |name: &str, seed| Ok::<_, anyhow::Error>(Signer::new(VendorName::new(name)?, SigningKey::from_seed([seed; 32])));
-    Ok(vec![vendor("history-one.example", 0x51)?, vendor("history-two.example", 0x52)?])
+/// Vendors that exist only here: two with one key each, and in some worlds one that goes from one key to another.
+fn signers(two_keys: bool) -> anyhow::Result<Vec<Signer>> {
+    let signer = |name: &str, seed| Ok::<_, anyhow::Error>(Signer::new(VendorName::new(name)?, SigningKey::from_seed([seed; 32])));
+    let mut signers = vec![signer("history-one.example", 0x51)?, signer("history-two.example", 0x52)?];
+    if two_keys {
+        signers.extend([signer("history-keys.example", 0x53)?, signer("history-keys.example", 0x54)?]);
+    }
+    Ok(signers)
+}
+
+/// In two worlds of three.
+fn has_two_keys(seed: u64) -> bool {
+    !Random::new(seed ^ 0x6b65_7973).next().is_multiple_of(3)
+}
+
+fn key(signer: &Signer) -> Bytes32 {
+    Bytes32(*signer.verifier_key().public().as_bytes())
 }
 
 /// One entitlement to be signed.
@@ -238,18 +255,22 @@ struct Licenses {
     extras: u32,
     /// Extra licenses that may be there.
     there: Vec<usize>,
+    /// Both keys of the third vendor have signed a text that was to be installed.
+    linked: bool,
 }
 
 impl Licenses {
-    fn sign(&mut self, vendor: usize, id: &str, replaces: &[String], drafts: &[Draft]) -> anyhow::Result<usize> {
-        let signer = &self.signers[vendor];
+    /// Signs a license with these of the keys, which are one vendor's by name.
+    fn sign(&mut self, keys: &[usize], id: &str, replaces: &[String], drafts: &[Draft]) -> anyhow::Result<usize> {
+        let signers: Vec<Signer> = keys.iter().filter_map(|key| self.signers.get(*key)).cloned().collect();
+        let name = signers.first().context("nobody signs")?.name();
+        let verifiers: Vec<String> = signers.iter().map(|signer| format!("\"{}\"", signer.verifier_key())).collect();
         let quoted: Vec<String> = replaces.iter().map(|old| format!("\"{old}\"")).collect();
         let old = replaces;
         let replaces = if old.is_empty() { String::new() } else { format!("replaces = [{}]\n", quoted.join(", ")) };
         let mut text = format!(
-            "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"{}\"\nverifier = [\"{}\"]\nlicensee = \"History\"\nissued = 2026-01-01\nservers = [\"{}\"]\n{replaces}",
-            signer.name(),
-            signer.verifier_key(),
+            "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"{name}\"\nverifier = [{}]\nlicensee = \"History\"\nissued = 2026-01-01\nservers = [\"{}\"]\n{replaces}",
+            verifiers.join(", "),
             self.server_key,
         );
         for Draft { terms, ttl_max_ms } in drafts {
@@ -269,13 +290,14 @@ impl Licenses {
                 }
             }
         }
-        let note = Note::sign(&text, std::slice::from_ref(signer))?;
+        let note = Note::sign(&text, &signers)?;
         let hash = VerifiedLicense::verify_named(&note).map_err(|error| anyhow::anyhow!("{error}")).context("a license made here")?.hash();
         let entitlements = drafts.iter().map(|draft| draft.terms.clone()).collect();
         self.all.push(LicenseTerms {
             id: id.to_owned(),
             hash: hash.to_string(),
-            vendor: signer.name().to_string(),
+            vendor: name.to_string(),
+            keys: signers.iter().map(|signer| clients::text(&key(signer))).collect(),
             replaces: old.to_vec(),
             entitlements,
         });
@@ -334,21 +356,21 @@ async fn world(setting: &Setting, seed: u64, length: Duration, own_mounts: bool)
     let place = Arc::new(setting.place()?);
     let disk = own_mounts.then(|| Disk::mount(&place.data())).transpose()?;
     let (server, _) = place.start().await?;
-    let signers = vendors()?;
-    let key = |signer: &Signer| (signer.name().to_string(), Bytes32(*signer.verifier_key().public().as_bytes()));
+    let signers = signers(has_two_keys(seed))?;
     let shared = Arc::new(Shared {
         recorder: Recorder::new(),
         tls: crate::client::tls()?,
         port: AtomicU16::new(server.address().port()),
         ends: AtomicBool::new(false),
         early: AtomicBool::new(true),
-        vendors: signers.iter().map(key).collect(),
+        keys: signers.iter().map(key).collect(),
         granted: parking_lot::Mutex::new(VecDeque::new()),
     });
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_micros() as i64;
     let began = since_1970 - shared.recorder.now().cast_signed();
     let server_key = place.server_key()?;
-    let licenses = Licenses { signers, server_key, all: Vec::new(), notes: Vec::new(), main: 0, extras: 0, there: Vec::new() };
+    let licenses =
+        Licenses { signers, server_key, all: Vec::new(), notes: Vec::new(), main: 0, extras: 0, there: Vec::new(), linked: false };
     let mut world = World {
         place,
         server: Some(server),
@@ -450,9 +472,19 @@ impl World {
 
     async fn first_licenses(&mut self) -> anyhow::Result<()> {
         let main = Licenses::main_drafts(&mut self.random);
-        let main = self.licenses.sign(0, "MAIN-0000", &[], &main)?;
-        let other = self.licenses.sign(1, "OTHER", &[], &[draft("cad", 3, 30_000), draft("net", 2, 600_000)])?;
-        for license in [main, other] {
+        let main = self.licenses.sign(&[0], "MAIN-0000", &[], &main)?;
+        let other = self.licenses.sign(&[1], "OTHER", &[], &[draft("cad", 3, 30_000), draft("net", 2, 600_000)])?;
+        let mut first = vec![main, other];
+        if self.licenses.signers.len() > 3 {
+            // One of the keys has signed for few seats, and seats of the other are free while those are asked for.
+            let (few, many) = (1 + self.random.below(2), 5 + self.random.below(3));
+            let (old, new) = if self.random.percent(50) { (few, many) } else { (many, few) };
+            let old = [draft("cad", old, 20_000), draft("cam", 2, 30_000)];
+            let new = [draft("cad", new, 30_000)];
+            first.push(self.licenses.sign(&[2], "OLD", &[], &old)?);
+            first.push(self.licenses.sign(&[3], "NEW", &[], &new)?);
+        }
+        for license in first {
             if !self.install(license).await? {
                 bail!("the first licenses are not installed: {}", self.place.log());
             }
@@ -476,6 +508,32 @@ impl World {
         let asked = Asked::Install { license: self.licenses.all[license].hash.clone() };
         let status = self.administer(asked, "POST", "/v1/licenses".to_owned(), json!({ "license": text, "reason": "history" })).await?;
         Ok(matches!(status, Some(200 | 201)))
+    }
+
+    /// Whether it took effect is not known where no answer came: asked again until it is.
+    async fn install_for_sure(&mut self, license: usize) -> anyhow::Result<()> {
+        for _ in 0..4 {
+            if self.install(license).await? {
+                break;
+            }
+            self.ensure_running().await?;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
+    /// An administrator installs a license that both keys of the third vendor have signed: from then on they are one. It may have seats of its own, or
+    /// take the place of what the old key had signed.
+    async fn link_keys(&mut self) -> anyhow::Result<()> {
+        self.licenses.linked = true;
+        let feature = ["cad", "cam", "net"][self.random.weighted(&[3, 1, 6])];
+        let mut drafts = vec![draft(feature, 1 + self.random.below(2), 20_000)];
+        let old: Vec<String> = if self.random.percent(25) { vec!["OLD".to_owned()] } else { Vec::new() };
+        if !old.is_empty() {
+            drafts.push(draft(if feature == "cad" { "cam" } else { "cad" }, 1 + self.random.below(3), 20_000));
+        }
+        let license = self.licenses.sign(&[2, 3], "BOTH", &old, &drafts)?;
+        self.install_for_sure(license).await
     }
 
     async fn remove(&mut self, license: usize) -> anyhow::Result<bool> {
@@ -512,23 +570,18 @@ impl World {
                     draft.terms.expires = draft.terms.expires.map(|expires| expires.max(begins + 2));
                 }
             }
-            let license = self.licenses.sign(0, &id, &old, &drafts)?;
-            if !self.install(license).await? {
-                // Whether it took effect is not known: asked again until it is, so that there is one main license.
-                for _ in 0..3 {
-                    self.ensure_running().await?;
-                    if self.install(license).await? {
-                        break;
-                    }
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-            }
+            let license = self.licenses.sign(&[0], &id, &old, &drafts)?;
+            // So that there is one main license.
+            self.install_for_sure(license).await?;
         } else {
             self.licenses.extras += 1;
-            let (id, vendor) = (format!("EXTRA-{:04}", self.licenses.extras), self.random.weighted(&[3, 1]));
+            let id = format!("EXTRA-{:04}", self.licenses.extras);
+            let third = if self.licenses.signers.len() > 3 { 2 } else { 0 };
+            let both = if self.licenses.linked { 1 } else { 0 };
+            let keys: &[usize] = [&[0][..], &[1], &[2], &[3], &[2, 3]][self.random.weighted(&[3, 1, third, third, both])];
             let ttl_max_ms = [10_000, 15_000, 60_000][self.random.below(3) as usize];
             let mut drafts = vec![draft("cad", 1 + self.random.below(3), ttl_max_ms)];
-            if vendor == 0 && self.random.percent(50) {
+            if keys != [1] && self.random.percent(50) {
                 drafts.push(draft("cam", 1 + self.random.below(2), ttl_max_ms));
             }
             if self.random.percent(55) {
@@ -539,7 +592,7 @@ impl World {
                     draft.terms.expires = self.random.percent(80).then(|| from + 2 + self.random.below(7).cast_signed());
                 }
             }
-            let license = self.licenses.sign(vendor, &id, &[], &drafts)?;
+            let license = self.licenses.sign(keys, &id, &[], &drafts)?;
             self.install(license).await?;
             self.licenses.there.push(license);
         }
@@ -689,12 +742,19 @@ impl World {
     /// Everything that goes wrong, one after the other.
     async fn storm(&mut self, until: Instant) -> anyhow::Result<()> {
         let half = Instant::now() + (until.saturating_duration_since(Instant::now())) / 2;
+        // When the two keys of one vendor become one: in the middle, somewhere.
+        let whole = until.saturating_duration_since(Instant::now());
+        let mut link =
+            (self.licenses.signers.len() > 3).then(|| Instant::now() + whole.mul_f64(0.15 + self.random.below(35) as f64 / 100.0));
         self.pause_ms(1_000, 1_500).await;
         while Instant::now() < until {
             if Instant::now() > half {
                 self.shared.early.store(false, Ordering::Relaxed);
             }
             self.ensure_running().await?;
+            if link.take_if(|link| Instant::now() > *link).is_some() {
+                self.link_keys().await?;
+            }
             let full = if self.small_disk { 10 } else { 0 };
             match self.random.weighted(&[20, 10, 10, full, 40, 6, 9, 4]) {
                 0 => self.restart(false, None).await?,

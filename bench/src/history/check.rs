@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 mod book;
+mod keys;
 mod presence;
 
 use super::json::{Json, base64url};
-use super::record::{Asked, Fault, LicenseTerms, Micros, Part, Recording, seconds};
+use super::record::{Asked, Fault, LicenseTerms, Micros, Part, Recording, seconds, short};
 use book::{Book, Version, asked_version, civil};
+use keys::{Keys, Vendors};
 
 /// A waiter that has not asked for so long may be sent away, and a seat that was granted to it goes on.
 const WAIT_TTL_MS: u64 = 120_000;
@@ -50,6 +52,12 @@ pub(crate) struct Counts {
     pub(crate) problems: u64,
     /// Leases that presence freed.
     pub(crate) freed_early: u64,
+    /// Vendors that became one, because both had signed a text.
+    pub(crate) merged: u64,
+    /// Denials although there were seats, of licenses that no key of the client has signed.
+    pub(crate) denied_by_keys: u64,
+    /// Grants before somebody who waits for seats that this client's keys have not signed.
+    pub(crate) passed_by_keys: u64,
     pub(crate) facts: u64,
 }
 
@@ -121,7 +129,8 @@ struct Answer {
     json: Json,
 }
 
-type PoolName = (String, String);
+/// The number of a key, and a feature: what the vendor of that key counts of it. A pool that became part of another goes by the name of that one.
+type PoolName = (usize, String);
 
 /// Seats of a pool, in a naive count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,9 +163,14 @@ enum Phase {
 
 /// A lease as the journal tells it.
 struct Lease {
+    /// The pools as they were when it was granted.
     parts: Vec<(usize, u64)>,
     /// Of each part.
     versions: Vec<Version>,
+    /// The keys that its client embeds.
+    embeds: Keys,
+    /// Of each part the entitlements that it is charged to now, with seats, where that is known: a signed grant says it, and facts say what has moved.
+    charges: Vec<Option<Vec<(usize, u64)>>>,
     granted: usize,
     ttl_ms: u64,
     linger_ms: u64,
@@ -175,6 +189,8 @@ struct Waiter {
     lease: String,
     attempt: u64,
     parts: Vec<(usize, u64)>,
+    /// The keys that its client embeds.
+    embeds: Keys,
     gives_up_ms: u64,
     queued: usize,
     place: u64,
@@ -186,6 +202,7 @@ struct After {
     line: Rc<Vec<Waiter>>,
     /// Whether each entitlement counts, by its number.
     counting: Rc<Vec<bool>>,
+    vendors: Rc<Vendors>,
 }
 
 struct Checker<'a> {
@@ -199,8 +216,16 @@ struct Checker<'a> {
     lower: Vec<Micros>,
     /// The latest at which it was durable.
     upper: Vec<Micros>,
+    /// Which keys are one vendor by now.
+    vendors: Rc<Vendors>,
+    features: Vec<String>,
+    /// Each key's vendor could count each feature.
     pools: Vec<PoolName>,
     versioned: Vec<bool>,
+    /// What the clients of leases embed and asked for.
+    requests: BTreeMap<&'a str, (&'a [String], &'a [Part])>,
+    /// The entries in which charges of a lease moved.
+    moves: BTreeMap<String, Vec<usize>>,
     leases: BTreeMap<String, Lease>,
     /// Released before they were known, or left the line: no grant any more, with the entry.
     barred: BTreeMap<String, usize>,
@@ -225,8 +250,12 @@ impl<'a> Checker<'a> {
             deeds: BTreeMap::new(),
             lower: Vec::new(),
             upper: Vec::new(),
+            vendors: Rc::new(Vendors::of(&recording.licenses)),
+            features: Vec::new(),
             pools: Vec::new(),
             versioned: Vec::new(),
+            requests: BTreeMap::new(),
+            moves: BTreeMap::new(),
             leases: BTreeMap::new(),
             barred: BTreeMap::new(),
             dequeued: BTreeMap::new(),
@@ -532,40 +561,57 @@ impl<'a> Checker<'a> {
 
     // What the journal says, counted naively.
 
-    fn pool(&mut self, vendor: &str, feature: &str) -> usize {
-        let name = (vendor.to_owned(), feature.to_owned());
-        if let Some(known) = self.pools.iter().position(|pool| *pool == name) {
-            return known;
-        }
-        self.pools.push(name);
-        self.versioned.push(false);
-        self.pools.len() - 1
+    /// The pool in which this vendor counts a feature.
+    fn pool(&self, vendor: usize, feature: &str) -> Option<usize> {
+        Some(vendor * self.features.len() + self.features.iter().position(|own| own == feature)?)
     }
 
-    fn parts(&mut self, fact: &Json) -> Vec<(usize, u64)> {
-        let parts = fact.at("items").list().iter();
-        let named: Vec<_> = parts
-            .map(|part| (part.at("vendor").text().to_owned(), part.at("feature").text().to_owned(), part.at("seats").number().unwrap_or(0)))
-            .collect();
-        named.into_iter().map(|(vendor, feature, seats)| (self.pool(&vendor, &feature), seats)).collect()
+    /// The pool that this one is part of, as vendors are then.
+    fn home_among(&self, vendors: &Vendors, pool: usize) -> usize {
+        let features = self.features.len();
+        vendors.of_key(pool / features) * features + pool % features
+    }
+
+    /// The pool that this one is part of by now.
+    fn home(&self, pool: usize) -> usize {
+        self.home_among(&self.vendors, pool)
+    }
+
+    /// All pools that there can be, and who asked for what.
+    fn open_pools(&mut self) {
+        let recording = self.recording;
+        for terms in recording.licenses.iter().flat_map(|license| &license.entitlements) {
+            if !self.features.contains(&terms.feature) {
+                self.features.push(terms.feature.clone());
+            }
+        }
+        let pools = (0..self.vendors.count()).flat_map(|key| self.features.iter().map(move |feature| (key, feature.clone())));
+        self.pools = pools.collect();
+        self.versioned = vec![false; self.pools.len()];
+        for sending in &recording.sendings {
+            if let Asked::Checkout { lease, keys, parts, .. } = &sending.asked {
+                self.requests.entry(lease).or_insert((keys, parts));
+            }
+        }
+        for fact in self.facts.iter().filter(|fact| fact.kind == "charge_moved") {
+            self.moves.entry(fact.lease.clone()).or_default().push(fact.entry);
+        }
     }
 
     fn fold(&mut self) {
         let recording = self.recording;
         let licenses: BTreeMap<&str, &LicenseTerms> = recording.licenses.iter().map(|license| (license.hash.as_str(), license)).collect();
         // All pools first, so that the numbers after each entry have one length.
-        for license in &recording.licenses {
-            for terms in &license.entitlements {
-                let pool = self.pool(&license.vendor, &terms.feature);
-                self.versioned[pool] |= terms.version.is_some();
-            }
-        }
+        self.open_pools();
         let mut lingers: BTreeMap<usize, u64> = BTreeMap::new();
         for license in &recording.licenses {
-            for terms in &license.entitlements {
-                let pool = self.pool(&license.vendor, &terms.feature);
-                let linger = lingers.entry(pool).or_default();
-                *linger = (*linger).max(terms.linger_ms);
+            for vendor in Vendors::of(&recording.licenses).named(&license.keys) {
+                for terms in &license.entitlements {
+                    let Some(pool) = self.pool(vendor, &terms.feature) else { continue };
+                    self.versioned[pool] |= terms.version.is_some();
+                    let linger = lingers.entry(pool).or_default();
+                    *linger = (*linger).max(terms.linger_ms);
+                }
             }
         }
         let mut numbers: Rc<Vec<Numbers>> = Rc::new(vec![Numbers::default(); self.pools.len()]);
@@ -578,6 +624,8 @@ impl<'a> Checker<'a> {
         let entries = std::mem::take(&mut self.entries);
         let mut wrong: Vec<(&'static str, String, Vec<String>)> = Vec::new();
         for (place, entry) in entries.iter().enumerate() {
+            // Vendors of which the server says in this entry that they became part of another.
+            let mut merged = 0;
             for fact in &facts[entry.facts.clone()] {
                 let json = &fact.json;
                 let lease = fact.lease.clone();
@@ -587,10 +635,25 @@ impl<'a> Checker<'a> {
                             wrong.push(("asked_before_decided", format!("nobody installed this license: {}", fact.line), vec![]));
                             continue;
                         };
-                        let pools: Vec<usize> =
-                            license.entitlements.iter().map(|terms| self.pool(&license.vendor, &terms.feature)).collect();
-                        book.install(license, &pools);
+                        let signers = self.vendors.set(&license.keys);
+                        let united = Rc::make_mut(&mut self.vendors).unite(signers);
+                        if united != std::mem::take(&mut merged) {
+                            let says = format!("{united} vendors become part of another by the keys of {}: {}", license.id, fact.line);
+                            wrong.push(("who_signs_together_is_one_vendor", says, vec![]));
+                        }
+                        self.counts.merged += united as u64;
+                        self.come_home(&mut Rc::make_mut(&mut numbers)[..], &mut line);
+                        book.unite(&self.vendors, |pool| self.home(pool));
+                        let vendor = self.vendors.named(&license.keys).first().copied().unwrap_or_default();
+                        let pools = license.entitlements.iter().filter_map(|terms| self.pool(vendor, &terms.feature));
+                        book.install(license, signers, &pools.collect::<Vec<_>>());
                         Rc::make_mut(&mut counting).resize(book.rights.len(), false);
+                    }
+                    "vendors_merged" => merged += 1,
+                    "charge_moved" => {
+                        if let Some(says) = self.charge_moves(fact, &book) {
+                            wrong.push(("client_can_verify", says, vec![lease]));
+                        }
                     }
                     "license_removed" => book.remove(json.at("hash").text()),
                     "entitlement_began" | "entitlement_ended" => {
@@ -616,7 +679,9 @@ impl<'a> Checker<'a> {
                         Rc::make_mut(&mut counting)[number] = begins;
                     }
                     "granted" | "adopted" => {
-                        let parts = self.parts(json);
+                        let (parts, misnamed) = self.parts(fact, place, &book, &numbers, &line);
+                        wrong.extend(misnamed.map(|(rule, says)| (rule, says, vec![lease.clone()])));
+                        let embeds = self.embeds(&lease);
                         let versions: Vec<Version> =
                             json.at("items").list().iter().map(|part| asked_version(part.at("version").text())).collect();
                         let mut pools: Vec<usize> = parts.iter().map(|part| part.0).collect();
@@ -642,12 +707,22 @@ impl<'a> Checker<'a> {
                                     let says = format!("of {} there are too few for this version: {}", self.pools[*pool].1, fact.line);
                                     wrong.push(("no_grant_past_entitlement", says, vec![lease.clone()]));
                                 }
+                                let lack = self.seats_by_keys(&book, *pool, false, true).with(embeds, *seats).lack();
+                                if book.is_mixed(*pool) && lack > 0 {
+                                    let says = format!(
+                                        "of {} those who are not to go hold {lack} seats more than the keys that they embed have signed: {}",
+                                        self.pools[*pool].1, fact.line
+                                    );
+                                    wrong.push(("no_grant_past_entitlement", says, vec![lease.clone()]));
+                                }
                             }
                             for (number, waiter) in line.iter().enumerate() {
                                 if from_queue.is_some_and(|own| number >= own) {
                                     break;
                                 }
-                                if let Some(pool) = self.passed(waiter, &parts, &numbers) {
+                                let shares = waiter.parts.iter().any(|part| parts.iter().any(|own| own.0 == part.0));
+                                self.counts.passed_by_keys += u64::from(shares && waiter.embeds != embeds && !self.hopeless(&book, waiter));
+                                if let Some(pool) = self.passed(&book, waiter, &parts, embeds, &numbers) {
                                     let says = format!(
                                         "{lease} takes seats of {} that {}, earlier in line, could have had, with entry {}",
                                         self.pools[pool].1, waiter.lease, entry.index
@@ -664,6 +739,7 @@ impl<'a> Checker<'a> {
                                 wrong.push(("no_grant_past_entitlement", says, vec![lease.clone()]));
                             }
                         }
+                        let charges = self.charges(&book, &lease, place, parts.len());
                         let was_queued = from_queue.is_some();
                         if let Some(own) = from_queue {
                             Rc::make_mut(&mut line).remove(own);
@@ -672,6 +748,8 @@ impl<'a> Checker<'a> {
                         let granted = Lease {
                             parts,
                             versions,
+                            embeds,
+                            charges,
                             granted: place,
                             ttl_ms: json.at("ttl_ms").number().unwrap_or(0),
                             linger_ms,
@@ -689,12 +767,15 @@ impl<'a> Checker<'a> {
                             wrong.push(("lease_history", format!("heard, but it is not live: {}", fact.line), vec![lease]));
                         }
                     }
-                    "ending" => match self.leases.get_mut(&lease) {
+                    "ending" => match self.leases.get(&lease) {
                         Some(known) if known.phase == Phase::Live => {
                             let reason = json.at("reason").text().to_owned();
-                            known.ending.get_or_insert((place, reason.clone()));
-                            let pools: Vec<usize> = known.parts.iter().map(|part| part.0).collect();
-                            if reason.starts_with("license_") && pools.iter().all(|pool| self.fits_without_linger(&book, *pool, &numbers)) {
+                            let mut pools = known.parts.iter().map(|part| self.home(part.0));
+                            let fits = pools.all(|pool| self.fits_without_linger(&book, pool, &numbers));
+                            if let Some(known) = self.leases.get_mut(&lease) {
+                                known.ending.get_or_insert((place, reason.clone()));
+                            }
+                            if reason.starts_with("license_") && fits {
                                 let says = format!("all who hold seats beside it fit into the licenses: {}", fact.line);
                                 wrong.push(("ending_for_a_reason", says, vec![lease]));
                             }
@@ -710,6 +791,7 @@ impl<'a> Checker<'a> {
                         } else {
                             "released"
                         };
+                        let homes = self.homes(&lease);
                         match self.leases.get_mut(&lease) {
                             Some(known) if known.phase == Phase::Live => {
                                 known.phase = if lingers { Phase::Lingering } else { Phase::Gone };
@@ -718,7 +800,7 @@ impl<'a> Checker<'a> {
                                     known.free = Some(place);
                                 }
                                 let counted = Rc::make_mut(&mut numbers);
-                                for (pool, seats) in &known.parts {
+                                for (pool, seats) in &homes {
                                     counted[*pool].used = counted[*pool].used.saturating_sub(*seats);
                                     if lingers {
                                         counted[*pool].lingering += seats;
@@ -729,27 +811,32 @@ impl<'a> Checker<'a> {
                         }
                         self.barred.entry(lease).or_insert(place);
                     }
-                    "linger_ended" => match self.leases.get_mut(&lease) {
-                        Some(known) if known.phase == Phase::Lingering => {
-                            known.phase = Phase::Gone;
-                            known.free = Some(place);
-                            let counted = Rc::make_mut(&mut numbers);
-                            for (pool, seats) in &known.parts {
-                                counted[*pool].lingering = counted[*pool].lingering.saturating_sub(*seats);
+                    "linger_ended" => {
+                        let homes = self.homes(&lease);
+                        match self.leases.get_mut(&lease) {
+                            Some(known) if known.phase == Phase::Lingering => {
+                                known.phase = Phase::Gone;
+                                known.free = Some(place);
+                                let counted = Rc::make_mut(&mut numbers);
+                                for (pool, seats) in &homes {
+                                    counted[*pool].lingering = counted[*pool].lingering.saturating_sub(*seats);
+                                }
                             }
+                            _ => wrong.push(("lease_history", format!("it does not linger: {}", fact.line), vec![lease])),
                         }
-                        _ => wrong.push(("lease_history", format!("it does not linger: {}", fact.line), vec![lease])),
-                    },
+                    }
                     "released_unknown" => {
                         self.barred.entry(lease).or_insert(place);
                     }
                     "queued" => {
-                        let parts = self.parts(json);
+                        let (parts, misnamed) = self.parts(fact, place, &book, &numbers, &line);
+                        wrong.extend(misnamed.map(|(rule, says)| (rule, says, vec![lease.clone()])));
                         let ahead = parts.iter().map(|(pool, _)| in_line(&line, *pool)).max().unwrap_or(0) as u64;
                         let waiter = Waiter {
                             lease: lease.clone(),
                             attempt: fact.attempt,
                             parts,
+                            embeds: self.embeds(&lease),
                             gives_up_ms: json.at("gives_up_ms").number().unwrap_or(0),
                             queued: place,
                             place: ahead + 1,
@@ -764,7 +851,7 @@ impl<'a> Checker<'a> {
                         };
                         let waiter = Rc::make_mut(&mut line).remove(own);
                         let reason = json.at("reason").text().to_owned();
-                        if let Some(says) = self.sent_away_wrongly(&reason, &waiter, &numbers, entry.at_ms, place) {
+                        if let Some(says) = self.sent_away_wrongly(&book, &reason, &waiter, entry.at_ms, place) {
                             wrong.push(("waiters_leave_for_a_reason", format!("{says}: {}", fact.line), vec![lease.clone()]));
                         }
                         if reason == "released" {
@@ -782,13 +869,19 @@ impl<'a> Checker<'a> {
                     _ => {}
                 }
             }
-            // A head of all its lines that fits is served.
-            let head = line.iter().find(|waiter| {
-                waiter.parts.iter().all(|(pool, seats)| {
-                    let first = line.iter().find(|other| other.parts.iter().any(|part| part.0 == *pool));
-                    first.is_some_and(|first| first.lease == waiter.lease) && numbers[*pool].free() >= *seats && !self.versioned[*pool]
-                })
+            if merged > 0 {
+                let says = format!(
+                    "with entry {} {merged} vendors become part of another, and nothing is installed that both have signed",
+                    entry.index
+                );
+                wrong.push(("who_signs_together_is_one_vendor", says, vec![]));
+            }
+            // Whoever has nobody before it in all its lines, and fits, is served.
+            let head = line.iter().enumerate().find(|(own, waiter)| {
+                let fits = |(pool, seats): &(usize, u64)| numbers[*pool].free() >= *seats && !self.versioned[*pool];
+                waiter.parts.iter().all(fits) && self.has_seats(&book, &waiter.parts, waiter.embeds, line[..*own].iter())
             });
+            let head = head.map(|(_, waiter)| waiter);
             stands = match (head, stands) {
                 (None, _) => None,
                 (Some(head), Some((lease, since))) if head.lease == lease => {
@@ -812,7 +905,12 @@ impl<'a> Checker<'a> {
                 }
                 (Some(head), _) => Some((head.lease.clone(), place)),
             };
-            self.after.push(After { numbers: Rc::clone(&numbers), line: Rc::clone(&line), counting: Rc::clone(&counting) });
+            self.after.push(After {
+                numbers: Rc::clone(&numbers),
+                line: Rc::clone(&line),
+                counting: Rc::clone(&counting),
+                vendors: Rc::clone(&self.vendors),
+            });
         }
         self.book = book;
         self.facts = facts;
@@ -824,18 +922,28 @@ impl<'a> Checker<'a> {
     }
 
     /// The pool in which these parts take from this waiter what it could have had; a waiter that can never be served is nobody's obstacle.
-    fn passed(&self, waiter: &Waiter, parts: &[(usize, u64)], numbers: &[Numbers]) -> Option<usize> {
-        if waiter.parts.iter().any(|(pool, seats)| *seats > numbers[*pool].total || self.versioned[*pool]) {
+    fn passed(&self, book: &Book<'_>, waiter: &Waiter, parts: &[(usize, u64)], embeds: Keys, numbers: &[Numbers]) -> Option<usize> {
+        if self.hopeless(book, waiter) || waiter.parts.iter().any(|part| self.versioned[part.0]) {
             return None;
         }
         waiter.parts.iter().find_map(|(pool, wanted)| {
             let taken = parts.iter().find(|part| part.0 == *pool)?.1;
-            let free = numbers[*pool].free();
-            (free.min(*wanted) > free.saturating_sub(taken).min(*wanted)).then_some(*pool)
+            let (mut before, mut after) = (numbers[*pool].free(), numbers[*pool].free().saturating_sub(taken));
+            if book.is_mixed(*pool) {
+                // Where it is not known which seats somebody holds who is not moved, it could have had the fewer before, and the more after that.
+                before = before.min(self.seats_by_keys(book, *pool, true, true).room(waiter.embeds));
+                after = after.min(self.seats_by_keys(book, *pool, false, true).with(embeds, taken).room(waiter.embeds));
+            }
+            (before.min(*wanted) > after.min(*wanted)).then_some(*pool)
         })
     }
 
-    fn sent_away_wrongly(&self, reason: &str, waiter: &Waiter, numbers: &[Numbers], at_ms: u64, entry: usize) -> Option<String> {
+    /// There are not as many seats in all as it waits for, of licenses that it can verify.
+    fn hopeless(&self, book: &Book<'_>, waiter: &Waiter) -> bool {
+        waiter.parts.iter().any(|(pool, seats)| *seats > book.seats_for(*pool, &Version::new(), waiter.embeds))
+    }
+
+    fn sent_away_wrongly(&self, book: &Book<'_>, reason: &str, waiter: &Waiter, at_ms: u64, entry: usize) -> Option<String> {
         match reason {
             "silent" => {
                 let asks = self.deeds.get(&waiter.lease).into_iter().flatten();
@@ -849,7 +957,7 @@ impl<'a> Checker<'a> {
                 (waiter.gives_up_ms > at_ms).then(|| format!("it waits until {} ms, and that is at {at_ms} ms", waiter.gives_up_ms))
             }
             "hopeless" => {
-                let possible = waiter.parts.iter().all(|(pool, seats)| *seats <= numbers[*pool].total && !self.versioned[*pool]);
+                let possible = !self.hopeless(book, waiter) && !waiter.parts.iter().any(|part| self.versioned[part.0]);
                 possible.then(|| "it could be served once seats come back".to_owned())
             }
             _ => None,
@@ -860,7 +968,7 @@ impl<'a> Checker<'a> {
     fn holders(&self, pool: usize, counts: impl Fn(&Lease) -> bool) -> Vec<(&Version, u64)> {
         let there = self.leases.values().filter(|lease| lease.phase != Phase::Gone && counts(lease));
         let parts = there.flat_map(|lease| lease.parts.iter().zip(&lease.versions));
-        parts.filter(|((own, _), _)| *own == pool).map(|((_, seats), version)| (version, *seats)).collect()
+        parts.filter(|((own, _), _)| self.home(*own) == pool).map(|((_, seats), version)| (version, *seats)).collect()
     }
 
     /// With these seats more, seats for some version and newer ones are more too few than before.
@@ -874,56 +982,74 @@ impl<'a> Checker<'a> {
 
     /// All who hold seats of this pool have one, once nothing lingers any more.
     fn fits_without_linger(&self, book: &Book<'_>, pool: usize, numbers: &[Numbers]) -> bool {
-        numbers[pool].used <= numbers[pool].total && book.lack(pool, &self.holders(pool, |lease| lease.phase == Phase::Live)) == 0
+        numbers[pool].used <= numbers[pool].total
+            && book.lack(pool, &self.holders(pool, |lease| lease.phase == Phase::Live)) == 0
+            && (!book.is_mixed(pool) || self.seats_by_keys(book, pool, true, false).lack() == 0)
     }
 
-    fn denied_wrongly(&self, fact: &Fact, code: &str, numbers: &[Numbers], line: &[Waiter], book: &Book<'_>, now: i64) -> Option<String> {
-        let (vendors, parts) = self.recording.sendings.iter().find_map(|sending| match &sending.asked {
-            Asked::Checkout { lease, attempt, vendors, parts, .. } if *lease == fact.lease && *attempt == fact.attempt => {
-                Some((vendors, parts))
-            }
+    fn denied_wrongly(
+        &mut self,
+        fact: &Fact,
+        code: &str,
+        numbers: &[Numbers],
+        line: &[Waiter],
+        book: &Book<'_>,
+        now: i64,
+    ) -> Option<String> {
+        let (keys, parts) = self.recording.sendings.iter().find_map(|sending| match &sending.asked {
+            Asked::Checkout { lease, attempt, keys, parts, .. } if *lease == fact.lease && *attempt == fact.attempt => Some((keys, parts)),
             _ => None,
         })?;
-        let [vendor] = vendors.as_slice() else { return None };
-        let pool = |feature: &str| self.pools.iter().position(|pool| pool.0 == *vendor && pool.1 == feature);
+        // Whoever embeds keys of several vendors asks each of them, and is denied by all.
+        let (embeds, vendors) = (self.vendors.set(keys), self.vendors.named(keys));
         let denial = fact.json.at("denial");
-        if matches!(code, "no_seat_free" | "more_than_pool" | "queue_full")
-            && let Some(pool) = pool(denial.at("feature").text())
-        {
+        if matches!(code, "no_seat_free" | "more_than_pool" | "queue_full") {
+            let feature = denial.at("feature").text();
             let told = |name: &str| denial.at("pool").at(name).number().unwrap_or(0);
-            let counted = numbers[pool];
-            let expected = [counted.total, counted.used, counted.lingering, counted.free(), counted.over()];
             let found = [told("total"), told("used"), told("lingering"), told("free"), told("over")];
-            if expected != found {
-                return Some(format!("total, used, lingering, free and over are {expected:?}, and were told as {found:?}: {}", fact.line));
+            let pools = || vendors.iter().filter_map(|vendor| self.pool(*vendor, feature));
+            if pools().next().is_some() && !pools().any(|pool| self.may_be_told(book, pool, embeds, numbers, found)) {
+                let seen: Vec<String> = pools().map(|pool| self.seen(book, pool, embeds, numbers)).collect();
+                return Some(format!(
+                    "total, used, lingering, free and over are {}, and were told as {found:?}: {}",
+                    seen.join(" or "),
+                    fact.line
+                ));
             }
-        }
-        let wanted: Vec<(usize, u64)> = parts.iter().filter_map(|part| Some((pool(&part.feature)?, part.seats))).collect();
-        if wanted.len() < parts.len() {
-            return None;
-        }
-        if let Some((_, says)) = wanted.iter().find_map(|(pool, _)| book.due(*pool, now)) {
-            return Some(format!("{says}: {}", fact.line));
         }
         let versions: Vec<Version> = parts.iter().map(|part| asked_version(part.version.as_deref().unwrap_or_default())).collect();
-        let fits = wanted.iter().zip(&versions).all(|((pool, seats), version)| {
-            numbers[*pool].free() >= *seats && !(self.versioned[*pool] && self.lacks_more(book, (*pool, version, *seats)))
-        });
-        let possible = wanted.iter().zip(&versions).all(|((pool, seats), version)| book.seats_for(*pool, version) >= *seats);
-        let blocked = line.iter().any(|waiter| {
-            let hopeless = waiter.parts.iter().any(|(pool, seats)| *seats > numbers[*pool].total);
-            let shares = waiter.parts.iter().any(|part| wanted.iter().any(|own| own.0 == part.0));
-            (!hopeless || waiter.parts.iter().any(|part| self.versioned[part.0])) && shares
-        });
-        match code {
-            "no_seat_free" if fits && !blocked => {
-                Some(format!("the seats are free, and nobody who can be served waits for them: {}", fact.line))
+        let mut by_keys = false;
+        for vendor in vendors {
+            let wanted: Vec<(usize, u64)> = parts.iter().filter_map(|part| Some((self.pool(vendor, &part.feature)?, part.seats))).collect();
+            if wanted.len() < parts.len() {
+                continue;
             }
-            "more_than_pool" | "version_not_covered" | "expired" | "not_yet_valid" if possible => {
-                Some(format!("there are as many seats, and they count now: {}", fact.line))
+            if let Some((_, says)) = wanted.iter().find_map(|(pool, _)| book.due(*pool, now)) {
+                return Some(format!("{says}: {}", fact.line));
             }
-            _ => None,
+            let there = wanted.iter().zip(&versions).all(|((pool, seats), version)| {
+                numbers[*pool].free() >= *seats && !(self.versioned[*pool] && self.lacks_more(book, (*pool, version, *seats)))
+            });
+            let ahead = line.iter().filter(|waiter| !self.hopeless(book, waiter) || waiter.parts.iter().any(|part| self.versioned[part.0]));
+            let fits = there && self.has_seats(book, &wanted, embeds, ahead);
+            let possible = wanted.iter().zip(&versions).all(|((pool, seats), version)| book.seats_for(*pool, version, embeds) >= *seats);
+            let short =
+                |(pool, seats): &(usize, u64)| book.is_mixed(*pool) && self.seats_by_keys(book, *pool, true, true).room(embeds) < *seats;
+            by_keys |= code == "no_seat_free" && there && wanted.iter().any(short);
+            match code {
+                "no_seat_free" if fits => {
+                    return Some(format!("the seats are free, and nobody who can be served waits for them: {}", fact.line));
+                }
+                "more_than_pool" | "version_not_covered" | "expired" | "not_yet_valid" | "unknown_feature" | "unknown_vendor"
+                    if possible =>
+                {
+                    return Some(format!("there are as many seats, and they count now: {}", fact.line));
+                }
+                _ => {}
+            }
         }
+        self.counts.denied_by_keys += u64::from(by_keys);
+        None
     }
 
     // What clients were told.
@@ -1091,9 +1217,8 @@ impl<'a> Checker<'a> {
 
     /// The signed grant is for what was asked, and of the entry that the journal names.
     fn granted_wrongly(&self, _: &str, deed: &Deed, answer: &Answer, known: &Lease) -> Option<(&'static str, String)> {
-        let Asked::Checkout { nonce, parts, lease, .. } = &self.recording.sendings[deed.sending].asked else { return None };
-        let payload = base64url(answer.json.at("grant").text()).and_then(|bytes| String::from_utf8(bytes).ok());
-        let Some(grant) = payload.and_then(|text| Json::read(&text)) else {
+        let Asked::Checkout { nonce, parts, lease, keys, .. } = &self.recording.sendings[deed.sending].asked else { return None };
+        let Some(grant) = answer.grant() else {
             return Some(("answers_can_be_read", "the grant cannot be read".to_owned()));
         };
         if grant.at("nonce").text() != nonce || grant.at("lease").text() != lease {
@@ -1118,11 +1243,18 @@ impl<'a> Checker<'a> {
                 return Some(("atomic_checkout", "where the seats of a grant come from does not add up to them".to_owned()));
             }
             let (feature, version) = (item.at("feature").text(), asked_version(item.at("version").text()));
-            for from in item.at("from").list() {
-                let place = from.at("entitlement").number().unwrap_or(u64::MAX);
-                let hash: String =
-                    base64url(from.at("license").text()).unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect();
-                let numbers = self.book.numbers(&hash, place, feature, &version, from.at("seats").number().unwrap_or(u64::MAX));
+            for (hash, place, seats) in charged_to(item) {
+                let license = self.recording.licenses.iter().find(|license| license.hash == hash);
+                if let Some(license) = license.filter(|license| !license.keys.iter().any(|key| keys.contains(key))) {
+                    let says = format!(
+                        "seats of {feature} come from {}, which {} has signed, and the client embeds {}: it cannot verify them",
+                        license.id,
+                        short(&license.keys),
+                        short(keys)
+                    );
+                    return Some(("client_can_verify", says));
+                }
+                let numbers = self.book.numbers(&hash, place, feature, &version, seats);
                 let last = self.window(deed.sent, answer.received).1.unwrap_or(0).max(known.granted);
                 let states = &self.after[known.granted.saturating_sub(1)..=last];
                 let counts = |number: &usize| states.iter().any(|after| after.counting.get(*number) == Some(&true));
@@ -1309,14 +1441,21 @@ impl<'a> Checker<'a> {
                         .as_ref()
                         .is_some_and(|(end, reason)| *end <= possible && reason == "reclaimed" && self.reclaimed_now(name, *end))
                 };
-                let held = |lease: &Lease| lease.parts.iter().filter(|part| part.0 == *pool).map(|part| part.1).sum::<u64>();
-                let sum: u64 = running.iter().filter(|(name, lease)| !overused(name, lease)).map(|(_, lease)| held(lease)).sum();
+                // In a pool as vendors were in some state: what was two before they became one was counted apart.
+                let held = |lease: &Lease, after: &After| {
+                    let home = |pool: usize| self.home_among(&after.vendors, pool);
+                    lease.parts.iter().filter(|part| home(part.0) == home(*pool)).map(|part| part.1).sum::<u64>()
+                };
                 let states = &self.after[certain.unwrap_or(0).min(possible)..=possible];
-                let allowed =
-                    states.iter().map(|after| after.numbers[*pool]).map(|numbers| numbers.total.max(numbers.taken())).max().unwrap_or(0);
+                let counted = states.iter().map(|after| {
+                    let sum: u64 = running.iter().filter(|(name, lease)| !overused(name, lease)).map(|(_, lease)| held(lease, after)).sum();
+                    let numbers = after.numbers[self.home_among(&after.vendors, *pool)];
+                    (sum, numbers.total.max(numbers.taken()), after)
+                });
+                let Some((sum, allowed, after)) = counted.min_by_key(|(sum, allowed, _)| sum.saturating_sub(*allowed)) else { continue };
                 if sum > allowed {
                     let holders: Vec<String> =
-                        running.iter().filter(|(_, lease)| held(lease) > 0).map(|(name, _)| (*name).to_owned()).collect();
+                        running.iter().filter(|(_, lease)| held(lease, after) > 0).map(|(name, _)| (*name).to_owned()).collect();
                     let says = format!(
                         "at {} clients may run with {sum} seats of {}, and there are {allowed}",
                         seconds(time),
@@ -1384,8 +1523,15 @@ impl<'a> Checker<'a> {
                 continue;
             }
             for row in json.at("pools").list() {
-                let (vendor, feature) = (row.at("vendor").text(), row.at("feature").text());
-                let Some(pool) = self.pools.iter().position(|pool| pool.0 == vendor && pool.1 == feature) else { continue };
+                let feature = row.at("feature").text();
+                // Two vendors of one name are told apart by their keys.
+                let keys: Vec<String> = row.at("vendor_keys").list().iter().map(|key| key.text().to_owned()).collect();
+                let vendors = self.after[*entry].vendors.named(&keys);
+                if vendors.len() > 1 {
+                    let says = format!("the keys {} are shown as one vendor's, and no text of all of them is installed", short(&keys));
+                    wrong.push(Violation { rule: "who_signs_together_is_one_vendor", says, excerpt: vec![sending.line()] });
+                }
+                let Some(pool) = vendors.first().and_then(|vendor| self.pool(*vendor, feature)) else { continue };
                 let counted = self.after[*entry].numbers[pool];
                 let queued = in_line(&self.after[*entry].line, pool) as u64;
                 let told = |name: &str| row.at(name).number().unwrap_or(0);
@@ -1453,6 +1599,22 @@ impl<'a> Checker<'a> {
             self.violation("civil_time_is_read_again", says, &[]);
         }
     }
+}
+
+impl Answer {
+    /// The signed grant that it carries.
+    fn grant(&self) -> Option<Json> {
+        Json::read(&String::from_utf8(base64url(self.json.at("grant").text())?).ok()?)
+    }
+}
+
+/// Where the seats of one item of a grant come from: the hash of a license, the place of the entitlement in it, seats.
+fn charged_to(item: &Json) -> impl Iterator<Item = (String, u64, u64)> {
+    item.at("from").list().iter().map(|from| {
+        let hash = base64url(from.at("license").text()).unwrap_or_default();
+        let number = |name: &str| from.at(name).number().unwrap_or(u64::MAX);
+        (hash.iter().map(|byte| format!("{byte:02x}")).collect(), number("entitlement"), number("seats"))
+    })
 }
 
 /// Waiters of this pool.

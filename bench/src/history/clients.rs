@@ -107,8 +107,8 @@ pub(super) struct Shared {
     pub(super) ends: AtomicBool,
     /// Longer times to live may still be asked for: their end comes before the end of all.
     pub(super) early: AtomicBool,
-    /// The vendors' keys.
-    pub(super) vendors: Vec<(String, Bytes32)>,
+    /// The keys that applications embed: of the first vendor, of the second one, and the two of the third one, where that is there.
+    pub(super) keys: Vec<Bytes32>,
     /// The ids that were granted last.
     pub(super) granted: Mutex<VecDeque<String>>,
 }
@@ -127,7 +127,8 @@ impl Shared {
 struct Slot {
     secret: Secret,
     lease: String,
-    vendors: Vec<usize>,
+    /// What its application embeds.
+    keys: Vec<Bytes32>,
     parts: Vec<Part>,
     ttl_ms: Option<u64>,
     wait_ms: Option<u64>,
@@ -514,12 +515,19 @@ impl Client {
     /// A lease that nothing was asked of yet.
     fn fresh(&mut self) -> usize {
         let secret = Secret(Bytes32(self.random.bytes()));
-        let vendors = match self.random.below(10) {
-            0 => vec![0, 1],
-            1..=2 => vec![1],
-            _ => vec![0],
+        let embeds: &[usize] = match self.random.below(10) {
+            0 => &[0, 1],
+            1..=2 => &[1],
+            // Applications of a vendor that goes from one key to another: those from before, those from after, and those in between.
+            3..=7 if self.shared.keys.len() > 3 => [&[2][..], &[3], &[2, 3], &[3, 2]][self.random.weighted(&[5, 5, 1, 1])],
+            _ => &[0],
         };
-        let features: &[&str] = if vendors[0] == 0 { &["cad", "cad", "cam", "sim", "ver"] } else { &["cad", "net"] };
+        let features: &[&str] = match embeds[0] {
+            0 => &["cad", "cad", "cam", "sim", "ver"],
+            1 => &["cad", "net"],
+            _ => &["cad", "cad", "cad", "cam"],
+        };
+        let keys = embeds.iter().map(|key| self.shared.keys[*key]).collect();
         let mut parts: Vec<Part> = Vec::new();
         for _ in 0..1 + self.random.weighted(&[60, 25, 15]) {
             let feature = features[self.random.below(features.len() as u64) as usize];
@@ -533,11 +541,12 @@ impl Client {
         }
         let long = if self.shared.early.load(Ordering::Relaxed) { 20 } else { 0 };
         let ttl_ms = [Some(10_000), None, Some(14_000), Some(25_000)][self.random.weighted(&[60, 14, 14, long])];
-        let wait_ms = self.random.percent(if parts.len() > 1 { 7 } else { 18 }).then(|| 800 + self.random.below(3_500));
+        let often = if embeds[0] > 1 { 35 } else { 18 };
+        let wait_ms = self.random.percent(if parts.len() > 1 { 7 } else { often }).then(|| 800 + self.random.below(3_500));
         let slot = Slot {
             lease: secret.lease_id().to_string(),
             secret,
-            vendors,
+            keys,
             parts,
             ttl_ms,
             wait_ms,
@@ -569,9 +578,8 @@ impl Client {
                 None => json!({ "feature": part.feature, "seats": part.seats }),
             })
             .collect();
-        let keys: Vec<Bytes32> = slot.vendors.iter().map(|vendor| self.shared.vendors[*vendor].1).collect();
         let mut body = json!({
-            "secret": slot.secret, "attempt": slot.attempt, "nonce": nonce, "vendor_keys": keys, "items": items,
+            "secret": slot.secret, "attempt": slot.attempt, "nonce": nonce, "vendor_keys": slot.keys, "items": items,
             "holder": { "user": format!("user{}", self.number), "host": "history" },
         });
         for (name, value) in [("ttl_ms", slot.ttl_ms), ("wait_ms", slot.wait_ms)] {
@@ -584,7 +592,7 @@ impl Client {
                 lease: slot.lease.clone(),
                 attempt: slot.attempt,
                 nonce: text(&nonce),
-                vendors: slot.vendors.iter().map(|vendor| self.shared.vendors[*vendor].0.clone()).collect(),
+                keys: slot.keys.iter().map(text).collect(),
                 parts: slot.parts.clone(),
                 wait_ms: slot.wait_ms,
             },
@@ -742,7 +750,7 @@ impl Slot {
 }
 
 /// As it stands in JSON, without the quotes.
-fn text(value: &impl serde::Serialize) -> String {
+pub(super) fn text(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 

@@ -31,7 +31,8 @@ pub(crate) enum Asked {
         lease: String,
         attempt: u64,
         nonce: String,
-        vendors: Vec<String>,
+        /// The verifier keys that the client embeds, as it names them.
+        keys: Vec<String>,
         parts: Vec<Part>,
         wait_ms: Option<u64>,
     },
@@ -134,7 +135,10 @@ pub(crate) struct Terms {
 pub(crate) struct LicenseTerms {
     pub(crate) id: String,
     pub(crate) hash: String,
+    /// The vendor's name, which says nothing about who it is.
     pub(crate) vendor: String,
+    /// The keys that have signed it, as requests name them.
+    pub(crate) keys: Vec<String>,
     /// Ids of licenses whose place it takes once it begins.
     pub(crate) replaces: Vec<String>,
     pub(crate) entitlements: Vec<Terms>,
@@ -171,8 +175,13 @@ impl Recording {
         for license in &self.licenses {
             let _ = writeln!(
                 text,
-                "license {} of {} ({}), replaces {:?}: {:?}",
-                license.id, license.vendor, license.hash, license.replaces, license.entitlements
+                "license {} of {} signed by {} ({}), replaces {:?}: {:?}",
+                license.id,
+                license.vendor,
+                short(&license.keys),
+                license.hash,
+                license.replaces,
+                license.entitlements
             );
         }
         let mut lines: Vec<(Micros, String)> = self.sendings.iter().map(|sending| (sending.sent, sending.line())).collect();
@@ -189,6 +198,12 @@ impl Recording {
         }
         text
     }
+}
+
+/// Keys for people: the beginning of each tells them apart.
+pub(crate) fn short(keys: &[String]) -> String {
+    let begins: Vec<&str> = keys.iter().map(|key| key.get(..6).unwrap_or(key)).collect();
+    begins.join("+")
 }
 
 /// Seconds with milliseconds.
@@ -220,7 +235,7 @@ impl Sending {
     /// For people, without what is long and says little.
     pub(crate) fn line(&self) -> String {
         let asked = match &self.asked {
-            Asked::Checkout { lease, attempt, vendors, parts, wait_ms, .. } => {
+            Asked::Checkout { lease, attempt, keys, parts, wait_ms, .. } => {
                 let parts: Vec<String> = parts
                     .iter()
                     .map(|part| {
@@ -229,7 +244,7 @@ impl Sending {
                     })
                     .collect();
                 let wait = wait_ms.map(|wait| format!(" wait {wait} ms")).unwrap_or_default();
-                format!("checkout {lease} attempt {attempt} {} of {}{wait}", parts.join(","), vendors.join("+"))
+                format!("checkout {lease} attempt {attempt} {} with {}{wait}", parts.join(","), short(keys))
             }
             Asked::Renew(renewal) => format!("renew {}", renewal.line()),
             Asked::Renewals(renewals) => {

@@ -41,7 +41,7 @@ impl World {
         let fresh = triquest_wire::Secret(Bytes32(self.random.bytes()));
         let (secret, attempt) = before.as_ref().map_or((fresh, 1), |holder| (holder.secret, holder.attempt));
         let mut body = json!({
-            "secret": secret, "attempt": attempt, "nonce": Bytes32(self.random.bytes()), "vendor_keys": [self.shared.vendors[1].1],
+            "secret": secret, "attempt": attempt, "nonce": Bytes32(self.random.bytes()), "vendor_keys": [self.shared.keys[1]],
             "items": [{ "feature": feature, "seats": 1 }], "holder": { "user": "restored" }, "ttl_ms": TTL_MS,
         });
         if let (Ask::Shown, Some(holder)) = (ask, &before) {

@@ -1,6 +1,7 @@
 //! What licenses give, read naively: which entitlement counts when, for which versions, and what takes whose place.
 
 use super::super::record::{LicenseTerms, Terms};
+use super::keys::{Keys, Vendors};
 
 /// A version as numbers; absent ones at its end are zero.
 pub(super) type Version = Vec<u64>;
@@ -40,6 +41,8 @@ pub(super) fn civil(text: &str) -> Option<i64> {
 pub(super) struct Right<'a> {
     pub(super) pool: usize,
     pub(super) terms: &'a Terms,
+    /// Who has signed its license.
+    pub(super) signers: Keys,
     /// Which installation.
     license: usize,
     /// Which entitlement of its license, from 0.
@@ -50,6 +53,7 @@ pub(super) struct Right<'a> {
 
 struct Installed<'a> {
     terms: &'a LicenseTerms,
+    signers: Keys,
     gone: bool,
 }
 
@@ -58,18 +62,26 @@ struct Installed<'a> {
 pub(super) struct Book<'a> {
     pub(super) rights: Vec<Right<'a>>,
     installed: Vec<Installed<'a>>,
+    /// Whose licenses may take each other's place.
+    vendors: Vendors,
 }
 
 /// A broken rule, and how.
 pub(super) type Wrong = (&'static str, String);
 
 impl<'a> Book<'a> {
-    pub(super) fn install(&mut self, license: &'a LicenseTerms, pools: &[usize]) {
+    pub(super) fn install(&mut self, license: &'a LicenseTerms, signers: Keys, pools: &[usize]) {
         let number = self.installed.len();
-        self.installed.push(Installed { terms: license, gone: false });
+        self.installed.push(Installed { terms: license, signers, gone: false });
         for ((place, terms), pool) in (0..).zip(&license.entitlements).zip(pools) {
-            self.rights.push(Right { pool: *pool, terms, license: number, place, counts: false, over: false });
+            self.rights.push(Right { pool: *pool, terms, signers, license: number, place, counts: false, over: false });
         }
+    }
+
+    /// From now on these are the vendors, and what was in a pool is in the one that it has become part of.
+    pub(super) fn unite(&mut self, vendors: &Vendors, home: impl Fn(usize) -> usize) {
+        self.vendors = vendors.clone();
+        self.rights.iter_mut().for_each(|right| right.pool = home(right.pool));
     }
 
     /// A license that was removed, or whose place another has taken, begins no more.
@@ -83,7 +95,8 @@ impl<'a> Book<'a> {
     fn successor(&self, right: &Right<'_>) -> Option<usize> {
         let old = &self.installed[right.license];
         let later = self.installed.iter().enumerate().skip(right.license + 1);
-        let names = |other: &Installed<'_>| other.terms.vendor == old.terms.vendor && other.terms.replaces.contains(&old.terms.id);
+        let names =
+            |other: &Installed<'_>| self.vendors.are_one(other.signers, old.signers) && other.terms.replaces.contains(&old.terms.id);
         let mut takes = later.filter(|(_, other)| names(other)).map(|(number, _)| number);
         takes.find(|number| {
             let mut own = self.rights.iter().filter(|own| own.license == *number);
@@ -152,10 +165,33 @@ impl<'a> Book<'a> {
         })
     }
 
-    /// Seats of a pool for whoever asks for this version.
-    pub(super) fn seats_for(&self, pool: usize, version: &Version) -> u64 {
-        let covers = |right: &&Right<'_>| right.counts && right.pool == pool && *version <= newest(right.terms);
+    /// Seats of a pool for whoever asks for this version and embeds these keys.
+    pub(super) fn seats_for(&self, pool: usize, version: &Version, embeds: Keys) -> u64 {
+        let covers =
+            |right: &&Right<'_>| right.counts && right.pool == pool && right.signers & embeds != 0 && *version <= newest(right.terms);
         self.rights.iter().filter(covers).map(|right| right.terms.seats).sum()
+    }
+
+    /// All entitlements of a pool, with their numbers.
+    pub(super) fn of_pool(&self, pool: usize) -> impl Iterator<Item = (usize, &Right<'a>)> {
+        self.rights.iter().enumerate().filter(move |(_, right)| right.pool == pool)
+    }
+
+    /// Not everybody who can verify some license of this pool can verify all of them.
+    pub(super) fn is_mixed(&self, pool: usize) -> bool {
+        let mut signers = self.of_pool(pool).map(|(_, right)| right.signers);
+        let first = signers.next();
+        signers.any(|other| Some(other) != first)
+    }
+
+    /// The id of its license.
+    pub(super) fn license(&self, right: &Right<'_>) -> &'a str {
+        &self.installed[right.license].terms.id
+    }
+
+    /// It has ended for good.
+    pub(super) fn is_over(&self, number: usize) -> bool {
+        self.rights.get(number).is_none_or(|right| right.over)
     }
 
     /// By how many seats at most these holders, each with a version and seats, are more than this pool has for them: whoever asks for a newer version
@@ -163,7 +199,7 @@ impl<'a> Book<'a> {
     pub(super) fn lack(&self, pool: usize, holders: &[(&Version, u64)]) -> u64 {
         let lacks = holders.iter().map(|(version, _)| {
             let asked: u64 = holders.iter().filter(|(other, _)| other >= version).map(|(_, seats)| seats).sum();
-            asked.saturating_sub(self.seats_for(pool, version))
+            asked.saturating_sub(self.seats_for(pool, version, Keys::MAX))
         });
         lacks.max().unwrap_or(0)
     }

@@ -6,6 +6,7 @@ use crate::history::record::{Heard, Parting, Reading, Renewal, Sending, Spell, T
 
 const LINEAGE: &str = "00000000000000000000000000000001";
 const VENDOR: &str = "one.example";
+const KEY: &str = "key-one";
 
 fn encoded(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -37,6 +38,7 @@ impl Story {
             id: "L".into(),
             hash: "aa".into(),
             vendor: VENDOR.into(),
+            keys: vec![KEY.into()],
             replaces: Vec::new(),
             entitlements: vec![terms("cad", 1), terms("cam", 2)],
         };
@@ -87,7 +89,7 @@ impl Story {
             lease: lease.into(),
             attempt,
             nonce: format!("nonce-{lease}-{attempt}"),
-            vendors: vec![VENDOR.into()],
+            keys: vec![KEY.into()],
             parts: parts.iter().map(|(feature, seats)| Part { feature: (*feature).into(), version: None, seats: *seats }).collect(),
             wait_ms: None,
         }
@@ -161,7 +163,7 @@ impl Story {
     fn status(&mut self, sent_ms: u64, feature: &str, numbers: [u64; 6]) {
         let [total, used, lingering, free, over, queued] = numbers;
         let body = format!(
-            r#"{{"position":{},"pools":[{{"vendor":"{VENDOR}","feature":"{feature}","total":{total},"used":{used},"lingering":{lingering},"free":{free},"over":{over},"queued":{queued}}}]}}"#,
+            r#"{{"position":{},"pools":[{{"vendor":"{VENDOR}","vendor_keys":["{KEY}"],"feature":"{feature}","total":{total},"used":{used},"lingering":{lingering},"free":{free},"over":{over},"queued":{queued}}}]}}"#,
             self.position()
         );
         self.sending(Asked::Status, sent_ms, Some((sent_ms + 2, 200, body)));
@@ -708,6 +710,7 @@ fn dated(starts: Option<i64>, expires: Option<i64>, replaces: &[&str]) -> Story 
         id: "M".into(),
         hash: "bb".into(),
         vendor: VENDOR.into(),
+        keys: vec![KEY.into()],
         replaces: replaces.iter().map(|old| (*old).to_owned()).collect(),
         entitlements: vec![terms],
     });
@@ -830,6 +833,7 @@ fn versions(asked: &str) -> (Story, &'static str) {
         id: "V".into(),
         hash: "cc".into(),
         vendor: VENDOR.into(),
+        keys: vec![KEY.into()],
         replaces: vec![],
         entitlements,
     });
@@ -920,4 +924,256 @@ fn an_entry_that_bears_another_time_than_the_clock_showed_is_found() {
     story.granted("a", 1, CAD, 1_000, (1, 3, 1_001));
     story.recording.began = 10_000_000;
     assert_eq!(story.rules(), [""; 0]);
+}
+
+// Vendors with two keys.
+
+const OTHER: &str = "key-two";
+const MERGED: &[&str] = &[r#""kind":"vendors_merged""#, r#""kind":"license_installed","hash":"cc""#, BEGAN];
+
+/// A seat of cad by each of two keys that have one name, and a text of both, with a seat of net.
+fn two_keys() -> Story {
+    let mut story = Story::new();
+    let license = |id: &str, hash: &str, keys: &[&str], feature: &str| LicenseTerms {
+        id: id.into(),
+        hash: hash.into(),
+        vendor: VENDOR.into(),
+        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        replaces: Vec::new(),
+        entitlements: vec![Terms { feature: feature.into(), seats: 1, ..Terms::default() }],
+    };
+    story.recording.licenses =
+        vec![license("OLD", "aa", &[KEY], "cad"), license("NEW", "bb", &[OTHER], "cad"), license("BOTH", "cc", &[KEY, OTHER], "net")];
+    story.lines.pop();
+    story.entry(2, &[r#""kind":"license_installed","hash":"bb""#, r#""kind":"entitlement_began","entitlement":1"#]);
+    story
+}
+
+/// The same, and they are one vendor.
+fn one_vendor() -> Story {
+    let mut story = two_keys();
+    story.entry(3, MERGED);
+    story
+}
+
+/// The last checkout was of an application that embeds these.
+fn embedding(story: &mut Story, embeds: &[&str]) {
+    if let Some(Sending { asked: Asked::Checkout { keys, .. }, .. }) = story.recording.sendings.last_mut() {
+        *keys = embeds.iter().map(|key| (*key).to_owned()).collect();
+    }
+}
+
+/// A seat of cad for an application that embeds these, from the license with this hash.
+fn charged(story: &mut Story, lease: &str, embeds: &[&str], hash: u8, at_ms: u64) {
+    story.entry(at_ms, &[&grant_fact(lease, 1, CAD)]);
+    let grant = format!(
+        r#"{{"lease":"{lease}","nonce":"nonce-{lease}-1","epoch":1,"index":{},"granted_at_ms":{at_ms},"items":[{{"feature":"cad","seats":1,"from":[{{"license":"{}","entitlement":0,"seats":1}}]}}]}}"#,
+        story.index,
+        encoded(&[hash])
+    );
+    let members = format!(r#""outcome":"granted","grant":"{}","remaining_ms":10000"#, encoded(grant.as_bytes()));
+    story.checkout(lease, 1, CAD, at_ms - 1, &members);
+    embedding(story, embeds);
+}
+
+fn denied(story: &mut Story, lease: &str, embeds: &[&str], numbers: [u64; 5], at_ms: u64) {
+    story.entry(at_ms, &[&denial_fact(lease, 1, "cad", "no_seat_free", numbers)]);
+    story.checkout(lease, 1, CAD, at_ms - 1, DENIED);
+    embedding(story, embeds);
+}
+
+fn waits(story: &mut Story, lease: &str, embeds: &[&str], at_ms: u64) {
+    story.entry(at_ms, &[&queue_fact(lease, 1, CAD)]);
+    story.checkout(lease, 1, CAD, at_ms - 1, WAITING);
+    embedding(story, embeds);
+}
+
+#[test]
+fn two_keys_are_two_vendors_and_then_one_whose_seats_are_for_who_can_verify_them() {
+    let mut story = two_keys();
+    charged(&mut story, "a", &[KEY], 0xaa, 1_001);
+    denied(&mut story, "b", &[KEY], [1, 1, 0, 0, 0], 1_101);
+    charged(&mut story, "c", &[KEY, OTHER], 0xbb, 1_201);
+    story.entry(1_301, MERGED);
+    story.status(1_400, "cad", [2, 2, 0, 0, 0, 0]);
+    let row = story.recording.sendings.last_mut().unwrap().heard.as_mut().unwrap();
+    row.body = row.body.replace(&format!(r#"["{KEY}"]"#), &format!(r#"["{KEY}","{OTHER}"]"#));
+    story.entry(1_501, &[r#""kind":"released","lease":"c","cause":"holder""#]);
+    story.released("c", 1_500);
+    denied(&mut story, "d", &[KEY], [1, 1, 0, 0, 0], 1_601);
+    charged(&mut story, "e", &[OTHER], 0xbb, 1_701);
+    denied(&mut story, "f", &[OTHER, KEY], [2, 2, 0, 0, 0], 1_801);
+    assert_eq!(story.rules(), [""; 0]);
+}
+
+#[test]
+fn a_seat_of_a_license_that_no_key_of_the_client_has_signed_is_found() {
+    let mut story = one_vendor();
+    charged(&mut story, "a", &[KEY], 0xbb, 1_001);
+    let piece = Reading { done: 2_000_000, lines: story.lines.clone() };
+    let recording = Recording { pieces: vec![piece], end: 2_000_000, ..story.recording.clone() };
+    let (found, _) = check(&recording);
+    let says = &found.iter().find(|violation| violation.rule == "client_can_verify").unwrap().says;
+    assert!(says.contains("seats of cad come from NEW, which key-tw has signed, and the client embeds key-on"), "{says}");
+    assert!(says.contains("(lease a,"), "{says}");
+    breaks(story, "client_can_verify");
+    // The pools of two vendors are not one before they are.
+    let mut story = two_keys();
+    charged(&mut story, "a", &[KEY], 0xbb, 1_001);
+    breaks(story, "client_can_verify");
+    // It had a seat that it could verify, and lost it to nobody knows whom.
+    let mut story = one_vendor();
+    charged(&mut story, "a", &[KEY], 0xaa, 1_001);
+    story.entry(1_101, &[r#""kind":"charge_moved","lease":"a","item":0,"from":0,"to":1,"seats":1"#]);
+    breaks(story, "client_can_verify");
+}
+
+#[test]
+fn more_holders_than_their_keys_have_signed_seats_for_are_found_although_nobody_says_where_they_are_charged() {
+    let mut story = one_vendor();
+    charged(&mut story, "a", &[KEY], 0xaa, 1_001);
+    story.entry(1_101, &[&grant_fact("b", 1, CAD)]);
+    story.sending(Story::asked("b", 1, CAD), 1_100, None);
+    breaks(story, "no_grant_past_entitlement");
+    // Of two vendors each has its own.
+    let mut story = two_keys();
+    charged(&mut story, "a", &[KEY], 0xaa, 1_001);
+    story.entry(1_101, &[&grant_fact("b", 1, CAD)]);
+    story.sending(Story::asked("b", 1, CAD), 1_100, None);
+    breaks(story, "no_grant_past_entitlement");
+}
+
+#[test]
+fn a_denial_although_a_seat_that_the_client_can_verify_is_free_is_found() {
+    for embeds in [&[OTHER][..], &[OTHER, KEY], &[KEY, OTHER]] {
+        let mut story = one_vendor();
+        charged(&mut story, "a", &[KEY], 0xaa, 1_001);
+        let numbers = if embeds.len() == 1 { [1, 0, 0, 1, 0] } else { [2, 1, 0, 1, 0] };
+        denied(&mut story, "b", embeds, numbers, 1_101);
+        breaks(story, "denials_are_right");
+    }
+    // Whoever embeds both makes room.
+    let mut story = one_vendor();
+    charged(&mut story, "a", &[KEY, OTHER], 0xaa, 1_001);
+    denied(&mut story, "b", &[KEY], [1, 1, 0, 0, 0], 1_101);
+    breaks(story, "denials_are_right");
+    let mut story = one_vendor();
+    charged(&mut story, "a", &[KEY, OTHER], 0xaa, 1_001);
+    story.entry(1_101, &[r#""kind":"charge_moved","lease":"a","item":0,"from":0,"to":1,"seats":1"#, &grant_fact("b", 1, CAD)]);
+    story.sending(Story::asked("b", 1, CAD), 1_100, None);
+    story.renewed("a", 1, 1_200);
+    assert_eq!(story.rules(), [""; 0]);
+    // Before they are one, one of two vendors has a seat.
+    let mut story = two_keys();
+    charged(&mut story, "a", &[KEY], 0xaa, 1_001);
+    denied(&mut story, "b", &[KEY, OTHER], [1, 1, 0, 0, 0], 1_101);
+    breaks(story, "denials_are_right");
+}
+
+#[test]
+fn a_client_that_is_told_of_seats_which_it_cannot_verify_is_found() {
+    for (story, embeds) in [(one_vendor(), &[KEY][..]), (two_keys(), &[KEY]), (two_keys(), &[KEY, OTHER])] {
+        let mut story = story;
+        charged(&mut story, "a", &[KEY], 0xaa, 1_001);
+        charged(&mut story, "b", &[OTHER], 0xbb, 1_101);
+        denied(&mut story, "c", embeds, [2, 2, 0, 0, 0], 1_201);
+        breaks(story, "denials_are_right");
+    }
+    // Of a seat whose grant nobody heard it is known whose it can be.
+    let mut story = one_vendor();
+    charged(&mut story, "a", &[KEY], 0xaa, 1_001);
+    story.entry(1_101, &[&grant_fact("b", 1, CAD)]);
+    story.sending(Story::asked("b", 1, CAD), 1_100, None);
+    embedding(&mut story, &[OTHER]);
+    denied(&mut story, "c", &[KEY], [1, 2, 0, 0, 1], 1_201);
+    breaks(story, "denials_are_right");
+}
+
+#[test]
+fn who_waits_is_not_passed_but_by_who_could_have_none_of_its_seats() {
+    let line = |waiting: &[&str]| {
+        let mut story = one_vendor();
+        charged(&mut story, "a", &[KEY], 0xaa, 1_001);
+        waits(&mut story, "b", waiting, 1_101);
+        story
+    };
+    let mut story = line(&[KEY]);
+    charged(&mut story, "c", &[OTHER], 0xbb, 1_201);
+    assert_eq!(story.rules(), [""; 0]);
+    let mut story = line(&[KEY, OTHER]);
+    charged(&mut story, "c", &[OTHER], 0xbb, 1_201);
+    breaks(story, "queue_order");
+    // Nor is it a reason to deny them.
+    let mut story = line(&[KEY]);
+    denied(&mut story, "c", &[OTHER], [1, 0, 0, 1, 0], 1_201);
+    breaks(story, "denials_are_right");
+    // Two vendors have two lines, and when they become one these are one.
+    let mut story = two_keys();
+    charged(&mut story, "a", &[KEY], 0xaa, 1_001);
+    charged(&mut story, "b", &[OTHER], 0xbb, 1_051);
+    waits(&mut story, "c", &[KEY], 1_101);
+    waits(&mut story, "d", &[OTHER], 1_151);
+    story.entry(1_201, MERGED);
+    story.entry(1_301, &[&queue_fact("e", 1, CAD)]);
+    story.checkout("e", 1, CAD, 1_300, &WAITING.replace('1', "3"));
+    assert_eq!(story.rules(), [""; 0]);
+}
+
+#[test]
+fn a_line_that_stands_still_behind_who_waits_for_other_seats_is_found() {
+    let stands = |waiting: &[&str]| {
+        let mut story = one_vendor();
+        charged(&mut story, "a", &[KEY], 0xaa, 1_001);
+        charged(&mut story, "b", &[OTHER], 0xbb, 1_101);
+        waits(&mut story, "c", &[KEY], 1_201);
+        waits(&mut story, "d", waiting, 1_301);
+        let place = story.recording.sendings.last_mut().unwrap().heard.as_mut().unwrap();
+        place.body = place.body.replace(r#""place":1"#, r#""place":2"#);
+        story.entry(1_401, &[r#""kind":"released","lease":"b","cause":"holder""#]);
+        story.released("b", 1_400);
+        story.renewed("a", 1, 9_000);
+        story.entry(10_500, &[r#""kind":"clock_marked""#]);
+        story.status(10_600, "cad", [2, 1, 0, 1, 0, 2]);
+        story
+    };
+    breaks(stands(&[OTHER]), "queue_moves");
+    assert_eq!(stands(&[KEY]).rules(), [""; 0], "no seat that they can verify is free");
+}
+
+#[test]
+fn vendors_that_become_one_without_a_text_of_both_or_do_not_with_one_are_found() {
+    let mut story = two_keys();
+    story.entry(3, &MERGED[1..]);
+    breaks(story, "who_signs_together_is_one_vendor");
+    let mut story = two_keys();
+    story.entry(3, &MERGED[..1]);
+    breaks(story, "who_signs_together_is_one_vendor");
+    let mut story = two_keys();
+    story.status(100, "cad", [1, 0, 0, 1, 0, 0]);
+    let row = story.recording.sendings.last_mut().unwrap().heard.as_mut().unwrap();
+    row.body = row.body.replace(&format!(r#"["{KEY}"]"#), &format!(r#"["{KEY}","{OTHER}"]"#));
+    breaks(story, "who_signs_together_is_one_vendor");
+}
+
+#[test]
+fn seats_that_bear_no_name_are_found() {
+    let mut story = good();
+    let line = story.lines.iter_mut().find(|line| line.contains(r#""kind":"granted""#)).unwrap();
+    *line = line.replace(&format!(r#""vendor":"{VENDOR}","feature":"cad""#), r#""vendor":"","feature":"""#);
+    breaks(story, "facts_name_their_pool");
+}
+
+#[test]
+fn a_license_takes_the_place_of_another_keys_only_once_they_are_one_vendor() {
+    let story = |linked: bool| {
+        let mut story = two_keys();
+        story.recording.licenses[1].replaces.push("OLD".into());
+        if linked {
+            story.entry(3, MERGED);
+        }
+        story.entry(101, &[r#""kind":"entitlement_ended","entitlement":0,"reason":"replaced""#]);
+        story
+    };
+    assert_eq!(story(true).rules(), [""; 0]);
+    breaks(story(false), "reissue_order");
 }
