@@ -101,6 +101,8 @@ pub struct Safeguards {
     pub presence_regret: bool,
     /// Deadlines are set by the time to live that the lease was promised, not by what its license permits now.
     pub promised_ttl_counts: bool,
+    /// A proof of a rollback counts from its arrival, and not only when its turn comes.
+    pub proof_counts_from_its_arrival: bool,
     /// From a proof of a rollback on nothing is granted, also while the disk has no room for the new lineage.
     pub proof_stops_at_once: bool,
     /// After a restore nothing is granted until what was granted in lost history must have ended.
@@ -129,8 +131,6 @@ pub struct Safeguards {
     pub removed_successors_are_known: bool,
     /// A signed grant of entries that are not there begins a new lineage.
     pub rollback_is_proved: bool,
-    /// What shows a grant of lost history is decided before anything is granted in the same pass.
-    pub shown_before_granted: bool,
     /// A waiter that does not ask again leaves the line.
     pub silent_waiters_leave: bool,
     /// A lease that lost its entitlement is not renewed as if nothing had happened before its turn came.
@@ -187,6 +187,7 @@ impl Default for Safeguards {
             presence_generation: true,
             presence_regret: true,
             promised_ttl_counts: true,
+            proof_counts_from_its_arrival: true,
             proof_stops_at_once: true,
             quarantine_after_restore: true,
             quarantine_from_lineage_start: true,
@@ -201,7 +202,6 @@ impl Default for Safeguards {
             remember_ended: true,
             removed_successors_are_known: true,
             rollback_is_proved: true,
-            shown_before_granted: true,
             silent_waiters_leave: true,
             stranded_checked_at_renewal: true,
             turned_away_frees_nothing: true,

@@ -72,8 +72,8 @@ impl Allocator {
         }
     }
 
-    /// The driver cannot decide a shown grant because the disk has no room: if it is a proof, nothing is granted from now on, and the new
-    /// lineage begins as soon as it can be written. True if it is the one that will be written.
+    /// A shown grant has come, and is not decided yet: if it is a proof, nothing is granted from now on, and the new lineage begins as soon as it can
+    /// be written. True if it is the one that will be written.
     pub fn note_proof(&mut self, lease: crate::LeaseId, shown: &ShownGrant, next_lineage: Lineage) -> bool {
         let counts = self.safeguards.rollback_is_proved && self.safeguards.proof_stops_at_once;
         if counts && self.proof.is_none() && self.judge(shown) == Judgement::Proof {

@@ -25,8 +25,7 @@ use std::{
 };
 
 use triquest_allocator::{
-    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, Judgement, LeaseClock, LeaseId, Moment, Outcome, PassPlan, Standing,
-    Tried,
+    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, LeaseClock, LeaseId, Moment, Outcome, PassPlan, Standing, Tried,
     limits::{ENTRY_BYTES_MAX, ENTRY_BYTES_MIN},
 };
 use triquest_journal::{Room, record::Entry};
@@ -120,6 +119,8 @@ pub struct Engine<T> {
     moment: Moment,
     refused_wall_ms: Option<i64>,
     pass: PassId,
+    /// Whose grant proved last that history was lost.
+    proved_by: Option<LeaseId>,
 
     lane: Lane<T>,
     queues: Queues<T>,
@@ -191,11 +192,6 @@ fn lease_of(command: &Command) -> Option<LeaseId> {
     }
 }
 
-/// Whether the command shows a grant of lost history: it is decided before anything is granted in the same pass.
-fn shows_a_grant(command: &Command) -> bool {
-    matches!(command, Command::Adopt { .. })
-}
-
 impl<T: Ticket> Engine<T> {
     /// Begins an epoch on a state that was loaded from the journal. The first effect appends it; nothing is decided or answered before that is
     /// committed.
@@ -231,6 +227,7 @@ impl<T: Ticket> Engine<T> {
             moment,
             refused_wall_ms,
             pass: PassId(0),
+            proved_by: None,
             lane: Lane::new(),
             queues: Queues::new(limits),
             limits,
@@ -273,6 +270,11 @@ impl<T: Ticket> Engine<T> {
         if self.stopping || self.stopped {
             let effect = self.effect_of(&asked);
             return self.effects.push_back(Effect::Fail(ticket, Why::Stopping(effect)));
+        }
+        match &asked {
+            Asked::Many(commands) => commands.iter().for_each(|command| self.note_proof(command)),
+            Asked::One(command) => self.note_proof(command),
+            Asked::Renew(_) => {}
         }
         // What of it goes to the lane; the rest must be admitted to the ordinary queue.
         let mut lane: Vec<Option<LaneAsk>> = Vec::new();
@@ -320,6 +322,17 @@ impl<T: Ticket> Engine<T> {
         }
     }
 
+    /// What proves that history was lost counts from its arrival, whatever comes before its turn and whether it can be written: nothing is granted from
+    /// then on.
+    fn note_proof(&mut self, command: &Command) {
+        if let Command::Adopt { lease, shown, next_lineage, .. } = command
+            && self.allocator.safeguards().proof_counts_from_its_arrival
+            && self.allocator.note_proof(*lease, shown, *next_lineage)
+        {
+            self.proved_by = Some(*lease);
+        }
+    }
+
     /// It goes to the lane if it names a lease that lives; else it goes to the ordinary queue.
     fn for_the_lane(&self, ask: LaneAsk) -> Option<LaneAsk> {
         (self.allocator.standing(&ask.lease()) == Standing::Live).then_some(ask)
@@ -341,7 +354,11 @@ impl<T: Ticket> Engine<T> {
     }
 
     fn effect_on(&self, leases: impl IntoIterator<Item = LeaseId>) -> TookEffect {
-        let is_known = |lease: LeaseId| self.held.contains_key(&lease) || self.allocator.standing(&lease) != Standing::Unknown;
+        let is_known = |lease: LeaseId| {
+            // The fact that begins a new lineage names whose grant proves it.
+            let proves = self.proved_by == Some(lease);
+            proves || self.held.contains_key(&lease) || self.allocator.standing(&lease) != Standing::Unknown
+        };
         let known = leases.into_iter().any(is_known);
         if known && self.allocator.safeguards().refusals_know_their_id { TookEffect::Unknown } else { TookEffect::No }
     }
@@ -622,14 +639,7 @@ impl<T: Ticket> Engine<T> {
             {
                 self.fail(queued.asker, Why::Gone);
             } else if self.lacks_room(&queued.command) {
-                let mut effect = self.effect_on(lease_of(&queued.command));
-                if let Command::Adopt { lease, shown, next_lineage, .. } = &*queued.command
-                    // What it shows counts although nothing can be written: nothing is granted from a proof on.
-                    && self.allocator.note_proof(*lease, shown, *next_lineage)
-                {
-                    // The fact that will begin the new lineage names this lease.
-                    effect = TookEffect::Unknown;
-                }
+                let effect = self.effect_on(lease_of(&queued.command));
                 self.fail(queued.asker, Why::DiskFull(effect));
             } else {
                 taken.push(queued);
@@ -685,11 +695,7 @@ impl<T: Ticket> Engine<T> {
     fn decide(&mut self, bytes_max: usize, taken: &mut Vec<Queued<T>>, decided: &mut Vec<Decided<T>>) -> Vec<Event> {
         let no_room = self.may_write == MayWrite::Nothing;
         let Self { allocator, lane, limits, batches, effects, stepped, moment, reading, holding, .. } = self;
-        let shown_first = allocator.safeguards().shown_before_granted;
-        let is_first = |allocator: &Allocator, queued: &Queued<T>| {
-            shown_first && shows_a_grant(&queued.command) || allocator.is_repeat(&queued.command)
-        };
-        let rest = taken.iter().find(|queued| !is_first(allocator, queued)).map(|queued| &*queued.command);
+        let rest = taken.iter().find(|queued| !allocator.is_repeat(&queued.command)).map(|queued| &*queued.command);
         let mut pass = allocator.pass(*moment, PassPlan { bytes_max, rest });
         let writes = bytes_max > 0;
 
@@ -699,27 +705,7 @@ impl<T: Ticket> Engine<T> {
                 Tried::Full | Tried::Later => *stepped = Some(command),
             }
         }
-        // Shown grants before all else, and of them those first that prove a rollback, so that nothing granted stands beside what they begin.
-        let mut left = Vec::with_capacity(taken.len());
-        let (mut proofs, mut shown) = (Vec::new(), Vec::new());
-        for queued in taken.drain(..) {
-            match &*queued.command {
-                Command::Adopt { shown: grant, .. } if shown_first && pass.allocator().judge(grant) == Judgement::Proof => {
-                    proofs.push(queued)
-                }
-                command if shown_first && shows_a_grant(command) => shown.push(queued),
-                _ => left.push(queued),
-            }
-        }
-        let mut unseen = Vec::new();
-        for queued in proofs.into_iter().chain(shown) {
-            match pass.rest(&queued.command) {
-                Tried::Decided(outcome) => decided.push(Decided::of(queued, *outcome, *holding)),
-                Tried::Full | Tried::Later => unseen.push(queued),
-            }
-        }
-        unseen.append(&mut left);
-        let mut left = unseen;
+        let mut left = std::mem::take(taken);
         let mut back = Vec::new();
         // What waits for an entry is not tried again before there can be one, or hears that there can be none; then whatever may need none comes first,
         // however much waits for room.

@@ -248,3 +248,17 @@ fn nothing_is_granted_in_the_pass_that_finds_a_rollback() {
     }
     assert!(desk.is_back(proof));
 }
+
+#[test]
+fn nothing_is_granted_while_a_proof_of_a_rollback_waits_for_its_turn() {
+    let mut desk = Desk::with_seats(5);
+    assert!(is_granted(&desk.now(checkout(1))));
+    // More come before it than one pass takes.
+    let newcomers: Vec<_> = (10..400).map(|number| desk.ask(checkout(number))).collect();
+    let proof = desk.ask(crate::desk::adopt(3, 99, 1));
+    desk.settle();
+    for name in newcomers {
+        assert!(matches!(desk.outcome(name), triquest_allocator::Outcome::Denied(_)), "{:?}", desk.outcome(name));
+    }
+    assert!(desk.is_back(proof));
+}
