@@ -11,8 +11,7 @@ pub const CONNECT_MS_MAX: u64 = 10_000;
 pub use crate::keeper::{CALL_MS_MAX, LAST_WORD_MS, REOPEN_MS_MAX, WAITING_CALL_MS_MAX};
 /// An administrative call takes no longer; a backup of a large journal has a minute for each of its first ten gigabytes.
 pub const ADMIN_CALL_MS_MAX: u64 = 600_000;
-/// Most licenses that one server may show; more are refused unread.
-pub const LICENSES_SHOWN_MAX: usize = 4_096;
+pub use triquest_wire::limits::LICENSES_SHOWN_MAX;
 /// Longest inclusion path of a grant: a tree of 2^64 leaves.
 pub const PATH_MAX: usize = 64;
 /// Presence connections are opened and changed for at most so long before the seats that lost theirs are renewed, whatever servers hang. Where an

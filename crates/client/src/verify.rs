@@ -61,23 +61,25 @@ impl TrustedServer {
         &self.licenses
     }
 
-    /// Takes licenses that came with a later answer, if they verify and name this server.
+    /// Takes licenses that came with a later answer, if they verify and name this server. Where it has too many to show all, others are forgotten for them.
     ///
     /// # Errors
     /// [`Distrust`], by reason; nothing is taken then.
     pub fn learn(&mut self, notes: &[String], keys: &[VerifierKey]) -> Result<(), Distrust> {
-        let mut fresh: Vec<VerifiedLicense> = Vec::new();
-        for note in notes {
-            let license = verify_note(note, keys)?;
-            let is_known = self.licenses.iter().chain(&fresh).any(|known| known.hash() == license.hash());
-            if usable(&license, &self.server_key, self.any_server)? && !is_known {
-                fresh.push(license);
-            }
-        }
-        if self.licenses.len() + fresh.len() > LICENSES_SHOWN_MAX {
+        if notes.len() > LICENSES_SHOWN_MAX {
             return Err(Distrust::TooMany { what: "licenses" });
         }
-        self.licenses.append(&mut fresh);
+        let mut named: Vec<VerifiedLicense> = Vec::new();
+        for note in notes {
+            let license = verify_note(note, keys)?;
+            if usable(&license, &self.server_key, self.any_server)? && named.iter().all(|known| known.hash() != license.hash()) {
+                named.push(license);
+            }
+        }
+        self.licenses.retain(|known| named.iter().all(|license| license.hash() != known.hash()));
+        let too_many = (self.licenses.len() + named.len()).saturating_sub(LICENSES_SHOWN_MAX);
+        self.licenses.drain(..too_many);
+        self.licenses.append(&mut named);
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use triquest_license::{CivilMs, ServerKey, Signer, SigningKey, VerifierKey, stat
 use triquest_wire::{
     Blob, Bytes32, Bytes64, Secret,
     lease::{CheckoutRequest, HolderClaim, Item},
+    limits::LICENSES_SHOWN_MAX,
     trust::{GrantPayload, SignedGrant, TrustAnswer, TrustPayload, TrustRequest},
 };
 
@@ -402,4 +403,25 @@ fn licenses_that_come_with_a_later_answer_are_believed_like_the_first() {
     let forged = note("ACME-3", &[&signer("acme.example", 66)], &servers, CAD);
     assert!(server.learn(&[forged], &keys(&world)).is_err());
     assert_eq!(server.licenses().len(), 2);
+}
+
+#[test]
+fn of_more_licenses_than_a_client_keeps_it_keeps_those_that_came_last() {
+    let world = World::new();
+    let mut server = believe(&world, &answer(&world, |_| {})).unwrap();
+    let first = server.licenses()[0].hash();
+    let servers = format!("[\"{}\"]", world.server_key());
+    let more: Vec<String> =
+        (1..=LICENSES_SHOWN_MAX).map(|number| note(&format!("MORE-{number}"), &[&world.vendor], &servers, SIM)).collect();
+    server.learn(&more[1..], &keys(&world)).unwrap();
+    assert_eq!((server.licenses().len(), server.licenses()[0].hash()), (LICENSES_SHOWN_MAX, first));
+    // What a grant names again stays, and what it names for the first time comes in.
+    server.learn(&[world.licenses[0].clone(), more[0].clone()], &keys(&world)).unwrap();
+    let ids: Vec<String> = server.licenses().iter().map(|license| license.terms().license.to_string()).collect();
+    assert_eq!(ids.len(), LICENSES_SHOWN_MAX);
+    assert_eq!(ids[LICENSES_SHOWN_MAX - 2..], ["ACME-1", "MORE-1"]);
+    assert!(!ids.contains(&"MORE-2".to_owned()));
+    let mut too_many = more;
+    too_many.push(world.licenses[0].clone());
+    assert!(matches!(server.learn(&too_many, &keys(&world)), Err(Distrust::TooMany { .. })));
 }

@@ -24,7 +24,7 @@ use triquest_wire::{
     Bytes32, LeaseId, Lineage, Position,
     lease::{EndReason as WireEndReason, PoolNumbers},
     license::{EntitlementSummary, LeftOutSummary, LicenseState, LicenseSummary},
-    limits::LICENSE_WARNINGS_MAX,
+    limits::{LICENSE_WARNINGS_MAX, LICENSES_SHOWN_BYTES_MAX, LICENSES_SHOWN_MAX},
     status::{Claim, FreedEarly, HeldItem, HolderStatus, LeaseList, LeaseState, LeaseStatus, PoolStatus},
 };
 
@@ -408,18 +408,27 @@ impl View {
 
     /// Installed licenses that one of these keys has signed, as file texts, in order of installation: what others of a merged vendor's keys signed, the
     /// client could not verify. A license that waits for its day is
-    /// among them, one that has ended is not.
+    /// among them, one that has ended is not. Of more than one answer may show, the newest; and whether that is all.
     #[must_use]
-    pub fn licenses_for(&self, vendor_keys: &[[u8; 32]]) -> Vec<(LicenseHash, String)> {
+    pub fn licenses_for(&self, vendor_keys: &[[u8; 32]]) -> (Vec<(LicenseHash, String)>, bool) {
         let inner = self.inner.read();
-        inner
-            .licenses
-            .iter()
-            .filter(|(first, license)| {
-                license.is_signed_by_one_of(vendor_keys) && inner.license_state(**first, license) != LicenseState::Expired
-            })
-            .map(|(_, license)| (license.hash, license.file.to_string()))
-            .collect()
+        let (mut shown, mut left) = (Vec::new(), LICENSES_SHOWN_BYTES_MAX);
+        for (first, license) in inner.licenses.iter().rev() {
+            if !license.is_signed_by_one_of(vendor_keys) || inner.license_state(*first, license) == LicenseState::Expired {
+                continue;
+            }
+            // What JSON escapes takes two bytes.
+            let escapes = license.file.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | ..b' ')).count();
+            let bytes = license.file.len() + escapes + 3;
+            if shown.len() == LICENSES_SHOWN_MAX || bytes > left {
+                shown.reverse();
+                return (shown, false);
+            }
+            left -= bytes;
+            shown.push((license.hash, license.file.to_string()));
+        }
+        shown.reverse();
+        (shown, true)
     }
 
     /// What a lease is doing; `None` if it is not live, waiting or lingering. Cheaper than [`View::lease`].

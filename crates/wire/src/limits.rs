@@ -10,6 +10,12 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const LEASE_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Largest answer that a client reads.
 pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most licenses that a trust exchange shows; a client refuses more unread, and keeps so many of one server. Of more, the newest are shown, and grants bring
+/// the text of those that they are charged to.
+pub const LICENSES_SHOWN_MAX: usize = 4_096;
+/// Bytes that the texts of those licenses may take in JSON, so that statement and texts fit [`ANSWER_BYTES_MAX`].
+pub const LICENSES_SHOWN_BYTES_MAX: usize = ANSWER_BYTES_MAX - 1024 * 1024;
+const _: () = assert!(LICENSES_SHOWN_MAX * 64 * 4 / 3 < 1024 * 1024 / 2, "their hashes fit the statement, in base64");
 /// Most renewals in one request.
 pub const RENEWALS_PER_REQUEST_MAX: usize = 1_000;
 /// Most leases that one presence connection stands for.

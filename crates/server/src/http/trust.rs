@@ -28,8 +28,8 @@ pub(super) async fn trust(app: &Arc<App>, conn: &Conn, request: &mut Request<Arr
     }
     let keys: Vec<[u8; 32]> = asked.vendor_keys.iter().map(|key| key.0).collect();
     let view = app.driver.view();
-    let (hashes, licenses): (Vec<_>, Vec<_>) =
-        view.licenses_for(&keys).into_iter().map(|(hash, text)| (Bytes32(*hash.as_bytes()), text)).unzip();
+    let (licenses, are_all) = view.licenses_for(&keys);
+    let (hashes, licenses): (Vec<_>, Vec<_>) = licenses.into_iter().map(|(hash, text)| (Bytes32(*hash.as_bytes()), text)).unzip();
     let (at_ms, server_time_ms) = view.now();
     let payload = TrustPayload {
         server_key: app.server_key.to_string(),
@@ -46,7 +46,8 @@ pub(super) async fn trust(app: &Arc<App>, conn: &Conn, request: &mut Request<Arr
     };
     let payload = serde_json::to_vec(&payload).map_err(|_| Problem::new(ErrorCode::Internal, "the statement could not be written"))?;
     let signature = statement::sign(&app.signing_key, StatementKind::Trust, &payload);
-    conn.shown_licenses.store(shown, Ordering::Release);
+    // Of those that are not shown, each grant brings what it is charged to.
+    conn.shown_licenses.store(if are_all { shown } else { 0 }, Ordering::Release);
     json(&TrustAnswer { statement: Blob(payload), signature: Bytes64(signature), licenses })
 }
 

@@ -193,11 +193,11 @@ async fn licenses_are_shown_with_their_states_and_given_to_who_names_their_vendo
     world.install("A-2", &[("cad", 2)]).await;
     let key = *crate::world::vendor().key().public().as_bytes();
     assert_eq!(world.driver.view().licenses().len(), 2);
-    let files = world.driver.view().licenses_for(&[[0; 32], key]);
+    let files = world.driver.view().licenses_for(&[[0; 32], key]).0;
     assert_eq!(files.len(), 2);
     assert_eq!(files[0].0, license("A-1", &[("cad", 5)]).hash());
     assert!(files[0].1.contains("acme.example"));
-    assert!(world.driver.view().licenses_for(&[[0; 32]]).is_empty());
+    assert!(world.driver.view().licenses_for(&[[0; 32]]).0.is_empty());
     let pools = world.driver.view().pools(Some("cad"), None, 10).pools;
     assert_eq!((pools.len(), pools[0].numbers.total), (1, 7));
     assert_eq!(pools[0].ends.as_deref(), Some("2027-12-31"));
@@ -217,7 +217,7 @@ async fn a_client_is_shown_only_licenses_that_a_key_of_its_own_has_signed() {
     let (old, new) = (*old.key().public().as_bytes(), *new.key().public().as_bytes());
     let shown = |keys: &[[u8; 32]]| {
         let ids = |text: &str| text.lines().find_map(|line| line.strip_prefix("license = ")).unwrap_or_default().to_owned();
-        world.driver.view().licenses_for(keys).iter().map(|(_, text)| ids(text)).collect::<Vec<_>>()
+        world.driver.view().licenses_for(keys).0.iter().map(|(_, text)| ids(text)).collect::<Vec<_>>()
     };
     assert_eq!(shown(&[old]), ["\"OLD\"", "\"BOTH\""]);
     assert_eq!(shown(&[new]), ["\"BOTH\"", "\"NEW\""]);

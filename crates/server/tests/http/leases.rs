@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 use triquest_license::{merkle, statement};
 use triquest_wire::{
     Bytes16, Bytes32,
+    limits::{ANSWER_BYTES_MAX, LICENSES_SHOWN_BYTES_MAX},
     trust::{GrantPayload, GrantsStatement, SignedGrant},
 };
 
-use crate::world::{World, lease, renewal, secret};
+use crate::world::{World, lease, renewal, secret, spki};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_carries_a_proof_that_anyone_can_check() {
@@ -259,4 +260,31 @@ async fn a_waiter_is_granted_as_soon_as_the_seat_is_free() {
     assert_eq!(released.status, 200);
     let granted = held.await.unwrap();
     assert_eq!(granted["outcome"], "granted", "{granted}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_more_licenses_than_one_answer_shows_is_believed_and_grants_bring_the_others() {
+    let world = World::start().await;
+    world.install(&world.license("OLDEST", "cad", 2)).await;
+    let data = "d".repeat(4_000);
+    let terms: String =
+        (0..14).map(|part| format!("\n[[entitlement]]\nfeature = \"part{part}\"\nseats = 1\nvendor_data = \"{data}\"\n")).collect();
+    let count = LICENSES_SHOWN_BYTES_MAX / terms.len() + 2;
+    for number in 0..count {
+        world.install(&world.license_with(&format!("LARGE-{number}"), "sim", 1, "", &terms)).await;
+    }
+    let mut client = world.connect().await;
+    let asked = json!({
+        "vendor_keys": world.checkout(1, "cad")["vendor_keys"], "nonce": Bytes32([4; 32]), "tls_spki": spki(&client.stream),
+    });
+    let answer = client.json("POST", "/v1/trust", &asked).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.len() <= ANSWER_BYTES_MAX, "a client reads it: {}", answer.body.len());
+    let shown = answer.json()["licenses"].as_array().unwrap().len();
+    assert!(shown < count && shown > count - 6, "{shown} of {count}");
+    assert!(answer.json()["licenses"][shown - 1].as_str().unwrap().contains(&format!("\"LARGE-{}\"", count - 1)), "the newest is shown");
+    for number in 1..=2 {
+        let granted = client.json("POST", "/v1/leases", &world.checkout(number, "cad")).await.json();
+        assert!(granted["licenses"][0].as_str().unwrap().contains("\"OLDEST\""), "{granted}");
+    }
 }
