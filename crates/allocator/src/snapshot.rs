@@ -39,8 +39,10 @@ impl Allocator {
             Some(StateRecord::Vendor { vendor: vendor_id, name: vendor.name.clone(), keys: vendor.keys.clone(), into })
         });
         let pools = self.pools.iter().zip(0..).filter_map(|(pool, id)| {
-            let pool = pool.as_ref()?;
-            Some(StateRecord::Pool { pool: PoolId(id), vendor: pool.vendor, feature: pool.feature.clone() })
+            let into = self.aliases.get(&PoolId(id)).copied();
+            let now = self.pool(self.resolve(PoolId(id)))?;
+            debug_assert!(pool.is_some() || into.is_some());
+            Some(StateRecord::Pool { pool: PoolId(id), vendor: now.vendor, feature: now.feature.clone(), into })
         });
         let replaced: BTreeMap<EntitlementId, u64> = self.taken_off.iter().zip(0..).collect();
         let licenses = self.licenses.iter().map(move |(first, license)| StateRecord::License {
@@ -261,11 +263,16 @@ impl Allocator {
                 self.merging.extend(into.map(|into| (vendor, into)));
                 self.add_keys(vendor, &name, &keys)
             }
-            StateRecord::Pool { pool, vendor, feature } => {
+            StateRecord::Pool { pool, vendor, feature, into } => {
                 if (pool.0 as usize) < self.pools.len() {
                     return Err(format!("{pool:?} is out of order"));
                 }
                 self.pools.resize_with(pool.0 as usize, || None);
+                if let Some(into) = into {
+                    self.aliases.insert(pool, into);
+                    self.pools.push(None);
+                    return Ok(());
+                }
                 let owner = self.vendors.get_mut(vendor.0 as usize).and_then(Option::as_mut).ok_or_else(|| format!("no {vendor:?}"))?;
                 if !owner.features.insert(feature.clone(), pool) {
                     return Err(format!("two pools for {feature}"));

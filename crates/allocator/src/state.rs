@@ -50,7 +50,13 @@ pub enum StateRecord {
         into: Option<VendorId>,
     },
     /// A pool.
-    Pool { pool: PoolId, vendor: VendorId, feature: FeatureName },
+    Pool {
+        pool: PoolId,
+        vendor: VendorId,
+        feature: FeatureName,
+        /// It became part of this one when vendors merged: facts of before name it yet.
+        into: Option<PoolId>,
+    },
     /// An installed license.
     License {
         license: LicenseHash,

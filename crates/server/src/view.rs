@@ -516,7 +516,7 @@ impl View {
     #[must_use]
     pub fn pool_name(&self, pool: PoolId) -> Option<(String, String)> {
         let inner = self.inner.read();
-        let pool = inner.pools.get(&pool)?;
+        let pool = inner.pools.get(&inner.resolve(pool))?;
         let vendor = inner.vendors.get(&pool.vendor).map(|vendor| vendor.name.to_string()).unwrap_or_default();
         Some((vendor, pool.feature.to_string()))
     }
@@ -699,6 +699,8 @@ struct Inner {
     shapes: Shapes,
     vendors: BTreeMap<VendorId, Vendor>,
     pools: BTreeMap<PoolId, Pool>,
+    /// Pools that became part of another when vendors merged: facts of before name them yet.
+    merged: BTreeMap<PoolId, PoolId>,
     order: BTreeMap<PoolKey, PoolId>,
     licenses: BTreeMap<EntitlementId, Installed>,
     rights: BTreeMap<EntitlementId, Right>,
@@ -729,6 +731,7 @@ impl Inner {
             shapes: Shapes::default(),
             vendors: BTreeMap::new(),
             pools: BTreeMap::new(),
+            merged: BTreeMap::new(),
             order: BTreeMap::new(),
             licenses: BTreeMap::new(),
             rights: BTreeMap::new(),
@@ -816,7 +819,8 @@ impl Inner {
             StateRecord::Vendor { vendor, name, keys, into: _ } => {
                 self.vendors.insert(vendor, Vendor { name: name.into(), keys });
             }
-            StateRecord::Pool { pool, vendor, feature } => self.open_pool(pool, vendor, feature.as_str()),
+            StateRecord::Pool { pool, vendor, feature, into: None } => self.open_pool(pool, vendor, feature.as_str()),
+            StateRecord::Pool { pool, into: Some(into), .. } => drop(self.merged.insert(pool, into)),
             // Taken off, and kept by the allocator only for leases that still name it.
             StateRecord::License { removed: Some(RightEnd::Expired | RightEnd::Removed), .. } => {}
             StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, removed, replaced, .. } => {
@@ -1252,6 +1256,14 @@ impl Inner {
     }
 
     /// Pools of a vendor that became part of another, each with the pool that it is part of now.
+    /// The pool that an id means now: itself, or the one it became part of.
+    fn resolve(&self, mut pool: PoolId) -> PoolId {
+        while let Some(into) = self.merged.get(&pool) {
+            pool = *into;
+        }
+        pool
+    }
+
     fn take_over_pools(&mut self, from: VendorId, into: VendorId, pools: &[(PoolId, PoolId)]) {
         let name = self.vendors.get(&from).map(|vendor| vendor.name.clone()).unwrap_or_default();
         for (old, new) in pools {
@@ -1279,6 +1291,7 @@ impl Inner {
         }
         let renamed: BTreeMap<PoolId, PoolId> = pools.iter().filter(|(old, new)| old != new).copied().collect();
         self.shapes.rename(&renamed);
+        self.merged.extend(&renamed);
         for (_, right) in self.aside.values_mut().flat_map(|(_, rights)| rights) {
             right.pool = renamed.get(&right.pool).copied().unwrap_or(right.pool);
         }

@@ -81,6 +81,9 @@ pub(super) enum SnapshotRecord<'a> {
         vendor: u32,
         #[b(2)]
         feature: &'a str,
+        /// Absent: it is a pool of its own.
+        #[n(3)]
+        into: Option<u32>,
     },
     #[n(4)]
     License {
@@ -318,7 +321,9 @@ impl<'a> From<&'a StateRecord> for SnapshotRecord<'a> {
             StateRecord::Vendor { vendor, name, keys: bytes, into } => {
                 Self::Vendor { vendor: vendor.0, name, keys: keys(bytes), into: into.map(|into| into.0) }
             }
-            StateRecord::Pool { pool, vendor, feature } => Self::Pool { pool: pool.0, vendor: vendor.0, feature: feature.as_str() },
+            StateRecord::Pool { pool, vendor, feature, into } => {
+                Self::Pool { pool: pool.0, vendor: vendor.0, feature: feature.as_str(), into: into.map(|into| into.0) }
+            }
             StateRecord::Format { words } => Self::Format { words: word_texts(words) },
             StateRecord::WordsAccepted { lease, words } => Self::WordsAccepted { lease: lease.0.into(), words: word_texts(words) },
             StateRecord::License { license, note, terms, problem, vendor, first_entitlement, pools, actor, removed, replaced } => {
@@ -477,8 +482,8 @@ impl TryFrom<SnapshotRecord<'_>> for StateRecord {
             SnapshotRecord::Vendor { vendor, name, keys, into } => {
                 Self::Vendor { vendor: VendorId(vendor), name: name.to_owned(), keys: plain_keys(keys), into: into.map(VendorId) }
             }
-            SnapshotRecord::Pool { pool, vendor, feature: name } => {
-                Self::Pool { pool: PoolId(pool), vendor: VendorId(vendor), feature: feature(name)? }
+            SnapshotRecord::Pool { pool, vendor, feature: name, into } => {
+                Self::Pool { pool: PoolId(pool), vendor: VendorId(vendor), feature: feature(name)?, into: into.map(PoolId) }
             }
             SnapshotRecord::Format { words: texts } => Self::Format { words: words(&texts)? },
             SnapshotRecord::WordsAccepted { lease: id, words: texts } => Self::WordsAccepted { lease: lease(id), words: words(&texts)? },

@@ -451,8 +451,13 @@ pub fn state_kinds() -> Vec<BoxedStrategy<StateRecord>> {
         (ids(), ".{0,40}", vec(any::<[u8; 32]>(), 0..3), of(ids()))
             .prop_map(|(vendor, name, keys, into)| StateRecord::Vendor { vendor: VendorId(vendor), name, keys, into: into.map(VendorId) })
             .boxed(),
-        (ids(), ids(), feature())
-            .prop_map(|(pool, vendor, feature)| StateRecord::Pool { pool: PoolId(pool), vendor: VendorId(vendor), feature })
+        (ids(), ids(), feature(), of(ids()))
+            .prop_map(|(pool, vendor, feature, into)| StateRecord::Pool {
+                pool: PoolId(pool),
+                vendor: VendorId(vendor),
+                feature,
+                into: into.map(PoolId),
+            })
             .boxed(),
         (hash(), vec(any::<u8>(), 0..200), ids(), ids(), vec(ids().prop_map(PoolId), 0..4), actor(), of(one(RIGHT_ENDS)), of(any::<u64>()))
             .prop_map(|(license, note, vendor, first, pools, actor, removed, replaced)| StateRecord::License {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use triquest_allocator::{Allocator, Command, InstallLicense, Safeguards, StateRecord};
+use triquest_allocator::{Allocator, Command, InstallLicense, PoolId, Safeguards, StateRecord};
 use triquest_server::view::LeaseFilter;
 use triquest_wire::status::LeaseState;
 
@@ -29,7 +29,7 @@ async fn compare(world: &World, step: u64) {
     let mut features = BTreeMap::new();
     for record in state.snapshot() {
         match record {
-            StateRecord::Pool { pool, feature, .. } => {
+            StateRecord::Pool { pool, feature, into: None, .. } => {
                 features.insert(pool.0, feature.to_string());
             }
             StateRecord::Lease { lease, items, ending, holder, .. } => {
@@ -308,4 +308,25 @@ async fn what_comes_back_to_a_vendor_that_became_part_of_another_meanwhile_is_sh
     world.tick().await;
     world.tick().await;
     assert_eq!(totals(&world), [7]);
+}
+
+#[tokio::test]
+async fn facts_of_a_pool_that_became_part_of_another_are_told_by_that_ones_name() {
+    let world = World::new();
+    let (one, other) = (crate::world::vendor_of(7), crate::world::vendor_of(8));
+    let install = |signers: &[triquest_license::Signer], id: &str| {
+        let license = Box::new(crate::world::signed_by(signers, id, "", &[("cad", 2)]));
+        Command::Install(InstallLicense { license, actor: actor() })
+    };
+    world.decide(install(std::slice::from_ref(&one), "OLD")).await.unwrap();
+    world.decide(install(std::slice::from_ref(&other), "NEW")).await.unwrap();
+    let names = |world: &World| [0, 1].map(|pool| world.driver.view().pool_name(PoolId(pool)));
+    let before = names(&world);
+    assert!(before.iter().all(Option::is_some));
+    world.decide(install(&[one, other], "BOTH")).await.unwrap();
+    world.tick().await;
+    assert_eq!(world.driver.view().pools(Some("cad"), None, 10).pools.len(), 1);
+    assert_eq!(names(&world), before);
+    let world = world.restart().await;
+    assert_eq!(names(&world), before, "also after a start");
 }
