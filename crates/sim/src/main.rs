@@ -22,7 +22,7 @@ triquest-sim nightly [COUNT] fresh seeds, which are printed
 triquest-sim measure         client operations a second on one core";
 
 /// The seeds that the tests run.
-const CI_SEEDS: u64 = 800;
+const CI_SEEDS: u64 = 1_200;
 /// The table that `meta` prints.
 const README: &str = include_str!("../README.md");
 

@@ -97,6 +97,7 @@ scripts! {
     a_stalled_server,
     a_stop_while_somebody_waits,
     a_takeover,
+    a_takeover_that_some_do_not_see,
     a_wide_recovery,
     a_wide_removal,
     a_wrong_future_with_a_removal,
@@ -553,6 +554,19 @@ fn a_takeover(plan: &mut Plan, random: &mut Random) {
     for _ in 0..6 {
         let when = random.between(1_000, 200_000);
         at(plan, when, Act::TakeOver);
+    }
+}
+
+fn a_takeover_that_some_do_not_see(plan: &mut Plan, random: &mut Random) {
+    plan.ttl_ms = random.between(10_000, 15_000);
+    plan.ttl_max_ms = plan.ttl_ms;
+    plan.duration_ms = 300_000;
+    plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 10, plan.ttl_ms / 1_000, plan.ttl_ms / 1_000)]));
+    at(plan, 5, Act::Install(0));
+    // They only renew, so a server that leads no more has nothing to write that would end it.
+    plan.clients = (0..8).map(|_| ClientPlan { begins_ms: Some(100), ..user(random, "cad") }).collect();
+    for turn in 1..8 {
+        at(plan, turn * 35_000 + random.between(1, 10_000), Act::TakeOver);
     }
 }
 
