@@ -259,7 +259,8 @@ impl Place {
 async fn ready(address: SocketAddr) -> bool {
     let Ok(tls) = crate::client::tls() else { return false };
     match crate::client::Connection::open(&tls, address).await {
-        Ok(mut connection) => matches!(connection.call("GET", "/readyz", b"").await, Ok(200)),
+        // On a full disk it says so and serves whom it can.
+        Ok(mut connection) => matches!(connection.call("GET", "/readyz", b"").await, Ok(200 | 507)),
         Err(_) => false,
     }
 }

@@ -163,6 +163,9 @@ pub struct Sending {
     pub passed_at: Option<Timestamp>,
 }
 
+/// How long a renewal that needs no entry may take from its arrival to its answer, in lease time: a few passes, and their confirmation.
+const ON_ITS_WAY_MS: u64 = 3_000;
+
 /// A part of history was lost: by a restore that the server knows of, or by an old copy that it does not.
 #[derive(Clone, Copy, Debug)]
 struct Lost {
@@ -376,8 +379,10 @@ impl Judge {
     }
 
     /// A client gives its lease up for want of an answer, while the disk has no room and nothing that waits for it is about this lease.
-    pub fn is_kept_waiting(&mut self, lease: LeaseId) {
-        if self.is_renewed(lease) && self.waiting.contains_key(&lease) {
+    pub fn is_kept_waiting(&mut self, lease: LeaseId, at: Timestamp) {
+        // What came just now is on its way: to be decided, to be confirmed, or back.
+        let long = |(since, renewal): &(Timestamp, Option<u64>)| renewal.is_some() && since.after_ms(ON_ITS_WAY_MS) <= at;
+        if self.is_renewed(lease) && self.waiting.get(&lease).into_iter().flatten().any(long) {
             self.broken(Invariant::RenewingNeverExpires, || {
                 format!("{lease} is lost: its renewals wait for a full disk, and for nothing that is about it")
             });
@@ -799,7 +804,8 @@ impl Judge {
         let Some(client) = scene.clients.get(number).filter(|client| client.lives(lease)) else { return };
         let named = client.plan.between() == Between::Named;
         let heard = self.heard.get(&lease).is_some_and(|(heard, _)| heard.after_ms(PRESENCE_WAIT_MS) > at);
-        let opened = self.opened.get(&number).is_some_and(|opened| opened.after_ms(PRESENCE_WAIT_MS) > at);
+        // What came after the pass that freed it is too late.
+        let opened = self.opened.get(&number).is_some_and(|opened| *opened < at && opened.after_ms(PRESENCE_WAIT_MS) > at);
         let end = self.false_ends.entry(number).or_default();
         if !named || heard || opened || !end.open || end.known {
             let why = match (heard, opened) {

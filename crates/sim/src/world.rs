@@ -539,7 +539,7 @@ impl World {
             Notice::Lost(Failure::NoAnswer) if self.real_ms >= self.stalled_until_ms => {
                 if let Some(slot) = self.slots.get(&self.front) {
                     for lease in self.clients[client as usize].ids().filter(|lease| slot.node.owes_an_answer_about(*lease)) {
-                        self.judge.is_kept_waiting(lease);
+                        self.judge.is_kept_waiting(lease, slot.node.at());
                     }
                 }
             }
