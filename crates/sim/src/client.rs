@@ -43,7 +43,11 @@ impl Shown {
 
     /// Whether it proves to a history that entries of it were lost: it is of its lineage and does not stand in it.
     #[must_use]
-    pub fn is_lost(&self, ledger: &Ledger) -> bool {
+    pub fn is_lost(&self, lease: LeaseId, ledger: &Ledger) -> bool {
+        // A late copy shows an older grant than the one that is kept by now.
+        if self.lease != lease {
+            return false;
+        }
         let Seen { lineage, epoch, index } = self.signed;
         lineage == ledger.lineage && !ledger.holds(lineage, epoch, Some(self.instance), index)
     }

@@ -955,7 +955,7 @@ impl World {
                 sending.passed_at = Some(at);
                 // A grant of another history of ours proves nothing of this one, and neither does one that stands in it.
                 let shown = self.clients[sending.client as usize].kept.as_ref();
-                let lost = shown.is_some_and(|shown| shown.is_lost(&self.judge.ledger));
+                let lost = shown.is_some_and(|shown| shown.is_lost(sending.lease, &self.judge.ledger));
                 if matches!(sending.asks, Asks::Adopt(_)) && number == front && lost {
                     self.judge.proved(at);
                 }
