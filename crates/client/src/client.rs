@@ -704,8 +704,10 @@ impl Checkout {
             }
             Err(error) => {
                 // What may have been granted meanwhile is given back; what was denied needs no word, nor what certainly took no effect.
-                let may_be_known = core.held().may_be_known;
-                if error.kind() != ErrorKind::Denied && may_be_known {
+                let held = core.held();
+                let may_be_held = held.may_be_known && held.keeper.may_be_held();
+                drop(held);
+                if may_be_held {
                     core.release_wanted.store(true, Ordering::Release);
                     shared.keep(&core)?;
                 }

@@ -469,6 +469,12 @@ impl Keeper {
         matches!(self.phase, Phase::Lost | Phase::Refused).then_some(self.cause)
     }
 
+    /// Whether the server may hold something under the present id: a seat, or a place in line.
+    #[must_use]
+    pub fn may_be_held(&self) -> bool {
+        self.live
+    }
+
     /// Milliseconds until the wait is over; 0 if there is none.
     #[must_use]
     pub fn wait_left_ms(&self, now: Now) -> u64 {
@@ -674,7 +680,10 @@ impl Keeper {
         {
             // What was waited for last: a server that does not answer, one that grants nothing, or a seat.
             let cause = if self.cause == Failure::NoAnswer { Failure::NoAnswer } else { self.held_up.unwrap_or(self.cause) };
+            // The last asking may have been cut off: then its seat may be there, whatever the answers before it said.
+            let live = self.live;
             self.refuse(cause, actions);
+            self.live |= live;
         }
         if self.phase == Phase::Grace && self.grace().is_none_or(|until| until.over(now)) {
             self.leave_grace(now, actions);

@@ -495,6 +495,16 @@ fn whoever_waits_out_a_quarantine_asks_again_when_it_is_over_or_the_wait_is() {
         12:00    denied quarantine over=2880s => tell denied quarantine, wake=never
     ",
     );
+    // Cut off, the last asking may have been granted: what it asked for is given back.
+    check(
+        "
+        0:00     ask 720s                     => checkout #0.1 n1 in line
+        0:00     denied quarantine over=3600s => tell held up denied quarantine, wake=12:00
+        12:00    look                         => checkout #0.2 n3 in line
+        12:02    nothing                      => tell denied quarantine, wake=never
+        12:02    release                      => release #0
+    ",
+    );
     // An administrator has ended it, and the driver has seen that.
     check(
         "
