@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 use triquest_allocator::{Between, LeaseId, Network};
-use triquest_engine::{TookEffect, fair::Turns};
+use triquest_engine::fair::Turns;
 use triquest_wire::limits::{
     ADMIN_CONNECTIONS_MAX, HANDSHAKE_MS_MAX, HEADER_MS_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, IDLE_HTTP2_MS_MAX, IDLE_MS_MAX,
     PRESENCE_LEASES_MAX, STREAM_RESETS_MAX, STREAMS_MAX,
@@ -1118,7 +1118,8 @@ async fn presence_ended(app: &Arc<App>, conn: &Arc<Conn>) {
     for portion in leases.chunks(PRESENCE_END_LEASES) {
         while let Err(cause) = app.tell_ends(portion, generation, conn.network()).await {
             match cause {
-                DriverError::Overloaded(TookEffect::No) => tokio::time::sleep(Duration::from_millis(PRESENCE_END_AGAIN_MS)).await,
+                // Nothing of this telling was taken, whatever is known of its leases.
+                DriverError::Overloaded(_) => tokio::time::sleep(Duration::from_millis(PRESENCE_END_AGAIN_MS)).await,
                 // Nothing is lost: the leases end at their deadlines.
                 cause => {
                     tracing::debug!(%cause, "the end of a presence connection was not recorded");
