@@ -48,7 +48,7 @@ pub struct Status {
     /// Leases whose seats were freed before their promise was over, since this start; absent if none of those promises still runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freed_early: Option<FreedEarly>,
-    /// SHA-256 of licenses that are not installed here, although clients showed grants of them that could be taken over.
+    /// SHA-256 of licenses that are not installed here, although clients showed grants of them that could be taken over. For viewers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown_licenses: Vec<Bytes32>,
     /// How many grants of histories that this server's does not come from were shown since this start, signed with its key: another
@@ -56,6 +56,7 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub foreign_grants: u64,
     /// What is to be said of the installed licenses, a sentence each: what is left out, and signatures that are not good any more.
+    /// For viewers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub license_warnings: Vec<String>,
     /// Live leases.

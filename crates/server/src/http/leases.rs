@@ -418,9 +418,10 @@ pub(super) fn status(app: &App, conn: &Conn, request: &Request<Arriving>) -> Ans
         },
         translated: app.gate.translated(conn.address().filter(|_| !app.sees_names(conn))),
         freed_early: view.freed_early(),
-        unknown_licenses: app.shown.unknown_licenses(),
+        // Which licenses there are is for viewers, as the list of them is.
+        unknown_licenses: if app.sees_names(conn) { app.shown.unknown_licenses() } else { Vec::new() },
         foreign_grants: app.shown.foreign(),
-        license_warnings: view.license_warnings(),
+        license_warnings: if app.sees_names(conn) { view.license_warnings() } else { Vec::new() },
         leases: view.live_leases(),
         pools: page.pools,
         next: page.next,
