@@ -730,6 +730,8 @@ impl Keeper {
     fn lose(&mut self, now: Now, cause: Failure, actions: &mut Vec<Action>) {
         self.cause = cause;
         self.phase = Phase::Lost;
+        // What failed while the right ran says little of how long it will take: the pauses begin anew, and grow further than before.
+        self.failures = 0;
         self.regain_until = None;
         self.right = None;
         let hopeless = match cause {
