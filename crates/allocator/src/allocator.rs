@@ -1024,11 +1024,8 @@ impl Allocator {
     }
 
     /// The pool that an id means now: itself, or the one it became part of.
-    pub(crate) fn resolve(&self, mut pool: PoolId) -> PoolId {
-        while let Some(into) = self.aliases.get(&pool) {
-            pool = *into;
-        }
-        pool
+    pub(crate) fn resolve(&self, pool: PoolId) -> PoolId {
+        pool.resolve(&self.aliases)
     }
 
     pub(crate) fn pool(&self, pool: PoolId) -> Option<&Pool> {

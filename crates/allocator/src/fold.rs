@@ -460,13 +460,7 @@ impl Allocator {
         embeds: &VerifierKeys,
     ) -> Arc<Wish> {
         let aliases = &self.aliases;
-        let resolve = |mut pool| {
-            while let Some(into) = aliases.get(&pool) {
-                pool = *into;
-            }
-            pool
-        };
-        let items = items.iter().map(|item| WishItem { pool: resolve(item.pool), version: item.version, seats: item.seats });
+        let items = items.iter().map(|item| WishItem { pool: item.pool.resolve(aliases), version: item.version, seats: item.seats });
         self.wishes.intern(items, ttl_ms, linger_ms, asked_ttl_ms, embeds)
     }
 

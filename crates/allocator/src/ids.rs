@@ -1,6 +1,6 @@
 //! Newtypes for every id and count, so that none can pass for another.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// Lease time: milliseconds since the lineage began, never faster than real time, standing still while the server does not run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +69,17 @@ pub struct VendorId(pub u32);
 /// One vendor's feature: where seats add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PoolId(pub u32);
+
+impl PoolId {
+    /// The pool that it means now: itself, or the one it became part of, by `became`, which has each with the next.
+    #[must_use]
+    pub fn resolve(mut self, became: &BTreeMap<Self, Self>) -> Self {
+        while let Some(into) = became.get(&self) {
+            self = *into;
+        }
+        self
+    }
+}
 
 /// One `[[entitlement]]` of one installed license, numbered by this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

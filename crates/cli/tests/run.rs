@@ -905,8 +905,7 @@ fn a_release_that_no_server_hears_says_when_the_seat_comes_free_and_can_be_repea
     let (mut server, key) = serving(&folder, 2);
     let listen = format!("127.0.0.1:{}", server.port());
     at(&folder, &server, &key, ["checkout", "--feature", "cad", "--lease-file", "seat.lease"]).run().ok();
-    let program = at(&folder, &server, &key, ["run", "--feature", "cad", "--", "sh", "-c", "echo held; cat; exit 3"]).start();
-    let mut program = program;
+    let mut program = at(&folder, &server, &key, ["run", "--feature", "cad", "--", "sh", "-c", "echo held; cat; exit 3"]).start();
     assert_eq!(first_line_of(&mut program), "held");
     server.kill();
     let began = Instant::now();

@@ -25,7 +25,7 @@ use crate::{
     clock,
     error::{Error, ErrorKind, Tried},
     holder,
-    keeper::{Failure, Now, Phase, REOPEN_MS_MAX},
+    keeper::{Failure, Now, Phase, REOPEN_MS_MAX, spread},
     limits::{CHECKOUT_MS_MAX, DROP_MS_MAX, LAST_WORD_MS, LIFE_MS_MAX, LOOK_MS_MAX, PRESENCE_MS_MAX, QUARANTINE_LOOK_MS, RELEASE_AGAIN_MS},
     lookup::{self, Looked, Lookup, Place},
     presence::{Opened, Presence},
@@ -266,7 +266,7 @@ impl Client {
     /// [`ErrorKind::NoServer`], [`ErrorKind::NotTrusted`], [`ErrorKind::Refused`].
     pub fn release(&self, secret: Secret, server: &ServerKey, within: Duration) -> Result<LeaseId, Error> {
         let shared = &self.inner.shared;
-        let gives_up = clock::now().boot_ms.saturating_add(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+        let gives_up = clock::now().boot_ms.saturating_add(whole_ms(within));
         loop {
             let error = match shared.release(secret, server) {
                 Ok(()) => return Ok(secret.lease_id()),
@@ -1125,13 +1125,14 @@ impl Presences {
     }
 }
 
-fn whole_ms(span: Duration) -> u64 {
+/// A span in whole milliseconds, at most all of them.
+pub(crate) fn whole_ms(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A random part of the time over which clients come back after a lost connection.
 fn reopen_ms() -> u64 {
-    REOPEN_MS_MAX * u64::from(clock::fresh().jitter) / u64::from(u16::MAX)
+    spread(REOPEN_MS_MAX, clock::fresh().jitter)
 }
 
 /// The keeper has nothing more to do.

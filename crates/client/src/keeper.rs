@@ -374,6 +374,11 @@ pub struct Keeper {
     expected: Option<u64>,
 }
 
+/// A random part of so many milliseconds: `jitter` is 0 for none of it and `u16::MAX` for all.
+pub(crate) fn spread(ms: u64, jitter: u16) -> u64 {
+    ms * u64::from(jitter) / u64::from(u16::MAX)
+}
+
 impl Keeper {
     /// A keeper that asks at its first look. `wait_ms`: wait in line for at most so long from now, whatever becomes of servers meanwhile.
     #[must_use]
@@ -894,7 +899,7 @@ impl Keeper {
                         self.held_up(now, Failure::Denied(code), None, jitter, actions);
                         if let (Phase::Asking, Some(over_in_ms)) = (self.phase, over_in_ms) {
                             // Everybody hears of the same moment.
-                            let spread = REOPEN_MS_MAX * u64::from(jitter) / u64::from(u16::MAX);
+                            let spread = spread(REOPEN_MS_MAX, jitter);
                             let at = now.boot_ms.saturating_add(over_in_ms.max(BACKOFF_MS_MIN));
                             self.next_send = Some(self.within_wait(now, at.saturating_add(spread)));
                         }
@@ -956,7 +961,7 @@ impl Keeper {
         }
         let third = remaining_ms.min(self.terms.ttl_ms.max(1)) / 3;
         // Between a quarter and a third, so that clients that started together do not stay together.
-        let spread = third / 4 * u64::from(jitter) / u64::from(u16::MAX);
+        let spread = spread(third / 4, jitter);
         self.next_send = Some(sent.boot_ms.saturating_add(third - spread));
         if until.over(now) {
             // The answer took longer than the right: it promises nothing, and the next one is due.
@@ -1135,7 +1140,7 @@ impl Keeper {
     }
 
     fn retry(&mut self, now: Now, jitter: u16, retry_after_ms: Option<u64>, cause: Failure) {
-        let spread = |ms: u64| ms * u64::from(jitter) / u64::from(u16::MAX);
+        let spread = |ms| spread(ms, jitter);
         let promise = self.right.filter(|_| self.promised(now)).map(|(_, until)| until.left_ms(now));
         let pause = match retry_after_ms {
             // The server's word is followed: its own pause is the least, so that nobody asks in a loop. Nor may it silence a client for longer than

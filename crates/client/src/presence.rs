@@ -19,7 +19,7 @@ use triquest_wire::{
 };
 
 use crate::{
-    client::within,
+    client::{whole_ms, within},
     clock, dial,
     limits::ANSWER_HEADER_BYTES_MAX,
     tls::{self, TlsStream},
@@ -81,7 +81,7 @@ impl Presence {
         generation: u64,
         whole: Duration,
     ) -> io::Result<Opened> {
-        let until = clock::now().boot_ms.saturating_add(u64::try_from(whole.as_millis()).unwrap_or(u64::MAX));
+        let until = clock::now().boot_ms.saturating_add(whole_ms(whole));
         let left = || within(whole, Some(until));
         let socket = dial::connect(&[session.peer()], left())?;
         let (client, server) = (socket.local_addr()?, socket.peer_addr()?);

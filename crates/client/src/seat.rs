@@ -22,7 +22,7 @@ use triquest_wire::{
 
 use crate::{
     address::ServerAddress,
-    client::{Bounds, Shared, within},
+    client::{Bounds, Shared, whole_ms, within},
     clock,
     error::{Error, ErrorKind},
     keeper::{Action, Answer, Failure, Keeper, Notice, Now, Phase, Terms},
@@ -713,7 +713,7 @@ impl Seat {
     /// Says since when the program's user has been idle, or with `None` that idleness is unknown. Shown to administrators.
     pub fn set_idle_for(&self, idle: Option<Duration>) {
         let since = idle.map_or(0, |idle| {
-            let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+            let idle = whole_ms(idle);
             clock::now().boot_ms.saturating_sub(idle) + 1
         });
         self.core.idle_since.store(since, Ordering::Relaxed);

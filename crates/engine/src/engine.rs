@@ -254,11 +254,7 @@ impl<T: Ticket> Engine<T> {
             let effect = self.effect_of(&asked);
             return self.effects.push_back(Effect::Fail(ticket, Why::Stopping(effect)));
         }
-        match &asked {
-            Asked::Many(commands) => commands.iter().for_each(|command| self.note_proof(command)),
-            Asked::One(command) => self.note_proof(command),
-            Asked::Renew(_) => {}
-        }
+        asked.whole_commands().iter().for_each(|command| self.note_proof(command));
         // What of it goes to the lane; the rest must be admitted to the ordinary queue.
         let mut lane: Vec<Option<LaneAsk>> = Vec::new();
         let first = match &asked {
@@ -274,11 +270,7 @@ impl<T: Ticket> Engine<T> {
             Asked::One(_) | Asked::Renew(_) => usize::from(first.is_none()),
         };
         if ordinary > 0 && !self.queues.admits(&origin, ordinary) {
-            match &asked {
-                Asked::Many(commands) => commands.iter().for_each(|command| self.allocator.comes_in_vain(command)),
-                Asked::One(command) => self.allocator.comes_in_vain(command),
-                Asked::Renew(_) => {}
-            }
+            asked.whole_commands().iter().for_each(|command| self.allocator.comes_in_vain(command));
             let effect = self.effect_of(&asked);
             return self.effects.push_back(Effect::Fail(ticket, Why::Overloaded(effect)));
         }
@@ -341,8 +333,7 @@ impl<T: Ticket> Engine<T> {
     fn effect_of(&self, asked: &Asked) -> TookEffect {
         match asked {
             Asked::Renew(renewal) => self.effect_on([renewal.lease]),
-            Asked::One(command) => self.effect_on(command.lease()),
-            Asked::Many(commands) => self.effect_on(commands.iter().filter_map(Command::lease)),
+            Asked::One(_) | Asked::Many(_) => self.effect_on(asked.whole_commands().iter().filter_map(Command::lease)),
         }
     }
 

@@ -65,6 +65,16 @@ impl From<Vec<Command>> for Asked {
 }
 
 impl Asked {
+    /// Its commands, but for a renewal, which is kept without the room of one.
+    #[must_use]
+    pub fn whole_commands(&self) -> &[Command] {
+        match self {
+            Self::Many(commands) => commands,
+            Self::One(command) => std::slice::from_ref(&**command),
+            Self::Renew(_) => &[],
+        }
+    }
+
     /// How many commands it counts as, in every queue and limit.
     #[must_use]
     pub fn commands(&self) -> usize {

@@ -516,7 +516,7 @@ impl View {
     #[must_use]
     pub fn pool_name(&self, pool: PoolId) -> Option<(String, String)> {
         let inner = self.inner.read();
-        let pool = inner.pools.get(&inner.resolve(pool))?;
+        let pool = inner.pools.get(&pool.resolve(&inner.merged))?;
         let vendor = inner.vendors.get(&pool.vendor).map(|vendor| vendor.name.to_string()).unwrap_or_default();
         Some((vendor, pool.feature.to_string()))
     }
@@ -1256,14 +1256,6 @@ impl Inner {
     }
 
     /// Pools of a vendor that became part of another, each with the pool that it is part of now.
-    /// The pool that an id means now: itself, or the one it became part of.
-    fn resolve(&self, mut pool: PoolId) -> PoolId {
-        while let Some(into) = self.merged.get(&pool) {
-            pool = *into;
-        }
-        pool
-    }
-
     fn take_over_pools(&mut self, from: VendorId, into: VendorId, pools: &[(PoolId, PoolId)]) {
         let name = self.vendors.get(&from).map(|vendor| vendor.name.clone()).unwrap_or_default();
         for (old, new) in pools {
