@@ -317,6 +317,28 @@ impl SeatCore {
         view.server = held.server;
     }
 
+    /// Who granted, or was asked for, the present lease.
+    pub(crate) fn server(&self) -> Option<ServerKey> {
+        lock(&self.view).server
+    }
+
+    /// One call within these bounds and `whole`. A server that lets it run out is not asked again for other seats for a while.
+    fn ask<T>(
+        shared: &Shared,
+        session: &Session,
+        (whole, bounds): (Duration, Bounds),
+        call: impl FnOnce(Duration) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let limit = within(whole, bounds.until);
+        let began = clock::now().boot_ms;
+        let answer = call(limit);
+        let took_ms = clock::now().boot_ms.saturating_sub(began);
+        if bounds.in_background && matches!(answer, Err(CallError::Unreachable(_))) && took_ms >= whole_ms(limit) {
+            shared.hangs(session.server_key());
+        }
+        answer
+    }
+
     /// A connection to the server of the lease.
     fn session(&self, held: &mut Held, shared: &Shared, bounds: Bounds) -> Result<Arc<Session>, Answer> {
         let session = shared.session(held.server.as_ref(), bounds);
@@ -346,9 +368,10 @@ impl SeatCore {
         let whole = if asked.wait_ms.is_some() { session.deadlines().waiting } else { session.deadlines().call };
         let asked_now = if asked.wait_ms.is_some() && held.in_line.is_none() {
             // Only the asking after the first is held: whoever begins to wait wants to see the place.
-            session.post_at_once("/v1/leases", &asked, within(session.deadlines().call, bounds.until))
+            let whole = session.deadlines().call;
+            Self::ask(shared, &session, (whole, bounds), |limit| session.post_at_once("/v1/leases", &asked, limit))
         } else {
-            session.post("/v1/leases", &asked, within(whole, bounds.until))
+            Self::ask(shared, &session, (whole, bounds), |limit| session.post("/v1/leases", &asked, limit))
         };
         let answer: CheckoutAnswer = match asked_now {
             Ok(answer) => answer,
@@ -444,7 +467,7 @@ impl SeatCore {
         };
         request.seen = session.seen();
         let path = format!("/v1/leases/{}/renew", held.secret.lease_id());
-        match session.post(&path, &request, within(session.deadlines().call, bounds.until)) {
+        match Self::ask(shared, &session, (session.deadlines().call, bounds), |limit| session.post(&path, &request, limit)) {
             Ok(RenewAnswer::Renewed { position, nonce, counter, remaining_ms, regrant }) => {
                 session.saw(position);
                 let ttl = lock(&self.view).grant.as_ref().map_or(0, |grant| grant.ttl_ms);

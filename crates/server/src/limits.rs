@@ -115,6 +115,10 @@ pub const EVENT_PIECE_BYTES: usize = 32 * 1024;
 pub const PRESENCE_PER_NETWORK_MAX: u64 = 200_000;
 /// The same of all networks.
 pub const PRESENCE_MAX: u64 = 1_000_000;
+const _: () = assert!(
+    triquest_allocator::limits::PRESENCE_WAIT_MS == triquest_wire::limits::PRESENCE_WAIT_MS,
+    "clients come back in the time that the server waits"
+);
 /// Ends of presence connections that are told the leader at once by the server itself.
 pub const PRESENCE_ENDS_AT_ONCE: usize = 8;
 /// Leases of one such end that are told at once.
