@@ -125,9 +125,6 @@ pub const PRESENCE_ENDS_AT_ONCE: usize = 8;
 pub const PRESENCE_END_LEASES: usize = 64;
 /// An end that the leader had no room for is told again after this.
 pub const PRESENCE_END_AGAIN_MS: u64 = 100;
-/// Networks of one range in `presence_networks` that the leader is told of at once, because connections were turned away there before anybody knew whose
-/// they were; of more, it is told that they may be any of that range.
-pub const TURNED_AWAY_NETWORKS_AT_ONCE: usize = 64;
 /// The leader is told of such networks this often at most.
 pub const TURNED_AWAY_AGAIN_MS: u64 = 1_000;
 /// A connection that waits for so long for the turn of its handshake may be a client that comes back in vain.
