@@ -15,7 +15,7 @@ use std::{
 
 use triquest_license::{FeatureName, ServerKey, VerifierKey, VerifierKeys, Version};
 use triquest_wire::{
-    ErrorCode, LeaseId, Secret,
+    ErrorCode, LeaseId, Problem, Retry, Secret,
     lease::{DenialCode, HolderClaim, Item, ReleaseAnswer, SecretRequest},
     limits::ITEMS_PER_CHECKOUT_MAX,
     status::{LeaseList, LeaseState, Status},
@@ -28,7 +28,8 @@ use crate::{
     holder,
     keeper::{Failure, Now, Phase, REOPEN_MS_MAX, spread},
     limits::{
-        CHECKOUT_MS_MAX, DROP_MS_MAX, LAST_WORD_MS, LOOK_MS_MAX, PRESENCE_MS_MAX, QUARANTINE_LOOK_MS, RELEASE_AGAIN_MS, WATCH_MS_MAX,
+        CHECKOUT_MS_MAX, DROP_MS_MAX, LAST_WORD_MS, LOOK_MS_MAX, PRESENCE_MS_MAX, QUARANTINE_LOOK_MS, RELEASE_AGAIN_MS,
+        RELEASE_CALL_MS_MAX, RELEASE_LAST_MS, WATCH_MS_MAX,
     },
     lookup::{self, Looked, Lookup, Place},
     presence::{Opened, Presence},
@@ -136,6 +137,19 @@ pub struct ServerProof {
     pub round_trip_ms: u64,
     /// Licenses of this vendor that name it.
     pub licenses: Vec<triquest_license::VerifiedLicense>,
+}
+
+/// Why an attempt to release did not.
+struct Unreleased {
+    error: Error,
+    /// It may be tried again in so long.
+    again_in_ms: Option<u64>,
+}
+
+/// In how long a refused release may be sent again, if that is of any use.
+fn release_again_in_ms(problem: &Problem) -> Option<u64> {
+    let is_for_now = matches!(problem.code.retry(), Retry::SameId | Retry::Later);
+    is_for_now.then(|| problem.retry_after_ms.unwrap_or(0).max(RELEASE_AGAIN_MS))
 }
 
 /// What all handles and the background thread share.
@@ -262,23 +276,24 @@ impl Client {
         }
     }
 
-    /// Gives back a lease whose secret is known, of a lease file for example. `server`: who granted it. While no server answers it is tried again for `within`;
-    /// an attempt that has begun by then may take its own time.
+    /// Gives back a lease whose secret is known, of a lease file for example. `server`: who granted it. While no server answers, or it refuses for now, this is
+    /// tried again for `within`, not before the pause is over that the server asks for, and once more at the end whatever pause that is; an attempt that has
+    /// begun by then takes two seconds at most.
     ///
     /// # Errors
     /// [`ErrorKind::NoServer`], [`ErrorKind::NotTrusted`], [`ErrorKind::Refused`].
     pub fn release(&self, secret: Secret, server: &ServerKey, within: Duration) -> Result<LeaseId, Error> {
         let shared = &self.inner.shared;
         let gives_up = clock::now().boot_ms.saturating_add(whole_ms(within));
+        let last_at = gives_up.saturating_sub(RELEASE_LAST_MS);
         loop {
-            let error = match shared.release(secret, server) {
+            let unreleased = match shared.release(secret, server) {
                 Ok(()) => return Ok(secret.lease_id()),
-                Err(error) => error,
+                Err(unreleased) => unreleased,
             };
-            if error.kind() != ErrorKind::NoServer || clock::now().boot_ms.saturating_add(RELEASE_AGAIN_MS) >= gives_up {
-                return Err(error);
-            }
-            shared.pause(Duration::from_millis(RELEASE_AGAIN_MS));
+            let now = clock::now().boot_ms;
+            let Some(pause_ms) = unreleased.again_in_ms.filter(|_| now < last_at) else { return Err(unreleased.error) };
+            shared.pause_until(now.saturating_add(pause_ms).min(last_at));
         }
     }
 }
@@ -292,6 +307,7 @@ impl fmt::Debug for Client {
 impl Drop for Inner {
     fn drop(&mut self) {
         // Seats that were dropped are given back before the program goes on, if the server answers soon; else presence or time frees them.
+        lock(&self.shared.work).seats.iter().for_each(|seat| seat.awaits_release());
         self.shared.wait_idle(Duration::from_millis(DROP_MS_MAX));
     }
 }
@@ -852,11 +868,17 @@ impl Shared {
     }
 
     /// One attempt.
-    fn release(&self, secret: Secret, server: &ServerKey) -> Result<(), Error> {
-        let session = self.session(Some(server), Bounds::default()).map_err(|tried| self.no_server(tried))?;
+    fn release(&self, secret: Secret, server: &ServerKey) -> Result<(), Unreleased> {
+        let until = clock::now().boot_ms.saturating_add(RELEASE_CALL_MS_MAX);
+        let again = |error: Error| Unreleased { again_in_ms: (error.kind() == ErrorKind::NoServer).then_some(RELEASE_AGAIN_MS), error };
+        let bounds = Bounds { until: Some(until), in_background: false };
+        let session = self.session(Some(server), bounds).map_err(|tried| again(self.no_server(tried)))?;
         let path = format!("/v1/leases/{}/release", secret.lease_id());
-        let answer = session.post::<ReleaseAnswer>(&path, &SecretRequest { secret }, session.deadlines().call);
-        answer.map(drop).map_err(|error| self.call_failed(&session, error))
+        let answer = session.post::<ReleaseAnswer>(&path, &SecretRequest { secret }, within(session.deadlines().call, bounds.until));
+        answer.map(drop).map_err(|error| match error {
+            CallError::Problem(problem) => Unreleased { again_in_ms: release_again_in_ms(&problem), error: Error::problem(&problem) },
+            error => again(self.call_failed(&session, error)),
+        })
     }
 
     /// Why none of them is any use, and where they are named.
@@ -926,6 +948,13 @@ impl Shared {
         drop(self.changed.wait_timeout_while(work, at_most, |work| work.version == version).unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Waits until this boot time.
+    fn pause_until(&self, boot_ms: u64) {
+        while let left_ms @ 1.. = boot_ms.saturating_sub(clock::now().boot_ms) {
+            self.pause(Duration::from_millis(left_ms.min(LOOK_MS_MAX)));
+        }
+    }
+
     /// Waits until nothing is kept any more, or what is kept is only what no server can be told of.
     fn wait_idle(&self, at_most: Duration) {
         let work = lock(&self.work);
@@ -942,14 +971,22 @@ impl Shared {
         !timeout.timed_out()
     }
 
-    /// Whether the release was confirmed in time.
+    /// Whether the release was confirmed in time. It is tried once more shortly before the end, whatever pause the server has asked for.
     pub(crate) fn wait_released(&self, core: &Arc<SeatCore>, at_most: Duration) -> bool {
-        self.wake();
-        let work = lock(&self.work);
-        let kept = |work: &mut Work| work.seats.iter().any(|seat| Arc::ptr_eq(seat, core));
-        let (work, timeout) = self.changed.wait_timeout_while(work, at_most, kept).unwrap_or_else(PoisonError::into_inner);
-        drop(work);
-        !timeout.timed_out() && core.held().release_confirmed
+        let last = Duration::from_millis(RELEASE_LAST_MS).min(at_most / 2);
+        let is_kept = || lock(&self.work).seats.iter().any(|seat| Arc::ptr_eq(seat, core));
+        let waits = |at_most| {
+            self.wake();
+            let work = lock(&self.work);
+            let kept = |work: &mut Work| work.seats.iter().any(|seat| Arc::ptr_eq(seat, core));
+            drop(self.changed.wait_timeout_while(work, at_most, kept).unwrap_or_else(PoisonError::into_inner));
+        };
+        waits(at_most - last);
+        if is_kept() {
+            core.wants_word();
+            waits(last);
+        }
+        !is_kept() && core.held().release_confirmed
     }
 
     /// The background thread: keeps every seat until none is left.

@@ -595,9 +595,9 @@ impl Keeper {
         self.phase == Phase::Asking && self.held_up == Some(Failure::Denied(DenialCode::Quarantine))
     }
 
-    /// The driver has seen that what is waited for is over sooner than was said: asks at the next look.
+    /// The driver has seen that what is waited for is over sooner than was said, or somebody waits for a release no longer: asks at the next look.
     pub fn asks_soon(&mut self, now: Now) {
-        if self.call.is_none() && matches!(self.phase, Phase::Asking | Phase::Waiting) {
+        if self.call.is_none() && matches!(self.phase, Phase::Asking | Phase::Waiting | Phase::Releasing) {
             self.next_send = self.next_send.map(|at| at.min(now.boot_ms));
             self.plan(now);
         }

@@ -35,10 +35,16 @@ pub const CHECKOUT_MS_MAX: u64 = 20_000;
 pub const QUARANTINE_LOOK_MS: u64 = 10_000;
 /// The background thread looks at the clocks at least this often, so that a wake from suspend is noticed.
 pub const LOOK_MS_MAX: u64 = 5_000;
-/// Dropping the last handle of a client waits for its releases for at most so long, and no longer than until their servers are found to be dead.
-pub const DROP_MS_MAX: u64 = 2_000;
-/// A release that no server answers is tried again after so long.
+/// Dropping the last handle of a client waits for its releases for at most so long, and no longer than until their servers are found to be dead. One that
+/// takes connections and says nothing may be back any moment.
+pub const DROP_MS_MAX: u64 = 5_000;
+/// A release that no server answers, or that one refuses for now without saying for how long, is tried again after so long.
 pub const RELEASE_AGAIN_MS: u64 = 500;
+/// One attempt to release takes no longer, connecting included: what hangs is left for a new connection while there is time.
+pub const RELEASE_CALL_MS_MAX: u64 = 2_000;
+/// The last attempt to release begins so long before the time for it is over, whatever pause a server has asked for.
+pub const RELEASE_LAST_MS: u64 = 500;
+const _: () = assert!(2 * RELEASE_CALL_MS_MAX + RELEASE_LAST_MS < DROP_MS_MAX, "one attempt that hangs leaves time for another");
 /// Longest words of a server that has proved nothing that are shown.
 pub const SAID_BYTES_MAX: usize = 240;
 /// Largest block of headers in an answer.
