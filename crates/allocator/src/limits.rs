@@ -60,7 +60,7 @@ pub const PRESENCE_WAIT_MS: u64 = 30_000;
 pub const TURNED_AWAY_MS: u64 = 2 * PRESENCE_WAIT_MS;
 /// Most networks of one range that the administrator named that are told apart in this; of more, nothing of the whole range is freed early.
 pub const TURNED_AWAY_NETWORKS_MAX: usize = 64;
-/// Most such ranges that are told apart; of more, nothing is freed early anywhere.
+/// Most such ranges that are told apart; of more, nothing is freed early in any named network.
 pub const TURNED_AWAY_NAMED_MAX: usize = 256;
 /// How long an ended id is remembered, far above the keeper's retry limit.
 pub const REMEMBER_MS: u64 = 3_600_000;
