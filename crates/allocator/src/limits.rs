@@ -8,7 +8,8 @@ pub const EVENTS_MAX: usize = 2_048;
 pub const ENTRY_BYTES_MAX: usize = 1_200_000;
 /// The smallest room in which an entry is decided: each share of it, a quarter, holds whatever one command may become.
 pub const ENTRY_BYTES_MIN: usize = 262_144;
-/// Most entitlements of one license: so many pools may open with it, and so many rights end when it is removed.
+/// Most entitlements of one license that an entry has room for: so many pools may open with it, and so many rights end when it is removed. Its text may
+/// have no more than a third of that.
 pub const ENTITLEMENTS_PER_LICENSE_MAX: usize = 768;
 /// Most pools that one fact takes over from a merged vendor.
 pub const POOLS_PER_MERGE_MAX: usize = 512;

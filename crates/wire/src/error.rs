@@ -134,7 +134,7 @@ error_codes! {
     ContentType, "content_type", 415, Never, No, "the content type must be application/json";
     /// The cursor of events is of another history, or its entries are no longer kept. Read the present state and go on without a cursor.
     CursorLost, "cursor_lost", 410, Never, No, "the events after this cursor are not here";
-    /// The server has no room to write the decision down. Renewals, releases and places in line go on.
+    /// The server has no room to write the decision down. Who holds a seat or a place in line keeps it.
     DiskFull, "disk_full", 507, SameId, No, "the server's disk is full, so nothing is granted";
     /// It needs a role that the caller does not have: a viewer or an administrator.
     Forbidden, "forbidden", 403, Never, No, "not allowed for this caller";

@@ -52,8 +52,8 @@ The `reason` of an answer with the outcome `ended`, and of the events `ending` a
     page += "
 ## Errors
 
-The `code` of a [problem document](../protocol.md#errors). `took_effect` speaks of this sending: of an earlier one of the same request the server may not know. Where it says `no` here, an answer
-can still say `unknown`, if the lease is known here already.
+The `code` of a [problem document](../protocol.md#errors). `took_effect` speaks of this sending: of an earlier one of the same request the server may not know. `disk_full` and `overloaded`
+say `unknown` where the server knows the lease already.
 
 | code | status | retry | took effect | meaning |
 |---|---:|---|---|---|
