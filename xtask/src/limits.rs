@@ -153,7 +153,7 @@ fn thousands(value: u128) -> String {
     let digits = value.to_string();
     let mut shown = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             shown.push(',');
         }
         shown.push(digit);
@@ -171,7 +171,7 @@ fn shown(name: &str, value: u128) -> String {
     let larger = |units: &[(u128, &str)]| {
         units
             .iter()
-            .find(|(size, _)| value >= *size && value % size == 0)
+            .find(|(size, _)| value >= *size && value.is_multiple_of(*size))
             .map(|(size, unit)| format!(" = {} {unit}", thousands(value / size)))
     };
     let per = if name.contains("PER_SECOND") {

@@ -130,7 +130,7 @@ error_codes! {
     BodyTooLarge, "body_too_large", 413, Never, No, "the request is too large";
     /// A renewal with this counter and another nonce was seen: two programs use one secret.
     ClonedClient, "cloned_client", 409, Never, No, "two clients use one lease";
-    /// A request that changes something has exactly the content type `application/json`, in UTF-8 and without another coding.
+    /// A request that changes something has the content type `application/json`, with no charset but UTF-8 and no other coding.
     ContentType, "content_type", 415, Never, No, "the content type must be application/json";
     /// The cursor of events is of another history, or its entries are no longer kept. Read the present state and go on without a cursor.
     CursorLost, "cursor_lost", 410, Never, No, "the events after this cursor are not here";

@@ -565,7 +565,7 @@ mod tests {
             };
             let own: std::collections::BTreeSet<ErrorCode> = errors(*endpoint)
                 .into_iter()
-                .filter(|code| !general.contains(code) && !(endpoint.takes_body() && of_bodies.contains(code)))
+                .filter(|code| !(general.contains(code) || endpoint.takes_body() && of_bodies.contains(code)))
                 .collect();
             let own = quoted(&mut own.iter());
             let call = format!("`{method} {path}`{}", if endpoint.takes_body() { " with JSON" } else { "" });
