@@ -107,6 +107,7 @@ pub(crate) fn all(root: &Path) -> Vec<String> {
     complaints.extend(docs(root, &files));
     complaints.extend(architecture(root));
     complaints.extend(names_in_docs(root, &files));
+    complaints.extend(switches_in_docs(root));
     complaints
 }
 
@@ -439,9 +440,14 @@ fn architecture(root: &Path) -> Vec<String> {
 /// A long name in the docs, of a test or a safeguard, stands in the code: whoever renames it renames it there too.
 fn names_in_docs(root: &Path, files: &[PathBuf]) -> Vec<String> {
     let mut names: BTreeMap<String, String> = BTreeMap::new();
+    let mut complaints = Vec::new();
     for path in files.iter().filter(|path| path.starts_with("docs") && path.extension().is_some_and(|extension| extension == "md")) {
         let text = fs::read_to_string(root.join(path)).unwrap_or_default();
         for (number, line) in prose(&text) {
+            let inside = |piece: &&str| ["bench/", "contrib/", "crates/"].iter().any(|folder| piece.starts_with(folder));
+            for gone in line.split('`').skip(1).step_by(2).filter(inside).flat_map(expanded).filter(|named| !root.join(named).exists()) {
+                complaints.push(format!("{}:{number}: {gone} is nowhere", path.display()));
+            }
             for name in line.split('`').skip(1).step_by(2).filter(|name| is_name(name) && name.matches('_').count() >= 2) {
                 names.entry(name.to_owned()).or_insert_with(|| format!("{}:{number}", path.display()));
             }
@@ -451,7 +457,19 @@ fn names_in_docs(root: &Path, files: &[PathBuf]) -> Vec<String> {
         let text = fs::read_to_string(root.join(path)).unwrap_or_default();
         names.retain(|name, _| !text.contains(name.as_str()) || !says(&text, name));
     }
-    names.into_iter().map(|(name, place)| format!("{place}: nothing in the code is called {name}")).collect()
+    complaints.extend(names.into_iter().map(|(name, place)| format!("{place}: nothing in the code is called {name}")));
+    complaints
+}
+
+/// Every switch of a rule stands in the table of rules, with its test.
+fn switches_in_docs(root: &Path) -> Vec<String> {
+    const PAGE: &str = "docs/leases.md";
+    let page = fs::read_to_string(root.join(PAGE)).unwrap_or_default();
+    let code = fs::read_to_string(root.join("crates/allocator/src/allocator.rs")).unwrap_or_default();
+    let fields = code.lines().skip_while(|line| !line.starts_with("pub struct Safeguards")).skip(1).take_while(|line| *line != "}");
+    let switches = fields.filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'));
+    let missing = switches.filter(|(name, _)| !page.contains(&format!("| `{name}` | ")));
+    missing.map(|(name, _)| format!("{PAGE}: no rule has the switch {name}")).collect()
 }
 
 #[cfg(test)]
@@ -510,17 +528,26 @@ mod tests {
     }
 
     #[test]
+    fn every_switch_of_a_rule_stands_in_the_table_of_rules() {
+        none(switches_in_docs(&crate::root()));
+    }
+
+    #[test]
     fn a_path_and_a_name_that_are_gone_are_found() {
         let folder = std::env::temp_dir().join(format!("triquest-tidy-names-{}", std::process::id()));
         fs::create_dir_all(folder.join("crates/a/src/b")).unwrap();
+        fs::create_dir_all(folder.join("crates/allocator/src")).unwrap();
         fs::create_dir_all(folder.join("docs")).unwrap();
         fs::write(folder.join("crates/a/src/one.rs"), "fn here() {}\nfn what_is_there() {}\n").unwrap();
         fs::write(folder.join("crates/a/src/b/two.rs"), "").unwrap();
         let row = "| x | `a/src/{one,gone}.rs`, `a/src/one.rs` (`here`, `nowhere`), then `b/two.rs` and `three.rs`; `free_word` |";
         fs::write(folder.join("ARCHITECTURE.md"), format!("# A\n\n## Where is ...\n\n{row}\n")).unwrap();
-        fs::write(folder.join("docs/a.md"), "# A\n\n`what_is_there`, `what_is_gone`, `two_parts`\n").unwrap();
+        fs::write(folder.join("docs/a.md"), "# A\n\n`what_is_there`, `what_is_gone`, `two_parts`, `crates/a/src/{one,gone}.rs`\n").unwrap();
+        fs::write(folder.join("crates/allocator/src/allocator.rs"), "pub struct Safeguards {\n    /// A.\n    pub a_rule: bool,\n}\n")
+            .unwrap();
         let found = architecture(&folder);
         let names = names_in_docs(&folder, &["docs/a.md", "crates/a/src/one.rs"].map(PathBuf::from));
+        let switches = switches_in_docs(&folder);
         fs::remove_dir_all(&folder).unwrap();
         let page = "ARCHITECTURE.md:5";
         let gone = [
@@ -529,7 +556,8 @@ mod tests {
             format!("{page}: three.rs is nowhere"),
         ];
         assert_eq!(found, gone);
-        assert_eq!(names, ["docs/a.md:3: nothing in the code is called what_is_gone"]);
+        assert_eq!(names, ["docs/a.md:3: crates/a/src/gone.rs is nowhere", "docs/a.md:3: nothing in the code is called what_is_gone"]);
+        assert_eq!(switches, ["docs/leases.md: no rule has the switch a_rule"]);
     }
 
     #[test]
