@@ -575,6 +575,11 @@ impl Right {
         (!gone && !self.in_force()).then_some(if due <= wall_ms { i64::MIN } else { due })
     }
 
+    /// It does not count and never will. What a date has ended that was taken back begins again.
+    pub(crate) fn is_over_at(&self, wall_ms: i64) -> bool {
+        !self.in_force() && self.begins_at(wall_ms).is_none()
+    }
+
     /// When it ends by date, the beginning of time if that has come; none if it is not in force or ends by no date.
     pub(crate) fn ends_at(&self, wall_ms: i64) -> Option<i64> {
         if !self.in_force() {

@@ -820,3 +820,31 @@ fn a_part_is_charged_to_few_entitlements_or_to_the_largest_and_is_told_at_once_w
     assert!(matches!(&outcome, Outcome::Denied(denial) if denial.code == DenialCode::NoSeatFree), "{outcome:?}");
     server.live.check_invariants().unwrap();
 }
+
+#[test]
+fn what_began_in_a_wrong_future_is_not_over_for_a_license_that_replaces_another_part_first() {
+    let mut server = server_with(0, &[]);
+    let old = [Right::new("cad", 2), Right::new("mesh", 4).with("starts", "2027-01-01")];
+    server.decide(moment(1), install(license(&["acme"], "OLD", &[], &old))).unwrap();
+    let now_ms = moment(1).wall_ms;
+    let at = |ms: u64, wall_ms: i64| Moment { wall_ms, ..moment(ms) };
+    let total = |server: &Server, feature: &str| {
+        server.live.pools().find(|pool| pool.feature.as_str() == feature).map_or(0, |pool| pool.numbers.total)
+    };
+    server.settle(at(2, support::civil("2027-02-01"))).unwrap();
+    assert_eq!((total(&server, "cad"), total(&server, "mesh")), (2, 4));
+    let accept = Command::AcceptClock { actor: support::actor() };
+    server.decide(at(3, now_ms), accept).unwrap();
+    server.settle(at(4, now_ms)).unwrap();
+    assert_eq!((total(&server, "cad"), total(&server, "mesh")), (2, 0));
+    // Its other part begins later.
+    let new = [Right::new("cad", 3), Right::new("mesh", 9).with("starts", "2028-01-01")];
+    let (outcome, _) = server.decide(at(5, now_ms), install(license(&["acme"], "NEW", &["OLD"], &new))).unwrap();
+    assert!(matches!(&outcome, Outcome::Installed { replaced, .. } if replaced.is_empty()), "{outcome:?}");
+    server.settle(at(6, support::civil("2027-01-02"))).unwrap();
+    assert_eq!((total(&server, "cad"), total(&server, "mesh")), (3, 4));
+    server.settle(at(7, support::civil("2028-01-02"))).unwrap();
+    assert_eq!((total(&server, "cad"), total(&server, "mesh")), (3, 9));
+    server.live.check_invariants().unwrap();
+    server.replayed().unwrap();
+}
