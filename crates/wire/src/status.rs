@@ -161,7 +161,7 @@ pub enum ClockState {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum JournalState {
-    /// The disk is full: renewals and releases work, nothing is granted.
+    /// The disk is full: nothing is granted until there is room, and nobody loses a seat.
     DiskFull,
     /// Writing.
     Ok,

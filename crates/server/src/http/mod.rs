@@ -791,7 +791,7 @@ fn ready(app: &App) -> Answer {
         return Err(Problem { took_effect: Effect::Unknown, ..Problem::new(ErrorCode::Overloaded, "the server is stopping") });
     }
     if app.driver.journal_state() != triquest_wire::status::JournalState::Ok {
-        return Err(Problem::new(ErrorCode::DiskFull, "the disk is full: renewals and releases work, nothing is granted"));
+        return Err(Problem::new(ErrorCode::DiskFull, "the disk is full: nothing is granted until there is room, and nobody loses a seat"));
     }
     Ok(text("ready\n"))
 }
