@@ -52,6 +52,8 @@ pub struct Safeguards {
     pub due_before_decide: bool,
     /// Nothing is due past the arrival of the oldest renewal that still waits.
     pub due_not_past_the_lane: bool,
+    /// Nothing is due past the arrival of the oldest repeat of a lease or a place that lives and still waits, and one that is refused counts as heard.
+    pub due_not_past_repeats: bool,
     /// An ending lease keeps its seats until the end of its promise.
     pub ending_keeps_deadline: bool,
     /// A start has a random instance: the same epoch and index of another start is not ours.
@@ -168,6 +170,7 @@ impl Default for Safeguards {
             dropped_is_not_freed: true,
             due_before_decide: true,
             due_not_past_the_lane: true,
+            due_not_past_repeats: true,
             ending_keeps_deadline: true,
             epoch_has_instance: true,
             entries_are_bounded: true,
@@ -323,7 +326,7 @@ pub struct Allocator {
 
     // Soft: lost in a crash, in no snapshot.
     pub(crate) now: Moment,
-    /// Deadlines and silent waiters are due up to here: no further than the arrival of a renewal that still waits.
+    /// Deadlines and silent waiters are due up to here: no further than the arrival of a renewal or a repeat that still waits.
     pub(crate) due_until: Timestamp,
     /// Clients of named networks have not come back up to here: no further than the arrival of anything that waits and may say that one has.
     pub(crate) silent_until: Timestamp,

@@ -446,6 +446,33 @@ impl Allocator {
         self.change_ttl(slot, sink);
     }
 
+    /// The client of a lease or a place has asked and gets no answer: it has as long to ask again as if it had got one. Of what was not heard in this epoch
+    /// that would be a fact, and nothing is noted.
+    pub(crate) fn hear_in_vain(&mut self, lease: &LeaseId) {
+        let (epoch, at) = (self.epoch_narrow(), self.now.at);
+        if let Some(slot) = self.leases.find(lease) {
+            let deadline = at.after_ms(self.ttl_of(slot));
+            let lease = self.leases.at_mut(slot);
+            if lease.phase == Phase::Live && lease.heard == epoch && lease.ending.is_none() {
+                lease.deadline = lease.deadline.max(deadline);
+            }
+        } else if let Some(order) = self.waiting_ids.get(lease).copied()
+            && self.line.get(&order).is_some_and(|waiter| waiter.heard == epoch)
+        {
+            self.waiter_asked(order);
+        }
+    }
+
+    /// Whoever waits at this place has its full time to ask again.
+    fn waiter_asked(&mut self, order: u64) {
+        let asks_by = self.now.at.after_ms(self.wait_ttl_ms);
+        if let Some(waiter) = self.line.get_mut(&order) {
+            self.waiters_due.remove(&(waiter.due, order));
+            waiter.due = waiter.gives_up.min(asks_by);
+            self.waiters_due.insert((waiter.due, order));
+        }
+    }
+
     /// The answer about a lease that is not lingering, to one who may have it.
     fn live(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Option<Outcome> {
         let id = self.leases.at(slot).id;
@@ -872,18 +899,13 @@ impl Allocator {
             if waiter.content != asked.content {
                 return Some(Some(Outcome::Refused(Refusal::IdTaken)));
             }
-            let (stale, due, heard) = (stale(waiter.attempt), waiter.due, waiter.heard == self.epoch_narrow());
+            let (stale, heard) = (stale(waiter.attempt), waiter.heard == self.epoch_narrow());
             return Some(Some(stale.unwrap_or_else(|| {
                 if !heard && self.safeguards.waiter_heard {
                     self.emit(sink, Event::WaiterHeard { lease: asked.lease });
                     return self.place_in_line(order);
                 }
-                let asks_by = self.now.at.after_ms(self.wait_ttl_ms);
-                self.waiters_due.remove(&(due, order));
-                if let Some(waiter) = self.line.get_mut(&order) {
-                    waiter.due = waiter.gives_up.min(asks_by);
-                    self.waiters_due.insert((waiter.due, order));
-                }
+                self.waiter_asked(order);
                 self.place_in_line(order)
             })));
         }

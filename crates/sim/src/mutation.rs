@@ -68,6 +68,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     counters_detect_clones => OneHolderPerSeat,
     dropped_is_not_freed => OnlyDeathFrees,
     due_before_decide => QueueMoves,
+    due_not_past_repeats => QueueMoves,
     due_not_past_the_lane => RenewingNeverExpires,
     ending_keeps_deadline => KeeperStopsBeforeServerFrees,
     epoch_has_instance => RestoredWaits,

@@ -190,6 +190,8 @@ pub struct World {
     starting: bool,
     machine: MachineClock,
     stalled_until_ms: u64,
+    /// Until when the disk answers nothing.
+    hangs_until_ms: u64,
     full_until_ms: u64,
     kill_at_durable: Option<(u64, u32)>,
     tickets: BTreeMap<u64, (usize, Vec<Sending>)>,
@@ -250,6 +252,7 @@ impl World {
             starting: false,
             machine: MachineClock::new(plan.drift_per_million, WALL_START_MS),
             stalled_until_ms: 0,
+            hangs_until_ms: 0,
             full_until_ms: 0,
             kill_at_durable: None,
             tickets: BTreeMap::new(),
@@ -939,7 +942,7 @@ impl World {
             self.report.passed_ms += passed_ms;
             self.report.quarantine_ms += if self.judge.ledger.quarantine_until.is_some() { passed_ms } else { 0 };
             self.report.after_loss_ms += if self.report.losses > 0 { passed_ms } else { 0 };
-            if slot.node.has_room() {
+            if slot.node.has_room() && real_ms >= self.hangs_until_ms {
                 self.judge.up.ms += passed_ms;
             }
         }
@@ -974,9 +977,9 @@ impl World {
     }
 
     fn append(&mut self, number: usize) {
-        if self.real_ms < self.stalled_until_ms {
-            let rest = self.stalled_until_ms - self.real_ms;
-            return self.plan(rest, Step::Append(number));
+        let until_ms = self.stalled_until_ms.max(self.hangs_until_ms);
+        if self.real_ms < until_ms {
+            return self.plan(until_ms - self.real_ms, Step::Append(number));
         }
         let hasty = self.wrong(Wrong::AnswersBeforeDurable);
         let kills = self.kill_at_durable.is_some() && number == self.front;
@@ -1406,6 +1409,7 @@ impl World {
                     self.plan(back_ms, Step::Life(client));
                 }
             }
+            Act::DiskHangs(ms) => self.hangs_until_ms = self.hangs_until_ms.max(self.real_ms + ms),
             Act::DiskFull(ms) => {
                 self.disk.leave_room_bytes(self.plan.room_bytes, self.plan.quota);
                 self.full_until_ms = self.real_ms + ms;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod alive;
 mod bounds;
 mod desk;
 mod fairness;
