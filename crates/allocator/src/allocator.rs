@@ -116,6 +116,8 @@ pub struct Safeguards {
     pub proof_stops_at_once: bool,
     /// After a restore nothing is granted until what was granted in lost history must have ended.
     pub quarantine_after_restore: bool,
+    /// An administrator ends the quarantine of the history that was looked at, and none that has begun since.
+    pub quarantine_end_names_its_history: bool,
     /// The quarantine is as long as any license that this history or the license folder has known may have promised.
     pub quarantine_from_lineage_start: bool,
     /// Nobody passes an earlier waiter that shares a pool.
@@ -202,6 +204,7 @@ impl Default for Safeguards {
             proof_counts_from_its_arrival: true,
             proof_stops_at_once: true,
             quarantine_after_restore: true,
+            quarantine_end_names_its_history: true,
             quarantine_from_lineage_start: true,
             queue_strict: true,
             refused_opening_ends_the_wait: true,
@@ -355,6 +358,8 @@ pub struct Allocator {
     pub(crate) resumes_lines: bool,
     /// A rollback is proved, and the new lineage not written yet.
     pub(crate) proof: Option<Proof>,
+    /// Whose grant proved last, in this start, that history was lost.
+    pub(crate) proved_by: Option<LeaseId>,
     /// The longest `ttl_max` in the license folder, as the start found it.
     pub(crate) folder_ttl_max_ms: u64,
     /// What the client whose lease is being placed can use.
@@ -854,6 +859,7 @@ impl Allocator {
             may_write: true,
             resumes_lines: false,
             proof: None,
+            proved_by: None,
             folder_ttl_max_ms: 0,
             accepting: Accepting::default(),
             accepted: BTreeMap::new(),

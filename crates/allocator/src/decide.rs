@@ -40,6 +40,18 @@ impl Asked<'_> {
 impl Allocator {
     /// Decides one command; `None` if it must wait until more of what is due was handled.
     pub(crate) fn try_decide(&mut self, command: &Command, sink: &mut Sink<'_>) -> Option<Outcome> {
+        let facts = sink.events.len();
+        let outcome = self.decide_one(command, sink)?;
+        let proves = || command.lease().is_some_and(|lease| self.proved_by == Some(lease));
+        Some(match outcome {
+            Outcome::Refused(refusal) if self.safeguards.refusals_know_their_id && (sink.events.len() > facts || proves()) => {
+                Outcome::Refused(Refusal::HadEffect(Box::new(refusal)))
+            }
+            outcome => outcome,
+        })
+    }
+
+    fn decide_one(&mut self, command: &Command, sink: &mut Sink<'_>) -> Option<Outcome> {
         Some(match command {
             Command::AcceptClock { actor } => {
                 self.emit(sink, Event::ClockAccepted { wall_ms: self.now.wall_ms, actor: actor.clone() });
@@ -94,7 +106,7 @@ impl Allocator {
                 return self.checkout(&asked, sink);
             }
             Command::CountDenials { since, pools, elsewhere } => self.count_denials(*since, pools, *elsewhere, sink),
-            Command::EndQuarantine { actor } => self.end_quarantine(actor, sink),
+            Command::EndQuarantine { lineage, actor } => self.end_quarantine(*lineage, actor, sink),
             Command::Install(install) => self.install_license(install, sink),
             Command::PresenceAdded { lease, connection, generation, between } => {
                 let confirmed = !self.safeguards.added_counts_from_its_renewal;
@@ -129,11 +141,14 @@ impl Allocator {
             Command::Reread { license, read } => self.reread_license(license, read, sink),
             Command::Remove { license, actor } => self.remove_license(license, actor, sink),
             Command::Renew { lease, counter, nonce, idle_ms: _, presence, regained } => {
+                let before = self.leases.find(lease).map(|slot| self.leases.at(slot).counter);
                 let outcome = self.renew(lease, *counter, nonce, *regained, sink)?;
                 if matches!(outcome, Outcome::Renewed { .. })
                     && let Some(newest) = self.presence.get_mut(lease)
                 {
-                    newest.confirmed = *presence == Some(newest.generation);
+                    // Which copy of one renewal its client sent last nobody knows: none of them takes back what another has confirmed.
+                    let is_copy = *counter != 0 && before == Some(*counter);
+                    newest.confirmed = *presence == Some(newest.generation) || is_copy && newest.confirmed;
                 }
                 outcome
             }

@@ -120,8 +120,6 @@ pub struct Engine<T> {
     moment: Moment,
     refused_wall_ms: Option<i64>,
     pass: PassId,
-    /// Whose grant proved last that history was lost.
-    proved_by: Option<LeaseId>,
 
     lane: Lane<T>,
     queues: Queues<T>,
@@ -211,7 +209,6 @@ impl<T: Ticket> Engine<T> {
             moment,
             refused_wall_ms,
             pass: PassId(0),
-            proved_by: None,
             lane: Lane::new(),
             queues: Queues::new(limits),
             limits,
@@ -313,9 +310,8 @@ impl<T: Ticket> Engine<T> {
     fn note_proof(&mut self, command: &Command) {
         if let Command::Adopt { lease, shown, next_lineage, .. } = command
             && self.allocator.safeguards().proof_counts_from_its_arrival
-            && self.allocator.note_proof(*lease, shown, *next_lineage)
         {
-            self.proved_by = Some(*lease);
+            self.allocator.note_proof(*lease, shown, *next_lineage);
         }
     }
 
@@ -350,7 +346,7 @@ impl<T: Ticket> Engine<T> {
     fn effect_on(&self, leases: impl IntoIterator<Item = LeaseId>) -> TookEffect {
         let is_known = |lease: LeaseId| {
             // The fact that begins a new lineage names whose grant proves it.
-            let proves = self.proved_by == Some(lease);
+            let proves = self.allocator.proved_by() == Some(lease);
             proves || self.held.contains_key(&lease) || self.allocator.standing(&lease) != Standing::Unknown
         };
         let known = leases.into_iter().any(is_known);

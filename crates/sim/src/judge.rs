@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use triquest_allocator::{
-    Allocator, Between, CheckoutItem, Command, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Network,
-    Networks, Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, VerifierKeys, WideNetwork, limits::PRESENCE_WAIT_MS, share::Share,
+    Allocator, Between, CheckoutItem, Command, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Lineage,
+    Network, Networks, Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, VerifierKeys, WideNetwork, limits::PRESENCE_WAIT_MS,
+    share::Share,
 };
 use triquest_engine::limits::ENTRY_HEAD_BYTES_MAX;
 use triquest_journal::record::Entry;
@@ -213,6 +214,8 @@ pub struct Judge {
     histories: u32,
     turns: u64,
     lost: Option<Lost>,
+    /// Histories whose quarantine an administrator wished to end.
+    looked_at: BTreeSet<Lineage>,
     /// Clients that may be in a right, by pool.
     holders: BTreeMap<PoolId, BTreeSet<usize>>,
     /// The most seats that they can have together, by pool: while that is not more than there are, nobody needs to be counted.
@@ -276,6 +279,7 @@ impl Judge {
             histories: 0,
             turns: 0,
             lost: None,
+            looked_at: BTreeSet::new(),
             holders: BTreeMap::new(),
             held_at_most: BTreeMap::new(),
             excused: BTreeSet::new(),
@@ -335,6 +339,11 @@ impl Judge {
         if now {
             self.excused.insert(lease);
         }
+    }
+
+    /// An administrator wishes to end the quarantine of this history.
+    pub fn looks_at_quarantine(&mut self, lineage: Lineage) {
+        self.looked_at.insert(lineage);
     }
 
     /// What stands between ended a living client's presence connection: its seat may be freed so, once.
@@ -696,6 +705,9 @@ impl Judge {
                 self.false_ends.values_mut().for_each(|end| end.freed = None);
             }
             Event::QuarantineEnded { actor: Some(_) } => {
+                if !self.looked_at.contains(&self.ledger.lineage) {
+                    self.broken(Invariant::RestoredWaits, || "a quarantine was ended by somebody who had seen an earlier one".to_owned());
+                }
                 // Promises of lost history may be broken from now on, which is recorded.
                 let promised = scene.clients.iter().filter_map(|client| client.promised(scene.real_ms));
                 self.excused.extend(promised.filter(|lease| !self.heard.contains_key(lease)));

@@ -101,6 +101,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     proof_counts_from_its_arrival => RestoredWaits,
     proof_stops_at_once => RestoredWaits,
     quarantine_after_restore => RestoredWaits,
+    quarantine_end_names_its_history => RestoredWaits,
     quarantine_from_lineage_start => RestoredWaits,
     queue_strict => QueueOrder,
     refused_opening_ends_the_wait => OnlyDeathFrees,

@@ -90,6 +90,7 @@ scripts! {
     a_release_and_a_late_copy,
     a_rollback_and_its_proof,
     a_rollback_passed_by_a_busy_server,
+    a_rollback_shown_before_a_quarantine_is_ended,
     a_rollback_shown_with_a_newcomer,
     a_seat_is_taken_back,
     a_seat_that_is_due_behind_many,
@@ -891,6 +892,13 @@ fn a_rollback_passed_by_a_busy_server(plan: &mut Plan, random: &mut Random) {
     let asks = back + 20_000 + random.between(2_000, 8_000);
     at(plan, asks, Act::Begin(1));
     at(plan, asks + random.between(1, 10_000), Act::Begin(2));
+}
+
+/// A proof and the wish to end a quarantine that was looked at before lie before one pass.
+fn a_rollback_shown_before_a_quarantine_is_ended(plan: &mut Plan, random: &mut Random) {
+    a_rollback_shown_with_a_newcomer(plan, random);
+    let shown = plan.acts.iter().find(|(_, act)| matches!(act, Act::Show(_))).map_or(0, |(when, _)| *when);
+    at(plan, shown + random.between(500, 8_000), Act::EndQuarantine);
 }
 
 fn a_rollback_shown_with_a_newcomer(plan: &mut Plan, random: &mut Random) {

@@ -1419,7 +1419,11 @@ impl World {
                 let life = self.clients[client as usize].life;
                 self.done(client, life);
             }
-            Act::EndQuarantine => self.local(0, Command::EndQuarantine { actor: administrator() }, None),
+            Act::EndQuarantine => {
+                let lineage = self.judge.ledger.lineage;
+                self.judge.looks_at_quarantine(lineage);
+                self.local(0, Command::EndQuarantine { lineage, actor: administrator() }, None);
+            }
             Act::FalseFin(client) => {
                 let this = &self.clients[client as usize];
                 let leases: Vec<_> = this.ids().collect();
@@ -1767,6 +1771,8 @@ pub(crate) fn end_reason(reason: CoreEnd) -> EndReason {
 fn error_code(refusal: &Refusal) -> ErrorCode {
     match refusal {
         Refusal::ClonedClient => ErrorCode::ClonedClient,
+        Refusal::HadEffect(refusal) => error_code(refusal),
+        Refusal::OtherHistory => ErrorCode::OtherHistory,
         Refusal::IdTaken => ErrorCode::IdTaken,
         Refusal::StaleAttempt { .. } => ErrorCode::StaleAttempt,
         Refusal::StaleCounter => ErrorCode::StaleCounter,

@@ -159,6 +159,8 @@ error_codes! {
     NotFound, "not_found", 404, Never, No, "there is no such thing here";
     /// What is asked for is so already.
     NothingToDo, "nothing_to_do", 409, Never, No, "there is nothing to do";
+    /// It speaks of a history that is not the present one any more.
+    OtherHistory, "other_history", 409, Never, No, "another history has begun since";
     /// The journal did not confirm in time.
     OutcomeUnknown, "outcome_unknown", 504, SameId, Unknown, "the outcome is not known yet; repeat the same request";
     /// The server is starting, draining or overloaded.

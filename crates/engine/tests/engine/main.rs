@@ -6,6 +6,7 @@ mod alive;
 mod bounds;
 mod desk;
 mod fairness;
+mod history;
 mod presence;
 mod promises;
 mod room;
