@@ -42,13 +42,13 @@ impl Allocator {
     pub(crate) fn try_decide(&mut self, command: &Command, sink: &mut Sink<'_>) -> Option<Outcome> {
         let facts = sink.events.len();
         let outcome = self.decide_one(command, sink)?;
-        let proves = || command.lease().is_some_and(|lease| self.proved_by == Some(lease));
-        Some(match outcome {
-            Outcome::Refused(refusal) if self.safeguards.refusals_know_their_id && (sink.events.len() > facts || proves()) => {
-                Outcome::Refused(Refusal::HadEffect(Box::new(refusal)))
-            }
-            outcome => outcome,
-        })
+        let Outcome::Refused(refusal) = outcome else { return Some(outcome) };
+        let Some(lease) = command.lease().filter(|_| self.safeguards.refusals_know_their_id) else {
+            return Some(Outcome::Refused(refusal));
+        };
+        // The fact that begins a new lineage names whose grant proves it, and may stand in an earlier entry.
+        let had_effect = sink.events.len() > facts || self.proved_by == Some(lease);
+        Some(Outcome::Refused(if had_effect { Refusal::HadEffect(Box::new(refusal)) } else { refusal }))
     }
 
     fn decide_one(&mut self, command: &Command, sink: &mut Sink<'_>) -> Option<Outcome> {

@@ -170,6 +170,17 @@ pub enum Refusal {
     UnknownLicense,
 }
 
+impl Refusal {
+    /// Why it was refused, whether or not something came of it.
+    #[must_use]
+    pub fn itself(&self) -> &Self {
+        match self {
+            Self::HadEffect(refusal) => refusal.itself(),
+            refusal => refusal,
+        }
+    }
+}
+
 /// Where a license adds seats to those of others at the same time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overlap {

@@ -1263,7 +1263,7 @@ impl World {
                     _ => {}
                 }
                 let seen = Seen { lineage: position.lineage, epoch: position.epoch, index: position.index };
-                if leads && matches!(outcome, Outcome::Refused(Refusal::TooManyIds { .. })) {
+                if leads && matches!(&outcome, Outcome::Refused(refusal) if matches!(refusal.itself(), Refusal::TooManyIds { .. })) {
                     self.judge.refuses_an_id(sending.lease, network_of(sending.client), seen);
                 }
                 self.trace(|_| format!("{} ({:?}) at {}, pass {}: {}", sending.lease, sending.asks, seen.index.0, pass.0, brief(&outcome)));
@@ -1316,7 +1316,8 @@ impl World {
                 })
             }
             Outcome::Refused(refusal) => {
-                let retry_after_ms = if let Refusal::TooManyIds { retry_after_ms } = refusal { Some(*retry_after_ms) } else { None };
+                let retry_after_ms =
+                    if let Refusal::TooManyIds { retry_after_ms } = refusal.itself() { Some(*retry_after_ms) } else { None };
                 Told::Refused { code: error_code(refusal), retry_after_ms }
             }
             Outcome::Released { .. } => Told::Released,

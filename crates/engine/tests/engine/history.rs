@@ -64,10 +64,23 @@ fn a_proof_counts_although_its_request_is_refused_and_nobody_is_told_that_it_cha
 }
 
 #[test]
+fn a_proof_that_is_charged_to_a_license_that_is_not_here_says_which() {
+    let mut desk = Desk::with_seats(1);
+    let missing = triquest_license::LicenseHash::from_bytes([7; 32]);
+    let command = proof(5, |command| {
+        if let Command::Adopt { shown, .. } = command {
+            shown.items[0].from = vec![(missing, 0, 1)];
+        }
+    });
+    let Outcome::Refused(refusal) = desk.now(command) else { panic!("it is not here") };
+    assert_eq!(*refusal.itself(), Refusal::LicenseUnknown(missing));
+    assert_eq!(began(&desk), 1);
+}
+
+#[test]
 fn a_request_that_is_refused_without_any_effect_is_told_so() {
     let mut desk = Desk::with_seats(1);
     desk.now(checkout(1));
-    let Command::Checkout { .. } = checkout(1) else { unreachable!("a checkout is one") };
     let mut other = checkout(1);
     if let Command::Checkout { content, .. } = &mut other {
         *content = ContentDigest([99; 16]);
