@@ -40,6 +40,18 @@ impl Asked<'_> {
 impl Allocator {
     /// Decides one command; `None` if it must wait until more of what is due was handled.
     pub(crate) fn try_decide(&mut self, command: &Command, sink: &mut Sink<'_>) -> Option<Outcome> {
+        let facts = sink.events.len();
+        let outcome = self.decide_one(command, sink)?;
+        let Outcome::Refused(refusal) = outcome else { return Some(outcome) };
+        let Some(lease) = command.lease().filter(|_| self.safeguards.refusals_know_their_id) else {
+            return Some(Outcome::Refused(refusal));
+        };
+        // The fact that begins a new lineage names whose grant proves it, and may stand in an earlier entry.
+        let had_effect = sink.events.len() > facts || self.proved_by == Some(lease);
+        Some(Outcome::Refused(if had_effect { Refusal::HadEffect(Box::new(refusal)) } else { refusal }))
+    }
+
+    fn decide_one(&mut self, command: &Command, sink: &mut Sink<'_>) -> Option<Outcome> {
         Some(match command {
             Command::AcceptClock { actor } => {
                 self.emit(sink, Event::ClockAccepted { wall_ms: self.now.wall_ms, actor: actor.clone() });
@@ -94,7 +106,7 @@ impl Allocator {
                 return self.checkout(&asked, sink);
             }
             Command::CountDenials { since, pools, elsewhere } => self.count_denials(*since, pools, *elsewhere, sink),
-            Command::EndQuarantine { actor } => self.end_quarantine(actor, sink),
+            Command::EndQuarantine { lineage, actor } => self.end_quarantine(*lineage, actor, sink),
             Command::Install(install) => self.install_license(install, sink),
             Command::PresenceAdded { lease, connection, generation, between } => {
                 let confirmed = !self.safeguards.added_counts_from_its_renewal;
@@ -129,11 +141,14 @@ impl Allocator {
             Command::Reread { license, read } => self.reread_license(license, read, sink),
             Command::Remove { license, actor } => self.remove_license(license, actor, sink),
             Command::Renew { lease, counter, nonce, idle_ms: _, presence, regained } => {
+                let before = self.leases.find(lease).map(|slot| self.leases.at(slot).counter);
                 let outcome = self.renew(lease, *counter, nonce, *regained, sink)?;
                 if matches!(outcome, Outcome::Renewed { .. })
                     && let Some(newest) = self.presence.get_mut(lease)
                 {
-                    newest.confirmed = *presence == Some(newest.generation);
+                    // Which copy of one renewal its client sent last nobody knows: none of them takes back what another has confirmed.
+                    let is_copy = *counter != 0 && before == Some(*counter);
+                    newest.confirmed = *presence == Some(newest.generation) || is_copy && newest.confirmed;
                 }
                 outcome
             }
@@ -444,6 +459,33 @@ impl Allocator {
             lease.deadline = lease.deadline.max(deadline);
         }
         self.change_ttl(slot, sink);
+    }
+
+    /// The client of a lease or a place has asked and gets no answer: it has as long to ask again as if it had got one. Of what was not heard in this epoch
+    /// that would be a fact, and nothing is noted.
+    pub(crate) fn hear_in_vain(&mut self, lease: &LeaseId) {
+        let (epoch, at) = (self.epoch_narrow(), self.now.at);
+        if let Some(slot) = self.leases.find(lease) {
+            let deadline = at.after_ms(self.ttl_of(slot));
+            let lease = self.leases.at_mut(slot);
+            if lease.phase == Phase::Live && lease.heard == epoch && lease.ending.is_none() {
+                lease.deadline = lease.deadline.max(deadline);
+            }
+        } else if let Some(order) = self.waiting_ids.get(lease).copied()
+            && self.line.get(&order).is_some_and(|waiter| waiter.heard == epoch)
+        {
+            self.waiter_asked(order);
+        }
+    }
+
+    /// Whoever waits at this place has its full time to ask again.
+    fn waiter_asked(&mut self, order: u64) {
+        let asks_by = self.now.at.after_ms(self.wait_ttl_ms);
+        if let Some(waiter) = self.line.get_mut(&order) {
+            self.waiters_due.remove(&(waiter.due, order));
+            waiter.due = waiter.gives_up.min(asks_by);
+            self.waiters_due.insert((waiter.due, order));
+        }
     }
 
     /// The answer about a lease that is not lingering, to one who may have it.
@@ -872,18 +914,13 @@ impl Allocator {
             if waiter.content != asked.content {
                 return Some(Some(Outcome::Refused(Refusal::IdTaken)));
             }
-            let (stale, due, heard) = (stale(waiter.attempt), waiter.due, waiter.heard == self.epoch_narrow());
+            let (stale, heard) = (stale(waiter.attempt), waiter.heard == self.epoch_narrow());
             return Some(Some(stale.unwrap_or_else(|| {
                 if !heard && self.safeguards.waiter_heard {
                     self.emit(sink, Event::WaiterHeard { lease: asked.lease });
                     return self.place_in_line(order);
                 }
-                let asks_by = self.now.at.after_ms(self.wait_ttl_ms);
-                self.waiters_due.remove(&(due, order));
-                if let Some(waiter) = self.line.get_mut(&order) {
-                    waiter.due = waiter.gives_up.min(asks_by);
-                    self.waiters_due.insert((waiter.due, order));
-                }
+                self.waiter_asked(order);
                 self.place_in_line(order)
             })));
         }

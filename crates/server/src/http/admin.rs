@@ -202,7 +202,9 @@ pub(super) async fn accept_clock(app: &Arc<App>, conn: &Conn, request: &mut Requ
 
 pub(super) async fn end_quarantine(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let asked: AcceptRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
-    accept(app, Command::EndQuarantine { actor: actor(conn, &asked.reason, true)? }).await
+    // The one that can have been looked at: another may begin before this is decided.
+    let lineage = triquest_allocator::Lineage(app.position().lineage.0);
+    accept(app, Command::EndQuarantine { lineage, actor: actor(conn, &asked.reason, true)? }).await
 }
 
 pub(super) async fn allow_presence(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {

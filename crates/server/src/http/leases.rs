@@ -171,7 +171,9 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
         Outcome::Granted(_) => conn.serves_lease(app.holders(), || id),
         _ => {}
     }
-    if let Outcome::Refused(triquest_allocator::Refusal::LicenseUnknown(license)) = &outcome {
+    if let Outcome::Refused(refusal) = &outcome
+        && let triquest_allocator::Refusal::LicenseUnknown(license) = refusal.itself()
+    {
         app.shown.misses(*license);
     }
     let licenses = match &outcome {
@@ -266,7 +268,9 @@ pub(super) async fn renew(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: 
 fn renewed(app: &App, conn: &Conn, asked: &RenewRequest, answer: driver::Answer) -> Result<RenewAnswer, Problem> {
     let driver::Answer { outcome, position, .. } = answer;
     match &outcome {
-        Outcome::Refused(triquest_allocator::Refusal::ClonedClient) => app.gate.note(Kind::Cloned, conn.network()),
+        Outcome::Refused(refusal) if *refusal.itself() == triquest_allocator::Refusal::ClonedClient => {
+            app.gate.note(Kind::Cloned, conn.network())
+        }
         Outcome::Renewed { .. } => conn.serves_lease(app.holders(), || convert::to_core(asked.secret.lease_id())),
         _ => {}
     }
