@@ -132,6 +132,8 @@ pub struct Safeguards {
     pub remembered_by_network: bool,
     /// Nobody takes more than a share of the places in line.
     pub shares_by_network: bool,
+    /// A wider network is a party too: it has no more than its share, however many networks are in it.
+    pub shares_by_wider_network: bool,
     /// An id that ended never grants again.
     pub remember_ended: bool,
     /// What took the place of a license in a future that is taken back is known although it was removed by hand meanwhile.
@@ -208,6 +210,7 @@ impl Default for Safeguards {
             release_before_known: true,
             remembered_by_network: true,
             shares_by_network: true,
+            shares_by_wider_network: true,
             remember_ended: true,
             removed_successors_are_known: true,
             rollback_is_proved: true,

@@ -617,7 +617,8 @@ impl Allocator {
     fn too_many_ids(&mut self, lease: &LeaseId, network: Option<Network>, sink: &mut Sink<'_>) -> Option<Refusal> {
         let share = Share { network: self.limits.remembered_per_network_max, all: self.limits.remembered_max };
         let is_known = self.remembered.contains(lease) && self.safeguards.known_ids_are_taken;
-        if !self.safeguards.remembered_by_network || is_known || self.remembered.crowd.admits(network, share, None) {
+        let wider_too = self.safeguards.shares_by_wider_network;
+        if !self.safeguards.remembered_by_network || is_known || self.remembered.crowd.admits(network, share, None, wider_too) {
             return None;
         }
         let first = self.remembered.first_due().unwrap_or(self.now.at);
@@ -1001,9 +1002,10 @@ impl Allocator {
         if self.waiting_crowd.total() >= WAITERS_MAX || pool.line.len() as u64 >= waiters_per_pool_max {
             return false;
         }
+        let wider_too = self.safeguards.shares_by_wider_network;
         let hundredth = (pool.line.len() as u64).div_ceil(100);
-        let in_line = || pool.crowd.as_ref().is_none_or(|crowd| crowd.admits(network, line, Some(hundredth)));
-        !self.safeguards.shares_by_network || self.waiting_crowd.admits(network, everywhere, None) && in_line()
+        let in_line = || pool.crowd.as_ref().is_none_or(|crowd| crowd.admits(network, line, Some(hundredth), wider_too));
+        !self.safeguards.shares_by_network || self.waiting_crowd.admits(network, everywhere, None, wider_too) && in_line()
     }
 
     /// The answer to somebody in line.

@@ -79,20 +79,21 @@ pub const KEY_SETS_IN_LINE_MAX: usize = 64;
 pub const LEASES_PER_POOL_MAX: u32 = 1_000_000;
 /// Most live leases on one server.
 pub const LEASES_MAX: usize = 5_000_000;
-/// Most waiters in one pool's line; a network takes at most half of it, its last quarter only those with under a hundredth of it.
+/// Most waiters in one pool's line; a network takes at most half of it, its last quarter only those with under a hundredth of it
+/// whose wider network has under four hundredths.
 pub const WAITERS_PER_POOL_MAX: u64 = 20_000;
 /// Most waiters of one network, in all lines.
 pub const WAITERS_PER_NETWORK_MAX: u64 = 10_000;
 /// Most waiters on one server.
 pub const WAITERS_MAX: u64 = 100_000;
 /// Most ids of ended leases and denials that are remembered; at the limit new ids are refused, nothing is forgotten early. In the last quarter
-/// a network has no more than an even share.
+/// a wider network has no more than an even share, and a network no more than an even share of that.
 pub const REMEMBERED_MAX: u64 = 10_000_000;
 /// Most remembered ids in one block of their list: adding one moves half of them at most.
 pub const REMEMBERED_PER_BLOCK_MAX: usize = 256;
 /// Most remembered ids of one network.
 pub const REMEMBERED_PER_NETWORK_MAX: u64 = 1_250_000;
-/// What a wider network (/24, /48) may have, in shares of a network (/32, /64).
+/// What a wider network (/24, /48) may have, in shares of a network (/32, /64), and nothing of the last quarter of what all may have.
 pub const WIDE_NETWORK_SHARES: u64 = 4;
 /// Most pools on one server.
 pub const POOLS_MAX: usize = 200_000;

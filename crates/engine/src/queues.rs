@@ -34,10 +34,18 @@ pub(crate) struct Queued<T> {
     pub(crate) lives_since_ms: Option<u64>,
 }
 
+/// What waits of a wider network.
+#[derive(Clone, Copy, Debug, Default)]
+struct Around {
+    commands: usize,
+    /// Of so many networks.
+    networks: usize,
+}
+
 #[derive(Debug)]
 pub(crate) struct Queues<T> {
     turns: Turns<Option<Network>, u64, Queued<T>>,
-    wider: BTreeMap<WideNetwork, usize>,
+    wider: BTreeMap<WideNetwork, Around>,
     /// When those arrived that say that some client lives, and how many of each time wait.
     lives_since: BTreeMap<u64, usize>,
     limits: QueueLimits,
@@ -56,17 +64,21 @@ impl<T> Queues<T> {
     pub(crate) fn admits(&self, origin: &Origin, count: usize) -> bool {
         let local = self.turns.len_of(&None);
         let Some(network) = origin.network else { return local == 0 || local + count <= self.limits.commands_local_max };
+        let around = self.wider.get(&network.wide()).copied().unwrap_or_default();
         let has = Has {
             own: self.turns.len_of(&origin.network) as u64,
-            wider: self.wider.get(&network.wide()).copied().unwrap_or_default() as u64,
+            wider: around.commands as u64,
             all: (self.turns.len() - local) as u64,
-            present: (self.turns.groups() - usize::from(local > 0)) as u64,
+            within: around.networks as u64,
+            present: self.wider.len() as u64,
         };
         let share = Share { network: self.limits.commands_per_network_max as u64, all: self.limits.commands_max as u64 };
+        let is_room = has.all == 0 || has.all + count as u64 <= share.all;
         match share.admits(has, count as u64) {
             Ok(()) => true,
-            Err(Over::Network | Over::EvenPart) => has.own == 0,
-            Err(Over::Wider) => has.wider == 0,
+            // One request with more commands than a part has room for is not refused for ever; but nobody has more than there is for all.
+            Err(Over::Network | Over::EvenPart) => has.own == 0 && is_room,
+            Err(Over::Wider | Over::WiderEvenPart) => has.wider == 0 && is_room,
             Err(Over::All) => has.all == 0,
         }
     }
@@ -79,10 +91,11 @@ impl<T> Queues<T> {
     pub(crate) fn pop(&mut self) -> Option<Queued<T>> {
         let (network, _, queued) = self.turns.pop()?;
         if let Some(wider) = network.map(Network::wide)
-            && let Some(count) = self.wider.get_mut(&wider)
+            && let Some(around) = self.wider.get_mut(&wider)
         {
-            *count -= 1;
-            if *count == 0 {
+            around.commands -= 1;
+            around.networks -= usize::from(self.turns.len_of(&network) == 0);
+            if around.commands == 0 {
                 self.wider.remove(&wider);
             }
         }
@@ -97,9 +110,13 @@ impl<T> Queues<T> {
         Some(queued)
     }
 
+    /// Counts one that is not among them yet.
     fn counts(&mut self, queued: &Queued<T>) {
         if let Some(network) = queued.origin.network {
-            *self.wider.entry(network.wide()).or_default() += 1;
+            let is_first = self.turns.len_of(&queued.origin.network) == 0;
+            let around = self.wider.entry(network.wide()).or_default();
+            around.commands += 1;
+            around.networks += usize::from(is_first);
         }
         if let Some(since_ms) = queued.lives_since_ms {
             *self.lives_since.entry(since_ms).or_default() += 1;

@@ -41,7 +41,7 @@ use crate::{
         PRESENCE_END_AGAIN_MS, PRESENCE_END_LEASES,
     },
     seldom::Kind,
-    shares::{Crowd, Holders, Over, Place, Places, Rank, Share, Shares, Standing},
+    shares::{Crowd, Holders, Now, Over, Place, Places, Rank, Share, Shares, Standing},
 };
 
 /// Who is at the other end.
@@ -116,6 +116,8 @@ pub struct Conn {
     ending: Notify,
     born: Instant,
     in_flight: AtomicU32,
+    /// Of those in flight, requests for which nothing is done now.
+    resting: AtomicU32,
     /// Since when (milliseconds after birth, plus 1) a request has begun to arrive and is not complete; 0 if none.
     partial_ms: AtomicU64,
     /// When the last request was answered, milliseconds after birth.
@@ -147,6 +149,7 @@ impl Conn {
             ending: Notify::new(),
             born: Instant::now(),
             in_flight: AtomicU32::new(0),
+            resting: AtomicU32::new(0),
             // A connection that never asks is one whose first request is late.
             partial_ms: AtomicU64::new(1),
             idle_ms: AtomicU64::new(0),
@@ -307,12 +310,21 @@ impl Conn {
         }
     }
 
-    /// How the connection stands among others, by a clock that began at `base`; `None` if it is at work.
-    fn standing(&self, base: Instant) -> Option<Standing> {
-        if self.in_flight.load(Ordering::Acquire) > 0 && !self.is_presence() {
-            return None;
+    /// How the connection stands among others, by a clock that began at `base`. It is at work while a request is, but not while the rest of one has yet
+    /// to come or its answer is kept back: whoever sends half a request works no more than whoever sends none.
+    fn now(&self, base: Instant) -> Now {
+        let (under_way, resting) = (self.in_flight.load(Ordering::Acquire), self.resting.load(Ordering::Acquire));
+        Now {
+            standing: Standing { leased: self.rank.is_holder(), since_ms: self.since_ms(base) },
+            at_work: under_way > resting && !self.is_presence(),
         }
-        Some(Standing { leased: self.rank.is_holder(), since_ms: self.since_ms(base) })
+    }
+
+    /// Nothing is done for a request under way until the guard falls: more of it is waited for, or its answer is kept back.
+    #[must_use]
+    pub fn at_rest(&self) -> AtRest<'_> {
+        self.resting.fetch_add(1, Ordering::AcqRel);
+        AtRest(&self.resting)
     }
 
     /// Since when it has done nothing, by a clock that began at `base`.
@@ -347,6 +359,16 @@ impl Conn {
         let left = most.checked_sub(now.saturating_sub(since)).filter(|left| *left > 0)?;
         // Never longer than a late header or an answer would be given, so that one which begins meanwhile is noticed.
         Some(Duration::from_millis(left).min(header))
+    }
+}
+
+/// Nothing is done for a request that is under way.
+#[derive(Debug)]
+pub struct AtRest<'a>(&'a AtomicU32);
+
+impl Drop for AtRest<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -655,7 +677,7 @@ impl Shared {
             reached.get_or_insert(Over::Network);
             refused = Some(arrived);
         } else {
-            let idlest = |id| conns.get(&id).and_then(|conn: &Arc<Conn>| conn.standing(self.base));
+            let idlest = |id| conns.get(&id).map(|conn: &Arc<Conn>| conn.now(self.base));
             let entered = connections.enter(id, network, standing, idlest);
             too_many = entered.reached;
             entered.leaving.iter().for_each(|gone| hellos.leave(*gone));
@@ -741,8 +763,8 @@ impl Shared {
 }
 
 /// Until its ClientHello, a connection stands as it entered: nothing that it does makes it younger.
-fn as_it_entered(_: u64) -> Option<Standing> {
-    Some(Standing { leased: false, since_ms: 0 })
+fn as_it_entered(_: u64) -> Option<Now> {
+    None
 }
 
 /// Those who have to leave, taken out under the lock and closed without it.

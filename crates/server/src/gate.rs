@@ -287,7 +287,7 @@ impl Gate {
             .map_or_else(String::new, |share| format!(" ({} at once, then {} a second)", share.network.burst, share.network.per_second));
         let whose = match limited.by {
             Over::Network => format!("network {network} has reached its limit of {}{of}", kind.what()),
-            Over::Wider => format!("the networks around {network} have reached their limit of {}", kind.what()),
+            Over::Wider | Over::WiderEvenPart => format!("the networks around {network} have reached their limit of {}", kind.what()),
             Over::All | Over::EvenPart => format!("the server has reached its limit of {}", kind.what()),
         };
         Problem { retry_after_ms: Some(limited.wait_ms.max(1)), ..Problem::new(ErrorCode::RateLimited, whose) }

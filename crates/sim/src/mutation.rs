@@ -111,6 +111,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     remember_ended => OneGrantPerId,
     removed_successors_are_known => WrongFutureIsTakenBack,
     shares_by_network => FairShares,
+    shares_by_wider_network => FairShares,
     rollback_is_proved => RestoredWaits,
     silent_waiters_leave => QueueMoves,
     stranded_checked_at_renewal => NoGrantPastEntitlement,
