@@ -22,12 +22,11 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener},
-    sync::{Notify, Semaphore, mpsc, oneshot, watch},
+    sync::{Notify, Semaphore, mpsc, watch},
     time::Instant,
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 use triquest_allocator::{Between, LeaseId, Network};
-use triquest_engine::fair::Turns;
 use triquest_wire::limits::{
     ADMIN_CONNECTIONS_MAX, HANDSHAKE_MS_MAX, HEADER_MS_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, IDLE_HTTP2_MS_MAX, IDLE_MS_MAX,
     PRESENCE_LEASES_MAX, STREAM_RESETS_MAX, STREAMS_MAX,
@@ -36,6 +35,7 @@ use triquest_wire::limits::{
 use crate::{
     driver::DriverError,
     http::App,
+    in_turn::InTurn,
     limits::{
         HANDSHAKE_LATE_MS, HELLO_BYTES_MAX, HELLO_TURN_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES,
         PRESENCE_END_AGAIN_MS, PRESENCE_END_LEASES,
@@ -605,7 +605,7 @@ impl Accepting {
             base: Instant::now(),
             inside: Mutex::new(inside),
             room: Notify::new(),
-            handshakes: Arc::new(Handshakes::new(limits.handshakes)),
+            handshakes: Arc::new(InTurn::new(limits.handshakes)),
             http2: Places::new(limits.http2),
             // The socket answers while the network is saturated: its places are its own.
             administration: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)),
@@ -638,7 +638,8 @@ struct Shared {
     inside: Mutex<Inside>,
     /// A place among those without a whole ClientHello is free, or somebody waits for one.
     room: Notify,
-    handshakes: Arc<Handshakes>,
+    /// Handshakes that are computed at once, in turn by network. Waiting for the peer is not counted, or whoever never answers would hold a turn.
+    handshakes: Arc<InTurn>,
     http2: Places,
     administration: Arc<Semaphore>,
 }
@@ -820,54 +821,6 @@ async fn tell_turned_away(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Handshakes that are computed at once: so many, in turn by network. Waiting for the peer is not counted, or whoever never answers would
-/// hold a turn.
-struct Handshakes(Mutex<AtOnce>);
-
-struct AtOnce {
-    /// How many more can be computed now.
-    free: usize,
-    waiting: Turns<Network, (), oneshot::Sender<Turn>>,
-}
-
-/// The right to compute a handshake, until it falls.
-struct Turn(Option<Arc<Handshakes>>);
-
-impl Handshakes {
-    fn new(at_once: usize) -> Self {
-        Self(Mutex::new(AtOnce { free: at_once.max(1), waiting: Turns::new(1) }))
-    }
-
-    async fn turn(self: &Arc<Self>, network: Network) -> Option<Turn> {
-        let mine = {
-            let mut at_once = self.0.lock();
-            if at_once.free > 0 {
-                at_once.free -= 1;
-                return Some(Turn(Some(Arc::clone(self))));
-            }
-            let (sender, mine) = oneshot::channel();
-            at_once.waiting.push(network, (), sender);
-            mine
-        };
-        mine.await.ok()
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let Some(handshakes) = self.0.take() else { return };
-        let mut at_once = handshakes.0.lock();
-        while let Some((_, (), next)) = at_once.waiting.pop() {
-            match next.send(Turn(Some(Arc::clone(&handshakes)))) {
-                Ok(()) => return,
-                // It has gone meanwhile: its turn is the next one's, and must not be given back here, where the lock is held.
-                Err(mut unwanted) => unwanted.0 = None,
-            }
-        }
-        at_once.free += 1;
-    }
-}
-
 async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, mut stop: watch::Receiver<bool>, alive: mpsc::Sender<()>) {
     loop {
         let accepted = tokio::select! {
@@ -960,7 +913,7 @@ async fn client_hello(stream: TcpStream, conn: &Arc<Conn>) -> Option<StartHandsh
 }
 
 async fn handshake(shared: &Shared, hello: StartHandshake<Noting<TcpStream>>, network: Network) -> Option<TlsStream<Noting<TcpStream>>> {
-    let mut turn = std::pin::pin!(shared.handshakes.turn(network));
+    let mut turn = std::pin::pin!(shared.handshakes.turn(Some(network)));
     let turn = match tokio::time::timeout(Duration::from_millis(HANDSHAKE_LATE_MS), turn.as_mut()).await {
         Ok(turn) => turn?,
         Err(_) => {
@@ -1200,23 +1153,5 @@ mod tests {
         assert!(conn.patience().is_none());
         drop(second);
         assert!(conn.patience().is_some(), "and then it is idle since it took the last one");
-    }
-
-    #[tokio::test]
-    async fn a_turn_that_nobody_waits_for_any_more_goes_to_the_next() {
-        let handshakes = Arc::new(Handshakes::new(1));
-        let network = |last| Network::from(IpAddr::from([10, 0, 0, last]));
-        let turn = handshakes.turn(network(1)).await.unwrap();
-        let mut gone = Box::pin(handshakes.turn(network(2)));
-        let mut stays = Box::pin(handshakes.turn(network(3)));
-        std::future::poll_fn(|cx| {
-            assert!(gone.as_mut().poll(cx).is_pending() && stays.as_mut().poll(cx).is_pending());
-            Poll::Ready(())
-        })
-        .await;
-        drop(gone);
-        drop(turn);
-        drop(stays.await.unwrap());
-        assert_eq!(handshakes.0.lock().free, 1);
     }
 }

@@ -225,6 +225,21 @@ impl<S: BuildHasher> Rates<S> {
         }
     }
 
+    /// What `charged` was charged for is done, and cost `cost`. Nobody owes more than a burst for it: what was not foreseen is forgiven beyond that.
+    pub fn settle(&mut self, network: Network, charged: u64, cost: u64, now_ms: u64) {
+        if cost <= charged {
+            return self.give_back(network, charged - cost);
+        }
+        let place = self.slots(network, "");
+        self.add(place, cost - charged, now_ms);
+        let most = |rate: Rate, paid_us: u64| paid_us.min(rate.charged_for(0, rate.burst, now_ms));
+        self.set(place.0, place.1, most(self.share.network, self.networks[place.0]));
+        self.wider[place.1] = most(self.wider_rate(), self.wider[place.1]);
+        if let Some(all) = self.share.all {
+            self.all_us = most(all, self.all_us);
+        }
+    }
+
     /// Charges what was done already, whatever is owed: then it is not much, and known too late to refuse it.
     pub fn owe(&mut self, network: Network, count: u64, now_ms: u64) {
         self.add(self.slots(network, ""), count, now_ms);
@@ -382,6 +397,19 @@ mod tests {
         assert_eq!(looked, rates.charge(ana, 1, NOW_MS));
         rates.look(network("10.9.0.2"), 1, NOW_MS).unwrap();
         assert!(rates.look(network("10.9.0.2"), 2, NOW_MS).is_err(), "and for all together");
+    }
+
+    #[test]
+    fn what_cost_more_or_less_than_was_charged_is_settled_and_nobody_owes_more_than_a_burst() {
+        let mut rates = Rates::new(1_024, RateShare { network: Rate::new(80, 10), all: Some(Rate::new(100, 10)) });
+        let (ana, ben) = (network("10.0.0.1"), network("10.9.0.2"));
+        rates.charge(ana, 10, NOW_MS).unwrap();
+        rates.settle(ana, 10, 2, NOW_MS);
+        rates.charge(ana, 60, NOW_MS).unwrap();
+        rates.settle(ana, 60, 1_000_000, NOW_MS);
+        assert_eq!(rates.charge(ana, 1, NOW_MS), Err(Limited { wait_ms: 100, by: Over::Network }));
+        assert!(rates.charge(ben, 1, NOW_MS).unwrap_err().wait_ms <= 10_000);
+        rates.charge(ben, 1, NOW_MS + 1_000).unwrap();
     }
 
     #[test]
