@@ -128,6 +128,8 @@ pub struct Safeguards {
     pub renewal_ends_the_wait: bool,
     /// An id that was released before it was known never grants.
     pub release_before_known: bool,
+    /// Whatever keys requests name, few sets of keys are kept that are not one vendor's.
+    pub made_up_keys_are_few: bool,
     /// Nobody makes the server remember more than a share of ids.
     pub remembered_by_network: bool,
     /// Nobody takes more than a share of the places in line.
@@ -208,6 +210,7 @@ impl Default for Safeguards {
             reissue_order: true,
             renewal_ends_the_wait: true,
             release_before_known: true,
+            made_up_keys_are_few: true,
             remembered_by_network: true,
             shares_by_network: true,
             shares_by_wider_network: true,

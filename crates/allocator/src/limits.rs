@@ -75,6 +75,11 @@ pub use triquest_license::limits::{ITEMS_PER_CHECKOUT_MAX, VENDOR_KEYS_MAX};
 pub const KINDS_LOOKED_AT_MAX: usize = 256;
 /// Most sets of keys, that clients in one line embed, for which it is told who wants whose seats; in a line of more nobody passes anybody.
 pub const KEY_SETS_IN_LINE_MAX: usize = 64;
+/// Most sets of keys that are kept although keys stand in them that are not of the vendor whose seats are asked for. So a client that embeds a key which
+/// its vendor will use later can move to what that will have signed; of more, only the vendor's own keys are kept, whatever is made up.
+pub const KEY_SETS_OF_OTHERS_MAX: usize = 32;
+/// Most sets of keys that are looked at to count those; where there are more, none is added.
+pub const KEY_SETS_LOOKED_AT_MAX: usize = 512;
 /// Most leases and lingering parts that one pool may carry.
 pub const LEASES_PER_POOL_MAX: u32 = 1_000_000;
 /// Most live leases on one server.
