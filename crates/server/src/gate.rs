@@ -23,8 +23,10 @@ use crate::{
     clock::{Clock, work_us},
     driver::Driver,
     in_turn::{InTurn, Turn},
-    limits::{BODIES_THROWN_AWAY_BURSTS, Limits, RATE_SLOTS, READING_FORESEEN_US, REFUSAL_PAUSE_MS_MAX, SEARCHES_WAITING_MAX,
-        SEARCHES_WAITING_PER_NETWORK_MAX},
+    limits::{
+        BODIES_THROWN_AWAY_BURSTS, Limits, RATE_SLOTS, READING_FORESEEN_US, REFUSAL_PAUSE_MS_MAX, SEARCHES_WAITING_MAX,
+        SEARCHES_WAITING_PER_NETWORK_MAX,
+    },
     rates::{Limited, Rate, RateShare, Rates},
     seldom::{Kind, Said, Seldom},
     shares::{Over, Place, Places, Share},

@@ -51,7 +51,8 @@ impl Shares {
         let present = self.wider.len() as u64;
         let (own, wider) = (self.networks.entry(network), self.wider.entry(network.wide()));
         let mine = if let Entry::Occupied(count) = &own { *count.get() } else { 0 };
-        let Around { amount: around, networks: within } = if let Entry::Occupied(around) = &wider { *around.get() } else { Around::default() };
+        let Around { amount: around, networks: within } =
+            if let Entry::Occupied(around) = &wider { *around.get() } else { Around::default() };
         self.share.admits(Has { own: mine, wider: around, all: self.all, within, present }, amount)?;
         self.all += amount;
         own.insert_entry(mine + amount);
@@ -341,9 +342,9 @@ impl Crowd {
             reached.get_or_insert(over);
             let victim = match over {
                 // A newcomer takes no place of a lease or of work under way from its own network, which would gain nothing.
-                Over::Network | Over::EvenPart => self.idlest(network, Takes::IDLE, standing.since_ms, &now).filter(|victim| {
-                    self.members.get(victim).is_some_and(|(_, kept)| self.is_settled(*kept, standing))
-                }),
+                Over::Network | Over::EvenPart => self
+                    .idlest(network, Takes::IDLE, standing.since_ms, &now)
+                    .filter(|victim| self.members.get(victim).is_some_and(|(_, kept)| self.is_settled(*kept, standing))),
                 // The wider network has its share: no lease of another network in it goes for one more of it.
                 Over::Wider | Over::WiderEvenPart => self.largest_within(network.wide(), network, Takes::WORK, standing, &now),
                 Over::All => self.sizes.last().copied().and_then(|(size, wide)| {

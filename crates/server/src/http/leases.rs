@@ -96,7 +96,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     let waits = asked.wait_ms.is_some_and(|wait_ms| wait_ms > 0);
     if waits
         && asked.shown.is_none()
-        && let Some(answer) = asked_just_now(app, id, asked.attempt, content)
+        && let Some(answer) = asked_just_now(app, id, asked.attempt, content, &vendor_keys)
     {
         return json(&answer);
     }
@@ -196,9 +196,10 @@ fn asked_just_now(
     lease: triquest_allocator::LeaseId,
     attempt: u32,
     content: triquest_allocator::ContentDigest,
+    vendor_keys: &[[u8; 32]],
 ) -> Option<CheckoutAnswer> {
     let view = app.driver.view();
-    let place = view.asked_within(&lease, attempt, content, WAITER_ASKS_AGAIN_MS)?;
+    let place = view.asked_within(&lease, attempt, content, vendor_keys, WAITER_ASKS_AGAIN_MS)?;
     let WaiterPlace { position, place, pool, gives_up_in_ms } = place;
     Some(CheckoutAnswer::Waiting { position, place, pool, gives_up_in_ms, first_due_ms: None })
 }
