@@ -34,11 +34,12 @@ use triquest_wire::limits::{
 
 use crate::{
     driver::DriverError,
+    gate::Gate,
     http::App,
     in_turn::InTurn,
     limits::{
-        HANDSHAKE_LATE_MS, HELLO_BYTES_MAX, HELLO_TURN_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES,
-        PRESENCE_END_AGAIN_MS, PRESENCE_END_LEASES,
+        BODY_BYTES_FREE, HANDSHAKE_LATE_MS, HELLO_BYTES_MAX, HELLO_TURN_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX,
+        HTTP2_STREAM_WINDOW_BYTES, PRESENCE_END_AGAIN_MS, PRESENCE_END_LEASES,
     },
     seldom::Kind,
     shares::{Crowd, Holders, Now, Over, Place, Places, Rank, Share, Shares, Standing},
@@ -120,6 +121,10 @@ pub struct Conn {
     resting: AtomicU32,
     /// Since when (milliseconds after birth, plus 1) a request has begun to arrive and is not complete; 0 if none.
     partial_ms: AtomicU64,
+    /// What came of the head of a request that is not whole yet.
+    head: Mutex<Head>,
+    /// Whether that is more than nothing.
+    has_head: AtomicBool,
     /// When the last request was answered, milliseconds after birth.
     idle_ms: AtomicU64,
     /// Since when (milliseconds after birth) each answer waits to be taken, with its number; the oldest first.
@@ -152,6 +157,8 @@ impl Conn {
             resting: AtomicU32::new(0),
             // A connection that never asks is one whose first request is late.
             partial_ms: AtomicU64::new(1),
+            head: Mutex::default(),
+            has_head: AtomicBool::new(false),
             idle_ms: AtomicU64::new(0),
             untaken: Mutex::default(),
             answers: AtomicU64::new(0),
@@ -300,7 +307,30 @@ impl Conn {
     pub fn under_way(self: &Arc<Self>) -> UnderWay {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         self.partial_ms.store(0, Ordering::Release);
+        if self.has_head.swap(false, Ordering::AcqRel) {
+            *self.head.lock() = Head::default();
+        }
         UnderWay { conn: Some(Arc::clone(self)) }
+    }
+
+    /// So many bytes came. While nothing is under way they are kept until the head of a request is whole; they count among those of bodies that come in.
+    fn head_came(&self, gate: &Gate, bytes: usize) -> Result<(), Over> {
+        if self.in_flight.load(Ordering::Acquire) > 0 {
+            return Ok(());
+        }
+        self.has_head.store(true, Ordering::Release);
+        let mut head = self.head.lock();
+        head.bytes = head.bytes.saturating_add(bytes);
+        // A head of usual size costs about what its connection does.
+        if head.bytes <= BODY_BYTES_FREE {
+            return Ok(());
+        }
+        let place = match head.place.take() {
+            Some(mut place) => place.grow(bytes as u64).map(|()| place),
+            None => gate.unread_head(self.network(), head.bytes as u64),
+        };
+        head.place = Some(place.inspect_err(|_| gate.note(Kind::UnreadBodies, self.network()))?);
+        Ok(())
     }
 
     /// Bytes came. While nothing is under way they begin a request.
@@ -360,6 +390,13 @@ impl Conn {
         // Never longer than a late header or an answer would be given, so that one which begins meanwhile is noticed.
         Some(Duration::from_millis(left).min(header))
     }
+}
+
+/// What came of a head, and its place among what comes in if it is large.
+#[derive(Debug, Default)]
+struct Head {
+    bytes: usize,
+    place: Option<Place>,
 }
 
 /// Nothing is done for a request that is under way.
@@ -428,6 +465,8 @@ struct Noting<S> {
     conn: Arc<Conn>,
     /// How many bytes may still come before a whole ClientHello; `None` after it.
     allowance: Option<usize>,
+    /// Above TLS: who counts the heads of requests that are not whole yet.
+    heads: Option<Arc<Gate>>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Noting<S> {
@@ -441,7 +480,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Noting<S> {
             *left = left.saturating_sub(buf.filled().len() - before);
         }
         match &result {
-            Ok(()) if buf.filled().len() > before => self.conn.heard(),
+            Ok(()) if buf.filled().len() > before => {
+                self.conn.heard();
+                if let Some(gate) = &self.heads {
+                    let came = self.conn.head_came(gate, buf.filled().len() - before);
+                    came.map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "too many heads of requests are not whole"))?;
+                }
+            }
             Ok(()) if room => self.conn.finished.store(true, Ordering::Release),
             Ok(()) => {}
             // An end without close_notify is what a dead process leaves; whether it was in order is seen below TLS.
@@ -880,7 +925,8 @@ async fn serve_tls(
         let place = shared.http2.take(Some(network), 1).inspect_err(|_| shared.app.gate().note(Kind::Http2, Some(network)));
         serve_http2(&shared.app, tls, conn, stop, place.is_ok()).await;
     } else {
-        let above = Noting { inner: tls, conn: Arc::clone(conn), allowance: None };
+        let heads = Some(Arc::clone(shared.app.gate()));
+        let above = Noting { inner: tls, conn: Arc::clone(conn), allowance: None, heads };
         serve_http1(&shared.app, above, conn, stop).await;
         presence_ended(&shared.app, conn).await;
     }
@@ -904,7 +950,7 @@ async fn client_hello(stream: TcpStream, conn: &Arc<Conn>) -> Option<StartHandsh
         refuse_plaintext(stream, first[0]).await;
         return None;
     }
-    let raw = Noting { inner: stream, conn: Arc::clone(conn), allowance: Some(HELLO_BYTES_MAX) };
+    let raw = Noting { inner: stream, conn: Arc::clone(conn), allowance: Some(HELLO_BYTES_MAX), heads: None };
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), raw).await;
     let mut hello = hello.inspect_err(|cause| tracing::debug!(address = ?conn.address(), %cause, "no ClientHello")).ok()?;
     // What follows is a few bytes for the handshake, and then requests, which have limits of their own.
@@ -978,7 +1024,7 @@ async fn accept_unix(shared: Arc<Shared>, listener: UnixListener, mut stop: watc
             let admin = uid == 0 || uid == crate::sys::user_id() || group.is_some_and(|group| groups.contains(&group));
             let user = tokio::task::spawn_blocking(move || crate::sys::user_name(uid)).await.unwrap_or_else(|_| format!("uid {uid}"));
             let conn = Arc::new(Conn::new(Peer::Unix { uid, user, admin }, shared.app.gate().limits().answer_taken_ms));
-            let noting = Noting { inner: stream, conn: Arc::clone(&conn), allowance: None };
+            let noting = Noting { inner: stream, conn: Arc::clone(&conn), allowance: None, heads: None };
             serve_http1(&shared.app, noting, &conn, stop).await;
             presence_ended(&shared.app, &conn).await;
             drop(held);

@@ -437,6 +437,14 @@ impl Gate {
         Unread { gate: self, network, place: self.unread.take(network, 0).ok() }
     }
 
+    /// Room for the head of a request that is not whole yet and already large, among the bodies that come in.
+    ///
+    /// # Errors
+    /// If too much is being sent: then the connection has to close.
+    pub fn unread_head(&self, network: Option<Network>, bytes: u64) -> Result<Place, Over> {
+        self.unread.take(network, bytes)
+    }
+
     /// A place for an event stream: for the network, or one of those for the Unix socket.
     ///
     /// # Errors
