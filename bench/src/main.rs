@@ -126,13 +126,14 @@ enum Command {
         #[arg(long)]
         seconds: u16,
     },
-    /// Random clients while the server is killed, stopped, paused, robbed of its disk and given other licenses; everything that clients were
-    /// told is then judged against the journal
+    /// Random clients that ask, wait, renew and die while the server is killed, stopped, paused, robbed of its disk and given other licenses, in some worlds
+    /// by a vendor that changes its key; at the end an old copy of its data is put in place, and a backup is restored. Whatever clients were told is then
+    /// judged against the journal and against each other. The disk becomes full only where a small one may be mounted
     History {
-        /// Seconds in all, for the seeds one after the other
+        /// Seconds in all, about: two seeds run at a time, and each has the same share
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(20..=86_400))]
         seconds: u64,
-        /// What decides all that is random but timing; may be given several times [default: a fixed list]
+        /// What decides all that is random but timing; may be given several times [default: 1588 and 32]
         #[arg(long = "seed", value_name = "SEED")]
         seeds: Vec<u64>,
         /// This process may mount what it likes: nobody else sees it

@@ -1,5 +1,5 @@
-//! Files that are made from the code: the API's document, the reference of the configuration, shell completions, manual pages. A test
-//! beside the code makes each, and compares it or, with `UPDATE=1`, writes it; this runs those tests.
+//! Files that are made from the code: the API's document and the list of its paths, the references of codes, limits and the configuration, shell
+//! completions, manual pages. A test beside the code makes each, and compares it or, with `UPDATE=1`, writes it; this runs those tests.
 
 use std::process::Command;
 
@@ -8,9 +8,11 @@ use anyhow::{Context as _, bail};
 /// The tests, as `cargo test` names them.
 const TESTS: &[&[&str]] = &[
     &["-p", "triquest-ports", "--test", "registry", "the_table_is_what_the_source_gives"],
+    &["-p", "triquest-wire", "--test", "docs"],
     &["-p", "triquest-server", "--lib", "openapi"],
     &["-p", "triquest-server", "--lib", "config"],
     &["-p", "triquest-lm", "--test", "generated"],
+    &["-p", "xtask", "the_page_of_limits"],
 ];
 
 /// Writes all generated files, or with `check` only compares.

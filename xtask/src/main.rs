@@ -2,6 +2,8 @@
 
 mod generate;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod readme;
 mod registry;
 mod tidy;

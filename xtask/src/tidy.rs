@@ -105,6 +105,9 @@ pub(crate) fn all(root: &Path) -> Vec<String> {
     complaints.extend(clippy_bans(root));
     complaints.extend(words(root, &files));
     complaints.extend(docs(root, &files));
+    complaints.extend(architecture(root));
+    complaints.extend(names_in_docs(root, &files));
+    complaints.extend(switches_in_docs(root));
     complaints
 }
 
@@ -356,6 +359,119 @@ fn docs(root: &Path, files: &[PathBuf]) -> Vec<String> {
     complaints
 }
 
+/// `a/{b,c}.rs` as `a/b.rs` and `a/c.rs`.
+fn expanded(path: &str) -> Vec<String> {
+    match path.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?))) {
+        Some((before, (names, after))) => names.split(',').map(|name| format!("{before}{name}{after}")).collect(),
+        None => vec![path.to_owned()],
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !text.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// A name stands somewhere in a text, and not as a part of a longer one.
+fn says(text: &str, name: &str) -> bool {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.match_indices(name).any(|(at, _)| !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part))
+}
+
+/// Every path in the table of ARCHITECTURE.md that says where things are leads somewhere, and each name in parentheses behind one stands in that file.
+///
+/// A path begins at the crates, at the top of the checkout, or beside the path before it: in its folder or one above, or in the sources of its crate.
+fn architecture(root: &Path) -> Vec<String> {
+    const PAGE: &str = "ARCHITECTURE.md";
+    let text = fs::read_to_string(root.join(PAGE)).unwrap_or_default();
+    let mut complaints = Vec::new();
+    let rows = text.lines().enumerate().skip_while(|(_, line)| !line.starts_with("## Where is")).skip(1);
+    for (number, row) in rows.take_while(|(_, line)| !line.starts_with("## ")).filter(|(_, line)| line.starts_with('|')) {
+        // The first cell says what; paths stand in the second.
+        let cell = row.trim_matches('|').split_once('|').map_or("", |(_, cell)| cell);
+        let mut before = PathBuf::new();
+        let mut named: Vec<PathBuf> = Vec::new();
+        let mut inside = false;
+        for (place, piece) in cell.split('`').enumerate() {
+            if place % 2 == 0 {
+                inside = if piece.starts_with(" (") {
+                    piece.matches('(').count() > piece.matches(')').count()
+                } else {
+                    inside && !piece.contains(')')
+                };
+                continue;
+            }
+            // A name that stands for any, and what is shown by example.
+            if piece.contains("NAME") {
+                continue;
+            }
+            if piece.ends_with(".rs")
+                || piece.ends_with(".md")
+                || piece.ends_with('/')
+                || piece.contains("/src/")
+                || piece.starts_with("bench/")
+            {
+                named.clear();
+                for path in expanded(piece) {
+                    let sources: PathBuf = before.components().take_while(|part| part.as_os_str() != "src").collect();
+                    let found = [PathBuf::from("crates").join(&path), sources.join("src").join(&path)]
+                        .into_iter()
+                        .chain(before.ancestors().map(|folder| folder.join(&path)))
+                        .find(|found| root.join(found).exists());
+                    match found {
+                        Some(found) => named.push(found),
+                        None => complaints.push(format!("{PAGE}:{}: {path} is nowhere", number + 1)),
+                    }
+                }
+                if let Some(last) = named.last() {
+                    before = if root.join(last).is_dir() { last.clone() } else { last.parent().unwrap_or(Path::new("")).to_owned() };
+                }
+            } else if inside && !named.is_empty() {
+                let name = piece.rsplit("::").next().unwrap_or(piece);
+                let has = |path: &PathBuf| says(&fs::read_to_string(root.join(path)).unwrap_or_default(), name);
+                if is_name(name) && named.iter().all(|path| root.join(path).is_file()) && !named.iter().any(has) {
+                    complaints.push(format!("{PAGE}:{}: {name} is not in {}", number + 1, named[0].display()));
+                }
+            }
+        }
+    }
+    complaints
+}
+
+/// A long name in the docs, of a test or a safeguard, stands in the code: whoever renames it renames it there too.
+fn names_in_docs(root: &Path, files: &[PathBuf]) -> Vec<String> {
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    let mut complaints = Vec::new();
+    for path in files.iter().filter(|path| path.starts_with("docs") && path.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(root.join(path)).unwrap_or_default();
+        for (number, line) in prose(&text) {
+            let inside = |piece: &&str| ["bench/", "contrib/", "crates/"].iter().any(|folder| piece.starts_with(folder));
+            for gone in line.split('`').skip(1).step_by(2).filter(inside).flat_map(expanded).filter(|named| !root.join(named).exists()) {
+                complaints.push(format!("{}:{number}: {gone} is nowhere", path.display()));
+            }
+            for name in line.split('`').skip(1).step_by(2).filter(|name| is_name(name) && name.matches('_').count() >= 2) {
+                names.entry(name.to_owned()).or_insert_with(|| format!("{}:{number}", path.display()));
+            }
+        }
+    }
+    for path in files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
+        let text = fs::read_to_string(root.join(path)).unwrap_or_default();
+        names.retain(|name, _| !text.contains(name.as_str()) || !says(&text, name));
+    }
+    complaints.extend(names.into_iter().map(|(name, place)| format!("{place}: nothing in the code is called {name}")));
+    complaints
+}
+
+/// Every switch of a rule stands in the table of rules, with its test.
+fn switches_in_docs(root: &Path) -> Vec<String> {
+    const PAGE: &str = "docs/leases.md";
+    let page = fs::read_to_string(root.join(PAGE)).unwrap_or_default();
+    let code = fs::read_to_string(root.join("crates/allocator/src/allocator.rs")).unwrap_or_default();
+    let fields = code.lines().skip_while(|line| !line.starts_with("pub struct Safeguards")).skip(1).take_while(|line| *line != "}");
+    let switches = fields.filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'));
+    let missing = switches.filter(|(name, _)| !page.contains(&format!("| `{name}` | ")));
+    missing.map(|(name, _)| format!("{PAGE}: no rule has the switch {name}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -399,6 +515,49 @@ mod tests {
     #[test]
     fn docs_have_one_title_no_dead_link_and_no_page_outside_the_index() {
         none(docs(&crate::root(), &files(&crate::root())));
+    }
+
+    #[test]
+    fn the_architecture_names_what_is_there() {
+        none(architecture(&crate::root()));
+    }
+
+    #[test]
+    fn docs_name_tests_and_switches_that_are_there() {
+        none(names_in_docs(&crate::root(), &files(&crate::root())));
+    }
+
+    #[test]
+    fn every_switch_of_a_rule_stands_in_the_table_of_rules() {
+        none(switches_in_docs(&crate::root()));
+    }
+
+    #[test]
+    fn a_path_and_a_name_that_are_gone_are_found() {
+        let folder = std::env::temp_dir().join(format!("triquest-tidy-names-{}", std::process::id()));
+        fs::create_dir_all(folder.join("crates/a/src/b")).unwrap();
+        fs::create_dir_all(folder.join("crates/allocator/src")).unwrap();
+        fs::create_dir_all(folder.join("docs")).unwrap();
+        fs::write(folder.join("crates/a/src/one.rs"), "fn here() {}\nfn what_is_there() {}\n").unwrap();
+        fs::write(folder.join("crates/a/src/b/two.rs"), "").unwrap();
+        let row = "| x | `a/src/{one,gone}.rs`, `a/src/one.rs` (`here`, `nowhere`), then `b/two.rs` and `three.rs`; `free_word` |";
+        fs::write(folder.join("ARCHITECTURE.md"), format!("# A\n\n## Where is ...\n\n{row}\n")).unwrap();
+        fs::write(folder.join("docs/a.md"), "# A\n\n`what_is_there`, `what_is_gone`, `two_parts`, `crates/a/src/{one,gone}.rs`\n").unwrap();
+        fs::write(folder.join("crates/allocator/src/allocator.rs"), "pub struct Safeguards {\n    /// A.\n    pub a_rule: bool,\n}\n")
+            .unwrap();
+        let found = architecture(&folder);
+        let names = names_in_docs(&folder, &["docs/a.md", "crates/a/src/one.rs"].map(PathBuf::from));
+        let switches = switches_in_docs(&folder);
+        fs::remove_dir_all(&folder).unwrap();
+        let page = "ARCHITECTURE.md:5";
+        let gone = [
+            format!("{page}: a/src/gone.rs is nowhere"),
+            format!("{page}: nowhere is not in crates/a/src/one.rs"),
+            format!("{page}: three.rs is nowhere"),
+        ];
+        assert_eq!(found, gone);
+        assert_eq!(names, ["docs/a.md:3: crates/a/src/gone.rs is nowhere", "docs/a.md:3: nothing in the code is called what_is_gone"]);
+        assert_eq!(switches, ["docs/leases.md: no rule has the switch a_rule"]);
     }
 
     #[test]

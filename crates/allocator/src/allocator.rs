@@ -84,6 +84,8 @@ pub struct Safeguards {
     pub new_lineage_frees_nothing: bool,
     /// A waiter whose answer is held hears its place when the server stops.
     pub held_waiters_are_told_at_stop: bool,
+    /// An answer that waited for its entry takes no confirmation away from answers of later passes.
+    pub later_confirmation_is_kept: bool,
     /// While the disk is full nothing is granted, nothing ends, and nobody leaves a line; with room again claims and waits begin anew.
     pub lines_stand_while_full: bool,
     /// In a named network a client that opens a presence connection again keeps its seats.
@@ -188,6 +190,7 @@ impl Default for Safeguards {
             named_network_waits: true,
             new_lineage_frees_nothing: true,
             held_waiters_are_told_at_stop: true,
+            later_confirmation_is_kept: true,
             lines_stand_while_full: true,
             opening_ends_the_wait: true,
             keys_bind_charges: true,

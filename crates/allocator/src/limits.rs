@@ -8,7 +8,8 @@ pub const EVENTS_MAX: usize = 2_048;
 pub const ENTRY_BYTES_MAX: usize = 1_200_000;
 /// The smallest room in which an entry is decided: each share of it, a quarter, holds whatever one command may become.
 pub const ENTRY_BYTES_MIN: usize = 262_144;
-/// Most entitlements of one license: so many pools may open with it, and so many rights end when it is removed.
+/// Most entitlements of one license that an entry has room for: so many pools may open with it, and so many rights end when it is removed. Its text may
+/// have no more than a third of that.
 pub const ENTITLEMENTS_PER_LICENSE_MAX: usize = 768;
 /// Most pools that one fact takes over from a merged vendor.
 pub const POOLS_PER_MERGE_MAX: usize = 512;
@@ -60,7 +61,7 @@ pub const PRESENCE_WAIT_MS: u64 = 30_000;
 pub const TURNED_AWAY_MS: u64 = 2 * PRESENCE_WAIT_MS;
 /// Most networks of one range that the administrator named that are told apart in this; of more, nothing of the whole range is freed early.
 pub const TURNED_AWAY_NETWORKS_MAX: usize = 64;
-/// Most such ranges that are told apart; of more, nothing is freed early anywhere.
+/// Most such ranges that are told apart; of more, nothing is freed early in any named network.
 pub const TURNED_AWAY_NAMED_MAX: usize = 256;
 /// How long an ended id is remembered, far above the keeper's retry limit.
 pub const REMEMBER_MS: u64 = 3_600_000;

@@ -497,7 +497,7 @@ impl<T: Ticket> Engine<T> {
     }
 
     fn want(&mut self, leaving: Leaving<T>) {
-        if let Some(pass) = self.writing.want(leaving) {
+        if let Some(pass) = self.writing.want(leaving, self.allocator.safeguards().later_confirmation_is_kept) {
             self.effects.push_back(Effect::Confirm(pass));
         }
     }

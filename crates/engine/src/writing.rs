@@ -187,12 +187,15 @@ impl<T> Writing<T> {
         Some(done)
     }
 
-    /// These wait for the confirmation of their pass; which one is to be asked for now.
-    pub(crate) fn want(&mut self, leaving: Leaving<T>) -> Option<PassId> {
+    /// These wait for the confirmation of their pass; which one is to be asked for now. `keeps_later`: a confirmation that is wanted for a later
+    /// pass stays wanted.
+    pub(crate) fn want(&mut self, leaving: Leaving<T>, keeps_later: bool) -> Option<PassId> {
         let pass = leaving.pass;
-        self.unconfirmed.push_back(leaving);
+        // An answer that waited for its entry comes here after those of later passes that waited for none.
+        let later = self.unconfirmed.iter().rev().take_while(|other| keeps_later && other.pass > pass).count();
+        self.unconfirmed.insert(self.unconfirmed.len() - later, leaving);
         if self.confirming.is_some() {
-            self.wanted = Some(pass);
+            self.wanted = if keeps_later { self.wanted.max(Some(pass)) } else { Some(pass) };
             return None;
         }
         self.confirming = Some(pass);

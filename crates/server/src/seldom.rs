@@ -257,6 +257,15 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_the_status_lists_every_limit_by_its_name() {
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operate/status.md")).unwrap();
+        let (_, table) = page.split_once("| LIMIT | what was refused or closed |\n|---|---|\n").expect("the page has a table of limits");
+        let listed: Vec<_> = table.lines().map_while(|line| Some(line.strip_prefix("| ")?.split_once(" |")?.0)).collect();
+        let limits: Vec<_> = Kind::ALL.iter().filter(|kind| kind.is_limit()).map(|kind| kind.as_str().replace('_', " ")).collect();
+        assert_eq!(listed, limits);
+    }
+
+    #[test]
     fn each_kind_is_said_once_a_minute_with_a_count_and_with_who_did_it_most() {
         let seldom = Seldom::default();
         let first = seldom.note(Kind::Denials, Some(network(1)), 0).unwrap();

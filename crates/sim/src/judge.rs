@@ -50,6 +50,8 @@ invariants! {
     ClientCanVerify, "client_can_verify";
     /// A lease that nobody hears is free within twice its promised time of up-time.
     DeadSeatReturns, "dead_seat_returns";
+    /// A server that has nothing left to do has answered every request that it took.
+    EveryRequestComesBack, "every_request_comes_back";
     /// No network has more than its share of a line, of all lines, or of the ids that are remembered, and nobody is refused below it.
     FairShares, "fair_shares";
     /// What was decided fits what the journal had left, unless others took of it meanwhile.
@@ -477,9 +479,9 @@ impl Judge {
             self.broken(Invariant::RestoredWaits, || format!("{lease} was granted in the pass that found a rollback"));
         }
         self.ledger.enter(entry.lineage, entry.epoch, entry.index, entry.moment);
-        for event in &entry.events {
+        for (at, event) in entry.events.iter().enumerate() {
             if full {
-                self.stands_still(entry, event);
+                self.stands_still(entry, at);
             }
             self.before(scene, entry, event);
             self.ledger.fold(entry.moment.at, event);
@@ -517,15 +519,18 @@ impl Judge {
         entry.lineage != self.ledger.lineage
     }
 
-    fn stands_still(&mut self, entry: &Entry, event: &Event) {
+    fn stands_still(&mut self, entry: &Entry, at: usize) {
         // What an administrator does has room in the reserve, and what follows from it.
         if entry.events.iter().any(|event| matches!(event, Event::LicenseRemoved { .. })) {
             return;
         }
+        let event = &entry.events[at];
+        let next = entry.events[at..].iter().find(|event| !matches!(event, Event::LingerEnded { .. }));
+        let makes_room = matches!(next, Some(Event::ChargeMoved { .. }));
         let moves = match event {
             Event::Granted { lease, .. } | Event::Queued { lease, .. } => Some(*lease),
-            // Taking back what lingers ends it.
-            Event::LingerEnded { lease, .. } if !self.reclaimed.contains(lease) => Some(*lease),
+            // Taking back what lingers ends it, and so does a live lease that needs it because an administrator's word has ended its right.
+            Event::LingerEnded { lease, .. } if !self.reclaimed.contains(lease) && !makes_room => Some(*lease),
             Event::Dequeued { lease, reason, .. } if *reason != DequeueReason::Released => Some(*lease),
             Event::Ended { lease, reason, .. } if *reason != EndReason::Reclaimed => Some(*lease),
             Event::TtlLowered { lease, .. } => Some(*lease),

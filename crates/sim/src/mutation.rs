@@ -88,6 +88,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     nothing_is_forgotten_early => OneGrantPerId,
     held_waiters_are_told_at_stop => NoFalseNo,
     keys_bind_charges => ClientCanVerify,
+    later_confirmation_is_kept => EveryRequestComesBack,
     lines_stand_while_full => FullDiskStandsStill,
     opening_ends_the_wait => OnlyDeathFrees,
     presence_confirmed => OnlyDeathFrees,

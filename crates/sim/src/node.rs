@@ -238,6 +238,13 @@ impl Node {
         !self.writes.is_empty()
     }
 
+    /// Nothing is left to do: nothing is being written or waits for a pass, and there is room for everything.
+    #[must_use]
+    pub fn has_done_all(&self) -> bool {
+        let writes = self.writes() || self.engine.handed_out() != self.engine.committed();
+        !writes && !self.confirms() && self.engine.wake_in_ms() != Some(0) && self.engine.may_write() == MayWrite::All
+    }
+
     /// A pass waits to be confirmed.
     #[must_use]
     pub fn confirms(&self) -> bool {

@@ -366,6 +366,8 @@ pub struct Plan {
     pub drift_per_million: i64,
     /// The disk takes so long for an entry, milliseconds.
     pub append_ms: (u64, u64),
+    /// How long it takes to make sure that a server still leads, milliseconds: the least and the most.
+    pub confirm_ms: (u64, u64),
     /// What the disk keeps in reserve, bytes.
     pub reserve_bytes: usize,
     /// What is left, with the reserve, when the disk is full, bytes.
@@ -400,6 +402,7 @@ impl Plan {
             wire: Wire { lost: 0, slow: 0, twice: 0, slow_ms_max: 1_000 },
             drift_per_million: drift(random),
             append_ms: (1, 5),
+            confirm_ms: draw_confirm(seed),
             reserve_bytes: RESERVE_BYTES,
             room_bytes: RESERVE_BYTES,
             quota: false,
@@ -569,6 +572,12 @@ fn draw_limits(plan: &mut Plan, random: &mut Random) {
         // Passes are seldom on a slow disk, and then these are all the renewals that are answered.
         queues.lane_per_pass_max = drawn(random, 16, 64);
     }
+}
+
+/// At once with one machine; a read of what others know takes its time.
+fn draw_confirm(seed: u64) -> (u64, u64) {
+    let mut random = Random::new(seed ^ 0x636f_6e66_6972_6d73);
+    if random.chance(200) { (0, random.between(5, 400)) } else { (0, 1) }
 }
 
 /// Licenses of a random world: replaced, re-issued under their own id, co-signed, with dates at one instant, in every order.

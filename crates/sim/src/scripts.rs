@@ -104,6 +104,7 @@ scripts! {
     answers_that_take_long,
     attempts_in_the_wrong_order,
     clocks_that_part,
+    confirmations_that_take_long,
     entries_on_a_small_disk,
     features_that_change_at_one_instant,
     lingering_seats_give_way,
@@ -651,6 +652,22 @@ fn attempts_in_the_wrong_order(plan: &mut Plan, random: &mut Random) {
     plan.wire = Wire { lost: 150, slow: 400, twice: 600, slow_ms_max: 6_000 };
     plan.duration_ms = 600_000;
     plan.clients = (0..4).map(|_| ClientPlan { begins_ms: Some(100), uses_ms: Some((1_000, 20_000)), ..user(random, "cad") }).collect();
+}
+
+/// Few requests, so that nothing later asks for what an earlier answer still waits for.
+fn confirmations_that_take_long(plan: &mut Plan, random: &mut Random) {
+    plan.ttl_ms = 10_000;
+    plan.ttl_max_ms = 30_000;
+    cad(plan, 4);
+    plan.append_ms = (100, 900);
+    plan.confirm_ms = (100, 900);
+    plan.wire = Wire { lost: 0, slow: 500, twice: 500, slow_ms_max: 1_000 };
+    plan.duration_ms = 400_000;
+    let stays = |random: &mut Random| ClientPlan { begins_ms: Some(random.between(100, 3_000)), ..user(random, "cad") };
+    plan.clients = vec![stays(random), stays(random), ClientPlan { uses_ms: Some((1_000, 4_000)), ..user(random, "cad") }];
+    for begin in 1..50 {
+        at(plan, begin * 8_000 + random.between(0, 1_500), Act::Begin(2));
+    }
 }
 
 fn clocks_that_part(plan: &mut Plan, random: &mut Random) {

@@ -8,7 +8,7 @@ use std::{
 
 use triquest_allocator::{
     Actor, Between, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Grant, GrantedItem, Index,
-    InstallLicense, LeaseId, Lineage, NamedNetwork, Outcome, Refusal, Rules,
+    InstallLicense, LeaseId, Lineage, NamedNetwork, Outcome, Refusal, Rules, limits::STALL_MS,
 };
 use triquest_client::keeper::{Action, Answer as Told, Failure, Fresh, Keeper, Notice, Phase, Terms};
 use triquest_engine::{
@@ -169,6 +169,14 @@ struct Slot {
     instance: [u8; 16],
 }
 
+/// A request that a server took and has not answered.
+struct Taken {
+    server: usize,
+    sendings: Vec<Sending>,
+    /// Until when its answer may be held, by the boot clock.
+    held_until_ms: u64,
+}
+
 struct Backup {
     disk: MemoryDisk,
     ledger: Ledger,
@@ -192,7 +200,7 @@ pub struct World {
     stalled_until_ms: u64,
     full_until_ms: u64,
     kill_at_durable: Option<(u64, u32)>,
-    tickets: BTreeMap<u64, (usize, Vec<Sending>)>,
+    tickets: BTreeMap<u64, Taken>,
     /// Renewals that a server has taken and not answered.
     last_ticket: u64,
     clients: Vec<Client>,
@@ -807,7 +815,7 @@ impl World {
             Some(client) => Origin { network: Some(network_of(client)), connection: client.into() },
         };
         if !sendings.is_empty() {
-            self.tickets.insert(ticket, (number, sendings));
+            self.tickets.insert(ticket, Taken { server: number, sendings, held_until_ms: boot_ms + hold_ms });
         }
         if let (Asked::One(command), Some(client)) = (&asked, from) {
             self.judge.comes_to_open(client as usize, command, slot.node.at());
@@ -925,13 +933,13 @@ impl World {
         }
         slot.pass_at_ms = None;
         if stall_counts {
-            while slot.last_pass_ms + triquest_allocator::limits::STALL_MS < real_ms {
-                slot.last_pass_ms += triquest_allocator::limits::STALL_MS - 100;
+            while slot.last_pass_ms + STALL_MS < real_ms {
+                slot.last_pass_ms += STALL_MS - 100;
                 let at = slot.last_pass_ms;
                 slot.node.pass(ClockReading { boot_ms: machine.boot_ms(at), ..reading }, at);
             }
         }
-        let passed_ms = (real_ms - slot.last_pass_ms).min(triquest_allocator::limits::STALL_MS);
+        let passed_ms = (real_ms - slot.last_pass_ms).min(STALL_MS);
         slot.last_pass_ms = real_ms;
         slot.node.pass(reading, real_ms);
         if number == front {
@@ -944,8 +952,8 @@ impl World {
             }
         }
         let at = slot.node.at();
-        for (of, sendings) in self.tickets.values_mut().rev() {
-            if *of != number {
+        for Taken { server, sendings, .. } in self.tickets.values_mut().rev() {
+            if *server != number {
                 continue;
             }
             if sendings.iter().all(|sending| sending.passed_at.is_some()) {
@@ -971,6 +979,7 @@ impl World {
             self.judge.passed(at);
         }
         self.settle(number);
+        self.all_come_back(number);
     }
 
     fn append(&mut self, number: usize) {
@@ -1036,7 +1045,7 @@ impl World {
                 self.done_by(number, done);
             }
         }
-        let (append_ms, random) = (self.plan.append_ms, &mut self.random);
+        let (append_ms, confirm_ms, random) = (self.plan.append_ms, self.plan.confirm_ms, &mut self.random);
         let Some(slot) = self.slots.get_mut(&number) else { return };
         let wake = slot.node.wake_in_ms().map(|wake| (wake, self.real_ms.saturating_sub(slot.last_pass_ms)));
         let mut steps = [None, None];
@@ -1046,7 +1055,7 @@ impl World {
         }
         if slot.node.confirms() && !slot.confirm_planned {
             slot.confirm_planned = true;
-            steps[1] = Some((random.below(2), Step::Confirm(number)));
+            steps[1] = Some((random.between(confirm_ms.0, confirm_ms.1), Step::Confirm(number)));
         }
         for (in_ms, step) in steps.into_iter().flatten() {
             self.plan(in_ms, step);
@@ -1084,7 +1093,7 @@ impl World {
             Out::Publish(answers) => {
                 let mut signed = self.signs(number, &answers);
                 for (ticket, answers) in answers {
-                    let Some((_, sendings)) = self.tickets.remove(&ticket.0) else { continue };
+                    let Some(Taken { sendings, .. }) = self.tickets.remove(&ticket.0) else { continue };
                     match answers {
                         Answers::One(answer) => {
                             if let Some(sending) = sendings.first() {
@@ -1106,7 +1115,7 @@ impl World {
 
     fn fails(&mut self, ticket: Ticket, why: Why) {
         self.left_by_reset.extend(self.dropping.remove(&ticket.0));
-        let Some((number, sendings)) = self.tickets.remove(&ticket.0) else { return };
+        let Some(Taken { server: number, sendings, .. }) = self.tickets.remove(&ticket.0) else { return };
         for sending in &sendings {
             self.answer(number, sending, Err(why), false, None);
         }
@@ -1173,7 +1182,7 @@ impl World {
         let Some(instance) = self.slots.get(&number).map(|slot| slot.instance) else { return signed };
         let mut granted: Vec<(u64, &Sending, &Grant, TreePlace)> = Vec::new();
         for (ticket, answers) in answers {
-            if let (Answers::One(Answer { outcome: Outcome::Granted(grant), position, .. }), Some((_, sendings))) =
+            if let (Answers::One(Answer { outcome: Outcome::Granted(grant), position, .. }), Some(Taken { sendings, .. })) =
                 (answers, self.tickets.get(&ticket.0))
                 && let Some(sending) = sendings.first()
             {
@@ -1564,9 +1573,9 @@ impl World {
         if self.slots.remove(&number).is_none() {
             return;
         }
-        let gone: Vec<u64> = self.tickets.iter().filter(|(_, (of, _))| *of == number).map(|(ticket, _)| *ticket).collect();
+        let gone: Vec<u64> = self.tickets.iter().filter(|(_, taken)| taken.server == number).map(|(ticket, _)| *ticket).collect();
         for ticket in gone {
-            if let Some((_, sendings)) = self.tickets.remove(&ticket)
+            if let Some(Taken { sendings, .. }) = self.tickets.remove(&ticket)
                 && self.random.chance(500)
             {
                 self.unreachable(&sendings);
@@ -1637,6 +1646,18 @@ impl World {
             }
             self.plan_pass(number, 0);
             self.settle(number);
+        }
+    }
+
+    /// A server that has nothing left to do has answered whatever it took, but for what it may still hold.
+    fn all_come_back(&mut self, number: usize) {
+        let Some(slot) = self.slots.get(&number).filter(|slot| !self.tickets.is_empty() && slot.node.has_done_all()) else { return };
+        let passed_ms = self.machine.boot_ms(slot.last_pass_ms);
+        let lost = self.tickets.iter().find(|(_, taken)| taken.server == number && taken.held_until_ms < passed_ms);
+        if let Some((ticket, taken)) = lost {
+            self.judge.broken(Invariant::EveryRequestComesBack, || {
+                format!("server {number} has nothing left to do and has not answered {:?} of ticket {ticket}", taken.sendings)
+            });
         }
     }
 

@@ -51,14 +51,14 @@ impl fmt::Debug for UnknownCode {
     }
 }
 
-/// Declares an open list of codes: name, text in JSON, what a client does about it.
+/// Declares an open list of codes: name, text in JSON, what a client does about it. The comment of each is its meaning in `docs/reference/codes.md`.
 macro_rules! open_codes {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident, $text:literal, $retry:ident;)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $variant_doc:literal])* $variant:ident, $text:literal, $retry:ident;)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum $name {
-            $($(#[$variant_doc])* $variant,)*
+            $($(#[doc = $variant_doc])* $variant,)*
             /// One of a newer program.
             Unknown(crate::codes::UnknownCode),
         }
@@ -73,6 +73,15 @@ macro_rules! open_codes {
                 match self {
                     $(Self::$variant => $text,)*
                     Self::Unknown(code) => code.as_str(),
+                }
+            }
+
+            /// What it means, in one or two sentences.
+            #[must_use]
+            pub const fn meaning(&self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($variant_doc),*).trim_ascii(),)*
+                    Self::Unknown(_) => "One that this version does not know.",
                 }
             }
 

@@ -97,10 +97,10 @@ impl Effect {
 
 /// Declares the table of error codes: name, text in JSON, status, retry, effect, title.
 macro_rules! error_codes {
-    ($($(#[$doc:meta])* $name:ident, $text:literal, $status:literal, $retry:ident, $effect:ident, $title:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident, $text:literal, $status:literal, $retry:ident, $effect:ident, $title:literal;)*) => {
         crate::codes::open_codes! {
             /// Stable codes of errors, kept alphabetical. A denial is an outcome and not among them.
-            ErrorCode { $($(#[$doc])* $name, $text, $retry;)* }
+            ErrorCode { $($(#[doc = $doc])* $name, $text, $retry;)* }
         }
 
         impl ErrorCode {
@@ -122,62 +122,61 @@ macro_rules! error_codes {
 }
 
 error_codes! {
-    /// The text of the license was refused.
+    /// The text of a license was refused; `detail` says why, with its line.
     BadLicense, "bad_license", 422, Never, No, "the license was refused";
-    /// The body is no JSON of the right form.
+    /// The request is not of the right form; `detail` names the member or the place.
     BadRequest, "bad_request", 400, Never, No, "the request cannot be read";
     /// The body is larger than the limit.
     BodyTooLarge, "body_too_large", 413, Never, No, "the request is too large";
-    /// The wall clock is not believed, so what depends on dates waits.
-    /// Same counter, other nonce.
+    /// A renewal with this counter and another nonce was seen: two programs use one secret.
     ClonedClient, "cloned_client", 409, Never, No, "two clients use one lease";
-    /// A change needs exactly application/json.
+    /// A request that changes something has the content type `application/json`, with no charset but UTF-8 and no other coding.
     ContentType, "content_type", 415, Never, No, "the content type must be application/json";
-    /// The cursor is of another history or its entries were truncated.
+    /// The cursor of events is of another history, or its entries are no longer kept. Read the present state and go on without a cursor.
     CursorLost, "cursor_lost", 410, Never, No, "the events after this cursor are not here";
-    /// The disk is full.
+    /// The server has no room to write the decision down. Who holds a seat or a place in line keeps it.
     DiskFull, "disk_full", 507, SameId, No, "the server's disk is full, so nothing is granted";
-    /// Needs a role that the caller does not have.
+    /// It needs a role that the caller does not have: a viewer or an administrator.
     Forbidden, "forbidden", 403, Never, No, "not allowed for this caller";
-    /// Foreign Origin, cross-site fetch or unknown Host.
+    /// A foreign `Origin`, a cross-site fetch, or a `Host` that is no name of this server.
     ForeignOrigin, "foreign_origin", 403, Never, No, "requests from other sites are refused";
-    /// The id is in use with other content.
+    /// The secret's lease is for another holder or other parts. Each lease has a secret of its own.
     IdTaken, "id_taken", 409, NewRequest, No, "this lease id is in use for something else";
-    /// An inner fault; the log has the cause.
+    /// The server failed; its log has the cause.
     Internal, "internal", 500, SameId, Unknown, "the server failed; its log says why";
-    /// Another text has this license id.
+    /// Another text is installed under this license id. The vendor's new one names it in `replaces`, or it is removed first.
     LicenseIdTaken, "license_id_taken", 409, Never, No, "another text is installed under this license id";
     /// The shown grant is charged to a license that is not installed here: ask again when it is. What it shows may have begun or lengthened a quarantine.
     LicenseUnknown, "license_unknown", 409, Later, Unknown, "the license of the shown grant is not installed here";
-    /// A named limit.
+    /// The request is beyond a limit, which `detail` names.
     LimitReached, "limit_reached", 422, Never, No, "a limit is exceeded";
-    /// The URL exists, the method does not.
+    /// The path exists, the method does not; `Allow` lists those that do.
     MethodNotAllowed, "method_not_allowed", 405, Never, No, "this method does not exist here";
-    /// TLS key not served here.
+    /// The server neither serves nor vouches for the TLS key that the client says it saw: somebody stands between.
     Misdirected, "misdirected", 421, Never, No, "this server does not serve that certificate";
-    /// No such thing.
+    /// There is nothing at this path, or no license, port or name of that kind.
     NotFound, "not_found", 404, Never, No, "there is no such thing here";
     /// What is asked for is so already.
     NothingToDo, "nothing_to_do", 409, Never, No, "there is nothing to do";
-    /// The journal did not confirm in time.
+    /// The journal did not confirm in time. Repeat the same request to learn what became of it.
     OutcomeUnknown, "outcome_unknown", 504, SameId, Unknown, "the outcome is not known yet; repeat the same request";
-    /// The server is starting, draining or overloaded.
+    /// The server is stopping, or as much waits as may wait.
     Overloaded, "overloaded", 503, SameId, No, "the server is busy; ask again";
-    /// A rate or a share of this network, or of all together, is used up.
+    /// A rate or a share of this network, or of all together, is used up; `retry_after_ms` says when to ask again.
     RateLimited, "rate_limited", 429, SameId, No, "too many requests; slow down";
-    /// A lower attempt than the last.
+    /// A higher attempt with this secret was seen: an old request came late.
     StaleAttempt, "stale_attempt", 409, NewRequest, No, "a later attempt was seen";
-    /// A lower counter than the last.
+    /// A renewal with a higher counter was seen: an old request came late.
     StaleCounter, "stale_counter", 409, Never, No, "a later renewal was seen";
-    /// The request took too long to arrive.
+    /// The body did not arrive in time.
     Timeout, "timeout", 408, SameId, No, "the request did not arrive in time";
-    /// Too many ids that are not live are remembered for this network, or for all.
+    /// Too many ids of leases that have ended or were denied are remembered for this network, or for all; `retry_after_ms` says when to ask again.
     TooManyIds, "too_many_ids", 429, SameId, No, "too many ended and denied leases are remembered";
-    /// No such presence connection, or it has ended.
+    /// There is no such presence connection, or it has ended. Open another one.
     UnknownConnection, "unknown_connection", 404, NewRequest, No, "no such presence connection";
-    /// No such lease.
+    /// There is no such lease here, and none is remembered. Check out with a fresh secret.
     UnknownLease, "unknown_lease", 404, NewRequest, No, "no such lease";
-    /// A member of the request that this server does not know.
+    /// The request has a member that this server does not know, which `member` names.
     UnknownMember, "unknown_member", 400, Never, No, "the request has a member that is not known here";
     /// The secret does not belong to this lease.
     WrongSecret, "wrong_secret", 403, Never, No, "the secret does not belong to this lease";

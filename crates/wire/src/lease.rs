@@ -153,23 +153,23 @@ pub enum CheckoutAnswer {
 open_codes! {
     /// Why a lease is ending or has ended. `retry` says whether a new lease may be asked for: nobody took it away on purpose.
     EndReason {
-        /// A new rule shuts the holder out.
+        /// A rule of the administrator shuts its holder out. No command of this version sets one.
         Excluded, "excluded", Never;
-        /// No renewal came in time.
+        /// No renewal came before its deadline.
         Expired, "expired", NewRequest;
-        /// Its license's last day is over.
+        /// The last day of the license that it was charged to is over, and no other covers it.
         LicenseEnded, "license_ended", Never;
-        /// Its license was removed.
+        /// An administrator removed the license that it was charged to, and no other covers it.
         LicenseRemoved, "license_removed", Never;
-        /// Its license was replaced by one that does not cover it.
+        /// The license that it was charged to was replaced by one that does not cover it, and no other does.
         LicenseReplaced, "license_replaced", Never;
-        /// The presence connection ended in order.
+        /// Its presence connection ended in order, as the kernel ends it when a process dies.
         Presence, "presence", NewRequest;
         /// An administrator took it back.
         Reclaimed, "reclaimed", Never;
-        /// The holder gave it back.
+        /// Its holder gave it back.
         Released, "released", Never;
-        /// A waiter did not come for its seat.
+        /// A waiter did not come for its seat in time.
         Unclaimed, "unclaimed", NewRequest;
     }
 }
@@ -177,31 +177,31 @@ open_codes! {
 open_codes! {
     /// Why seats were denied.
     DenialCode {
-        /// Every entitlement that would cover it has ended.
+        /// Every entitlement that would cover it has ended; `at` is when the last one did.
         Expired, "expired", Never;
-        /// The id is of a lease that has ended.
+        /// The id is of a lease that has ended or was released. It is never granted again.
         LeaseEnded, "lease_ended", NewRequest;
-        /// More seats than there are in all.
+        /// More seats than there are in all for this version, or than one part of a lease can be charged to. Waiting cannot help.
         MoreThanPool, "more_than_pool", Never;
-        /// All in use.
+        /// All seats are in use; `first_due_ms` is when one may come back at the earliest.
         NoSeatFree, "no_seat_free", Later;
-        /// The license begins later.
+        /// The license begins later, at `at`.
         NotYetValid, "not_yet_valid", Later;
-        /// After a restore only shown leases are taken over for a while.
+        /// The server was restored or rolled back: until the quarantine ends, after `first_due_ms`, only leases whose signed grants are shown are taken over.
         Quarantine, "quarantine", Later;
-        /// The line is full.
+        /// The line is full, or this network's part of it or of all lines is.
         QueueFull, "queue_full", Later;
-        /// A limit of the server is reached.
+        /// The pool or the server has as many leases as it can carry.
         ServerFull, "server_full", Later;
-        /// No license here has this feature.
+        /// No license here that one of these keys signed has this feature.
         UnknownFeature, "unknown_feature", Never;
         /// No license here is signed by any of these keys.
         UnknownVendor, "unknown_vendor", Never;
-        /// Seats exist for older versions only.
+        /// Seats exist for older versions only; `newest_version` is the newest that is covered.
         VersionNotCovered, "version_not_covered", Never;
-        /// The wait ended without a seat.
+        /// The wait ended without a seat, because it was over or because the waiter did not ask again in time.
         WaitOver, "wait_over", Later;
-        /// Every entitlement that would cover it needs words that the client does not accept.
+        /// Every entitlement that would cover it needs words that the client does not accept: a newer application may have the seat.
         WordsNotAccepted, "words_not_accepted", Never;
     }
 }

@@ -75,6 +75,7 @@ fn every_kind() -> Vec<EventFacts> {
         EventFacts::LinesResumed { claim_due_ms: 9 },
         EventFacts::LingerEnded { lease, items: items() },
         EventFacts::PoolOpened { vendor, feature: "cad".into() },
+        EventFacts::PoolsMerged { pools: 2 },
         EventFacts::PresenceAllowed { network: Some("10.0.0.1".into()), actor: actor() },
         EventFacts::PresenceRegretted { lease, network: Some("10.0.0.1".into()), until_ms: 9 },
         EventFacts::QuarantineEnded { actor: None },
@@ -111,6 +112,22 @@ fn every_kind_of_event_keeps_its_bytes_and_is_read_back() {
     for (line, facts) in fresh.lines().zip(every_kind()) {
         let read: EventBody = serde_json::from_str(line).unwrap();
         assert_eq!(read.known(), Some(facts), "{line}");
+    }
+}
+
+#[test]
+fn the_page_of_events_lists_every_kind_with_its_members() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/events.md")).unwrap();
+    let (_, table) = page.split_once("| kind | members |\n|---|---|\n").expect("the page has a table of kinds");
+    let rows: Vec<_> = table.lines().map_while(|line| line.strip_prefix("| `")?.split_once("` |")).collect();
+    let kinds: Vec<_> = every_kind().iter().map(body).collect();
+    for EventBody { kind, facts, .. } in &kinds {
+        let (_, members) = rows.iter().find(|(listed, _)| listed == kind).unwrap_or_else(|| panic!("{kind} is not listed"));
+        let listed = |name: &String| members.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == name);
+        assert_eq!(facts.keys().filter(|name| !listed(name)).collect::<Vec<_>>(), Vec::<&String>::new(), "{kind}");
+    }
+    for (listed, _) in rows {
+        assert!(kinds.iter().any(|event| event.kind == listed), "no event is called {listed}");
     }
 }
 

@@ -274,7 +274,8 @@ pub(crate) fn room(status: &Status) -> Option<String> {
 pub(crate) fn notices(status: &Status) -> Vec<String> {
     let off = status.presence_off.iter().map(|off| {
         format!(
-            "presence  off for {} for {}: clients came back although their connections had ended in order (triquest-lm presence allow {} --reason TEXT)",
+            "presence  off for {} for {}: a client there came back although its connection had ended in order, so a dead program's seats come back only at the \
+             end of their time to live (triquest-lm presence allow {} --reason TEXT ends that)",
             if off.network == PresenceOff::EVERYWHERE { "every network".into() } else { escape(&off.network) },
             duration(off.remaining_ms),
             if off.network == PresenceOff::EVERYWHERE { "'*'".into() } else { escape(&off.network) },

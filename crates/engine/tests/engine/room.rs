@@ -1,7 +1,7 @@
 //! A full disk.
 
 use triquest_allocator::{
-    Actor, Command, Event, Outcome, Refusal,
+    Actor, Between, Command, EndReason, Event, Outcome, Refusal, ReleaseCause,
     limits::{CLAIM_MS, WAIT_TTL_MS},
 };
 use triquest_engine::{
@@ -133,6 +133,51 @@ fn held_waiters_keep_their_place_over_a_full_disk() {
     desk.engine.handle(Input::Room(NONE));
     desk.wait_ms(21_000);
     assert!(matches!(desk.outcome(held), Outcome::Waiting { place: 1, .. }));
+}
+
+#[test]
+fn nothing_ends_on_a_full_disk_but_by_its_holder_and_what_is_over_ends_with_room() {
+    let mut desk = Desk::with_seats(5);
+    for number in 1..=5 {
+        desk.now(checkout(number));
+    }
+    for number in [4, 5] {
+        desk.now(Command::PresenceOpened { lease: lease(number), connection: number.into(), generation: 1, between: Between::Nothing });
+        let nonce = [1; 16];
+        desk.now(Command::Renew { lease: lease(number), counter: 1, nonce, idle_ms: None, presence: Some(1), regained: false });
+    }
+    desk.now(Command::Reclaim { lease: lease(3), now: false, actor: administrator() });
+    let dies = |number| Command::PresenceClosed { lease: lease(number), generation: 1, network: None };
+    desk.engine.handle(Input::Room(RESERVE));
+    desk.now(dies(4));
+    let freed = |event: &Event| matches!(event, Event::Released { lease: of, cause: ReleaseCause::Presence, .. } if *of == lease(4));
+    assert!(desk.events().any(freed), "the reserve is for that too");
+    desk.engine.handle(Input::Room(NONE));
+    let late = desk.ask(dies(5));
+    desk.settle();
+    assert_eq!(desk.why(late), Why::DiskFull(TookEffect::Unknown));
+
+    for counter in 1..=20 {
+        desk.wait_ms(60_000);
+        assert!(is_renewed(&desk.now(renew(1, counter))));
+    }
+    let ended = |desk: &Desk, reason: EndReason| {
+        let of = |event: &Event| match event {
+            Event::Ended { lease, reason: why, .. } if *why == reason => Some(*lease),
+            _ => None,
+        };
+        desk.events().filter_map(of).collect::<Vec<_>>()
+    };
+    assert!(!desk.events().any(|event| matches!(event, Event::Ended { .. })));
+    desk.engine.handle(Input::Room(ENOUGH));
+    desk.settle();
+    assert_eq!(ended(&desk, EndReason::Reclaimed), [lease(3)]);
+    let mut expired = ended(&desk, EndReason::Expired);
+    expired.sort();
+    let mut silent = [lease(2), lease(5)];
+    silent.sort();
+    assert_eq!(expired, silent);
+    assert!(is_renewed(&desk.now(renew(1, 21))));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The description of the API (OpenAPI 3.1), made from the table of routes and the types that travel. `openapi.json` is its checked-in text;
-//! a test fails when it is stale, `UPDATE=1 cargo test -p triquest-server openapi` writes it.
+//! a test fails when it is stale, `UPDATE=1 cargo test -p triquest-server openapi` writes it. `docs/reference/api.md` is made from the same table.
 
 use serde_json::{Map, Value, json};
 use triquest_wire::{
@@ -211,7 +211,7 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
         Endpoint::Renew => {
             codes.extend(decided.into_iter().chain([E::ClonedClient, E::RateLimited, E::StaleCounter, E::UnknownLease, E::WrongSecret]));
         }
-        Endpoint::RenewMany => codes.extend(decided.into_iter().chain([E::LimitReached])),
+        Endpoint::RenewMany => codes.extend(decided.into_iter().chain([E::LimitReached, E::RateLimited])),
         Endpoint::Port => codes.push(E::NotFound),
         Endpoint::PortAnswer => {
             codes.extend([E::BodyTooLarge, E::ContentType, E::DiskFull, E::NotFound, E::Overloaded, E::RateLimited, E::Timeout]);
@@ -527,6 +527,61 @@ mod tests {
             std::fs::write(file, &fresh).unwrap();
         }
         assert!(std::fs::read_to_string(file).unwrap() == fresh, "run `UPDATE=1 cargo test -p triquest-server openapi`");
+    }
+
+    /// The page of all paths for people: who may call, what limits it, and which errors are its own.
+    fn page() -> String {
+        let general: std::collections::BTreeSet<ErrorCode> = errors(Endpoint::Health).into_iter().collect();
+        let of_bodies: std::collections::BTreeSet<ErrorCode> =
+            [ErrorCode::BodyTooLarge, ErrorCode::ContentType, ErrorCode::Overloaded, ErrorCode::Timeout, ErrorCode::UnknownMember].into();
+        let quoted =
+            |codes: &mut dyn Iterator<Item = &ErrorCode>| codes.map(|code| format!("`{}`", code.as_str())).collect::<Vec<_>>().join(", ");
+        let mut page = format!(
+            "# Every path of the API\n\n\
+             <!-- Generated from crates/server/src/http/routes.rs and openapi.rs: `cargo x generate`. -->\n\n\
+             What the bodies hold is in [the protocol](../protocol.md) and, for programs, in `GET /openapi.json`; what a code means is in\n\
+             [the list of codes](codes.md). Where a path is limited as a read or as a trust exchange, [the rates](../trust.md#what-one-hostile-client-can-cost)\n\
+             of those count; what limits the others is what they do. Administrators come over the Unix socket; viewers are they, and everybody where\n\
+             `names_open` is set.\n\n\
+             Every path can answer {}, and every one that takes JSON also {}. An unknown path is `not_found`, an unknown method `method_not_allowed`;\n\
+             `HEAD` goes where `GET` does.\n\n\
+             | call | what | who | limited as | its own errors |\n|---|---|---|---|---|\n",
+            quoted(&mut general.iter()),
+            quoted(&mut of_bodies.iter()),
+        );
+        let mut rows: Vec<_> = TABLE.iter().collect();
+        rows.sort_by_key(|(method, path, _)| (*path, method.as_str()));
+        for (method, path, endpoint) in rows {
+            let who = match (endpoint.needs_admin(), endpoint.needs_viewer()) {
+                (true, _) => "administrators",
+                (_, true) => "viewers",
+                _ if *endpoint == Endpoint::Events => "everyone: the present, without names; viewers: names and the past",
+                _ => "everyone",
+            };
+            let class = match endpoint.class() {
+                Class::Free => "",
+                Class::Read => "read",
+                Class::Trust => "trust",
+            };
+            let own: std::collections::BTreeSet<ErrorCode> = errors(*endpoint)
+                .into_iter()
+                .filter(|code| !(general.contains(code) || endpoint.takes_body() && of_bodies.contains(code)))
+                .collect();
+            let own = quoted(&mut own.iter());
+            let call = format!("`{method} {path}`{}", if endpoint.takes_body() { " with JSON" } else { "" });
+            page.push_str(&format!("| {call} | {} | {who} | {class} | {own} |\n", endpoint.title()));
+        }
+        page
+    }
+
+    #[test]
+    fn the_checked_in_page_of_paths_is_not_stale() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/api.md");
+        let page = page();
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(file, &page).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(file).unwrap_or_default(), page, "run `cargo x generate`");
     }
 
     #[test]

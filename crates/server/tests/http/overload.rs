@@ -1048,6 +1048,24 @@ async fn reads_trust_and_searches_have_rates_and_health_has_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn signed_grants_that_are_shown_have_a_rate_whoever_shows_them_and_renewals_have_none() {
+    let world = World::limited(|limits| limits.shown_grants = few(2, 1)).await;
+    let (_, granted) = world.post("/v1/leases", &world.checkout(1, "sim")).await;
+    let mut again = world.checkout(1, "sim");
+    let shown = ["grant", "leaf", "path", "statement", "signature"].map(|member| (member.to_owned(), granted[member].clone()));
+    again["shown"] = serde_json::Map::from_iter(shown).into();
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(world.post("/v1/leases", &again).await.0);
+    }
+    assert_eq!(statuses, [200, 200, 429]);
+    assert!(limited(&world, "shown_grants").await >= 1);
+    assert_eq!(world.post("/v1/leases", &world.checkout(1, "sim")).await.0, 200, "a repeat that shows nothing");
+    let (_, renewed) = world.post(&format!("/v1/leases/{}/renew", lease(1)), &renewal(1, 1)).await;
+    assert_eq!(renewed["outcome"], "renewed", "{renewed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_limited_network_is_told_of_itself_and_not_of_others() {
     let world = World::limited(|limits| limits.searches = few(1, 1)).await;
     for _ in 0..3 {
