@@ -1027,6 +1027,13 @@ async fn reads_trust_and_searches_have_rates_and_health_has_none() {
     assert_eq!(statuses, [200, 200, 200, 429]);
     let answer = client.send("GET", "/v1/status", &[], b"").await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
+    // A stream of events begins as a read does.
+    assert_eq!(client.send("GET", "/v1/events", &[], b"").await.status, 429);
+    let head = b"HEAD /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut other = world.connect().await;
+    other.stream.write_all(head).await.unwrap();
+    other.stream.flush().await.unwrap();
+    assert!(other.read_until(b"\r\n\r\n").await.unwrap().starts_with(b"HTTP/1.1 429"));
     for _ in 0..50 {
         assert_eq!(client.send("GET", "/healthz", &[], b"").await.status, 200);
         assert_eq!(world.admin("GET", "/v1/status", &json!(null)).await.0, 200);
