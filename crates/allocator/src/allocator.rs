@@ -134,10 +134,14 @@ pub struct Safeguards {
     pub renewal_ends_the_wait: bool,
     /// An id that was released before it was known never grants.
     pub release_before_known: bool,
+    /// Whatever keys requests name, few sets of keys are kept that are not one vendor's.
+    pub made_up_keys_are_few: bool,
     /// Nobody makes the server remember more than a share of ids.
     pub remembered_by_network: bool,
     /// Nobody takes more than a share of the places in line.
     pub shares_by_network: bool,
+    /// A wider network is a party too: it has no more than its share, however many networks are in it.
+    pub shares_by_wider_network: bool,
     /// An id that ended never grants again.
     pub remember_ended: bool,
     /// What took the place of a license in a future that is taken back is known although it was removed by hand meanwhile.
@@ -215,8 +219,10 @@ impl Default for Safeguards {
             reissue_order: true,
             renewal_ends_the_wait: true,
             release_before_known: true,
+            made_up_keys_are_few: true,
             remembered_by_network: true,
             shares_by_network: true,
+            shares_by_wider_network: true,
             remember_ended: true,
             removed_successors_are_known: true,
             rollback_is_proved: true,

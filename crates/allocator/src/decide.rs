@@ -8,8 +8,9 @@ use crate::{
     Refusal, ReleaseCause, RightEnd, Timestamp, VendorId, VerifierKeys,
     allocator::{Accepting, Pool, Presence, PresenceWait, Right, Sink},
     limits::{
-        CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX,
-        LINGERERS_PASSED_MAX, PRESENCE_WAIT_MS, TTL_MS_MIN, VENDOR_KEYS_MAX, WAIT_MS_MAX, WAITERS_MAX,
+        CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, KEY_SETS_LOOKED_AT_MAX,
+        KEY_SETS_OF_OTHERS_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX, PRESENCE_WAIT_MS, TTL_MS_MIN, VENDOR_KEYS_MAX,
+        WAIT_MS_MAX, WAITERS_MAX,
     },
     matching::{InLine, Placed},
     share::Share,
@@ -659,7 +660,8 @@ impl Allocator {
     fn too_many_ids(&mut self, lease: &LeaseId, network: Option<Network>, sink: &mut Sink<'_>) -> Option<Refusal> {
         let share = Share { network: self.limits.remembered_per_network_max, all: self.limits.remembered_max };
         let is_known = self.remembered.contains(lease) && self.safeguards.known_ids_are_taken;
-        if !self.safeguards.remembered_by_network || is_known || self.remembered.crowd.admits(network, share, None) {
+        let wider_too = self.safeguards.shares_by_wider_network;
+        if !self.safeguards.remembered_by_network || is_known || self.remembered.crowd.admits(network, share, None, wider_too) {
             return None;
         }
         let first = self.remembered.first_due().unwrap_or(self.now.at);
@@ -862,7 +864,7 @@ impl Allocator {
                             linger_ms,
                             asked_ttl_ms: asked.asked_ttl_ms(self.limits.ttl_ms_max),
                             claim_due: None,
-                            embeds: self.accepting.embeds.clone(),
+                            embeds: self.kept_keys(&[vendor]),
                             network: asked.network,
                         },
                     );
@@ -1022,7 +1024,7 @@ impl Allocator {
                 ttl_ms,
                 linger_ms: 0,
                 gives_up: self.now.at.after_ms(wait_ms),
-                embeds: self.accepting.embeds.clone(),
+                embeds: self.kept_keys(&[vendor]),
                 network: asked.network,
             },
         );
@@ -1038,9 +1040,10 @@ impl Allocator {
         if self.waiting_crowd.total() >= WAITERS_MAX || pool.line.len() as u64 >= waiters_per_pool_max {
             return false;
         }
+        let wider_too = self.safeguards.shares_by_wider_network;
         let hundredth = (pool.line.len() as u64).div_ceil(100);
-        let in_line = || pool.crowd.as_ref().is_none_or(|crowd| crowd.admits(network, line, Some(hundredth)));
-        !self.safeguards.shares_by_network || self.waiting_crowd.admits(network, everywhere, None) && in_line()
+        let in_line = || pool.crowd.as_ref().is_none_or(|crowd| crowd.admits(network, line, Some(hundredth), wider_too));
+        !self.safeguards.shares_by_network || self.waiting_crowd.admits(network, everywhere, None, wider_too) && in_line()
     }
 
     /// The answer to somebody in line.
@@ -1101,6 +1104,31 @@ impl Allocator {
     }
 
     // What a checkout names.
+
+    /// What is kept of the keys that a request names whose seats are these vendors': all, if they are one vendor's or few other sets are kept; else those of
+    /// the vendors.
+    pub(crate) fn kept_keys(&self, vendors: &[VendorId]) -> VerifierKeys {
+        let embeds = &self.accepting.embeds;
+        let is_own = |key: &[u8; 32]| self.keys.get(key).is_some_and(|vendor| vendors.contains(vendor));
+        let of_one_vendor = |set: &VerifierKeys| {
+            let first = set.as_slice().first().and_then(|key| self.keys.get(key));
+            first.is_some() && set.as_slice().iter().all(|key| self.keys.get(key) == first)
+        };
+        let sets = || self.wishes.key_sets.iter();
+        let is_room = || {
+            let looked = sets().take(KEY_SETS_LOOKED_AT_MAX);
+            sets().nth(KEY_SETS_LOOKED_AT_MAX).is_none() && looked.filter(|set| !of_one_vendor(set)).count() < KEY_SETS_OF_OTHERS_MAX
+        };
+        let all_are_kept = !self.safeguards.made_up_keys_are_few
+            || of_one_vendor(embeds) && embeds.as_slice().iter().all(is_own)
+            || self.wishes.key_sets.contains(embeds)
+            || is_room();
+        if all_are_kept {
+            return embeds.clone();
+        }
+        let own: Vec<[u8; 32]> = embeds.as_slice().iter().copied().filter(is_own).collect();
+        VerifierKeys::of(&own)
+    }
 
     /// The vendors that these keys name here, in the order of the keys.
     pub(crate) fn vendors_of(&self, keys: &[[u8; 32]]) -> Vec<VendorId> {

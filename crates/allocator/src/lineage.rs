@@ -266,6 +266,8 @@ impl Allocator {
             granted.push(GrantedItem { pool: item.pool, version: item.version, seats: item.seats, charges });
         }
         self.hand_out(moves, sink);
+        let charged_vendors: Vec<_> = granted.iter().filter_map(|item| self.pool(item.pool)).map(|pool| pool.vendor).collect();
+        let embeds = self.kept_keys(&charged_vendors);
         // The promise that was shown stands, whatever is permitted now.
         let (_, linger_ms) = self.terms_of(&granted, None);
         let charged = sums.into_iter().map(|(entitlement, seats)| Charge { entitlement, seats: u32::try_from(seats).unwrap_or(u32::MAX) });
@@ -280,7 +282,7 @@ impl Allocator {
             linger_ms,
             asked_ttl_ms: asked.asked_ttl_ms(self.limits.ttl_ms_max),
             shown: charged.collect(),
-            embeds: self.accepting.embeds.clone(),
+            embeds,
             network: asked.network,
         };
         self.emit(sink, adopted);

@@ -576,6 +576,34 @@ fn a_network_takes_half_of_a_line_and_its_last_quarter_is_for_those_with_next_to
 }
 
 #[test]
+fn a_wider_network_has_a_share_of_a_line_and_of_what_is_remembered_however_many_networks_are_in_it() {
+    for wider_too in [true, false] {
+        let mut server = server_with(1, &[("A", 1)]);
+        server.safeguards = Safeguards { shares_by_wider_network: wider_too, ..Safeguards::default() };
+        let queued = |live: &mut Allocator, name: &str, network| {
+            let outcome = decided(live, moment(2), from(network, name, "cad", Some(1_000_000)));
+            matches!(outcome, Outcome::Waiting { .. })
+        };
+        // Three quarters of a line, and few of each network.
+        let of = |number: u32| network(1, u16::try_from(number % 200).unwrap());
+        let mut live = with_records(&server, (0..15_000).map(|number| waiter(number, of(number))));
+        assert_eq!(queued(&mut live, "one-more", network(1, 250)), !wider_too);
+        assert!(queued(&mut live, "another", network(2, 1)));
+        // Three quarters of all that is remembered.
+        let limits = Limits { remembered_max: 100, remembered_per_network_max: 40, ..Limits::default() };
+        let known = (0..75).map(|number| remembered(number, of(u32::try_from(number).unwrap())));
+        let rules = Rules { safeguards: server.safeguards.clone(), limits };
+        let mut live = Allocator::load(rules, server.live.snapshot().chain(known)).unwrap();
+        let denied = |live: &mut Allocator, name: &str, network| {
+            let outcome = decided(live, moment(2), from(network, name, "no-such-feature", None));
+            matches!(outcome, Outcome::Denied(_))
+        };
+        assert_eq!(denied(&mut live, "one-more", network(1, 250)), !wider_too);
+        assert!(denied(&mut live, "another", network(2, 1)));
+    }
+}
+
+#[test]
 fn a_network_has_no_more_waiters_in_all_lines_than_its_share() {
     let mut server = server_with(1, &[("A", 1)]);
     let rights: Vec<_> = (0..3).map(|number| Right::new(&format!("feature-{number}"), 1)).collect();

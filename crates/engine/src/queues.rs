@@ -71,24 +71,41 @@ pub(crate) struct Queues<T> {
 #[derive(Debug, Default)]
 struct Counts {
     networks: BTreeMap<Option<Network>, usize>,
-    wider: BTreeMap<WideNetwork, usize>,
+    wider: BTreeMap<WideNetwork, Around>,
     all: usize,
+}
+
+/// What waits of a wider network.
+#[derive(Clone, Copy, Debug, Default)]
+struct Around {
+    commands: usize,
+    /// Of so many networks.
+    networks: usize,
 }
 
 impl Counts {
     fn add(&mut self, network: Option<Network>) {
         self.all += 1;
-        *self.networks.entry(network).or_default() += 1;
+        let own = self.networks.entry(network).or_default();
+        *own += 1;
         if let Some(network) = network {
-            *self.wider.entry(network.wide()).or_default() += 1;
+            let around = self.wider.entry(network.wide()).or_default();
+            around.commands += 1;
+            around.networks += usize::from(*own == 1);
         }
     }
 
     fn remove(&mut self, network: Option<Network>) {
         self.all = self.all.saturating_sub(1);
         one_less(&mut self.networks, &network);
-        if let Some(network) = network {
-            one_less(&mut self.wider, &network.wide());
+        if let Some(wider) = network.map(Network::wide)
+            && let Some(around) = self.wider.get_mut(&wider)
+        {
+            around.commands -= 1;
+            around.networks -= usize::from(!self.networks.contains_key(&network));
+            if around.commands == 0 {
+                self.wider.remove(&wider);
+            }
         }
     }
 
@@ -130,17 +147,21 @@ impl<T> Queues<T> {
         let counts = &self.counts[kind as usize];
         let local = counts.of(None);
         let Some(network) = origin.network else { return local == 0 || local + count <= self.limits.commands_local_max };
+        let around = counts.wider.get(&network.wide()).copied().unwrap_or_default();
         let has = Has {
             own: counts.of(origin.network) as u64,
-            wider: counts.wider.get(&network.wide()).copied().unwrap_or_default() as u64,
+            wider: around.commands as u64,
             all: (counts.all - local) as u64,
-            present: (counts.networks.len() - usize::from(local > 0)) as u64,
+            within: around.networks as u64,
+            present: counts.wider.len() as u64,
         };
         let share = Share { network: self.limits.commands_per_network_max as u64, all: self.limits.commands_max as u64 };
+        let is_room = has.all == 0 || has.all + count as u64 <= share.all;
         match share.admits(has, count as u64) {
             Ok(()) => true,
-            Err(Over::Network | Over::EvenPart) => has.own == 0,
-            Err(Over::Wider) => has.wider == 0,
+            // One request with more commands than a part has room for is not refused for ever; but nobody has more than there is for all.
+            Err(Over::Network | Over::EvenPart) => has.own == 0 && is_room,
+            Err(Over::Wider | Over::WiderEvenPart) => has.wider == 0 && is_room,
             Err(Over::All) => has.all == 0,
         }
     }

@@ -761,6 +761,14 @@ impl Judge {
         if all > self.limits.waiters_per_network_max || in_line > self.limits.waiters_per_pool_max / 2 {
             self.broken(Invariant::FairShares, || format!("{lease}: {network:?} has {all} places, {in_line} of them in one line"));
         }
+        let around = || self.ledger.line.iter().filter(|waiter| waiter.network.is_some_and(|other| other.wide() == network.wide()));
+        let in_line =
+            items.iter().map(|item| around().filter(|waiter| self.ledger.meet(&waiter.items, std::slice::from_ref(item))).count() as u64);
+        let line = Share { network: self.limits.waiters_per_pool_max / 2, all: self.limits.waiters_per_pool_max };
+        let in_line = in_line.max().unwrap_or(0);
+        if in_line > line.wider() {
+            self.broken(Invariant::FairShares, || format!("{lease}: the networks around {network:?} have {in_line} places in one line"));
+        }
     }
 
     /// fair_shares: nobody makes the server remember more ids than a share.
@@ -788,7 +796,6 @@ impl Judge {
         }
     }
 
-    /// How many ids may be remembered.
     /// fair_shares: early freeing is off for everybody only if clients of as many wider networks came back as can be remembered.
     fn is_a_share_of_regrets(&mut self, lease: LeaseId, networks: Networks) {
         match networks {
@@ -805,6 +812,7 @@ impl Judge {
         }
     }
 
+    /// How many ids may be remembered.
     fn memory(&self) -> Share {
         Share { network: self.limits.remembered_per_network_max, all: self.limits.remembered_max }
     }
