@@ -51,6 +51,8 @@ pub struct Safeguards {
     pub due_before_decide: bool,
     /// Nothing is due past the arrival of the oldest renewal that still waits.
     pub due_not_past_the_lane: bool,
+    /// Nothing is due past the arrival of the oldest repeat of a lease or a place that lives and still waits, and one that is refused counts as heard.
+    pub due_not_past_repeats: bool,
     /// An ending lease keeps its seats until the end of its promise.
     pub ending_keeps_deadline: bool,
     /// A start has a random instance: the same epoch and index of another start is not ours.
@@ -115,6 +117,8 @@ pub struct Safeguards {
     pub proof_stops_at_once: bool,
     /// After a restore nothing is granted until what was granted in lost history must have ended.
     pub quarantine_after_restore: bool,
+    /// An administrator ends the quarantine of the history that was looked at, and none that has begun since.
+    pub quarantine_end_names_its_history: bool,
     /// The quarantine is as long as any license that this history or the license folder has known may have promised.
     pub quarantine_from_lineage_start: bool,
     /// Nobody passes an earlier waiter that shares a pool.
@@ -129,10 +133,14 @@ pub struct Safeguards {
     pub renewal_ends_the_wait: bool,
     /// An id that was released before it was known never grants.
     pub release_before_known: bool,
+    /// Whatever keys requests name, few sets of keys are kept that are not one vendor's.
+    pub made_up_keys_are_few: bool,
     /// Nobody makes the server remember more than a share of ids.
     pub remembered_by_network: bool,
     /// Nobody takes more than a share of the places in line.
     pub shares_by_network: bool,
+    /// A wider network is a party too: it has no more than its share, however many networks are in it.
+    pub shares_by_wider_network: bool,
     /// An id that ended never grants again.
     pub remember_ended: bool,
     /// What took the place of a license in a future that is taken back is known although it was removed by hand meanwhile.
@@ -169,6 +177,7 @@ impl Default for Safeguards {
             dropped_is_not_freed: true,
             due_before_decide: true,
             due_not_past_the_lane: true,
+            due_not_past_repeats: true,
             ending_keeps_deadline: true,
             epoch_has_instance: true,
             entries_are_bounded: true,
@@ -201,6 +210,7 @@ impl Default for Safeguards {
             proof_counts_from_its_arrival: true,
             proof_stops_at_once: true,
             quarantine_after_restore: true,
+            quarantine_end_names_its_history: true,
             quarantine_from_lineage_start: true,
             queue_strict: true,
             refused_opening_ends_the_wait: true,
@@ -208,8 +218,10 @@ impl Default for Safeguards {
             reissue_order: true,
             renewal_ends_the_wait: true,
             release_before_known: true,
+            made_up_keys_are_few: true,
             remembered_by_network: true,
             shares_by_network: true,
+            shares_by_wider_network: true,
             remember_ended: true,
             removed_successors_are_known: true,
             rollback_is_proved: true,
@@ -325,7 +337,7 @@ pub struct Allocator {
 
     // Soft: lost in a crash, in no snapshot.
     pub(crate) now: Moment,
-    /// Deadlines and silent waiters are due up to here: no further than the arrival of a renewal that still waits.
+    /// Deadlines and silent waiters are due up to here: no further than the arrival of a renewal or a repeat that still waits.
     pub(crate) due_until: Timestamp,
     /// Clients of named networks have not come back up to here: no further than the arrival of anything that waits and may say that one has.
     pub(crate) silent_until: Timestamp,
@@ -354,6 +366,8 @@ pub struct Allocator {
     pub(crate) resumes_lines: bool,
     /// A rollback is proved, and the new lineage not written yet.
     pub(crate) proof: Option<Proof>,
+    /// Whose grant proved last, in this start, that history was lost.
+    pub(crate) proved_by: Option<LeaseId>,
     /// The longest `ttl_max` in the license folder, as the start found it.
     pub(crate) folder_ttl_max_ms: u64,
     /// What the client whose lease is being placed can use.
@@ -572,6 +586,11 @@ impl Right {
         };
         let due = self.starts.unwrap_or(i64::MIN);
         (!gone && !self.in_force()).then_some(if due <= wall_ms { i64::MIN } else { due })
+    }
+
+    /// It does not count and never will. What a date has ended that was taken back begins again.
+    pub(crate) fn is_over_at(&self, wall_ms: i64) -> bool {
+        !self.in_force() && self.begins_at(wall_ms).is_none()
     }
 
     /// When it ends by date, the beginning of time if that has come; none if it is not in force or ends by no date.
@@ -835,6 +854,7 @@ impl Allocator {
             may_write: true,
             resumes_lines: false,
             proof: None,
+            proved_by: None,
             folder_ttl_max_ms: 0,
             accepting: Accepting::default(),
             accepted: BTreeMap::new(),

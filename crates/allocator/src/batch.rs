@@ -62,6 +62,26 @@ pub struct PassPlan<'a> {
     pub rest: Option<&'a Command>,
 }
 
+/// What a command says of the life of some client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sign {
+    /// What is said of presence, but for its end: some client lives, or may live.
+    Presence,
+    /// A checkout of a lease or a place that lives. Only its owner can make it up, and it is a renewal of it.
+    Repeat,
+}
+
+/// When the oldest arrived of what waits for a later pass and says that some client lives; the time of the pass where nothing waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Waits {
+    /// Of the renewals: nobody loses a lease whose renewal is here.
+    pub renewal: Timestamp,
+    /// Of [`Sign::Repeat`]: nobody loses a lease or a place whose repeat is here.
+    pub repeat: Timestamp,
+    /// Of [`Sign::Presence`]: nobody is freed as one who did not come back.
+    pub presence: Timestamp,
+}
+
 /// What became of a command.
 #[derive(Clone, Debug)]
 pub enum Tried {
@@ -116,18 +136,19 @@ impl Pass<'_> {
         self.decide(command, self.lane)
     }
 
-    /// Lets end what is due, as much as its share of the entry holds. While a renewal waits for a later pass, `until` is no later than its arrival:
-    /// nobody loses a lease whose renewal is here. While anything waits that says that some client lives ([`Allocator::says_who_lives`]), `silent_until`
-    /// is no later than its arrival: nobody is freed as one who did not come back.
-    pub fn due(&mut self, until: Timestamp, silent_until: Timestamp) {
+    /// Lets end what is due, as much as its share of the entry holds, and up to what still waits.
+    pub fn due(&mut self, waits: Waits) {
         let allocator = &mut *self.allocator;
-        if allocator.safeguards.due_not_past_the_lane {
-            allocator.due_until = allocator.now.at.min(until);
+        let keeps = &allocator.safeguards;
+        let mut due_until = allocator.now.at;
+        if keeps.due_not_past_the_lane {
+            due_until = due_until.min(waits.renewal);
         }
-        allocator.silent_until = allocator.due_until;
-        if allocator.safeguards.presence_hears_first {
-            allocator.silent_until = allocator.due_until.min(silent_until);
+        if keeps.due_not_past_repeats {
+            due_until = due_until.min(waits.repeat);
         }
+        let presence = if keeps.presence_hears_first { waits.presence.min(waits.repeat) } else { due_until };
+        (allocator.due_until, allocator.silent_until) = (due_until, due_until.min(presence));
         if self.bytes_max == 0 {
             return;
         }
@@ -266,7 +287,7 @@ impl Allocator {
             }
         }
         if works || later.iter().any(|(_, command)| matches!(command.borrow(), Command::Sweep)) {
-            pass.due(moment.at, moment.at);
+            pass.due(Waits { renewal: moment.at, repeat: moment.at, presence: moment.at });
         }
         let mut rest = later.into_iter();
         for (tag, command) in rest.by_ref() {
@@ -299,24 +320,34 @@ impl Allocator {
         }
     }
 
-    /// Whether a command says that the client of some lease lives, or may live: what is said of presence, but for its end, and repeats by leases that live.
+    /// What a command says of the life of some client, if anything.
     #[must_use]
-    pub fn says_who_lives(&self, command: &Command) -> bool {
-        let lives = |lease: &LeaseId| self.leases.find(lease).is_some_and(|slot| self.leases.at(slot).phase == Phase::Live);
-        command.tells_presence() || matches!(command, Command::Adopt { lease, .. } | Command::Checkout { lease, .. } if lives(lease))
+    pub fn says_who_lives(&self, command: &Command) -> Option<Sign> {
+        match command {
+            Command::Adopt { lease, .. } | Command::Checkout { lease, .. } => {
+                matches!(self.standing(lease), Standing::Live | Standing::Waiting).then_some(Sign::Repeat)
+            }
+            command => command.tells_presence().then_some(Sign::Presence),
+        }
     }
 
-    /// Notes of a command that is refused, because too much waits, that some client lives: as an opening that was refused otherwise.
+    /// Notes of a command that is refused, because too much waits, that some client lives: an opening counts as one that was refused otherwise, and a
+    /// repeat as far as that needs no entry.
     pub fn comes_in_vain(&mut self, command: &Command) {
-        if !self.safeguards.presence_hears_first {
-            return;
-        }
         match command {
+            Command::Adopt { lease, .. } | Command::Checkout { lease, .. } if self.says_who_lives(command).is_some() => {
+                if self.safeguards.presence_hears_first {
+                    self.refuses_presence(lease);
+                }
+                if self.safeguards.due_not_past_repeats {
+                    self.hear_in_vain(lease);
+                }
+            }
+            _ if !self.safeguards.presence_hears_first => {}
             Command::PresenceAdded { lease, .. } | Command::PresenceOpened { lease, .. } | Command::PresenceRefused { lease } => {
                 self.refuses_presence(lease);
             }
             Command::PresenceTurnedAway { named } => self.turned_away.note(*named, self.now.at),
-            command if self.says_who_lives(command) => command.lease().iter().for_each(|lease| self.refuses_presence(lease)),
             _ => {}
         }
     }

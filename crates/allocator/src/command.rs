@@ -154,6 +154,8 @@ pub enum Command {
     },
     /// End the quarantine of a new lineage now: grant again, although lost history may have promised the same seats. Who accepts that is recorded.
     EndQuarantine {
+        /// The history whose quarantine it is, as it was shown to whoever ends it.
+        lineage: Lineage,
         /// Who and why.
         actor: Actor,
     },

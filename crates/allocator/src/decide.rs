@@ -8,8 +8,9 @@ use crate::{
     Refusal, ReleaseCause, RightEnd, Timestamp, VendorId, VerifierKeys,
     allocator::{Accepting, Pool, Presence, PresenceWait, Right, Sink},
     limits::{
-        CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, LEASES_MAX, LEASES_PER_POOL_MAX,
-        LINGERERS_PASSED_MAX, PRESENCE_WAIT_MS, TTL_MS_MIN, VENDOR_KEYS_MAX, WAIT_MS_MAX, WAITERS_MAX,
+        CHARGES_PER_PART_MAX, DENIALS_COUNTED_POOLS_MAX, FORGET_EVERY_MS, ITEMS_PER_CHECKOUT_MAX, KEY_SETS_LOOKED_AT_MAX,
+        KEY_SETS_OF_OTHERS_MAX, LEASES_MAX, LEASES_PER_POOL_MAX, LINGERERS_PASSED_MAX, PRESENCE_WAIT_MS, TTL_MS_MIN, VENDOR_KEYS_MAX,
+        WAIT_MS_MAX, WAITERS_MAX,
     },
     matching::{InLine, Placed},
     share::Share,
@@ -40,6 +41,18 @@ impl Asked<'_> {
 impl Allocator {
     /// Decides one command; `None` if it must wait until more of what is due was handled.
     pub(crate) fn try_decide(&mut self, command: &Command, sink: &mut Sink<'_>) -> Option<Outcome> {
+        let facts = sink.events.len();
+        let outcome = self.decide_one(command, sink)?;
+        let Outcome::Refused(refusal) = outcome else { return Some(outcome) };
+        let Some(lease) = command.lease().filter(|_| self.safeguards.refusals_know_their_id) else {
+            return Some(Outcome::Refused(refusal));
+        };
+        // The fact that begins a new lineage names whose grant proves it, and may stand in an earlier entry.
+        let had_effect = sink.events.len() > facts || self.proved_by == Some(lease);
+        Some(Outcome::Refused(if had_effect { Refusal::HadEffect(Box::new(refusal)) } else { refusal }))
+    }
+
+    fn decide_one(&mut self, command: &Command, sink: &mut Sink<'_>) -> Option<Outcome> {
         Some(match command {
             Command::AcceptClock { actor } => {
                 self.emit(sink, Event::ClockAccepted { wall_ms: self.now.wall_ms, actor: actor.clone() });
@@ -94,7 +107,7 @@ impl Allocator {
                 return self.checkout(&asked, sink);
             }
             Command::CountDenials { since, pools, elsewhere } => self.count_denials(*since, pools, *elsewhere, sink),
-            Command::EndQuarantine { actor } => self.end_quarantine(actor, sink),
+            Command::EndQuarantine { lineage, actor } => self.end_quarantine(*lineage, actor, sink),
             Command::Install(install) => self.install_license(install, sink),
             Command::PresenceAdded { lease, connection, generation, between } => {
                 let confirmed = !self.safeguards.added_counts_from_its_renewal;
@@ -129,11 +142,14 @@ impl Allocator {
             Command::Reread { license, read } => self.reread_license(license, read, sink),
             Command::Remove { license, actor } => self.remove_license(license, actor, sink),
             Command::Renew { lease, counter, nonce, idle_ms: _, presence, regained } => {
+                let before = self.leases.find(lease).map(|slot| self.leases.at(slot).counter);
                 let outcome = self.renew(lease, *counter, nonce, *regained, sink)?;
                 if matches!(outcome, Outcome::Renewed { .. })
                     && let Some(newest) = self.presence.get_mut(lease)
                 {
-                    newest.confirmed = *presence == Some(newest.generation);
+                    // Which copy of one renewal its client sent last nobody knows: none of them takes back what another has confirmed.
+                    let is_copy = *counter != 0 && before == Some(*counter);
+                    newest.confirmed = *presence == Some(newest.generation) || is_copy && newest.confirmed;
                 }
                 outcome
             }
@@ -446,6 +462,33 @@ impl Allocator {
         self.change_ttl(slot, sink);
     }
 
+    /// The client of a lease or a place has asked and gets no answer: it has as long to ask again as if it had got one. Of what was not heard in this epoch
+    /// that would be a fact, and nothing is noted.
+    pub(crate) fn hear_in_vain(&mut self, lease: &LeaseId) {
+        let (epoch, at) = (self.epoch_narrow(), self.now.at);
+        if let Some(slot) = self.leases.find(lease) {
+            let deadline = at.after_ms(self.ttl_of(slot));
+            let lease = self.leases.at_mut(slot);
+            if lease.phase == Phase::Live && lease.heard == epoch && lease.ending.is_none() {
+                lease.deadline = lease.deadline.max(deadline);
+            }
+        } else if let Some(order) = self.waiting_ids.get(lease).copied()
+            && self.line.get(&order).is_some_and(|waiter| waiter.heard == epoch)
+        {
+            self.waiter_asked(order);
+        }
+    }
+
+    /// Whoever waits at this place has its full time to ask again.
+    fn waiter_asked(&mut self, order: u64) {
+        let asks_by = self.now.at.after_ms(self.wait_ttl_ms);
+        if let Some(waiter) = self.line.get_mut(&order) {
+            self.waiters_due.remove(&(waiter.due, order));
+            waiter.due = waiter.gives_up.min(asks_by);
+            self.waiters_due.insert((waiter.due, order));
+        }
+    }
+
     /// The answer about a lease that is not lingering, to one who may have it.
     fn live(&mut self, slot: Slot, sink: &mut Sink<'_>) -> Option<Outcome> {
         let id = self.leases.at(slot).id;
@@ -617,7 +660,8 @@ impl Allocator {
     fn too_many_ids(&mut self, lease: &LeaseId, network: Option<Network>, sink: &mut Sink<'_>) -> Option<Refusal> {
         let share = Share { network: self.limits.remembered_per_network_max, all: self.limits.remembered_max };
         let is_known = self.remembered.contains(lease) && self.safeguards.known_ids_are_taken;
-        if !self.safeguards.remembered_by_network || is_known || self.remembered.crowd.admits(network, share, None) {
+        let wider_too = self.safeguards.shares_by_wider_network;
+        if !self.safeguards.remembered_by_network || is_known || self.remembered.crowd.admits(network, share, None, wider_too) {
             return None;
         }
         let first = self.remembered.first_due().unwrap_or(self.now.at);
@@ -820,7 +864,7 @@ impl Allocator {
                             linger_ms,
                             asked_ttl_ms: asked.asked_ttl_ms(self.limits.ttl_ms_max),
                             claim_due: None,
-                            embeds: self.accepting.embeds.clone(),
+                            embeds: self.kept_keys(&[vendor]),
                             network: asked.network,
                         },
                     );
@@ -872,18 +916,13 @@ impl Allocator {
             if waiter.content != asked.content {
                 return Some(Some(Outcome::Refused(Refusal::IdTaken)));
             }
-            let (stale, due, heard) = (stale(waiter.attempt), waiter.due, waiter.heard == self.epoch_narrow());
+            let (stale, heard) = (stale(waiter.attempt), waiter.heard == self.epoch_narrow());
             return Some(Some(stale.unwrap_or_else(|| {
                 if !heard && self.safeguards.waiter_heard {
                     self.emit(sink, Event::WaiterHeard { lease: asked.lease });
                     return self.place_in_line(order);
                 }
-                let asks_by = self.now.at.after_ms(self.wait_ttl_ms);
-                self.waiters_due.remove(&(due, order));
-                if let Some(waiter) = self.line.get_mut(&order) {
-                    waiter.due = waiter.gives_up.min(asks_by);
-                    self.waiters_due.insert((waiter.due, order));
-                }
+                self.waiter_asked(order);
                 self.place_in_line(order)
             })));
         }
@@ -985,7 +1024,7 @@ impl Allocator {
                 ttl_ms,
                 linger_ms: 0,
                 gives_up: self.now.at.after_ms(wait_ms),
-                embeds: self.accepting.embeds.clone(),
+                embeds: self.kept_keys(&[vendor]),
                 network: asked.network,
             },
         );
@@ -1001,9 +1040,10 @@ impl Allocator {
         if self.waiting_crowd.total() >= WAITERS_MAX || pool.line.len() as u64 >= waiters_per_pool_max {
             return false;
         }
+        let wider_too = self.safeguards.shares_by_wider_network;
         let hundredth = (pool.line.len() as u64).div_ceil(100);
-        let in_line = || pool.crowd.as_ref().is_none_or(|crowd| crowd.admits(network, line, Some(hundredth)));
-        !self.safeguards.shares_by_network || self.waiting_crowd.admits(network, everywhere, None) && in_line()
+        let in_line = || pool.crowd.as_ref().is_none_or(|crowd| crowd.admits(network, line, Some(hundredth), wider_too));
+        !self.safeguards.shares_by_network || self.waiting_crowd.admits(network, everywhere, None, wider_too) && in_line()
     }
 
     /// The answer to somebody in line.
@@ -1064,6 +1104,31 @@ impl Allocator {
     }
 
     // What a checkout names.
+
+    /// What is kept of the keys that a request names whose seats are these vendors': all, if they are one vendor's or few other sets are kept; else those of
+    /// the vendors.
+    pub(crate) fn kept_keys(&self, vendors: &[VendorId]) -> VerifierKeys {
+        let embeds = &self.accepting.embeds;
+        let is_own = |key: &[u8; 32]| self.keys.get(key).is_some_and(|vendor| vendors.contains(vendor));
+        let of_one_vendor = |set: &VerifierKeys| {
+            let first = set.as_slice().first().and_then(|key| self.keys.get(key));
+            first.is_some() && set.as_slice().iter().all(|key| self.keys.get(key) == first)
+        };
+        let sets = || self.wishes.key_sets.iter();
+        let is_room = || {
+            let looked = sets().take(KEY_SETS_LOOKED_AT_MAX);
+            sets().nth(KEY_SETS_LOOKED_AT_MAX).is_none() && looked.filter(|set| !of_one_vendor(set)).count() < KEY_SETS_OF_OTHERS_MAX
+        };
+        let all_are_kept = !self.safeguards.made_up_keys_are_few
+            || of_one_vendor(embeds) && embeds.as_slice().iter().all(is_own)
+            || self.wishes.key_sets.contains(embeds)
+            || is_room();
+        if all_are_kept {
+            return embeds.clone();
+        }
+        let own: Vec<[u8; 32]> = embeds.as_slice().iter().copied().filter(is_own).collect();
+        VerifierKeys::of(&own)
+    }
 
     /// The vendors that these keys name here, in the order of the keys.
     pub(crate) fn vendors_of(&self, keys: &[[u8; 32]]) -> Vec<VendorId> {

@@ -35,7 +35,7 @@ mod views;
 mod work;
 
 pub use allocator::{Allocator, Rules, Safeguards};
-pub use batch::{Batch, Pass, PassPlan, Standing, Tried};
+pub use batch::{Batch, Pass, PassPlan, Sign, Standing, Tried, Waits};
 pub use clock::{CivilClock, ClockReading, LeaseClock, Moment};
 pub use command::{Actor, Between, CheckoutItem, Command, InstallLicense, ShownGrant, ShownItem};
 pub use event::{Charge, DequeueReason, EndReason, Event, GrantedItem, ReleaseCause, RightEnd};

@@ -121,7 +121,7 @@ impl Allocator {
         let understood = self.licenses.get(&first).is_none_or(|license| license.terms.left_out.is_empty());
         let stays = |right: &Right| {
             let pool = self.resolve(right.pool);
-            right.ended.is_none() && (later.contains(&pool) || !understood && !now.contains(&pool))
+            !right.is_over_at(self.now.wall_ms) && (later.contains(&pool) || !understood && !now.contains(&pool))
         };
         let replaced = self.replaced_by(first).into_iter();
         let replaced = replaced.filter(|old| !rights(*old).filter_map(|right| self.right(right)).any(stays));
@@ -246,7 +246,8 @@ impl Allocator {
         let Some(license) = self.licenses.get(&first) else { return Vec::new() };
         let replaced = self.replaced_by(first);
         let mut overlaps: Vec<Overlap> = Vec::new();
-        let mine: Vec<&Right> = license.rights(first).filter_map(|right| self.right(right)).filter(|right| right.ended.is_none()).collect();
+        let may_count = |right: &&Right| !right.is_over_at(self.now.wall_ms);
+        let mine: Vec<&Right> = license.rights(first).filter_map(|right| self.right(right)).filter(may_count).collect();
         for right in &mine {
             let Some(pool) = self.pool(right.pool) else { continue };
             if overlaps.iter().any(|overlap| overlap.feature == pool.feature) {
@@ -257,7 +258,7 @@ impl Allocator {
                 begins_in_time && other.expires.is_none_or(|expires| right.starts.is_none_or(|starts| starts < expires))
             };
             let others = pool.rights.iter().filter_map(|other| self.right(*other));
-            let others = others.filter(|other| other.license != first && other.ended.is_none() && !replaced.contains(&other.license));
+            let others = others.filter(|other| other.license != first && may_count(other) && !replaced.contains(&other.license));
             let others: Vec<&Right> = others.filter(|other| meets(other)).collect();
             if others.is_empty() {
                 continue;

@@ -74,24 +74,30 @@ pub use triquest_license::limits::{ITEMS_PER_CHECKOUT_MAX, VENDOR_KEYS_MAX};
 pub const KINDS_LOOKED_AT_MAX: usize = 256;
 /// Most sets of keys, that clients in one line embed, for which it is told who wants whose seats; in a line of more nobody passes anybody.
 pub const KEY_SETS_IN_LINE_MAX: usize = 64;
+/// Most sets of keys that are kept although keys stand in them that are not of the vendor whose seats are asked for. So a client that embeds a key which
+/// its vendor will use later can move to what that will have signed; of more, only the vendor's own keys are kept, whatever is made up.
+pub const KEY_SETS_OF_OTHERS_MAX: usize = 32;
+/// Most sets of keys that are looked at to count those; where there are more, none is added.
+pub const KEY_SETS_LOOKED_AT_MAX: usize = 512;
 /// Most leases and lingering parts that one pool may carry.
 pub const LEASES_PER_POOL_MAX: u32 = 1_000_000;
 /// Most live leases on one server.
 pub const LEASES_MAX: usize = 5_000_000;
-/// Most waiters in one pool's line; a network takes at most half of it, its last quarter only those with under a hundredth of it.
+/// Most waiters in one pool's line; a network takes at most half of it, its last quarter only those with under a hundredth of it
+/// whose wider network has under four hundredths.
 pub const WAITERS_PER_POOL_MAX: u64 = 20_000;
 /// Most waiters of one network, in all lines.
 pub const WAITERS_PER_NETWORK_MAX: u64 = 10_000;
 /// Most waiters on one server.
 pub const WAITERS_MAX: u64 = 100_000;
 /// Most ids of ended leases and denials that are remembered; at the limit new ids are refused, nothing is forgotten early. In the last quarter
-/// a network has no more than an even share.
+/// a wider network has no more than an even share, and a network no more than an even share of that.
 pub const REMEMBERED_MAX: u64 = 10_000_000;
 /// Most remembered ids in one block of their list: adding one moves half of them at most.
 pub const REMEMBERED_PER_BLOCK_MAX: usize = 256;
 /// Most remembered ids of one network.
 pub const REMEMBERED_PER_NETWORK_MAX: u64 = 1_250_000;
-/// What a wider network (/24, /48) may have, in shares of a network (/32, /64).
+/// What a wider network (/24, /48) may have, in shares of a network (/32, /64), and nothing of the last quarter of what all may have.
 pub const WIDE_NETWORK_SHARES: u64 = 4;
 /// Most pools on one server.
 pub const POOLS_MAX: usize = 200_000;

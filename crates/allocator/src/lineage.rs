@@ -78,6 +78,7 @@ impl Allocator {
         let counts = self.safeguards.rollback_is_proved && self.safeguards.proof_stops_at_once;
         if counts && self.proof.is_none() && self.judge(shown) == Judgement::Proof {
             self.proof = Some(Proof { lease, shown: Box::new(shown.clone()), next_lineage });
+            self.proved_by = Some(lease);
         }
         self.proof.as_ref().is_some_and(|proof| proof.lease == lease)
     }
@@ -106,8 +107,15 @@ impl Allocator {
         }
     }
 
+    /// Whose shown grant proved last, in this start, that history was lost: the fact that begins the new lineage names it.
+    #[must_use]
+    pub fn proved_by(&self) -> Option<crate::LeaseId> {
+        self.proved_by
+    }
+
     fn begin_lineage(&mut self, proof: Proof, sink: &mut Sink<'_>) {
         let Proof { lease, shown, next_lineage } = proof;
+        self.proved_by = Some(lease);
         let ends = self.now.at.after_ms(self.quarantine_ms().max(shown.ttl_ms.min(self.limits.ttl_ms_max)));
         // A proof within a quarantine does not shorten it.
         let quarantine_until = ends.max(self.quarantine_until.unwrap_or(ends));
@@ -127,7 +135,12 @@ impl Allocator {
         }
     }
 
-    pub(crate) fn end_quarantine(&mut self, actor: &Actor, sink: &mut Sink<'_>) -> Outcome {
+    pub(crate) fn end_quarantine(&mut self, lineage: Lineage, actor: &Actor, sink: &mut Sink<'_>) -> Outcome {
+        // A proof may have begun another one since, which nobody has looked at.
+        let another = lineage != self.lineage || self.proof.is_some();
+        if another && self.safeguards.quarantine_end_names_its_history {
+            return Outcome::Refused(Refusal::OtherHistory);
+        }
         if self.quarantine_until.is_none() {
             return Outcome::Refused(Refusal::NothingToDo("this history was not restored, or its quarantine is over"));
         }
@@ -137,13 +150,7 @@ impl Allocator {
 
     /// A checkout that shows a grant. `None` if it must wait until more of what is due was handled.
     pub(crate) fn adopt(&mut self, asked: &Asked<'_>, shown: &ShownGrant, next_lineage: Lineage, sink: &mut Sink<'_>) -> Option<Outcome> {
-        if let Err(refusal) = well_formed(asked.items, asked.vendor_keys) {
-            return Some(Outcome::Refused(refusal));
-        }
-        let same = shown.items.len() == asked.items.len() && shown.items.iter().zip(asked.items).all(|(a, b)| a.feature == b.feature);
-        if !same {
-            return Some(Outcome::Refused(Refusal::Malformed("the shown grant is for other parts")));
-        }
+        // What it shows bears our signature, and counts whatever it asks for.
         let judgement = self.judge(shown);
         if judgement == Judgement::Proof && self.safeguards.rollback_is_proved {
             if self.has_room() {
@@ -151,6 +158,13 @@ impl Allocator {
             } else {
                 self.note_proof(asked.lease, shown, next_lineage);
             }
+        }
+        if let Err(refusal) = well_formed(asked.items, asked.vendor_keys) {
+            return Some(Outcome::Refused(refusal));
+        }
+        let same = shown.items.len() == asked.items.len() && shown.items.iter().zip(asked.items).all(|(a, b)| a.feature == b.feature);
+        if !same {
+            return Some(Outcome::Refused(Refusal::Malformed("the shown grant is for other parts")));
         }
         if self.has_room() && self.quarantine_until.is_some() {
             if matches!(judgement, Judgement::Lost | Judgement::Proof | Judgement::UnknownLineage) {
@@ -252,6 +266,8 @@ impl Allocator {
             granted.push(GrantedItem { pool: item.pool, version: item.version, seats: item.seats, charges });
         }
         self.hand_out(moves, sink);
+        let charged_vendors: Vec<_> = granted.iter().filter_map(|item| self.pool(item.pool)).map(|pool| pool.vendor).collect();
+        let embeds = self.kept_keys(&charged_vendors);
         // The promise that was shown stands, whatever is permitted now.
         let (_, linger_ms) = self.terms_of(&granted, None);
         let charged = sums.into_iter().map(|(entitlement, seats)| Charge { entitlement, seats: u32::try_from(seats).unwrap_or(u32::MAX) });
@@ -266,7 +282,7 @@ impl Allocator {
             linger_ms,
             asked_ttl_ms: asked.asked_ttl_ms(self.limits.ttl_ms_max),
             shown: charged.collect(),
-            embeds: self.accepting.embeds.clone(),
+            embeds,
             network: asked.network,
         };
         self.emit(sink, adopted);

@@ -123,6 +123,9 @@ pub enum Refusal {
     ClonedClient,
     /// The license has ended.
     Expired(LicenseHash),
+    /// Refused, and yet facts came of it, such as of a shown grant that proves that history was lost: whether this sending changed something is *unknown*
+    /// to whoever asked.
+    HadEffect(Box<Refusal>),
     /// The id is in use with other content.
     IdTaken,
     /// The license has been replaced by one that is in force, so there is nothing to do.
@@ -147,6 +150,8 @@ pub enum Refusal {
     Malformed(&'static str),
     /// There is no such thing to act upon now.
     NothingToDo(&'static str),
+    /// It speaks of a history that is not the present one any more.
+    OtherHistory,
     /// A renewal's counter went backwards.
     StaleCounter,
     /// A lower attempt than the last.
@@ -163,6 +168,17 @@ pub enum Refusal {
     UnknownLease,
     /// No such license.
     UnknownLicense,
+}
+
+impl Refusal {
+    /// Why it was refused, whether or not something came of it.
+    #[must_use]
+    pub fn itself(&self) -> &Self {
+        match self {
+            Self::HadEffect(refusal) => refusal.itself(),
+            refusal => refusal,
+        }
+    }
 }
 
 /// Where a license adds seats to those of others at the same time.

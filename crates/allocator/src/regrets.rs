@@ -139,7 +139,8 @@ impl Regrets {
             return (Networks::All, first.map_or(until, |(until, _)| *until));
         }
         let share = Share { network: PRESENCE_OFF_PER_WIDE_MAX, all: most as u64 };
-        let has = Has { own: in_wide, wider: in_wide, all: all as u64, present: self.wide.len() as u64 };
+        let within = u64::from(in_wide > 0);
+        let has = Has { own: in_wide, wider: in_wide, all: all as u64, within, present: self.wide.len() as u64 };
         match share.admits(has, 1) {
             Err(_) if shares => (Networks::Wide(wide), until),
             _ => (Networks::One(network), until),

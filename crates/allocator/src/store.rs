@@ -338,6 +338,17 @@ impl KeySets {
         })
     }
 
+    /// Whether a set is kept.
+    pub(crate) fn contains(&self, keys: &VerifierKeys) -> bool {
+        let key = keys.as_slice().as_flattened();
+        self.all.all.contains(&Wanted(fingerprint(key), key) as &dyn Probe)
+    }
+
+    /// All that are kept, in no order that means anything.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &VerifierKeys> {
+        self.all.all.iter().map(|set| &set.1.keys)
+    }
+
     /// Lets one go.
     pub(crate) fn release(&mut self, set: &Arc<KeySet>) {
         self.all.release(set);

@@ -56,7 +56,7 @@ impl Allocator {
         let is_replaced = |right: &Right| {
             let license = self.licenses.get(&right.license);
             let successors = license.and_then(|license| self.successors.get(&(license.vendor, license.id.clone())));
-            right.ended.is_none() && successors.is_some_and(|firsts| firsts.iter().any(|first| self.replacing.contains(first)))
+            !right.is_over_at(wall_ms) && successors.is_some_and(|firsts| firsts.iter().any(|first| self.replacing.contains(first)))
         };
         let is_due = |right: &Right| {
             let dates = [right.begins_at(wall_ms), right.ends_at(wall_ms)];
@@ -233,12 +233,12 @@ impl Allocator {
                     if sink.full() {
                         return;
                     }
-                    let Some(found) = self.right(right).filter(|right| right.ended.is_none()) else { continue };
+                    let Some(found) = self.right(right).filter(|right| !right.is_over_at(self.now.wall_ms)) else { continue };
                     if self.takes_the_place_of(first, found.pool) {
                         self.emit(sink, Event::EntitlementEnded { entitlement: right, reason: RightEnd::Replaced });
                     }
                 }
-                let over = rights.clone().all(|right| self.right(right).is_none_or(|right| right.ended.is_some()));
+                let over = rights.clone().all(|right| self.right(right).is_none_or(|right| right.is_over_at(self.now.wall_ms)));
                 let actor = self.licenses.get(&first).map(|license| license.actor.clone());
                 if let Some(actor) = actor.filter(|_| over && self.by_hash.contains_key(&hash)) {
                     self.emit(sink, Event::LicenseRemoved { license: hash, reason: RightEnd::Replaced, actor });

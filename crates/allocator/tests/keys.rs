@@ -3,9 +3,12 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use support::{Right, Server, actor, content, holder, install, item, key, lease, license, moment};
 use triquest_allocator::{
-    Command, Denial, DenialCode, EndReason, Event, Grant, Outcome, Refusal, Safeguards, ShownGrant, ShownItem, limits::VENDOR_KEYS_MAX,
+    Command, Denial, DenialCode, EndReason, Event, Grant, Outcome, Refusal, Safeguards, ShownGrant, ShownItem, StateRecord, limits,
+    limits::VENDOR_KEYS_MAX,
 };
 use triquest_license::{VerifiedLicense, Words};
 
@@ -293,4 +296,35 @@ fn a_checkout_names_no_more_keys_than_are_kept() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let outcome = asks(&mut server, 2, "many", &names, 1, None);
     assert!(matches!(outcome, Outcome::Refused(Refusal::Malformed(_))), "{outcome:?}");
+}
+
+#[test]
+fn made_up_keys_make_few_sets_and_a_key_that_comes_later_is_kept() {
+    const SETS: usize = limits::KEY_SETS_OF_OTHERS_MAX;
+    for safeguards in [Safeguards::default(), Safeguards { made_up_keys_are_few: false, ..Safeguards::default() }] {
+        let few = safeguards.made_up_keys_are_few;
+        let (mut server, _) = merged(safeguards, 1_000, 1, 1);
+        // Whoever knows which key comes next keeps it.
+        granted(asks(&mut server, 2, "rotates", &[OLD, "acme+3"], 1, None));
+        let kept = |server: &Server| {
+            let sets = server.live.snapshot().filter_map(|record| match record {
+                StateRecord::Lease { embeds, .. } | StateRecord::Waiter { embeds, .. } => Some(embeds.as_slice().to_vec()),
+                _ => None,
+            });
+            sets.collect::<BTreeSet<_>>()
+        };
+        assert!(kept(&server).iter().any(|set| set.contains(&key("acme+3"))));
+        for number in 0..4 * SETS {
+            granted(asks(&mut server, 3, &format!("made-up-{number}"), &[OLD, &format!("made-up-{number}")], 1, None));
+        }
+        assert_eq!(kept(&server).len(), if few { SETS + 1 } else { 4 * SETS + 1 });
+        // In line too.
+        asks(&mut server, 4, "all", &[OLD], 1_000 - 4 * SETS as u32, None);
+        for number in 0..2 * SETS {
+            let outcome = asks(&mut server, 5, &format!("waits-{number}"), &[OLD, &format!("waits-{number}")], 1, Some(60_000));
+            assert!(matches!(outcome, Outcome::Waiting { .. }), "{outcome:?}");
+        }
+        assert_eq!(kept(&server).len(), if few { SETS + 1 } else { 6 * SETS + 2 });
+        server.replayed().unwrap();
+    }
 }

@@ -576,6 +576,34 @@ fn a_network_takes_half_of_a_line_and_its_last_quarter_is_for_those_with_next_to
 }
 
 #[test]
+fn a_wider_network_has_a_share_of_a_line_and_of_what_is_remembered_however_many_networks_are_in_it() {
+    for wider_too in [true, false] {
+        let mut server = server_with(1, &[("A", 1)]);
+        server.safeguards = Safeguards { shares_by_wider_network: wider_too, ..Safeguards::default() };
+        let queued = |live: &mut Allocator, name: &str, network| {
+            let outcome = decided(live, moment(2), from(network, name, "cad", Some(1_000_000)));
+            matches!(outcome, Outcome::Waiting { .. })
+        };
+        // Three quarters of a line, and few of each network.
+        let of = |number: u32| network(1, u16::try_from(number % 200).unwrap());
+        let mut live = with_records(&server, (0..15_000).map(|number| waiter(number, of(number))));
+        assert_eq!(queued(&mut live, "one-more", network(1, 250)), !wider_too);
+        assert!(queued(&mut live, "another", network(2, 1)));
+        // Three quarters of all that is remembered.
+        let limits = Limits { remembered_max: 100, remembered_per_network_max: 40, ..Limits::default() };
+        let known = (0..75).map(|number| remembered(number, of(u32::try_from(number).unwrap())));
+        let rules = Rules { safeguards: server.safeguards.clone(), limits };
+        let mut live = Allocator::load(rules, server.live.snapshot().chain(known)).unwrap();
+        let denied = |live: &mut Allocator, name: &str, network| {
+            let outcome = decided(live, moment(2), from(network, name, "no-such-feature", None));
+            matches!(outcome, Outcome::Denied(_))
+        };
+        assert_eq!(denied(&mut live, "one-more", network(1, 250)), !wider_too);
+        assert!(denied(&mut live, "another", network(2, 1)));
+    }
+}
+
+#[test]
 fn a_network_has_no_more_waiters_in_all_lines_than_its_share() {
     let mut server = server_with(1, &[("A", 1)]);
     let rights: Vec<_> = (0..3).map(|number| Right::new(&format!("feature-{number}"), 1)).collect();
@@ -819,4 +847,32 @@ fn a_part_is_charged_to_few_entitlements_or_to_the_largest_and_is_told_at_once_w
     let (outcome, _) = server.decide(moment(4), wide_checkout("more", 1, most + 1, None)).unwrap();
     assert!(matches!(&outcome, Outcome::Denied(denial) if denial.code == DenialCode::NoSeatFree), "{outcome:?}");
     server.live.check_invariants().unwrap();
+}
+
+#[test]
+fn what_began_in_a_wrong_future_is_not_over_for_a_license_that_replaces_another_part_first() {
+    let mut server = server_with(0, &[]);
+    let old = [Right::new("cad", 2), Right::new("mesh", 4).with("starts", "2027-01-01")];
+    server.decide(moment(1), install(license(&["acme"], "OLD", &[], &old))).unwrap();
+    let now_ms = moment(1).wall_ms;
+    let at = |ms: u64, wall_ms: i64| Moment { wall_ms, ..moment(ms) };
+    let total = |server: &Server, feature: &str| {
+        server.live.pools().find(|pool| pool.feature.as_str() == feature).map_or(0, |pool| pool.numbers.total)
+    };
+    server.settle(at(2, support::civil("2027-02-01"))).unwrap();
+    assert_eq!((total(&server, "cad"), total(&server, "mesh")), (2, 4));
+    let accept = Command::AcceptClock { actor: support::actor() };
+    server.decide(at(3, now_ms), accept).unwrap();
+    server.settle(at(4, now_ms)).unwrap();
+    assert_eq!((total(&server, "cad"), total(&server, "mesh")), (2, 0));
+    // Its other part begins later.
+    let new = [Right::new("cad", 3), Right::new("mesh", 9).with("starts", "2028-01-01")];
+    let (outcome, _) = server.decide(at(5, now_ms), install(license(&["acme"], "NEW", &["OLD"], &new))).unwrap();
+    assert!(matches!(&outcome, Outcome::Installed { replaced, .. } if replaced.is_empty()), "{outcome:?}");
+    server.settle(at(6, support::civil("2027-01-02"))).unwrap();
+    assert_eq!((total(&server, "cad"), total(&server, "mesh")), (3, 4));
+    server.settle(at(7, support::civil("2028-01-02"))).unwrap();
+    assert_eq!((total(&server, "cad"), total(&server, "mesh")), (3, 9));
+    server.live.check_invariants().unwrap();
+    server.replayed().unwrap();
 }

@@ -244,7 +244,8 @@ fn a_lease_that_is_taken_over_has_accepted_the_words_of_what_its_grant_was_charg
     // The new program does not say any more which words it accepts.
     let (outcome, events) = server.decide(moment(4), adopt(&server, "old", &license_a, &[])).unwrap();
     assert!(events.iter().any(|event| matches!(event, Event::Adopted { .. })), "{outcome:?} {events:?}");
-    server.decide(moment(5), Command::EndQuarantine { actor: support::actor() }).unwrap();
+    let lineage = server.live.lineage();
+    server.decide(moment(5), Command::EndQuarantine { lineage, actor: support::actor() }).unwrap();
     // A seat elsewhere is free, so that the lease can move there to make room for somebody else, and back when that is not enough.
     let rights = [("mesh", "11"), ("cad", "12"), ("cad", "13")].map(|(feature, version)| Right::new(feature, 1).with("version", version));
     server.decide(moment(6), install(license(&["acme"], "PLAIN", &[], &rights))).unwrap();

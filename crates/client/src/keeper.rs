@@ -11,7 +11,7 @@
 //! A right ends at the *send time* of the answered attempt + remaining - remaining/64, by the earlier of boot and wall clock: the boot clock counts
 //! suspend, the wall clock counts what a paused virtual machine's boot clock does not, and the 64th covers the drift of both machines' clocks. One
 //! request is under way at a time, so rights are counted from send times in order. An outcome that is not known is learnt by repeating
-//! the same id and attempt (a checkout) or the same counter and nonce (a renewal), never by a new one.
+//! the same id and attempt (a checkout) or the same counter and nonce (a renewal), never by a new one, unless another presence connection stands meanwhile.
 
 use triquest_wire::{
     ErrorCode, Retry,
@@ -105,7 +105,7 @@ pub enum Action {
         call: u64,
         /// Which secret.
         id: u32,
-        /// Grows with each renewal; a retry repeats it.
+        /// Grows with each renewal; a retry that says the same of presence repeats it.
         counter: u64,
         /// Belongs to the counter; a retry repeats it.
         nonce: [u8; 16],
@@ -316,6 +316,13 @@ enum Kind {
     Renew,
 }
 
+/// A renewal whose outcome is not known.
+#[derive(Clone, Copy, Debug)]
+struct Unanswered {
+    nonce: [u8; 16],
+    presence: Option<u64>,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Call {
     number: u64,
@@ -344,7 +351,7 @@ pub struct Keeper {
     live: bool,
     /// The counter of the last renewal, and its nonce while it is unanswered.
     counter: u64,
-    unanswered: Option<[u8; 16]>,
+    unanswered: Option<Unanswered>,
     calls: u64,
     call: Option<Call>,
     /// Boot time of the next request, unless one is under way.
@@ -866,13 +873,15 @@ impl Keeper {
             }
             Kind::Release => Action::Release { call, id },
             Kind::Renew => {
+                let presence = self.presence;
                 let nonce = match self.unanswered {
-                    Some(nonce) => nonce,
-                    None => {
+                    // What it says of presence is the same, or the server could not tell which was said last.
+                    Some(unanswered) if unanswered.presence == presence => unanswered.nonce,
+                    _ => {
                         let mut nonce = [0; 16];
                         nonce.copy_from_slice(&fresh.nonce[..16]);
                         self.counter += 1;
-                        self.unanswered = Some(nonce);
+                        self.unanswered = Some(Unanswered { nonce, presence });
                         nonce
                     }
                 };
@@ -953,7 +962,7 @@ impl Keeper {
                 }
             }
             (Kind::Renew, Answer::Renewed { counter, nonce, remaining_ms, regrant })
-                if counter == self.counter && self.unanswered == Some(nonce) =>
+                if counter == self.counter && self.unanswered.is_some_and(|unanswered| unanswered.nonce == nonce) =>
             {
                 self.unanswered = None;
                 self.confirmed = call.presence;

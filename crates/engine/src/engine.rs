@@ -25,7 +25,8 @@ use std::{
 };
 
 use triquest_allocator::{
-    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, LeaseClock, LeaseId, Moment, Outcome, PassPlan, Standing, Tried,
+    Allocator, CivilClock, ClockReading, Command, Epoch, Event, Index, LeaseClock, LeaseId, Moment, Outcome, PassPlan, Sign, Standing,
+    Timestamp, Tried, Waits,
     limits::{ENTRY_BYTES_MAX, ENTRY_BYTES_MIN},
 };
 use triquest_journal::{Room, record::Entry};
@@ -37,7 +38,7 @@ use crate::{
         APPEND_RETRY_MS, ENTRIES_IN_FLIGHT_MAX, ENTRY_HEAD_BYTES_MAX, QueueLimits, ROOM_AGAIN_BYTES, ROOM_FOR_ALL_BYTES,
         ROOM_FOR_ANY_BYTES, TICK_MS_MAX, TICK_MS_MIN,
     },
-    queues::{Asker, Batches, Queued, Queues},
+    queues::{Asker, Batches, Kind, Queued, Queues},
     writing::{Leaving, Ready, Writing},
 };
 
@@ -119,8 +120,6 @@ pub struct Engine<T> {
     moment: Moment,
     refused_wall_ms: Option<i64>,
     pass: PassId,
-    /// Whose grant proved last that history was lost.
-    proved_by: Option<LeaseId>,
 
     lane: Lane<T>,
     queues: Queues<T>,
@@ -210,7 +209,6 @@ impl<T: Ticket> Engine<T> {
             moment,
             refused_wall_ms,
             pass: PassId(0),
-            proved_by: None,
             lane: Lane::new(),
             queues: Queues::new(limits),
             limits,
@@ -265,11 +263,16 @@ impl<T: Ticket> Engine<T> {
                 None
             }
         };
-        let ordinary = match &asked {
-            Asked::Many(_) => lane.iter().filter(|ask| ask.is_none()).count(),
-            Asked::One(_) | Asked::Renew(_) => usize::from(first.is_none()),
+        let (repeats, others) = match &asked {
+            Asked::Many(commands) => {
+                let ordinary = commands.iter().zip(&lane).filter(|(_, ask)| ask.is_none());
+                let (repeats, others): (Vec<_>, Vec<_>) = ordinary.partition(|(command, _)| self.is_repeat(command));
+                (repeats.len(), others.len())
+            }
+            Asked::One(command) if first.is_none() && self.is_repeat(command) => (1, 0),
+            Asked::One(_) | Asked::Renew(_) => (0, usize::from(first.is_none())),
         };
-        if ordinary > 0 && !self.queues.admits(&origin, ordinary) {
+        if !self.queues.admits(&origin, Kind::Repeat, repeats) || !self.queues.admits(&origin, Kind::Other, others) {
             asked.whole_commands().iter().for_each(|command| self.allocator.comes_in_vain(command));
             let effect = self.effect_of(&asked);
             return self.effects.push_back(Effect::Fail(ticket, Why::Overloaded(effect)));
@@ -307,9 +310,8 @@ impl<T: Ticket> Engine<T> {
     fn note_proof(&mut self, command: &Command) {
         if let Command::Adopt { lease, shown, next_lineage, .. } = command
             && self.allocator.safeguards().proof_counts_from_its_arrival
-            && self.allocator.note_proof(*lease, shown, *next_lineage)
         {
-            self.proved_by = Some(*lease);
+            self.allocator.note_proof(*lease, shown, *next_lineage);
         }
     }
 
@@ -318,9 +320,13 @@ impl<T: Ticket> Engine<T> {
         (self.allocator.standing(&ask.lease()) == Standing::Live).then_some(ask)
     }
 
+    fn is_repeat(&self, command: &Command) -> bool {
+        self.allocator.says_who_lives(command) == Some(Sign::Repeat)
+    }
+
     fn push(&mut self, asker: Asker<T>, command: Box<Command>, origin: Origin, arrived_ms: u64, hold_until_ms: u64) {
-        let lives_since_ms = self.allocator.says_who_lives(&command).then_some(arrived_ms);
-        self.queues.push(Queued { asker, command, origin, hold_until_ms, lives_since_ms });
+        let sign = self.allocator.says_who_lives(&command).map(|sign| (sign, arrived_ms));
+        self.queues.push(Queued { asker, command, origin, hold_until_ms, sign, again: false });
     }
 
     fn push_lane(&mut self, asker: Asker<T>, ask: LaneAsk, arrived_ms: u64) {
@@ -340,7 +346,7 @@ impl<T: Ticket> Engine<T> {
     fn effect_on(&self, leases: impl IntoIterator<Item = LeaseId>) -> TookEffect {
         let is_known = |lease: LeaseId| {
             // The fact that begins a new lineage names whose grant proves it.
-            let proves = self.proved_by == Some(lease);
+            let proves = self.allocator.proved_by() == Some(lease);
             proves || self.held.contains_key(&lease) || self.allocator.standing(&lease) != Standing::Unknown
         };
         let known = leases.into_iter().any(is_known);
@@ -535,8 +541,14 @@ impl<T: Ticket> Engine<T> {
     fn ask_again(&mut self, lease: &LeaseId) {
         if let Some(held) = self.held.remove(lease) {
             self.holds.remove(&(held.waiting.hold_until_ms, *lease));
-            self.again.push_back(Queued { hold_until_ms: 0, ..held.waiting });
+            self.decide_again(held.waiting);
         }
+    }
+
+    fn decide_again(&mut self, waiting: Queued<T>) {
+        // Its client has waited until now: what was granted to it does not end before it is told so.
+        let sign = Some((Sign::Repeat, self.reading.boot_ms));
+        self.again.push_back(Queued { hold_until_ms: 0, sign, again: true, ..waiting });
     }
 
     /// From now on no waiter's answer is held; those that are held are answered with their place.
@@ -585,8 +597,7 @@ impl<T: Ticket> Engine<T> {
         let bytes_max = self.entry_bytes_max();
         let writes = bytes_max > 0;
         self.end_holds();
-        // While nothing can be written what needs no entry is answered still; if that is only for a moment, it waits for the moment.
-        let mut taken = if writes || self.may_write == MayWrite::Nothing { self.take() } else { Vec::new() };
+        let mut taken = self.take(writes);
         let accepts = writes && taken.iter().any(|queued| matches!(*queued.command, Command::AcceptClock { .. }));
         self.stamp(accepts);
 
@@ -594,9 +605,7 @@ impl<T: Ticket> Engine<T> {
         let events = self.decide(bytes_max, &mut taken, &mut decided);
         // After the decision: an entry that begins a lineage is its first.
         let lineage = self.allocator.lineage();
-        for queued in taken.into_iter().rev() {
-            self.queues.give_back(queued);
-        }
+        self.queues.give_back(taken, writes || self.may_write == MayWrite::Nothing);
         self.settle(lineage, events, &mut decided);
         self.decided = decided;
         self.end_input();
@@ -612,15 +621,19 @@ impl<T: Ticket> Engine<T> {
         }
     }
 
-    /// The commands of this pass: what is decided again, then those whose turn it is. What cannot be decided with so little room is refused here.
-    fn take(&mut self) -> Vec<Queued<T>> {
+    /// The commands of this pass: what is decided again, then those whose turn it is. What cannot be decided with so little room is refused here. While
+    /// entries in flight take all the room, how long that may be nobody knows: repeats that need no entry are answered still, and the rest waits.
+    fn take(&mut self, writes: bool) -> Vec<Queued<T>> {
+        let all = writes || self.may_write == MayWrite::Nothing;
         let mut taken = Vec::new();
         while taken.len() < self.limits.commands_per_pass_max
-            && let Some(queued) = self.again.pop_front().or_else(|| self.queues.pop())
+            && let Some(mut queued) =
+                self.again.pop_front().or_else(|| if all { self.queues.pop() } else { self.queues.pop_untried_repeat() })
         {
-            if matches!(*queued.command, Command::Adopt { .. } | Command::Checkout { .. } | Command::Renew { .. })
-                && self.batches.is_gone(&queued.asker)
-            {
+            let asks = matches!(*queued.command, Command::Adopt { .. } | Command::Checkout { .. } | Command::Renew { .. });
+            let gone = asks && self.batches.is_gone(&queued.asker);
+            // Whoever asked for what is its own lives, or did when it asked, whether or not it waits for the answer.
+            if gone && (queued.again || !self.is_repeat(&queued.command)) {
                 self.allocator.comes_in_vain(&queued.command);
                 self.fail(queued.asker, Why::Gone);
             } else if self.lacks_room(&queued.command) {
@@ -628,6 +641,9 @@ impl<T: Ticket> Engine<T> {
                 let effect = self.effect_on(queued.command.lease());
                 self.fail(queued.asker, Why::DiskFull(effect));
             } else {
+                if gone {
+                    queued.hold_until_ms = 0;
+                }
                 taken.push(queued);
             }
         }
@@ -680,7 +696,7 @@ impl<T: Ticket> Engine<T> {
     /// Decides in the order of the rules. What was decided is moved from `taken` to `decided`; what is left in `taken` waits.
     fn decide(&mut self, bytes_max: usize, taken: &mut Vec<Queued<T>>, decided: &mut Vec<Decided<T>>) -> Vec<Event> {
         let no_room = self.may_write == MayWrite::Nothing;
-        let Self { allocator, lane, queues, limits, batches, effects, stepped, moment, reading, holding, .. } = self;
+        let Self { allocator, lane, queues, limits, batches, effects, stepped, moment, reading, holding, again: decided_again, .. } = self;
         let hears_first = allocator.safeguards().presence_hears_first;
         let is_first = |allocator: &Allocator, command: &Command| command.tells_presence() || allocator.is_repeat(command);
         let rest = taken.iter().map(|queued| &*queued.command).find(|command| !is_first(allocator, command));
@@ -712,12 +728,8 @@ impl<T: Ticket> Engine<T> {
         let tried = if again { lane.len(Part::Tried).min(most - kept) } else { 0 };
         let untried = lane.len(Part::Untried).min(most - tried);
         for part in std::iter::repeat_n(Part::Tried, tried).chain(std::iter::repeat_n(Part::Untried, untried)) {
+            // Whether or not somebody waits for the answer: whoever asked lives, or did when it asked.
             let Some(mut waiting) = lane.pop(part) else { break };
-            if matches!(waiting.ask, LaneAsk::Renew(_)) && batches.is_gone(&waiting.asker) {
-                let asker = std::mem::replace(&mut waiting.asker, Asker::Nobody);
-                fail_into(batches, effects, asker, Why::Gone);
-                continue;
-            }
             let command = waiting.ask.command();
             match pass.lane(&command) {
                 Some(outcome) => decided.push(Decided {
@@ -740,7 +752,9 @@ impl<T: Ticket> Engine<T> {
         // While there is no room each has its turn: one of them may need none by now.
         lane.give_back(back, again && !no_room);
         // Repeats are renewals too. And whatever can only keep a lease from being freed comes before what is due.
-        let mut lives_since_ms = queues.lives_since_ms();
+        let held = decided_again.front().and_then(|queued| queued.sign).map(|(_, since_ms)| since_ms);
+        let mut repeat_ms = queues.oldest_ms(Sign::Repeat).into_iter().chain(held).min();
+        let mut presence_ms = queues.oldest_ms(Sign::Presence);
         for queued in std::mem::take(&mut left) {
             let outcome = if pass.allocator().is_repeat(&queued.command) {
                 pass.lane(&queued.command)
@@ -752,7 +766,11 @@ impl<T: Ticket> Engine<T> {
             match outcome {
                 Some(outcome) => decided.push(Decided::of(queued, outcome, *holding)),
                 None => {
-                    lives_since_ms = lives_since_ms.into_iter().chain(queued.lives_since_ms).min();
+                    match queued.sign {
+                        Some((Sign::Repeat, since_ms)) => repeat_ms = repeat_ms.into_iter().chain([since_ms]).min(),
+                        Some((Sign::Presence, since_ms)) => presence_ms = presence_ms.into_iter().chain([since_ms]).min(),
+                        None => {}
+                    }
                     left.push(queued);
                 }
             }
@@ -760,9 +778,9 @@ impl<T: Ticket> Engine<T> {
         // What arrived at this boot time arrived at this lease time or later: lease time is never faster.
         let arrived = |oldest_ms: Option<u64>| {
             let waited_ms = oldest_ms.map_or(0, |oldest| reading.boot_ms.saturating_sub(oldest));
-            triquest_allocator::Timestamp(moment.at.0.saturating_sub(waited_ms))
+            Timestamp(moment.at.0.saturating_sub(waited_ms))
         };
-        pass.due(arrived(lane.oldest_renewal_ms()), arrived(lives_since_ms));
+        pass.due(Waits { renewal: arrived(lane.oldest_renewal_ms()), repeat: arrived(repeat_ms), presence: arrived(presence_ms) });
         let mut full = false;
         for queued in left {
             // An end is decided after the renewals that lie before it: one of them may say that nothing stands for the lease any more.
@@ -804,10 +822,10 @@ impl<T: Ticket> Engine<T> {
             };
             let heard = one.heard(self.moment);
             if let (Outcome::Waiting { .. }, Some(lease), Some((command, origin, hold_until_ms))) = (&one.outcome, one.lease, one.holds) {
-                let waiting = Queued { asker: one.asker, command, origin, hold_until_ms, lives_since_ms: None };
+                let waiting = Queued { asker: one.asker, command, origin, hold_until_ms, sign: None, again: false };
                 if self.allocator.standing(&lease) != Standing::Waiting {
                     // Its place has changed for good in this very pass: it is decided again, as a repeat.
-                    self.again.push_back(Queued { hold_until_ms: 0, ..waiting });
+                    self.decide_again(waiting);
                     continue;
                 }
                 match after.and_then(|after| self.writing.entry(after)) {
@@ -952,7 +970,9 @@ impl<T: Ticket> Engine<T> {
         }
         let writes = self.entry_bytes_max() > 0;
         let waits = !self.queues.is_empty() || !self.again.is_empty();
-        if waits && (writes || self.may_write == MayWrite::Nothing) || writes && (!self.lane.is_empty() || self.stepped.is_some()) {
+        let waits_not_for_the_disk = !self.again.is_empty() || self.queues.has_untried_repeats();
+        let lane = !self.lane.is_empty() || self.stepped.is_some();
+        if waits && (writes || self.may_write == MayWrite::Nothing) || waits_not_for_the_disk || writes && lane {
             return Some(0);
         }
         let hold = self.holds.first().map(|(until_ms, _)| until_ms.saturating_sub(now_ms));
@@ -1011,7 +1031,7 @@ impl<T: Ticket> Engine<T> {
 
 impl<T> Decided<T> {
     fn of(queued: Queued<T>, outcome: Outcome, holding: bool) -> Self {
-        let Queued { asker, command, origin, hold_until_ms, lives_since_ms: _ } = queued;
+        let Queued { asker, command, origin, hold_until_ms, sign: _, again: _ } = queued;
         let (lease, idle_ms) = match &*command {
             Command::Adopt { lease, .. } | Command::Checkout { lease, .. } => (Some(*lease), None),
             Command::Renew { lease, idle_ms, .. } => (Some(*lease), *idle_ms),

@@ -105,7 +105,7 @@ impl<T> Lane<T> {
     }
 
     /// Adds one, at the place of an older one of the same lease if there is one. Who is put out by that hears so: the older one, or this one if the
-    /// older one is a release, which nothing takes the place of.
+    /// older one is a release, which nothing takes the place of, or a renewal that its client sent later.
     pub(crate) fn push(&mut self, new: InLane<T>) -> Option<Asker<T>> {
         let lease = new.ask.lease();
         let older = self.places.get(&lease).copied().and_then(|(part, number)| {
@@ -116,8 +116,14 @@ impl<T> Lane<T> {
             if matches!(older.ask, LaneAsk::Release(..)) {
                 return Some(new.asker);
             }
-            older.ask = new.ask;
             older.arrived_ms = older.arrived_ms.min(new.arrived_ms);
+            // Both say that the client lives. A late copy of what it said earlier says nothing else.
+            if let (LaneAsk::Renew(waits), LaneAsk::Renew(comes)) = (&older.ask, &new.ask)
+                && comes.counter < waits.counter
+            {
+                return Some(new.asker);
+            }
+            older.ask = new.ask;
             return Some(std::mem::replace(&mut older.asker, new.asker));
         }
         self.put_back(Part::Untried, new);

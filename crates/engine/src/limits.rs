@@ -13,7 +13,7 @@ pub const ROOM_FOR_ANY_BYTES: u64 = Room::taken_by(ENTRY_BYTES_MIN + ENTRY_HEAD_
 pub const ROOM_AGAIN_BYTES: u64 = 2 * ROOM_FOR_ALL_BYTES;
 /// Facts of an entry beside its events, in bytes.
 pub const ENTRY_HEAD_BYTES_MAX: usize = 512;
-/// Most commands that one network may have waiting in the ordinary queue.
+/// Most commands that one network may have waiting in the ordinary queue. Repeats of leases and places that live count apart, here and in all.
 pub const COMMANDS_PER_NETWORK_MAX: usize = 4_096;
 /// Most commands of all networks that wait in the ordinary queue.
 pub const COMMANDS_MAX: usize = 32_768;

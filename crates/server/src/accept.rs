@@ -22,12 +22,11 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener},
-    sync::{Notify, Semaphore, mpsc, oneshot, watch},
+    sync::{Notify, Semaphore, mpsc, watch},
     time::Instant,
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 use triquest_allocator::{Between, LeaseId, Network};
-use triquest_engine::fair::Turns;
 use triquest_wire::limits::{
     ADMIN_CONNECTIONS_MAX, HANDSHAKE_MS_MAX, HEADER_MS_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, IDLE_HTTP2_MS_MAX, IDLE_MS_MAX,
     PRESENCE_LEASES_MAX, STREAM_RESETS_MAX, STREAMS_MAX,
@@ -35,13 +34,15 @@ use triquest_wire::limits::{
 
 use crate::{
     driver::DriverError,
+    gate::Gate,
     http::App,
+    in_turn::InTurn,
     limits::{
-        HANDSHAKE_LATE_MS, HELLO_BYTES_MAX, HELLO_TURN_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX, HTTP2_STREAM_WINDOW_BYTES,
-        PRESENCE_END_AGAIN_MS, PRESENCE_END_LEASES,
+        BODY_BYTES_FREE, HANDSHAKE_LATE_MS, HELLO_BYTES_MAX, HELLO_TURN_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX,
+        HTTP2_STREAM_WINDOW_BYTES, PRESENCE_END_AGAIN_MS, PRESENCE_END_LEASES,
     },
     seldom::Kind,
-    shares::{Crowd, Holders, Over, Place, Places, Rank, Share, Shares, Standing},
+    shares::{Crowd, Holders, Now, Over, Place, Places, Rank, Share, Shares, Standing},
 };
 
 /// Who is at the other end.
@@ -116,8 +117,14 @@ pub struct Conn {
     ending: Notify,
     born: Instant,
     in_flight: AtomicU32,
+    /// Of those in flight, requests for which nothing is done now.
+    resting: AtomicU32,
     /// Since when (milliseconds after birth, plus 1) a request has begun to arrive and is not complete; 0 if none.
     partial_ms: AtomicU64,
+    /// What came of the head of a request that is not whole yet.
+    head: Mutex<Head>,
+    /// Whether that is more than nothing.
+    has_head: AtomicBool,
     /// When the last request was answered, milliseconds after birth.
     idle_ms: AtomicU64,
     /// Since when (milliseconds after birth) each answer waits to be taken, with its number; the oldest first.
@@ -147,8 +154,11 @@ impl Conn {
             ending: Notify::new(),
             born: Instant::now(),
             in_flight: AtomicU32::new(0),
+            resting: AtomicU32::new(0),
             // A connection that never asks is one whose first request is late.
             partial_ms: AtomicU64::new(1),
+            head: Mutex::default(),
+            has_head: AtomicBool::new(false),
             idle_ms: AtomicU64::new(0),
             untaken: Mutex::default(),
             answers: AtomicU64::new(0),
@@ -297,7 +307,30 @@ impl Conn {
     pub fn under_way(self: &Arc<Self>) -> UnderWay {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         self.partial_ms.store(0, Ordering::Release);
+        if self.has_head.swap(false, Ordering::AcqRel) {
+            *self.head.lock() = Head::default();
+        }
         UnderWay { conn: Some(Arc::clone(self)) }
+    }
+
+    /// So many bytes came. While nothing is under way they are kept until the head of a request is whole; they count among those of bodies that come in.
+    fn head_came(&self, gate: &Gate, bytes: usize) -> Result<(), Over> {
+        if self.in_flight.load(Ordering::Acquire) > 0 {
+            return Ok(());
+        }
+        self.has_head.store(true, Ordering::Release);
+        let mut head = self.head.lock();
+        head.bytes = head.bytes.saturating_add(bytes);
+        // A head of usual size costs about what its connection does.
+        if head.bytes <= BODY_BYTES_FREE {
+            return Ok(());
+        }
+        let place = match head.place.take() {
+            Some(mut place) => place.grow(bytes as u64).map(|()| place),
+            None => gate.unread_head(self.network(), head.bytes as u64),
+        };
+        head.place = Some(place.inspect_err(|_| gate.note(Kind::UnreadBodies, self.network()))?);
+        Ok(())
     }
 
     /// Bytes came. While nothing is under way they begin a request.
@@ -307,12 +340,21 @@ impl Conn {
         }
     }
 
-    /// How the connection stands among others, by a clock that began at `base`; `None` if it is at work.
-    fn standing(&self, base: Instant) -> Option<Standing> {
-        if self.in_flight.load(Ordering::Acquire) > 0 && !self.is_presence() {
-            return None;
+    /// How the connection stands among others, by a clock that began at `base`. It is at work while a request is, but not while the rest of one has yet
+    /// to come or its answer is kept back: whoever sends half a request works no more than whoever sends none.
+    fn now(&self, base: Instant) -> Now {
+        let (under_way, resting) = (self.in_flight.load(Ordering::Acquire), self.resting.load(Ordering::Acquire));
+        Now {
+            standing: Standing { leased: self.rank.is_holder(), since_ms: self.since_ms(base) },
+            at_work: under_way > resting && !self.is_presence(),
         }
-        Some(Standing { leased: self.rank.is_holder(), since_ms: self.since_ms(base) })
+    }
+
+    /// Nothing is done for a request under way until the guard falls: more of it is waited for, or its answer is kept back.
+    #[must_use]
+    pub fn at_rest(&self) -> AtRest<'_> {
+        self.resting.fetch_add(1, Ordering::AcqRel);
+        AtRest(&self.resting)
     }
 
     /// Since when it has done nothing, by a clock that began at `base`.
@@ -347,6 +389,23 @@ impl Conn {
         let left = most.checked_sub(now.saturating_sub(since)).filter(|left| *left > 0)?;
         // Never longer than a late header or an answer would be given, so that one which begins meanwhile is noticed.
         Some(Duration::from_millis(left).min(header))
+    }
+}
+
+/// What came of a head, and its place among what comes in if it is large.
+#[derive(Debug, Default)]
+struct Head {
+    bytes: usize,
+    place: Option<Place>,
+}
+
+/// Nothing is done for a request that is under way.
+#[derive(Debug)]
+pub struct AtRest<'a>(&'a AtomicU32);
+
+impl Drop for AtRest<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -406,6 +465,8 @@ struct Noting<S> {
     conn: Arc<Conn>,
     /// How many bytes may still come before a whole ClientHello; `None` after it.
     allowance: Option<usize>,
+    /// Above TLS: who counts the heads of requests that are not whole yet.
+    heads: Option<Arc<Gate>>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Noting<S> {
@@ -419,7 +480,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Noting<S> {
             *left = left.saturating_sub(buf.filled().len() - before);
         }
         match &result {
-            Ok(()) if buf.filled().len() > before => self.conn.heard(),
+            Ok(()) if buf.filled().len() > before => {
+                self.conn.heard();
+                if let Some(gate) = &self.heads {
+                    let came = self.conn.head_came(gate, buf.filled().len() - before);
+                    came.map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "too many heads of requests are not whole"))?;
+                }
+            }
             Ok(()) if room => self.conn.finished.store(true, Ordering::Release),
             Ok(()) => {}
             // An end without close_notify is what a dead process leaves; whether it was in order is seen below TLS.
@@ -583,7 +650,7 @@ impl Accepting {
             base: Instant::now(),
             inside: Mutex::new(inside),
             room: Notify::new(),
-            handshakes: Arc::new(Handshakes::new(limits.handshakes)),
+            handshakes: Arc::new(InTurn::new(limits.handshakes)),
             http2: Places::new(limits.http2),
             // The socket answers while the network is saturated: its places are its own.
             administration: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)),
@@ -616,7 +683,8 @@ struct Shared {
     inside: Mutex<Inside>,
     /// A place among those without a whole ClientHello is free, or somebody waits for one.
     room: Notify,
-    handshakes: Arc<Handshakes>,
+    /// Handshakes that are computed at once, in turn by network. Waiting for the peer is not counted, or whoever never answers would hold a turn.
+    handshakes: Arc<InTurn>,
     http2: Places,
     administration: Arc<Semaphore>,
 }
@@ -655,7 +723,7 @@ impl Shared {
             reached.get_or_insert(Over::Network);
             refused = Some(arrived);
         } else {
-            let idlest = |id| conns.get(&id).and_then(|conn: &Arc<Conn>| conn.standing(self.base));
+            let idlest = |id| conns.get(&id).map(|conn: &Arc<Conn>| conn.now(self.base));
             let entered = connections.enter(id, network, standing, idlest);
             too_many = entered.reached;
             entered.leaving.iter().for_each(|gone| hellos.leave(*gone));
@@ -741,8 +809,8 @@ impl Shared {
 }
 
 /// Until its ClientHello, a connection stands as it entered: nothing that it does makes it younger.
-fn as_it_entered(_: u64) -> Option<Standing> {
-    Some(Standing { leased: false, since_ms: 0 })
+fn as_it_entered(_: u64) -> Option<Now> {
+    None
 }
 
 /// Those who have to leave, taken out under the lock and closed without it.
@@ -795,54 +863,6 @@ async fn tell_turned_away(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     tokio::select! {
         () = app.tell_turned_away() => {}
         _ = stop.changed() => {}
-    }
-}
-
-/// Handshakes that are computed at once: so many, in turn by network. Waiting for the peer is not counted, or whoever never answers would
-/// hold a turn.
-struct Handshakes(Mutex<AtOnce>);
-
-struct AtOnce {
-    /// How many more can be computed now.
-    free: usize,
-    waiting: Turns<Network, (), oneshot::Sender<Turn>>,
-}
-
-/// The right to compute a handshake, until it falls.
-struct Turn(Option<Arc<Handshakes>>);
-
-impl Handshakes {
-    fn new(at_once: usize) -> Self {
-        Self(Mutex::new(AtOnce { free: at_once.max(1), waiting: Turns::new(1) }))
-    }
-
-    async fn turn(self: &Arc<Self>, network: Network) -> Option<Turn> {
-        let mine = {
-            let mut at_once = self.0.lock();
-            if at_once.free > 0 {
-                at_once.free -= 1;
-                return Some(Turn(Some(Arc::clone(self))));
-            }
-            let (sender, mine) = oneshot::channel();
-            at_once.waiting.push(network, (), sender);
-            mine
-        };
-        mine.await.ok()
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let Some(handshakes) = self.0.take() else { return };
-        let mut at_once = handshakes.0.lock();
-        while let Some((_, (), next)) = at_once.waiting.pop() {
-            match next.send(Turn(Some(Arc::clone(&handshakes)))) {
-                Ok(()) => return,
-                // It has gone meanwhile: its turn is the next one's, and must not be given back here, where the lock is held.
-                Err(mut unwanted) => unwanted.0 = None,
-            }
-        }
-        at_once.free += 1;
     }
 }
 
@@ -905,7 +925,8 @@ async fn serve_tls(
         let place = shared.http2.take(Some(network), 1).inspect_err(|_| shared.app.gate().note(Kind::Http2, Some(network)));
         serve_http2(&shared.app, tls, conn, stop, place.is_ok()).await;
     } else {
-        let above = Noting { inner: tls, conn: Arc::clone(conn), allowance: None };
+        let heads = Some(Arc::clone(shared.app.gate()));
+        let above = Noting { inner: tls, conn: Arc::clone(conn), allowance: None, heads };
         serve_http1(&shared.app, above, conn, stop).await;
         presence_ended(&shared.app, conn).await;
     }
@@ -929,7 +950,7 @@ async fn client_hello(stream: TcpStream, conn: &Arc<Conn>) -> Option<StartHandsh
         refuse_plaintext(stream, first[0]).await;
         return None;
     }
-    let raw = Noting { inner: stream, conn: Arc::clone(conn), allowance: Some(HELLO_BYTES_MAX) };
+    let raw = Noting { inner: stream, conn: Arc::clone(conn), allowance: Some(HELLO_BYTES_MAX), heads: None };
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), raw).await;
     let mut hello = hello.inspect_err(|cause| tracing::debug!(address = ?conn.address(), %cause, "no ClientHello")).ok()?;
     // What follows is a few bytes for the handshake, and then requests, which have limits of their own.
@@ -938,7 +959,7 @@ async fn client_hello(stream: TcpStream, conn: &Arc<Conn>) -> Option<StartHandsh
 }
 
 async fn handshake(shared: &Shared, hello: StartHandshake<Noting<TcpStream>>, network: Network) -> Option<TlsStream<Noting<TcpStream>>> {
-    let mut turn = std::pin::pin!(shared.handshakes.turn(network));
+    let mut turn = std::pin::pin!(shared.handshakes.turn(Some(network)));
     let turn = match tokio::time::timeout(Duration::from_millis(HANDSHAKE_LATE_MS), turn.as_mut()).await {
         Ok(turn) => turn?,
         Err(_) => {
@@ -1003,7 +1024,7 @@ async fn accept_unix(shared: Arc<Shared>, listener: UnixListener, mut stop: watc
             let admin = uid == 0 || uid == crate::sys::user_id() || group.is_some_and(|group| groups.contains(&group));
             let user = tokio::task::spawn_blocking(move || crate::sys::user_name(uid)).await.unwrap_or_else(|_| format!("uid {uid}"));
             let conn = Arc::new(Conn::new(Peer::Unix { uid, user, admin }, shared.app.gate().limits().answer_taken_ms));
-            let noting = Noting { inner: stream, conn: Arc::clone(&conn), allowance: None };
+            let noting = Noting { inner: stream, conn: Arc::clone(&conn), allowance: None, heads: None };
             serve_http1(&shared.app, noting, &conn, stop).await;
             presence_ended(&shared.app, &conn).await;
             drop(held);
@@ -1178,23 +1199,5 @@ mod tests {
         assert!(conn.patience().is_none());
         drop(second);
         assert!(conn.patience().is_some(), "and then it is idle since it took the last one");
-    }
-
-    #[tokio::test]
-    async fn a_turn_that_nobody_waits_for_any_more_goes_to_the_next() {
-        let handshakes = Arc::new(Handshakes::new(1));
-        let network = |last| Network::from(IpAddr::from([10, 0, 0, last]));
-        let turn = handshakes.turn(network(1)).await.unwrap();
-        let mut gone = Box::pin(handshakes.turn(network(2)));
-        let mut stays = Box::pin(handshakes.turn(network(3)));
-        std::future::poll_fn(|cx| {
-            assert!(gone.as_mut().poll(cx).is_pending() && stays.as_mut().poll(cx).is_pending());
-            Poll::Ready(())
-        })
-        .await;
-        drop(gone);
-        drop(turn);
-        drop(stays.await.unwrap());
-        assert_eq!(handshakes.0.lock().free, 1);
     }
 }

@@ -5,21 +5,31 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use triquest_allocator::{Command, Network, PoolId, Timestamp, limits::DENIALS_COUNTED_POOLS_MAX};
+use triquest_allocator::{
+    Command, Network, PoolId, Timestamp,
+    limits::{DENIALS_COUNTED_POOLS_MAX, REMEMBER_MS},
+};
 use triquest_wire::{ErrorCode, Problem, lease::PoolNumbers};
 
 use crate::{
     clock::{Clock, work_us},
     driver::Driver,
-    limits::{BODIES_THROWN_AWAY_BURSTS, Limits, RATE_SLOTS, REFUSAL_PAUSE_MS_MAX},
-    rates::{Limited, RateShare, Rates},
+    in_turn::{InTurn, Turn},
+    limits::{
+        BODIES_THROWN_AWAY_BURSTS, Limits, RATE_SLOTS, READING_FORESEEN_US, REFUSAL_PAUSE_MS_MAX, SEARCHES_WAITING_MAX,
+        SEARCHES_WAITING_PER_NETWORK_MAX,
+    },
+    rates::{Limited, Rate, RateShare, Rates},
     seldom::{Kind, Said, Seldom},
-    shares::{Over, Place, Places},
+    shares::{Over, Place, Places, Share},
 };
 
 /// Every count of the server that is kept by network.
@@ -37,6 +47,8 @@ pub struct Gate {
     reads: Mutex<Rates>,
     /// Microseconds of work.
     reading: Mutex<Rates>,
+    /// What one is charged before it begins: about as much as the dearest of late cost.
+    foreseen_us: Foreseen,
     searches: Mutex<Rates>,
     /// Kibibytes of bodies that led to nothing.
     bodies_for_nothing: Mutex<Rates>,
@@ -44,17 +56,17 @@ pub struct Gate {
     refusals: Mutex<Rates>,
     /// Seats of each feature that requests under way were let through for, because they are free.
     promised: Mutex<BTreeMap<String, u64>>,
-    /// Attempts that were denied lately, as secret hashes: what is asked once more is told once more.
-    denied: Mutex<Box<[u64]>>,
+    /// Attempts that were denied lately, as secret hashes, and until when that is known: what is asked once more is told once more.
+    denied: Mutex<Box<[(u64, u64)]>>,
     denied_key: RandomState,
     unsent: Places,
     unread: Places,
     event_streams: Places,
     event_streams_viewers: Arc<Semaphore>,
     presence: Places,
-    /// One search at a time, and so many that wait for it.
-    searching: Semaphore,
-    searches_waiting: Arc<Semaphore>,
+    /// One search at a time, in turn by network, and so many that wait for it.
+    searching: Arc<InTurn>,
+    searches_waiting: Places,
     /// Denials that left no record, since the last fact that counted such.
     unrecorded: Mutex<Option<Unrecorded>>,
 }
@@ -109,7 +121,8 @@ impl Gate {
     #[must_use]
     pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
         let rates = |share: RateShare| Mutex::new(Rates::new(RATE_SLOTS, share));
-        let reading = limits.reading_us.rate();
+        let reading = limits.reading_us;
+        let of_one_network = Rate::new(reading.burst - reading.burst / 4, reading.per_second);
         Self {
             clock,
             seldom: Seldom::default(),
@@ -120,20 +133,21 @@ impl Gate {
             shown_grants: rates(limits.shown_grants.share()),
             trust: rates(limits.trust.share()),
             reads: rates(limits.reads.share()),
-            reading: rates(RateShare { network: reading, all: Some(reading) }),
+            reading: rates(RateShare { network: of_one_network, all: Some(reading.rate()) }),
+            foreseen_us: Foreseen::default(),
             searches: rates(limits.searches.share()),
             bodies_for_nothing: rates(limits.nothing_kib.share()),
             refusals: rates(limits.refusals.share()),
             promised: Mutex::default(),
-            denied: Mutex::new(vec![0; RATE_SLOTS].into_boxed_slice()),
+            denied: Mutex::new(vec![(0, 0); RATE_SLOTS].into_boxed_slice()),
             denied_key: RandomState::new(),
             unsent: Places::new(limits.unsent_bytes),
             unread: Places::new(limits.unread_bytes),
             event_streams: Places::new(limits.event_streams),
             event_streams_viewers: Arc::new(Semaphore::new(limits.event_streams_viewers)),
             presence: Places::new(limits.presence),
-            searching: Semaphore::new(1),
-            searches_waiting: Arc::new(Semaphore::new(crate::limits::SEARCHES_WAITING_MAX)),
+            searching: Arc::new(InTurn::new(1)),
+            searches_waiting: Places::new(Share { network: SEARCHES_WAITING_PER_NETWORK_MAX, all: SEARCHES_WAITING_MAX }),
             unrecorded: Mutex::default(),
             limits,
         }
@@ -186,7 +200,7 @@ impl Gate {
             return Ok(());
         }
         if matches!(what, Rated::Reads | Rated::Trust) {
-            // Nothing is charged yet: what it costs is known afterwards.
+            // Nothing is charged yet: that is when the work begins, for it may be long until the rest of the request is here.
             let free = self.reading.lock().look(network, 1, now_ms);
             free.map_err(|limited| self.too_often(what.kind(), network, limited))?;
         }
@@ -265,10 +279,18 @@ impl Gate {
         self.refusals.lock().turn_ms(network, count, REFUSAL_PAUSE_MS_MAX, self.now_ms())
     }
 
-    /// Work for a read or a trust exchange begins; what it cost is charged when the guard falls, in the same thread.
-    #[must_use]
-    pub fn reading(&self, network: Option<Network>) -> Reading<'_> {
-        Reading { gate: self, network, began_us: work_us() }
+    /// Work for a read or a trust exchange begins. About what it costs is charged now, and the rest is settled when the guard falls, in the same thread. So
+    /// however many requests were let in before, no more work begins than there is time for.
+    ///
+    /// # Errors
+    /// 429, with when to ask again.
+    pub fn reading(&self, what: Rated, network: Option<Network>) -> Result<Reading<'_>, Problem> {
+        let charged_us = self.foreseen_us.of(what).load(Ordering::Relaxed);
+        if let Some(network) = network {
+            let charged = self.reading.lock().charge(network, charged_us, self.now_ms());
+            charged.map_err(|limited| self.too_often(what.kind(), network, limited))?;
+        }
+        Ok(Reading { gate: self, what, network, charged_us, began_us: work_us() })
     }
 
     fn too_often(&self, kind: Kind, network: Network, limited: Limited) -> Problem {
@@ -287,7 +309,7 @@ impl Gate {
             .map_or_else(String::new, |share| format!(" ({} at once, then {} a second)", share.network.burst, share.network.per_second));
         let whose = match limited.by {
             Over::Network => format!("network {network} has reached its limit of {}{of}", kind.what()),
-            Over::Wider => format!("the networks around {network} have reached their limit of {}", kind.what()),
+            Over::Wider | Over::WiderEvenPart => format!("the networks around {network} have reached their limit of {}", kind.what()),
             Over::All | Over::EvenPart => format!("the server has reached its limit of {}", kind.what()),
         };
         Problem { retry_after_ms: Some(limited.wait_ms.max(1)), ..Problem::new(ErrorCode::RateLimited, whose) }
@@ -357,17 +379,18 @@ impl Gate {
         there.add(None, before.elsewhere);
     }
 
-    /// Whether this attempt of this lease was denied lately: then the answer is known, and no new denial.
+    /// Whether this attempt of this lease was denied while that is remembered: then the answer is known, and no new denial.
     #[must_use]
     pub fn was_denied(&self, lease: [u8; 16], attempt: u32) -> bool {
         let (hash, slot) = self.denied_slot(lease, attempt);
-        self.denied.lock()[slot] == hash
+        let (there, until_ms) = self.denied.lock()[slot];
+        there == hash && self.now_ms() < until_ms
     }
 
     /// This attempt of this lease was denied.
     pub fn note_denied(&self, lease: [u8; 16], attempt: u32) {
         let (hash, slot) = self.denied_slot(lease, attempt);
-        self.denied.lock()[slot] = hash;
+        self.denied.lock()[slot] = (hash, self.now_ms().saturating_add(REMEMBER_MS));
     }
 
     fn denied_slot(&self, lease: [u8; 16], attempt: u32) -> (u64, usize) {
@@ -414,6 +437,14 @@ impl Gate {
         Unread { gate: self, network, place: self.unread.take(network, 0).ok() }
     }
 
+    /// Room for the head of a request that is not whole yet and already large, among the bodies that come in.
+    ///
+    /// # Errors
+    /// If too much is being sent: then the connection has to close.
+    pub fn unread_head(&self, network: Option<Network>, bytes: u64) -> Result<Place, Over> {
+        self.unread.take(network, bytes)
+    }
+
     /// A place for an event stream: for the network, or one of those for the Unix socket.
     ///
     /// # Errors
@@ -455,19 +486,45 @@ impl Gate {
         }
     }
 
-    /// Waits for the turn of a search. One is made at a time.
+    /// Waits for the turn of a search. One is made at a time, in turn by network.
     ///
     /// # Errors
-    /// 429 if too many wait.
-    pub async fn search(&self, network: Option<Network>) -> Result<SearchTurn<'_>, Problem> {
+    /// 429 if too many wait, of this network or of all.
+    pub async fn search(&self, network: Option<Network>) -> Result<Turn, Problem> {
         let busy = || Problem { retry_after_ms: Some(1_000), ..Problem::new(ErrorCode::RateLimited, "too many searches wait") };
-        let waits = Arc::clone(&self.searches_waiting).try_acquire_owned().map_err(|_| {
+        let waits = self.searches_waiting.take(network, 1).map_err(|_| {
             self.note(Kind::Searches, network);
             busy()
         })?;
-        let turn = self.searching.acquire().await.map_err(|_| busy())?;
+        let turn = self.searching.turn(network).await.ok_or_else(busy)?;
         drop(waits);
-        Ok(SearchTurn { _turn: turn })
+        Ok(turn)
+    }
+}
+
+/// What work is charged before it begins, microseconds.
+#[derive(Debug)]
+struct Foreseen {
+    reads: AtomicU64,
+    trust: AtomicU64,
+}
+
+impl Default for Foreseen {
+    fn default() -> Self {
+        Self { reads: AtomicU64::new(READING_FORESEEN_US), trust: AtomicU64::new(READING_FORESEEN_US) }
+    }
+}
+
+impl Foreseen {
+    fn of(&self, what: Rated) -> &AtomicU64 {
+        if what == Rated::Trust { &self.trust } else { &self.reads }
+    }
+
+    /// One has cost so much: the dearest counts, and less and less with each that is cheaper.
+    fn learn(&self, what: Rated, us: u64) {
+        let foreseen = self.of(what);
+        let before = foreseen.load(Ordering::Relaxed);
+        foreseen.store(us.max(before - before.div_ceil(8)).max(1), Ordering::Relaxed);
     }
 }
 
@@ -499,12 +556,6 @@ impl Rated {
 pub struct StreamPlace {
     _permit: Option<tokio::sync::OwnedSemaphorePermit>,
     _place: Option<Place>,
-}
-
-/// The turn of a search.
-#[derive(Debug)]
-pub struct SearchTurn<'a> {
-    _turn: tokio::sync::SemaphorePermit<'a>,
 }
 
 /// A denial that was charged before the decision. It is given back unless [`Denial::was_denied`] is called.
@@ -580,18 +631,108 @@ impl Unread<'_> {
     }
 }
 
-/// Work that is charged when it is done. It begins and ends on one thread: nothing is awaited in between.
+/// Work that is settled when it is done. It begins and ends on one thread: nothing is awaited in between.
 pub struct Reading<'a> {
     gate: &'a Gate,
+    what: Rated,
     network: Option<Network>,
+    charged_us: u64,
     began_us: u64,
+}
+
+impl fmt::Debug for Reading<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reading").field("what", &self.what).field("charged_us", &self.charged_us).finish_non_exhaustive()
+    }
 }
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         if let Some(network) = self.network {
             let us = work_us().saturating_sub(self.began_us).max(1);
-            self.gate.reading.lock().owe(network, us, self.gate.now_ms());
+            self.gate.foreseen_us.learn(self.what, us);
+            self.gate.reading.lock().settle(network, self.charged_us, us, self.gate.now_ms());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{clock::HandClock, limits::Frequency};
+
+    fn network(text: &str) -> Option<Network> {
+        Some(Network::from(text.parse::<IpAddr>().unwrap()))
+    }
+
+    fn gate(edit: impl FnOnce(&mut Limits)) -> (Gate, HandClock) {
+        let clock = HandClock::new(1_000_000_000_000);
+        let mut limits = Limits::default();
+        edit(&mut limits);
+        (Gate::new(limits, Arc::new(clock.clone())), clock)
+    }
+
+    /// Work of about so much.
+    fn work(us: u64) {
+        let began = work_us();
+        while work_us() < began + us {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[test]
+    fn requests_that_were_let_in_before_any_of_their_work_do_no_more_of_it_than_there_is_time_for() {
+        let (gate, clock) = gate(|limits| limits.reading_us = Frequency { burst: 10_000, per_second: 10_000 });
+        let (hostile, honest) = (network("10.0.0.1"), network("10.9.0.1"));
+        // The heads of many come before the body of any.
+        for _ in 0..500 {
+            gate.charge(Rated::Trust, hostile, 1).unwrap();
+        }
+        let done = (0..500).filter(|_| gate.reading(Rated::Trust, hostile).map(|_reading| work(500)).is_ok()).count();
+        assert!((5..=16).contains(&done), "{done} of them began");
+        assert!(gate.reading(Rated::Reads, honest).is_ok(), "a quarter is left for others");
+        // What is owed is never more than may be had at once.
+        clock.advance_ms(1_000);
+        assert!(gate.reading(Rated::Trust, hostile).is_ok());
+    }
+
+    #[test]
+    fn an_old_denial_is_no_known_answer_any_more() {
+        let (gate, clock) = gate(|_| {});
+        gate.note_denied([1; 16], 1);
+        assert!(gate.was_denied([1; 16], 1) && !gate.was_denied([1; 16], 2) && !gate.was_denied([2; 16], 1));
+        clock.advance_ms(REMEMBER_MS - 1);
+        assert!(gate.was_denied([1; 16], 1));
+        clock.advance_ms(1);
+        assert!(!gate.was_denied([1; 16], 1), "its repeat would be a new denial");
+    }
+
+    #[tokio::test]
+    async fn searches_of_one_network_leave_others_a_place_and_a_turn() {
+        let (gate, _) = gate(|_| {});
+        let (hostile, honest) = (network("10.0.0.1"), network("10.9.0.1"));
+        let first = gate.search(hostile).await.unwrap();
+        let waiting: Vec<_> = (0..20).map(|_| Box::pin(gate.search(hostile))).collect();
+        let mut waiting = futures_polled(waiting).await;
+        assert_eq!(waiting.len(), usize::try_from(SEARCHES_WAITING_PER_NETWORK_MAX).unwrap());
+        let mut next = futures_polled(vec![Box::pin(gate.search(honest))]).await;
+        drop(first);
+        // The hostile network's next came before it, and then it is its turn.
+        drop(waiting.remove(0).await.unwrap());
+        drop(next.remove(0).await.unwrap());
+        drop(waiting);
+    }
+
+    /// Those that wait, polled once.
+    async fn futures_polled<F: Future + Unpin>(futures: Vec<F>) -> Vec<F> {
+        let mut waiting = Vec::new();
+        for mut future in futures {
+            let is_pending = std::future::poll_fn(|cx| std::task::Poll::Ready(std::pin::Pin::new(&mut future).poll(cx).is_pending())).await;
+            if is_pending {
+                waiting.push(future);
+            }
+        }
+        waiting
     }
 }

@@ -363,7 +363,8 @@ mod tests {
 
         /// The place of a waiter as the view has it.
         fn place(&self, number: u8) -> Option<u32> {
-            let place = self.leader.view.asked_within(&lease(number), 1, ContentDigest([number; 16]), WAITER_ASKS_AGAIN_MS);
+            let keys = [*vendor().verifier_key().public().as_bytes()];
+            let place = self.leader.view.asked_within(&lease(number), 1, ContentDigest([number; 16]), &keys, WAITER_ASKS_AGAIN_MS);
             place.map(|there| there.place)
         }
     }

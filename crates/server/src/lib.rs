@@ -10,6 +10,7 @@ pub mod discovery;
 pub mod gate;
 pub mod http;
 pub mod identity;
+pub mod in_turn;
 pub mod licenses_folder;
 pub mod limits;
 pub mod prefix;

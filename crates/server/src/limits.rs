@@ -79,14 +79,19 @@ pub const TRUST_PER_SECOND: u32 = 2_000;
 pub const READS_BURST: u32 = 2_000;
 /// The same per second.
 pub const READS_PER_SECOND: u32 = 200;
-/// Microseconds of work per second that trust exchanges and reads of all networks may cost together: half a core.
+/// Microseconds of work per second that trust exchanges and reads of all networks may cost together: half a core. So many at once too; of that a
+/// network has three quarters.
 pub const READING_US_PER_SECOND: u32 = 500_000;
+/// What a trust exchange or a read is charged before it begins, in microseconds, until one has shown what it costs.
+pub const READING_FORESEEN_US: u64 = 200;
 /// Searches of one network at once.
 pub const SEARCHES_BURST: u32 = 20;
 /// The same per second.
 pub const SEARCHES_PER_SECOND: u32 = 5;
-/// Searches that wait for the one worker.
-pub const SEARCHES_WAITING_MAX: usize = 64;
+/// Searches of one network that wait for the one worker.
+pub const SEARCHES_WAITING_PER_NETWORK_MAX: u64 = 8;
+/// The same of all networks.
+pub const SEARCHES_WAITING_MAX: u64 = 64;
 /// KiB of bodies of one network that were taken and led to nothing, at once.
 pub const BODIES_FOR_NOTHING_KIB_BURST: u32 = 8 * 1024;
 /// The same per second.

@@ -1,18 +1,18 @@
-//! How often somebody may: so many at once, then so many a second, for each network, for the wider network around it (four times as many) and
-//! for all together. One number is kept for each, in tables of fixed size under a secret key, so no choice of addresses grows them or aims at
+//! How often somebody may: so many at once, then so many a second, for each network, for the wider network around it (four times as many, but never
+//! the last quarter of what all may) and for all together. One number is kept for each, in tables of fixed size under a secret key, so no choice of addresses grows them or aims at
 //! somebody else's slot. Pure: the time is an argument.
 //!
 //! What is charged is debt, and debt is paid off with time. It never grows above what may be had at once, so whoever was told to wait needs to
 //! wait no longer than it was told. What turns out to have cost nothing is given back.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher, Hasher, RandomState},
 };
 
-use triquest_allocator::{Network, WideNetwork};
+use triquest_allocator::{Network, WideNetwork, limits::WIDE_NETWORK_SHARES, share::Has};
 
-use crate::shares::Over;
+use crate::shares::{Over, Share};
 
 /// So many per second, after a burst. What is kept of somebody is the time, in microseconds of the boot clock, at which all so far will have been
 /// paid for.
@@ -97,8 +97,51 @@ pub struct Rates<S = RandomState> {
     networks: Box<[u64]>,
     wider: Box<[u64]>,
     all_us: u64,
-    /// Slots that owe something, by when they will have paid: how many networks are present. Only where all together have a limit.
-    present: BTreeSet<(u64, usize)>,
+    /// Only where all together have a limit.
+    present: Present,
+}
+
+/// Slots of networks that owe something.
+#[derive(Default)]
+struct Present {
+    /// By when they will have paid, with the slot of the wider network around each.
+    networks: BTreeSet<(u64, usize, usize)>,
+    /// How many of these are within each slot of a wider network.
+    within: BTreeMap<usize, u64>,
+}
+
+impl Present {
+    fn insert(&mut self, paid_us: u64, slot: usize, around: usize) {
+        if self.networks.insert((paid_us, slot, around)) {
+            *self.within.entry(around).or_default() += 1;
+        }
+    }
+
+    /// A slot owes nothing any more, or something else: then it may be another network's, and around it another one.
+    fn remove(&mut self, paid_us: u64, slot: usize) {
+        let found = self.networks.range((paid_us, slot, 0)..=(paid_us, slot, usize::MAX)).next().copied();
+        if let Some(found) = found {
+            self.networks.remove(&found);
+            self.left(found.2);
+        }
+    }
+
+    /// Those have gone that have paid by now.
+    fn forget(&mut self, now_us: u64) {
+        while let Some(first) = self.networks.first().copied().filter(|(paid_us, ..)| *paid_us <= now_us) {
+            self.networks.pop_first();
+            self.left(first.2);
+        }
+    }
+
+    fn left(&mut self, around: usize) {
+        if let Some(count) = self.within.get_mut(&around) {
+            *count -= 1;
+            if *count == 0 {
+                self.within.remove(&around);
+            }
+        }
+    }
 }
 
 impl Rates {
@@ -113,7 +156,7 @@ impl<S: BuildHasher> Rates<S> {
     /// The wider network's table is a quarter of the network's.
     fn with_key(slots: usize, share: RateShare, key: S) -> Self {
         let table = |slots: usize| vec![0; slots.max(1)].into_boxed_slice();
-        Self { share, key, networks: table(slots), wider: table(slots / 4), all_us: 0, present: BTreeSet::new() }
+        Self { share, key, networks: table(slots), wider: table(slots / 4), all_us: 0, present: Present::default() }
     }
 
     /// Charges `count` to a network, and to those around it.
@@ -149,26 +192,51 @@ impl<S: BuildHasher> Rates<S> {
         limited(Over::Network, own.wait_for_ms(self.networks[slot], count, now_ms))?;
         limited(Over::Wider, wider.wait_for_ms(self.wider[around], count, now_ms))?;
         let Some(all) = self.share.all else { return Ok(()) };
-        while self.present.first().is_some_and(|(paid_us, _)| *paid_us <= now_ms.saturating_mul(1_000)) {
-            self.present.pop_first();
-        }
-        let is_new = !self.present.contains(&(self.networks[slot], slot));
-        let present = self.present.len() as u64 + u64::from(is_new);
-        let (owed, owed_by_all) = (own.owed(self.networks[slot], now_ms) + count, all.owed(self.all_us, now_ms) + count);
-        if owed_by_all > all.burst - all.burst / 4 && owed > all.burst / present {
+        self.present.forget(now_ms.saturating_mul(1_000));
+        let has = Has {
+            own: own.owed(self.networks[slot], now_ms),
+            wider: wider.owed(self.wider[around], now_ms),
+            all: all.owed(self.all_us, now_ms),
+            within: self.present.within.get(&around).copied().unwrap_or(0),
+            present: self.present.within.len() as u64,
+        };
+        // Whether a wider network is among those present, its networks say: its own debt may be paid sooner or later than theirs.
+        let part = Has { wider: has.within, ..has }.even_part(all.burst);
+        if has.all.saturating_add(count) > self.server().crowded() {
             // At the latest when its own debt is paid down to an even part.
-            let over = owed - all.burst / present;
-            return Err(Limited { wait_ms: over.saturating_mul(own.interval_us).div_ceil(1_000), by: Over::EvenPart });
+            let paid_ms = |over: u64, rate: Rate| over.saturating_mul(rate.interval_us).div_ceil(1_000).max(1);
+            let over = |owed: u64, part: u64| Some(owed.saturating_add(count).saturating_sub(part)).filter(|over| *over > 0);
+            if let Some(over) = over(has.wider, part.wider) {
+                return Err(Limited { wait_ms: paid_ms(over, wider), by: Over::WiderEvenPart });
+            }
+            if let Some(over) = over(has.own, part.network) {
+                return Err(Limited { wait_ms: paid_ms(over, own), by: Over::EvenPart });
+            }
         }
         limited(Over::All, all.wait_for_ms(self.all_us, count, now_ms))
     }
 
     fn add(&mut self, (slot, around): (usize, usize), count: u64, now_ms: u64) {
         let wider = self.wider_rate();
-        self.set(slot, self.share.network.charged_for(self.networks[slot], count, now_ms));
+        self.set(slot, around, self.share.network.charged_for(self.networks[slot], count, now_ms));
         self.wider[around] = wider.charged_for(self.wider[around], count, now_ms);
         if let Some(all) = self.share.all {
             self.all_us = all.charged_for(self.all_us, count, now_ms);
+        }
+    }
+
+    /// What `charged` was charged for is done, and cost `cost`. Nobody owes more than a burst for it: what was not foreseen is forgiven beyond that.
+    pub fn settle(&mut self, network: Network, charged: u64, cost: u64, now_ms: u64) {
+        if cost <= charged {
+            return self.give_back(network, charged - cost);
+        }
+        let place = self.slots(network, "");
+        self.add(place, cost - charged, now_ms);
+        let most = |rate: Rate, paid_us: u64| paid_us.min(rate.charged_for(0, rate.burst, now_ms));
+        self.set(place.0, place.1, most(self.share.network, self.networks[place.0]));
+        self.wider[place.1] = most(self.wider_rate(), self.wider[place.1]);
+        if let Some(all) = self.share.all {
+            self.all_us = most(all, self.all_us);
         }
     }
 
@@ -201,7 +269,7 @@ impl<S: BuildHasher> Rates<S> {
         if wait_ms >= most_ms {
             return most_ms;
         }
-        self.set(slot, own.owing(self.networks[slot], count, now_ms));
+        self.set(slot, around, own.owing(self.networks[slot], count, now_ms));
         self.wider[around] = wider.owing(self.wider[around], count, now_ms);
         wait_ms
     }
@@ -215,7 +283,7 @@ impl<S: BuildHasher> Rates<S> {
     pub fn give_back_for(&mut self, network: Network, what: &str, count: u64) {
         let (slot, around) = self.slots(network, what);
         let wider = self.wider_rate();
-        self.set(slot, self.networks[slot].saturating_sub(self.share.network.interval_us.saturating_mul(count)));
+        self.set(slot, around, self.networks[slot].saturating_sub(self.share.network.interval_us.saturating_mul(count)));
         self.wider[around] = self.wider[around].saturating_sub(wider.interval_us.saturating_mul(count));
         if let Some(all) = self.share.all {
             self.all_us = self.all_us.saturating_sub(all.interval_us.saturating_mul(count));
@@ -228,17 +296,24 @@ impl<S: BuildHasher> Rates<S> {
         size_of_val(&*self.networks) + size_of_val(&*self.wider)
     }
 
-    fn set(&mut self, slot: usize, paid_us: u64) {
+    fn set(&mut self, slot: usize, around: usize, paid_us: u64) {
         if self.share.all.is_some() {
-            self.present.remove(&(self.networks[slot], slot));
-            self.present.insert((paid_us, slot));
+            self.present.remove(self.networks[slot], slot);
+            self.present.insert(paid_us, slot, around);
         }
         self.networks[slot] = paid_us;
     }
 
+    /// The bursts as a [`Share`], so that its rule holds here too.
+    fn server(&self) -> Share {
+        Share { network: self.share.network.burst, all: self.share.all.map_or(u64::MAX, |all| all.burst) }
+    }
+
     fn wider_rate(&self) -> Rate {
-        let Rate { interval_us, burst } = self.share.network;
-        Rate { interval_us: (interval_us / 4).max(1), burst: burst.saturating_mul(4) }
+        let own = self.share.network.interval_us;
+        // Three quarters of the rate of all, if there is one.
+        let most = self.share.all.map_or(1, |all| (all.interval_us.saturating_mul(4) / 3).min(own));
+        Rate { interval_us: (own / WIDE_NETWORK_SHARES).max(most).max(1), burst: self.server().wider() }
     }
 
     fn slots(&self, network: Network, what: &str) -> (usize, usize) {
@@ -269,7 +344,7 @@ impl<S: BuildHasher> Rates<S> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::{
-        collections::{BTreeMap, hash_map::DefaultHasher},
+        collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
         hash::BuildHasherDefault,
         net::IpAddr,
     };
@@ -325,6 +400,19 @@ mod tests {
     }
 
     #[test]
+    fn what_cost_more_or_less_than_was_charged_is_settled_and_nobody_owes_more_than_a_burst() {
+        let mut rates = Rates::new(1_024, RateShare { network: Rate::new(80, 10), all: Some(Rate::new(100, 10)) });
+        let (ana, ben) = (network("10.0.0.1"), network("10.9.0.2"));
+        rates.charge(ana, 10, NOW_MS).unwrap();
+        rates.settle(ana, 10, 2, NOW_MS);
+        rates.charge(ana, 60, NOW_MS).unwrap();
+        rates.settle(ana, 60, 1_000_000, NOW_MS);
+        assert_eq!(rates.charge(ana, 1, NOW_MS), Err(Limited { wait_ms: 100, by: Over::Network }));
+        assert!(rates.charge(ben, 1, NOW_MS).unwrap_err().wait_ms <= 10_000);
+        rates.charge(ben, 1, NOW_MS + 1_000).unwrap();
+    }
+
+    #[test]
     fn what_goes_on_anyway_is_owed_up_to_some_bursts() {
         let mut rates = Rates::new(1_024, RateShare { network: Rate::new(10, 1), all: None });
         let ana = network("10.0.0.1");
@@ -374,9 +462,28 @@ mod tests {
         let (large, small) = (network("10.0.0.1"), network("10.9.0.1"));
         rates.charge(large, 75, NOW_MS).unwrap();
         rates.charge(small, 1, NOW_MS).unwrap();
-        assert_eq!(rates.charge(large, 1, NOW_MS).unwrap_err().by, Over::EvenPart);
+        assert_eq!(rates.charge(large, 1, NOW_MS).unwrap_err().by, Over::WiderEvenPart);
         rates.charge(small, 24, NOW_MS).unwrap();
         assert_eq!(rates.charge(network("10.8.0.1"), 1, NOW_MS).unwrap_err().by, Over::All);
+    }
+
+    fn wide(share: RateShare) -> Rate {
+        let Rate { interval_us, burst } = share.network;
+        let Some(all) = share.all else { return Rate { interval_us: (interval_us / 4).max(1), burst: burst * 4 } };
+        let most = (all.interval_us * 4 / 3).min(interval_us);
+        Rate { interval_us: (interval_us / 4).max(1).max(most), burst: (burst * 4).min(all.burst - all.burst / 4).max(burst) }
+    }
+
+    #[test]
+    fn a_wider_network_of_many_networks_is_one_party_and_leaves_a_quarter_of_the_rate() {
+        let all = Some(Rate::new(1_000, 100));
+        let mut rates = Rates::new(65_536, RateShare { network: Rate::new(500, 50), all });
+        let of = |host: u64| network(&format!("2001:db8:1:{host:x}::1"));
+        let mut charged = |range: std::ops::Range<u64>, now_ms| range.filter(|host| rates.charge(of(*host), 1, now_ms).is_ok()).count();
+        assert_eq!(charged(0..10_000, NOW_MS), 750);
+        // All may 1,000 in ten seconds, the wider network three quarters of that.
+        assert!((740..=760).contains(&charged(10_000..20_000, NOW_MS + 10_000)));
+        assert_eq!((0..400).filter(|_| rates.charge(network("10.0.0.1"), 1, NOW_MS + 10_000).is_ok()).count(), 250);
     }
 
     /// One number for each network that ever came, and the rule once more as plainly as can be.
@@ -392,7 +499,7 @@ mod tests {
             let now_us = now_ms * 1_000;
             let cost = |rate: Rate| (rate.interval_us * count).min(rate.interval_us * rate.burst);
             let fits = |paid: u64, rate: Rate| paid.saturating_sub(now_us) + cost(rate) <= rate.interval_us * rate.burst;
-            let wide = Rate { interval_us: (share.network.interval_us / 4).max(1), burst: share.network.burst * 4 };
+            let wide = wide(share);
             let own = self.networks.get(&who).copied().unwrap_or(0);
             let around = self.wider.get(&who.wide()).copied().unwrap_or(0);
             if !fits(own, share.network) {
@@ -403,10 +510,19 @@ mod tests {
             }
             if let Some(all) = share.all {
                 let owe = |paid: u64, rate: Rate| paid.saturating_sub(now_us).div_ceil(rate.interval_us);
-                let others = self.networks.iter().filter(|(other, paid)| **other != who && **paid > now_us).count() as u64;
+                let owing = self.networks.iter().filter(|(_, paid)| **paid > now_us).map(|(other, _)| *other);
+                let present: BTreeSet<Network> = owing.chain([who]).collect();
+                let parties: BTreeSet<WideNetwork> = present.iter().map(|other| other.wide()).collect();
+                let within = present.iter().filter(|other| other.wide() == who.wide()).count() as u64;
                 let (mine, everybody) = (owe(own, share.network) + count, owe(self.all_us, all) + count);
-                if everybody > all.burst - all.burst / 4 && mine > all.burst / (others + 1) {
-                    return Err(Over::EvenPart);
+                let part = all.burst / parties.len() as u64;
+                if everybody > all.burst - all.burst / 4 {
+                    if owe(around, wide) + count > part {
+                        return Err(Over::WiderEvenPart);
+                    }
+                    if mine > part / within {
+                        return Err(Over::EvenPart);
+                    }
                 }
                 if !fits(self.all_us, all) {
                     return Err(Over::All);
@@ -419,7 +535,7 @@ mod tests {
         }
 
         fn give_back(&mut self, share: RateShare, who: Network, count: u64) {
-            let wide = (share.network.interval_us / 4).max(1);
+            let wide = wide(share).interval_us;
             *self.networks.entry(who).or_default() -= share.network.interval_us * count;
             *self.wider.entry(who.wide()).or_default() -= wide * count;
             if let Some(all) = share.all {

@@ -251,11 +251,13 @@ async fn accept_at_start(app: &App, settings: &Settings) -> anyhow::Result<()> {
         commands.push(Command::AcceptClock { actor: actor("--accept-clock") });
     }
     if settings.end_quarantine {
-        commands.push(Command::EndQuarantine { actor: actor("--end-quarantine") });
+        let lineage = triquest_allocator::Lineage(app.driver().view().position().lineage.0);
+        commands.push(Command::EndQuarantine { lineage, actor: actor("--end-quarantine") });
     }
     for command in commands {
         match app.driver().decide(command, None).await?.outcome {
-            Outcome::Done | Outcome::Refused(Refusal::NothingToDo(_)) => {}
+            // A quarantine that has just begun is another one, and is said.
+            Outcome::Done | Outcome::Refused(Refusal::NothingToDo(_) | Refusal::OtherHistory) => {}
             other => anyhow::bail!("the acceptance at start was refused: {other:?}"),
         }
     }

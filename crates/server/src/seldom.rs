@@ -52,7 +52,7 @@ macro_rules! kinds {
                     Self::Trust => "trust exchanges",
                     Self::UnreadBodies => "bytes that are being sent",
                     Self::UnsentAnswers => "bytes of answers",
-                    Self::Cloned | Self::Seen => "claims",
+                    Self::Cloned | Self::Feedback | Self::Seen => "claims",
                 }
             }
 
@@ -72,6 +72,8 @@ kinds! {
     Denials, "denials", true, "requests were refused: too many were denied";
     /// Event streams.
     EventStreams, "event_streams", true, "event streams were refused: too many are open";
+    /// Answers to `was this helpful`.
+    Feedback, "feedback", false, "answers to `was this helpful` could not be recorded; the log has the cause at the level debug";
     /// Connections that have not said who they want to talk to.
     Hellos, "hellos", true, "connections were closed: too many have not begun TLS";
     /// HTTP/2 connections.
@@ -294,6 +296,9 @@ mod tests {
 
     #[test]
     fn kinds_stand_in_order_and_have_names_of_their_own() {
+        let listed = include_str!("../../wire/src/status.rs");
+        let missing = Kind::ALL.iter().filter(|kind| kind.is_limit() && !listed.contains(&format!("`{}`", kind.as_str())));
+        assert_eq!(missing.collect::<Vec<_>>(), [] as [&Kind; 0], "the member `limit` of a status names them");
         assert!(Kind::ALL.windows(2).all(|pair| pair[0] < pair[1] && pair[0].as_str() != pair[1].as_str()));
         for (place, kind) in Kind::ALL.iter().enumerate() {
             assert_eq!(*kind as usize, place);

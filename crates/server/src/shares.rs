@@ -22,7 +22,15 @@ pub struct Shares {
     share: Share,
     all: u64,
     networks: BTreeMap<Network, u64>,
-    wider: BTreeMap<WideNetwork, u64>,
+    wider: BTreeMap<WideNetwork, Around>,
+}
+
+/// What a wider network has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Around {
+    amount: u64,
+    /// How many of its networks have something.
+    networks: u64,
 }
 
 impl Shares {
@@ -40,39 +48,47 @@ impl Shares {
         if amount == 0 {
             return Ok(());
         }
-        let present = self.networks.len() as u64;
+        let present = self.wider.len() as u64;
         let (own, wider) = (self.networks.entry(network), self.wider.entry(network.wide()));
         let mine = if let Entry::Occupied(count) = &own { *count.get() } else { 0 };
-        let around = if let Entry::Occupied(count) = &wider { *count.get() } else { 0 };
-        self.share.admits(Has { own: mine, wider: around, all: self.all, present }, amount)?;
+        let Around { amount: around, networks: within } =
+            if let Entry::Occupied(around) = &wider { *around.get() } else { Around::default() };
+        self.share.admits(Has { own: mine, wider: around, all: self.all, within, present }, amount)?;
         self.all += amount;
         own.insert_entry(mine + amount);
-        wider.insert_entry(around + amount);
+        wider.insert_entry(Around { amount: around + amount, networks: within + u64::from(mine == 0) });
         Ok(())
     }
 
     /// Takes back what was given.
     pub fn give_back(&mut self, network: Network, amount: u64) {
-        less(&mut self.networks, network, amount);
-        less(&mut self.wider, network.wide(), amount);
+        let Entry::Occupied(mut own) = self.networks.entry(network) else { return };
+        let amount = amount.min(*own.get());
+        *own.get_mut() -= amount;
+        let is_last = *own.get() == 0;
+        if is_last {
+            own.remove();
+        }
+        if let Entry::Occupied(mut around) = self.wider.entry(network.wide()) {
+            let Around { amount: left, networks } = around.get_mut();
+            (*left, *networks) = (left.saturating_sub(amount), networks.saturating_sub(u64::from(is_last)));
+            if *networks == 0 {
+                around.remove();
+            }
+        }
         self.all = self.all.saturating_sub(amount);
+    }
+
+    /// What a wider network has.
+    #[must_use]
+    fn around(&self, wide: WideNetwork) -> u64 {
+        self.wider.get(&wide).map_or(0, |around| around.amount)
     }
 
     /// What all have together.
     #[must_use]
     pub fn all(&self) -> u64 {
         self.all
-    }
-}
-
-fn less<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K, amount: u64) {
-    if let Entry::Occupied(mut count) = counts.entry(key) {
-        match count.get().saturating_sub(amount) {
-            0 => {
-                count.remove();
-            }
-            left => *count.get_mut() = left,
-        }
     }
 }
 
@@ -243,8 +259,18 @@ impl Holders {
     }
 }
 
-/// Who is inside, when a newcomer may take the place of somebody who needs it less: the idlest of the largest network, of those without
-/// leases first. Standings that are kept may be out of date; they only ever grow, but for those that [`Crowd::sink`] tells of, so the smallest is asked again before
+/// How a member stands now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Among others.
+    pub standing: Standing,
+    /// The server works for it: that counts as not idle, however long it takes.
+    pub at_work: bool,
+}
+
+/// Who is inside, when a newcomer may take the place of somebody who needs it less: the idlest of the largest network of the largest wider network, of
+/// those without leases first. Whoever stands for leases leaves only for a newcomer whose wider network has less than an even part, and only where the
+/// wider network has more. Standings that are kept may be out of date; they only ever grow, but for those that [`Crowd::sink`] tells of, so the smallest is asked again before
 /// it counts.
 #[derive(Debug)]
 pub struct Crowd {
@@ -253,8 +279,8 @@ pub struct Crowd {
     settled_ms: u64,
     members: BTreeMap<u64, (Network, Standing)>,
     networks: BTreeMap<Network, BTreeSet<(Standing, u64)>>,
-    /// By size, for everybody and within each wider network.
-    sizes: BTreeSet<(usize, Network)>,
+    /// By size: the wider networks, and the networks within each.
+    sizes: BTreeSet<(u64, WideNetwork)>,
     sizes_within: BTreeMap<WideNetwork, BTreeSet<(usize, Network)>>,
 }
 
@@ -272,6 +298,8 @@ pub struct Entered {
 impl Crowd {
     /// Busy members that are passed over in the search for an idle one.
     const PASSED_OVER_MAX: usize = 64;
+    /// Networks of a wider one that are looked at for one that has somebody who may leave.
+    const NETWORKS_PASSED_OVER_MAX: usize = 16;
 
     /// Nobody inside. For `settled_ms` whoever enters keeps its place against newcomers of its own network and of those that have as many
     /// inside: so places change hands only so often, however fast newcomers come.
@@ -299,11 +327,11 @@ impl Crowd {
         self.members.is_empty()
     }
 
-    /// Lets a newcomer in, if need be in somebody's place. `now` says how a member stands now; `None` is one that is at work.
-    pub fn enter(&mut self, id: u64, network: Network, standing: Standing, now: impl Fn(u64) -> Option<Standing>) -> Entered {
+    /// Lets a newcomer in, if need be in somebody's place. `now` says how a member stands now; `None` is one that is as it was.
+    pub fn enter(&mut self, id: u64, network: Network, standing: Standing, now: impl Fn(u64) -> Option<Now>) -> Entered {
         let (mut leaving, mut reached) = (Vec::new(), None);
-        // Each round makes room in one more count: the network's, the wider one's, everybody's.
-        for _ in 0..4 {
+        // Each round makes room in one more count: the network's, the wider one's, the even parts, everybody's.
+        for _ in 0..6 {
             let over = match self.shares.take(network, 1) {
                 Ok(()) => {
                     self.put(id, network, standing);
@@ -312,18 +340,19 @@ impl Crowd {
                 Err(over) => over,
             };
             reached.get_or_insert(over);
-            let from = match over {
-                Over::Network | Over::EvenPart => Some(network),
-                Over::Wider => self.sizes_within.get(&network.wide()).and_then(|sizes| sizes.last()).map(|(_, network)| *network),
-                Over::All => self.sizes.last().map(|(_, network)| *network),
+            let victim = match over {
+                // A newcomer takes no place of a lease or of work under way from its own network, which would gain nothing.
+                Over::Network | Over::EvenPart => self
+                    .idlest(network, Takes::IDLE, standing.since_ms, &now)
+                    .filter(|victim| self.members.get(victim).is_some_and(|(_, kept)| self.is_settled(*kept, standing))),
+                // The wider network has its share: no lease of another network in it goes for one more of it.
+                Over::Wider | Over::WiderEvenPart => self.largest_within(network.wide(), network, Takes::WORK, standing, &now),
+                Over::All => self.sizes.last().copied().and_then(|(size, wide)| {
+                    let takes = if size > self.shares.around(network.wide()) + 1 { Takes::ANY } else { Takes::WORK };
+                    self.largest_within(wide, network, Takes::WORK, standing, &now)
+                        .or_else(|| self.largest_within(wide, network, takes, standing, &now))
+                }),
             };
-            // A newcomer takes no place of a lease or of work under way from its own network, which would gain nothing.
-            let victim = from.and_then(|from| {
-                let at_once = self.inside(from) > self.inside(network) + 1;
-                let victim = self.idlest(from, from != network, standing.since_ms, &now)?;
-                let (_, since) = self.members.get(&victim)?;
-                (at_once || standing.since_ms.saturating_sub(since.since_ms) >= self.settled_ms).then_some(victim)
-            });
             let Some(victim) = victim else { return Entered { entered: Err(over), leaving, reached } };
             self.leave(victim);
             leaving.push(victim);
@@ -371,45 +400,95 @@ impl Crowd {
     }
 
     fn resize(&mut self, network: Network, before: usize, after: usize) {
-        self.sizes.remove(&(before, network));
-        let within = self.sizes_within.entry(network.wide()).or_default();
+        let wide = network.wide();
+        let within = self.sizes_within.entry(wide).or_default();
         within.remove(&(before, network));
         if after > 0 {
-            self.sizes.insert((after, network));
             within.insert((after, network));
         } else if within.is_empty() {
-            self.sizes_within.remove(&network.wide());
+            self.sizes_within.remove(&wide);
+        }
+        // The shares have counted the change already.
+        let around = self.shares.around(wide);
+        self.sizes.remove(&(around + before as u64 - after as u64, wide));
+        if around > 0 {
+            self.sizes.insert((around, wide));
         }
     }
 
-    /// The member of a network that needs its place least. If `any`, one that is at work, or stands for leases, if there is no other.
-    fn idlest(&mut self, network: Network, any: bool, now_ms: u64, now: &impl Fn(u64) -> Option<Standing>) -> Option<u64> {
+    /// Whether a member has had its place for so long that it may leave for a newcomer who has as many.
+    fn is_settled(&self, kept: Standing, newcomer: Standing) -> bool {
+        newcomer.since_ms.saturating_sub(kept.since_ms) >= self.settled_ms
+    }
+
+    /// The idlest of the largest network in a wider one that has somebody who may leave for a newcomer of `network`. From a wider network that has no more
+    /// than the newcomer's, and from a network within it that has no more than its own, only whoever has had its place for long.
+    fn largest_within(
+        &mut self,
+        wide: WideNetwork,
+        network: Network,
+        takes: Takes,
+        newcomer: Standing,
+        now: &impl Fn(u64) -> Option<Now>,
+    ) -> Option<u64> {
+        let is_own = wide == network.wide();
+        let own = if is_own { self.inside(network) } else { 0 };
+        let sizes = self.sizes_within.get(&wide)?.iter().rev().take(Self::NETWORKS_PASSED_OVER_MAX);
+        let largest: Vec<(usize, Network)> = sizes.copied().filter(|(size, from)| *size >= own || *from == network).collect();
+        let wide_has_more = self.shares.around(wide) > self.shares.around(network.wide()) + 1;
+        for (size, from) in largest {
+            let takes = if from == network { Takes::IDLE } else { takes };
+            let Some(victim) = self.idlest(from, takes, newcomer.since_ms, now) else { continue };
+            let at_once = if is_own { size > own + 1 } else { wide_has_more };
+            if at_once || self.members.get(&victim).is_some_and(|(_, kept)| self.is_settled(*kept, newcomer)) {
+                return Some(victim);
+            }
+        }
+        None
+    }
+
+    /// The member of a network that needs its place least, of those that may be taken.
+    fn idlest(&mut self, network: Network, takes: Takes, now_ms: u64, now: &impl Fn(u64) -> Option<Now>) -> Option<u64> {
         let mut at_work = None;
         for _ in 0..Self::PASSED_OVER_MAX {
             let inside = self.networks.get_mut(&network)?;
             let (kept, id) = *inside.first()?;
-            let standing = now(id);
-            if standing.is_none_or(|standing| standing > kept) {
-                if standing.is_none() {
-                    if at_work == Some(id) {
-                        break;
-                    }
-                    at_work.get_or_insert(id);
-                }
+            if kept.leased && !takes.leased {
+                break;
+            }
+            let Now { standing, at_work: works } = now(id).unwrap_or(Now { standing: kept, at_work: false });
+            if works || standing > kept {
                 // At work: it will have been idle since now at the earliest.
-                let newer = standing.unwrap_or(Standing { since_ms: now_ms.max(kept.since_ms), ..kept });
+                let since_ms = if works { now_ms.max(standing.since_ms) } else { standing.since_ms };
+                let newer = Standing { since_ms, ..standing }.max(kept);
                 inside.remove(&(kept, id));
                 inside.insert((newer, id));
                 self.members.insert(id, (network, newer));
+                if works && at_work == Some(id) {
+                    break;
+                }
+                if works && (takes.leased || !newer.leased) {
+                    at_work.get_or_insert(id);
+                }
                 continue;
-            }
-            if kept.leased && !any {
-                return None;
             }
             return Some(id);
         }
-        at_work.filter(|_| any)
+        at_work.filter(|_| takes.at_work)
     }
+}
+
+/// Who may be taken a place from, beside those that are idle and stand for nothing.
+#[derive(Clone, Copy, Debug)]
+struct Takes {
+    at_work: bool,
+    leased: bool,
+}
+
+impl Takes {
+    const IDLE: Self = Self { at_work: false, leased: false };
+    const WORK: Self = Self { at_work: true, leased: false };
+    const ANY: Self = Self { at_work: true, leased: true };
 }
 
 #[cfg(test)]
@@ -423,6 +502,14 @@ mod tests {
 
     fn network(text: &str) -> Network {
         Network::from(text.parse::<IpAddr>().unwrap())
+    }
+
+    fn idle(standing: Standing) -> Option<Now> {
+        Some(Now { standing, at_work: false })
+    }
+
+    fn at_work(standing: Standing) -> Option<Now> {
+        Some(Now { standing, at_work: true })
     }
 
     #[test]
@@ -455,11 +542,11 @@ mod tests {
         let standing = |leased, since_ms| Standing { leased, since_ms };
         let here = network("10.0.0.1");
         for id in 1..=2 {
-            assert!(crowd.enter(id, here, standing(true, id), |id| Some(standing(true, id))).entered.is_ok());
+            assert!(crowd.enter(id, here, standing(true, id), |id| idle(standing(true, id))).entered.is_ok());
         }
-        assert!(crowd.enter(3, here, standing(false, 9), |id| Some(standing(true, id))).entered.is_err());
+        assert!(crowd.enter(3, here, standing(false, 9), |id| idle(standing(true, id))).entered.is_err());
         crowd.sink(2, standing(false, 2));
-        let entered = crowd.enter(3, here, standing(false, 9), |id| Some(standing(id == 1, id)));
+        let entered = crowd.enter(3, here, standing(false, 9), |id| idle(standing(id == 1, id)));
         assert_eq!((entered.entered, entered.leaving), (Ok(()), vec![2]));
     }
 
@@ -469,7 +556,8 @@ mod tests {
         let (large, small) = (network("10.0.0.1"), network("10.9.0.1"));
         shares.take(large, 75).unwrap();
         shares.take(small, 1).unwrap();
-        assert_eq!(shares.take(large, 1), Err(Over::EvenPart));
+        assert_eq!(shares.take(large, 1), Err(Over::WiderEvenPart));
+        assert_eq!(shares.take(network("10.0.0.2"), 1), Err(Over::WiderEvenPart), "its neighbor is of the same party");
         shares.take(small, 24).unwrap();
         assert_eq!(shares.take(network("10.8.0.1"), 1), Err(Over::All));
     }
@@ -482,17 +570,20 @@ mod tests {
     /// The rule, written down once more as plainly as can be.
     fn naive(held: &[(Network, u64)], share: Share, network: Network, amount: u64) -> Result<(), Over> {
         let sum = |of: &dyn Fn(Network) -> bool| held.iter().filter(|(who, _)| of(*who)).map(|(_, amount)| amount).sum::<u64>();
-        let mut present: Vec<Network> = held.iter().map(|(who, _)| *who).chain([network]).collect();
-        present.sort();
-        present.dedup();
+        let present: BTreeSet<Network> = held.iter().map(|(who, _)| *who).chain([network]).collect();
+        let wide: BTreeSet<WideNetwork> = present.iter().map(|who| who.wide()).collect();
+        let within = present.iter().filter(|who| who.wide() == network.wide()).count() as u64;
+        let wider_part = share.all / wide.len() as u64;
         let (own, wider, all) = (sum(&|who| who == network), sum(&|who| who.wide() == network.wide()), sum(&|_| true));
         if amount == 0 {
             Ok(())
         } else if own + amount > share.network {
             Err(Over::Network)
-        } else if wider + amount > 4 * share.network {
+        } else if wider + amount > (4 * share.network).min(share.all - share.all / 4).max(share.network) {
             Err(Over::Wider)
-        } else if all + amount > share.all - share.all / 4 && own + amount > share.all / present.len() as u64 {
+        } else if all + amount > share.all - share.all / 4 && wider + amount > wider_part {
+            Err(Over::WiderEvenPart)
+        } else if all + amount > share.all - share.all / 4 && own + amount > wider_part / within {
             Err(Over::EvenPart)
         } else if all + amount > share.all {
             Err(Over::All)
@@ -534,31 +625,32 @@ mod tests {
             steps in proptest::collection::vec((any_network(), 0u64..50, any::<bool>(), 0u8..4), 1..120),
         ) {
             let mut crowd = Crowd::new(share, 0);
-            let mut real: HashMap<u64, (Network, Option<Standing>)> = HashMap::new();
+            let mut real: HashMap<u64, (Network, Now)> = HashMap::new();
             for (id, (network, since_ms, leased, kind)) in (0u64..).zip(steps) {
                 let standing = Standing { leased, since_ms };
                 let known = real.clone();
-                let entered = crowd.enter(id, network, standing, |id| known[&id].1);
+                let entered = crowd.enter(id, network, standing, |id| Some(known[&id].1));
                 for gone in &entered.leaving {
-                    let (of, standing) = real.remove(gone).unwrap();
-                    if let (Over::Network, Some(standing)) = (entered.reached.unwrap(), standing) {
-                        prop_assert_eq!(of, network);
-                        prop_assert!(!standing.leased);
-                    }
+                    let around = |wide| real.values().filter(|(other, _)| other.wide() == wide).count();
+                    let (larger, own) = (around(real[gone].0.wide()), around(network.wide()));
+                    let (of, now) = real.remove(gone).unwrap();
+                    prop_assert!(of != network || !now.at_work && !now.standing.leased);
+                    // A lease of another network goes only for a wider network that has less.
+                    prop_assert!(!now.standing.leased || larger > own, "{of:?} has {larger}, {network:?} {own}");
                     // Nobody of its network who could leave was idler.
-                    let idler = real.values().filter(|(other, _)| *other == of).filter_map(|(_, standing)| *standing).min();
-                    if let (Some(standing), Some(idler)) = (standing, idler) {
-                        prop_assert!(standing <= idler, "{:?} left before {:?}", standing, idler);
+                    let others = real.values().filter(|(other, now)| *other == of && !now.at_work);
+                    if let Some(idler) = others.map(|(_, now)| now.standing).min().filter(|_| !now.at_work) {
+                        prop_assert!(now.standing <= idler, "{:?} left before {:?}", now.standing, idler);
                     }
                 }
                 if entered.entered.is_ok() {
-                    real.insert(id, (network, (kind != 0).then_some(standing)));
+                    real.insert(id, (network, Now { standing, at_work: kind == 0 }));
                 }
                 prop_assert_eq!(crowd.len(), real.len());
                 prop_assert!(real.len() as u64 <= share.all);
                 for (network, _) in real.values() {
-                    let of = |other: &&(Network, Option<Standing>)| other.0 == *network;
-                    prop_assert!(real.values().filter(of).count() as u64 <= share.network);
+                    prop_assert!(real.values().filter(|other| other.0 == *network).count() as u64 <= share.network);
+                    prop_assert!(real.values().filter(|other| other.0.wide() == network.wide()).count() as u64 <= share.wider());
                 }
                 if kind == 3 && let Some(id) = real.keys().min().copied() {
                     real.remove(&id);
@@ -590,7 +682,7 @@ mod tests {
         let mut crowd = Crowd::new(Share { network: 4, all: 6 }, 100);
         let (large, small) = (network("10.0.0.1"), network("10.9.0.1"));
         let at = |since_ms| Standing { leased: false, since_ms };
-        let as_it_entered = |_| Some(at(0));
+        let as_it_entered = |_| idle(at(0));
         for id in 0..3 {
             assert!(crowd.enter(id, large, at(id), as_it_entered).entered.is_ok());
         }
@@ -605,6 +697,44 @@ mod tests {
     }
 
     #[test]
+    fn one_wider_network_of_many_networks_takes_no_place_of_a_holder_elsewhere() {
+        let mut crowd = Crowd::new(Share { network: 60, all: 100 }, 0);
+        let holder = Standing { leased: true, since_ms: 0 };
+        for id in 0..20 {
+            assert!(crowd.enter(id, network(&format!("10.1.{id}.1")), holder, |_| None).entered.is_ok());
+        }
+        let newcomer = |id| Standing { leased: false, since_ms: id };
+        let mut left = Vec::new();
+        for id in 100..1_000u64 {
+            let from = network(&format!("2001:db8:1:{id:x}::1"));
+            left.extend(crowd.enter(id, from, newcomer(id), |_| None).leaving);
+        }
+        assert!(left.iter().all(|id| *id >= 100), "{left:?}");
+        assert_eq!(crowd.shares.around(network("2001:db8:1:1::1").wide()), 55, "nothing of the last quarter");
+        // Who comes from elsewhere has a place at once, and in the end one of theirs.
+        for id in 20..60 {
+            let entered = crowd.enter(id, network(&format!("10.1.{id}.1")), newcomer(2_000), |_| None);
+            assert!(entered.entered.is_ok() && entered.leaving.iter().all(|id| *id >= 100), "{entered:?}");
+        }
+        assert_eq!(crowd.len(), 100);
+    }
+
+    #[test]
+    fn holders_of_a_wider_network_stay_when_others_of_it_come() {
+        let mut crowd = Crowd::new(Share { network: 4, all: 100 }, 0);
+        let holder = Standing { leased: true, since_ms: 0 };
+        for id in 0..16 {
+            assert!(crowd.enter(id, network(&format!("10.0.0.{}", id % 8)), holder, |_| None).entered.is_ok());
+        }
+        let newcomer = Standing { leased: false, since_ms: 9 };
+        let refused = crowd.enter(99, network("10.0.0.99"), newcomer, |_| None);
+        assert_eq!((refused.entered, refused.leaving), (Err(Over::Wider), vec![]));
+        crowd.sink(3, Standing { leased: false, since_ms: 3 });
+        assert_eq!(crowd.enter(99, network("10.0.0.99"), newcomer, |_| None).leaving, [3]);
+        assert!(crowd.enter(98, network("10.0.1.1"), newcomer, |_| None).leaving.is_empty());
+    }
+
+    #[test]
     fn a_newcomer_takes_the_place_of_the_largest_network_s_idlest() {
         let mut crowd = Crowd::new(Share { network: 8, all: 8 }, 0);
         let (large, small) = (network("10.0.0.1"), network("10.9.0.1"));
@@ -612,7 +742,10 @@ mod tests {
             let standing = Standing { leased: id < 2, since_ms: id };
             assert!(crowd.enter(id, large, standing, |_| None).entered.is_ok());
         }
-        let now = |id| (id != 3).then_some(Standing { leased: id < 2, since_ms: if id == 2 { 100 } else { id } });
+        let now = |id| {
+            let standing = Standing { leased: id < 2, since_ms: if id == 2 { 100 } else { id } };
+            if id == 3 { at_work(standing) } else { idle(standing) }
+        };
         let entered = crowd.enter(9, small, Standing { leased: false, since_ms: 9 }, now);
         // 0 and 1 stand for leases, 2 has moved since, 3 is at work.
         assert_eq!((entered.entered, entered.leaving, entered.reached), (Ok(()), vec![4], Some(Over::All)));

@@ -469,10 +469,12 @@ impl View {
         free
     }
 
-    /// The numbers of the pool of this feature of one of these vendors.
+    /// The numbers of the pool of this feature of one of these vendors, if they are all of seats that a client with these keys can verify. Of a part of a
+    /// pool only a decision knows them.
     #[must_use]
     pub fn numbers(&self, vendor_keys: &[[u8; 32]], feature: &str) -> Option<PoolNumbers> {
-        self.inner.read().pools_for(vendor_keys, feature).next().map(Pool::numbers)
+        let inner = self.inner.read();
+        inner.pools_for(vendor_keys, feature).next().filter(|pool| inner.is_all_verifiable(pool, vendor_keys)).map(Pool::numbers)
     }
 
     /// The pool of this feature of one of these vendors.
@@ -482,9 +484,17 @@ impl View {
     }
 
     /// The place of a waiter that asked within so many milliseconds, with this attempt and content, durably and in this start of the server.
-    /// None also while the view is behind what is committed: somebody may have heard already that the waiter was granted its seat.
+    /// None also while the view is behind what is committed: somebody may have heard already that the waiter was granted its seat. And none where the pool
+    /// has seats that a client with these keys cannot verify, since they are in none of its numbers.
     #[must_use]
-    pub fn asked_within(&self, lease: &Id, attempt: u32, content: ContentDigest, within_ms: u64) -> Option<WaiterPlace> {
+    pub fn asked_within(
+        &self,
+        lease: &Id,
+        attempt: u32,
+        content: ContentDigest,
+        vendor_keys: &[[u8; 32]],
+        within_ms: u64,
+    ) -> Option<WaiterPlace> {
         let (at, _) = self.now();
         let committed = self.committed.load(Ordering::Acquire);
         let inner = self.inner.read();
@@ -507,7 +517,7 @@ impl View {
         Some(WaiterPlace {
             position: inner.position,
             place,
-            pool: inner.pools.get(&pool)?.numbers(),
+            pool: inner.pools.get(&pool).filter(|pool| inner.is_all_verifiable(pool, vendor_keys))?.numbers(),
             gives_up_in_ms: row.deadline.0.saturating_sub(at),
         })
     }
@@ -1379,6 +1389,12 @@ impl Inner {
     }
 
     /// The pools of a feature of the vendors that these keys name.
+    /// Whether a client with these keys can verify all licenses of a pool.
+    fn is_all_verifiable(&self, pool: &Pool, vendor_keys: &[[u8; 32]]) -> bool {
+        let mut rights = pool.rights.iter().filter_map(|right| self.rights.get(right));
+        rights.all(|right| self.licenses.get(&right.license).is_none_or(|license| license.is_signed_by_one_of(vendor_keys)))
+    }
+
     fn pools_for<'a>(&'a self, vendor_keys: &'a [[u8; 32]], feature: &'a str) -> impl Iterator<Item = &'a Pool> {
         self.pool_ids_for(vendor_keys, feature).filter_map(|pool| self.pools.get(&pool))
     }

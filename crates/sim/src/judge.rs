@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use triquest_allocator::{
-    Allocator, Between, CheckoutItem, Command, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Network,
-    Networks, Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, VerifierKeys, WideNetwork, limits::PRESENCE_WAIT_MS, share::Share,
+    Allocator, Between, CheckoutItem, Command, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Lineage,
+    Network, Networks, Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, VerifierKeys, WideNetwork, limits::PRESENCE_WAIT_MS,
+    share::Share,
 };
 use triquest_engine::limits::ENTRY_HEAD_BYTES_MAX;
 use triquest_journal::record::Entry;
@@ -215,6 +216,8 @@ pub struct Judge {
     histories: u32,
     turns: u64,
     lost: Option<Lost>,
+    /// Histories whose quarantine an administrator wished to end.
+    looked_at: BTreeSet<Lineage>,
     /// Clients that may be in a right, by pool.
     holders: BTreeMap<PoolId, BTreeSet<usize>>,
     /// The most seats that they can have together, by pool: while that is not more than there are, nobody needs to be counted.
@@ -239,6 +242,8 @@ pub struct Judge {
     regretted: BTreeSet<WideNetwork>,
     /// Lease time at which each client last tried to open a presence connection.
     opened: BTreeMap<usize, Timestamp>,
+    /// Lease time at which each waiter was last heard, as entries say, and whether that was in this epoch.
+    in_line: BTreeMap<LeaseId, (Timestamp, bool)>,
     /// Up-time and starts when each waiter was last told its place.
     asked: BTreeMap<LeaseId, UpTime>,
     /// Lease time and entry of the last denial for want of a seat, by pool.
@@ -276,6 +281,7 @@ impl Judge {
             histories: 0,
             turns: 0,
             lost: None,
+            looked_at: BTreeSet::new(),
             holders: BTreeMap::new(),
             held_at_most: BTreeMap::new(),
             excused: BTreeSet::new(),
@@ -289,6 +295,7 @@ impl Judge {
             false_ends: BTreeMap::new(),
             regretted: BTreeSet::new(),
             opened: BTreeMap::new(),
+            in_line: BTreeMap::new(),
             asked: BTreeMap::new(),
             denied_at: BTreeMap::new(),
             passed_ms: 0,
@@ -334,6 +341,11 @@ impl Judge {
         if now {
             self.excused.insert(lease);
         }
+    }
+
+    /// An administrator wishes to end the quarantine of this history.
+    pub fn looks_at_quarantine(&mut self, lineage: Lineage) {
+        self.looked_at.insert(lineage);
     }
 
     /// What stands between ended a living client's presence connection: its seat may be freed so, once.
@@ -444,6 +456,7 @@ impl Judge {
         self.heard_after.clear();
         self.denied_at.clear();
         self.asked.clear();
+        self.in_line.clear();
         self.dead.clear();
         self.ripe.clear();
         self.finals.clear();
@@ -591,6 +604,7 @@ impl Judge {
                     self.had_to_be_denied(scene, *lease);
                 }
             }
+            Event::Dequeued { lease, reason: DequeueReason::Silent, .. } => self.was_silent(*lease, at),
             Event::Queued { lease, network, .. } => self.is_a_share_of_memory(*lease, *network),
             Event::Released { lease, cause, .. } => match cause {
                 ReleaseCause::Holder => {
@@ -641,8 +655,11 @@ impl Judge {
                 self.excused.insert(*lease);
                 self.adopts(*lease);
             }
+            Event::WaiterHeard { lease } => drop(self.in_line.insert(*lease, (entry.moment.at, true))),
+            Event::Dequeued { lease, .. } => drop(self.in_line.remove(lease)),
             Event::Queued { lease, attempt, items, network, .. } => {
                 self.asked.insert(*lease, self.up);
+                self.in_line.insert(*lease, (entry.moment.at, true));
                 self.is_a_share(*lease, items, *network);
                 self.has_effect(*lease, *attempt);
             }
@@ -675,6 +692,7 @@ impl Judge {
             Event::LinesResumed { .. } => {
                 let up = self.up;
                 self.asked.values_mut().for_each(|asked| *asked = up);
+                self.in_line.values_mut().for_each(|(heard, _)| *heard = entry.moment.at);
                 self.ripe.clear();
                 // What was granted in line and not come for has its full time again.
                 let leases = &self.ledger.leases;
@@ -683,10 +701,18 @@ impl Judge {
             }
             Event::Recovered { .. } => {
                 self.up.starts += 1;
+                // Whoever was heard in the epoch before has its full time; nobody is heard in this one yet.
+                for (heard, is_new) in self.in_line.values_mut() {
+                    *heard = if *is_new { entry.moment.at } else { *heard };
+                    *is_new = false;
+                }
                 // Presence is soft: a start does not know whom it freed before.
                 self.false_ends.values_mut().for_each(|end| end.freed = None);
             }
             Event::QuarantineEnded { actor: Some(_) } => {
+                if !self.looked_at.contains(&self.ledger.lineage) {
+                    self.broken(Invariant::RestoredWaits, || "a quarantine was ended by somebody who had seen an earlier one".to_owned());
+                }
                 // Promises of lost history may be broken from now on, which is recorded.
                 let promised = scene.clients.iter().filter_map(|client| client.promised(scene.real_ms));
                 self.excused.extend(promised.filter(|lease| !self.heard.contains_key(lease)));
@@ -735,6 +761,14 @@ impl Judge {
         if all > self.limits.waiters_per_network_max || in_line > self.limits.waiters_per_pool_max / 2 {
             self.broken(Invariant::FairShares, || format!("{lease}: {network:?} has {all} places, {in_line} of them in one line"));
         }
+        let around = || self.ledger.line.iter().filter(|waiter| waiter.network.is_some_and(|other| other.wide() == network.wide()));
+        let in_line =
+            items.iter().map(|item| around().filter(|waiter| self.ledger.meet(&waiter.items, std::slice::from_ref(item))).count() as u64);
+        let line = Share { network: self.limits.waiters_per_pool_max / 2, all: self.limits.waiters_per_pool_max };
+        let in_line = in_line.max().unwrap_or(0);
+        if in_line > line.wider() {
+            self.broken(Invariant::FairShares, || format!("{lease}: the networks around {network:?} have {in_line} places in one line"));
+        }
     }
 
     /// fair_shares: nobody makes the server remember more ids than a share.
@@ -762,7 +796,6 @@ impl Judge {
         }
     }
 
-    /// How many ids may be remembered.
     /// fair_shares: early freeing is off for everybody only if clients of as many wider networks came back as can be remembered.
     fn is_a_share_of_regrets(&mut self, lease: LeaseId, networks: Networks) {
         match networks {
@@ -779,6 +812,7 @@ impl Judge {
         }
     }
 
+    /// How many ids may be remembered.
     fn memory(&self) -> Share {
         Share { network: self.limits.remembered_per_network_max, all: self.limits.remembered_max }
     }
@@ -855,6 +889,21 @@ impl Judge {
         {
             self.broken(Invariant::RenewingNeverExpires, || {
                 format!("{lease} expired at {} although its renewal lay there at {}", due.0, at.0)
+            });
+        }
+    }
+
+    /// queue_moves: nobody leaves a line as silent whose question came in time and waits to be decided.
+    fn was_silent(&mut self, lease: LeaseId, at: Timestamp) {
+        let Some((heard, _)) = self.in_line.get(&lease).copied() else { return };
+        let ttl_ms = self.limits.wait_ttl_ms;
+        // One that was decided, and is not answered yet, gave it its full time.
+        let asks = |(since, renewal): &&(Timestamp, Option<u64>)| {
+            renewal.is_none() && *since < heard.after_ms(ttl_ms) && at < since.after_ms(ttl_ms)
+        };
+        if let Some((since, _)) = self.waiting.get(&lease).into_iter().flatten().find(asks).copied() {
+            self.broken(Invariant::QueueMoves, || {
+                format!("{lease} left the line as silent at {} although its question lay there at {}, heard at {}", at.0, since.0, heard.0)
             });
         }
     }

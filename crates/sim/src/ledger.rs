@@ -432,7 +432,9 @@ impl Ledger {
             own: self.crowd.networks.get(&network).copied().unwrap_or_default() + gone_of(&|other| other == network),
             wider: self.crowd.wide.get(&network.wide()).copied().unwrap_or_default() + gone_of(&|other| other.wide() == network.wide()),
             all: (self.remembered.len() + gone().count()) as u64,
-            present: (self.crowd.networks.len() + gone().count()) as u64,
+            within: self.crowd.networks.keys().filter(|other| other.wide() == network.wide()).count() as u64
+                + gone_of(&|other| other.wide() == network.wide()),
+            present: (self.crowd.wide.len() + gone().count()) as u64,
         }
     }
 

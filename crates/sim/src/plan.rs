@@ -174,6 +174,8 @@ pub enum Act {
     Die(u32, Option<u64>),
     /// The disk has no more room than [`Plan::room_bytes`] for so long.
     DiskFull(u64),
+    /// The disk answers nothing for so long.
+    DiskHangs(u64),
     /// A client begins to use what it uses.
     Begin(u32),
     /// A client gives back what it holds.

@@ -75,6 +75,7 @@ scripts! {
     a_heard_lease_and_two_restarts,
     a_hopeless_waiter_behind_another,
     a_late_checkout_after_a_release,
+    a_line_behind_a_disk_that_hangs,
     a_lost_history_with_a_longer_ttl,
     a_move_makes_room,
     a_newcomer_after_a_restore,
@@ -89,6 +90,7 @@ scripts! {
     a_release_and_a_late_copy,
     a_rollback_and_its_proof,
     a_rollback_passed_by_a_busy_server,
+    a_rollback_shown_before_a_quarantine_is_ended,
     a_rollback_shown_with_a_newcomer,
     a_seat_is_taken_back,
     a_seat_that_is_due_behind_many,
@@ -280,6 +282,24 @@ fn a_late_checkout_after_a_release(plan: &mut Plan, random: &mut Random) {
     cad(plan, 2);
     plan.wire = Wire { lost: 200, slow: 300, twice: 500, slow_ms_max: 5_000 };
     plan.clients = (0..3).map(|_| ClientPlan { uses_ms: Some((10, 3_000)), begins_ms: Some(100), ..user(random, "cad") }).collect();
+}
+
+/// Whoever waits asks once more after a start, which is a fact, and the disk takes none for about as long as a waiter may be silent.
+fn a_line_behind_a_disk_that_hangs(plan: &mut Plan, random: &mut Random) {
+    (plan.ttl_ms, plan.ttl_max_ms) = (600_000, 600_000);
+    cad(plan, 1);
+    plan.duration_ms = 500_000;
+    plan.queues.commands_per_pass_max = usize::try_from(random.between(1, 3)).expect("small");
+    plan.clients = vec![user(random, "cad")];
+    at(plan, 50, Act::Begin(0));
+    for number in 1..=12 {
+        plan.clients.push(waits(user(random, "cad"), 3_600_000));
+        at(plan, 500 + 100 * u64::from(number), Act::Begin(number));
+    }
+    let killed = random.between(20_000, 60_000);
+    at(plan, killed, Act::Kill(300));
+    let hangs = killed + random.between(320, 600);
+    at(plan, hangs, Act::DiskHangs(killed + 300 + plan.limits.wait_ttl_ms + random.between(100, 5_000) - hangs));
 }
 
 fn a_lost_history_with_a_longer_ttl(plan: &mut Plan, random: &mut Random) {
@@ -889,6 +909,13 @@ fn a_rollback_passed_by_a_busy_server(plan: &mut Plan, random: &mut Random) {
     let asks = back + 20_000 + random.between(2_000, 8_000);
     at(plan, asks, Act::Begin(1));
     at(plan, asks + random.between(1, 10_000), Act::Begin(2));
+}
+
+/// A proof and the wish to end a quarantine that was looked at before lie before one pass.
+fn a_rollback_shown_before_a_quarantine_is_ended(plan: &mut Plan, random: &mut Random) {
+    a_rollback_shown_with_a_newcomer(plan, random);
+    let shown = plan.acts.iter().find(|(_, act)| matches!(act, Act::Show(_))).map_or(0, |(when, _)| *when);
+    at(plan, shown + random.between(500, 8_000), Act::EndQuarantine);
 }
 
 fn a_rollback_shown_with_a_newcomer(plan: &mut Plan, random: &mut Random) {

@@ -198,6 +198,8 @@ pub struct World {
     starting: bool,
     machine: MachineClock,
     stalled_until_ms: u64,
+    /// Until when the disk answers nothing.
+    hangs_until_ms: u64,
     full_until_ms: u64,
     kill_at_durable: Option<(u64, u32)>,
     tickets: BTreeMap<u64, Taken>,
@@ -258,6 +260,7 @@ impl World {
             starting: false,
             machine: MachineClock::new(plan.drift_per_million, WALL_START_MS),
             stalled_until_ms: 0,
+            hangs_until_ms: 0,
             full_until_ms: 0,
             kill_at_durable: None,
             tickets: BTreeMap::new(),
@@ -947,7 +950,7 @@ impl World {
             self.report.passed_ms += passed_ms;
             self.report.quarantine_ms += if self.judge.ledger.quarantine_until.is_some() { passed_ms } else { 0 };
             self.report.after_loss_ms += if self.report.losses > 0 { passed_ms } else { 0 };
-            if slot.node.has_room() {
+            if slot.node.has_room() && real_ms >= self.hangs_until_ms {
                 self.judge.up.ms += passed_ms;
             }
         }
@@ -983,9 +986,9 @@ impl World {
     }
 
     fn append(&mut self, number: usize) {
-        if self.real_ms < self.stalled_until_ms {
-            let rest = self.stalled_until_ms - self.real_ms;
-            return self.plan(rest, Step::Append(number));
+        let until_ms = self.stalled_until_ms.max(self.hangs_until_ms);
+        if self.real_ms < until_ms {
+            return self.plan(until_ms - self.real_ms, Step::Append(number));
         }
         let hasty = self.wrong(Wrong::AnswersBeforeDurable);
         let kills = self.kill_at_durable.is_some() && number == self.front;
@@ -1260,7 +1263,7 @@ impl World {
                     _ => {}
                 }
                 let seen = Seen { lineage: position.lineage, epoch: position.epoch, index: position.index };
-                if leads && matches!(outcome, Outcome::Refused(Refusal::TooManyIds { .. })) {
+                if leads && matches!(&outcome, Outcome::Refused(refusal) if matches!(refusal.itself(), Refusal::TooManyIds { .. })) {
                     self.judge.refuses_an_id(sending.lease, network_of(sending.client), seen);
                 }
                 self.trace(|_| format!("{} ({:?}) at {}, pass {}: {}", sending.lease, sending.asks, seen.index.0, pass.0, brief(&outcome)));
@@ -1313,7 +1316,8 @@ impl World {
                 })
             }
             Outcome::Refused(refusal) => {
-                let retry_after_ms = if let Refusal::TooManyIds { retry_after_ms } = refusal { Some(*retry_after_ms) } else { None };
+                let retry_after_ms =
+                    if let Refusal::TooManyIds { retry_after_ms } = refusal.itself() { Some(*retry_after_ms) } else { None };
                 Told::Refused { code: error_code(refusal), retry_after_ms }
             }
             Outcome::Released { .. } => Told::Released,
@@ -1415,6 +1419,7 @@ impl World {
                     self.plan(back_ms, Step::Life(client));
                 }
             }
+            Act::DiskHangs(ms) => self.hangs_until_ms = self.hangs_until_ms.max(self.real_ms + ms),
             Act::DiskFull(ms) => {
                 self.disk.leave_room_bytes(self.plan.room_bytes, self.plan.quota);
                 self.full_until_ms = self.real_ms + ms;
@@ -1424,7 +1429,11 @@ impl World {
                 let life = self.clients[client as usize].life;
                 self.done(client, life);
             }
-            Act::EndQuarantine => self.local(0, Command::EndQuarantine { actor: administrator() }, None),
+            Act::EndQuarantine => {
+                let lineage = self.judge.ledger.lineage;
+                self.judge.looks_at_quarantine(lineage);
+                self.local(0, Command::EndQuarantine { lineage, actor: administrator() }, None);
+            }
             Act::FalseFin(client) => {
                 let this = &self.clients[client as usize];
                 let leases: Vec<_> = this.ids().collect();
@@ -1784,6 +1793,8 @@ pub(crate) fn end_reason(reason: CoreEnd) -> EndReason {
 fn error_code(refusal: &Refusal) -> ErrorCode {
     match refusal {
         Refusal::ClonedClient => ErrorCode::ClonedClient,
+        Refusal::HadEffect(refusal) => error_code(refusal),
+        Refusal::OtherHistory => ErrorCode::OtherHistory,
         Refusal::IdTaken => ErrorCode::IdTaken,
         Refusal::StaleAttempt { .. } => ErrorCode::StaleAttempt,
         Refusal::StaleCounter => ErrorCode::StaleCounter,

@@ -158,6 +158,8 @@ error_codes! {
     NotFound, "not_found", 404, Never, No, "there is no such thing here";
     /// What is asked for is so already.
     NothingToDo, "nothing_to_do", 409, Never, No, "there is nothing to do";
+    /// Another history has begun since the one whose quarantine was to be ended: look at that one first.
+    OtherHistory, "other_history", 409, Never, No, "another history has begun since";
     /// The journal did not confirm in time. Repeat the same request to learn what became of it.
     OutcomeUnknown, "outcome_unknown", 504, SameId, Unknown, "the outcome is not known yet; repeat the same request";
     /// The server is stopping, or as much waits as may wait.

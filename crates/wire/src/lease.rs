@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes16, Bytes32, Position, Problem, Retry, Secret, WordList, codes::open_codes, strict::present, trust::SignedGrant};
+use crate::{
+    Bytes16, Bytes32, Position, Problem, Retry, Secret, WordList, codes::open_codes, limits::LICENSES_SHOWN_MAX, strict::present,
+    trust::SignedGrant,
+};
 
 /// One feature wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +131,7 @@ pub enum CheckoutAnswer {
         /// What remains of the right counted from when the request was sent, milliseconds; authoritative.
         remaining_ms: u64,
         /// Licenses (as files) named by the grant that the trust answer may not have held; filled only when they changed since.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(default, deserialize_with = "crate::strict::at_most::<LICENSES_SHOWN_MAX, _, _>", skip_serializing_if = "Vec::is_empty")]
         licenses: Vec<String>,
     },
     /// In line; ask again with the same attempt.

@@ -78,8 +78,8 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LimitedNetwork {
-    /// The limit: `connections`, `denials`, `event_streams`, `hellos`, `http2`, `new_ids`, `presence`, `reads`, `reopenings`, `reopenings_anywhere`,
-    /// `searches`, `shown_grants`, `trust`, `unread_bodies` or `unsent_answers`. There may be more.
+    /// The limit: `connections`, `denials`, `event_streams`, `hellos`, `http2`, `new_ids`, `presence`, `reads`, `refused_bodies`, `reopenings`,
+    /// `reopenings_anywhere`, `searches`, `shown_grants`, `trust`, `unread_bodies` or `unsent_answers`. There may be more.
     pub limit: String,
     /// An IPv4 address, or an IPv6 /64; `*` where it concerns every network.
     pub network: String,
@@ -185,7 +185,7 @@ pub enum ClockState {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum JournalState {
-    /// The disk is full: renewals and releases work, nothing is granted.
+    /// The disk is full: nothing is granted until there is room, and nobody loses a seat.
     DiskFull,
     /// Writing.
     Ok,

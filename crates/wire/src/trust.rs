@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Blob, Bytes16, Bytes32, Bytes64, LeaseId, Lineage, WordList};
+use crate::{Blob, Bytes16, Bytes32, Bytes64, LeaseId, Lineage, WordList, limits::LICENSES_SHOWN_MAX};
 
 /// Asks the server to prove itself. Says nothing about the user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,7 +29,8 @@ pub struct TrustAnswer {
     pub statement: Blob,
     /// By the server key under type `trust`.
     pub signature: Bytes64,
-    /// The notes of the licenses of these vendor keys that name this server, as files.
+    /// The notes of the licenses of these vendor keys that name this server, as files; at most [`LICENSES_SHOWN_MAX`].
+    #[serde(deserialize_with = "crate::strict::at_most::<LICENSES_SHOWN_MAX, _, _>")]
     pub licenses: Vec<String>,
 }
 
@@ -59,6 +60,7 @@ pub struct TrustPayload {
     /// Words that this server knows. Unknown ones are no error.
     pub offers: WordList,
     /// SHA-256 of each license text in the answer, in order.
+    #[serde(deserialize_with = "crate::strict::at_most::<LICENSES_SHOWN_MAX, _, _>")]
     pub licenses: Vec<Bytes32>,
 }
 

@@ -206,7 +206,10 @@ impl World {
                 self.server.live.set_room(enough);
                 (Outcome::Done, if enough { self.server.settle(self.moment(at_ms))? } else { Vec::new() })
             }
-            "end-quarantine" => self.server.decide(self.moment(at_ms), Command::EndQuarantine { actor: actor() })?,
+            "end-quarantine" => {
+                let lineage = self.server.live.lineage();
+                self.server.decide(self.moment(at_ms), Command::EndQuarantine { lineage, actor: actor() })?
+            }
             "folder" => {
                 self.server.folder_ttl_max_ms = span(options["ttl_max"]);
                 (Outcome::Done, Vec::new())

@@ -1,6 +1,10 @@
 //! A desk with one engine on it. The journal and the confirmation answer by themselves unless they are held.
 
-use std::{collections::BTreeMap, collections::VecDeque, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use triquest_allocator::{
     Actor, Allocator, CheckoutItem, Claim, ClockReading, Command, ContentDigest, Epoch, Event, Holder, InstallLicense, LeaseId, Lineage,
@@ -24,7 +28,15 @@ pub(crate) const NONE: Room = Room { left_bytes: 0, reserve_bytes: RESERVE_BYTES
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Name(pub(crate) u64);
 
-impl Ticket for Name {}
+impl Ticket for Name {
+    fn is_gone(&self) -> bool {
+        GONE.with_borrow(|gone| gone.contains(&self.0))
+    }
+}
+
+thread_local! {
+    static GONE: RefCell<BTreeSet<u64>> = const { RefCell::new(BTreeSet::new()) };
+}
 
 /// What came back for a ticket.
 pub(crate) type Back = Result<Answers, Why>;
@@ -68,6 +80,7 @@ impl Desk {
         let boot_ms = 1_000_000;
         let start = Start { lineage: Lineage([1; 16]), instance: [1; 16], folder_ttl_max_ms: 0 };
         let engine = Engine::start(allocator, reading(boot_ms), start).unwrap();
+        GONE.with_borrow_mut(BTreeSet::clear);
         let mut desk = Self {
             engine,
             boot_ms,
@@ -189,6 +202,11 @@ impl Desk {
         self.engine.submit(request);
         self.drain();
         name
+    }
+
+    /// Nobody waits for this answer any more.
+    pub(crate) fn leaves(&mut self, name: u64) {
+        GONE.with_borrow_mut(|gone| gone.insert(name));
     }
 
     pub(crate) fn ask(&mut self, command: Command) -> u64 {

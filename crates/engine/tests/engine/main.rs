@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod alive;
 mod bounds;
 mod desk;
 mod fairness;
+mod history;
 mod presence;
 mod promises;
 mod room;

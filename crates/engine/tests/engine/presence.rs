@@ -154,3 +154,30 @@ fn the_wall_clock_moves_only_in_the_entry_that_says_who_accepted_it() {
     }
     assert!(last < before, "it was accepted");
 }
+
+#[test]
+fn a_late_copy_of_a_renewal_does_not_take_back_what_another_copy_has_confirmed() {
+    let mut desk = with_presence(Between::Nothing, QueueLimits::default());
+    desk.now(opens(1, 2, Between::Nothing));
+    // Sent before the connection was opened, and once more after that; the first arrives last.
+    assert!(is_renewed(&desk.now(confirms(1, 2, Some(2)))));
+    assert!(is_renewed(&desk.now(confirms(1, 2, None))));
+    desk.now(closes(1, 2));
+    assert!(!lives(&desk), "its client has confirmed it, and is dead");
+    // So it is where both wait to be decided.
+    let mut desk = with_presence(Between::Nothing, QueueLimits::default());
+    desk.now(opens(1, 2, Between::Nothing));
+    desk.ask(confirms(1, 3, Some(2)));
+    desk.ask(confirms(1, 2, None));
+    desk.settle();
+    desk.now(closes(1, 2));
+    assert!(!lives(&desk));
+}
+
+#[test]
+fn a_later_renewal_takes_back_what_an_earlier_one_has_confirmed() {
+    let mut desk = with_presence(Between::Nothing, QueueLimits::default());
+    assert!(is_renewed(&desk.now(confirms(1, 2, None))));
+    desk.now(closes(1, 1));
+    assert!(lives(&desk));
+}

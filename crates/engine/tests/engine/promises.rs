@@ -183,7 +183,7 @@ fn a_refusal_of_a_known_id_admits_that_it_may_have_happened() {
     let full: Vec<_> = (5_000..5_200).map(checkout).collect();
     let full = desk.send(home(), full, 0);
     assert_eq!(desk.why(full), Why::Overloaded(TookEffect::No));
-    let live = desk.send(home(), vec![checkout(1); 200], 0);
+    let live = desk.send(home(), std::iter::once(checkout(1)).chain((5_000..5_200).map(checkout)).collect::<Vec<_>>(), 0);
     assert_eq!(desk.why(live), Why::Overloaded(TookEffect::Unknown), "it is live");
     let denied = desk.send(home(), vec![checkout_of(2, 2, None); 200], 0);
     assert_eq!(desk.why(denied), Why::Overloaded(TookEffect::Unknown), "it is remembered");

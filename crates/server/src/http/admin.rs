@@ -25,6 +25,7 @@ use triquest_wire::{
 use super::{Answer, App, Arriving, Refused, bad, body, convert, json, leases::limit, query, routes::Found};
 use crate::{
     accept::{Conn, Peer},
+    gate::Rated,
     sys,
     view::LicensePage,
 };
@@ -133,7 +134,7 @@ fn notice(Overlap { feature, before, with, until_ms, others }: &Overlap, name: &
 }
 
 pub(super) fn licenses(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answer {
-    let _reading = app.gate.reading(conn.network());
+    let _reading = app.gate.reading(Rated::Reads, conn.network())?;
     let [after, rows] = query(request, ["after", "limit"])?;
     let after = after.map(|after| after.parse::<u32>()).transpose().map_err(|_| bad("after: needs the `next` of the page before"))?;
     let LicensePage { position, licenses, next } = app.driver.view().license_page(after, limit(rows.as_deref())?);
@@ -202,7 +203,9 @@ pub(super) async fn accept_clock(app: &Arc<App>, conn: &Conn, request: &mut Requ
 
 pub(super) async fn end_quarantine(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let asked: AcceptRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
-    accept(app, Command::EndQuarantine { actor: actor(conn, &asked.reason, true)? }).await
+    // The one that can have been looked at: another may begin before this is decided.
+    let lineage = triquest_allocator::Lineage(app.position().lineage.0);
+    accept(app, Command::EndQuarantine { lineage, actor: actor(conn, &asked.reason, true)? }).await
 }
 
 pub(super) async fn allow_presence(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {

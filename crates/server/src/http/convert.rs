@@ -3,7 +3,7 @@
 use triquest_allocator::{CheckoutItem, ContentDigest, Denial, DenialCode, Holder, Outcome, PoolNumbers, Refusal};
 use triquest_license::{CivilMs, FeatureName, Version, Written, sha256};
 use triquest_wire::{
-    Bytes16, ErrorCode, LeaseId, Position, Problem,
+    Bytes16, Effect, ErrorCode, LeaseId, Position, Problem,
     lease::{CheckoutAnswer, Denial as WireDenial, DenialCode as WireCode, Item, PoolNumbers as WireNumbers, RenewAnswer},
     limits::ITEMS_PER_CHECKOUT_MAX,
     trust::SignedGrant,
@@ -132,6 +132,7 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
         Refusal::Expired(hash) => {
             Problem::new(ErrorCode::BadLicense, format!("license {hash} has ended")).hint("ask the vendor for its successor")
         }
+        Refusal::HadEffect(refusal) => Problem { took_effect: Effect::Unknown, ..refused(refusal) },
         Refusal::IdTaken => Problem::new(ErrorCode::IdTaken, "this secret's lease is for another holder or other parts")
             .hint("make a fresh secret for each lease"),
         Refusal::LicenseIdTaken { installed } => {
@@ -146,6 +147,11 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
         Refusal::LimitReached(what) => Problem::new(ErrorCode::LimitReached, *what),
         Refusal::Malformed(what) => bad(*what),
         Refusal::NothingToDo(what) => Problem::new(ErrorCode::NothingToDo, *what),
+        Refusal::OtherHistory => Problem::new(
+            ErrorCode::OtherHistory,
+            "another history has begun since: a client has proved that entries of the one before are lost",
+        )
+        .hint("look at `triquest-lm status`, and ask again if its quarantine is to be ended too"),
         Refusal::Replaced { by, since_ms, .. } => Problem::new(
             ErrorCode::NothingToDo,
             format!("the license was replaced by {by}, in force since {}", triquest_license::CivilMs(*since_ms)),

@@ -24,6 +24,7 @@ use super::{Answer, App, Arriving, Body, bad, convert, query};
 use crate::{
     accept::Conn,
     feed::FeedError,
+    gate::Rated,
     limits::EVENT_PIECE_BYTES,
     view::{View, wire_end_reason},
 };
@@ -67,6 +68,7 @@ pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Arrivin
         .hint("read the present state (`GET /v1/status`, `GET /v1/leases`) and go on without a cursor")
     };
     let place = app.gate.event_stream(conn.network())?;
+    let reading = app.gate.reading(Rated::Reads, conn.network())?;
     let names = app.sees_names(conn);
     // An entry that was seen in part is read again, and what was seen of it left out.
     let from = cursor.map(|cursor| match cursor.number {
@@ -84,7 +86,9 @@ pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Arrivin
             .hint("go on without a cursor, or run `triquest-lm events` on the server's own machine"),
         _ => lost(),
     })?;
-    let mut licenses: Names = app.driver.view().license_names().into_iter().collect();
+    // Only who may see the names of licenses has them looked up.
+    let mut licenses: Names = if names { app.driver.view().license_names().into_iter().collect() } else { Names::new() };
+    drop(reading);
     let (pieces, frames) = mpsc::channel(PIECES_MAX);
     let (app, conn, under_way) = (Arc::clone(app), Arc::clone(conn), conn.under_way());
     let http1 = conn.is_http1();
@@ -171,7 +175,9 @@ fn frames_of<'a>(
         .and_then(|cursor| cursor.number);
     let time = CivilMs(entry.moment.wall_ms).to_string();
     (0u32..).zip(&entry.events).filter_map(move |(number, event)| {
-        if let Event::LicenseInstalled { license, terms, .. } = event {
+        if let Event::LicenseInstalled { license, terms, .. } = event
+            && names
+        {
             licenses.insert(*license, (terms.license.to_string(), terms.vendor.clone()));
         }
         if seen.is_some_and(|seen| number <= seen) {

@@ -7,7 +7,10 @@ use std::{
 };
 
 use http::Request;
-use triquest_allocator::{Command, Outcome, ShownGrant};
+use triquest_allocator::{
+    Command, Outcome, ShownGrant,
+    limits::{TTL_MS_DEFAULT, TTL_MS_MIN},
+};
 use triquest_engine::grants;
 use triquest_license::{LicenseHash, Vocabulary};
 use triquest_wire::{
@@ -93,7 +96,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     let waits = asked.wait_ms.is_some_and(|wait_ms| wait_ms > 0);
     if waits
         && asked.shown.is_none()
-        && let Some(answer) = asked_just_now(app, id, asked.attempt, content)
+        && let Some(answer) = asked_just_now(app, id, asked.attempt, content, &vendor_keys)
     {
         return json(&answer);
     }
@@ -171,7 +174,9 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
         Outcome::Granted(_) => conn.serves_lease(app.holders(), || id),
         _ => {}
     }
-    if let Outcome::Refused(triquest_allocator::Refusal::LicenseUnknown(license)) = &outcome {
+    if let Outcome::Refused(refusal) = &outcome
+        && let triquest_allocator::Refusal::LicenseUnknown(license) = refusal.itself()
+    {
         app.shown.misses(*license);
     }
     let licenses = match &outcome {
@@ -193,9 +198,10 @@ fn asked_just_now(
     lease: triquest_allocator::LeaseId,
     attempt: u32,
     content: triquest_allocator::ContentDigest,
+    vendor_keys: &[[u8; 32]],
 ) -> Option<CheckoutAnswer> {
     let view = app.driver.view();
-    let place = view.asked_within(&lease, attempt, content, WAITER_ASKS_AGAIN_MS)?;
+    let place = view.asked_within(&lease, attempt, content, vendor_keys, WAITER_ASKS_AGAIN_MS)?;
     let WaiterPlace { position, place, pool, gives_up_in_ms } = place;
     Some(CheckoutAnswer::Waiting { position, place, pool, gives_up_in_ms, first_due_ms: None })
 }
@@ -207,7 +213,8 @@ fn wants_answer_at_once(headers: &hyper::HeaderMap) -> bool {
 
 /// How long a waiting request is held: less than a third of the time to live, so that what is granted meanwhile is worth something.
 fn held_ms(ttl_ms: Option<u64>) -> u64 {
-    let third = ttl_ms.unwrap_or(triquest_allocator::limits::TTL_MS_DEFAULT) / 3;
+    // No lease lives shorter than the least, whatever is asked for.
+    let third = ttl_ms.unwrap_or(TTL_MS_DEFAULT).max(TTL_MS_MIN) / 3;
     third.saturating_sub(1).min(WAIT_HELD_MS_MAX).min(ANSWER_MS_MAX)
 }
 
@@ -266,7 +273,9 @@ pub(super) async fn renew(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: 
 fn renewed(app: &App, conn: &Conn, asked: &RenewRequest, answer: driver::Answer) -> Result<RenewAnswer, Problem> {
     let driver::Answer { outcome, position, .. } = answer;
     match &outcome {
-        Outcome::Refused(triquest_allocator::Refusal::ClonedClient) => app.gate.note(Kind::Cloned, conn.network()),
+        Outcome::Refused(refusal) if *refusal.itself() == triquest_allocator::Refusal::ClonedClient => {
+            app.gate.note(Kind::Cloned, conn.network())
+        }
         Outcome::Renewed { .. } => conn.serves_lease(app.holders(), || convert::to_core(asked.secret.lease_id())),
         _ => {}
     }
@@ -360,7 +369,7 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
 pub(super) async fn inspect(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Arriving>) -> Answer {
     let asked: SecretRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
-    let _reading = app.gate.reading(conn.network());
+    let _reading = app.gate.reading(Rated::Reads, conn.network())?;
     let view = app.driver.view();
     let position = view.position();
     match view.lease(lease) {
@@ -379,7 +388,7 @@ pub(super) fn limit(text: Option<&str>) -> Result<usize, Problem> {
 }
 
 pub(super) fn list(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answer {
-    let _reading = app.gate.reading(conn.network());
+    let _reading = app.gate.reading(Rated::Reads, conn.network())?;
     let [feature, vendor, state, after, rows] = query(request, ["feature", "vendor", "state", "after", "limit"])?;
     let state = state
         .map(|state| serde_json::from_value::<LeaseState>(state.into()))
@@ -390,7 +399,7 @@ pub(super) fn list(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answe
 }
 
 pub(super) fn status(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answer {
-    let _reading = app.gate.reading(conn.network());
+    let _reading = app.gate.reading(Rated::Reads, conn.network())?;
     let [feature, after, rows] = query(request, ["feature", "after", "limit"])?;
     let rows = limit(rows.as_deref())?;
     let view = app.driver.view();
@@ -434,7 +443,8 @@ mod tests {
     #[test]
     fn a_waiting_request_is_held_less_than_a_third_of_its_time_to_live() {
         assert!(held_ms(Some(30_000)) < 10_000);
-        assert_eq!(held_ms(Some(2)), 0);
+        assert_eq!(held_ms(Some(0)), held_ms(Some(TTL_MS_MIN)), "whoever asks for a tiny one does not come back at once");
+        assert!(held_ms(Some(2)) > 1_000);
         assert!(held_ms(None) <= WAIT_HELD_MS_MAX);
     }
 }

@@ -430,6 +430,7 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) 
     }
     let pause_ms = app.gate.refusals_pause_ms(conn.network(), refusals);
     if pause_ms > 0 {
+        let _rests = conn.at_rest();
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
     }
     let mut response = answer.unwrap_or_else(|problem| refuse(&app.says_room(&conn, problem)));
@@ -448,7 +449,7 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) 
     if is_head {
         without_body(&mut response);
     }
-    let is_taken_off = taken_off(&response, request).await;
+    let is_taken_off = taken_off(&conn, &response, request).await;
     if (was_presence || !is_taken_off) && conn.is_http1() {
         // What remains of the request is not waited for, and who stands for leases has nothing else to ask.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -476,7 +477,7 @@ fn without_body(response: &mut Response<Body>) {
 
 /// The one place where what was not read of a request is taken off, if it is small, or given up. Closing over unread bytes would reset the
 /// connection, and the peer might never see why it was refused. True if nothing is left.
-async fn taken_off(response: &Response<Body>, mut request: Request<Arriving>) -> bool {
+async fn taken_off(conn: &Conn, response: &Response<Body>, mut request: Request<Arriving>) -> bool {
     if request.body().is_end_stream() {
         return true;
     }
@@ -484,6 +485,7 @@ async fn taken_off(response: &Response<Body>, mut request: Request<Arriving>) ->
     if given_up || request.body().size_hint().lower() > TAKEN_OFF_BYTES_MAX as u64 || !request.body_mut().may_be_thrown_away() {
         return false;
     }
+    let _rests = conn.at_rest();
     // What comes is thrown away as it comes: it takes no room.
     let mut left = TAKEN_OFF_BYTES_MAX;
     let rest = async {
@@ -715,6 +717,7 @@ async fn whole_body(app: &App, conn: &Conn, request: &mut Request<Arriving>, byt
     if is_whole {
         return Ok(bytes.into());
     }
+    let _rests = conn.at_rest();
     let mut unread = app.gate.unread(conn.network());
     unread.more(bytes.len())?;
     let rest = async {

@@ -185,9 +185,8 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
     }
     let decided = [E::DiskFull, E::OutcomeUnknown, E::Overloaded];
     match endpoint {
-        Endpoint::AcceptClock | Endpoint::AllowPresence | Endpoint::EndQuarantine => {
-            codes.extend(decided.into_iter().chain([E::NothingToDo]));
-        }
+        Endpoint::AcceptClock | Endpoint::AllowPresence => codes.extend(decided.into_iter().chain([E::NothingToDo])),
+        Endpoint::EndQuarantine => codes.extend(decided.into_iter().chain([E::NothingToDo, E::OtherHistory])),
         Endpoint::Checkout => {
             codes.extend(decided.into_iter().chain([
                 E::IdTaken,

@@ -146,9 +146,15 @@ impl Endpoint {
     #[must_use]
     pub fn class(self) -> Class {
         match self {
-            Self::Inspect | Self::Leases | Self::Licenses | Self::OpenApi | Self::Port | Self::PortPage | Self::ServerId | Self::Status => {
-                Class::Read
-            }
+            Self::Events
+            | Self::Inspect
+            | Self::Leases
+            | Self::Licenses
+            | Self::OpenApi
+            | Self::Port
+            | Self::PortPage
+            | Self::ServerId
+            | Self::Status => Class::Read,
             Self::Trust => Class::Trust,
             _ => Class::Free,
         }

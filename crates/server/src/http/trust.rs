@@ -13,11 +13,11 @@ use triquest_wire::{
 };
 
 use super::{Answer, App, Arriving, bad, body, json};
-use crate::accept::Conn;
+use crate::{accept::Conn, gate::Rated};
 
 pub(super) async fn trust(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let asked: TrustRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
-    let _reading = app.gate.reading(conn.network());
+    let _reading = app.gate.reading(Rated::Trust, conn.network())?;
     vendor_keys(&asked.vendor_keys)?;
     // Read before the licenses: a text that comes later is brought along by a grant.
     let shown = app.licenses.load(Ordering::Acquire);

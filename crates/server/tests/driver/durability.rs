@@ -266,7 +266,7 @@ async fn a_restored_history_begins_another_lineage_and_grants_nothing_new_for_a_
     let world = World::start(disk, world.clock.clone());
     assert_eq!(world.driver.view().position().lineage.0, [2; 16]);
     assert!(matches!(world.decide(checkout(1)).await.unwrap().outcome, Outcome::Denied(_)));
-    world.decide(Command::EndQuarantine { actor: crate::world::actor() }).await.unwrap();
+    world.decide(Command::EndQuarantine { lineage: Lineage([2; 16]), actor: crate::world::actor() }).await.unwrap();
     assert!(is_granted(&world.decide(checkout_of(1, 2, &[("cad", 1)], None)).await));
 }
 

@@ -1,14 +1,15 @@
 //! *Grants and leases*, as far as they show at HTTP.
 
 use serde_json::{Value, json};
-use triquest_license::{merkle, statement};
+use triquest_license::{Note, Signer, merkle, statement};
+use triquest_server::limits::Frequency;
 use triquest_wire::{
     Bytes16, Bytes32,
     limits::{ANSWER_BYTES_MAX, LICENSES_SHOWN_BYTES_MAX},
     trust::{GrantPayload, GrantsStatement, SignedGrant},
 };
 
-use crate::world::{World, lease, renewal, secret, spki};
+use crate::world::{World, lease, renewal, secret, spki, vendor};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_carries_a_proof_that_anyone_can_check() {
@@ -286,5 +287,52 @@ async fn a_server_with_more_licenses_than_one_answer_shows_is_believed_and_grant
     for number in 1..=2 {
         let granted = client.json("POST", "/v1/leases", &world.checkout(number, "cad")).await.json();
         assert!(granted["licenses"][0].as_str().unwrap().contains("\"OLDEST\""), "{granted}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_can_verify_a_part_of_a_pool_is_told_no_numbers_of_the_rest() {
+    let world = World::limited(|limits| limits.denials.network = Frequency { burst: 1, per_second: 1 }).await;
+    const OLD: u8 = 1;
+    const NEW: u8 = 2;
+    let server = world.running().server_key();
+    let text = |id: &str, signers: &[u8], seats: u32| {
+        let signers: Vec<Signer> = signers.iter().map(|number| vendor(*number)).collect();
+        let keys: Vec<String> = signers.iter().map(|signer| format!("\"{}\"", signer.verifier_key())).collect();
+        let text = format!(
+            "format = \"triquest-lm/v1/license\"\nlicense = \"{id}\"\nvendor = \"acme.example\"\nverifier = [{}]\nlicensee = \"Initech GmbH\"\n\
+             issued = 2026-11-20\nservers = [\"{server}\"]\n\n[[entitlement]]\nfeature = \"cad\"\nseats = {seats}\n",
+            keys.join(", ")
+        );
+        String::from_utf8(Note::sign(&text, &signers).unwrap().to_file_bytes()).unwrap()
+    };
+    world.install(&text("NEW", &[NEW], 40)).await;
+    world.install(&text("BOTH", &[OLD, NEW], 1)).await;
+    // Two and one seats of the old key, and forty of the new one.
+    world.until("cad", "total", 43).await;
+    for number in 1..=3 {
+        world.take(number, "cad").await;
+    }
+    let asks = |number: u64, keys: &[u8]| {
+        let mut body = world.checkout(number, "cad");
+        body["vendor_keys"] = keys.iter().map(|key| json!(Bytes32(*vendor(*key).verifier_key().public().as_bytes()))).collect();
+        body["items"][0]["seats"] = json!(if keys.len() > 1 { 43 } else { 1 });
+        body
+    };
+    let (_, denied) = world.post("/v1/leases", &asks(10, &[OLD])).await;
+    assert_eq!((&denied["outcome"], &denied["denial"]["pool"]["total"]), (&json!("denied"), &json!(3)), "{denied}");
+    let (status, refused) = world.post("/v1/leases", &asks(11, &[OLD])).await;
+    assert_eq!((status, refused.get("pool")), (429, None), "{refused}");
+    let (status, refused) = world.post("/v1/leases", &asks(12, &[OLD, NEW])).await;
+    assert_eq!((status, &refused["pool"]["total"]), (429, &json!(43)), "{refused}");
+    // In line too, and however often it asks.
+    let mut waits = asks(13, &[OLD]);
+    waits["wait_ms"] = json!(60_000);
+    world.clock.advance_ms(1_000);
+    for _ in 0..3 {
+        let mut client = world.connect().await;
+        let headers = ["Content-Type: application/json", "Prefer: wait=0"];
+        let answer = client.send("POST", "/v1/leases", &headers, waits.to_string().as_bytes()).await.json();
+        assert_eq!((&answer["outcome"], &answer["pool"]["total"]), (&json!("waiting"), &json!(3)), "{answer}");
     }
 }

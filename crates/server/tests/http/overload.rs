@@ -642,6 +642,65 @@ async fn bodies_under_way_are_bounded_for_each_network() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn heads_of_requests_that_are_not_whole_count_among_what_comes_in() {
+    let world = World::limited(|limits| limits.unread_bytes = Share { network: 60_000, all: 200_000 }).await;
+    let head = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Filler: {}", "a".repeat(12_000));
+    let mut held = Vec::new();
+    for _ in 0..12 {
+        let mut client = world.connect().await;
+        client.stream.write_all(head.as_bytes()).await.unwrap();
+        client.stream.flush().await.unwrap();
+        held.push(client);
+    }
+    let refused = async {
+        while limited(&world, "unread_bodies").await < 8 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), refused).await.expect("four of them have room");
+    // A head of usual size needs none of it.
+    assert_eq!(world.get("/healthz").await.0, 200);
+    let mut whole = 0;
+    for client in &mut held {
+        if client.stream.write_all(b"\r\n\r\n").await.is_ok() && client.read_until(b"\r\n\r\n").await.is_some() {
+            whole += 1;
+        }
+    }
+    assert_eq!(whole, 4);
+    drop(held);
+    // Those that are whole, and those that have gone, gave their room back.
+    let mut client = world.connect().await;
+    assert_eq!(client.send("GET", "/healthz", &[&format!("X-Filler: {}", "a".repeat(12_000))], b"").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_sends_half_a_request_keeps_no_place_as_if_it_were_served() {
+    let world = World::limited(|limits| limits.connections = Share { network: 4, all: 8 }).await;
+    let head = "POST /v1/trust HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n";
+    let mut half = Vec::new();
+    for _ in 0..4 {
+        let mut client = world.connect().await;
+        assert_eq!(client.send("GET", "/healthz", &[], b"").await.status, 200);
+        client.stream.write_all(head.as_bytes()).await.unwrap();
+        client.stream.flush().await.unwrap();
+        half.push(client);
+    }
+    let served = async {
+        loop {
+            // Whoever is refused is closed before it says hello.
+            if let Ok(stream) = tls(world.address(), &[b"http/1.1"]).await {
+                let mut client = Client { stream, buffer: Vec::new() };
+                if client.send("GET", "/healthz", &[], b"").await.status == 200 {
+                    return;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), served).await.expect("a newcomer has the place of one of them");
+    ended(&mut half[0].stream).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn denials_at_the_same_time_are_no_more_than_the_limit_and_hurt_nobody_who_can_be_served() {
     let world = Arc::new(World::limited(|limits| limits.denials = few(10, 1)).await);
     world.take(1, "cad").await;
@@ -968,6 +1027,13 @@ async fn reads_trust_and_searches_have_rates_and_health_has_none() {
     assert_eq!(statuses, [200, 200, 200, 429]);
     let answer = client.send("GET", "/v1/status", &[], b"").await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
+    // A stream of events begins as a read does.
+    assert_eq!(client.send("GET", "/v1/events", &[], b"").await.status, 429);
+    let head = b"HEAD /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut other = world.connect().await;
+    other.stream.write_all(head).await.unwrap();
+    other.stream.flush().await.unwrap();
+    assert!(other.read_until(b"\r\n\r\n").await.unwrap().starts_with(b"HTTP/1.1 429"));
     for _ in 0..50 {
         assert_eq!(client.send("GET", "/healthz", &[], b"").await.status, 200);
         assert_eq!(world.admin("GET", "/v1/status", &json!(null)).await.0, 200);

@@ -17,7 +17,7 @@ use triquest_wire::{
 };
 
 use super::{Answer, App, Arriving, Body, bad, json, query, raw_body, response, routes::Found};
-use crate::{accept::Conn, gate::Rated};
+use crate::{accept::Conn, gate::Rated, seldom::Kind};
 
 pub(crate) use feedback::Feedback;
 
@@ -167,7 +167,8 @@ pub(super) async fn answer(app: &Arc<App>, conn: &Conn, found: &Found, request: 
     match recorded {
         Ok(Ok(())) => Ok(see_other(&format!("/ports/{port}?thanks=1#helpful"))),
         Ok(Err(cause)) => {
-            tracing::warn!(%cause, "an answer to `was this helpful` could not be recorded");
+            app.gate.note(Kind::Feedback, conn.network());
+            tracing::debug!(%cause, "an answer to `was this helpful` could not be recorded");
             Err(Problem::new(ErrorCode::DiskFull, "the answer could not be recorded"))
         }
         Err(_) => Err(Problem::new(ErrorCode::Internal, "the answer could not be recorded")),

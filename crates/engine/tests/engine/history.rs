@@ -1,0 +1,120 @@
+//! A proof that history was lost: what it does to a request that is refused, and to the end of a quarantine that was looked at before.
+
+use triquest_allocator::{Actor, Command, ContentDigest, Event, Lineage, Outcome, Refusal};
+use triquest_engine::{Input, TookEffect, Why};
+
+use crate::desk::{Desk, ENOUGH, NONE, adopt, checkout, is_granted};
+
+fn ends_quarantine(lineage: Lineage) -> Command {
+    Command::EndQuarantine { lineage, actor: Actor { name: "test".to_owned(), reason: "looked at".to_owned() } }
+}
+
+fn began(desk: &Desk) -> usize {
+    desk.events().filter(|event| matches!(event, Event::LineageBegan { .. })).count()
+}
+
+/// Shows a grant of an entry that this history does not have.
+fn proof(number: u32, change: impl FnOnce(&mut Command)) -> Command {
+    let mut command = adopt(number, 1, 5_000);
+    change(&mut command);
+    command
+}
+
+#[test]
+fn a_proof_counts_although_its_request_is_refused_and_nobody_is_told_that_it_changed_nothing() {
+    let other_content = |command: &mut Command| {
+        if let Command::Adopt { content, .. } = command {
+            *content = ContentDigest([99; 16]);
+        }
+    };
+    let earlier = |command: &mut Command| {
+        if let Command::Adopt { attempt, .. } = command {
+            *attempt = 0;
+        }
+    };
+    let no_parts = |command: &mut Command| {
+        if let Command::Adopt { items, .. } = command {
+            items.clear();
+        }
+    };
+    let mut tried = 0;
+    for (change, full) in [(0, false), (1, false), (2, false), (0, true), (1, true)] {
+        let mut desk = Desk::with_seats(1);
+        desk.now(checkout(1));
+        let command = proof(1, |command| match change {
+            0 => other_content(command),
+            1 => earlier(command),
+            _ => no_parts(command),
+        });
+        if full {
+            desk.engine.handle(Input::Room(NONE));
+        }
+        let name = desk.ask(command);
+        desk.settle();
+        match &desk.back[&name] {
+            Ok(_) => assert!(matches!(desk.outcome(name), Outcome::Refused(Refusal::HadEffect(_))), "{change} {full}"),
+            Err(why) => assert_eq!(*why, Why::DiskFull(TookEffect::Unknown), "{change} {full}"),
+        }
+        desk.engine.handle(Input::Room(ENOUGH));
+        desk.settle();
+        assert_eq!(began(&desk), 1, "{change} {full}");
+        tried += 1;
+    }
+    assert_eq!(tried, 5);
+}
+
+#[test]
+fn a_proof_that_is_charged_to_a_license_that_is_not_here_says_which() {
+    let mut desk = Desk::with_seats(1);
+    let missing = triquest_license::LicenseHash::from_bytes([7; 32]);
+    let command = proof(5, |command| {
+        if let Command::Adopt { shown, .. } = command {
+            shown.items[0].from = vec![(missing, 0, 1)];
+        }
+    });
+    let Outcome::Refused(refusal) = desk.now(command) else { panic!("it is not here") };
+    assert_eq!(*refusal.itself(), Refusal::LicenseUnknown(missing));
+    assert_eq!(began(&desk), 1);
+}
+
+#[test]
+fn a_request_that_is_refused_without_any_effect_is_told_so() {
+    let mut desk = Desk::with_seats(1);
+    desk.now(checkout(1));
+    let mut other = checkout(1);
+    if let Command::Checkout { content, .. } = &mut other {
+        *content = ContentDigest([99; 16]);
+    }
+    assert_eq!(desk.now(other), Outcome::Refused(Refusal::IdTaken));
+}
+
+#[test]
+fn whoever_ends_a_quarantine_ends_the_one_that_was_looked_at() {
+    let mut desk = Desk::with_seats(2);
+    desk.now(checkout(1));
+    let seen = desk.engine.allocator().lineage();
+    // Both lie before one pass.
+    let shown = desk.ask(proof(1, |_| {}));
+    let ended = desk.ask(ends_quarantine(seen));
+    desk.settle();
+    assert!(is_granted(&desk.outcome(shown)));
+    assert_eq!(desk.outcome(ended), Outcome::Refused(Refusal::OtherHistory));
+    assert_eq!(began(&desk), 1);
+    assert!(matches!(desk.now(checkout(2)), Outcome::Denied(_)), "the new quarantine runs");
+    let now = desk.engine.allocator().lineage();
+    assert_ne!(now, seen);
+    assert_eq!(desk.now(ends_quarantine(now)), Outcome::Done);
+    assert!(is_granted(&desk.now(checkout(3))));
+}
+
+#[test]
+fn a_quarantine_is_not_ended_while_the_proof_of_another_one_waits_for_room() {
+    let mut desk = Desk::with_seats(2);
+    desk.now(checkout(1));
+    let seen = desk.engine.allocator().lineage();
+    desk.engine.handle(Input::Room(crate::desk::RESERVE));
+    desk.ask(proof(1, |_| {}));
+    let ended = desk.ask(ends_quarantine(seen));
+    desk.settle();
+    assert_eq!(desk.outcome(ended), Outcome::Refused(Refusal::OtherHistory));
+}

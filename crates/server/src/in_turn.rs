@@ -1,0 +1,123 @@
+//! Work of which so much is done at once, in turn: by wider network, and within it by network, so that one party with many networks has one turn.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use triquest_allocator::{Network, WideNetwork};
+use triquest_engine::fair::Turns;
+
+/// Those who work and those who wait for it.
+pub struct InTurn(Mutex<AtOnce>);
+
+struct AtOnce {
+    /// How many more can work now.
+    free: usize,
+    /// Of those without a network, all are one party.
+    waiting: Turns<Option<WideNetwork>, Option<Network>, oneshot::Sender<Turn>>,
+}
+
+/// The right to work, until it falls.
+pub struct Turn(Option<Arc<InTurn>>);
+
+impl std::fmt::Debug for InTurn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InTurn(..)")
+    }
+}
+
+impl std::fmt::Debug for Turn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Turn(..)")
+    }
+}
+
+impl InTurn {
+    /// So many at once, at least 1.
+    #[must_use]
+    pub fn new(at_once: usize) -> Self {
+        Self(Mutex::new(AtOnce { free: at_once.max(1), waiting: Turns::new(1) }))
+    }
+
+    /// Waits for the turn of a network; none if there is none any more.
+    pub async fn turn(self: &Arc<Self>, network: Option<Network>) -> Option<Turn> {
+        let mine = {
+            let mut at_once = self.0.lock();
+            if at_once.free > 0 {
+                at_once.free -= 1;
+                return Some(Turn(Some(Arc::clone(self))));
+            }
+            let (sender, mine) = oneshot::channel();
+            at_once.waiting.push(network.map(Network::wide), network, sender);
+            mine
+        };
+        mine.await.ok()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(all) = self.0.take() else { return };
+        let mut at_once = all.0.lock();
+        while let Some((_, _, next)) = at_once.waiting.pop() {
+            match next.send(Turn(Some(Arc::clone(&all)))) {
+                Ok(()) => return,
+                // It has gone meanwhile: its turn is the next one's, and must not be given back here, where the lock is held.
+                Err(mut unwanted) => unwanted.0 = None,
+            }
+        }
+        at_once.free += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{net::IpAddr, pin::Pin, task::Poll};
+
+    use super::*;
+
+    fn network(wide: u8, host: u8) -> Option<Network> {
+        Some(Network::from(IpAddr::from([10, 0, wide, host])))
+    }
+
+    async fn waits(turn: Pin<&mut impl Future<Output = Option<Turn>>>) {
+        let mut turn = turn;
+        std::future::poll_fn(|cx| {
+            assert!(turn.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_nobody_waits_for_any_more_goes_to_the_next() {
+        let all = Arc::new(InTurn::new(1));
+        let turn = all.turn(network(1, 1)).await.unwrap();
+        let mut gone = Box::pin(all.turn(network(2, 1)));
+        let mut stays = Box::pin(all.turn(network(3, 1)));
+        waits(gone.as_mut()).await;
+        waits(stays.as_mut()).await;
+        drop(gone);
+        drop(turn);
+        drop(stays.await.unwrap());
+        assert_eq!(all.0.lock().free, 1);
+    }
+
+    #[tokio::test]
+    async fn many_networks_of_one_wider_network_have_one_turn() {
+        let all = Arc::new(InTurn::new(1));
+        let turn = all.turn(network(1, 0)).await.unwrap();
+        let mut hostile = Vec::new();
+        for host in 1..=200 {
+            let mut waiting = Box::pin(all.turn(network(1, host)));
+            waits(waiting.as_mut()).await;
+            hostile.push(waiting);
+        }
+        let mut honest = Box::pin(all.turn(network(2, 1)));
+        waits(honest.as_mut()).await;
+        drop(turn);
+        drop(hostile.remove(0).await.unwrap());
+        drop(honest.await.unwrap());
+    }
+}
