@@ -14,7 +14,6 @@ use crate::{
     crowd::Crowd,
     limits::{
         CLOCK_ENTRY_MS, DUE_PER_BATCH_MAX, ENTRY_BYTES_MAX, FORGET_EVERY_MS, KEY_SETS_IN_LINE_MAX, TURNED_AWAY_MS, TURNED_AWAY_NAMED_MAX,
-        TURNED_AWAY_NETWORKS_MAX,
     },
     lineage::Proof,
     memory::Memory,
@@ -671,56 +670,38 @@ pub(crate) struct PresenceWait {
 }
 
 /// When connections were last turned away before anybody knew whose they were, within ranges that the administrator named. Soft.
+///
+/// Each may have been that of any client of the range: one that comes back need not come from the address that it had, where a range is what several of
+/// them are translated to.
 #[derive(Debug, Default)]
 pub(crate) struct TurnedAway {
     /// At most [`TURNED_AWAY_NAMED_MAX`].
-    named: BTreeMap<NamedNetwork, TurnedAwayWithin>,
+    named: BTreeMap<NamedNetwork, Timestamp>,
     /// From somewhere that is not known, or of too many ranges.
     elsewhere: Option<Timestamp>,
 }
 
-/// The same within one range.
-#[derive(Debug, Default)]
-struct TurnedAwayWithin {
-    /// At most [`TURNED_AWAY_NETWORKS_MAX`].
-    networks: BTreeMap<Network, Timestamp>,
-    /// Of networks of it that are not known, or were too many.
-    whole: Option<Timestamp>,
-}
-
-fn lately(last: Timestamp, now: Timestamp) -> bool {
-    last.after_ms(TURNED_AWAY_MS) > now
-}
-
 impl TurnedAway {
-    pub(crate) fn note(&mut self, named: Option<NamedNetwork>, network: Option<Network>, now: Timestamp) {
+    pub(crate) fn note(&mut self, named: Option<NamedNetwork>, now: Timestamp) {
         if self.named.len() >= TURNED_AWAY_NAMED_MAX {
-            self.named.retain(|_, within| within.whole.iter().chain(within.networks.values()).any(|last| lately(*last, now)));
+            self.named.retain(|_, last| is_lately(*last, now));
         }
-        let named = named.filter(|named| self.named.len() < TURNED_AWAY_NAMED_MAX || self.named.contains_key(named));
-        let Some(named) = named else { return self.elsewhere = Some(now) };
-        let within = self.named.entry(named).or_default();
-        if within.networks.len() >= TURNED_AWAY_NETWORKS_MAX {
-            within.networks.retain(|_, last| lately(*last, now));
-        }
-        match network {
-            Some(network) if within.networks.len() < TURNED_AWAY_NETWORKS_MAX || within.networks.contains_key(&network) => {
-                within.networks.insert(network, now);
-            }
-            _ => within.whole = Some(now),
+        match named.filter(|named| self.named.len() < TURNED_AWAY_NAMED_MAX || self.named.contains_key(named)) {
+            Some(named) => drop(self.named.insert(named, now)),
+            None => self.elsewhere = Some(now),
         }
     }
 
-    /// Whether a client of this network may have tried to come back in vain, within [`TURNED_AWAY_MS`].
+    /// Whether a client whose connection came from this network may have tried to come back in vain, within
+    /// [`TURNED_AWAY_MS`].
     pub(crate) fn lately(&self, network: Option<Network>, now: Timestamp) -> bool {
-        let within = network.into_iter().flat_map(|network| {
-            self.named.iter().flat_map(move |(named, within)| {
-                let whole = within.whole.filter(|_| named.covers(network));
-                whole.into_iter().chain(within.networks.get(&network).copied())
-            })
-        });
-        within.chain(self.elsewhere).any(|last| lately(last, now))
+        let within = self.named.iter().filter(|(named, _)| network.is_none_or(|network| named.covers(network))).map(|(_, last)| *last);
+        within.chain(self.elsewhere).any(|last| is_lately(last, now))
     }
+}
+
+fn is_lately(last: Timestamp, now: Timestamp) -> bool {
+    last.after_ms(TURNED_AWAY_MS) > now
 }
 
 /// What a client that comes back is asked about.

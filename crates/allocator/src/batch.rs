@@ -347,7 +347,7 @@ impl Allocator {
             Command::PresenceAdded { lease, .. } | Command::PresenceOpened { lease, .. } | Command::PresenceRefused { lease } => {
                 self.refuses_presence(lease);
             }
-            Command::PresenceTurnedAway { named, network } => self.turned_away.note(*named, *network, self.now.at),
+            Command::PresenceTurnedAway { named } => self.turned_away.note(*named, self.now.at),
             _ => {}
         }
     }

@@ -208,13 +208,11 @@ pub enum Command {
         /// The lease.
         lease: LeaseId,
     },
-    /// Connections of a network had to wait or were turned away before anybody knew whose they were; soft state. Each may have been the reopening
-    /// of a presence connection.
+    /// Connections of a range that the administrator named had to wait or were turned away before anybody knew whose they were; soft state. Each may
+    /// have been the reopening of a presence connection of any client of that range.
     PresenceTurnedAway {
-        /// The range that the administrator named and that they came from; none if it is not known either.
+        /// The range that they came from; none if it is not known either.
         named: Option<NamedNetwork>,
-        /// The network; none for all of the range.
-        network: Option<Network>,
     },
     /// Take a lease back.
     Reclaim {

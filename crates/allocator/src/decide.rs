@@ -129,8 +129,8 @@ impl Allocator {
                 self.refuses_presence(lease);
                 Outcome::Done
             }
-            Command::PresenceTurnedAway { named, network } => {
-                self.turned_away.note(*named, *network, self.now.at);
+            Command::PresenceTurnedAway { named } => {
+                self.turned_away.note(*named, self.now.at);
                 Outcome::Done
             }
             Command::Reclaim { lease, now, actor } => self.reclaim(lease, *now, actor, sink),

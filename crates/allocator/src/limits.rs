@@ -56,11 +56,9 @@ pub const PRESENCE_OFF_MS: u64 = 86_400_000;
 /// How long a client of a named network may take to come back after its presence connection ended in order, before its seats are free. Far above
 /// what a reopening takes, with its random pause and one failure.
 pub const PRESENCE_WAIT_MS: u64 = 30_000;
-/// For so long after a connection of a network was turned away, nothing of that network is freed early: the whole wait of whoever it was, and as long
-/// for the word of its end to come.
+/// For so long after a connection of a range that the administrator named was turned away, nothing of that range is freed early: the whole wait of
+/// whoever it was, and as long for the word of its end to come.
 pub const TURNED_AWAY_MS: u64 = 2 * PRESENCE_WAIT_MS;
-/// Most networks of one range that the administrator named that are told apart in this; of more, nothing of the whole range is freed early.
-pub const TURNED_AWAY_NETWORKS_MAX: usize = 64;
 /// Most such ranges that are told apart; of more, nothing is freed early in any named network.
 pub const TURNED_AWAY_NAMED_MAX: usize = 256;
 /// How long an ended id is remembered, far above the keeper's retry limit.

@@ -248,6 +248,43 @@ mod tests {
     }
 
     #[test]
+    fn whatever_an_administrator_names_and_however_wide_presence_is_off_it_is_on_again_there_and_stays_off_elsewhere() {
+        let addresses = ["10.0.1.1", "10.0.1.250", "10.0.2.1", "2001:db8:1:1::7", "2001:db8:1:2::7", "2001:db8:2::7"];
+        let wide = ["10.0.1.0/24", "10.0.2.0/24", "2001:db8:1::/48", "2001:db8:2::/48"];
+        // Every set of addresses that are off, each alone or as the wider network around it.
+        for off in 0..1_u32 << addresses.len() {
+            for is_wide in [false, true] {
+                let mut regrets = Regrets::default();
+                for (_, address) in addresses.iter().enumerate().filter(|(bit, _)| off & (1 << bit) != 0) {
+                    let one = Networks::One(network(address));
+                    regrets.put(if is_wide { Networks::Wide(network(address).wide()) } else { one }, NOW.after_ms(1_000), NOW);
+                }
+                for named in addresses.iter().chain(&wide) {
+                    let (named, mut after) = (named.parse::<Networks>().unwrap(), regrets.clone());
+                    let within = |address: &str| match named {
+                        Networks::One(one) => one == network(address),
+                        Networks::Wide(wide) => wide == network(address).wide(),
+                        Networks::All => true,
+                    };
+                    let is_off = |regrets: &Regrets, address: &str| regrets.by(network(address), NOW).is_some();
+                    let allowed = regrets.allows(named, NOW);
+                    assert_eq!(
+                        allowed.is_some(),
+                        addresses.iter().any(|address| within(address) && is_off(&regrets, address)),
+                        "{named}: {regrets:?}"
+                    );
+                    allowed.into_iter().for_each(|allowed| after.allow(allowed));
+                    for address in addresses {
+                        let with_it = is_wide && matches!(named, Networks::One(one) if one.wide() == network(address).wide());
+                        let wanted = is_off(&regrets, address) && !within(address) && !with_it;
+                        assert_eq!(is_off(&after, address), wanted, "{named} of {regrets:?}: {address}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn an_administrator_names_an_address_a_network_or_a_wider_one() {
         let mut regrets = Regrets::default();
         for host in 0..=PRESENCE_OFF_PER_WIDE_MAX {

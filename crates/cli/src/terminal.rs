@@ -473,13 +473,7 @@ fn csv_cell(cell: &str) -> String {
     if cell.contains(['"', ',', '\n', '\r', '\'']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
 }
 
-/// A size for people.
-pub(crate) fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_048_576 => format!("{} KiB", bytes.div_ceil(1024)),
-        1_048_576.. => format!("{}.{} MiB", bytes / 1_048_576, bytes % 1_048_576 * 10 / 1_048_576),
-    }
-}
+pub(crate) use triquest_wire::text::size;
 
 /// A span of time in milliseconds.
 pub(crate) fn millis(span: Duration) -> u64 {

@@ -72,7 +72,7 @@ fn a_full_disk_is_said_at_once_or_when_the_wait_is_over_with_its_numbers_and_eve
 
     let status = triquest(&folder, ["status"]).run().ok().stdout;
     let data = folder.path().join("data").display().to_string();
-    let left = format!("MiB left in {data}, the reserve counted; grants begin again at ");
+    let left = format!(" left in {data}, the reserve counted; grants begin again at ");
     for part in [left.as_str(), " MiB, 16.0 MiB of it for the reserve and ", " MiB for the journal: make room for ", " MiB more"] {
         assert!(status.contains(part), "{part}: {status}");
     }
@@ -113,7 +113,17 @@ fn a_full_disk_is_said_at_once_or_when_the_wait_is_over_with_its_numbers_and_eve
     ] {
         let refused = triquest(&folder, command).run();
         assert_eq!(refused.code, 75, "{command:?}: {}", refused.stderr);
+        if command[0] == "journal" {
+            continue;
+        }
+        let used_up = "error: the disk is full and the reserve is used up: only renewals are answered until there is room (";
+        let numbers =
+            [format!(" left in {data}, the reserve counted; grants begin again at "), " MiB for the journal: make room for ".into()];
+        assert!(refused.stderr.starts_with(used_up) && numbers.iter().all(|part| refused.stderr.contains(part)), "{}", refused.stderr);
+        assert!(refused.stderr.contains("hint: make room on the file system of the server's data directory; "), "{}", refused.stderr);
     }
+    let status = triquest(&folder, ["status"]).run().ok().stdout;
+    assert!(status.contains(", DISK FULL and the reserve is used up: only renewals are answered until there is room ("), "{status}");
     assert!(folder.shell("rm data/filler"));
     assert_eq!(wait(&mut waiting), Some(0), "with room again the wait ends with a seat");
     triquest(&folder, ["journal", "backup"]).run().ok();

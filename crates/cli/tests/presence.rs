@@ -236,7 +236,7 @@ fn behind_a_translation_of_addresses_a_dead_process_frees_nothing_early_until_it
     until("the near one comes back", || used(&folder) == 1);
     let says = triquest(&folder, ["status"]).run().ok();
     let says = says.stdout + &says.stderr;
-    assert!(says.contains("presence  off for network 10.88.2.1: something translates its addresses"), "{says}");
+    assert!(says.contains("presence  not used for network 10.88.2.1: something translates its addresses"), "{says}");
     assert!(says.contains("`presence_networks`"), "{says}");
 
     fs::write(&config, "presence_networks = [\"10.88.2.1\"]\n").unwrap();

@@ -1,12 +1,13 @@
 //! A client of one vendor's program: finds the servers, checks seats out, keeps them on one background thread.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -14,7 +15,7 @@ use std::{
 
 use triquest_license::{FeatureName, ServerKey, VerifierKey, VerifierKeys, Version};
 use triquest_wire::{
-    ErrorCode, LeaseId, Secret,
+    ErrorCode, LeaseId, Problem, Retry, Secret,
     lease::{DenialCode, HolderClaim, Item, ReleaseAnswer, SecretRequest},
     limits::ITEMS_PER_CHECKOUT_MAX,
     status::{LeaseList, LeaseState, Status},
@@ -26,7 +27,10 @@ use crate::{
     error::{Error, ErrorKind, Tried},
     holder,
     keeper::{Failure, Now, Phase, REOPEN_MS_MAX, spread},
-    limits::{CHECKOUT_MS_MAX, DROP_MS_MAX, LAST_WORD_MS, LIFE_MS_MAX, LOOK_MS_MAX, PRESENCE_MS_MAX, QUARANTINE_LOOK_MS, RELEASE_AGAIN_MS},
+    limits::{
+        CHECKOUT_MS_MAX, DROP_MS_MAX, LAST_WORD_MS, LOOK_MS_MAX, PRESENCE_MS_MAX, QUARANTINE_LOOK_MS, RELEASE_AGAIN_MS,
+        RELEASE_CALL_MS_MAX, RELEASE_LAST_MS, WATCH_MS_MAX,
+    },
     lookup::{self, Looked, Lookup, Place},
     presence::{Opened, Presence},
     remember::Remembered,
@@ -133,6 +137,19 @@ pub struct ServerProof {
     pub round_trip_ms: u64,
     /// Licenses of this vendor that name it.
     pub licenses: Vec<triquest_license::VerifiedLicense>,
+}
+
+/// Why an attempt to release did not.
+struct Unreleased {
+    error: Error,
+    /// It may be tried again in so long.
+    again_in_ms: Option<u64>,
+}
+
+/// In how long a refused release may be sent again, if that is of any use.
+fn release_again_in_ms(problem: &Problem) -> Option<u64> {
+    let is_for_now = matches!(problem.code.retry(), Retry::SameId | Retry::Later);
+    is_for_now.then(|| problem.retry_after_ms.unwrap_or(0).max(RELEASE_AGAIN_MS))
 }
 
 /// What all handles and the background thread share.
@@ -259,23 +276,24 @@ impl Client {
         }
     }
 
-    /// Gives back a lease whose secret is known, of a lease file for example. `server`: who granted it. While no server answers it is tried again for `within`;
-    /// an attempt that has begun by then may take its own time.
+    /// Gives back a lease whose secret is known, of a lease file for example. `server`: who granted it. While no server answers, or it refuses for now, this is
+    /// tried again for `within`, not before the pause is over that the server asks for, and once more at the end whatever pause that is; an attempt that has
+    /// begun by then takes two seconds at most.
     ///
     /// # Errors
     /// [`ErrorKind::NoServer`], [`ErrorKind::NotTrusted`], [`ErrorKind::Refused`].
     pub fn release(&self, secret: Secret, server: &ServerKey, within: Duration) -> Result<LeaseId, Error> {
         let shared = &self.inner.shared;
         let gives_up = clock::now().boot_ms.saturating_add(whole_ms(within));
+        let last_at = gives_up.saturating_sub(RELEASE_LAST_MS);
         loop {
-            let error = match shared.release(secret, server) {
+            let unreleased = match shared.release(secret, server) {
                 Ok(()) => return Ok(secret.lease_id()),
-                Err(error) => error,
+                Err(unreleased) => unreleased,
             };
-            if error.kind() != ErrorKind::NoServer || clock::now().boot_ms.saturating_add(RELEASE_AGAIN_MS) >= gives_up {
-                return Err(error);
-            }
-            shared.pause(Duration::from_millis(RELEASE_AGAIN_MS));
+            let now = clock::now().boot_ms;
+            let Some(pause_ms) = unreleased.again_in_ms.filter(|_| now < last_at) else { return Err(unreleased.error) };
+            shared.pause_until(now.saturating_add(pause_ms).min(last_at));
         }
     }
 }
@@ -289,6 +307,7 @@ impl fmt::Debug for Client {
 impl Drop for Inner {
     fn drop(&mut self) {
         // Seats that were dropped are given back before the program goes on, if the server answers soon; else presence or time frees them.
+        lock(&self.shared.work).seats.iter().for_each(|seat| seat.awaits_release());
         self.shared.wait_idle(Duration::from_millis(DROP_MS_MAX));
     }
 }
@@ -827,8 +846,9 @@ impl Shared {
     /// The directory whose connections stand by this boot time or not at all.
     fn directory_within(&self, until: Option<u64>) -> Directory {
         let mut directory = self.directory.clone();
-        directory.deadlines.connect = within(directory.deadlines.connect, until);
-        directory.deadlines.dead = directory.deadlines.dead.min(directory.deadlines.connect / 2);
+        let whole = within(directory.deadlines.connect, until);
+        directory.deadlines.dead = directory.deadlines.dead.min(whole / 3);
+        directory.deadlines.connect = whole - directory.deadlines.dead;
         directory
     }
 
@@ -848,11 +868,17 @@ impl Shared {
     }
 
     /// One attempt.
-    fn release(&self, secret: Secret, server: &ServerKey) -> Result<(), Error> {
-        let session = self.session(Some(server), Bounds::default()).map_err(|tried| self.no_server(tried))?;
+    fn release(&self, secret: Secret, server: &ServerKey) -> Result<(), Unreleased> {
+        let until = clock::now().boot_ms.saturating_add(RELEASE_CALL_MS_MAX);
+        let again = |error: Error| Unreleased { again_in_ms: (error.kind() == ErrorKind::NoServer).then_some(RELEASE_AGAIN_MS), error };
+        let bounds = Bounds { until: Some(until), in_background: false };
+        let session = self.session(Some(server), bounds).map_err(|tried| again(self.no_server(tried)))?;
         let path = format!("/v1/leases/{}/release", secret.lease_id());
-        let answer = session.post::<ReleaseAnswer>(&path, &SecretRequest { secret }, session.deadlines().call);
-        answer.map(drop).map_err(|error| self.call_failed(&session, error))
+        let answer = session.post::<ReleaseAnswer>(&path, &SecretRequest { secret }, within(session.deadlines().call, bounds.until));
+        answer.map(drop).map_err(|error| match error {
+            CallError::Problem(problem) => Unreleased { again_in_ms: release_again_in_ms(&problem), error: Error::problem(&problem) },
+            error => again(self.call_failed(&session, error)),
+        })
     }
 
     /// Why none of them is any use, and where they are named.
@@ -871,6 +897,16 @@ impl Shared {
         if sessions.get(&key).is_some_and(|known| Arc::ptr_eq(known, session)) {
             sessions.remove(&key);
         }
+    }
+
+    /// A server that let a call run out hangs: it is not asked for the thread's other seats for a while.
+    pub(crate) fn hangs(&self, server: ServerKey) {
+        lock(&self.unreachable).insert(Some(server), clock::now().boot_ms.saturating_add(UNREACHABLE_MS));
+    }
+
+    /// Boot time at which this server answered last; 0 if no connection to it is known to be good.
+    fn answered_at(&self, server: Option<&ServerKey>) -> u64 {
+        server.and_then(|server| lock(&self.sessions).get(server).map(|session| session.answered_at())).unwrap_or(0)
     }
 
     fn call_failed(&self, session: &Arc<Session>, error: CallError) -> Error {
@@ -912,6 +948,13 @@ impl Shared {
         drop(self.changed.wait_timeout_while(work, at_most, |work| work.version == version).unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Waits until this boot time.
+    fn pause_until(&self, boot_ms: u64) {
+        while let left_ms @ 1.. = boot_ms.saturating_sub(clock::now().boot_ms) {
+            self.pause(Duration::from_millis(left_ms.min(LOOK_MS_MAX)));
+        }
+    }
+
     /// Waits until nothing is kept any more, or what is kept is only what no server can be told of.
     fn wait_idle(&self, at_most: Duration) {
         let work = lock(&self.work);
@@ -928,22 +971,28 @@ impl Shared {
         !timeout.timed_out()
     }
 
-    /// Whether the release was confirmed in time.
+    /// Whether the release was confirmed in time. It is tried once more shortly before the end, whatever pause the server has asked for.
     pub(crate) fn wait_released(&self, core: &Arc<SeatCore>, at_most: Duration) -> bool {
-        self.wake();
-        let work = lock(&self.work);
-        let kept = |work: &mut Work| work.seats.iter().any(|seat| Arc::ptr_eq(seat, core));
-        let (work, timeout) = self.changed.wait_timeout_while(work, at_most, kept).unwrap_or_else(PoisonError::into_inner);
-        drop(work);
-        !timeout.timed_out() && core.held().release_confirmed
+        let last = Duration::from_millis(RELEASE_LAST_MS).min(at_most / 2);
+        let is_kept = || lock(&self.work).seats.iter().any(|seat| Arc::ptr_eq(seat, core));
+        let waits = |at_most| {
+            self.wake();
+            let work = lock(&self.work);
+            let kept = |work: &mut Work| work.seats.iter().any(|seat| Arc::ptr_eq(seat, core));
+            drop(self.changed.wait_timeout_while(work, at_most, kept).unwrap_or_else(PoisonError::into_inner));
+        };
+        waits(at_most - last);
+        if is_kept() {
+            core.wants_word();
+            waits(last);
+        }
+        !is_kept() && core.held().release_confirmed
     }
 
     /// The background thread: keeps every seat until none is left.
     fn work(self: Arc<Self>) {
         let mut presence: BTreeMap<ServerKey, Presences> = BTreeMap::new();
-        let mut generation = 0;
-        // Some seats have to be heard soon.
-        let mut hurry = false;
+        let generation = AtomicU64::new(0);
         loop {
             let (seats, version) = {
                 let mut work = lock(&self.work);
@@ -956,16 +1005,23 @@ impl Shared {
                 self.changed.notify_all();
                 (work.seats.clone(), work.version)
             };
+            // Some connections end where that frees seats after a wait: the thread is never away from them for long.
+            let watches = presence.values().any(|place| place.waits);
             // The thread was awake until then, though busy with other seats: none if it may have slept on the way.
             let mut awake = None;
             let mut slept = false;
-            for seat in &seats {
+            for (step, seat) in self.in_turn(&seats).into_iter().enumerate() {
                 let before = clock::now();
+                if presence.values().any(Presences::has_ended) || (step > 0 && presence.values().any(|place| place.is_due(before.boot_ms)))
+                {
+                    // The seats after this one have their turn after the openings.
+                    break;
+                }
                 if seat.next_wake().is_none_or(|at| before.boot_ms < at) {
                     continue;
                 }
                 awake.into_iter().for_each(|until| seat.was_awake(until));
-                let soon = hurry.then(|| before.boot_ms.saturating_add(LIFE_MS_MAX));
+                let soon = watches.then(|| before.boot_ms.saturating_add(WATCH_MS_MAX));
                 let until = must_be_back(&seats).into_iter().chain(soon).min();
                 seat.step(&self, Bounds { until, in_background: true });
                 let after = clock::now();
@@ -975,23 +1031,38 @@ impl Shared {
             if let Some(until) = awake {
                 seats.iter().for_each(|seat| seat.was_awake(until));
             }
-            hurry = self.stand_for(&seats, &mut presence, &mut generation);
+            self.stand_for(&seats, &mut presence, &generation);
             let now = clock::now();
             let reopens = presence.values().filter(|place| place.is_wanting).map(|place| place.retry_at);
             let next = seats.iter().filter_map(|seat| seat.next_wake()).chain(reopens).min().unwrap_or(u64::MAX);
-            // Looks now and then: the condition variable's clock stands still while the machine sleeps.
-            let pause = Duration::from_millis(next.saturating_sub(now.boot_ms).min(LOOK_MS_MAX));
+            // Looks now and then: the condition variable's clock stands still while the machine sleeps, and a connection that has ended wakes nobody.
+            let look_ms = if presence.values().any(|place| place.waits) { WATCH_MS_MAX } else { LOOK_MS_MAX };
+            let pause = Duration::from_millis(next.saturating_sub(now.boot_ms).min(look_ms));
             let work = lock(&self.work);
-            let finished = work.seats.iter().any(is_over);
+            let finished = work.seats.iter().any(is_over) || presence.values().any(Presences::has_ended);
             if !finished && !pause.is_zero() {
                 drop(self.changed.wait_timeout_while(work, pause, |work| work.version == version).unwrap_or_else(PoisonError::into_inner));
             }
         }
     }
 
-    /// Keeps presence connections to each server whose grants permit it, standing for all seats held there, and lets renewals say which it is. True if some
-    /// seats have to be heard soon.
-    fn stand_for(&self, seats: &[Arc<SeatCore>], places: &mut BTreeMap<ServerKey, Presences>, generation: &mut u64) -> bool {
+    /// The seats whose turn it is, in order: whose right ends now, then those of the servers that answered last, so that no server that hangs keeps others
+    /// from being heard.
+    fn in_turn<'a>(&self, seats: &'a [Arc<SeatCore>]) -> Vec<&'a Arc<SeatCore>> {
+        let now = clock::now();
+        let due = seats.iter().filter(|seat| seat.next_wake().is_some_and(|at| at <= now.boot_ms));
+        let mut due: Vec<_> = due
+            .map(|seat| {
+                let ends = seat.must_look_in_ms(now).is_some_and(|left_ms| left_ms == 0);
+                ((!ends, Reverse(self.answered_at(seat.server().as_ref()))), seat)
+            })
+            .collect();
+        due.sort_by_key(|(turn, _)| *turn);
+        due.into_iter().map(|(_, seat)| seat).collect()
+    }
+
+    /// Keeps presence connections to each server whose grants permit it, standing for all seats held there, and lets renewals say which it is.
+    fn stand_for(&self, seats: &[Arc<SeatCore>], places: &mut BTreeMap<ServerKey, Presences>, generation: &AtomicU64) {
         let now = clock::now();
         let mut wanted: BTreeMap<ServerKey, Leases> = BTreeMap::new();
         for (server, secret) in seats.iter().filter_map(|seat| seat.present(now)) {
@@ -1000,17 +1071,17 @@ impl Shared {
         places.retain(|server, _| wanted.contains_key(server));
         if wanted.is_empty() && places.is_empty() {
             seats.iter().for_each(|seat| seat.stands(now, |_, _| None));
-            return false;
+            return;
         }
         let lives: BTreeSet<LeaseId> = seats.iter().filter(|seat| !is_over(seat)).map(|seat| seat.lease()).collect();
         // Whose connection ended where that frees seats after a while, and who could not open another one, or will not try soon.
         let mut unheard: BTreeSet<LeaseId> = BTreeSet::new();
-        // All that is opened and changed in one round ends by one deadline, and with the first that fails. What is left is for the next round: those who
-        // lost their connection are heard before another server is tried.
-        let until = now.boot_ms.saturating_add(PRESENCE_MS_MAX);
-        let mut is_late = false;
-        for (server, wanted) in &wanted {
-            let place = places.entry(*server).or_default();
+        for server in wanted.keys() {
+            places.entry(*server).or_default();
+        }
+        let mut openings = Vec::new();
+        for (server, place) in places.iter_mut() {
+            let Some(wanted) = wanted.get(server) else { continue };
             for (connection, leases) in place.standing.take_ended(wanted, |connection| !connection.is_open()) {
                 if !connection.is_open() {
                     // Everybody has lost theirs at the same moment, if the server was started again.
@@ -1025,31 +1096,37 @@ impl Shared {
             }
             if now.boot_ms < place.retry_at {
                 unheard.append(&mut place.lost_for_long(now.boot_ms));
-                continue;
+            } else if place.is_wanting {
+                match lock(&self.sessions).get(server).cloned() {
+                    Some(session) => openings.push((place, session, wanted)),
+                    None => {
+                        unheard.append(&mut place.lost);
+                        // A renewal that reaches the server wakes the thread for it.
+                        place.is_wanting = false;
+                    }
+                }
             }
-            if is_late {
-                continue;
-            }
-            let Some(session) = lock(&self.sessions).get(server).cloned() else {
-                unheard.append(&mut place.lost);
-                // A renewal that reaches the server wakes the thread for it.
-                place.is_wanting = false;
-                continue;
-            };
-            while !is_late && let Some(step) = place.standing.next(wanted, &lives) {
+        }
+        // All that is opened and changed in one round ends by one deadline, at each server with the first that fails. What is left is for the next round:
+        // those who lost their connection are heard first.
+        let until = now.boot_ms.saturating_add(PRESENCE_MS_MAX);
+        let failed = Mutex::new(BTreeSet::new());
+        at_once(openings, |(place, session, wanted)| {
+            while let Some(step) = place.standing.next(wanted, &lives) {
                 let at_most = within(session.deadlines().call, must_be_back(seats).into_iter().chain([until]).min());
                 let gone = place.go(step, &session, generation, at_most);
                 let after = clock::now().boot_ms;
                 if let Err(pause_ms) = gone {
                     place.retry_at = after + pause_ms;
                 }
-                is_late = gone.is_err() || after >= until;
+                if gone.is_err() || after >= until {
+                    lock(&failed).append(&mut place.lost);
+                    break;
+                }
             }
             place.is_wanting = place.standing.next(wanted, &lives).is_some();
-        }
-        if is_late {
-            places.values_mut().for_each(|place| unheard.append(&mut place.lost));
-        }
+        });
+        unheard.append(&mut lock(&failed));
         let now = clock::now();
         for seat in seats {
             seat.stands(now, |server, lease| {
@@ -1060,8 +1137,28 @@ impl Shared {
                 seat.shows_life(now);
             }
         }
-        !unheard.is_empty()
     }
+}
+
+/// Does all of these at once, each on a thread if there is one for it, so that one that takes its whole time keeps no other from its own.
+fn at_once<T: Send>(all: Vec<T>, act: impl Fn(T) + Sync) {
+    let threads = all.len();
+    let all = Mutex::new(all.into_iter());
+    let next = || lock(&all).next();
+    let work = || {
+        while let Some(one) = next() {
+            act(one);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // Without a thread its work is done by the others.
+            if thread::Builder::new().name("triquest-lm presence".into()).spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
+    });
 }
 
 /// The presence connections to one server.
@@ -1074,9 +1171,21 @@ struct Presences {
     is_wanting: bool,
     /// Leases whose connection ended where the server frees their seats if it hears nothing for a while.
     lost: BTreeSet<LeaseId>,
+    /// The server frees seats a while after their connection ended, so its end must be noticed soon.
+    waits: bool,
 }
 
 impl Presences {
+    /// Some connection is no more, and nobody has looked yet.
+    fn has_ended(&self) -> bool {
+        self.standing.connections().any(|connection| !connection.is_open())
+    }
+
+    /// Something is to be opened or changed now.
+    fn is_due(&self, boot_ms: u64) -> bool {
+        self.is_wanting && self.retry_at <= boot_ms
+    }
+
     /// Leases that lost their connection and will have no other in time: the next attempt is further away than a reopening ever is, since an earlier one
     /// failed or was of no use. Only a renewal keeps the server from freeing their seats.
     fn lost_for_long(&mut self, boot_ms: u64) -> BTreeSet<LeaseId> {
@@ -1085,17 +1194,21 @@ impl Presences {
     }
 
     /// Opens or changes a connection. If that fails, for how long to leave it.
-    fn go(&mut self, step: Step, session: &Session, generation: &mut u64, at_most: Duration) -> Result<(), u64> {
+    fn go(&mut self, step: Step, session: &Session, generation: &AtomicU64, at_most: Duration) -> Result<(), u64> {
         match step {
             Step::Open(leases) => {
-                *generation += 1;
-                match Presence::open(session, leases.values(), *generation, at_most) {
+                let generation = generation.fetch_add(1, Ordering::Relaxed) + 1;
+                match Presence::open(session, leases.values(), generation, at_most) {
                     // The server counts the newest generation only, and renewals will name it.
                     Ok(Opened::Stands(connection)) => {
-                        self.standing.opened(connection, *generation, leases);
+                        self.waits = connection.waits();
+                        self.standing.opened(connection, generation, leases);
                         Ok(())
                     }
-                    Ok(Opened::Useless) => Err(PRESENCE_USELESS_RETRY_MS),
+                    Ok(Opened::Useless) => {
+                        self.waits = false;
+                        Err(PRESENCE_USELESS_RETRY_MS)
+                    }
                     // Without presence a dead program's seat comes back at the end of its time to live.
                     Err(_) => Err(PRESENCE_RETRY_MS),
                 }

@@ -34,6 +34,11 @@ pub const BACKOFF_MS_MIN: u64 = 500;
 pub const BACKOFF_MS_MAX: u64 = 30_000;
 /// Longest pause between attempts of whoever waits for a server that takes no place in line and does not say when it will grant again.
 pub const HELD_UP_BACKOFF_MS_MAX: u64 = 10_000;
+/// So many requests in a row may follow the answer before them at once; each one after that waits longer than the one before it, until a right begins that
+/// is worth a pause. An honest server needs three: it does not know the lease, does not take over what is shown, and is asked for another one.
+pub const AT_ONCE_MAX: u32 = 4;
+/// A renewal is sent so long after the one before it at the earliest, however short the right is.
+pub const RENEW_MS_MIN: u64 = 100;
 /// When a wait is over, the answer to the request that is under way is waited for at most so long.
 pub const LAST_WORD_MS: u64 = 2_000;
 /// Longest pause between attempts to get a lost seat back.
@@ -352,6 +357,8 @@ pub struct Keeper {
     /// Boot time of the next request, unless one is under way.
     next_send: Option<u64>,
     failures: u32,
+    /// Requests in a row that followed the answer before them at once.
+    at_once: u32,
     terms: Terms,
     /// The right, with the send time that it is counted from.
     right: Option<(Now, Until)>,
@@ -404,6 +411,7 @@ impl Keeper {
             call: None,
             next_send: Some(now.boot_ms),
             failures: 0,
+            at_once: 0,
             terms: Terms::default(),
             right: None,
             ending: None,
@@ -567,6 +575,7 @@ impl Keeper {
         self.look(now);
         if let Some(sent) = self.call.take_if(|sent| sent.number == call) {
             self.answered(now, sent, answer, fresh.jitter, &mut actions);
+            self.paces(now, fresh.jitter);
         }
         self.settle(now, &mut actions);
         self.send_if_due(now, fresh, &mut actions);
@@ -602,9 +611,9 @@ impl Keeper {
         self.phase == Phase::Asking && self.held_up == Some(Failure::Denied(DenialCode::Quarantine))
     }
 
-    /// The driver has seen that what is waited for is over sooner than was said: asks at the next look.
+    /// The driver has seen that what is waited for is over sooner than was said, or somebody waits for a release no longer: asks at the next look.
     pub fn asks_soon(&mut self, now: Now) {
-        if self.call.is_none() && matches!(self.phase, Phase::Asking | Phase::Waiting) {
+        if self.call.is_none() && matches!(self.phase, Phase::Asking | Phase::Waiting | Phase::Releasing) {
             self.next_send = self.next_send.map(|at| at.min(now.boot_ms));
             self.plan(now);
         }
@@ -631,6 +640,24 @@ impl Keeper {
         self.send_if_due(now, fresh, &mut actions);
         self.plan(now);
         actions
+    }
+
+    /// No server can make it ask in a loop by answers that want another request at once.
+    fn paces(&mut self, now: Now, jitter: u16) {
+        if self.next_send.is_none_or(|at| now.boot_ms < at) {
+            return;
+        }
+        self.at_once = self.at_once.saturating_add(1);
+        if let Some(over) = self.at_once.checked_sub(AT_ONCE_MAX + 1) {
+            let pause = backoff(over, BACKOFF_MS_MAX).min(self.may_run_ms(now).map_or(u64::MAX, |left| left / 2)).max(RENEW_MS_MIN);
+            let at = now.boot_ms.saturating_add(around(pause, jitter));
+            self.next_send = Some(if matches!(self.phase, Phase::Asking | Phase::Waiting) { self.within_wait(now, at) } else { at });
+        }
+    }
+
+    /// Milliseconds for which the application may run without another answer, if it may run now.
+    fn may_run_ms(&self, now: Now) -> Option<u64> {
+        self.may_run(now).then(|| self.left_ms(now))
     }
 
     /// Sees whether the machine slept since the last look.
@@ -968,7 +995,10 @@ impl Keeper {
             self.out_of_promise = false;
             self.regain_begun = false;
         }
-        let third = remaining_ms.min(self.terms.ttl_ms.max(1)) / 3;
+        let third = (remaining_ms.min(self.terms.ttl_ms.max(1)) / 3).max(RENEW_MS_MIN);
+        if third >= BACKOFF_MS_MIN {
+            self.at_once = 0;
+        }
         // Between a quarter and a third, so that clients that started together do not stay together.
         let spread = spread(third / 4, jitter);
         self.next_send = Some(sent.boot_ms.saturating_add(third - spread));
@@ -1001,7 +1031,9 @@ impl Keeper {
         self.unanswered = None;
         self.show_grant = false;
         self.regrant = false;
-        let until = Until::promise(call.sent, remaining_ms);
+        // It ends when what was promised does, so nobody says more of it than was promised.
+        let promised = self.right.map_or(0, |(_, until)| until.left_ms(call.sent)).max(self.terms.ttl_ms);
+        let until = Until::promise(call.sent, remaining_ms.min(promised));
         if self.ever_held && remaining_ms > 0 && !until.over(now) && !matches!(self.phase, Phase::Lost) {
             let known = self.ending.replace(reason).is_some();
             self.right = Some((call.sent, until));
@@ -1151,11 +1183,12 @@ impl Keeper {
     fn retry(&mut self, now: Now, jitter: u16, retry_after_ms: Option<u64>, cause: Failure) {
         let spread = |ms| spread(ms, jitter);
         let promise = self.right.filter(|_| self.promised(now)).map(|(_, until)| until.left_ms(now));
+        let may_run = self.may_run_ms(now);
         let pause = match retry_after_ms {
             // The server's word is followed: its own pause is the least, so that nobody asks in a loop. Nor may it silence a client for longer than
-            // our own longest pause, or for all that is left of its right.
+            // our own longest pause, or for all that is left of its right, of its grace, or of its time to regain.
             Some(asked) => {
-                let most = promise.map_or(LOST_BACKOFF_MS_MAX, |left| (left / 2).min(LOST_BACKOFF_MS_MAX));
+                let most = promise.or(may_run).map_or(LOST_BACKOFF_MS_MAX, |left| (left / 2).min(LOST_BACKOFF_MS_MAX));
                 asked.min(most).max(BACKOFF_MS_MIN - BACKOFF_MS_MIN / 4) + spread(BACKOFF_MS_MIN / 2)
             }
             None => {
@@ -1166,9 +1199,7 @@ impl Keeper {
                     Phase::Asking | Phase::Waiting => 2_000,
                     _ => (self.terms.ttl_ms / 12).clamp(BACKOFF_MS_MIN, BACKOFF_MS_MAX),
                 };
-                let pause = BACKOFF_MS_MIN.checked_shl(self.failures.min(16)).unwrap_or(max).min(max);
-                // Three quarters to five quarters of it.
-                let pause = pause - pause / 4 + spread(pause / 2);
+                let pause = around(backoff(self.failures, max), jitter);
                 // A connection that was lost was lost by everybody at once.
                 let lost_it = self.failures == 0 && cause == Failure::NoAnswer;
                 let patient = self.phase == Phase::Waiting || promise.is_some_and(|left| left > REOPEN_AT_ONCE_MS);
@@ -1212,6 +1243,16 @@ impl Keeper {
         self.planned = wakes.into_iter().flatten().min();
         self.expected = self.planned;
     }
+}
+
+/// A pause that doubles with each one before it, up to `max`.
+fn backoff(before: u32, max: u64) -> u64 {
+    BACKOFF_MS_MIN.checked_shl(before.min(16)).unwrap_or(max).min(max)
+}
+
+/// Three quarters to five quarters of a pause.
+fn around(pause: u64, jitter: u16) -> u64 {
+    pause - pause / 4 + spread(pause / 2, jitter)
 }
 
 /// Whether a new lease may be asked for after such an end: nobody took it away on purpose.

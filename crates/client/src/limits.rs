@@ -14,26 +14,37 @@ pub const ADMIN_CALL_MS_MAX: u64 = 600_000;
 pub use triquest_wire::limits::LICENSES_SHOWN_MAX;
 /// Longest inclusion path of a grant: a tree of 2^64 leaves.
 pub const PATH_MAX: usize = 64;
-/// Presence connections are opened and changed for at most so long before the seats that lost theirs are renewed, whatever servers hang. Where an
-/// administrator has named the network, a seat is freed 30 s after its connection ended; a client comes back within [`REOPEN_MS_MAX`], tries this long, and
-/// then has time for some renewals of [`LIFE_MS_MAX`].
+/// One round of opening and changing presence connections takes no longer, to all servers at once, whichever of them hang. Those that could not be opened
+/// are heard by renewals after it.
 pub const PRESENCE_MS_MAX: u64 = 5_000;
-/// A call takes no longer while seats have to be heard soon, so that a server that hangs does not keep those of others from it.
-pub const LIFE_MS_MAX: u64 = 3_000;
-const _: () = assert!(
-    REOPEN_MS_MAX + PRESENCE_MS_MAX + 5 * LIFE_MS_MAX < 30_000,
-    "a seat is heard before it is freed, also behind servers that hang"
-);
+/// Where the end of a presence connection frees seats after a wait, the thread looks at the connections at least this often: what it does for one seat
+/// takes no longer, whatever its server does, and neither does a pause.
+pub const WATCH_MS_MAX: u64 = 3_000;
+/// So many servers may hang before the one whose seats have to be heard; those that answered last are asked first.
+pub const HUNG_SERVERS_MAX: u64 = 2;
+/// From the end of a presence connection until its seats were heard again, at the worst: a round of openings to others in which nobody looks, the random
+/// pause, a step for one seat that began in it, the opening, and if that is not taken, renewals behind servers that hang.
+pub const HEARD_AGAIN_MS_MAX: u64 =
+    PRESENCE_MS_MAX + REOPEN_MS_MAX + WATCH_MS_MAX + PRESENCE_MS_MAX + (HUNG_SERVERS_MAX + 1) * WATCH_MS_MAX;
+const _: () = assert!(WATCH_MS_MAX <= PRESENCE_MS_MAX, "nothing else keeps the thread from its presence connections for longer");
+const _: () = assert!(HEARD_AGAIN_MS_MAX < PRESENCE_WAIT_MS, "a seat is heard before it is freed, also behind servers that hang");
+pub use triquest_wire::limits::PRESENCE_WAIT_MS;
 /// A checkout that does not wait in line gives up after so long if no server gives a definite answer.
 pub const CHECKOUT_MS_MAX: u64 = 20_000;
 /// Whoever waits out a quarantine looks this often whether an administrator has ended it: reading changes nothing, while asking leaves a denial.
 pub const QUARANTINE_LOOK_MS: u64 = 10_000;
 /// The background thread looks at the clocks at least this often, so that a wake from suspend is noticed.
 pub const LOOK_MS_MAX: u64 = 5_000;
-/// Dropping the last handle of a client waits for its releases for at most so long, and no longer than until their servers are found to be dead.
-pub const DROP_MS_MAX: u64 = 2_000;
-/// A release that no server answers is tried again after so long.
+/// Dropping the last handle of a client waits for its releases for at most so long, and no longer than until their servers are found to be dead. One that
+/// takes connections and says nothing may be back any moment.
+pub const DROP_MS_MAX: u64 = 5_000;
+/// A release that no server answers, or that one refuses for now without saying for how long, is tried again after so long.
 pub const RELEASE_AGAIN_MS: u64 = 500;
+/// One attempt to release takes no longer, connecting included: what hangs is left for a new connection while there is time.
+pub const RELEASE_CALL_MS_MAX: u64 = 2_000;
+/// The last attempt to release begins so long before the time for it is over, whatever pause a server has asked for.
+pub const RELEASE_LAST_MS: u64 = 500;
+const _: () = assert!(2 * RELEASE_CALL_MS_MAX + RELEASE_LAST_MS < DROP_MS_MAX, "one attempt that hangs leaves time for another");
 /// Longest words of a server that has proved nothing that are shown.
 pub const SAID_BYTES_MAX: usize = 240;
 /// Largest block of headers in an answer.

@@ -99,7 +99,14 @@ impl Presence {
         stream.write_all(head.as_bytes())?;
         stream.write_all(&body)?;
         stream.flush()?;
-        let answer: PresenceAnswer = serde_json::from_slice(&read_answer(&mut stream)?)?;
+        let answer = read_answer(&mut stream).inspect_err(|error| {
+            // It refused: it is there, and a renewal will be answered.
+            if error.kind() == io::ErrorKind::InvalidData {
+                session.answers();
+            }
+        })?;
+        session.answers();
+        let answer: PresenceAnswer = serde_json::from_slice(&answer)?;
         session.saw(answer.position);
         stream.timed().set_deadline(None);
         let waits = match answer.frees {

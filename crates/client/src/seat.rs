@@ -26,6 +26,7 @@ use crate::{
     clock,
     error::{Error, ErrorKind},
     keeper::{Action, Answer, Failure, Keeper, Notice, Now, Phase, Terms},
+    limits::RELEASE_CALL_MS_MAX,
     transport::{CallError, Rejected, Session},
     verify::{self, Bundle, Distrust, GrantExpected, VerifiedGrant},
 };
@@ -146,6 +147,8 @@ pub(crate) struct SeatCore {
     pub(crate) release_wanted: AtomicBool,
     /// Somebody waits for the release.
     release_awaited: AtomicBool,
+    /// Somebody has waited for the release in vain.
+    waited_out: AtomicBool,
     /// No server could be reached for the last call.
     cut_off: AtomicBool,
     /// The application wants to hear from the server ahead of time.
@@ -190,6 +193,7 @@ impl SeatCore {
             }),
             release_wanted: AtomicBool::new(false),
             release_awaited: AtomicBool::new(false),
+            waited_out: AtomicBool::new(false),
             cut_off: AtomicBool::new(false),
             word_wanted: AtomicBool::new(false),
             idle_since: AtomicU64::new(0),
@@ -205,11 +209,15 @@ impl SeatCore {
         let mut held = lock(&self.held);
         let now = clock::now();
         if self.word_wanted.swap(false, Ordering::AcqRel) {
-            held.keeper.shows_life(now);
+            match held.keeper.phase() {
+                Phase::Releasing => held.keeper.asks_soon(now),
+                _ => held.keeper.shows_life(now),
+            }
         }
         let first = if self.release_wanted.load(Ordering::Acquire) && !matches!(held.keeper.phase(), Phase::Releasing | Phase::Released) {
             // What was known of the server before does not count.
             self.cut_off.store(false, Ordering::Release);
+            held.problem = None;
             held.keeper.release(now, clock::fresh())
         } else if held.keeper.next_wake().is_some_and(|at| at <= now.boot_ms) {
             held.keeper.on_time(now, clock::fresh())
@@ -292,6 +300,21 @@ impl SeatCore {
         self.show(&held);
     }
 
+    /// Somebody waits for its release.
+    pub(crate) fn awaits_release(&self) {
+        self.release_awaited.store(true, Ordering::Release);
+    }
+
+    /// The server is to be asked at the next look.
+    pub(crate) fn wants_word(&self) {
+        self.word_wanted.store(true, Ordering::Release);
+    }
+
+    /// What the server said that has refused the release last, if it is known without waiting for a call.
+    fn release_refused(&self) -> Option<Problem> {
+        self.held.try_lock().ok()?.problem.clone()
+    }
+
     /// It waits for the end of a quarantine.
     pub(crate) fn waits_out_a_quarantine(&self) -> bool {
         lock(&self.view).keeper.waits_out_a_quarantine()
@@ -317,10 +340,35 @@ impl SeatCore {
         view.server = held.server;
     }
 
+    /// Who granted, or was asked for, the present lease.
+    pub(crate) fn server(&self) -> Option<ServerKey> {
+        lock(&self.view).server
+    }
+
+    /// One call within these bounds and `whole`. A server that lets it run out is not asked again for other seats for a while.
+    fn ask<T>(
+        shared: &Shared,
+        session: &Session,
+        (whole, bounds): (Duration, Bounds),
+        call: impl FnOnce(Duration) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let limit = within(whole, bounds.until);
+        let began = clock::now().boot_ms;
+        let answer = call(limit);
+        let took_ms = clock::now().boot_ms.saturating_sub(began);
+        if bounds.in_background && matches!(answer, Err(CallError::Unreachable(_))) && took_ms >= whole_ms(limit) {
+            shared.hangs(session.server_key());
+        }
+        answer
+    }
+
     /// A connection to the server of the lease.
     fn session(&self, held: &mut Held, shared: &Shared, bounds: Bounds) -> Result<Arc<Session>, Answer> {
+        let began = clock::now().boot_ms;
         let session = shared.session(held.server.as_ref(), bounds);
-        self.cut_off.store(session.is_err(), Ordering::Release);
+        // One that takes connections and says nothing may be back any moment.
+        let ran_out = bounds.until.is_some_and(|until| began < until && until <= clock::now().boot_ms);
+        self.cut_off.store(session.is_err() && !ran_out, Ordering::Release);
         session.map_err(|rejected| {
             // Nothing is said by one that was not tried because it was dead a moment ago.
             if !rejected.is_empty() {
@@ -330,9 +378,9 @@ impl SeatCore {
         })
     }
 
-    /// Its release was tried since it was wanted, and the server could not be reached.
+    /// Its release was tried since it was wanted, and the server could not be reached; or it was waited for already.
     pub(crate) fn is_cut_off(&self) -> bool {
-        self.phase() == Phase::Releasing && self.cut_off.load(Ordering::Acquire)
+        self.phase() == Phase::Releasing && (self.cut_off.load(Ordering::Acquire) || self.waited_out.load(Ordering::Acquire))
     }
 
     fn check_out(&self, held: &mut Held, shared: &Shared, mut asked: CheckoutRequest, bounds: Bounds) -> Answer {
@@ -346,9 +394,10 @@ impl SeatCore {
         let whole = if asked.wait_ms.is_some() { session.deadlines().waiting } else { session.deadlines().call };
         let asked_now = if asked.wait_ms.is_some() && held.in_line.is_none() {
             // Only the asking after the first is held: whoever begins to wait wants to see the place.
-            session.post_at_once("/v1/leases", &asked, within(session.deadlines().call, bounds.until))
+            let whole = session.deadlines().call;
+            Self::ask(shared, &session, (whole, bounds), |limit| session.post_at_once("/v1/leases", &asked, limit))
         } else {
-            session.post("/v1/leases", &asked, within(whole, bounds.until))
+            Self::ask(shared, &session, (whole, bounds), |limit| session.post("/v1/leases", &asked, limit))
         };
         let answer: CheckoutAnswer = match asked_now {
             Ok(answer) => answer,
@@ -444,7 +493,7 @@ impl SeatCore {
         };
         request.seen = session.seen();
         let path = format!("/v1/leases/{}/renew", held.secret.lease_id());
-        match session.post(&path, &request, within(session.deadlines().call, bounds.until)) {
+        match Self::ask(shared, &session, (session.deadlines().call, bounds), |limit| session.post(&path, &request, limit)) {
             Ok(RenewAnswer::Renewed { position, nonce, counter, remaining_ms, regrant }) => {
                 session.saw(position);
                 let ttl = lock(&self.view).grant.as_ref().map_or(0, |grant| grant.ttl_ms);
@@ -461,12 +510,17 @@ impl SeatCore {
     fn give_back(&self, held: &mut Held, shared: &Shared, bounds: Bounds) -> Answer {
         // A server that was dead a moment ago is tried all the same for whoever waits for it.
         let in_background = bounds.in_background && !self.release_awaited.load(Ordering::Acquire);
-        let session = match self.session(held, shared, Bounds { in_background, ..bounds }) {
+        let soon = clock::now().boot_ms.saturating_add(RELEASE_CALL_MS_MAX);
+        let bounds = Bounds { in_background, until: Some(bounds.until.map_or(soon, |until| until.min(soon))) };
+        let session = match self.session(held, shared, bounds) {
             Ok(session) => session,
             Err(unreachable) => return unreachable,
         };
         let path = format!("/v1/leases/{}/release", held.secret.lease_id());
-        match session.post::<ReleaseAnswer>(&path, &SecretRequest { secret: held.secret }, within(session.deadlines().call, bounds.until)) {
+        let request = SecretRequest { secret: held.secret };
+        held.problem = None;
+        match Self::ask(shared, &session, (session.deadlines().call, bounds), |limit| session.post::<ReleaseAnswer>(&path, &request, limit))
+        {
             Ok(answer) => {
                 session.saw(answer.position);
                 Answer::Released
@@ -661,7 +715,7 @@ impl Seat {
     #[must_use]
     pub fn confirm(&self, within: Duration) -> bool {
         let before = lock(&self.core.view).keeper.heard_at();
-        self.core.word_wanted.store(true, Ordering::Release);
+        self.core.wants_word();
         self.shared.wait_while(within, || {
             let view = lock(&self.core.view);
             view.keeper.promised(clock::now()) && view.keeper.heard_at() == before
@@ -719,19 +773,27 @@ impl Seat {
         self.core.idle_since.store(since, Ordering::Relaxed);
     }
 
-    /// Gives the seat back and waits for the server's word, at most `within`. Dropping the seat does the same without waiting.
+    /// Gives the seat back and waits for the server's word, at most `within`. Dropping the seat does the same without waiting. While no server answers, or it
+    /// refuses for now, this is tried again: not before the pause is over that the server asks for, and once more at the end whatever pause that is.
     ///
     /// # Errors
-    /// [`ErrorKind::OutcomeUnknown`] if no server confirmed it in time. It is tried on in the background; at the latest the server frees the
-    /// seat at the end of its time to live.
+    /// [`ErrorKind::OutcomeUnknown`] if no server confirmed it in time, with the server's reason if it refused. It is tried on in the background; at the
+    /// latest the server frees the seat at the end of its time to live.
     pub fn release(self, within: Duration) -> Result<(), Error> {
-        self.core.release_awaited.store(true, Ordering::Release);
+        self.core.awaits_release();
         self.core.release_wanted.store(true, Ordering::Release);
         if self.shared.wait_released(&self.core, within) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::OutcomeUnknown, "release_unconfirmed", "no server confirmed the release", true)
-            .with_hint("the server frees the seat by itself when its time to live is over"))
+        self.core.waited_out.store(true, Ordering::Release);
+        let (said, hint) = match self.core.release_refused() {
+            Some(problem) => (format!(": {}", problem.detail), problem.hint),
+            None => (String::new(), String::new()),
+        };
+        let by_itself = "the server frees the seat by itself when its time to live is over";
+        let hint = if hint.is_empty() { by_itself.to_owned() } else { format!("{hint}; {by_itself}") };
+        Err(Error::new(ErrorKind::OutcomeUnknown, "release_unconfirmed", format!("no server confirmed the release{said}"), true)
+            .with_hint(hint))
     }
 }
 

@@ -96,6 +96,11 @@ impl<C> Standing<C> {
         self.places.iter().find(|place| place.generation == generation).map(|place| &place.connection)
     }
 
+    /// All connections.
+    pub(crate) fn connections(&self) -> impl Iterator<Item = &C> {
+        self.places.iter().map(|place| &place.connection)
+    }
+
     /// Takes out the connections that have ended, and those that stand for nothing any more.
     pub(crate) fn take_ended(&mut self, wanted: &Leases, is_over: impl Fn(&C) -> bool) -> Vec<(C, Leases)> {
         let (kept, ended): (Vec<_>, Vec<_>) = std::mem::take(&mut self.places)

@@ -7,7 +7,7 @@ use std::{
     os::fd::AsFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     thread,
@@ -113,6 +113,8 @@ pub(crate) struct Session {
     keys: VerifierKeys,
     any_server: bool,
     asked: (Now, Now),
+    /// Boot time of its last answer.
+    answered_at: AtomicU64,
 }
 
 impl fmt::Debug for Session {
@@ -201,12 +203,15 @@ impl Directory {
 
     /// The first server that proves itself and that `wanted` accepts. They are raced: each next one begins after a short while, or at once if one before it has
     /// failed, so that dead ones cost little however many they are. On failure, why each one is no use.
+    #[expect(clippy::disallowed_methods, reason = "a connection's deadline, no right of a lease")]
     pub(crate) fn open(&self, skip: &[ServerAddress], wanted: Option<&ServerKey>) -> Result<Arc<Session>, Vec<(ServerAddress, Rejected)>> {
         let servers = self.in_order(skip);
         if let [server] = servers.as_slice() {
             return self.open_one(server, wanted, &Race::default()).map(Arc::new).map_err(|reason| vec![(server.clone(), reason)]);
         }
         let stagger = Duration::from_millis(NEXT_SERVER_MS).min(self.deadlines.dead / u32::try_from(servers.len()).unwrap_or(1).max(1));
+        // All have begun before they would count as dead, and each has its time.
+        let deadline = Instant::now() + self.deadlines.dead + self.deadlines.connect;
         let race = Arc::new(Race::default());
         let (sender, receiver) = mpsc::channel();
         let mut rejected: Vec<(ServerAddress, Rejected)> = Vec::new();
@@ -226,7 +231,7 @@ impl Directory {
                     continue;
                 }
             }
-            let patience = if started < servers.len() { stagger } else { self.deadlines.connect + self.deadlines.dead };
+            let patience = if started < servers.len() { stagger } else { deadline.saturating_duration_since(Instant::now()) };
             match receiver.recv_timeout(patience) {
                 Ok((server, Ok(session))) => {
                     race.end(Some(&server));
@@ -288,6 +293,7 @@ impl Directory {
             deadlines: self.deadlines,
             keys: self.keys.clone(),
             any_server: self.any_server,
+            answered_at: AtomicU64::new(spoken.asked.1.boot_ms),
             asked: spoken.asked,
         })
     }
@@ -383,6 +389,16 @@ impl Session {
         self.asked
     }
 
+    /// Boot time at which it answered last.
+    pub(crate) fn answered_at(&self) -> u64 {
+        self.answered_at.load(Ordering::Relaxed)
+    }
+
+    /// It has answered now, whatever it said.
+    pub(crate) fn answers(&self) {
+        self.answered_at.store(clock::now().boot_ms, Ordering::Relaxed);
+    }
+
     pub(crate) fn deadlines(&self) -> &Deadlines {
         &self.deadlines
     }
@@ -416,14 +432,20 @@ impl Session {
         self.ask(path, body, limit, Some("wait=0"))
     }
 
-    /// Asks; if the server does not know a member of the request, it proves itself anew, for it may be an older one by now, and is asked once
-    /// more without that member.
+    /// Asks within `limit`, all together; if the server does not know a member of the request, it proves itself anew, for it may be an older one by now,
+    /// and is asked once more without that member.
+    #[expect(clippy::disallowed_methods, reason = "a connection's deadline, no right of a lease")]
     fn ask<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize, limit: Duration, prefer: Option<&str>) -> Result<T, CallError> {
+        let deadline = Instant::now() + limit;
+        let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let url = format!("https://{}{path}", self.authority);
         let bytes = serde_json::to_vec(body).map_err(|error| CallError::BadAnswer(error.to_string()))?;
         let call =
-            |bytes: &[u8]| read_answer(run_preferring(&self.agent, "POST", &url, Some(bytes), Some(limit), prefer).map_err(unreachable)?);
+            |bytes: &[u8]| read_answer(run_preferring(&self.agent, "POST", &url, Some(bytes), Some(left()), prefer).map_err(unreachable)?);
         let answer = call(&bytes);
+        if matches!(&answer, Ok(_) | Err(CallError::Problem(_))) {
+            self.answers();
+        }
         let Err(CallError::Problem(problem)) = &answer else { return answer };
         let Some(without) = problem.member.as_ref().filter(|_| problem.code == ErrorCode::UnknownMember).and_then(|member| {
             let mut body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&bytes).ok()?;
@@ -432,7 +454,7 @@ impl Session {
         }) else {
             return answer;
         };
-        self.prove_again(limit)?;
+        self.prove_again(left())?;
         call(&without)
     }
 
@@ -613,14 +635,17 @@ struct PinnedConnector {
 impl<In: Transport> Connector<In> for PinnedConnector {
     type Out = PinnedTransport;
 
+    #[expect(clippy::disallowed_methods, reason = "a connection's deadline, no right of a lease")]
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<In>) -> Result<Option<Self::Out>, ureq::Error> {
         let limit = if details.timeout.after.is_not_happening() { self.connect } else { (*details.timeout.after).min(self.connect) };
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let stream = match first {
             Some(stream) => stream,
             None => {
+                let deadline = Instant::now() + limit;
                 let socket = dial::connect(&details.addrs, limit)?;
-                TlsStream::handshake(tls::config(self.pin.clone()), &self.pin, &self.host, socket, limit)?
+                let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+                TlsStream::handshake(tls::config(self.pin.clone()), &self.pin, &self.host, socket, left)?
             }
         };
         let mut transport =

@@ -4,6 +4,7 @@
 mod support;
 
 use std::{
+    collections::BTreeSet,
     net::TcpListener,
     sync::{Arc, Mutex, mpsc},
     time::Duration,
@@ -11,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 use support::{Ask, Double, End, Relay, Reply, World, closed_port, identity, problem};
-use triquest_client::{Cancel, Client, ClientBuilder, ErrorKind, Phase, Seat, Warning};
+use triquest_client::{Cancel, Client, ClientBuilder, ErrorKind, Phase, Seat, Warning, limits::PRESENCE_WAIT_MS};
 
 const SHORT: Duration = Duration::from_millis(600);
 const STEP: Duration = Duration::from_secs(30);
@@ -320,6 +321,7 @@ fn an_added_seat_is_confirmed_by_a_renewal_of_its_own_after_the_answer() {
 fn where_the_end_of_a_presence_connection_frees_after_a_wait_a_client_that_cannot_reopen_renews() {
     let world = World { presence: true, ..World::new() };
     let (sender, renewed) = mpsc::channel();
+    let (stands, connection) = mpsc::channel();
     let opened = std::sync::atomic::AtomicU32::new(0);
     let double = bent(&world, move |ask| {
         if ask.path.ends_with("/renew") {
@@ -327,10 +329,9 @@ fn where_the_end_of_a_presence_connection_frees_after_a_wait_a_client_that_canno
         }
         (ask.path == "/v1/presence").then(|| match opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
             0 => {
+                stands.send(ask.connection).unwrap();
                 let position = json!({"lineage": "07".repeat(16), "epoch": 1, "index": 6});
-                let answer = json!({"position": position, "live": 1, "connection": "A".repeat(22), "frees": "after_wait"}).to_string();
-                // Answered, and then ended by what stands between.
-                Reply::Last(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).into_bytes())
+                Reply::json(&json!({"position": position, "live": 1, "connection": "A".repeat(22), "frees": "after_wait"}))
             }
             _ => problem(503, "overloaded", "same_id"),
         })
@@ -339,11 +340,13 @@ fn where_the_end_of_a_presence_connection_frees_after_a_wait_a_client_that_canno
     let _seat = client.checkout("cad").take().unwrap();
     // Confirmed once; and when it has ended and no other one opens, heard again long before a third of the time to live.
     assert_eq!(renewed.recv_timeout(STEP).unwrap()["presence"], 1);
+    // By what stands between.
+    double.end(connection.recv_timeout(STEP).unwrap());
     assert_eq!(renewed.recv_timeout(STEP).unwrap().get("presence"), None);
 }
 
 #[test]
-fn who_lost_a_connection_is_heard_before_a_second_server_is_tried_where_the_first_one_hangs() {
+fn who_lost_connections_to_servers_that_hang_has_tried_all_of_them_before_it_is_heard() {
     let world = World { presence: true, ..World::new() };
     let other = World { server: triquest_license::SigningKey::from_seed([3; 32]), seats: Arc::default(), ..world.clone() };
     world.seats.lock().unwrap().total = 1;
@@ -383,22 +386,65 @@ fn who_lost_a_connection_is_heard_before_a_second_server_is_tried_where_the_firs
     for (double, (_, _, connection)) in doubles.iter().zip(standing) {
         double.end(connection);
     }
-    let mut renewed = std::collections::BTreeSet::new();
-    let mut first = None;
-    loop {
+    let (mut tried, mut renewed) = (BTreeSet::new(), BTreeSet::new());
+    while renewed.len() < 2 {
         match heard.recv_timeout(STEP).unwrap() {
-            (server, false, _) if first.is_some() => {
-                renewed.insert(server);
-            }
-            (_, false, _) => {}
-            (server, true, _) if first.is_none() => first = Some(server),
-            (server, true, _) => {
-                assert_ne!(Some(server), first, "each has its turn");
-                assert!(renewed.contains(&server), "it was not heard while the other one hung");
-                break;
-            }
+            (server, true, _) => assert!(tried.insert(server), "each is tried once"),
+            // One that had confirmed the first connection may still be on its way.
+            (server, false, _) => drop(tried.contains(&server).then(|| renewed.insert(server))),
         }
     }
+}
+
+#[test]
+fn who_lost_a_connection_opens_it_anew_in_time_while_other_servers_hang() {
+    let world = World { presence: true, ..World::new() };
+    world.seats.lock().unwrap().total = 1;
+    let other = |number: u8| {
+        let server = triquest_license::SigningKey::from_seed([number; 32]);
+        let other = World { server, seats: Arc::default(), presence: false, ..world.clone() };
+        other.seats.lock().unwrap().total = 1;
+        let servers = format!("[\"{}\"]", other.server_key());
+        World { licenses: vec![support::note(&format!("ACME-{number}"), &[&world.vendor], &servers, support::CAD)], ..other }
+    };
+    let others = [other(3), other(4)];
+    let (sender, asked) = mpsc::channel();
+    let opens = sender.clone();
+    let good = bent(&world, move |ask| {
+        let position = json!({"lineage": "07".repeat(16), "epoch": 1, "index": 6});
+        let answer = json!({"position": position, "live": 1, "connection": "A".repeat(22), "frees": "after_wait"});
+        (ask.path == "/v1/presence").then(|| {
+            opens.send((0, ask.connection)).unwrap();
+            Reply::json(&answer)
+        })
+    });
+    let hung = [(1, &others[0]), (2, &others[1])].map(|(number, world)| {
+        let sender = sender.clone();
+        bent(world, move |ask| {
+            ask.path.ends_with("/renew").then(|| {
+                sender.send((number, ask.connection)).unwrap();
+                Reply::Raw(Vec::new())
+            })
+        })
+    });
+    let servers = format!("{},{},{}", hung[0].name(), hung[1].name(), good.name());
+    let client = Client::builder().servers(servers).verifier_keys(world.keys()).remember_in(None).build().unwrap();
+    let seats = [(); 3].map(|()| client.checkout("cad").take().unwrap());
+    let (number, connection) = asked.recv_timeout(STEP).unwrap();
+    assert_eq!(number, 0);
+    while !seats.iter().any(Seat::freed_at_death) {
+        seats.iter().filter(|seat| seat.server_key() == Some(world.server_key())).for_each(|seat| assert!(seat.confirm(STEP)));
+    }
+    // Both hang from now on, and the connection ends while one of them does.
+    for seat in seats.iter().filter(|seat| seat.server_key() != Some(world.server_key())) {
+        let _ = seat.confirm(Duration::ZERO);
+    }
+    assert_ne!(asked.recv_timeout(STEP).unwrap().0, 0);
+    good.end(connection);
+    // Long before its seats are freed there, though each call of theirs may take ten seconds.
+    let late = Duration::from_millis(PRESENCE_WAIT_MS / 2);
+    let began = std::time::Instant::now();
+    while asked.recv_timeout(late.saturating_sub(began.elapsed())).expect("it opened no other one in time").0 != 0 {}
 }
 
 #[test]
@@ -569,6 +615,104 @@ fn a_release_that_no_server_confirms_is_said_to_be_so() {
     let client = client(&world, double.name()).build().unwrap();
     let error = client.checkout("cad").take().unwrap().release(SHORT).unwrap_err();
     assert_eq!((error.code(), error.may_help_later()), ("release_unconfirmed", true));
+    assert!(error.explanation().ends_with("release: overloaded said the double"), "{error}");
+}
+
+/// A double that refuses the first releases for now, in these ways, and where each that came is told.
+fn refuses_releases(world: &World, ways: Vec<(u16, &'static str, Option<u64>)>) -> (Double, mpsc::Receiver<std::time::Instant>) {
+    let (sender, came) = mpsc::channel();
+    let ways = Mutex::new(ways.into_iter());
+    let double = bent(world, move |ask| {
+        if !ask.path.ends_with("/release") {
+            return None;
+        }
+        sender.send(std::time::Instant::now()).unwrap();
+        let (status, code, after) = ways.lock().unwrap().next()?;
+        let Reply::Answer(status, head, body) = problem(status, code, "same_id") else { return None };
+        let mut body: Value = serde_json::from_slice(&body).unwrap();
+        body["retry_after_ms"] = json!(after);
+        Some(Reply::Answer(status, head, serde_json::to_vec(&body).unwrap()))
+    });
+    (double, came)
+}
+
+#[test]
+fn a_release_that_is_refused_for_now_is_repeated_after_the_pause_that_the_server_asks_for() {
+    let world = World::new();
+    let ways = || vec![(503, "overloaded", Some(900)), (429, "rate_limited", Some(700)), (507, "disk_full", None)];
+    let within = Duration::from_secs(5);
+    // By its secret, as of a lease file.
+    let (double, came) = refuses_releases(&world, ways());
+    let owner = client(&world, double.name()).build().unwrap();
+    let seat = owner.checkout("cad").take().unwrap();
+    let (secret, server) = (seat.secret(), world.server_key());
+    owner.release(secret, &server, within).unwrap();
+    let came: Vec<_> = came.try_iter().collect();
+    assert_eq!(came.len(), 4);
+    let least = [900, 700, 500].map(Duration::from_millis);
+    assert!(came.windows(2).zip(least).all(|(two, least)| two[1] - two[0] >= least), "{came:?}");
+    assert_eq!(world.seats.lock().unwrap().released.len(), 1);
+    // And by its seat.
+    let (double, came) = refuses_releases(&world, ways());
+    let owner = client(&world, double.name()).build().unwrap();
+    owner.checkout("cad").take().unwrap().release(within).unwrap();
+    let came: Vec<_> = came.try_iter().collect();
+    assert_eq!(came.len(), 4);
+    let least = [900, 700].map(Duration::from_millis);
+    assert!(came.windows(2).zip(least).all(|(two, least)| two[1] - two[0] >= least), "{came:?}");
+}
+
+#[test]
+fn a_release_is_tried_once_more_at_the_end_whatever_pause_a_server_asks_for() {
+    let world = World::new();
+    for after in [60_000, u64::MAX] {
+        let (double, came) = refuses_releases(&world, vec![(503, "overloaded", Some(after))]);
+        let owner = client(&world, double.name()).build().unwrap();
+        let seat = owner.checkout("cad").take().unwrap();
+        owner.release(seat.secret(), &world.server_key(), Duration::from_millis(1_500)).unwrap();
+        assert_eq!(came.try_iter().count(), 2);
+        drop((seat, owner));
+        let (double, came) = refuses_releases(&world, vec![(503, "overloaded", Some(after))]);
+        let owner = client(&world, double.name()).build().unwrap();
+        owner.checkout("cad").take().unwrap().release(Duration::from_millis(1_500)).unwrap();
+        assert_eq!(came.try_iter().count(), 2);
+    }
+    // What is refused for good is not repeated.
+    let double = bent(&world, |ask| ask.path.ends_with("/release").then(|| problem(404, "unknown_lease", "new_request")));
+    let owner = client(&world, double.name()).build().unwrap();
+    let seat = owner.checkout("cad").take().unwrap();
+    assert_eq!(owner.release(seat.secret(), &world.server_key(), STEP).unwrap_err().code(), "unknown_lease");
+    assert_eq!(bodies(&double, "/release").len(), 1);
+}
+
+#[test]
+fn a_place_in_line_is_given_back_to_a_server_that_hung_when_the_wait_ended() {
+    let world = World::new();
+    let (asked, releases) = (Mutex::new(0), Mutex::new(0));
+    let double = bent(&world, move |ask| {
+        if ask.path == "/v1/leases" {
+            let mut asked = asked.lock().unwrap();
+            *asked += 1;
+            return Some(if *asked > 1 {
+                // It hangs from now on.
+                Reply::Raw(Vec::new())
+            } else {
+                Reply::json(&json!({
+                    "outcome": "waiting", "position": {"lineage": "07".repeat(16), "epoch": 1, "index": 6}, "place": 1,
+                    "pool": {"total": 1, "used": 1, "lingering": 0, "reserved_idle": 0, "free": 0, "over": 0, "queued": 1},
+                    "gives_up_in_ms": 1200, "first_due_ms": 60000,
+                }))
+            });
+        }
+        let mut releases = releases.lock().unwrap();
+        *releases += usize::from(ask.path.ends_with("/release"));
+        (ask.path.ends_with("/release") && *releases == 1).then(|| Reply::Raw(Vec::new()))
+    });
+    let client = Client::builder().servers(double.name()).verifier_keys(world.keys()).remember_in(None).build().unwrap();
+    let error = client.checkout("cad").wait(Duration::from_millis(1_200)).take().unwrap_err();
+    assert!(error.may_help_later(), "{error}");
+    drop(client);
+    assert_eq!(world.seats.lock().unwrap().released.len(), 1, "{:?}", double.paths());
 }
 
 #[test]

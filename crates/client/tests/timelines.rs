@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
-use triquest_client::keeper::{Action, Answer, Failure, Fresh, Keeper, Notice, Now, Phase, Terms};
+use triquest_client::keeper::{self, Action, Answer, Failure, Fresh, Keeper, Notice, Now, Phase, Terms};
 use triquest_wire::{
     ErrorCode,
     lease::{DenialCode, EndReason},
@@ -1010,6 +1010,157 @@ fn the_servers_pause_is_followed_and_the_own_one_is_only_the_least() {
         0:39.531 look                 => tell late 0:19.532, renew #0 c1 n3
     ",
     );
+}
+
+#[test]
+fn the_pauses_of_a_lost_seat_grow_and_begin_anew_after_each_promise_that_was_regained() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 300s         => tell granted
+        1:40     look                 => renew #0 c1 n3
+        6:00     dark                 => tell late 2:27.656, tell lost noanswer
+        7:00     look                 => renew #0 c1 n3 regained
+        7:01     ended expired        => checkout #1.1 n5 regained
+        7:01     denied no_seat_free  => wake=7:01.375
+        7:01.375 look                 => checkout #1.2 n7 regained
+        7:01.375 denied no_seat_free  => wake=7:02.125
+        7:02.125 look                 => checkout #1.3 n9 regained
+        7:02.125 denied no_seat_free  => wake=7:03.625
+        7:03.625 look                 => checkout #1.4 n11 regained
+        7:03.625 granted 300s         => tell regained anew, held=yes
+        8:43.625 look                 => renew #1 c1 n13
+        13:00    dark                 => tell late 2:27.656, tell lost noanswer
+        14:00    look                 => renew #1 c1 n13 regained
+        14:01    ended expired        => checkout #2.1 n15 regained
+        14:01    denied no_seat_free  => wake=14:01.375
+        14:01.375 look                => checkout #2.2 n17 regained
+        14:01.375 denied no_seat_free => wake=14:02.125
+    ",
+    );
+}
+
+#[test]
+fn a_server_that_asks_for_a_pause_ends_no_grace_and_no_time_to_regain_unasked() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 300s         => tell granted
+        1:40     look                 => renew #0 c1 n3
+        1:40     ended presence       => tell regaining 0:30, checkout #1.1 n4
+        1:40     refused overloaded after=60s => wake=1:55
+        1:55     look                 => renew #1 c1 n6
+    ",
+    );
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 60s ttl=60s grace=90s => tell granted
+        0:20     look                 => renew #0 c1 n3
+        1:00     dark                 => tell late 0:29.531, tell grace 0:30.937
+        1:20     look                 => renew #0 c1 n3 regained
+        1:20     refused overloaded after=60s => wake=1:25
+    ",
+    );
+}
+
+#[test]
+fn a_server_that_says_how_long_an_ending_lease_runs_says_no_more_than_was_promised() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 300s         => tell granted
+        1:40     look                 => renew #0 c1 n3
+        1:40     ended reclaimed 9000000s => tell ending 4:55.313, held=yes
+        6:35.312 look                 => held=yes
+        6:35.313 look                 => tell lost ended reclaimed, may=no
+    ",
+    );
+}
+
+#[test]
+fn a_server_whose_answers_want_another_request_at_once_is_asked_ever_less_often() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     ended expired        => checkout #1.1 n2
+        0:00     ended expired        => checkout #2.1 n3
+        0:00     ended expired        => checkout #3.1 n4
+        0:00     ended expired        => checkout #4.1 n5
+        0:00     ended expired        => wake=0:00.375
+        0:00.375 look                 => checkout #5.1 n7
+        0:00.375 ended expired        => wake=0:01.125
+        0:01.125 look                 => checkout #6.1 n9
+        0:01.125 granted 300s         => tell granted
+    ",
+    );
+}
+
+/// What a server that wants to keep a client from its seat, or to be asked without end, may say.
+fn spiteful() -> impl Strategy<Value = Answer> {
+    let ms = prop_oneof![Just(0), Just(1), 0u64..100_000, Just(i64::MAX as u64), Just(u64::MAX)];
+    let after = prop::option::of(ms.clone());
+    prop_oneof![
+        4 => (prop::sample::select(ErrorCode::ALL), after.clone()).prop_map(|(code, retry_after_ms)| Answer::Refused { code, retry_after_ms }),
+        2 => (prop::sample::select(DenialCode::ALL), after).prop_map(|(code, over_in_ms)| Answer::Denied { code, over_in_ms }),
+        2 => (prop::sample::select(EndReason::ALL), ms.clone()).prop_map(|(reason, remaining_ms)| Answer::Ended { reason, remaining_ms }),
+        2 => ms.prop_map(|ms| Answer::Granted(Terms { remaining_ms: ms.min(60_000), ttl_ms: 60_000, grace_ms: 0, entitled_until_ms: None })),
+        1 => Just(Answer::Waiting { place: 1 }),
+        1 => Just(Answer::Untrusted),
+        1 => Just(Answer::Unreachable),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever a server says: who asks, asks again within a minute and a bit, or earlier than what is left of its right is over, and never in a loop.
+    #[test]
+    fn no_server_makes_it_wait_or_ask_without_bounds(
+        answers in prop::collection::vec(spiteful(), 1..80),
+        wait in prop::option::of(1u64..10_000_000),
+        released in prop::option::of(0usize..80),
+        jitter in any::<u16>(),
+    ) {
+        let mut now = Now { boot_ms: BOOT, wall_ms: WALL };
+        let mut keeper = Keeper::new(now, wait);
+        let fresh = Fresh { nonce: [7; 32], jitter };
+        let mut sent = None;
+        let mut at_once = 0;
+        let mut actions = keeper.on_time(now, fresh);
+        for (number, answer) in answers.into_iter().enumerate() {
+            if released == Some(number) {
+                actions = keeper.release(now, fresh);
+            }
+            // It is asked again when it is due.
+            let mut looks = 0;
+            while keeper.under_way().is_none() && let Some(at) = keeper.next_wake() {
+                let pause = at.saturating_sub(now.boot_ms);
+                // A quarantine alone lasts as long as it is said to, and is looked at meanwhile.
+                let most = if keeper.waits_out_a_quarantine() { wait.unwrap_or(0) } else { keeper::LOST_BACKOFF_MS_MAX * 5 / 4 };
+                prop_assert!(pause <= most, "{pause} ms in {:?}", keeper.phase());
+                now = Now { boot_ms: now.boot_ms + pause, wall_ms: now.wall_ms + pause as i64 };
+                actions = keeper.on_time(now, fresh);
+                looks += 1;
+                prop_assert!(looks < 20, "it looks and never asks");
+            }
+            let Some(call) = keeper.under_way() else { break };
+            let asked = actions.iter().rev().find(|action| !matches!(action, Action::Tell(_))).cloned();
+            let answer = match (asked, answer) {
+                (Some(Action::Renew { counter, nonce, .. }), Answer::Granted(terms)) =>
+                    Answer::Renewed { counter, nonce, remaining_ms: terms.remaining_ms, regrant: terms.remaining_ms % 2 == 0 },
+                (_, other) => other,
+            };
+            let is_promise = matches!(&answer, Answer::Granted(Terms { remaining_ms, .. }) | Answer::Renewed { remaining_ms, .. } if *remaining_ms >= 1_500);
+            at_once = match sent {
+                Some(before) if before == now.boot_ms => at_once + 1,
+                _ => 0,
+            };
+            prop_assert!(at_once <= 2 * keeper::AT_ONCE_MAX, "it is asked in a loop");
+            sent = (!is_promise).then_some(now.boot_ms);
+            actions = keeper.on_answer(now, call, answer, fresh);
+        }
+    }
 }
 
 /// What the network and the server may do next, and how long until then.

@@ -67,7 +67,7 @@ pub struct Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DriverError {
     /// No room: nothing that needs the disk is decided.
-    #[error("the disk is full, so nothing is granted")]
+    #[error("{}", FullDisk::FULL)]
     DiskFull(TookEffect),
     /// An inner fault.
     #[error("the server failed; its log says why")]
@@ -149,6 +149,18 @@ struct Tasks {
     journal: Option<std::thread::JoinHandle<()>>,
 }
 
+/// What [`State::journal`] holds while the reserve is used up.
+const JOURNAL_USED_UP: u8 = 2;
+
+/// What [`State::journal`] holds: 0 while there is room.
+pub(crate) fn journal_state(may_write: MayWrite) -> u8 {
+    match may_write {
+        MayWrite::All => 0,
+        MayWrite::Reserved => 1,
+        MayWrite::Nothing => JOURNAL_USED_UP,
+    }
+}
+
 /// What the leader says of itself beside answers.
 #[derive(Default)]
 pub(crate) struct State {
@@ -197,7 +209,7 @@ pub fn start(parts: Parts) -> anyhow::Result<Driver> {
     let fault = Arc::new(fault);
     let state = Arc::new(State::default());
     state.hand_out(&entry);
-    state.journal.store(u8::from(engine.may_write() != MayWrite::All), Ordering::Relaxed);
+    state.journal.store(journal_state(engine.may_write()), Ordering::Relaxed);
     state.left_bytes.store(engine.room().left_bytes, Ordering::Relaxed);
     let mut appender = Appender::start(journal, reports)?;
     let thread = appender.take_thread();
@@ -375,6 +387,7 @@ impl Driver {
             left_bytes: self.shared.state.left_bytes.load(Ordering::Relaxed),
             needs_bytes: RESERVE_BYTES + ROOM_AGAIN_BYTES,
             reserve_bytes: RESERVE_BYTES,
+            used_up: self.shared.state.journal.load(Ordering::Relaxed) == JOURNAL_USED_UP,
             path: None,
         })
     }

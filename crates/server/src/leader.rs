@@ -12,12 +12,13 @@ use tokio::{
 };
 use triquest_engine::{Effect, Engine, Heard, Input, MayWrite, Request, Room, limits::ROOM_AGAIN_BYTES};
 use triquest_journal::snapshot::Work;
+use triquest_wire::status::FullDisk;
 
 use crate::{
     appender::{Appender, Job, Report},
     clock::Clock,
     config::Fault,
-    driver::{State, panic_text},
+    driver::{State, journal_state, panic_text},
     publisher::{self, Publish},
     snapshots::Snapshots,
     ticket::Ticket,
@@ -209,21 +210,13 @@ impl Leader {
         match may_write {
             MayWrite::All => tracing::info!("there is room on the disk again; seats are granted again"),
             MayWrite::Reserved => {
-                tracing::warn!(
-                    left_bytes,
-                    needs_bytes,
-                    "the disk is full: nothing is granted until there is room; the reserve is for those who hold seats"
-                );
+                tracing::warn!(left_bytes, needs_bytes, "{}; the reserve is for those who hold seats", FullDisk::FULL);
             }
             MayWrite::Nothing => {
-                tracing::error!(
-                    left_bytes,
-                    needs_bytes,
-                    "the disk is full and the reserve is used up; only renewals are answered until there is room"
-                );
+                tracing::error!(left_bytes, needs_bytes, "{}", FullDisk::USED_UP);
             }
         }
-        self.state.journal.store(u8::from(may_write != MayWrite::All), Ordering::Relaxed);
+        self.state.journal.store(journal_state(may_write), Ordering::Relaxed);
     }
 
     fn tell_clock(&mut self, before: Option<i64>, wall_ms: i64, synchronized: bool) {

@@ -120,15 +120,16 @@ pub const EVENT_PIECE_BYTES: usize = 32 * 1024;
 pub const PRESENCE_PER_NETWORK_MAX: u64 = 200_000;
 /// The same of all networks.
 pub const PRESENCE_MAX: u64 = 1_000_000;
+const _: () = assert!(
+    triquest_allocator::limits::PRESENCE_WAIT_MS == triquest_wire::limits::PRESENCE_WAIT_MS,
+    "clients come back in the time that the server waits"
+);
 /// Ends of presence connections that are told the leader at once by the server itself.
 pub const PRESENCE_ENDS_AT_ONCE: usize = 8;
 /// Leases of one such end that are told at once.
 pub const PRESENCE_END_LEASES: usize = 64;
 /// An end that the leader had no room for is told again after this.
 pub const PRESENCE_END_AGAIN_MS: u64 = 100;
-/// Networks of one range in `presence_networks` that the leader is told of at once, because connections were turned away there before anybody knew whose
-/// they were; of more, it is told that they may be any of that range.
-pub const TURNED_AWAY_NETWORKS_AT_ONCE: usize = 64;
 /// The leader is told of such networks this often at most.
 pub const TURNED_AWAY_AGAIN_MS: u64 = 1_000;
 /// A connection that waits for so long for the turn of its handshake may be a client that comes back in vain.

@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use triquest_allocator::{Instance, Safeguards};
-use triquest_engine::{Effect, Engine, Input, MayWrite, Start};
+use triquest_engine::{Effect, Engine, Input, MayWrite, Room, Start, limits::ROOM_AGAIN_BYTES};
 use triquest_journal::{
     Appended, Counts, Journal, JournalError, JournalErrorKind, load_counted,
     record::{Entry, encode_entry},
 };
+use triquest_wire::text::size;
 
 use crate::{clock::Clock, feed, ticket::Ticket, view::View};
 
@@ -61,7 +62,7 @@ pub(crate) fn recover(
     journal.restore_reserve()?;
     engine.handle(Input::Room(journal.room()?));
     if engine.may_write() != MayWrite::All {
-        tracing::warn!("the disk is full: nothing is granted until there is room");
+        tracing::warn!("{}", triquest_wire::status::FullDisk::FULL);
     }
     counts.tail_entries += 1;
     counts.tail_bytes += bytes.len() as u64;
@@ -101,10 +102,15 @@ fn append(journal: &mut dyn Journal, entry: &Entry, bytes: &[u8]) -> Result<(), 
             }
             Appended::Full if journal.release_reserve()? => {}
             Appended::Full => {
+                let Room { left_bytes, reserve_bytes } = journal.room()?;
+                let (left, needs, reserve) = (size(left_bytes), size(reserve_bytes.saturating_add(ROOM_AGAIN_BYTES)), size(reserve_bytes));
                 return Err(JournalError::new(
                     JournalErrorKind::Full,
-                    "the disk is full and there is no reserve left, so no epoch can begin",
-                    "make room on the disk of the data directory and start again",
+                    format!(
+                        "the disk is full and the reserve is used up, so the server cannot start: {left} left, the reserve counted; grants begin again \
+                         at {needs}, {reserve} of it for the reserve"
+                    ),
+                    "make room on the file system of the data directory, then start again",
                 ));
             }
             Appended::Unknown => std::thread::sleep(APPEND_RETRY),

@@ -87,7 +87,7 @@ kinds! {
     /// Bodies that were read and then refused.
     RefusedBodies, "refused_bodies", true, "requests were refused: too many large bodies led to nothing";
     /// Connections of a named network had to wait or were turned away before anybody knew whose they were.
-    Reopenings, "reopenings", true, "connections of a network in `presence_networks` had to wait or were turned away, and any may be that of a client that comes back: meanwhile nothing is freed early there";
+    Reopenings, "reopenings", true, "connections of a network in `presence_networks` had to wait or were turned away, and any may be that of a client that comes back: meanwhile nothing is freed early in all of that network";
     /// The same, and nobody knows of which.
     ReopeningsAnywhere, "reopenings_anywhere", true, "connections had to wait or were turned away before anybody knew where they came from, and any may be that of a client that comes back: meanwhile nothing is freed early in any network of `presence_networks`";
     /// Searches in the port reference.

@@ -614,7 +614,7 @@ impl World {
 
     /// The server has no place for a presence connection of this client, which tries again soon.
     fn is_refused_presence(&mut self, client: u32) {
-        let (to, network) = (self.front, Some(network_of(client)));
+        let to = self.front;
         let this = &self.clients[client as usize];
         let (life, is_known, leases) = (this.life, this.full_is_known, this.ids().collect::<Vec<_>>());
         let delay = self.latency();
@@ -624,7 +624,7 @@ impl World {
             }
         } else {
             let named = Some(NamedNetwork::V4([10, 0, 0, 0], 8));
-            self.presence(delay, to, client, Command::PresenceTurnedAway { named, network });
+            self.presence(delay, to, client, Command::PresenceTurnedAway { named });
         }
         let again = self.random.between(4_000, 6_000);
         self.plan(again, Step::Reopens(client, life));

@@ -22,6 +22,9 @@ pub const RENEWALS_PER_REQUEST_MAX: usize = 1_000;
 pub const PRESENCE_LEASES_MAX: usize = 1_000;
 /// Largest body that opens a presence connection, or one of the two lists that change it.
 pub const PRESENCE_BODY_BYTES_MAX: usize = PRESENCE_LEASES_MAX * 80;
+/// In a network that the administrator named, the seats of a presence connection that ended are free so long after it, unless their client was heard: by a
+/// reopening, or by a renewal.
+pub const PRESENCE_WAIT_MS: u64 = 30_000;
 pub use triquest_license::limits::{ITEMS_PER_CHECKOUT_MAX, VENDOR_KEYS_MAX};
 /// Longest text of one holder field.
 pub const HOLDER_FIELD_BYTES_MAX: usize = 256;

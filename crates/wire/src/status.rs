@@ -1,10 +1,13 @@
 //! Looking: counts for everyone who may check out, names for viewers.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Bytes32, LeaseId, Position,
     lease::{EndReason, PoolNumbers},
+    text::size,
 };
 
 /// `GET /v1/status`.
@@ -107,6 +110,27 @@ pub struct PresenceOff {
 impl PresenceOff {
     /// Stands for every network, while there are too many to remember.
     pub const EVERYWHERE: &str = "*";
+
+    /// How much of the world it names.
+    #[must_use]
+    pub fn extent(&self) -> PresenceOffExtent {
+        match self.network.rsplit_once('/') {
+            _ if self.network == Self::EVERYWHERE => PresenceOffExtent::Everywhere,
+            Some((_, "24" | "48")) => PresenceOffExtent::Wide,
+            _ => PresenceOffExtent::One,
+        }
+    }
+}
+
+/// How much of the world a [`PresenceOff`] names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PresenceOffExtent {
+    /// Every network.
+    Everywhere,
+    /// An IPv4 address, or an IPv6 /64.
+    One,
+    /// The /24 or /48 around too many of them.
+    Wide,
 }
 
 /// A network whose clients see other addresses than the server does.
@@ -177,9 +201,42 @@ pub struct FullDisk {
     pub needs_bytes: u64,
     /// The reserve, in bytes: it is kept for those who hold seats, and for administrators.
     pub reserve_bytes: u64,
+    /// The reserve is used up too: nothing is written, so only renewals are answered.
+    pub used_up: bool,
     /// The data directory. For viewers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+}
+
+impl FullDisk {
+    /// The state of a server whose disk is full, in words: everywhere the same.
+    pub const FULL: &str = "the disk is full: nothing is granted until there is room";
+    /// The same where even the reserve is used up.
+    pub const USED_UP: &str = "the disk is full and the reserve is used up: only renewals are answered until there is room";
+
+    /// The state in words.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        if self.used_up { Self::USED_UP } else { Self::FULL }
+    }
+}
+
+/// One sentence for people: the state, how much room there is, where, how much is needed and for what.
+impl fmt::Display for FullDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { left_bytes, needs_bytes, reserve_bytes, used_up: _, path } = self;
+        let place = path.as_ref().map_or_else(String::new, |path| format!(" in {path}"));
+        let (reserve, entries) = (size(*reserve_bytes), size(needs_bytes.saturating_sub(*reserve_bytes)));
+        write!(
+            f,
+            "{} ({} left{place}, the reserve counted; grants begin again at {}, {reserve} of it for the reserve and {entries} for the journal: make \
+             room for {} more)",
+            self.state(),
+            size(*left_bytes),
+            size(*needs_bytes),
+            size(needs_bytes.saturating_sub(*left_bytes))
+        )
+    }
 }
 
 /// One pool.

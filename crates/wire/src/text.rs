@@ -31,6 +31,15 @@ pub fn tidy_bytes(bytes: &[u8], bytes_max: usize) -> String {
     tidy(&String::from_utf8_lossy(bytes), bytes_max)
 }
 
+/// Bytes for people: `512 KiB`, `1.5 MiB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_048_576 => format!("{} KiB", bytes.div_ceil(1024)),
+        1_048_576.. => format!("{}.{} MiB", bytes / 1_048_576, bytes % 1_048_576 * 10 / 1_048_576),
+    }
+}
+
 /// Control characters, and those that hide, join or turn the text around them.
 #[must_use]
 pub fn is_invisible(c: char) -> bool {

@@ -241,7 +241,7 @@ impl World {
                 let command = match act {
                     "add" => Command::PresenceAdded { lease, connection, generation, between },
                     "close" => Command::PresenceClosed { lease, generation, network },
-                    "full" => Command::PresenceTurnedAway { named, network },
+                    "full" => Command::PresenceTurnedAway { named },
                     "drop" => Command::PresenceDropped { lease, connection, generation, between },
                     "open" => Command::PresenceOpened { lease, connection, generation, between },
                     "refused" => Command::PresenceRefused { lease },

@@ -17,7 +17,7 @@ use triquest_client::{
     pins::Noted,
     wire::{
         Bytes32,
-        status::{PoolStatus, Status},
+        status::{JournalState, PoolStatus, Status},
     },
 };
 use triquest_license::{
@@ -115,9 +115,9 @@ impl DoctorCommand {
         // What only its administrators see of the server of this machine, if that was meant.
         if self.server.is_none()
             && !report.said_disk
-            && let Some(room) = self.local_status().as_ref().and_then(super::status::room)
+            && let Some(status) = self.local_status().filter(|status| status.journal == JournalState::DiskFull)
         {
-            report.fail("disk", format_args!("it is full, so nothing is granted: {room}"));
+            report.fail("disk", super::status::full_disk(&status));
         }
         let counted = |count: u32, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
         let summary = match (report.failures, report.warnings) {
@@ -522,9 +522,8 @@ fn seats(
         }
         return;
     }
-    if status.journal == triquest_client::wire::status::JournalState::DiskFull {
-        let room = super::status::room(status).map_or_else(String::new, |room| format!(": {room}"));
-        report.fail("seats", format_args!("the server's disk is full, so nothing is granted{room}"));
+    if status.journal == JournalState::DiskFull {
+        report.fail("seats", super::status::full_disk(status));
         return;
     }
     let text = |pool: &PoolStatus| {

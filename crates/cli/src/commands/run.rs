@@ -564,7 +564,7 @@ impl RunProgramCommand {
     }
 }
 
-/// Gives the seat back at the end. If no server answers in time, says when it comes free by itself, and what more there is to do. Whether the release was heard.
+/// Gives the seat back at the end. If no server confirms that in time, says when it comes free by itself, and what more there is to do. Whether the release was heard.
 pub(crate) fn give_back(terminal: &Terminal, seat: Seat, names: &str, later: Option<&str>) -> bool {
     let ttl_ms = seat.grant().map_or(0, |grant| grant.ttl_ms);
     let heard_ms = heard_ms(&seat);
@@ -572,7 +572,7 @@ pub(crate) fn give_back(terminal: &Terminal, seat: Seat, names: &str, later: Opt
     let (talk, what) = (*terminal, names.to_owned());
     let says = thread::Builder::new().name("says".into()).spawn(move || {
         if over.recv_timeout(Duration::from_millis(RELEASE_QUIET_MS)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            talk.verb("Releasing", format_args!("{what}: no server answers; tried for {} at most", duration(RELEASE_MS_MAX)));
+            talk.verb("Releasing", format_args!("{what}: no server has confirmed it yet; tried for {} at most", duration(RELEASE_MS_MAX)));
         }
     });
     let released = seat.release(Duration::from_millis(RELEASE_MS_MAX));
@@ -581,7 +581,11 @@ pub(crate) fn give_back(terminal: &Terminal, seat: Seat, names: &str, later: Opt
         let _ = says.join();
     }
     let Err(error) = released else { return true };
-    terminal.warning(format_args!("{} of {names}, so {}", escape(error.explanation()), comes_free(heard_ms, ttl_ms)));
+    terminal.warning(format_args!(
+        "the seat of {names} was not given back: {}; so {}",
+        escape(error.explanation()),
+        comes_free(heard_ms, ttl_ms)
+    ));
     if let Some(later) = later {
         terminal.hint(later);
     }

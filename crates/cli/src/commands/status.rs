@@ -6,7 +6,7 @@ use serde::Serialize;
 use triquest_client::{Client, Error, ErrorKind};
 use triquest_license::FeatureName;
 use triquest_wire::status::{
-    ClockState, FullDisk, HolderStatus, JournalState, LeaseState, LeaseStatus, LimitedNetwork, PoolStatus, PresenceOff, Status,
+    ClockState, FullDisk, HolderStatus, JournalState, LeaseState, LeaseStatus, LimitedNetwork, PoolStatus, PresenceOffExtent, Status,
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     commands::run::{any_text, with_places},
     failure::{Failure, exit},
     keyfile::verifier_keys,
-    terminal::{Align, Table, Terminal, duration, duration_short, escape, left, moment_of, size},
+    terminal::{Align, Table, Terminal, duration, duration_short, escape, left, moment_of},
 };
 
 /// Leases shown for each feature when no feature is named.
@@ -237,9 +237,7 @@ fn headline(status: &Status, host: &str) -> String {
         ClockState::Unsynchronized => "clock not synchronized".to_owned(),
     };
     let journal = match status.journal {
-        JournalState::DiskFull => {
-            format!(", DISK FULL: nothing is granted{}", room(status).map_or_else(String::new, |room| format!(" ({room})")))
-        }
+        JournalState::DiskFull => format!(", {}", full_disk(status).replacen("the disk is full", "DISK FULL", 1)),
         JournalState::Ok => String::new(),
     };
     let restored = status.quarantine_ms.map_or_else(String::new, |ms| {
@@ -256,35 +254,32 @@ fn headline(status: &Status, host: &str) -> String {
     )
 }
 
-/// How much room the server's disk has, how much it needs and for what, if that is too little.
-pub(crate) fn room(status: &Status) -> Option<String> {
-    let FullDisk { left_bytes, needs_bytes, reserve_bytes, path } = status.disk.as_ref()?;
-    let place = path.as_ref().map_or_else(String::new, |path| format!(" in {}", escape(path)));
-    let (reserve, entries) = (size(*reserve_bytes), size(needs_bytes.saturating_sub(*reserve_bytes)));
-    let more = size(needs_bytes.saturating_sub(*left_bytes));
-    Some(format!(
-        "{} left{place}, the reserve counted; grants begin again at {}, {reserve} of it for the reserve and {entries} for the journal: make room for \
-         {more} more",
-        size(*left_bytes),
-        size(*needs_bytes)
-    ))
+/// What is to be said of the server's full disk, fit to be shown.
+pub(crate) fn full_disk(status: &Status) -> String {
+    status.disk.as_ref().map_or_else(|| FullDisk::FULL.to_owned(), |disk| escape(&disk.to_string()).into_owned())
 }
 
 /// What else an administrator should know, one line each.
 pub(crate) fn notices(status: &Status) -> Vec<String> {
     let off = status.presence_off.iter().map(|off| {
+        let network = escape(&off.network);
+        let (place, why, named) = match off.extent() {
+            PresenceOffExtent::Everywhere => ("every network".into(), "clients came back from more networks than are told apart,".to_owned(), "'*'".into()),
+            PresenceOffExtent::Wide => {
+                (format!("all of {network}"), "clients came back from more of its addresses than are told apart,".to_owned(), network)
+            }
+            PresenceOffExtent::One => (network.to_string(), "clients came back from there".to_owned(), network),
+        };
         format!(
-            "presence  off for {} for {}: a client there came back although its connection had ended in order, so a dead program's seats come back only at the \
-             end of their time to live (triquest-lm presence allow {} --reason TEXT ends that)",
-            if off.network == PresenceOff::EVERYWHERE { "every network".into() } else { escape(&off.network) },
+            "presence  off for {place} for {}: {why} although their connections had ended as those of dead programs do; until then a dead program's seats \
+             come back there only at the end of their time to live (to end it sooner: triquest-lm presence allow {named} --reason TEXT)",
             duration(off.remaining_ms),
-            if off.network == PresenceOff::EVERYWHERE { "'*'".into() } else { escape(&off.network) },
         )
     });
     let translated = status.translated.iter().map(|translated| {
         format!(
-            "presence  off for network {}: something translates its addresses ({} connections, {} ago), so a dead program's seats come back only at the \
-             end of their time to live; `presence_networks` in the server's configuration can name it",
+            "presence  not used for network {}: something translates its addresses ({} connections, {} ago), so nobody can tell that a program there has \
+             died, and its seats come back only at the end of their time to live; `presence_networks` in the server's configuration can name it",
             escape(&translated.network),
             translated.times,
             duration(translated.last_ms)
@@ -471,7 +466,7 @@ mod tests {
     use triquest_wire::{
         Bytes32, LeaseId, Position,
         lease::PoolNumbers,
-        status::{Claim, HeldItem},
+        status::{Claim, HeldItem, PresenceOff, TranslatedNetwork},
     };
 
     use super::*;
@@ -595,6 +590,60 @@ mod tests {
         cells
     }
 
+    /// Of a server of which there is nothing to say.
+    fn quiet() -> Status {
+        Status {
+            position: Position::default(),
+            server_key: format!("tqs1:9f3c{}e1", "0".repeat(58)),
+            instance: Bytes32([0; 32]),
+            version: "0.1.0".into(),
+            uptime_ms: 41 * 86_400_000,
+            time_at: String::new(),
+            clock: ClockState::Synchronized,
+            journal: JournalState::Ok,
+            disk: None,
+            quarantine_ms: None,
+            clock_says: None,
+            presence_off: Vec::new(),
+            translated: Vec::new(),
+            freed_early: None,
+            unknown_licenses: Vec::new(),
+            license_warnings: Vec::new(),
+            foreign_grants: 0,
+            leases: 0,
+            pools: Vec::new(),
+            limited: Vec::new(),
+            next: None,
+        }
+    }
+
+    #[test]
+    fn where_presence_frees_nothing_early_is_said_with_its_reason_its_end_and_the_next_step() {
+        let off = |network: &str| PresenceOff { network: network.into(), remaining_ms: 3 * 3_600_000 };
+        let status = Status { presence_off: ["*", "10.0.1.0/24", "10.0.0.7", "fd00::/64"].map(off).into(), ..quiet() };
+        let lines = notices(&status);
+        let begins = [
+            "presence  off for every network for 3 h: clients came back from more networks than are told apart, although ",
+            "presence  off for all of 10.0.1.0/24 for 3 h: clients came back from more of its addresses than are told apart, although ",
+            "presence  off for 10.0.0.7 for 3 h: clients came back from there although ",
+            "presence  off for fd00::/64 for 3 h: clients came back from there although ",
+        ];
+        assert!(begins.len() == lines.len() && lines.iter().zip(begins).all(|(line, begin)| line.starts_with(begin)), "{lines:#?}");
+        let ends = [
+            "allow '*' --reason TEXT)",
+            "allow 10.0.1.0/24 --reason TEXT)",
+            "allow 10.0.0.7 --reason TEXT)",
+            "allow fd00::/64 --reason TEXT)",
+        ];
+        assert!(lines.iter().zip(ends).all(|(line, end)| line.ends_with(end)), "{lines:#?}");
+        let translated = TranslatedNetwork { network: "10.1.0.7".into(), times: 3, last_ms: 120_000 };
+        let lines = notices(&Status { translated: vec![translated], ..quiet() });
+        assert!(
+            lines[0].starts_with("presence  not used for network 10.1.0.7: something translates its addresses (3 connections, 2 min ago)"),
+            "{lines:?}"
+        );
+    }
+
     #[test]
     fn status_reads_as_an_administrator_would_say_it() {
         let numbers = PoolNumbers { total: 25, used: 23, lingering: 0, reserved_idle: 2, free: 0, over: 0, queued: 1 };
@@ -619,27 +668,10 @@ mod tests {
         let other = PoolStatus { vendor: "other.example".into(), vendor_key: Bytes32([2; 32]), ..pool.clone() };
         assert!(pool_table(&[pool.clone(), other], 0).render(None).starts_with("VENDOR         FEATURE"));
         let status = Status {
-            position: Position::default(),
-            server_key: format!("tqs1:9f3c{}e1", "0".repeat(58)),
-            instance: Bytes32([0; 32]),
-            version: "0.1.0".into(),
-            uptime_ms: 41 * 86_400_000,
-            time_at: String::new(),
-            clock: ClockState::Synchronized,
-            journal: JournalState::Ok,
-            disk: None,
-            quarantine_ms: None,
-            clock_says: None,
-            presence_off: Vec::new(),
-            translated: Vec::new(),
-            freed_early: None,
-            unknown_licenses: Vec::new(),
-            license_warnings: Vec::new(),
-            foreign_grants: 0,
             leases: 3,
             pools: vec![pool],
             limited: vec![LimitedNetwork { limit: "new_ids".into(), network: "fd00:1:2:3::/64".into(), times: 118, last_ms: 240_000 }],
-            next: None,
+            ..quiet()
         };
         assert_eq!(
             limited_table(&status.limited).render(None),
@@ -647,6 +679,16 @@ mod tests {
              fd00:1:2:3::/64  new ids    118  4m ago\n"
         );
         assert_eq!(headline(&status, "tqlic01"), "tqlic01  0.1.0, up 41 d, clock synchronized; tqs1:9f3c...e1");
+        let disk =
+            FullDisk { left_bytes: 20 << 20, needs_bytes: 24 << 20, reserve_bytes: 16 << 20, used_up: false, path: Some("/data".into()) };
+        let room = "20.0 MiB left in /data, the reserve counted; grants begin again at 24.0 MiB, 16.0 MiB of it for the reserve and 8.0 MiB for the \
+                    journal: make room for 4.0 MiB more";
+        let full = Status { journal: JournalState::DiskFull, disk: Some(disk.clone()), ..status.clone() };
+        let says = format!("clock synchronized, DISK FULL: nothing is granted until there is room ({room}); tqs1:");
+        assert!(headline(&full, "tqlic01").contains(&says), "{}", headline(&full, "tqlic01"));
+        let used_up = Status { disk: Some(FullDisk { used_up: true, ..disk }), ..full };
+        let says = "synchronized, DISK FULL and the reserve is used up: only renewals are answered until there is room (20.0 MiB left";
+        assert!(headline(&used_up, "tqlic01").contains(says), "{}", headline(&used_up, "tqlic01"));
         let mut job = lease("svc-cad", "node031", LeaseState::Live);
         job.holder.process = None;
         job.holder.job = claim("slurm:48213");

@@ -20,7 +20,7 @@ use triquest_wire::{
         RenewResult, SecretRequest,
     },
     limits::{ANSWER_MS_MAX, BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, LIST_ROWS_MAX, RENEWALS_PER_REQUEST_MAX, WAIT_HELD_MS_MAX},
-    status::{FullDisk, LeaseList, LeaseState, PresenceOff, Status},
+    status::{LeaseList, LeaseState, PresenceOff, Status},
     trust::SignedGrant,
 };
 
@@ -413,10 +413,7 @@ pub(super) fn status(app: &App, conn: &Conn, request: &Request<Arriving>) -> Ans
         time_at: triquest_license::CivilMs(view.now().1).to_string(),
         clock: app.driver.clock_state(),
         journal: app.driver.journal_state(),
-        disk: app
-            .driver
-            .full_disk()
-            .map(|disk| FullDisk { path: app.sees_names(conn).then(|| crate::sys::visible(&app.data_dir.display().to_string())), ..disk }),
+        disk: app.full_disk(conn),
         quarantine_ms: view.quarantine_ms(),
         clock_says: view.clock_refused_ms().map(|ms| triquest_license::CivilMs(ms).to_string()),
         presence_off: if app.sees_names(conn) {

@@ -24,7 +24,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use triquest_engine::TookEffect;
 use triquest_license::{ServerKey, SigningKey, Vocabulary};
 use triquest_ports::registry::Current;
-use triquest_wire::{Effect, ErrorCode, Position, Problem, WordList, limits::BODY_MS_MAX};
+use triquest_wire::{Effect, ErrorCode, Position, Problem, WordList, limits::BODY_MS_MAX, status::FullDisk};
 
 use crate::{
     accept::{Answering, Conn, Peer, UnderWay},
@@ -349,6 +349,27 @@ pub fn refuse(problem: &Problem) -> Response<Body> {
     response
 }
 
+/// The next step of whoever is refused because the disk is full.
+const MAKE_ROOM: &str = "make room on the file system of the server's data directory; the server notices within seconds, then ask again";
+
+impl App {
+    /// How much room there is and how much is needed, if there is too little; where, for viewers.
+    pub(crate) fn full_disk(&self, conn: &Conn) -> Option<FullDisk> {
+        let disk = self.driver.full_disk()?;
+        Some(FullDisk { path: self.sees_names(conn).then(|| crate::sys::visible(&self.data_dir.display().to_string())), ..disk })
+    }
+
+    /// Who is refused because the disk is full hears what the status says of it.
+    fn says_room(&self, conn: &Conn, problem: Problem) -> Problem {
+        match self.full_disk(conn) {
+            Some(disk) if problem.code == ErrorCode::DiskFull && problem.hint == MAKE_ROOM => {
+                Problem { detail: disk.to_string(), ..problem }
+            }
+            _ => problem,
+        }
+    }
+}
+
 impl From<DriverError> for Refused {
     fn from(error: DriverError) -> Self {
         let code = match error {
@@ -363,7 +384,7 @@ impl From<DriverError> for Refused {
         };
         let problem = Problem { took_effect, ..Problem::new(code, error.to_string()) };
         Self(match error {
-            DriverError::DiskFull(_) => problem.hint("make room on the disk of the server's data directory; it goes on by itself"),
+            DriverError::DiskFull(_) => problem.hint(MAKE_ROOM),
             DriverError::Internal | DriverError::OutcomeUnknown => problem,
             DriverError::Overloaded(_) | DriverError::Stopping(_) => Problem { retry_after_ms: Some(1_000), ..problem },
         })
@@ -412,7 +433,7 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) 
         let _rests = conn.at_rest();
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
     }
-    let mut response = answer.unwrap_or_else(|problem| refuse(&problem));
+    let mut response = answer.unwrap_or_else(|problem| refuse(&app.says_room(&conn, problem)));
     let headers = response.headers_mut();
     // For browsers: an answer is data, never a page, a script, or part of another site.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -794,7 +815,7 @@ fn ready(app: &App) -> Answer {
         return Err(Problem { took_effect: Effect::Unknown, ..Problem::new(ErrorCode::Overloaded, "the server is stopping") });
     }
     if app.driver.journal_state() != triquest_wire::status::JournalState::Ok {
-        return Err(Problem::new(ErrorCode::DiskFull, "the disk is full: nothing is granted until there is room, and nobody loses a seat"));
+        return Err(Problem::new(ErrorCode::DiskFull, FullDisk::FULL).hint(MAKE_ROOM));
     }
     Ok(text("ready\n"))
 }

@@ -29,7 +29,8 @@ use crate::{
     accept::{Conn, Stand, Unchanged},
     driver::DriverError,
     gate::Rated,
-    limits::{PRESENCE_END_AGAIN_MS, TURNED_AWAY_AGAIN_MS, TURNED_AWAY_NETWORKS_AT_ONCE},
+    limits::{PRESENCE_END_AGAIN_MS, TURNED_AWAY_AGAIN_MS},
+    prefix::Prefix,
     seldom::Kind,
     ticket::origin,
 };
@@ -57,7 +58,7 @@ impl Presences {
     }
 }
 
-/// Named networks whose connections were turned away before anybody knew whose they were, until the leader was told.
+/// Ranges in `presence_networks` whose connections were turned away before anybody knew whose they were, until the leader was told.
 #[derive(Debug, Default)]
 pub(crate) struct TurnedAway {
     pending: Mutex<Pending>,
@@ -66,36 +67,26 @@ pub(crate) struct TurnedAway {
 
 #[derive(Debug, Default)]
 struct Pending {
-    /// By the range that the administrator named; none: more networks of it than are told apart, so all of it.
-    named: BTreeMap<NamedNetwork, Option<BTreeSet<Network>>>,
+    named: BTreeSet<NamedNetwork>,
     /// And some of which nobody knows where they came from.
     elsewhere: bool,
 }
 
 impl Pending {
-    fn note(&mut self, named: NamedNetwork, network: Network) {
-        let within = self.named.entry(named).or_insert_with(|| Some(BTreeSet::new()));
-        if let Some(networks) = within {
-            networks.insert(network);
-            if networks.len() > TURNED_AWAY_NETWORKS_AT_ONCE {
-                *within = None;
-            }
-        }
-    }
-
     fn commands(self) -> Vec<Command> {
-        let told = |named, network| Command::PresenceTurnedAway { named, network };
-        let within = self.named.into_iter().flat_map(|(named, networks)| {
-            let networks = networks.map_or_else(|| vec![None], |networks| networks.into_iter().map(Some).collect());
-            networks.into_iter().map(move |network| told(Some(named), network))
-        });
-        within.chain(self.elsewhere.then(|| told(None, None))).collect()
+        let ranges = self.named.into_iter().map(Some).chain(self.elsewhere.then_some(None));
+        ranges.map(|named| Command::PresenceTurnedAway { named }).collect()
     }
+}
+
+/// The widest of the named ranges that an address lies in: a client that comes back may come from any address of it, whatever narrower ones are named too.
+fn widest(named: &[Prefix], address: IpAddr) -> Option<NamedNetwork> {
+    named.iter().filter(|named| named.contains(address)).min_by_key(|named| named.bits()).map(|named| named.named())
 }
 
 impl App {
     /// A connection from this address had to wait or was turned away before anybody knew whose it was; none if the address is not known either. In a
-    /// network that the administrator named it may be that of a client that comes back: nothing of that network is freed early for a while.
+    /// range that the administrator named it may be that of a client that comes back: nothing of that range is freed early for a while.
     pub fn turned_away(&self, address: Option<IpAddr>) {
         let live = self.live.load();
         let Some(address) = address else {
@@ -106,11 +97,9 @@ impl App {
             }
             return;
         };
-        let named = live.presence_networks.iter().filter(|named| named.contains(address)).max_by_key(|named| named.bits());
-        let Some(named) = named else { return };
-        let network = Network::from(address);
-        self.gate.note(Kind::Reopenings, Some(network));
-        self.turned_away.pending.lock().note(named.named(), network);
+        let Some(named) = widest(&live.presence_networks, address) else { return };
+        self.gate.note(Kind::Reopenings, Some(Network::from(address)));
+        self.turned_away.pending.lock().named.insert(named);
         self.turned_away.wake.notify_one();
     }
 
@@ -339,20 +328,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_networks_of_a_named_one_than_are_told_at_once_are_all_of_it_and_of_no_other() {
-        let named = |text: &str| text.parse::<crate::prefix::Prefix>().unwrap().named();
+    fn where_named_ranges_lie_within_one_another_the_widest_is_spared() {
+        let named: Vec<Prefix> = ["10.1.0.0/16", "10.0.0.0/8", "192.0.2.0/24"].map(|text| text.parse().unwrap()).into();
+        let of = |text: &str| widest(&named, text.parse().unwrap());
+        assert_eq!(of("10.1.0.7"), Some(named[1].named()));
+        assert_eq!(of("192.0.2.7"), Some(named[2].named()));
+        assert_eq!(of("198.51.100.7"), None);
         let mut pending = Pending::default();
-        for host in 0..=TURNED_AWAY_NETWORKS_AT_ONCE {
-            pending.note(named("10.1.0.0/16"), Network::V4([10, 1, 0, u8::try_from(host).unwrap()]));
-        }
-        for _ in 0..3 {
-            pending.note(named("10.2.0.0/16"), Network::V4([10, 2, 0, 1]));
-        }
-        let told = pending.commands().into_iter().map(|command| match command {
-            Command::PresenceTurnedAway { named, network } => (named.unwrap(), network),
-            other => panic!("{other:?}"),
-        });
-        let told: Vec<_> = told.collect();
-        assert_eq!(told, [(named("10.1.0.0/16"), None), (named("10.2.0.0/16"), Some(Network::V4([10, 2, 0, 1])))]);
+        pending.named.extend(["10.1.0.7", "10.2.0.7", "192.0.2.7"].map(|text| of(text).unwrap()));
+        assert_eq!(pending.commands().len(), 2);
+        let anywhere = Pending { elsewhere: true, ..Pending::default() };
+        assert!(matches!(anywhere.commands()[..], [Command::PresenceTurnedAway { named: None }]));
     }
 }

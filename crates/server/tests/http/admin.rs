@@ -294,7 +294,12 @@ async fn health_and_readiness_are_told_apart() {
         answer = noticed => answer,
         _ = asked => world.connect().await.send("GET", "/readyz", &[], b"").await,
     };
-    assert_eq!((answer.status, answer.json()["code"].as_str().map(str::to_owned)), (507, Some("disk_full".into())));
+    let problem = answer.json();
+    assert_eq!((answer.status, &problem["code"]), (507, &json!("disk_full")));
+    // In the words of the status.
+    let (_, status) = world.get("/v1/status").await;
+    let disk: triquest_wire::status::FullDisk = serde_json::from_value(status["disk"].clone()).unwrap();
+    assert!(disk.used_up && problem["detail"] == disk.to_string() && !problem["hint"].as_str().unwrap().is_empty(), "{problem}");
     assert_eq!(world.connect().await.send("GET", "/healthz", &[], b"").await.status, 200);
 }
 
