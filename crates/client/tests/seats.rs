@@ -397,6 +397,7 @@ fn who_lost_connections_to_servers_that_hang_has_tried_all_of_them_before_it_is_
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how long a test waited, no right of a lease")]
 fn who_lost_a_connection_opens_it_anew_in_time_while_other_servers_hang() {
     let world = World { presence: true, ..World::new() };
     world.seats.lock().unwrap().total = 1;
@@ -619,6 +620,7 @@ fn a_release_that_no_server_confirms_is_said_to_be_so() {
 }
 
 /// A double that refuses the first releases for now, in these ways, and where each that came is told.
+#[expect(clippy::disallowed_methods, reason = "how long a test waited, no right of a lease")]
 fn refuses_releases(world: &World, ways: Vec<(u16, &'static str, Option<u64>)>) -> (Double, mpsc::Receiver<std::time::Instant>) {
     let (sender, came) = mpsc::channel();
     let ways = Mutex::new(ways.into_iter());
