@@ -107,7 +107,6 @@ pub(crate) fn all(root: &Path) -> Vec<String> {
     complaints.extend(docs(root, &files));
     complaints.extend(architecture(root));
     complaints.extend(names_in_docs(root, &files));
-    complaints.extend(switches_in_docs(root));
     complaints
 }
 
@@ -461,17 +460,6 @@ fn names_in_docs(root: &Path, files: &[PathBuf]) -> Vec<String> {
     complaints
 }
 
-/// Every switch of a rule stands in the table of rules, with its test.
-fn switches_in_docs(root: &Path) -> Vec<String> {
-    const PAGE: &str = "docs/leases.md";
-    let page = fs::read_to_string(root.join(PAGE)).unwrap_or_default();
-    let code = fs::read_to_string(root.join("crates/allocator/src/allocator.rs")).unwrap_or_default();
-    let fields = code.lines().skip_while(|line| !line.starts_with("pub struct Safeguards")).skip(1).take_while(|line| *line != "}");
-    let switches = fields.filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'));
-    let missing = switches.filter(|(name, _)| !page.contains(&format!("| `{name}` | ")));
-    missing.map(|(name, _)| format!("{PAGE}: no rule has the switch {name}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -528,26 +516,17 @@ mod tests {
     }
 
     #[test]
-    fn every_switch_of_a_rule_stands_in_the_table_of_rules() {
-        none(switches_in_docs(&crate::root()));
-    }
-
-    #[test]
     fn a_path_and_a_name_that_are_gone_are_found() {
         let folder = std::env::temp_dir().join(format!("triquest-tidy-names-{}", std::process::id()));
         fs::create_dir_all(folder.join("crates/a/src/b")).unwrap();
-        fs::create_dir_all(folder.join("crates/allocator/src")).unwrap();
         fs::create_dir_all(folder.join("docs")).unwrap();
         fs::write(folder.join("crates/a/src/one.rs"), "fn here() {}\nfn what_is_there() {}\n").unwrap();
         fs::write(folder.join("crates/a/src/b/two.rs"), "").unwrap();
         let row = "| x | `a/src/{one,gone}.rs`, `a/src/one.rs` (`here`, `nowhere`), then `b/two.rs` and `three.rs`; `free_word` |";
         fs::write(folder.join("ARCHITECTURE.md"), format!("# A\n\n## Where is ...\n\n{row}\n")).unwrap();
         fs::write(folder.join("docs/a.md"), "# A\n\n`what_is_there`, `what_is_gone`, `two_parts`, `crates/a/src/{one,gone}.rs`\n").unwrap();
-        fs::write(folder.join("crates/allocator/src/allocator.rs"), "pub struct Safeguards {\n    /// A.\n    pub a_rule: bool,\n}\n")
-            .unwrap();
         let found = architecture(&folder);
         let names = names_in_docs(&folder, &["docs/a.md", "crates/a/src/one.rs"].map(PathBuf::from));
-        let switches = switches_in_docs(&folder);
         fs::remove_dir_all(&folder).unwrap();
         let page = "ARCHITECTURE.md:5";
         let gone = [
@@ -557,7 +536,6 @@ mod tests {
         ];
         assert_eq!(found, gone);
         assert_eq!(names, ["docs/a.md:3: crates/a/src/gone.rs is nowhere", "docs/a.md:3: nothing in the code is called what_is_gone"]);
-        assert_eq!(switches, ["docs/leases.md: no rule has the switch a_rule"]);
     }
 
     #[test]

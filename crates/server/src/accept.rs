@@ -108,6 +108,8 @@ pub struct Conn {
     number: AtomicU64,
     /// Whether it counts as that of a holder of a seat.
     rank: Arc<Rank>,
+    /// A body that is more than small came on it and led to nothing.
+    sent_for_nothing: AtomicBool,
     /// The peer ended in order.
     finished: AtomicBool,
     /// The connection broke.
@@ -148,6 +150,7 @@ impl Conn {
             is_presence: AtomicBool::new(false),
             number: AtomicU64::new(0),
             rank: Arc::default(),
+            sent_for_nothing: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
@@ -294,6 +297,17 @@ impl Conn {
         if number != 0 && !self.rank.is_holder() {
             holders.lock().join(number, &self.rank, lease());
         }
+    }
+
+    /// Whether what others of its network send for nothing keeps no body from it: it is a holder's, of which a lease has few, and never sent any itself.
+    #[must_use]
+    pub fn may_always_send(&self) -> bool {
+        self.rank.is_holder() && !self.sent_for_nothing.load(Ordering::Acquire)
+    }
+
+    /// A body that is more than small came on it and led to nothing.
+    pub fn sent_for_nothing(&self) {
+        self.sent_for_nothing.store(true, Ordering::Release);
     }
 
     /// The connection is ended now, whatever is under way on it.

@@ -7,7 +7,6 @@ use std::{
 };
 
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
-use triquest_allocator::Network;
 
 use crate::{
     accept::Conn,
@@ -21,8 +20,7 @@ use crate::{
 pub(crate) struct Arriving {
     body: Incoming,
     gate: Arc<Gate>,
-    network: Option<Network>,
-    is_http2: bool,
+    conn: Arc<Conn>,
     /// Bytes that came.
     taken: usize,
     /// Bytes that will have been of use if the request is answered as it asks.
@@ -37,19 +35,8 @@ pub(crate) struct Arriving {
 }
 
 impl Arriving {
-    pub(crate) fn new(body: Incoming, gate: &Arc<Gate>, conn: &Conn) -> Self {
-        Self {
-            body,
-            gate: Arc::clone(gate),
-            network: conn.network(),
-            is_http2: !conn.is_http1(),
-            taken: 0,
-            hoped: 0,
-            useful: 0,
-            least: 0,
-            charged_kib: 0,
-            refusals: 0,
-        }
+    pub(crate) fn new(body: Incoming, gate: &Arc<Gate>, conn: &Arc<Conn>) -> Self {
+        Self { body, gate: Arc::clone(gate), conn: Arc::clone(conn), taken: 0, hoped: 0, useful: 0, least: 0, charged_kib: 0, refusals: 0 }
     }
 
     /// All of it was read. White space between its words is of no use to anybody.
@@ -98,7 +85,7 @@ impl Arriving {
         if due_kib == 0 && most.is_some_and(|bytes| bytes <= BODY_BYTES_FREE as u64) {
             return true;
         }
-        let may = self.gate.may_throw_away(self.network, due_kib);
+        let may = self.gate.may_throw_away(self.conn.network(), due_kib);
         self.charged_kib += if may { due_kib } else { 0 };
         may
     }
@@ -107,14 +94,17 @@ impl Arriving {
 impl Drop for Arriving {
     fn drop(&mut self) {
         let due_kib = self.due_kib(0);
-        self.gate.read_for_nothing(self.network, due_kib);
+        self.gate.read_for_nothing(self.conn.network(), due_kib);
         self.charged_kib += due_kib;
-        if self.is_http2 && !self.body.is_end_stream() {
+        if self.charged_kib > 0 {
+            self.conn.sent_for_nothing();
+        }
+        if !self.conn.is_http1() && !self.body.is_end_stream() {
             // What came over HTTP/2 and was not asked for is thrown away unseen: at most a window.
             let left = self.body.size_hint().upper().unwrap_or(u64::MAX).min(HTTP2_STREAM_WINDOW_BYTES.into());
             let unread = usize::try_from(left).expect("a window is a number of memory");
             let due_kib = self.due_kib(unread);
-            let _ = due_kib == 0 || self.gate.may_throw_away(self.network, due_kib);
+            let _ = due_kib == 0 || self.gate.may_throw_away(self.conn.network(), due_kib);
         }
     }
 }

@@ -685,7 +685,7 @@ async fn whole_body(app: &App, conn: &Conn, request: &mut Request<Arriving>, byt
         return Err(too_large());
     }
     // Whoever does not say how much comes is taken at the most.
-    if request.body().size_hint().upper().is_none_or(|bytes| bytes > BODY_BYTES_FREE as u64) {
+    if request.body().size_hint().upper().is_none_or(|bytes| bytes > BODY_BYTES_FREE as u64) && !conn.may_always_send() {
         app.gate.may_send(conn.network())?;
     }
     let data = |frame: Result<Frame<Bytes>, hyper::Error>, before: usize| {

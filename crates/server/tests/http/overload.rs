@@ -946,6 +946,29 @@ async fn bodies_that_led_to_something_are_free_however_large_and_many() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_neighbors_send_for_nothing_keeps_no_batch_from_a_holder_that_never_did() {
+    let world = World::limited(|limits| limits.nothing_kib = few(100, 1)).await;
+    let mut holder = world.connect().await;
+    for number in 1..=80 {
+        world.take(number, "sim").await;
+    }
+    let batch = |counter: u64| json!({ "renewals": (1..=80).map(|number| renewal(number, counter)).collect::<Vec<_>>() });
+    let renewed = holder.json("POST", "/v1/renewals", &json!({ "renewals": [renewal(1, 1)] })).await;
+    assert_eq!(renewed.status, 200, "{:?}", renewed.json());
+    let network = Some(triquest_allocator::Network::from(std::net::IpAddr::from([127, 0, 0, 1])));
+    while world.running().gate().may_send(network).is_ok() {
+        let mut neighbor = world.connect().await;
+        neighbor.send("POST", "/v2/leases", &["Content-Type: application/json"], &[b' '; 60_000]).await;
+    }
+    assert_eq!(world.post("/v1/renewals", &batch(2)).await.0, 429);
+    assert_eq!(holder.json("POST", "/v1/renewals", &batch(3)).await.status, 200);
+    // Until something of that size leads to nothing on its own connection.
+    let nothing = holder.send("POST", "/v1/renewals", &["Content-Type: application/json"], &[b' '; 60_000]).await;
+    assert_eq!(nothing.status, 400);
+    assert_eq!(holder.json("POST", "/v1/renewals", &batch(4)).await.status, 429);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_thrown_away_has_an_end_too() {
     let world = World::limited(|limits| limits.nothing_kib = few(100, 1)).await;
     for _ in 0..10 {
