@@ -368,6 +368,8 @@ pub struct Plan {
     pub drift_per_million: i64,
     /// The disk takes so long for an entry, milliseconds.
     pub append_ms: (u64, u64),
+    /// What would stall the whole server stalls its disk alone.
+    pub stalls_the_disk: bool,
     /// How long it takes to make sure that a server still leads, milliseconds: the least and the most.
     pub confirm_ms: (u64, u64),
     /// What the disk keeps in reserve, bytes.
@@ -405,6 +407,7 @@ impl Plan {
             drift_per_million: drift(random),
             append_ms: (1, 5),
             confirm_ms: draw_confirm(seed),
+            stalls_the_disk: Random::new(seed ^ 0x6861_6e67_7368_616e).chance(300),
             reserve_bytes: RESERVE_BYTES,
             room_bytes: RESERVE_BYTES,
             quota: false,

@@ -1388,7 +1388,10 @@ impl World {
             }
             Fault::Sleep => Act::Sleep(client, random.between(1_000, 4 * ttl_ms)),
             Fault::Snapshot => Act::Snapshot,
-            Fault::Stall => Act::Stall(random.between(100, 3 * ttl_ms), random.chance(600)),
+            Fault::Stall => {
+                let (ms, at_once) = (random.between(100, 3 * ttl_ms), random.chance(600));
+                if self.plan.stalls_the_disk { Act::DiskHangs(ms) } else { Act::Stall(ms, at_once) }
+            }
             Fault::Stop => Act::Stop,
             Fault::TakeOver => Act::TakeOver,
             Fault::UnknownCommitted => Act::Fault(DiskFault::UnknownCommitted),
