@@ -366,6 +366,9 @@ pub struct Allocator {
     pub(crate) resumes_lines: bool,
     /// A rollback is proved, and the new lineage not written yet.
     pub(crate) proof: Option<Proof>,
+    /// The longest that grants of lost history were shown to promise, as far as the quarantine is to be lengthened by it and is not yet, in milliseconds; 0
+    /// if it is not.
+    pub(crate) shown_ttl_ms: u64,
     /// Whose grant proved last, in this start, that history was lost.
     pub(crate) proved_by: Option<LeaseId>,
     /// The longest `ttl_max` in the license folder, as the start found it.
@@ -854,6 +857,7 @@ impl Allocator {
             may_write: true,
             resumes_lines: false,
             proof: None,
+            shown_ttl_ms: 0,
             proved_by: None,
             folder_ttl_max_ms: 0,
             accepting: Accepting::default(),
@@ -957,7 +961,7 @@ impl Allocator {
     pub fn next_deadline(&self) -> Option<Timestamp> {
         if self.lines_stand() {
             // With room again there will be.
-            return None;
+            return self.owes_lineage().then_some(self.now.at);
         }
         if self.has_backlog_now() {
             return Some(self.now.at);

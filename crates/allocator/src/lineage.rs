@@ -73,14 +73,32 @@ impl Allocator {
     }
 
     /// A shown grant has come, and is not decided yet: if it is a proof, nothing is granted from now on, and the new lineage begins as soon as it can
-    /// be written. True if it is the one that will be written.
+    /// be written. So long as it was promised for does a quarantine last that runs, whether the request can be decided or not. True if it is the proof
+    /// that will be written.
     pub fn note_proof(&mut self, lease: crate::LeaseId, shown: &ShownGrant, next_lineage: Lineage) -> bool {
         let counts = self.safeguards.rollback_is_proved && self.safeguards.proof_stops_at_once;
-        if counts && self.proof.is_none() && self.judge(shown) == Judgement::Proof {
+        let judgement = self.judge(shown);
+        if counts && self.proof.is_none() && judgement == Judgement::Proof {
             self.proof = Some(Proof { lease, shown: Box::new(shown.clone()), next_lineage });
             self.proved_by = Some(lease);
         }
+        if self.is_lengthened_by(judgement, shown.ttl_ms) {
+            self.shown_ttl_ms = self.shown_ttl_ms.max(shown.ttl_ms);
+        }
         self.proof.as_ref().is_some_and(|proof| proof.lease == lease)
+    }
+
+    /// Whether a grant that lost history gave shows that the quarantine has to last longer.
+    fn is_lengthened_by(&self, judgement: Judgement, ttl_ms: u64) -> bool {
+        let is_lost = matches!(judgement, Judgement::Lost | Judgement::Proof | Judgement::UnknownLineage);
+        let until = self.lineage_since.after_ms(ttl_ms.min(self.limits.ttl_ms_max));
+        is_lost && self.safeguards.quarantine_from_lineage_start && self.quarantine_until.is_some_and(|ends| ends < until)
+    }
+
+    /// Something that shown grants say of lost history is not written yet.
+    #[must_use]
+    pub fn owes_lineage(&self) -> bool {
+        self.proof.is_some() || self.shown_ttl_ms > 0
     }
 
     /// Nothing is granted: a quarantine runs, or one is about to be written.
@@ -123,13 +141,21 @@ impl Allocator {
         self.emit(sink, Event::LineageBegan { lineage: next_lineage, quarantine_until, lease, epoch, instance, index });
     }
 
-    /// What must be said of histories before anything else is decided.
-    pub(crate) fn work_lineage(&mut self, sink: &mut Sink<'_>) {
-        if self.has_room()
-            && let Some(proof) = self.proof.take()
-        {
+    /// Writes what shown grants say of lost history as soon as anything can be written, from what is kept for a full disk too: a start would not know it.
+    pub(crate) fn work_proof(&mut self, sink: &mut Sink<'_>) {
+        if !self.may_write {
+            return;
+        }
+        if let Some(proof) = self.proof.take() {
             self.begin_lineage(proof, sink);
         }
+        let shown_ttl_ms = std::mem::take(&mut self.shown_ttl_ms);
+        self.lengthen_quarantine(shown_ttl_ms, sink);
+    }
+
+    /// What must be said of histories before anything else is decided.
+    pub(crate) fn work_lineage(&mut self, sink: &mut Sink<'_>) {
+        self.work_proof(sink);
         if self.quarantine_until.is_some_and(|until| until <= self.now.at) {
             self.emit(sink, Event::QuarantineEnded { actor: None });
         }
@@ -153,7 +179,7 @@ impl Allocator {
         // What it shows bears our signature, and counts whatever it asks for.
         let judgement = self.judge(shown);
         if judgement == Judgement::Proof && self.safeguards.rollback_is_proved {
-            if self.has_room() {
+            if self.may_write {
                 self.begin_lineage(Proof { lease: asked.lease, shown: Box::new(shown.clone()), next_lineage }, sink);
             } else {
                 self.note_proof(asked.lease, shown, next_lineage);
@@ -166,17 +192,15 @@ impl Allocator {
         if !same {
             return Some(Outcome::Refused(Refusal::Malformed("the shown grant is for other parts")));
         }
-        if self.has_room() && self.quarantine_until.is_some() {
-            if matches!(judgement, Judgement::Lost | Judgement::Proof | Judgement::UnknownLineage) {
-                self.lengthen_quarantine(shown.ttl_ms, sink);
+        if self.may_write && self.is_lengthened_by(judgement, shown.ttl_ms) {
+            self.lengthen_quarantine(shown.ttl_ms, sink);
+        }
+        if self.has_room() && self.quarantine_until.is_some() && self.may_be_adopted(asked, judgement) {
+            let said = self.accepting.clone();
+            if let Some(outcome) = self.take_over(asked, shown, sink) {
+                return Some(outcome);
             }
-            if self.may_be_adopted(asked, judgement) {
-                let said = self.accepting.clone();
-                if let Some(outcome) = self.take_over(asked, shown, sink) {
-                    return Some(outcome);
-                }
-                self.accepting = said;
-            }
+            self.accepting = said;
         }
         self.checkout(asked, sink)
     }

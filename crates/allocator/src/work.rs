@@ -14,6 +14,7 @@ impl Allocator {
     /// Handles what is due, as much as fits.
     pub(crate) fn work(&mut self, sink: &mut Sink<'_>) {
         if self.lines_stand() {
+            self.work_proof(sink);
             return;
         }
         self.work_lineage(sink);
@@ -78,8 +79,7 @@ impl Allocator {
     /// Something is to be done that no time has to pass for.
     pub(crate) fn has_backlog_now(&self) -> bool {
         let lines = !self.dirty.is_empty() || !self.recheck.is_empty() || self.resumes_lines;
-        let proof = self.proof.is_some() && self.has_room();
-        self.licenses_are_changing() || !self.stranded.is_empty() || lines || proof
+        self.licenses_are_changing() || !self.stranded.is_empty() || lines || self.owes_lineage()
     }
 
     /// Deadlines have come that were not handled yet.

@@ -248,11 +248,11 @@ impl<T: Ticket> Engine<T> {
     /// Takes a request, or refuses it: then its ticket comes back as [`Effect::Fail`].
     pub fn submit(&mut self, request: Request<T>) {
         let Request { ticket, origin, arrived_ms, asked, hold_ms } = request;
+        asked.whole_commands().iter().for_each(|command| self.note_proof(command));
         if self.stopping || self.stopped {
             let effect = self.effect_of(&asked);
             return self.effects.push_back(Effect::Fail(ticket, Why::Stopping(effect)));
         }
-        asked.whole_commands().iter().for_each(|command| self.note_proof(command));
         // What of it goes to the lane; the rest must be admitted to the ordinary queue.
         let mut lane: Vec<Option<LaneAsk>> = Vec::new();
         let first = match &asked {
@@ -935,7 +935,9 @@ impl<T: Ticket> Engine<T> {
         if self.may_write == MayWrite::Nothing {
             self.refuse_waiting();
         }
-        let idle = self.lane.is_empty() && self.queues.is_empty() && self.again.is_empty() && self.held.is_empty();
+        // A start would not know what was shown of lost history.
+        let owes = self.allocator.owes_lineage() && self.may_write != MayWrite::Nothing;
+        let idle = !owes && self.lane.is_empty() && self.queues.is_empty() && self.again.is_empty() && self.held.is_empty();
         if idle && self.writing.in_flight.is_empty() && self.writing.unconfirmed.is_empty() && self.batches.is_empty() {
             self.stopped = true;
             self.effects.push_back(Effect::Stopped);
@@ -976,9 +978,11 @@ impl<T: Ticket> Engine<T> {
             return Some(0);
         }
         let hold = self.holds.first().map(|(until_ms, _)| until_ms.saturating_sub(now_ms));
-        let due = if writes && self.may_write == MayWrite::All {
+        let due = if writes {
+            let all = self.may_write == MayWrite::All;
             let lease = self.allocator.next_deadline().map(|due| due.since_ms(self.moment.at));
-            let civil = self.allocator.next_civil_deadline_ms().map(|due| due.saturating_sub(self.moment.wall_ms).max(0).unsigned_abs());
+            let civil = self.allocator.next_civil_deadline_ms().filter(|_| all);
+            let civil = civil.map(|due| due.saturating_sub(self.moment.wall_ms).max(0).unsigned_abs());
             lease.into_iter().chain(civil).min().map(|due| due.max(TICK_MS_MIN))
         } else {
             None

@@ -106,6 +106,19 @@ impl Desk {
         Self::on(self.journal, Safeguards::default())
     }
 
+    /// A start on this journal after a restore, in a lineage of its own.
+    pub(crate) fn restored(self) -> Self {
+        let mut allocator = Allocator::new(Safeguards::default());
+        for entry in &self.journal {
+            allocator.apply_entry(entry.index, entry.moment, &entry.events).unwrap();
+        }
+        let start = Start { lineage: Lineage([2; 16]), instance: [2; 16], folder_ttl_max_ms: 0 };
+        let engine = Engine::start(allocator, reading(self.boot_ms), start).unwrap();
+        let mut desk = Self { engine, waiting: VecDeque::new(), confirming: Vec::new(), back: BTreeMap::new(), ..self };
+        desk.drain();
+        desk
+    }
+
     pub(crate) fn drain(&mut self) {
         while let Some(effect) = self.engine.poll() {
             match effect {

@@ -3,7 +3,7 @@
 use triquest_allocator::{Actor, Command, ContentDigest, Event, Lineage, Outcome, Refusal};
 use triquest_engine::{Input, TookEffect, Why};
 
-use crate::desk::{Desk, ENOUGH, NONE, adopt, checkout, is_granted};
+use crate::desk::{Desk, ENOUGH, NONE, RESERVE, adopt, checkout, from, is_granted};
 
 fn ends_quarantine(lineage: Lineage) -> Command {
     Command::EndQuarantine { lineage, actor: Actor { name: "test".to_owned(), reason: "looked at".to_owned() } }
@@ -117,4 +117,67 @@ fn a_quarantine_is_not_ended_while_the_proof_of_another_one_waits_for_room() {
     let ended = desk.ask(ends_quarantine(seen));
     desk.settle();
     assert_eq!(desk.outcome(ended), Outcome::Refused(Refusal::OtherHistory));
+}
+
+#[test]
+fn a_proof_on_a_full_disk_is_written_from_the_reserve_and_outlives_a_start() {
+    for stops in [false, true] {
+        let mut desk = Desk::with_seats(1);
+        desk.engine.handle(Input::Room(RESERVE));
+        desk.settle();
+        let shown = desk.ask(proof(5, |_| {}));
+        if stops {
+            desk.engine.handle(Input::Stop);
+        }
+        desk.settle();
+        assert_eq!((began(&desk), desk.stopped), (1, stops));
+        assert!(matches!(desk.why(shown), Why::DiskFull(TookEffect::Unknown) | Why::Stopping(TookEffect::Unknown)));
+        let mut desk = desk.crash();
+        desk.engine.handle(Input::Room(ENOUGH));
+        desk.settle();
+        let newcomer = desk.now(checkout(3));
+        assert!(!is_granted(&newcomer), "{newcomer:?}");
+    }
+}
+
+#[test]
+fn a_proof_that_comes_while_the_server_stops_stops_all_granting_and_is_written() {
+    let mut desk = Desk::with_seats(3);
+    desk.journal_held = true;
+    for number in [90, 91] {
+        desk.send(from(9), checkout(number), 0);
+        desk.settle();
+    }
+    let newcomer = desk.ask(checkout(3));
+    desk.engine.handle(Input::Stop);
+    desk.drain();
+    let shown = desk.ask(proof(5, |_| {}));
+    assert_eq!(desk.why(shown), Why::Stopping(TookEffect::Unknown));
+    desk.journal_held = false;
+    desk.commit_all();
+    desk.settle();
+    assert!(!is_granted(&desk.outcome(newcomer)));
+    assert_eq!((began(&desk), desk.stopped), (1, true));
+}
+
+#[test]
+fn a_grant_that_is_shown_on_a_full_disk_lengthens_the_quarantine() {
+    let desk = Desk::with_seats(1);
+    let mut desk = desk.restored();
+    desk.engine.handle(Input::Room(RESERVE));
+    desk.settle();
+    let of_a_day = proof(5, |command| {
+        if let Command::Adopt { shown, .. } = command {
+            shown.ttl_ms = 86_400_000;
+            shown.items[0].from = vec![(triquest_license::LicenseHash::from_bytes([7; 32]), 0, 1)];
+        }
+    });
+    let shown = desk.ask(of_a_day);
+    desk.settle();
+    assert!(matches!(desk.why(shown), Why::DiskFull(_)));
+    desk.wait_ms(2 * 3_600_000);
+    desk.engine.handle(Input::Room(ENOUGH));
+    desk.settle();
+    let newcomer = desk.now(checkout(3));
+    assert!(!is_granted(&newcomer), "{newcomer:?}");
 }
