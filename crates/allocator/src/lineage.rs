@@ -73,14 +73,13 @@ impl Allocator {
     }
 
     /// A shown grant has come, and is not decided yet: if it is a proof, nothing is granted from now on, and the new lineage begins as soon as it can
-    /// be written. True if it is the one that will be written.
-    pub fn note_proof(&mut self, lease: crate::LeaseId, shown: &ShownGrant, next_lineage: Lineage) -> bool {
+    /// be written. Of several the first counts.
+    pub fn note_proof(&mut self, lease: crate::LeaseId, shown: &ShownGrant, next_lineage: Lineage) {
         let counts = self.safeguards.rollback_is_proved && self.safeguards.proof_stops_at_once;
         if counts && self.proof.is_none() && self.judge(shown) == Judgement::Proof {
             self.proof = Some(Proof { lease, shown: Box::new(shown.clone()), next_lineage });
             self.proved_by = Some(lease);
         }
-        self.proof.as_ref().is_some_and(|proof| proof.lease == lease)
     }
 
     /// Nothing is granted: a quarantine runs, or one is about to be written.
