@@ -7,7 +7,7 @@
 use std::{borrow::Borrow, collections::BTreeSet};
 
 use crate::{
-    Allocator, Command, Event, Judgement, LeaseId, Limits, Moment, Outcome, ShownGrant, Timestamp,
+    Allocator, Command, Event, Judgement, LeaseId, Moment, Outcome, ShownGrant, Timestamp,
     allocator::Sink,
     limits::{
         CHARGES_PER_PART_MAX, DUE_PER_BATCH_MAX, ENTITLEMENTS_PER_LICENSE_MAX, ENTRY_BYTES_MAX, ENTRY_BYTES_MIN, EVENTS_MAX_MIN,
