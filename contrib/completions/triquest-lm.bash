@@ -2285,12 +2285,16 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__quarantine__subcmd__end)
-            opts="-h --reason --data --color --help"
+            opts="-h --lineage --reason --data --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --lineage)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --reason)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -384,6 +384,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'triquest-lm;quarantine;end'= {
+            cand --lineage 'The history whose quarantine was looked at, as `status` and `doctor` name it: if another has begun since, nothing ends. Without it the quarantine that runs when the command is given ends'
             cand --reason 'Why, for the record'
             cand --data 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]'
             cand --color 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is'

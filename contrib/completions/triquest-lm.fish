@@ -308,6 +308,7 @@ never\t''"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand quarantine; and not __fish_seen_subcommand_from end help" -s h -l help -d 'Print help'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand quarantine; and not __fish_seen_subcommand_from end help" -f -a "end" -d 'Grant seats again now, although seats that were granted in lost history may still be in use'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand quarantine; and not __fish_seen_subcommand_from end help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand quarantine; and __fish_seen_subcommand_from end" -l lineage -d 'The history whose quarantine was looked at, as `status` and `doctor` name it: if another has begun since, nothing ends. Without it the quarantine that runs when the command is given ends' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand quarantine; and __fish_seen_subcommand_from end" -l reason -d 'Why, for the record' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand quarantine; and __fish_seen_subcommand_from end" -l data -d 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand quarantine; and __fish_seen_subcommand_from end" -l color -d 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is' -r -f -a "always\t''

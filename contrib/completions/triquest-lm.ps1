@@ -439,6 +439,7 @@ Register-ArgumentCompleter -Native -CommandName 'triquest-lm' -ScriptBlock {
             break
         }
         'triquest-lm;quarantine;end' {
+            [CompletionResult]::new('--lineage', '--lineage', [CompletionResultType]::ParameterName, 'The history whose quarantine was looked at, as `status` and `doctor` name it: if another has begun since, nothing ends. Without it the quarantine that runs when the command is given ends')
             [CompletionResult]::new('--reason', '--reason', [CompletionResultType]::ParameterName, 'Why, for the record')
             [CompletionResult]::new('--data', '--data', [CompletionResultType]::ParameterName, 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is')

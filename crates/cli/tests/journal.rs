@@ -111,7 +111,16 @@ fn a_restore_names_the_server_that_must_be_stopped_and_whoever_waits_waits_the_q
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(waiting.stderr.as_mut().unwrap()), &mut line).unwrap();
     assert!(line.starts_with(waits), "{line}");
-    triquest(&folder, ["quarantine", "end", "--reason", "the old one is gone", "--data", &again]).run().ok();
+    let end = |lineage: &str| {
+        triquest(&folder, ["quarantine", "end", "--lineage", lineage, "--reason", "the old one is gone", "--data", &again]).run()
+    };
+    // Not another one than was looked at.
+    let other = end("0123456789abcdef");
+    assert_eq!(other.code, 1, "{}", other.stderr);
+    assert!(other.stderr.contains("the history 0123456789abcdef has been followed by "), "{}", other.stderr);
+    let status = triquest(&folder, ["status", "--data", &again]).run().ok().stdout;
+    let lineage = status.split("quarantine end --lineage ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    end(lineage).ok();
     assert_eq!(wait(&mut waiting), Some(0));
     assert_eq!(rest(waiting.stdout.take()), "mine\n");
 }

@@ -1115,6 +1115,8 @@ impl Keeper {
     }
 
     fn refused(&mut self, now: Now, call: Call, code: ErrorCode, retry_after_ms: Option<u64>, jitter: u16, actions: &mut Vec<Action>) {
+        // Later it may be taken over, for as long as it is worth it: a license that it needs may be installed meanwhile.
+        let waits_with_its_grant = code.retry() == Retry::SameId || code.retry() == Retry::Later && self.promised(now);
         match code {
             // Two programs use one lease: this one takes a seat of its own or stops.
             ErrorCode::ClonedClient | ErrorCode::StaleCounter if self.ever_held => self.regain(now, Failure::Cloned, actions),
@@ -1123,7 +1125,7 @@ impl Keeper {
                 self.show();
                 self.next_send = Some(now.boot_ms);
             }
-            _ if call.shows && code.retry() != Retry::SameId => self.ask_anew(now, Failure::Refused(code), actions),
+            _ if call.shows && !waits_with_its_grant => self.ask_anew(now, Failure::Refused(code), actions),
             ErrorCode::UnknownLease if self.ever_held => self.regain(now, Failure::Refused(code), actions),
             ErrorCode::IdTaken => {
                 if self.ever_held {
@@ -1138,7 +1140,7 @@ impl Keeper {
                 self.retry(now, jitter, None, Failure::Refused(code));
             }
             ErrorCode::DiskFull if !self.ever_held => self.held_up(now, Failure::Refused(code), retry_after_ms, jitter, actions),
-            _ if code.retry() == Retry::SameId => {
+            _ if code.retry() == Retry::SameId || call.shows => {
                 // The server has seen the shown grant and is not ready: what it must see again it will say again.
                 self.show_grant = false;
                 self.shown = false;

@@ -767,7 +767,7 @@ fn when_its_entitlement_ends_by_the_own_clock_only_a_fresh_grant_prolongs_the_ri
 }
 
 #[test]
-fn a_server_that_forgot_the_lease_is_shown_the_grant_and_then_asked_for_a_new_one() {
+fn a_server_that_forgot_the_lease_is_shown_the_grant_until_it_takes_it_over() {
     check(
         "
         0:00     ask                  => checkout #0.1 n1
@@ -777,6 +777,22 @@ fn a_server_that_forgot_the_lease_is_shown_the_grant_and_then_asked_for_a_new_on
         1:40.1   denied quarantine    => held=yes, wake=1:40.475
         1:40.475 look                 => checkout #0.2 n6 showing
         1:40.5   granted 300s         => held=yes
+    ",
+    );
+}
+
+#[test]
+fn a_grant_whose_license_is_not_installed_yet_is_shown_again_until_it_is() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 300s         => tell granted
+        1:40     look                 => renew #0 c1 n3
+        1:40     refused unknown_lease => checkout #0.1 n4 showing, held=yes
+        1:40.1   refused license_unknown => held=yes
+        1:41     look                 => renew #0 c2 n6
+        1:41     refused unknown_lease => checkout #0.1 n7 showing
+        1:41.1   granted 300s         => held=yes
     ",
     );
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bytes32, LeaseId, Position,
+    Bytes32, LeaseId, Lineage, Position,
     lease::{EndReason, PoolNumbers},
     text::size,
 };
@@ -412,13 +412,26 @@ pub struct ReclaimAnswer {
     pub remaining_ms: u64,
 }
 
-/// `POST /v1/clock/accept` and `POST /v1/quarantine/end` (administrators).
+/// `POST /v1/clock/accept` (administrators).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AcceptRequest {
     /// Why; required, for the record.
     pub reason: String,
+}
+
+/// `POST /v1/quarantine/end` (administrators).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EndQuarantineRequest {
+    /// Why; required, for the record.
+    pub reason: String,
+    /// The history whose quarantine was looked at, as `status` names it in its `position`. If another has begun since, nothing ends. Absent: the one that
+    /// is shown when the request arrives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Lineage>,
 }
 
 /// `GET /v1/server/id` (open) and what `server id` prints.

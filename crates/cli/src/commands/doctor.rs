@@ -29,6 +29,7 @@ use crate::{
     admin::{Admin, DataDir},
     commands::{
         find::{day_of, pin},
+        quarantine::short_lineage,
         run::{any_text, with_places},
         status::short_key,
     },
@@ -542,7 +543,8 @@ fn seats(
         "the rest is of licenses that other keys of this vendor signed (`triquest-lm license list` on the server shows which)";
     if let Some(ms) = status.quarantine_ms {
         let what = "the server's history was restored or rolled back, and seats granted before may still be in use";
-        let how = "to end it sooner: triquest-lm quarantine end --reason TEXT";
+        let lineage = short_lineage(status.position.lineage);
+        let how = format!("to end it sooner: triquest-lm quarantine end --lineage {lineage} --reason TEXT");
         report.fail("seats", format_args!("{what}: no new seats for {}; {how}", left(ms)));
         return;
     }

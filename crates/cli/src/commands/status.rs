@@ -11,7 +11,10 @@ use triquest_wire::status::{
 
 use crate::{
     admin::{Admin, DataDir},
-    commands::run::{any_text, with_places},
+    commands::{
+        quarantine::short_lineage,
+        run::{any_text, with_places},
+    },
     failure::{Failure, exit},
     keyfile::verifier_keys,
     terminal::{Align, Table, Terminal, duration, duration_short, escape, left, moment_of},
@@ -242,8 +245,9 @@ fn headline(status: &Status, host: &str) -> String {
     };
     let restored = status.quarantine_ms.map_or_else(String::new, |ms| {
         format!(
-            ", RESTORED OR ROLLED BACK: no new seats for {}, lost grants may still be in use (to end it sooner: triquest-lm quarantine end --reason TEXT)",
-            left(ms)
+            ", RESTORED OR ROLLED BACK: no new seats for {}, lost grants may still be in use (to end it sooner: triquest-lm quarantine end --lineage {} --reason TEXT)",
+            left(ms),
+            short_lineage(status.position.lineage)
         )
     });
     format!(

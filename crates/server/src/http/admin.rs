@@ -17,8 +17,8 @@ use triquest_wire::{
     license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseList, RemoveAnswer, RemoveRequest, Successor},
     limits::{BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, REASON_BYTES_MAX},
     status::{
-        AcceptRequest, Accepted, AllowPresenceRequest, BackupAnswer, BackupRequest, ReclaimAnswer, ReclaimRequest, ReloadAnswer,
-        ReloadRequest,
+        AcceptRequest, Accepted, AllowPresenceRequest, BackupAnswer, BackupRequest, EndQuarantineRequest, ReclaimAnswer, ReclaimRequest,
+        ReloadAnswer, ReloadRequest,
     },
 };
 
@@ -202,9 +202,9 @@ pub(super) async fn accept_clock(app: &Arc<App>, conn: &Conn, request: &mut Requ
 }
 
 pub(super) async fn end_quarantine(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
-    let asked: AcceptRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
+    let asked: EndQuarantineRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     // The one that can have been looked at: another may begin before this is decided.
-    let lineage = triquest_allocator::Lineage(app.position().lineage.0);
+    let lineage = triquest_allocator::Lineage(asked.lineage.unwrap_or(app.position().lineage).0);
     accept(app, Command::EndQuarantine { lineage, actor: actor(conn, &asked.reason, true)? }).await
 }
 

@@ -61,10 +61,11 @@ fn say_unsigned(schema: &mut Value) {
 /// The body that an endpoint takes.
 fn request(endpoint: Endpoint, schemas: &mut Schemas) -> Option<Value> {
     Some(match endpoint {
-        Endpoint::AcceptClock | Endpoint::EndQuarantine => schemas.of::<status::AcceptRequest>(),
+        Endpoint::AcceptClock => schemas.of::<status::AcceptRequest>(),
         Endpoint::AllowPresence => schemas.of::<status::AllowPresenceRequest>(),
         Endpoint::Backup => schemas.of::<status::BackupRequest>(),
         Endpoint::Checkout => schemas.of::<lease::CheckoutRequest>(),
+        Endpoint::EndQuarantine => schemas.of::<status::EndQuarantineRequest>(),
         Endpoint::Inspect | Endpoint::Release => schemas.of::<lease::SecretRequest>(),
         Endpoint::Install => schemas.of::<license::InstallRequest>(),
         Endpoint::Presence => schemas.of::<lease::PresenceRequest>(),
