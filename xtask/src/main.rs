@@ -1,7 +1,6 @@
 //! `cargo x COMMAND`: what keeps this checkout in order. `cargo x help` lists the commands.
 
 mod generate;
-#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod readme;

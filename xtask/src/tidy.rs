@@ -8,7 +8,7 @@ use std::process::Command;
 /// What each crate may use of this workspace, and whether it is pure. Nothing may use `triquest-lm` (the binary).
 const CRATES: &[(&str, &str, &[&str])] = &[
     ("triquest-allocator", "crates/allocator", &["triquest-license"]),
-    ("triquest-bench", "bench", &["triquest-client", "triquest-license", "triquest-wire"]),
+    ("triquest-bench", "bench", &["triquest-license", "triquest-wire"]),
     ("triquest-client", "crates/client", &["triquest-license", "triquest-wire"]),
     ("triquest-engine", "crates/engine", &["triquest-allocator", "triquest-journal", "triquest-license", "triquest-wire"]),
     ("triquest-fuzz", "fuzz", &["triquest-allocator", "triquest-journal", "triquest-license", "triquest-wire"]),
@@ -17,15 +17,7 @@ const CRATES: &[(&str, &str, &[&str])] = &[
     (
         "triquest-lm",
         "crates/cli",
-        &[
-            "triquest-allocator",
-            "triquest-client",
-            "triquest-journal",
-            "triquest-license",
-            "triquest-ports",
-            "triquest-server",
-            "triquest-wire",
-        ],
+        &["triquest-client", "triquest-journal", "triquest-license", "triquest-ports", "triquest-server", "triquest-wire"],
     ),
     ("triquest-ports", "crates/ports", &[]),
     (
@@ -99,6 +91,7 @@ pub(crate) fn all(root: &Path) -> Vec<String> {
     let files = files(root);
     let mut complaints = Vec::new();
     complaints.extend(allowed_dependencies(root));
+    complaints.extend(crates_in_architecture(root));
     complaints.extend(pure_code(root, &files));
     complaints.extend(limits_in_one_file(root, &files));
     complaints.extend(environment_in_one_place(root, &files));
@@ -142,6 +135,9 @@ fn allowed_dependencies(root: &Path) -> Vec<String> {
         for dependency in used.iter().filter(|used| ours.contains(used.as_str()) && !may.contains(&used.as_str())) {
             complaints.push(format!("{path}: {name} must not use {dependency}"));
         }
+        for dependency in may.iter().filter(|may| !used.contains(**may)) {
+            complaints.push(format!("{path}: {name} does not use {dependency}, which xtask/src/tidy.rs and ARCHITECTURE.md let it use"));
+        }
         if let Some((_, outside)) = PURE_MAY_USE.iter().find(|(pure, _)| pure == folder) {
             for dependency in used.iter().filter(|used| !ours.contains(used.as_str()) && !outside.contains(&used.as_str())) {
                 complaints.push(format!("{path}: {name} is pure and must not use {dependency}"));
@@ -161,6 +157,32 @@ fn allowed_dependencies(root: &Path) -> Vec<String> {
         let folder = format!("crates/{}", folder.file_name().to_string_lossy());
         if !CRATES.iter().any(|(_, known, _)| *known == folder) {
             complaints.push(format!("{folder}: is not in xtask/src/tidy.rs, which says what it may use"));
+        }
+    }
+    complaints
+}
+
+/// The table of crates in ARCHITECTURE.md lets each use what [`CRATES`] does.
+fn crates_in_architecture(root: &Path) -> Vec<String> {
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap_or_default();
+    let rows = text.lines().skip_while(|line| *line != "## Crates").skip(1).take_while(|line| !line.starts_with("## "));
+    let mut written: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let ([first, .., last], 3) = (cells.as_slice(), cells.len()) else { continue };
+        let Some(folder) = first.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')) else { continue };
+        // What stands in parentheses behind a name says what for.
+        let names = last.split(',').filter_map(|name| name.split_whitespace().next()).map(|name| format!("triquest-{name}"));
+        let ours = names.filter(|name| CRATES.iter().any(|(known, _, _)| known == name)).collect();
+        written.insert(folder.to_owned(), ours);
+    }
+    let mut complaints = Vec::new();
+    for (_, folder, may) in CRATES {
+        let may: BTreeSet<String> = may.iter().map(|name| (*name).to_owned()).collect();
+        match written.get(*folder) {
+            Some(named) if *named == may => {}
+            Some(named) => complaints.push(format!("ARCHITECTURE.md: {folder} may use {named:?} there, and {may:?} in xtask/src/tidy.rs")),
+            None => complaints.push(format!("ARCHITECTURE.md: its table of crates has no {folder}")),
         }
     }
     complaints
@@ -193,24 +215,36 @@ fn pure_code(root: &Path, files: &[PathBuf]) -> Vec<String> {
     complaints
 }
 
-/// A limit is a constant whose name ends in `_MAX` or `_MIN`; in the crates that have a limits.rs it stands there. The server's own
-/// tuning may stand beside its code, but not what others see.
+/// Crates with limits, and whether all of theirs have to be on the page, or only those that other modules see: the rest may stand beside the code that
+/// it is about.
+const LIMITED: &[(&str, bool)] = &[
+    ("crates/allocator/src", true),
+    ("crates/client/src", false),
+    ("crates/engine/src", true),
+    ("crates/journal/src", false),
+    ("crates/license/src", true),
+    ("crates/ports/src", false),
+    ("crates/server/src", false),
+    ("crates/wire/src", true),
+];
+
+/// A limit is a constant whose name ends in `_MAX` or `_MIN`; it stands in a file that the page of limits is made from.
 fn limits_in_one_file(root: &Path, files: &[PathBuf]) -> Vec<String> {
     let mut complaints = Vec::new();
     for path in files {
-        let inside = ["crates/allocator/src", "crates/engine/src", "crates/license/src", "crates/wire/src", "crates/server/src"];
-        if !inside.iter().any(|folder| path.starts_with(folder)) || path.file_name().is_some_and(|name| name == "limits.rs") {
+        let Some((_, all)) = LIMITED.iter().find(|(folder, _)| path.starts_with(folder)) else { continue };
+        if crate::limits::FILES.iter().any(|(_, on_the_page)| path == Path::new(on_the_page)) {
             continue;
         }
         let text = fs::read_to_string(root.join(path)).unwrap_or_default();
         for (number, line) in code_lines(&text) {
             let Some((before, after)) = line.split_once("const ") else { continue };
-            if path.starts_with("crates/server") && !before.contains("pub") {
+            if !all && !before.contains("pub") {
                 continue;
             }
             let name = after.split(':').next().unwrap_or_default().trim();
             if name.ends_with("_MAX") || name.ends_with("_MIN") {
-                complaints.push(format!("{}:{number}: the limit {name} belongs into limits.rs", path.display()));
+                complaints.push(format!("{}:{number}: the limit {name} belongs into a file of the page of limits", path.display()));
             }
         }
     }
@@ -473,6 +507,11 @@ mod tests {
     #[test]
     fn crates_use_only_what_they_may() {
         none(allowed_dependencies(&crate::root()));
+    }
+
+    #[test]
+    fn the_table_of_crates_says_what_each_may_use() {
+        none(crates_in_architecture(&crate::root()));
     }
 
     #[test]

@@ -874,7 +874,7 @@ impl Allocator {
         self.step_to(moment);
         let mut sink = Sink::new(events);
         let heard_first = command.tells_presence() && self.safeguards.presence_hears_first;
-        let immediate = matches!(command, Command::Recover { .. }) || self.is_repeat(&command) || heard_first;
+        let immediate = matches!(command, Command::Recover { .. }) || self.comes_before_due(&command) || heard_first;
         if immediate && let Some(outcome) = self.try_decide(&command, &mut sink) {
             return outcome;
         }

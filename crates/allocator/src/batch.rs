@@ -7,17 +7,17 @@
 use std::{borrow::Borrow, collections::BTreeSet};
 
 use crate::{
-    Allocator, Command, Event, Judgement, LeaseId, Limits, Moment, Outcome, ShownGrant, Timestamp,
+    Allocator, Command, Event, Judgement, LeaseId, Moment, Outcome, ShownGrant, Timestamp,
     allocator::Sink,
     limits::{
-        CHARGES_PER_PART_MAX, DUE_PER_BATCH_MAX, ENTITLEMENTS_PER_LICENSE_MAX, ENTRY_BYTES_MAX, ENTRY_BYTES_MIN, MOVES_PER_CHECKOUT_MAX,
-        PARTS_BYTES_MAX,
+        CHARGES_PER_PART_MAX, DUE_PER_BATCH_MAX, ENTITLEMENTS_PER_LICENSE_MAX, ENTRY_BYTES_MAX, ENTRY_BYTES_MIN, EVENTS_MAX_MIN,
+        MOVES_PER_CHECKOUT_MAX, PARTS_BYTES_MAX,
     },
     store::{Phase, Slot},
 };
 
 /// A quarter of the smallest entry.
-const SMALLEST_QUARTER: Weight = Weight { events: Limits::EVENTS_MAX_MIN / 4, bytes: ENTRY_BYTES_MIN / 4 };
+const SMALLEST_QUARTER: Weight = Weight { events: EVENTS_MAX_MIN / 4, bytes: ENTRY_BYTES_MIN / 4 };
 
 /// The most that a checkout may add to an entry, and the most that becomes of one charge whose entitlement has ended: moves that make room, the
 /// charges of one part, and a few facts about the lease itself. In bytes, all parts with all their charges, shown by a grant as well.
@@ -253,7 +253,7 @@ impl Allocator {
         let recovering = commands.iter().any(|(_, command)| matches!(command.borrow(), Command::Recover { .. }));
         let works = self.safeguards.due_before_decide;
         let first = |allocator: &Self, command: &Command| {
-            if recovering { matches!(command, Command::Recover { .. }) } else { allocator.is_repeat(command) }
+            if recovering { matches!(command, Command::Recover { .. }) } else { allocator.comes_before_due(command) }
         };
         let mut waiting = commands.iter().map(|(_, command)| command.borrow());
         let waits = waiting.find(|command| !recovering && !first(self, command) && !command.tells_presence());
@@ -308,9 +308,12 @@ impl Allocator {
         Batch { events: pass.finish(), outcomes, left }
     }
 
-    /// Renewals, and checkouts of ids that are live or wait: they come before what is due.
+    /// What is decided before what is due, in the share of the lane: renewals, and checkouts of ids that hold a seat, wait, or have a seat that lingers.
+    ///
+    /// More than what [`Allocator::says_who_lives`]: an unknown id may be renewed in vain, and whoever asks for a seat that lingers hears that it has
+    /// ended, whatever is due.
     #[must_use]
-    pub fn is_repeat(&self, command: &Command) -> bool {
+    pub fn comes_before_due(&self, command: &Command) -> bool {
         match command {
             Command::Renew { .. } => true,
             Command::Adopt { lease, .. } | Command::Checkout { lease, .. } => {
@@ -320,7 +323,8 @@ impl Allocator {
         }
     }
 
-    /// What a command says of the life of some client, if anything.
+    /// What a command says of the life of some client, if anything: a checkout of an id that holds a seat or waits, which is a repeat, and what tells of
+    /// presence. Renewals of live leases never come here: they wait in a lane of their own.
     #[must_use]
     pub fn says_who_lives(&self, command: &Command) -> Option<Sign> {
         match command {

@@ -4,6 +4,8 @@
 pub const PROBLEM_CHARS_MAX: usize = 500;
 /// Most events in one entry; an entry stays under etcd's 1.5 MiB request.
 pub const EVENTS_MAX: usize = 2_048;
+/// Least that [`Limits::events_max`] may be: a quarter of an entry holds what may become of one checkout.
+pub const EVENTS_MAX_MIN: usize = 600;
 /// Most bytes that the events of one entry may weigh by [`crate::Event::weight`], which is generous: under etcd's 1.5 MiB with room for the envelope.
 pub const ENTRY_BYTES_MAX: usize = 1_200_000;
 /// The smallest room in which an entry is decided: each share of it, a quarter, holds whatever one command may become.
@@ -126,7 +128,7 @@ pub struct Limits {
     pub claim_ms: u64,
     /// [`ENTRY_BYTES_MAX`], at least [`ENTRY_BYTES_MIN`].
     pub entry_bytes_max: usize,
-    /// [`EVENTS_MAX`], at least [`Limits::EVENTS_MAX_MIN`].
+    /// [`EVENTS_MAX`], at least [`EVENTS_MAX_MIN`].
     pub events_max: usize,
     /// [`PRESENCE_OFF_MAX`].
     pub presence_off_max: usize,
@@ -146,11 +148,6 @@ pub struct Limits {
     pub waiters_per_network_max: u64,
     /// [`WAITERS_PER_POOL_MAX`].
     pub waiters_per_pool_max: u64,
-}
-
-impl Limits {
-    /// The smallest [`Limits::events_max`]: a quarter of an entry holds what may become of one checkout.
-    pub const EVENTS_MAX_MIN: usize = 600;
 }
 
 impl Default for Limits {

@@ -73,9 +73,9 @@ impl Allocator {
     }
 
     /// A shown grant has come, and is not decided yet: if it is a proof, nothing is granted from now on, and the new lineage begins as soon as it can
-    /// be written. So long as it was promised for does a quarantine last that runs, whether the request can be decided or not. True if it is the proof
-    /// that will be written.
-    pub fn note_proof(&mut self, lease: crate::LeaseId, shown: &ShownGrant, next_lineage: Lineage) -> bool {
+    /// be written. Of several the first counts. So long as it was promised for does a quarantine last that runs, whether the request can be decided or
+    /// not.
+    pub fn note_proof(&mut self, lease: crate::LeaseId, shown: &ShownGrant, next_lineage: Lineage) {
         let counts = self.safeguards.rollback_is_proved && self.safeguards.proof_stops_at_once;
         let judgement = self.judge(shown);
         if counts && self.proof.is_none() && judgement == Judgement::Proof {
@@ -85,7 +85,6 @@ impl Allocator {
         if self.is_lengthened_by(judgement, shown.ttl_ms) {
             self.shown_ttl_ms = self.shown_ttl_ms.max(shown.ttl_ms);
         }
-        self.proof.as_ref().is_some_and(|proof| proof.lease == lease)
     }
 
     /// Whether a grant that lost history gave shows that the quarantine has to last longer.

@@ -28,8 +28,9 @@ use crate::{
     holder,
     keeper::{Failure, Now, Phase, REOPEN_MS_MAX, spread},
     limits::{
-        CHECKOUT_MS_MAX, DROP_MS_MAX, LAST_WORD_MS, LOOK_MS_MAX, PRESENCE_MS_MAX, QUARANTINE_LOOK_MS, RELEASE_AGAIN_MS,
-        RELEASE_CALL_MS_MAX, RELEASE_LAST_MS, WATCH_MS_MAX,
+        CALL_MS_MIN, CHECKOUT_MS_MAX, DROP_MS_MAX, LAST_WORD_MS, LOOK_MS_MAX, PRESENCE_MS_MAX, PRESENCE_RETRY_MS,
+        PRESENCE_USELESS_RETRY_MS, QUARANTINE_LOOK_MS, RELEASE_AGAIN_MS, RELEASE_CALL_MS_MAX, RELEASE_LAST_MS, STEP_MS_MAX, UNREACHABLE_MS,
+        WATCH_MS_MAX,
     },
     lookup::{self, Looked, Lookup, Place},
     presence::{Opened, Presence},
@@ -38,17 +39,6 @@ use crate::{
     standing::{Leases, Standing, Step},
     transport::{CallError, Deadlines, Directory, Rejected, Seen, Session},
 };
-
-/// A call that must end because a right does is given at least this.
-const CALL_MS_MIN: u64 = 20;
-/// One step of one seat takes no longer, unless the machine sleeps: connecting and two calls.
-const STEP_MS_MAX: u64 = 45_000;
-/// A server that could not be reached is not tried again for the thread's other seats for so long.
-const UNREACHABLE_MS: u64 = 3_000;
-/// Pause before a presence connection that failed is opened again.
-const PRESENCE_RETRY_MS: u64 = 10_000;
-/// Pause before it is tried again where its end would free nothing; the machine may have moved to another network since.
-const PRESENCE_USELESS_RETRY_MS: u64 = 600_000;
 
 /// A client of one vendor. Cheap to clone; all clones share their connections and the background thread.
 #[derive(Clone)]

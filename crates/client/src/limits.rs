@@ -8,6 +8,16 @@ pub const NEXT_SERVER_MS: u64 = 250;
 pub const NEXT_ADDRESS_MS: u64 = 250;
 /// Connecting, handshake and trust exchange with one server take no longer.
 pub const CONNECT_MS_MAX: u64 = 10_000;
+/// A call that must end because a right does is given at least this.
+pub const CALL_MS_MIN: u64 = 20;
+/// One step of one seat takes no longer, unless the machine sleeps: connecting and two calls.
+pub const STEP_MS_MAX: u64 = 45_000;
+/// A server that could not be reached is not tried again for the thread's other seats for so long.
+pub const UNREACHABLE_MS: u64 = 3_000;
+/// Pause before a presence connection that failed is opened again.
+pub const PRESENCE_RETRY_MS: u64 = 10_000;
+/// Pause before it is tried again where its end would free nothing; the machine may have moved to another network since.
+pub const PRESENCE_USELESS_RETRY_MS: u64 = 600_000;
 pub use crate::keeper::{CALL_MS_MAX, LAST_WORD_MS, REOPEN_MS_MAX, WAITING_CALL_MS_MAX};
 /// An administrative call takes no longer; a backup of a large journal has a minute for each of its first ten gigabytes.
 pub const ADMIN_CALL_MS_MAX: u64 = 600_000;

@@ -320,6 +320,8 @@ impl<T: Ticket> Engine<T> {
         (self.allocator.standing(&ask.lease()) == Standing::Live).then_some(ask)
     }
 
+    /// Asked again for what is its own, so it is admitted beside what is new, and heard though nobody waits for the answer: a checkout of an id that holds
+    /// a seat or waits. Not for a seat that lingers: that keeps nobody alive.
     fn is_repeat(&self, command: &Command) -> bool {
         self.allocator.says_who_lives(command) == Some(Sign::Repeat)
     }
@@ -698,7 +700,7 @@ impl<T: Ticket> Engine<T> {
         let no_room = self.may_write == MayWrite::Nothing;
         let Self { allocator, lane, queues, limits, batches, effects, stepped, moment, reading, holding, again: decided_again, .. } = self;
         let hears_first = allocator.safeguards().presence_hears_first;
-        let is_first = |allocator: &Allocator, command: &Command| command.tells_presence() || allocator.is_repeat(command);
+        let is_first = |allocator: &Allocator, command: &Command| command.tells_presence() || allocator.comes_before_due(command);
         let rest = taken.iter().map(|queued| &*queued.command).find(|command| !is_first(allocator, command));
         let mut pass = allocator.pass(*moment, PassPlan { bytes_max, rest });
         let writes = bytes_max > 0;
@@ -756,7 +758,7 @@ impl<T: Ticket> Engine<T> {
         let mut repeat_ms = queues.oldest_ms(Sign::Repeat).into_iter().chain(held).min();
         let mut presence_ms = queues.oldest_ms(Sign::Presence);
         for queued in std::mem::take(&mut left) {
-            let outcome = if pass.allocator().is_repeat(&queued.command) {
+            let outcome = if pass.allocator().comes_before_due(&queued.command) {
                 pass.lane(&queued.command)
             } else if hears_first && queued.command.tells_presence() {
                 pass.rest(&queued.command).decided()

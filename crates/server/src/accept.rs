@@ -697,7 +697,8 @@ struct Shared {
     inside: Mutex<Inside>,
     /// A place among those without a whole ClientHello is free, or somebody waits for one.
     room: Notify,
-    /// Handshakes that are computed at once, in turn by network. Waiting for the peer is not counted, or whoever never answers would hold a turn.
+    /// Handshakes that are computed at once, in turn by wider network and within it by network. Waiting for the peer is not counted, or whoever never
+    /// answers would hold a turn.
     handshakes: Arc<InTurn>,
     http2: Places,
     administration: Arc<Semaphore>,

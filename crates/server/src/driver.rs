@@ -42,15 +42,13 @@ use crate::{
     config::Fault,
     feed::{self, Feed},
     leader::{Leader, Message},
+    limits::MESSAGES_MAX,
     publisher::Publisher,
     recovery::{self, Recovered},
     snapshots::Snapshots,
     ticket::Ticket,
     view::View,
 };
-
-/// Messages on their way to the leader, which takes all of them at once: the queues proper are the engine's. Whoever finds it full waits.
-const MESSAGES_MAX: usize = 256;
 
 /// A durable answer.
 #[derive(Clone, Debug)]

@@ -18,10 +18,8 @@ use triquest_journal::{
 };
 use triquest_wire::{Lineage, Position, limits::EVENT_STREAM_BEHIND_MAX};
 
-use crate::limits::EVENT_PIECE_BYTES;
+use crate::limits::{EVENT_PIECE_BYTES, RECENT_EVENTS_MAX};
 
-/// Events that are kept for readers that are a little behind; older ones are read from the journal.
-const RECENT_EVENTS_MAX: usize = 16_384;
 /// Events after which one call hands out no further entry.
 const EVENTS_PER_READ: usize = 256;
 

@@ -64,7 +64,7 @@ pub struct Gate {
     event_streams: Places,
     event_streams_viewers: Arc<Semaphore>,
     presence: Places,
-    /// One search at a time, in turn by network, and so many that wait for it.
+    /// One search at a time, in turn by wider network and within it by network, and so many that wait for it.
     searching: Arc<InTurn>,
     searches_waiting: Places,
     /// Denials that left no record, since the last fact that counted such.
@@ -486,7 +486,7 @@ impl Gate {
         }
     }
 
-    /// Waits for the turn of a search. One is made at a time, in turn by network.
+    /// Waits for the turn of a search. One is made at a time, in turn by wider network and within it by network.
     ///
     /// # Errors
     /// 429 if too many wait, of this network or of all.

@@ -138,6 +138,20 @@ pub const HANDSHAKE_LATE_MS: u64 = 1_000;
 pub const WAITER_ASKS_AGAIN_MS: u64 = 1_000;
 /// Networks that the log and `status` tell apart for each limit; of more, the busiest stay.
 pub const SAID_NETWORKS_MAX: usize = 16;
+/// Between two lines of one kind that peers cause in the log.
+pub const SAID_AGAIN_MS: u64 = 60_000;
+/// A limit that nobody has come up against for so long is not shown any more.
+pub const SHOWN_MS_MAX: u64 = 15 * 60_000;
+/// Most networks that a status names as without early freeing.
+pub const PRESENCE_OFF_SHOWN_MAX: usize = 100;
+/// Most licenses that shown grants need and nobody installed, of those that a status names.
+pub const UNKNOWN_LICENSES_MAX: usize = 16;
+/// Longest name of a backup.
+pub const BACKUP_NAME_BYTES_MAX: usize = 200;
+/// Messages on their way to the leader, which takes all of them at once: the queues proper are the engine's. Whoever finds it full waits.
+pub const MESSAGES_MAX: usize = 256;
+/// Events that are kept for readers that are a little behind; older ones are read from the journal.
+pub const RECENT_EVENTS_MAX: usize = 16_384;
 /// Slots of a table of rates by network.
 pub const RATE_SLOTS: usize = 65_536;
 

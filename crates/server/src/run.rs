@@ -30,7 +30,7 @@ use crate::{
     http::{App, AppParts, Live, Reload},
     identity::{self, Beginning, Certificate, Runtime},
     licenses_folder,
-    seldom::SAID_AGAIN_MS,
+    limits::SAID_AGAIN_MS,
     sys,
 };
 

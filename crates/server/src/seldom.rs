@@ -6,12 +6,7 @@ use parking_lot::Mutex;
 use triquest_allocator::Network;
 use triquest_wire::status::LimitedNetwork;
 
-use crate::limits::SAID_NETWORKS_MAX;
-
-/// Between two lines of one kind.
-pub const SAID_AGAIN_MS: u64 = 60_000;
-/// What nobody has come up against for so long is not shown any more.
-const SHOWN_MS_MAX: u64 = 15 * 60_000;
+use crate::limits::{SAID_AGAIN_MS, SAID_NETWORKS_MAX, SHOWN_MS_MAX};
 
 /// Declares the kinds: name, stable text, what is said in the log.
 macro_rules! kinds {

@@ -174,6 +174,13 @@ mod tests {
     }
 
     #[test]
+    fn the_page_names_the_switches_without_a_mutation_and_no_other() {
+        let (_, said) = include_str!("../README.md").split_once("(`TESTED_ELSEWHERE` in `mutation.rs`):").unwrap_or_default();
+        let named: Vec<&str> = said.split('`').skip(1).step_by(2).collect();
+        assert_eq!(named, super::TESTED_ELSEWHERE);
+    }
+
+    #[test]
     fn every_safeguard_has_a_mutation() {
         let text = format!("{:?}", Safeguards::default());
         let names = names(&text);

@@ -4,9 +4,9 @@ use std::{fmt::Write as _, sync::Arc};
 
 use triquest_allocator::{
     Between, CheckoutItem, Limits,
-    limits::{CLAIM_MS, ENTRY_BYTES_MAX, ENTRY_BYTES_MIN, EVENTS_MAX, QUARANTINE_MS_MIN, TTL_MS_MAX, WAIT_TTL_MS},
+    limits::{CLAIM_MS, ENTRY_BYTES_MAX, ENTRY_BYTES_MIN, EVENTS_MAX, EVENTS_MAX_MIN, QUARANTINE_MS_MIN, TTL_MS_MAX, WAIT_TTL_MS},
 };
-use triquest_engine::limits::QueueLimits;
+use triquest_engine::limits::{COMMANDS_LOCAL_MAX, QueueLimits};
 use triquest_license::{CivilDateTime, CivilMs, Note, Signer, SigningKey, VerifiedLicense, VerifierKey, sha256};
 
 use crate::{clock::DRIFT_MAX_PER_MILLION, random::Random};
@@ -549,7 +549,7 @@ fn draw_limits(plan: &mut Plan, random: &mut Random) {
     plan.limits = Limits {
         claim_ms: random.between(30_000, CLAIM_MS),
         entry_bytes_max: usize::try_from(random.between(ENTRY_BYTES_MIN as u64, ENTRY_BYTES_MAX as u64)).expect("small"),
-        events_max: usize::try_from(random.between(Limits::EVENTS_MAX_MIN as u64, EVENTS_MAX as u64)).expect("small"),
+        events_max: usize::try_from(random.between(EVENTS_MAX_MIN as u64, EVENTS_MAX as u64)).expect("small"),
         quarantine_ms_min: if random.chance(120) { QUARANTINE_MS_MIN } else { random.between(1_000, 60_000) }.min(ttl_ms_max),
         // Far above what a late copy of a request takes.
         remember_ms: random.between(8, 16) * plan.ttl_ms + 60_000,
@@ -568,6 +568,7 @@ fn draw_limits(plan: &mut Plan, random: &mut Random) {
         limits.waiters_per_network_max = random.between(1, 20);
     }
     let queues = &mut plan.queues;
+    queues.commands_local_max = draw_local(plan.seed);
     if random.chance(250) {
         let drawn = |random: &mut Random, least, most| usize::try_from(random.between(least, most)).expect("small");
         queues.commands_max = drawn(random, 16, 256);
@@ -577,6 +578,12 @@ fn draw_limits(plan: &mut Plan, random: &mut Random) {
         // Passes are seldom on a slow disk, and then these are all the renewals that are answered.
         queues.lane_per_pass_max = drawn(random, 16, 64);
     }
+}
+
+/// How many acts of administrators may wait. Drawn apart, so that nothing else of the world depends on it.
+fn draw_local(seed: u64) -> usize {
+    let mut random = Random::new(seed ^ 0x6c6f_6361_6c6c_6f63);
+    if random.chance(250) { usize::try_from(random.between(1, 8)).expect("small") } else { COMMANDS_LOCAL_MAX }
 }
 
 /// At once with one machine; a read of what others know takes its time.

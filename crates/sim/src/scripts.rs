@@ -1,6 +1,6 @@
 //! Directed worlds: a short script for each safeguard, with random times. Chance alone meets some of what they show once in a thousand worlds.
 
-use triquest_allocator::{Limits, limits::PRESENCE_WAIT_MS};
+use triquest_allocator::limits::{EVENTS_MAX_MIN, PRESENCE_WAIT_MS};
 
 use crate::{
     plan::{Act, ClientPlan, Draft, Plan, Wire, drift, issue, item},
@@ -592,7 +592,7 @@ fn a_takeover_that_some_do_not_see(plan: &mut Plan, random: &mut Random) {
 }
 
 fn a_wide_recovery(plan: &mut Plan, random: &mut Random) {
-    plan.limits.events_max = Limits::EVENTS_MAX_MIN;
+    plan.limits.events_max = EVENTS_MAX_MIN;
     let many = 900;
     plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 4_000, 120, 600)]));
     at(plan, 5, Act::Install(0));
@@ -609,7 +609,7 @@ fn a_wide_recovery(plan: &mut Plan, random: &mut Random) {
 }
 
 fn a_wide_removal(plan: &mut Plan, random: &mut Random) {
-    plan.limits.events_max = Limits::EVENTS_MAX_MIN;
+    plan.limits.events_max = EVENTS_MAX_MIN;
     let many = 600;
     plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 2_000, 12, 30)]));
     at(plan, 5, Act::Install(0));
@@ -953,7 +953,7 @@ fn a_stale_backup_frees_nothing(plan: &mut Plan, random: &mut Random) {
 
 fn late_renewals_of_many(plan: &mut Plan, random: &mut Random) {
     // More than one entry takes up.
-    plan.limits.events_max = Limits::EVENTS_MAX_MIN;
+    plan.limits.events_max = EVENTS_MAX_MIN;
     let many = 700;
     plan.licenses.push(issue(&[0], "A", &[], &[Draft::new("cad", 4_000, 30, 120)]));
     at(plan, 5, Act::Install(0));

@@ -71,8 +71,16 @@ impl Desk {
         desk
     }
 
-    /// A start on what a journal holds.
+    /// A start on what a journal holds, which takes the first entry at once.
     pub(crate) fn on(journal: Vec<Arc<Entry>>, safeguards: Safeguards) -> Self {
+        let mut desk = Self::starting_on(journal, safeguards);
+        desk.journal_held = false;
+        desk.commit_all();
+        desk
+    }
+
+    /// A start on what a journal holds, which takes nothing yet: the first entry waits.
+    pub(crate) fn starting_on(journal: Vec<Arc<Entry>>, safeguards: Safeguards) -> Self {
         let mut allocator = Allocator::new(safeguards);
         for entry in &journal {
             allocator.apply_entry(entry.index, entry.moment, &entry.events).unwrap();
@@ -86,7 +94,7 @@ impl Desk {
             boot_ms,
             journal,
             waiting: VecDeque::new(),
-            journal_held: false,
+            journal_held: true,
             confirm_held: false,
             confirming: Vec::new(),
             back: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! When an answer may leave, and what a refusal may say.
 
-use triquest_allocator::{Event, Outcome};
+use triquest_allocator::{Event, Outcome, Safeguards};
 use triquest_engine::{Answers, Input, TookEffect, Why};
 
 use crate::desk::{Desk, checkout, checkout_of, from, home, is_granted, is_renewed, lease, release, renew, waits};
@@ -9,11 +9,25 @@ use crate::desk::{Desk, checkout, checkout_of, from, home, is_granted, is_renewe
 fn nothing_is_decided_before_the_new_epoch_is_durable() {
     let mut desk = Desk::with_seats(1);
     desk.now(checkout(1));
-    let mut desk = desk.crash();
+    let mut desk = Desk::starting_on(desk.journal, Safeguards::default());
     assert_eq!(desk.epoch().0, 2);
-    assert!(matches!(desk.journal.last().unwrap().events[0], Event::Recovered { .. }));
-    assert!(is_renewed(&desk.now(renew(1, 1))));
-    assert!(matches!(desk.journal.last().unwrap().events[..], [Event::Heard { .. }]));
+    let durable = desk.journal.len();
+    let [renewal, denial] = [renew(1, 1), checkout(2)].map(|command| desk.ask(command));
+    desk.wait_ms(2_000);
+    assert!(!desk.is_back(renewal) && !desk.is_back(denial));
+    assert!(
+        matches!(desk.waiting.make_contiguous(), [first] if matches!(first.events[..], [Event::Recovered { .. }])),
+        "nothing is written behind it"
+    );
+    desk.commit();
+    desk.drain();
+    assert!(!desk.is_back(renewal) && !desk.is_back(denial), "they are decided in the next pass");
+    desk.journal_held = false;
+    desk.settle();
+    assert!(is_renewed(&desk.outcome(renewal)));
+    assert!(matches!(desk.outcome(denial), Outcome::Denied(_)));
+    let written = &desk.journal[durable + 1..];
+    assert!(matches!(written[0].events[0], Event::Heard { .. }), "{written:?}");
 }
 
 #[test]
@@ -117,7 +131,7 @@ fn a_renewal_waits_for_an_entry_in_flight_that_changes_licenses() {
 fn what_is_in_flight_is_forgotten_when_it_is_committed() {
     let mut desk = Desk::with_seats(2);
     desk.now(checkout(1));
-    // Its charge moves and it is marked, and later renewals still leave while other entries are in flight.
+    // While it was in flight, an installation kept every answer back. It is committed, and what is in flight now is another lease's.
     desk.now(crate::desk::install("B-1", &[("cad", 5)]));
     desk.journal_held = true;
     desk.ask(checkout(3));

@@ -26,6 +26,7 @@ use super::{Answer, App, Arriving, Refused, bad, body, convert, json, leases::li
 use crate::{
     accept::{Conn, Peer},
     gate::Rated,
+    limits::BACKUP_NAME_BYTES_MAX,
     sys,
     view::LicensePage,
 };
@@ -181,7 +182,6 @@ pub(super) async fn reclaim(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
     let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;
     match answer.outcome {
         Outcome::Reclaimed { remaining_ms } => json(&ReclaimAnswer { position: answer.position, remaining_ms }),
-        Outcome::Ended { remaining_ms, .. } => json(&ReclaimAnswer { position: answer.position, remaining_ms }),
         Outcome::Refused(refusal) => Err(convert::refused(&refusal)),
         other => Err(convert::unexpected(&other)),
     }
@@ -235,9 +235,6 @@ pub(super) async fn backup(app: &Arc<App>, conn: &Conn, request: &mut Request<Ar
     let bytes = fs::metadata(&path).map(|meta| meta.len()).unwrap_or_default();
     json(&BackupAnswer { position, path: path.display().to_string(), bytes })
 }
-
-/// Longest name of a backup.
-const BACKUP_NAME_BYTES_MAX: usize = 200;
 
 /// The server may be root and the caller only of a group: it must not be led into writing anywhere but where backups belong, and nothing but a
 /// file with a plain name.

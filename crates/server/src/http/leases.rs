@@ -29,14 +29,11 @@ use crate::{
     accept::Conn,
     driver,
     gate::{Denial, Rated},
-    limits::WAITER_ASKS_AGAIN_MS,
+    limits::{PRESENCE_OFF_SHOWN_MAX, WAITER_ASKS_AGAIN_MS},
     seldom::Kind,
     ticket::origin,
     view::{LeaseFilter, WaiterPlace},
 };
-
-/// Most addresses that a status names as without presence.
-const PRESENCE_OFF_SHOWN_MAX: usize = 100;
 
 /// The lease that the path names.
 pub(super) fn id_of(found: &Found) -> Result<LeaseId, Problem> {
@@ -359,8 +356,6 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
     app.holders().lock().ended(&convert::to_core(lease));
     match answer.outcome {
         Outcome::Released { linger_ms } => json(&ReleaseAnswer { outcome: ReleaseOutcome::Released, position: answer.position, linger_ms }),
-        // What has ended in another way has nothing left to give back.
-        Outcome::Ended { .. } => json(&ReleaseAnswer { outcome: ReleaseOutcome::Released, position: answer.position, linger_ms: 0 }),
         Outcome::Refused(refusal) => Err(convert::refused(&refusal)),
         other => Err(convert::unexpected(&other)),
     }

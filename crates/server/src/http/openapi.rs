@@ -205,8 +205,9 @@ pub fn errors(endpoint: Endpoint) -> Vec<ErrorCode> {
         Endpoint::PresenceChange => codes.extend(decided.into_iter().chain([E::LimitReached, E::RateLimited, E::UnknownConnection])),
         Endpoint::Ready => codes.extend([E::DiskFull, E::Overloaded]),
         Endpoint::Reclaim => codes.extend(decided.into_iter().chain([E::NothingToDo, E::UnknownLease])),
-        Endpoint::Release => codes.extend(decided.into_iter().chain([E::RateLimited, E::TooManyIds, E::UnknownLease, E::WrongSecret])),
-        Endpoint::Backup | Endpoint::Reload => codes.push(E::Overloaded),
+        Endpoint::Release => codes.extend(decided.into_iter().chain([E::RateLimited, E::TooManyIds, E::WrongSecret])),
+        Endpoint::Backup => codes.push(E::DiskFull),
+        Endpoint::Reload => codes.push(E::Overloaded),
         Endpoint::Remove => codes.extend(decided.into_iter().chain([E::NotFound])),
         Endpoint::Renew => {
             codes.extend(decided.into_iter().chain([E::ClonedClient, E::RateLimited, E::StaleCounter, E::UnknownLease, E::WrongSecret]));

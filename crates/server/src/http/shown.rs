@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use triquest_license::LicenseHash;
 use triquest_wire::Bytes32;
 
+use crate::limits::UNKNOWN_LICENSES_MAX;
+
 /// The same thing is said in the log no more often than this.
 const SAID_EVERY_MS: u64 = 60_000;
-/// Most licenses that are named as missing.
-const UNKNOWN_LICENSES_MAX: usize = 16;
 
 /// Notes about grants that clients showed since this start.
 #[derive(Debug, Default)]

@@ -1,6 +1,11 @@
 //! A server and clients for it.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
@@ -276,6 +281,29 @@ impl Answer {
     }
 }
 
+/// Whatever any test is refused with is among the errors that the description of the API lists for that path.
+fn is_listed(method: &str, path: &str, answer: &Answer) {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(triquest_server::http::openapi::document);
+    let method = if method == "HEAD" { "get".to_owned() } else { method.to_ascii_lowercase() };
+    let path = path.split('?').next().unwrap();
+    let is_of = |template: &str| {
+        let (parts, named) = (path.split('/'), template.split('/'));
+        parts.clone().count() == named.clone().count() && parts.zip(named).all(|(part, name)| part == name || name.starts_with('{'))
+    };
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    // A path without anything to be filled in is meant before one with it.
+    let described = paths.get(path).or_else(|| paths.iter().find(|(template, _)| is_of(template)).map(|(_, described)| described));
+    let (Some(described), Some(code)) = (described.map(|described| &described[&method]), answer.json()["code"].as_str().map(str::to_owned))
+    else {
+        return;
+    };
+    if !described.is_object() || answer.status < 400 {
+        return;
+    }
+    let listed = described["responses"][answer.status.to_string()]["description"].as_str().unwrap_or_default();
+    assert!(listed.contains(&format!("`{code}`")), "{method} {path} answers {} {code}, which it does not list", answer.status);
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub async fn json(&mut self, method: &str, path: &str, body: &Value) -> Answer {
         self.send(method, path, &["Content-Type: application/json"], body.to_string().as_bytes()).await
@@ -299,7 +327,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         bytes.extend_from_slice(body);
         self.stream.write_all(&bytes).await.unwrap();
         self.stream.flush().await.unwrap();
-        self.answer().await
+        let answer = self.answer().await;
+        is_listed(method, path, &answer);
+        answer
     }
 
     /// What comes up to and with `end`; `None` if the server ends first.
