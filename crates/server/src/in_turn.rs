@@ -55,6 +55,19 @@ impl InTurn {
     }
 }
 
+impl Turn {
+    /// Works in a thread of its own. The turn is the work's: it ends with it, also if whoever asked for it has gone meanwhile. None if the work panicked.
+    pub async fn work<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let done = tokio::task::spawn_blocking(move || {
+            let turn = self;
+            let done = work();
+            drop(turn);
+            done
+        });
+        done.await.ok()
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         let Some(all) = self.0.take() else { return };
@@ -102,6 +115,22 @@ mod tests {
         drop(turn);
         drop(stays.await.unwrap());
         assert_eq!(all.0.lock().free, 1);
+    }
+
+    #[tokio::test]
+    async fn a_turn_lasts_as_long_as_its_work_also_if_nobody_waits_for_that_any_more() {
+        let all = Arc::new(InTurn::new(1));
+        let (end, ends) = std::sync::mpsc::channel::<()>();
+        let turn = all.turn(network(1, 1)).await.unwrap();
+        let mut work = Box::pin(turn.work(move || ends.recv()));
+        std::future::poll_fn(|cx| Poll::Ready(assert!(work.as_mut().poll(cx).is_pending()))).await;
+        let mut next = Box::pin(all.turn(network(2, 1)));
+        waits(next.as_mut()).await;
+        // Whoever asked hangs up.
+        drop(work);
+        waits(next.as_mut()).await;
+        end.send(()).unwrap();
+        drop(next.await.unwrap());
     }
 
     #[tokio::test]

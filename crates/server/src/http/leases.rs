@@ -24,7 +24,7 @@ use triquest_wire::{
     trust::SignedGrant,
 };
 
-use super::{Answer, App, Arriving, Refused, bad, body, convert, holder, json, query, routes::Found, trust};
+use super::{Answer, App, Arriving, Refused, bad, body, convert, holder, json, query, read, routes::Found, trust};
 use crate::{
     accept::Conn,
     driver,
@@ -369,13 +369,14 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
 pub(super) async fn inspect(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Arriving>) -> Answer {
     let asked: SecretRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
-    let _reading = app.gate.reading(Rated::Reads, conn.network())?;
-    let view = app.driver.view();
-    let position = view.position();
-    match view.lease(lease) {
-        Some(status) => json(&LeaseList { position, leases: vec![status], next: None }),
-        None => Err(Problem::new(ErrorCode::UnknownLease, "there is no such lease, waiter or lingering seat now")),
-    }
+    read(app, conn, || {
+        let view = app.driver.view();
+        let position = view.position();
+        match view.lease(lease) {
+            Some(status) => json(&LeaseList { position, leases: vec![status], next: None }),
+            None => Err(Problem::new(ErrorCode::UnknownLease, "there is no such lease, waiter or lingering seat now")),
+        }
+    })
 }
 
 /// A page's size from the query: at least 1, at most the limit.
@@ -387,8 +388,7 @@ pub(super) fn limit(text: Option<&str>) -> Result<usize, Problem> {
     }
 }
 
-pub(super) fn list(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answer {
-    let _reading = app.gate.reading(Rated::Reads, conn.network())?;
+pub(super) fn list(app: &App, request: &Request<Arriving>) -> Answer {
     let [feature, vendor, state, after, rows] = query(request, ["feature", "vendor", "state", "after", "limit"])?;
     let state = state
         .map(|state| serde_json::from_value::<LeaseState>(state.into()))
@@ -399,7 +399,6 @@ pub(super) fn list(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answe
 }
 
 pub(super) fn status(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answer {
-    let _reading = app.gate.reading(Rated::Reads, conn.network())?;
     let [feature, after, rows] = query(request, ["feature", "after", "limit"])?;
     let rows = limit(rows.as_deref())?;
     let view = app.driver.view();

@@ -782,12 +782,12 @@ async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: &mut 
         Endpoint::Health => Ok(text("ok\n")),
         Endpoint::Inspect => leases::inspect(app, conn, lease()?, request).await,
         Endpoint::Install => admin::install(app, conn, request).await,
-        Endpoint::Leases => leases::list(app, conn, request),
-        Endpoint::Licenses => admin::licenses(app, conn, request),
-        Endpoint::OpenApi => Ok(answer(StatusCode::OK, JSON, Body::Shared(openapi::TEXT.as_bytes()))),
-        Endpoint::Port => ports::report(app, &found, request),
+        Endpoint::Leases => read(app, conn, || leases::list(app, request)),
+        Endpoint::Licenses => read(app, conn, || admin::licenses(app, request)),
+        Endpoint::OpenApi => read(app, conn, || Ok(answer(StatusCode::OK, JSON, Body::Shared(openapi::TEXT.as_bytes())))),
+        Endpoint::Port => read(app, conn, || ports::report(app, &found, request)),
         Endpoint::PortAnswer => ports::answer(app, conn, &found, request).await,
-        Endpoint::PortPage => ports::page(app, &found, request),
+        Endpoint::PortPage => ports::page(app, conn, &found, request).await,
         Endpoint::PortSearch => ports::search(app, conn, request).await,
         Endpoint::Presence => presence::open(app, conn, request).await,
         Endpoint::PresenceChange => presence::change(app, conn, request).await,
@@ -798,10 +798,16 @@ async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: &mut 
         Endpoint::Remove => admin::remove(app, conn, &found, request).await,
         Endpoint::Renew => leases::renew(app, conn, lease()?, request).await,
         Endpoint::RenewMany => leases::renew_many(app, conn, request).await,
-        Endpoint::ServerId => trust::server_id(app),
-        Endpoint::Status => leases::status(app, conn, request),
+        Endpoint::ServerId => read(app, conn, || trust::server_id(app)),
+        Endpoint::Status => read(app, conn, || leases::status(app, conn, request)),
         Endpoint::Trust => trust::trust(app, conn, request).await,
     }
+}
+
+/// Does the work of a read, whose time is charged. Nothing is awaited in it.
+fn read<T>(app: &App, conn: &Conn, work: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
+    let _reading = app.gate.reading(Rated::Reads, conn.network())?;
+    work()
 }
 
 fn text(text: &'static str) -> Response<Body> {

@@ -1078,6 +1078,52 @@ async fn reads_trust_and_searches_have_rates_and_health_has_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_read_is_charged_for_the_work_that_it_makes() {
+    for path in ["/ports/1588", "/ports/no-such-name", "/v1/ports/1588", "/openapi.json", "/v1/server/id", "/v1/status", "/v1/events"] {
+        let world = World::start_as(
+            |_| {},
+            |limits| {
+                // The clock stands still: what was spent once is gone.
+                limits.reading_us = Frequency { burst: 2_000, per_second: 2_000 };
+                limits.searches = few(1, 1);
+            },
+        )
+        .await;
+        let head = format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut client = world.connect().await;
+        let mut refused = false;
+        for _ in 0..1_900 {
+            client.stream.write_all(head.as_bytes()).await.unwrap();
+            client.stream.flush().await.unwrap();
+            let Some(answer) = client.read_until(b"\r\n\r\n").await else {
+                client = world.connect().await;
+                continue;
+            };
+            refused = answer.starts_with(b"HTTP/1.1 429");
+            if refused {
+                break;
+            }
+        }
+        assert!(refused, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_an_unknown_name_shows_what_comes_near_only_to_those_who_may_search() {
+    let world = World::limited(|limits| limits.searches = few(2, 1)).await;
+    let mut client = world.connect().await;
+    let mut near = Vec::new();
+    for _ in 0..3 {
+        let answer = client.send("GET", "/ports/licens", &[], b"").await;
+        let page = String::from_utf8(answer.body).unwrap();
+        assert!(answer.status == 404 && page.contains("No such name"), "{page}");
+        near.push(page.contains("Near it"));
+    }
+    assert_eq!(near, [true, true, false]);
+    assert_eq!(client.send("GET", "/ports?q=license", &[], b"").await.status, 429, "it is the same rate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn signed_grants_that_are_shown_have_a_rate_whoever_shows_them_and_renewals_have_none() {
     let world = World::limited(|limits| limits.shown_grants = few(2, 1)).await;
     let (_, granted) = world.post("/v1/leases", &world.checkout(1, "sim")).await;
