@@ -180,10 +180,8 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
         app.shown.misses(*license);
     }
     let licenses = match &outcome {
-        // A repeat may be charged elsewhere than when it was granted; a connection that has seen the present texts needs none.
-        Outcome::Granted(grant) if grant.granted_in.is_some() || conn.shown_licenses.load(Ordering::Acquire) != licenses_now => {
-            texts(app, grant)
-        }
+        // A connection that has seen the present texts needs none, also where a repeat is charged elsewhere than when it was granted.
+        Outcome::Granted(grant) if conn.shown_licenses.load(Ordering::Acquire) != licenses_now => texts(app, grant),
         _ => Vec::new(),
     };
     json(&convert::checkout_answer(outcome, position, signed, licenses, vendor_keys.len())?)
