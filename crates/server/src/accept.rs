@@ -981,14 +981,9 @@ async fn handshake(shared: &Shared, hello: StartHandshake<Noting<TcpStream>>, ne
             turn.await?
         }
     };
-    let mut handshake = std::pin::pin!(hello.into_stream(Arc::clone(&shared.tls)));
-    // The keys are agreed upon and the signature is made by now, or in this first step; what follows waits for the peer.
-    let first = std::future::poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
-    drop(turn);
-    let done = match first {
-        Poll::Ready(done) => done,
-        Poll::Pending => handshake.await,
-    };
+    let handshake = std::pin::pin!(hello.into_stream(Arc::clone(&shared.tls)));
+    // The keys are agreed upon and the signature is made in the first step; or, of whoever has to say its hello again, in a later one.
+    let done = turn.steps(Some(network), handshake).await?;
     done.inspect_err(|cause| tracing::debug!(%network, %cause, "TLS handshake failed")).ok()
 }
 

@@ -556,10 +556,8 @@ mod tests {
     #[test]
     fn words_from_outside_are_text_and_nothing_else() {
         let hostile = "\"><script>alert(1)</script>'&";
-        for page in {
-            let found = Registry::embedded().search(hostile, 5);
-            [unknown(Registry::embedded(), hostile, Some(&found)), search(Registry::embedded(), hostile, &found)]
-        } {
+        let found = Registry::embedded().search(hostile, 5);
+        for page in [unknown(Registry::embedded(), hostile, Some(&found)), search(Registry::embedded(), hostile, &found)] {
             well_formed(&page);
             assert!(!page.contains("<script"));
         }
