@@ -406,8 +406,8 @@ pub(crate) fn bad(detail: impl Into<String>) -> Problem {
 
 /// Answers one request.
 pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
+    let under_way = conn.asks(&app.gate, request_bytes(&request));
     let mut request = request.map(|body| Arriving::new(body, &app.gate, &conn));
-    let under_way = conn.under_way();
     let was_presence = conn.is_presence();
     let is_head = request.method() == Method::HEAD;
     let mut allow = None;
@@ -465,6 +465,18 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) 
             closed
         }
     }
+}
+
+/// What a request takes on the wire with its body, as it is usually written: one space before each value. None if it does not say how long its body is.
+fn request_bytes<B: HttpBody>(request: &Request<B>) -> Option<usize> {
+    let body = usize::try_from(request.body().size_hint().exact()?).ok()?;
+    let uri = request.uri();
+    let scheme = uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len());
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let line = request.method().as_str().len() + scheme + authority + path + "  HTTP/1.1\r\n".len();
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    Some(headers.sum::<usize>() + line + "\r\n".len() + body)
 }
 
 /// What `HEAD` answers: all that `GET` would say of its body, and not the body.

@@ -47,10 +47,17 @@ async fn a_slow_header_and_an_idle_connection_end() {
     let mut later = world.connect().await;
     assert_eq!(later.send("GET", "/healthz", &[], b"").await.status, 200);
     later.stream.write_all(b"GET /healthz HT").await.unwrap();
+    // In one record with a whole request before it.
+    let mut beyond = world.connect().await;
+    beyond.stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HT").await.unwrap();
+    assert_eq!(beyond.answer().await.status, 200);
     tokio::time::pause();
-    for client in [&mut never, &mut slow, &mut idle, &mut later] {
+    let began = tokio::time::Instant::now();
+    for client in [&mut never, &mut slow, &mut later, &mut beyond] {
         assert_eq!(ended(&mut client.stream).await, 0);
+        assert!(began.elapsed() < Duration::from_millis(IDLE_MS_MAX / 2));
     }
+    assert_eq!(ended(&mut idle.stream).await, 0);
 }
 
 #[tokio::test]
