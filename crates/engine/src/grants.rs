@@ -23,7 +23,7 @@ pub struct GrantSigner {
 }
 
 /// Of which entry a statement speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The history.
     pub lineage: Lineage,
@@ -37,6 +37,12 @@ pub struct Place {
 #[must_use]
 pub fn granted_in(grant: &Grant, here: Place) -> bool {
     grant.granted_in.is_none_or(|(epoch, index)| (epoch, index) == (here.epoch, here.index))
+}
+
+/// The entry that granted what is told at this place: an older one if a request is repeated.
+#[must_use]
+pub fn granted_at(grant: &Grant, here: Place) -> Place {
+    grant.granted_in.map_or(here, |(epoch, index)| Place { epoch, index, ..here })
 }
 
 /// [`GrantPayload`] without copies of its texts: this is written for every grant.
@@ -82,9 +88,10 @@ impl GrantSigner {
         Self { key, server_key: server_key.to_string(), instance: Bytes16(instance.0) }
     }
 
-    /// The bytes of a grant's payload. `granted` is the entry that granted it.
+    /// The bytes of a grant's payload, told at this place.
     #[must_use]
-    pub fn payload(&self, grant: &Grant, nonce: [u8; 32], granted: Place) -> Vec<u8> {
+    pub fn payload(&self, grant: &Grant, nonce: [u8; 32], here: Place) -> Vec<u8> {
+        let granted = granted_at(grant, here);
         let payload = Payload {
             uses: &[],
             lease: LeaseId(grant.lease.0),
@@ -122,7 +129,7 @@ impl GrantSigner {
         bytes
     }
 
-    /// Signs payloads as the leaves of one tree, in their order.
+    /// Signs payloads as the leaves of one tree, in their order: those that an entry granted, or repeats that are told at one place.
     #[must_use]
     pub fn sign(&self, payloads: Vec<Vec<u8>>, at: Place) -> Vec<SignedGrant> {
         if payloads.is_empty() {
@@ -152,13 +159,6 @@ impl GrantSigner {
                 signature,
             })
             .collect()
-    }
-
-    /// Signs the grant of an older entry for whoever repeats its request, at the place of the answer.
-    #[must_use]
-    pub fn sign_again(&self, grant: &Grant, nonce: [u8; 32], at: Place) -> Option<SignedGrant> {
-        let granted = grant.granted_in.map_or(at, |(epoch, index)| Place { epoch, index, ..at });
-        self.sign(vec![self.payload(grant, nonce, granted)], at).pop()
     }
 }
 

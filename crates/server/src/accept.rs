@@ -123,10 +123,8 @@ pub struct Conn {
     resting: AtomicU32,
     /// Since when (milliseconds after birth, plus 1) a request has begun to arrive and is not complete; 0 if none.
     partial_ms: AtomicU64,
-    /// What came of the head of a request that is not whole yet.
-    head: Mutex<Head>,
-    /// Whether that is more than nothing.
-    has_head: AtomicBool,
+    /// What came since the end of the last request.
+    came: Mutex<Came>,
     /// When the last request was answered, milliseconds after birth.
     idle_ms: AtomicU64,
     /// Since when (milliseconds after birth) each answer waits to be taken, with its number; the oldest first.
@@ -160,8 +158,7 @@ impl Conn {
             resting: AtomicU32::new(0),
             // A connection that never asks is one whose first request is late.
             partial_ms: AtomicU64::new(1),
-            head: Mutex::default(),
-            has_head: AtomicBool::new(false),
+            came: Mutex::default(),
             idle_ms: AtomicU64::new(0),
             untaken: Mutex::default(),
             answers: AtomicU64::new(0),
@@ -321,30 +318,48 @@ impl Conn {
     pub fn under_way(self: &Arc<Self>) -> UnderWay {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         self.partial_ms.store(0, Ordering::Release);
-        if self.has_head.swap(false, Ordering::AcqRel) {
-            *self.head.lock() = Head::default();
-        }
         UnderWay { conn: Some(Arc::clone(self)) }
     }
 
-    /// So many bytes came. While nothing is under way they are kept until the head of a request is whole; they count among those of bodies that come in.
+    /// A request whose head is whole is under way until the guard falls. `bytes` is what it takes with its body, none if that cannot be known; what came
+    /// beyond is of the next one, which is not whole yet.
+    #[must_use]
+    pub fn asks(self: &Arc<Self>, gate: &Gate, bytes: Option<usize>) -> UnderWay {
+        let under_way = self.under_way();
+        if self.is_http1() {
+            let mut came = self.came.lock();
+            came.asked = Some(bytes);
+            let counted = came.count(gate, self.network());
+            drop(came);
+            if counted.is_err() {
+                self.give_up();
+            }
+        }
+        under_way
+    }
+
+    /// So many bytes came. Those that are of no request under way are kept until the head of one is whole; they count among those of bodies that come in.
     fn head_came(&self, gate: &Gate, bytes: usize) -> Result<(), Over> {
-        if self.in_flight.load(Ordering::Acquire) > 0 {
-            return Ok(());
+        let mut came = self.came.lock();
+        came.bytes = came.bytes.saturating_add(bytes);
+        came.count(gate, self.network())
+    }
+
+    /// One request under way less. What came beyond the last one begins the next, which is late as any other.
+    fn request_ended(&self) {
+        let now = self.age_ms();
+        self.idle_ms.store(now, Ordering::Release);
+        let mut came = self.came.lock();
+        if self.in_flight.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
         }
-        self.has_head.store(true, Ordering::Release);
-        let mut head = self.head.lock();
-        head.bytes = head.bytes.saturating_add(bytes);
-        // A head of usual size costs about what its connection does.
-        if head.bytes <= BODY_BYTES_FREE {
-            return Ok(());
+        if let Some(asked) = came.asked.take() {
+            let may_be_more = asked.is_none_or(|asked| came.bytes > asked);
+            came.bytes = asked.map_or(0, |asked| came.bytes.saturating_sub(asked));
+            if may_be_more {
+                self.partial_ms.store(now + 1, Ordering::Release);
+            }
         }
-        let place = match head.place.take() {
-            Some(mut place) => place.grow(bytes as u64).map(|()| place),
-            None => gate.unread_head(self.network(), head.bytes as u64),
-        };
-        head.place = Some(place.inspect_err(|_| gate.note(Kind::UnreadBodies, self.network()))?);
-        Ok(())
     }
 
     /// Bytes came. While nothing is under way they begin a request.
@@ -406,11 +421,43 @@ impl Conn {
     }
 }
 
-/// What came of a head, and its place among what comes in if it is large.
+/// What came since the end of the last request.
 #[derive(Debug, Default)]
-struct Head {
+struct Came {
     bytes: usize,
+    /// What the request under way takes of them, if one is: none of it if that cannot be known.
+    asked: Option<Option<usize>>,
+    /// The place of what is of no request under way, among what comes in, if it is large.
     place: Option<Place>,
+    placed: usize,
+}
+
+impl Came {
+    /// Counts what is of no request under way. A head of usual size costs about what its connection does, and needs no place.
+    fn count(&mut self, gate: &Gate, network: Option<Network>) -> Result<(), Over> {
+        let beyond = match self.asked {
+            None => self.bytes,
+            Some(None) => 0,
+            Some(Some(asked)) => self.bytes.saturating_sub(asked),
+        };
+        if beyond <= BODY_BYTES_FREE {
+            self.place = None;
+            self.placed = 0;
+            return Ok(());
+        }
+        let place = match self.place.take() {
+            Some(mut place) if beyond >= self.placed => place.grow((beyond - self.placed) as u64).map(|()| place),
+            Some(mut place) => {
+                place.shrink((self.placed - beyond) as u64);
+                Ok(place)
+            }
+            None => gate.unread_head(network, beyond as u64),
+        };
+        self.placed = 0;
+        self.place = Some(place.inspect_err(|_| gate.note(Kind::UnreadBodies, network))?);
+        self.placed = beyond;
+        Ok(())
+    }
 }
 
 /// Nothing is done for a request that is under way.
@@ -458,8 +505,7 @@ impl UnderWay {
         let now = conn.age_ms();
         untaken.push_back((number, now));
         drop(untaken);
-        conn.idle_ms.store(now, Ordering::Release);
-        conn.in_flight.fetch_sub(1, Ordering::AcqRel);
+        conn.request_ended();
         Answering { conn, number }
     }
 }
@@ -467,8 +513,7 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         if let Some(conn) = &self.conn {
-            conn.idle_ms.store(conn.age_ms(), Ordering::Release);
-            conn.in_flight.fetch_sub(1, Ordering::AcqRel);
+            conn.request_ended();
         }
     }
 }
@@ -982,14 +1027,9 @@ async fn handshake(shared: &Shared, hello: StartHandshake<Noting<TcpStream>>, ne
             turn.await?
         }
     };
-    let mut handshake = std::pin::pin!(hello.into_stream(Arc::clone(&shared.tls)));
-    // The keys are agreed upon and the signature is made by now, or in this first step; what follows waits for the peer.
-    let first = std::future::poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
-    drop(turn);
-    let done = match first {
-        Poll::Ready(done) => done,
-        Poll::Pending => handshake.await,
-    };
+    let handshake = std::pin::pin!(hello.into_stream(Arc::clone(&shared.tls)));
+    // The keys are agreed upon and the signature is made in the first step; or, of whoever has to say its hello again, in a later one.
+    let done = turn.steps(Some(network), handshake).await?;
     done.inspect_err(|cause| tracing::debug!(%network, %cause, "TLS handshake failed")).ok()
 }
 
@@ -1039,7 +1079,8 @@ async fn accept_unix(shared: Arc<Shared>, listener: UnixListener, mut stop: watc
             let admin = uid == 0 || uid == crate::sys::user_id() || group.is_some_and(|group| groups.contains(&group));
             let user = tokio::task::spawn_blocking(move || crate::sys::user_name(uid)).await.unwrap_or_else(|_| format!("uid {uid}"));
             let conn = Arc::new(Conn::new(Peer::Unix { uid, user, admin }, shared.app.gate().limits().answer_taken_ms));
-            let noting = Noting { inner: stream, conn: Arc::clone(&conn), allowance: None, heads: None };
+            let heads = Some(Arc::clone(shared.app.gate()));
+            let noting = Noting { inner: stream, conn: Arc::clone(&conn), allowance: None, heads };
             serve_http1(&shared.app, noting, &conn, stop).await;
             presence_ended(&shared.app, &conn).await;
             drop(held);
@@ -1196,6 +1237,38 @@ mod tests {
         let leases = BTreeSet::from([LeaseId([1; 16])]);
         conn.stand_for(Stand { name: [1; 16], number: 1, generation: 1, between: Between::Nothing, leases, place });
         assert!(conn.patience().is_some(), "presence");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_beyond_a_request_begins_the_next_which_is_late_as_any_other_and_counts_as_its_head() {
+        let limits = crate::limits::Limits { unread_bytes: Share { network: 60_000, all: 60_000 }, ..Default::default() };
+        let gate = Gate::new(limits, Arc::new(crate::clock::HandClock::new(1_000_000_000_000)));
+        let conn = Arc::new(Conn::new(Peer::Tcp("127.0.0.1:1".parse().unwrap()), 30_000));
+        let pass = |ms| tokio::time::advance(Duration::from_millis(ms));
+        for beyond in [1, 40_000] {
+            conn.head_came(&gate, 100 + beyond).unwrap();
+            let under_way = conn.asks(&gate, Some(100));
+            drop(under_way);
+            assert_eq!(gate.unread_head(conn.network(), 30_000).is_ok(), beyond == 1);
+            pass(HEADER_MS_MAX - 1).await;
+            assert!(conn.patience().is_some());
+            // Its rest comes.
+            conn.head_came(&gate, 100 - beyond.min(1)).unwrap();
+            drop(conn.asks(&gate, Some(99 + beyond)));
+            pass(HEADER_MS_MAX).await;
+            assert!(conn.patience().is_some(), "nothing came beyond it");
+        }
+        // The beginning of the next may come while a request is under way, with its body or after it.
+        let under_way = conn.asks(&gate, Some(200));
+        conn.head_came(&gate, 100).unwrap();
+        conn.head_came(&gate, 101).unwrap();
+        drop(under_way.answering());
+        pass(HEADER_MS_MAX).await;
+        assert!(conn.patience().is_none());
+        // Of whoever does not say how much comes, nobody knows what came beyond it.
+        drop(conn.asks(&gate, None));
+        pass(HEADER_MS_MAX).await;
+        assert!(conn.patience().is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! Work of which so much is done at once, in turn: by wider network, and within it by network, so that one party with many networks has one turn.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc, task::Poll};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -55,6 +55,41 @@ impl InTurn {
     }
 }
 
+impl Turn {
+    /// Works in a thread of its own. The turn is the work's: it ends with it, also if whoever asked for it has gone meanwhile. None if the work panicked.
+    pub async fn work<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let done = tokio::task::spawn_blocking(move || {
+            let turn = self;
+            let done = work();
+            drop(turn);
+            done
+        });
+        done.await.ok()
+    }
+
+    /// Work that waits for a peer now and then: this is the turn of its first step, and each further one waits for another turn of the network. None if
+    /// there are no turns any more.
+    pub async fn steps<F: Future>(self, network: Option<Network>, mut work: Pin<&mut F>) -> Option<F::Output> {
+        let all = Arc::clone(self.0.as_ref()?);
+        let mut turn = self;
+        loop {
+            let step = std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
+            drop(turn);
+            if let Poll::Ready(done) = step {
+                return Some(done);
+            }
+            woken().await;
+            turn = all.turn(network).await?;
+        }
+    }
+}
+
+/// Waits until this task is polled again: then what it was last waiting for may have come.
+async fn woken() {
+    let mut waited = false;
+    std::future::poll_fn(|_| if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         let Some(all) = self.0.take() else { return };
@@ -73,7 +108,7 @@ impl Drop for Turn {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::{net::IpAddr, pin::Pin, task::Poll};
+    use std::net::IpAddr;
 
     use super::*;
 
@@ -102,6 +137,46 @@ mod tests {
         drop(turn);
         drop(stays.await.unwrap());
         assert_eq!(all.0.lock().free, 1);
+    }
+
+    #[tokio::test]
+    async fn a_turn_lasts_as_long_as_its_work_also_if_nobody_waits_for_that_any_more() {
+        let all = Arc::new(InTurn::new(1));
+        let (end, ends) = std::sync::mpsc::channel::<()>();
+        let turn = all.turn(network(1, 1)).await.unwrap();
+        let mut work = Box::pin(turn.work(move || ends.recv()));
+        std::future::poll_fn(|cx| Poll::Ready(assert!(work.as_mut().poll(cx).is_pending()))).await;
+        let mut next = Box::pin(all.turn(network(2, 1)));
+        waits(next.as_mut()).await;
+        // Whoever asked hangs up.
+        drop(work);
+        waits(next.as_mut()).await;
+        end.send(()).unwrap();
+        drop(next.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn every_step_of_work_that_waits_for_its_peer_is_made_in_a_turn_and_none_is_kept_between_them() {
+        let all = Arc::new(InTurn::new(1));
+        let (said, hears) = oneshot::channel::<()>();
+        let seen = Arc::clone(&all);
+        let mut hears = std::pin::pin!(hears);
+        let mut steps = 0;
+        let mut work = std::pin::pin!(std::future::poll_fn(|cx| {
+            steps += 1;
+            assert_eq!(seen.0.lock().free, 0, "a step without a turn");
+            hears.as_mut().poll(cx)
+        }));
+        let turn = all.turn(network(1, 1)).await.unwrap();
+        let mut worker = Box::pin(turn.steps(network(1, 1), work.as_mut()));
+        std::future::poll_fn(|cx| Poll::Ready(assert!(worker.as_mut().poll(cx).is_pending()))).await;
+        // While its peer says nothing, it is others' turn; and when it does, theirs has to end first.
+        let other = all.turn(network(2, 1)).await.unwrap();
+        said.send(()).unwrap();
+        std::future::poll_fn(|cx| Poll::Ready(assert!(worker.as_mut().poll(cx).is_pending()))).await;
+        drop(other);
+        assert_eq!(worker.await, Some(Ok(())));
+        assert_eq!((steps, all.0.lock().free), (2, 1));
     }
 
     #[tokio::test]

@@ -349,9 +349,8 @@ mod tests {
 
         /// The publisher does all that it was given.
         fn show(&mut self) {
-            while let Ok(publish) = self.published.try_recv() {
-                self.publisher.publish(publish);
-            }
+            let published = &mut self.published;
+            self.publisher.publish(std::iter::from_fn(|| published.try_recv().ok()));
         }
 
         async fn decide(&mut self, command: Command) -> Outcome {
@@ -439,6 +438,30 @@ mod tests {
         assert_eq!(world.place(3), None);
         let held = world.leader.view.lease(triquest_wire::LeaseId(lease(3).0)).unwrap();
         assert_eq!(held.state, triquest_wire::status::LeaseState::Live);
+    }
+
+    #[tokio::test]
+    async fn repeats_that_stand_in_the_queue_together_share_one_signature_and_none_is_made_for_whoever_has_gone() {
+        let mut world = World::new();
+        world.decide(install(3)).await;
+        for number in 1..=3 {
+            assert!(matches!(world.decide(checkout(number, 1, None)).await, Outcome::Granted(_)));
+        }
+        let mut told: Vec<Told> = (1..=3).map(|number| world.ask(checkout(number, 1, None), 0)).collect();
+        world.commit().await;
+        // The third does not wait for its answer.
+        drop(told.pop());
+        world.show();
+        let signed: Vec<_> = told.iter_mut().map(|told| told.try_recv().unwrap().unwrap().signed.unwrap()).collect();
+        assert_eq!((&signed[0].statement, &signed[0].signature), (&signed[1].statement, &signed[1].signature));
+        let root: triquest_wire::trust::GrantsStatement = serde_json::from_slice(&signed[0].statement.0).unwrap();
+        assert_eq!(root.size, 2);
+        let granted_in = |place: usize| {
+            let grant: triquest_wire::trust::GrantPayload = serde_json::from_slice(&signed[place].grant.0).unwrap();
+            assert!(grant.index < root.index, "each tells the entry that granted it");
+            grant.index
+        };
+        assert!(granted_in(0) < granted_in(1));
     }
 
     #[tokio::test]

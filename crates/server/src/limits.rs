@@ -88,6 +88,10 @@ pub const READING_FORESEEN_US: u64 = 200;
 pub const SEARCHES_BURST: u32 = 20;
 /// The same per second.
 pub const SEARCHES_PER_SECOND: u32 = 5;
+/// Entries and sets of answers that are published together; the repeats among them share a signature.
+pub const PUBLISHED_AT_ONCE_MAX: usize = 256;
+/// Names that the page of an unknown name shows as near it.
+pub const NEAR_NAMES_MAX: usize = 20;
 /// Searches of one network that wait for the one worker.
 pub const SEARCHES_WAITING_PER_NETWORK_MAX: u64 = 8;
 /// The same of all networks.

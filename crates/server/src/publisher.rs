@@ -1,23 +1,22 @@
 //! Shows and answers what has become durable, in the order of the journal.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
-
-use tokio::sync::{mpsc, watch};
-use triquest_allocator::{Grant, Outcome};
-use triquest_engine::{
-    Answers, Heard, Position,
-    grants::{GrantSigner, Place, granted_in},
-};
-use triquest_journal::record::Entry;
-use triquest_wire::trust::SignedGrant;
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
 
 use crate::{
     config::Fault,
     driver::{Answer, panic_text},
     feed::{self, Feed},
-    ticket::Ticket,
+    limits::PUBLISHED_AT_ONCE_MAX,
+    ticket::{Reply, Ticket},
     view::View,
 };
+use tokio::sync::{mpsc, watch};
+use triquest_allocator::Outcome;
+use triquest_engine::{
+    Answers, Heard, Position,
+    grants::{GrantSigner, Place, granted_in},
+};
+use triquest_journal::record::Entry;
 
 /// An entry that is durable, or none, with what depends on it.
 pub(crate) struct Publish {
@@ -33,10 +32,18 @@ pub(crate) struct Publisher {
     pub(crate) fault: Arc<watch::Sender<Option<Fault>>>,
 }
 
+/// Somebody who waits for a grant with its signature.
+struct Asks {
+    reply: Reply<Answer>,
+    nonce: [u8; 32],
+    answer: triquest_engine::Answer,
+}
+
 impl Publisher {
     pub(crate) async fn run(self, mut published: mpsc::UnboundedReceiver<Publish>) {
-        while let Some(publish) = published.recv().await {
-            if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| self.publish(publish))) {
+        let mut together = Vec::new();
+        while published.recv_many(&mut together, PUBLISHED_AT_ONCE_MAX).await > 0 {
+            if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| self.publish(together.drain(..)))) {
                 let message = format!("what is durable cannot be shown: {}", panic_text(&*panic));
                 tracing::error!(message, "the server must stop");
                 let hint = "start the server again, and report this with the log".to_owned();
@@ -46,45 +53,52 @@ impl Publisher {
         }
     }
 
-    pub(crate) fn publish(&self, publish: Publish) {
-        let Publish { entry, heard, answers } = publish;
-        let mut here = None;
-        if let Some(entry) = &entry {
-            self.view.publish(entry, &heard);
-            self.feed.publish(entry);
-            here = Some(Place { lineage: entry.lineage, epoch: entry.epoch, index: entry.index });
-        }
-        // Grants of this entry share one signature; a grant of an older entry that is told again is a tree of its own.
-        let mut leaves = Vec::new();
-        for (ticket, answers) in &answers {
-            if let (Some(here), Ticket::One(_, Some(nonce)), Answers::One(answer)) = (here, ticket, answers)
-                && let Outcome::Granted(grant) = &answer.outcome
-                && granted_in(grant, here)
-            {
-                leaves.push(self.signer.payload(grant, *nonce, here));
+    /// Publishes what stands in the queue together. The grants of an entry share one signature. Grants of older entries that are told again come after
+    /// all that is new, and share one for each place at which they are told: however many repeats come at once, each costs one leaf.
+    pub(crate) fn publish(&self, together: impl IntoIterator<Item = Publish>) {
+        let mut again: BTreeMap<Place, Vec<Asks>> = BTreeMap::new();
+        for Publish { entry, heard, answers } in together {
+            let mut here = None;
+            if let Some(entry) = &entry {
+                self.view.publish(entry, &heard);
+                self.feed.publish(entry);
+                here = Some(Place { lineage: entry.lineage, epoch: entry.epoch, index: entry.index });
             }
-        }
-        let mut signed = here.map_or_else(Vec::new, |here| self.signer.sign(leaves, here)).into_iter();
-        for (ticket, answers) in answers {
-            match (ticket, answers) {
-                (Ticket::One(reply, nonce), Answers::One(answer)) => {
-                    let signed = match (&answer.outcome, nonce) {
-                        (Outcome::Granted(grant), Some(nonce)) => match here {
-                            Some(here) if granted_in(grant, here) => signed.next(),
-                            _ => self.sign_again(grant, nonce, answer.position),
-                        },
-                        _ => None,
-                    };
-                    let _ = reply.send(Ok(Answer { outcome: answer.outcome, position: wire(answer.position), signed }));
+            let mut new = Vec::new();
+            for (ticket, answers) in answers {
+                match (ticket, answers) {
+                    (Ticket::One(reply, Some(nonce)), Answers::One(answer)) => match (&answer.outcome, here) {
+                        // Whoever has gone asks again.
+                        (Outcome::Granted(_), _) if reply.is_closed() => {}
+                        (Outcome::Granted(grant), Some(here)) if granted_in(grant, here) => new.push(Asks { reply, nonce, answer }),
+                        (Outcome::Granted(_), _) => {
+                            let Position { lineage, epoch, index } = answer.position;
+                            again.entry(Place { lineage, epoch, index }).or_default().push(Asks { reply, nonce, answer });
+                        }
+                        _ => tell(Ticket::One(reply, Some(nonce)), Answers::One(answer)),
+                    },
+                    (ticket, answers) => tell(ticket, answers),
                 }
-                (ticket, answers) => tell(ticket, answers),
             }
+            if let Some(here) = here {
+                self.sign(new, here);
+            }
+        }
+        for (place, asks) in again {
+            self.sign(asks, place);
         }
     }
 
-    /// The grant of an older entry, signed for whoever repeats its request.
-    fn sign_again(&self, grant: &Grant, nonce: [u8; 32], position: Position) -> Option<SignedGrant> {
-        self.signer.sign_again(grant, nonce, Place { lineage: position.lineage, epoch: position.epoch, index: position.index })
+    /// Tells grants with their proofs, by one signature.
+    fn sign(&self, asks: Vec<Asks>, at: Place) {
+        let payload = |asks: &Asks| match &asks.answer.outcome {
+            Outcome::Granted(grant) => self.signer.payload(grant, asks.nonce, at),
+            _ => Vec::new(),
+        };
+        let signed = self.signer.sign(asks.iter().map(payload).collect(), at);
+        for (Asks { reply, answer, .. }, signed) in asks.into_iter().zip(signed) {
+            let _ = reply.send(Ok(Answer { outcome: answer.outcome, position: wire(answer.position), signed: Some(signed) }));
+        }
     }
 }
 

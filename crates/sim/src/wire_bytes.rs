@@ -245,8 +245,7 @@ impl Office {
         Self { server_key: ServerKey::new(*key.public()), key, issued: issued.clone(), trusted: BTreeMap::new() }
     }
 
-    /// Signs one of the grants of an entry: a new one with all others that are new, one that is told again alone. Without the nonce of its
-    /// request it is of no use.
+    /// Signs one of the grants that are told at one place and stand in one tree. Without the nonce of its request it is of no use.
     #[must_use]
     pub fn sign(
         &self,
@@ -258,10 +257,6 @@ impl Office {
     ) -> Option<SignedGrant> {
         let signer = GrantSigner::new(Arc::clone(&self.key), &self.server_key, Instance(instance));
         let nonce = |sending: &Sending| if with_nonce { nonce_of(sending) } else { [0; 32] };
-        let (sending, grant) = granted.get(which)?;
-        if !grants::granted_in(grant, at) {
-            return signer.sign_again(grant, nonce(sending), at);
-        }
         let payloads = granted.iter().map(|(sending, grant)| signer.payload(grant, nonce(sending), at)).collect();
         signer.sign(payloads, at).into_iter().nth(which)
     }

@@ -1178,7 +1178,7 @@ impl World {
         }
     }
 
-    /// Each so-many-eth grant is signed, with all others of its entry.
+    /// Each so-many-eth grant is signed, with all others of its tree.
     fn signs(&mut self, number: usize, answers: &[(Ticket, Answers)]) -> BTreeMap<u64, SignedGrant> {
         let mut signed = BTreeMap::new();
         let with_nonce = !self.wrong(Wrong::SignsForNobody);
@@ -1199,7 +1199,8 @@ impl World {
                 continue;
             }
             let new = granted_in(grant, *at);
-            let leaves = granted.iter().filter(|(other, _, grant, there)| other == ticket || new && there == at && granted_in(grant, *at));
+            // New ones share a tree, and so do those that are told again at one place.
+            let leaves = granted.iter().filter(|(_, _, grant, there)| there == at && granted_in(grant, *at) == new);
             let which = leaves.clone().position(|(other, ..)| other == ticket).unwrap_or_default();
             let leaves: Vec<_> = leaves.map(|(_, sending, grant, _)| (*sending, *grant)).collect();
             signed.extend(self.office.sign(instance, &leaves, which, *at, with_nonce).map(|signed| (*ticket, signed)));

@@ -25,7 +25,6 @@ use triquest_wire::{
 use super::{Answer, App, Arriving, Refused, bad, body, convert, json, leases::limit, query, routes::Found};
 use crate::{
     accept::{Conn, Peer},
-    gate::Rated,
     limits::BACKUP_NAME_BYTES_MAX,
     sys,
     view::LicensePage,
@@ -134,8 +133,7 @@ fn notice(Overlap { feature, before, with, until_ms, others }: &Overlap, name: &
     format!("{feature}: {before} + {} = {with}{until}, together with {}", with.saturating_sub(*before), licenses.join(", "))
 }
 
-pub(super) fn licenses(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answer {
-    let _reading = app.gate.reading(Rated::Reads, conn.network())?;
+pub(super) fn licenses(app: &App, request: &Request<Arriving>) -> Answer {
     let [after, rows] = query(request, ["after", "limit"])?;
     let after = after.map(|after| after.parse::<u32>()).transpose().map_err(|_| bad("after: needs the `next` of the page before"))?;
     let LicensePage { position, licenses, next } = app.driver.view().license_page(after, limit(rows.as_deref())?);

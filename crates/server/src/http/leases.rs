@@ -24,7 +24,7 @@ use triquest_wire::{
     trust::SignedGrant,
 };
 
-use super::{Answer, App, Arriving, Refused, bad, body, convert, holder, json, query, routes::Found, trust};
+use super::{Answer, App, Arriving, Refused, bad, body, convert, holder, json, query, read, routes::Found, trust};
 use crate::{
     accept::Conn,
     driver,
@@ -177,10 +177,8 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
         app.shown.misses(*license);
     }
     let licenses = match &outcome {
-        // A repeat may be charged elsewhere than when it was granted; a connection that has seen the present texts needs none.
-        Outcome::Granted(grant) if grant.granted_in.is_some() || conn.shown_licenses.load(Ordering::Acquire) != licenses_now => {
-            texts(app, grant)
-        }
+        // A connection that has seen the present texts needs none, also where a repeat is charged elsewhere than when it was granted.
+        Outcome::Granted(grant) if conn.shown_licenses.load(Ordering::Acquire) != licenses_now => texts(app, grant),
         _ => Vec::new(),
     };
     json(&convert::checkout_answer(outcome, position, signed, licenses, vendor_keys.len())?)
@@ -364,13 +362,14 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
 pub(super) async fn inspect(app: &Arc<App>, conn: &Conn, lease: LeaseId, request: &mut Request<Arriving>) -> Answer {
     let asked: SecretRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
     own(lease, &asked.secret)?;
-    let _reading = app.gate.reading(Rated::Reads, conn.network())?;
-    let view = app.driver.view();
-    let position = view.position();
-    match view.lease(lease) {
-        Some(status) => json(&LeaseList { position, leases: vec![status], next: None }),
-        None => Err(Problem::new(ErrorCode::UnknownLease, "there is no such lease, waiter or lingering seat now")),
-    }
+    read(app, conn, || {
+        let view = app.driver.view();
+        let position = view.position();
+        match view.lease(lease) {
+            Some(status) => json(&LeaseList { position, leases: vec![status], next: None }),
+            None => Err(Problem::new(ErrorCode::UnknownLease, "there is no such lease, waiter or lingering seat now")),
+        }
+    })
 }
 
 /// A page's size from the query: at least 1, at most the limit.
@@ -382,8 +381,7 @@ pub(super) fn limit(text: Option<&str>) -> Result<usize, Problem> {
     }
 }
 
-pub(super) fn list(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answer {
-    let _reading = app.gate.reading(Rated::Reads, conn.network())?;
+pub(super) fn list(app: &App, request: &Request<Arriving>) -> Answer {
     let [feature, vendor, state, after, rows] = query(request, ["feature", "vendor", "state", "after", "limit"])?;
     let state = state
         .map(|state| serde_json::from_value::<LeaseState>(state.into()))
@@ -394,7 +392,6 @@ pub(super) fn list(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answe
 }
 
 pub(super) fn status(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answer {
-    let _reading = app.gate.reading(Rated::Reads, conn.network())?;
     let [feature, after, rows] = query(request, ["feature", "after", "limit"])?;
     let rows = limit(rows.as_deref())?;
     let view = app.driver.view();

@@ -406,8 +406,8 @@ pub(crate) fn bad(detail: impl Into<String>) -> Problem {
 
 /// Answers one request.
 pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
+    let under_way = conn.asks(&app.gate, request_bytes(&request));
     let mut request = request.map(|body| Arriving::new(body, &app.gate, &conn));
-    let under_way = conn.under_way();
     let was_presence = conn.is_presence();
     let is_head = request.method() == Method::HEAD;
     let mut allow = None;
@@ -465,6 +465,18 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) 
             closed
         }
     }
+}
+
+/// What a request takes on the wire with its body, as it is usually written: one space before each value. None if it does not say how long its body is.
+fn request_bytes<B: HttpBody>(request: &Request<B>) -> Option<usize> {
+    let body = usize::try_from(request.body().size_hint().exact()?).ok()?;
+    let uri = request.uri();
+    let scheme = uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len());
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let line = request.method().as_str().len() + scheme + authority + path + "  HTTP/1.1\r\n".len();
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    Some(headers.sum::<usize>() + line + "\r\n".len() + body)
 }
 
 /// What `HEAD` answers: all that `GET` would say of its body, and not the body.
@@ -782,12 +794,12 @@ async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: &mut 
         Endpoint::Health => Ok(text("ok\n")),
         Endpoint::Inspect => leases::inspect(app, conn, lease()?, request).await,
         Endpoint::Install => admin::install(app, conn, request).await,
-        Endpoint::Leases => leases::list(app, conn, request),
-        Endpoint::Licenses => admin::licenses(app, conn, request),
-        Endpoint::OpenApi => Ok(answer(StatusCode::OK, JSON, Body::Shared(openapi::TEXT.as_bytes()))),
-        Endpoint::Port => ports::report(app, &found, request),
+        Endpoint::Leases => read(app, conn, || leases::list(app, request)),
+        Endpoint::Licenses => read(app, conn, || admin::licenses(app, request)),
+        Endpoint::OpenApi => read(app, conn, || Ok(answer(StatusCode::OK, JSON, Body::Shared(openapi::TEXT.as_bytes())))),
+        Endpoint::Port => read(app, conn, || ports::report(app, &found, request)),
         Endpoint::PortAnswer => ports::answer(app, conn, &found, request).await,
-        Endpoint::PortPage => ports::page(app, &found, request),
+        Endpoint::PortPage => ports::page(app, conn, &found, request).await,
         Endpoint::PortSearch => ports::search(app, conn, request).await,
         Endpoint::Presence => presence::open(app, conn, request).await,
         Endpoint::PresenceChange => presence::change(app, conn, request).await,
@@ -798,10 +810,16 @@ async fn dispatch(app: &Arc<App>, conn: &Arc<Conn>, found: Found, request: &mut 
         Endpoint::Remove => admin::remove(app, conn, &found, request).await,
         Endpoint::Renew => leases::renew(app, conn, lease()?, request).await,
         Endpoint::RenewMany => leases::renew_many(app, conn, request).await,
-        Endpoint::ServerId => trust::server_id(app),
-        Endpoint::Status => leases::status(app, conn, request),
+        Endpoint::ServerId => read(app, conn, || trust::server_id(app)),
+        Endpoint::Status => read(app, conn, || leases::status(app, conn, request)),
         Endpoint::Trust => trust::trust(app, conn, request).await,
     }
+}
+
+/// Does the work of a read, whose time is charged. Nothing is awaited in it.
+fn read<T>(app: &App, conn: &Conn, work: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
+    let _reading = app.gate.reading(Rated::Reads, conn.network())?;
+    work()
 }
 
 fn text(text: &'static str) -> Response<Body> {

@@ -291,6 +291,28 @@ async fn a_server_with_more_licenses_than_one_answer_shows_is_believed_and_grant
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_brings_the_texts_of_licenses_unless_its_connection_was_shown_them_as_they_are_now() {
+    let world = World::with_seats().await;
+    let mut client = world.connect().await;
+    let asked = json!({
+        "vendor_keys": world.checkout(1, "cad")["vendor_keys"], "nonce": Bytes32([4; 32]), "tls_spki": spki(&client.stream),
+    });
+    let mut texts = Vec::new();
+    for step in 0..6 {
+        match step {
+            2 => assert_eq!(client.json("POST", "/v1/trust", &asked).await.status, 200),
+            4 => drop(world.install(&world.license("A-3", "other", 1)).await),
+            5 => assert_eq!(client.json("POST", "/v1/trust", &asked).await.status, 200),
+            _ => {}
+        }
+        let granted = client.json("POST", "/v1/leases", &world.checkout(1, "cad")).await.json();
+        assert_eq!(granted["outcome"], "granted", "{granted}");
+        texts.push(granted["licenses"].as_array().map_or(0, Vec::len));
+    }
+    assert_eq!(texts, [1, 1, 0, 0, 1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_can_verify_a_part_of_a_pool_is_told_no_numbers_of_the_rest() {
     let world = World::limited(|limits| limits.denials.network = Frequency { burst: 1, per_second: 1 }).await;
     const OLD: u8 = 1;

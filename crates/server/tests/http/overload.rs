@@ -47,10 +47,17 @@ async fn a_slow_header_and_an_idle_connection_end() {
     let mut later = world.connect().await;
     assert_eq!(later.send("GET", "/healthz", &[], b"").await.status, 200);
     later.stream.write_all(b"GET /healthz HT").await.unwrap();
+    // In one record with a whole request before it.
+    let mut beyond = world.connect().await;
+    beyond.stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HT").await.unwrap();
+    assert_eq!(beyond.answer().await.status, 200);
     tokio::time::pause();
-    for client in [&mut never, &mut slow, &mut idle, &mut later] {
+    let began = tokio::time::Instant::now();
+    for client in [&mut never, &mut slow, &mut later, &mut beyond] {
         assert_eq!(ended(&mut client.stream).await, 0);
+        assert!(began.elapsed() < Duration::from_millis(IDLE_MS_MAX / 2));
     }
+    assert_eq!(ended(&mut idle.stream).await, 0);
 }
 
 #[tokio::test]
@@ -1075,6 +1082,52 @@ async fn reads_trust_and_searches_have_rates_and_health_has_none() {
     for limit in ["reads", "searches", "trust"] {
         assert!(limited(&world, limit).await >= 1, "{limit}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_read_is_charged_for_the_work_that_it_makes() {
+    for path in ["/ports/1588", "/ports/no-such-name", "/v1/ports/1588", "/openapi.json", "/v1/server/id", "/v1/status", "/v1/events"] {
+        let world = World::start_as(
+            |_| {},
+            |limits| {
+                // The clock stands still: what was spent once is gone.
+                limits.reading_us = Frequency { burst: 2_000, per_second: 2_000 };
+                limits.searches = few(1, 1);
+            },
+        )
+        .await;
+        let head = format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut client = world.connect().await;
+        let mut refused = false;
+        for _ in 0..1_900 {
+            client.stream.write_all(head.as_bytes()).await.unwrap();
+            client.stream.flush().await.unwrap();
+            let Some(answer) = client.read_until(b"\r\n\r\n").await else {
+                client = world.connect().await;
+                continue;
+            };
+            refused = answer.starts_with(b"HTTP/1.1 429");
+            if refused {
+                break;
+            }
+        }
+        assert!(refused, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_an_unknown_name_shows_what_comes_near_only_to_those_who_may_search() {
+    let world = World::limited(|limits| limits.searches = few(2, 1)).await;
+    let mut client = world.connect().await;
+    let mut near = Vec::new();
+    for _ in 0..3 {
+        let answer = client.send("GET", "/ports/licens", &[], b"").await;
+        let page = String::from_utf8(answer.body).unwrap();
+        assert!(answer.status == 404 && page.contains("No such name"), "{page}");
+        near.push(page.contains("Near it"));
+    }
+    assert_eq!(near, [true, true, false]);
+    assert_eq!(client.send("GET", "/ports?q=license", &[], b"").await.status, 429, "it is the same rate");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,6 +103,14 @@ async fn openssl_gets_tls_1_3_and_nothing_older() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_to_say_its_hello_again_is_served() {
+    let world = World::start().await;
+    // The client guesses a group that the server does not know.
+    let answer = tokio::task::block_in_place(|| openssl(&world, &["-tls1_3", "-groups", "X448:X25519"]));
+    assert!(answer.contains("TLSv1.3") && answer.contains("X25519"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_session_can_be_resumed() {
     let world = World::start().await;
     let port = world.address().port();

@@ -16,8 +16,8 @@ use triquest_wire::{
     limits::{FEEDBACK_BODY_BYTES_MAX, PORT_NAME_BYTES_MAX, PORT_SEARCH_HITS_MAX},
 };
 
-use super::{Answer, App, Arriving, Body, bad, json, query, raw_body, response, routes::Found};
-use crate::{accept::Conn, gate::Rated, seldom::Kind};
+use super::{Answer, App, Arriving, Body, bad, json, query, raw_body, read, response, routes::Found};
+use crate::{accept::Conn, gate::Rated, limits::NEAR_NAMES_MAX, seldom::Kind};
 
 pub(crate) use feedback::Feedback;
 
@@ -85,19 +85,43 @@ pub(super) fn report(app: &App, found: &Found, request: &Request<Arriving>) -> A
     }
 }
 
+/// What a page of the reference needs.
+enum Page {
+    Whole(Response<Body>),
+    /// No such name. What comes near it has yet to be searched for; the page tells it where that cannot be.
+    Unknown {
+        name: String,
+        alone: Response<Body>,
+    },
+}
+
 /// `GET /ports/{port}`: the same as a page.
-pub(super) fn page(app: &App, found: &Found, request: &Request<Arriving>) -> Answer {
+pub(super) async fn page(app: &Arc<App>, conn: &Conn, found: &Found, request: &Request<Arriving>) -> Answer {
+    let (name, alone) = match read(app, conn, || page_of(app, found, request))? {
+        Page::Whole(page) => return Ok(page),
+        Page::Unknown { name, alone } => (name, alone),
+    };
+    let near = searched(app, conn, move |registry| page::unknown(registry, &name, Some(&registry.search(&name, NEAR_NAMES_MAX)))).await;
+    // Whoever may not search now is told of the name alone.
+    Ok(near.map_or(alone, |page| html(StatusCode::NOT_FOUND, page)))
+}
+
+fn page_of(app: &App, found: &Found, request: &Request<Arriving>) -> Result<Page, Problem> {
     let [thanks] = query(request, ["thanks"])?;
     let registry = &app.registry().registry;
     let segment = super::unescape(&found.segment)?;
-    match Asked::parse(&segment)? {
-        Asked::Port(port) => Ok(html(StatusCode::OK, page::port(registry, port, thanks.is_some()))),
+    let page = match Asked::parse(&segment)? {
+        Asked::Port(port) => page::port(registry, port, thanks.is_some()),
         Asked::Name(name) => match of_name(registry, name) {
-            OfName::Nothing => Ok(html(StatusCode::NOT_FOUND, page::unknown(registry, name))),
-            OfName::OnePort(port) => Ok(html(StatusCode::OK, page::port(registry, port, thanks.is_some()))),
-            OfName::Several(entries) => Ok(html(StatusCode::OK, page::name(registry, name, &entries))),
+            OfName::Nothing => {
+                let alone = html(StatusCode::NOT_FOUND, page::unknown(registry, name, None));
+                return Ok(Page::Unknown { name: name.to_owned(), alone });
+            }
+            OfName::OnePort(port) => page::port(registry, port, thanks.is_some()),
+            OfName::Several(entries) => page::name(registry, name, &entries),
         },
-    }
+    };
+    Ok(Page::Whole(html(StatusCode::OK, page)))
 }
 
 enum OfName<'a> {
@@ -121,7 +145,7 @@ fn of_name<'a>(registry: &'a Registry, name: &str) -> OfName<'a> {
 
 /// `GET /ports`, with `q` for a search.
 ///
-/// A search looks at thousands of rows: it is made by one worker that no other request waits for.
+/// A search looks at thousands of rows: it is made by one worker that only other searches wait for.
 pub(super) async fn search(app: &Arc<App>, conn: &Conn, request: &Request<Arriving>) -> Answer {
     let [words] = query(request, ["q"])?;
     let words = words.unwrap_or_default();
@@ -135,15 +159,17 @@ pub(super) async fn search(app: &Arc<App>, conn: &Conn, request: &Request<Arrivi
     {
         return Ok(see_other(&format!("/ports/{port}")));
     }
-    app.gate.charge(Rated::Searches, conn.network(), 1)?;
-    let _turn = app.gate.search(conn.network()).await?;
-    let (searcher, words) = (Arc::clone(app), words.to_owned());
-    let page = tokio::task::spawn_blocking(move || {
-        let registry = &searcher.registry().registry;
-        page::search(registry, &words, &registry.search(&words, PORT_SEARCH_HITS_MAX))
-    });
-    let page = page.await.map_err(|_| Problem::new(ErrorCode::Internal, "the search failed"))?;
+    let words = words.to_owned();
+    let page = searched(app, conn, move |registry| page::search(registry, &words, &registry.search(&words, PORT_SEARCH_HITS_MAX))).await?;
     Ok(html(StatusCode::OK, page))
+}
+
+/// Has a page written that needs a search, by the one worker for them, in turn.
+async fn searched(app: &Arc<App>, conn: &Conn, write: impl FnOnce(&Registry) -> String + Send + 'static) -> Result<String, Problem> {
+    app.gate.charge(Rated::Searches, conn.network(), 1)?;
+    let turn = app.gate.search(conn.network()).await?;
+    let searcher = Arc::clone(app);
+    turn.work(move || write(&searcher.registry().registry)).await.ok_or_else(|| Problem::new(ErrorCode::Internal, "the search failed"))
 }
 
 /// `POST /ports/{port}/feedback`: one of three faces, as a plain form sends it. It is recorded here and nowhere else.

@@ -439,16 +439,15 @@ pub(super) fn name(registry: &Registry, asked: &str, entries: &[Entry<'_>]) -> S
     document(&format!("{name}: a registered service name"), asked, &main, registry)
 }
 
-/// No such name, and what comes near.
-pub(super) fn unknown(registry: &Registry, asked: &str) -> String {
-    let found = registry.search(asked, 20);
+/// No such name, and what comes near if that is known.
+pub(super) fn unknown(registry: &Registry, asked: &str, near: Option<&Found<'_>>) -> String {
     let mut main = format!(
         "<h1>No such name <small>{}</small></h1>\n<p class=\"lead\">No service is registered under this name.</p>\n",
         escape(asked)
     );
-    if !found.hits.is_empty() {
+    if let Some(found) = near.filter(|found| !found.hits.is_empty()) {
         main.push_str("<h2>Near it</h2>\n");
-        hits(&mut main, &found);
+        hits(&mut main, found);
     }
     document("No such name", asked, &main, registry)
 }
@@ -557,9 +556,8 @@ mod tests {
     #[test]
     fn words_from_outside_are_text_and_nothing_else() {
         let hostile = "\"><script>alert(1)</script>'&";
-        for page in
-            [unknown(Registry::embedded(), hostile), search(Registry::embedded(), hostile, &Registry::embedded().search(hostile, 5))]
-        {
+        let found = Registry::embedded().search(hostile, 5);
+        for page in [unknown(Registry::embedded(), hostile, Some(&found)), search(Registry::embedded(), hostile, &found)] {
             well_formed(&page);
             assert!(!page.contains("<script"));
         }
