@@ -2109,8 +2109,7 @@ fn what_is_older_than_memory_and_what_a_test_copy_signed_start_nothing() {
 
 #[test]
 fn a_proof_stops_all_granting_although_the_disk_is_full() {
-    needs(
-        |safeguards| safeguards.proof_stops_at_once = false,
+    check(
         "
         00:00 install A cad=2                     => installed
         00:00 backup                              => done
@@ -2118,9 +2117,10 @@ fn a_proof_stops_all_granting_although_the_disk_is_full() {
         00:02 checkout L1 cad ana@ws1             => grant
         00:03 rollback                            => recovered
         00:04 disk full                           => done
-        00:05 adopt L1 cad ana@ws1                => deny quarantine
+        # From what is kept for a full disk.
+        00:05 adopt L1 cad ana@ws1                => deny quarantine lineage_began=L1
         00:06 checkout L2 cad bo@ws2              => deny quarantine
-        00:07 disk room                           => done lineage_began=L1
+        00:07 disk room                           => done
         00:08 checkout L3 cad cy@ws3              => deny quarantine
         00:09 adopt L1 cad ana@ws1 attempt=2      => grant adopted=L1
     ",

@@ -1,6 +1,6 @@
 //! A proof that history was lost: what it does to a request that is refused, and to the end of a quarantine that was looked at before.
 
-use triquest_allocator::{Actor, Command, ContentDigest, Event, Lineage, Outcome, Refusal};
+use triquest_allocator::{Actor, Command, ContentDigest, Event, Lineage, Outcome, Refusal, Safeguards};
 use triquest_engine::{Input, TookEffect, Why};
 
 use crate::desk::{Desk, ENOUGH, NONE, RESERVE, adopt, checkout, from, is_granted};
@@ -137,6 +137,22 @@ fn a_proof_on_a_full_disk_is_written_from_the_reserve_and_outlives_a_start() {
         desk.settle();
         let newcomer = desk.now(checkout(3));
         assert!(!is_granted(&newcomer), "{newcomer:?}");
+    }
+}
+
+#[test]
+fn a_proof_that_met_a_disk_with_nothing_left_stops_all_granting_with_room_again() {
+    for keeps in [true, false] {
+        let safeguards = Safeguards { proof_stops_at_once: keeps, ..Safeguards::default() };
+        let mut desk = Desk::on(Desk::with_seats(1).journal, safeguards);
+        desk.engine.handle(Input::Room(NONE));
+        desk.settle();
+        let shown = desk.ask(proof(5, |_| {}));
+        desk.settle();
+        assert!(matches!(desk.why(shown), Why::DiskFull(_)));
+        desk.engine.handle(Input::Room(ENOUGH));
+        let newcomer = desk.now(checkout(3));
+        assert_eq!((is_granted(&newcomer), began(&desk)), (!keeps, usize::from(keeps)), "{newcomer:?}");
     }
 }
 
