@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use triquest_client::admin::AdminClient;
+use triquest_client::admin::{AdminClient, Hangs};
 use triquest_server::{config::default_data_dir, identity::Runtime};
 use triquest_wire::{
     ErrorCode, LeaseId, Problem, Retry,
@@ -65,6 +65,7 @@ impl Admin {
         }
         match AdminClient::connect(&socket) {
             Ok(client) => Ok(Self { client, data: path }),
+            Err(cause) if Hangs::is_in(&cause) => Err(hangs(&path)),
             Err(cause) => Err(match cause.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => not_running(&shown, data),
                 io::ErrorKind::PermissionDenied => not_permitted(&shown),
@@ -196,7 +197,13 @@ impl Admin {
 
     fn lost(&self, cause: &io::Error) -> Failure {
         let shown = self.data.to_string_lossy();
+        if Hangs::is_in(cause) {
+            return hangs(&self.data);
+        }
         match cause.kind() {
+            io::ErrorKind::TimedOut => Failure::new(format_args!("the server on {} lives and has not answered in time", escape(&shown)))
+                .hint("whether it took effect is not known; look at its log, then ask again")
+                .with_code(exit::LATER),
             io::ErrorKind::PermissionDenied => not_permitted(&escape(&shown)),
             _ => Failure::new(format_args!("the server on {} went away: {cause}", escape(&shown)))
                 .hint("whether it took effect is not known; look at its log, then ask again")
@@ -228,6 +235,7 @@ pub(crate) fn running_servers() -> Vec<(PathBuf, Option<Runtime>)> {
     folders.dedup_by(|a, b| a.0 == b.0);
     let runs = |(folder, is_listed): &(PathBuf, bool)| match AdminClient::connect(&folder.join("admin.sock")) {
         Ok(_) => true,
+        Err(cause) if Hangs::is_in(&cause) => true,
         Err(cause) => *is_listed && cause.kind() == io::ErrorKind::PermissionDenied,
     };
     folders.into_iter().filter(runs).map(|(folder, _)| (folder.clone(), Runtime::read(&folder))).collect()
@@ -314,6 +322,18 @@ fn not_running(shown: &str, data: &DataDir) -> Failure {
     let flag = if data.data.is_some() { format!("{init} --data {shown}") } else { String::new() };
     Failure::new(format_args!("no server is running on {shown}"))
         .hint(format_args!("start it: triquest-lm serve{flag}   (as a service: systemctl start triquest-lm)"))
+        .with_code(exit::LATER)
+}
+
+/// A server that is stopped, or that hangs.
+fn hangs(data: &Path) -> Failure {
+    let pid = Runtime::read(data).map(|runtime| runtime.pid);
+    let process = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+    let look = pid.map_or_else(String::new, |pid| {
+        format!("`ps -o stat= -p {pid}` shows T if it is stopped: `kill -CONT {pid}` lets it go on; else ")
+    });
+    Failure::new(format_args!("a server runs on {}{process} and does not answer; nothing was asked of it", escape(&data.to_string_lossy())))
+        .hint(format_args!("{look}restart it (as a service: systemctl restart triquest-lm); leases outlive a restart"))
         .with_code(exit::LATER)
 }
 

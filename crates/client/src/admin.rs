@@ -20,7 +20,7 @@ use ureq::{
 };
 
 use crate::{
-    limits::{ADMIN_CALL_MS_MAX, ANSWER_HEADER_BYTES_MAX},
+    limits::{ADMIN_CALL_MS_MAX, ADMIN_SILENT_MS_MAX, ANSWER_HEADER_BYTES_MAX},
     transport::{io_error, read_body, run_json},
 };
 
@@ -29,6 +29,25 @@ use crate::{
 pub struct AdminClient {
     agent: Agent,
     socket: PathBuf,
+}
+
+/// A server runs there and does not answer: it is stopped, or it hangs. Nothing was asked of it. It is inside of an [`io::Error`] of the kind `TimedOut`.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a server runs there and does not answer")]
+pub struct Hangs;
+
+impl Hangs {
+    /// Whether that is what an error says.
+    #[must_use]
+    pub fn is_in(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+    }
+}
+
+impl From<Hangs> for io::Error {
+    fn from(hangs: Hangs) -> Self {
+        Self::new(io::ErrorKind::TimedOut, hangs)
+    }
 }
 
 /// Why an administrative call failed.
@@ -54,13 +73,13 @@ impl AdminClient {
     ///
     /// # Errors
     /// `NotFound` if there is none, `ConnectionRefused` if no server listens, `PermissionDenied` if this user may not connect, `InvalidInput` if
-    /// the path is no socket.
+    /// the path is no socket, [`Hangs`] if so many connections wait there that the kernel takes no more.
     pub fn connect(socket: &Path) -> io::Result<Self> {
         // A link could lead to another server's socket.
         if !std::fs::symlink_metadata(socket)?.file_type().is_socket() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is no socket", socket.display())));
         }
-        drop(UnixStream::connect(socket)?);
+        drop(dial(socket)?);
         let config = Agent::config_builder()
             .proxy(None)
             .max_redirects(0)
@@ -73,6 +92,21 @@ impl AdminClient {
         Ok(Self { agent, socket: socket.to_owned() })
     }
 
+    /// Lets the server show that it lives, before something that may take long is asked of it.
+    ///
+    /// # Errors
+    /// [`Hangs`], or that it went away.
+    fn lives(&self) -> io::Result<()> {
+        let limit = Some(Duration::from_millis(ADMIN_SILENT_MS_MAX));
+        // Whatever it answers: who answers lives.
+        let answer =
+            run_json(&self.agent, "GET", &url("/healthz"), None, limit).and_then(|mut answer| read_body(&mut answer, ANSWER_BYTES_MAX));
+        answer.map(drop).map_err(io_error).map_err(|cause| match cause.kind() {
+            io::ErrorKind::TimedOut => Hangs.into(),
+            _ => cause,
+        })
+    }
+
     /// The socket's path.
     #[must_use]
     pub fn socket(&self) -> &Path {
@@ -82,8 +116,9 @@ impl AdminClient {
     /// One request: method, path with query, JSON body. Gives status and body, whatever they are.
     ///
     /// # Errors
-    /// That the server went away, or that its answer is larger than the limit.
+    /// [`Hangs`], that the server went away, or that its answer is larger than the limit.
     pub fn request(&self, method: &str, path: &str, body: Option<&[u8]>) -> io::Result<(u16, Vec<u8>)> {
+        self.lives()?;
         let mut response =
             run_json(&self.agent, method, &url(path), body, Some(Duration::from_millis(ADMIN_CALL_MS_MAX))).map_err(io_error)?;
         let status = response.status().as_u16();
@@ -94,8 +129,9 @@ impl AdminClient {
     /// A stream that ends when the server ends it: status and the body as it comes. An answer other than 200 is a short problem document.
     ///
     /// # Errors
-    /// That the server went away.
+    /// [`Hangs`], or that the server went away.
     pub fn stream(&self, path: &str) -> io::Result<(u16, Box<dyn io::BufRead + Send>)> {
+        self.lives()?;
         let response = run_json(&self.agent, "GET", &url(path), None, None).map_err(io_error)?;
         let status = response.status().as_u16();
         let reader = response.into_body().into_reader();
@@ -237,6 +273,17 @@ fn url(path: &str) -> String {
     format!("http://localhost{path}")
 }
 
+/// A connection to the socket. A server that is stopped leaves what it does not accept to the kernel, which takes only so many and then lets others wait.
+fn dial(socket: &Path) -> io::Result<UnixStream> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+    let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_timeout(&stream, sockopt::Timeout::Send, Some(Duration::from_millis(ADMIN_SILENT_MS_MAX)))?;
+    match rustix::net::connect(&stream, &SocketAddrUnix::new(socket)?) {
+        Err(rustix::io::Errno::AGAIN) => Err(Hangs.into()),
+        other => Ok(other.map(|()| UnixStream::from(stream))?),
+    }
+}
+
 fn refused(status: u16, body: &[u8]) -> AdminError {
     serde_json::from_slice(body).map_or(AdminError::Status(status), |problem| AdminError::Refused(Box::new(problem)))
 }
@@ -260,7 +307,7 @@ impl<In: Transport> Connector<In> for SocketConnector {
     type Out = SocketTransport;
 
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<In>) -> Result<Option<Self::Out>, ureq::Error> {
-        let stream = Arc::new(Socket(UnixStream::connect(&self.0)?));
+        let stream = Arc::new(Socket(dial(&self.0)?));
         let weak = Arc::downgrade(&stream);
         (details.register_shutdown)(weak)?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
@@ -315,7 +362,24 @@ impl Transport for SocketTransport {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn whoever_takes_a_connection_and_says_nothing_hangs_and_is_asked_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let silent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let client = AdminClient::connect(&path).unwrap();
+        let error = client.request("POST", "/v1/backup", Some(b"{}")).unwrap_err();
+        assert_eq!((error.kind(), Hangs::is_in(&error)), (io::ErrorKind::TimedOut, true));
+        // The connection that only tried, then the one that asked.
+        drop(silent.accept().unwrap());
+        let mut asked = silent.accept().unwrap().0;
+        let mut said = String::new();
+        io::Read::read_to_string(&mut asked, &mut said).unwrap();
+        assert!(said.starts_with("GET /healthz ") && !said.contains("backup"), "{said}");
+    }
 
     #[test]
     fn events_are_read_as_the_standard_says() {

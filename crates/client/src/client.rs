@@ -127,6 +127,8 @@ pub struct ServerProof {
     pub round_trip_ms: u64,
     /// Licenses of this vendor that name it.
     pub licenses: Vec<triquest_license::VerifiedLicense>,
+    /// Licenses of this vendor that any server may serve, where that is not accepted.
+    pub left_aside: Vec<triquest_license::VerifiedLicense>,
 }
 
 /// Why an attempt to release did not.
@@ -234,6 +236,7 @@ impl Client {
             clock_ahead_ms: trusted.server_time_ms.saturating_sub(sent.wall_ms.midpoint(answered.wall_ms)),
             round_trip_ms: answered.boot_ms.saturating_sub(sent.boot_ms),
             licenses: trusted.licenses().to_vec(),
+            left_aside: trusted.left_aside().to_vec(),
         };
         drop(trusted);
         shared.remember(&session);
@@ -556,7 +559,7 @@ impl Checkout {
         let shared = self.client.inner.shared.clone();
         let listed = shared.directory.found.servers.as_slice().len();
         if listed == 1 {
-            let session = shared.any_session(&[], None)?;
+            let session = shared.any_session(&[], last_word)?;
             return self.ask(&shared, &session, ends);
         }
         let mut asked: Vec<ServerAddress> = Vec::new();
@@ -566,7 +569,7 @@ impl Checkout {
         let mut waiting_room: Option<(Arc<Session>, bool)> = None;
         let mut best: Option<Error> = None;
         while asked.len() < listed {
-            let session = match shared.any_session(&asked, last_word.filter(|_| best.is_some())) {
+            let session = match shared.any_session(&asked, last_word) {
                 Ok(session) => session,
                 // No other one answers.
                 Err(error) if best.is_none() => return Err(error),

@@ -21,6 +21,8 @@ pub const PRESENCE_USELESS_RETRY_MS: u64 = 600_000;
 pub use crate::keeper::{CALL_MS_MAX, LAST_WORD_MS, REOPEN_MS_MAX, WAITING_CALL_MS_MAX};
 /// An administrative call takes no longer; a backup of a large journal has a minute for each of its first ten gigabytes.
 pub const ADMIN_CALL_MS_MAX: u64 = 600_000;
+/// A server on this machine that does not take an administrator's connection, or says nothing to its health check, for so long hangs: nothing is asked of it.
+pub const ADMIN_SILENT_MS_MAX: u64 = 5_000;
 pub use triquest_wire::limits::LICENSES_SHOWN_MAX;
 /// Longest inclusion path of a grant: a tree of 2^64 leaves.
 pub const PATH_MAX: usize = 64;

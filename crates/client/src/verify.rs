@@ -39,6 +39,7 @@ pub struct TrustExpected<'a> {
 pub struct TrustedServer {
     server_key: ServerKey,
     licenses: Vec<VerifiedLicense>,
+    left_aside: Vec<VerifiedLicense>,
     any_server: bool,
     /// The server's history.
     pub lineage: Lineage,
@@ -59,6 +60,12 @@ impl TrustedServer {
     #[must_use]
     pub fn licenses(&self) -> &[VerifiedLicense] {
         &self.licenses
+    }
+
+    /// Licenses of this vendor that any server may serve, verified, where that is not accepted: nothing that is charged to them is believed.
+    #[must_use]
+    pub fn left_aside(&self) -> &[VerifiedLicense] {
+        &self.left_aside
     }
 
     /// Takes licenses that came with a later answer, if they verify and name this server. Where it has too many to show all, others are forgotten for them.
@@ -182,6 +189,7 @@ pub enum Distrust {
 pub fn trust(answer: &TrustAnswer, expected: &TrustExpected<'_>) -> Result<TrustedServer, Distrust> {
     let (server_key, payload) = identity(answer, &vendor_keys(expected.keys), expected.nonce, expected.tls_spki)?;
     let mut licenses: Vec<VerifiedLicense> = Vec::with_capacity(answer.licenses.len());
+    let mut left_aside: Vec<VerifiedLicense> = Vec::new();
     let mut refused = None;
     for (note, hash) in answer.licenses.iter().zip(&payload.licenses) {
         let license = verify_note(note, expected.keys)?;
@@ -192,7 +200,10 @@ pub fn trust(answer: &TrustAnswer, expected: &TrustExpected<'_>) -> Result<Trust
             Ok(true) if !licenses.iter().any(|known| known.hash() == license.hash()) => licenses.push(license),
             Ok(_) => {}
             // One for anyone beside one for this server does not spoil it; alone it does not do.
-            Err(reason @ Distrust::AnyServer { .. }) => refused = Some(reason),
+            Err(reason @ Distrust::AnyServer { .. }) => {
+                refused = Some(reason);
+                left_aside.push(license);
+            }
             Err(reason) => return Err(reason),
         }
     }
@@ -202,6 +213,7 @@ pub fn trust(answer: &TrustAnswer, expected: &TrustExpected<'_>) -> Result<Trust
     Ok(TrustedServer {
         server_key,
         licenses,
+        left_aside,
         any_server: expected.any_server,
         lineage: payload.lineage,
         instance: payload.instance.0,
@@ -301,7 +313,15 @@ pub fn grant(signed: &SignedGrant, server: &TrustedServer, expected: &GrantExpec
     if !payload.items.iter().map(|item| (&item.feature, &item.version, item.seats)).eq(asked) {
         return Err(Distrust::Grant { what: "parts are not what was asked for".into() });
     }
-    let entitled_until = check_charges(&payload, &server.licenses, Some(expected.now))?;
+    let entitled_until = check_charges(&payload, &server.licenses, Some(expected.now)).map_err(|reason| {
+        // It was shown, and this application does not take it: asking again shows no other.
+        let aside = |hash| server.left_aside.iter().find(|license| license.hash() == LicenseHash::from_bytes(hash));
+        let charged = || payload.items.iter().flat_map(|item| &item.from).find_map(|from| aside(from.license.0));
+        match (reason, charged()) {
+            (Distrust::UnknownLicense { .. }, Some(license)) => Distrust::AnyServer { license: license.terms().license.to_string() },
+            (reason, _) => reason,
+        }
+    })?;
     Ok(VerifiedGrant { payload, server_key: server.server_key, entitled_until })
 }
 

@@ -178,7 +178,11 @@ fn a_license_for_any_server_counts_only_for_who_opted_in() {
     assert_eq!(believe_as(&alone, &answer(&alone, |_| {}), true).unwrap().licenses().len(), 1);
     // Beside one that names the server it is not counted and does no harm.
     let beside = World { licenses: vec![any, world.licenses[0].clone()], ..world.clone() };
-    assert_eq!(believe(&beside, &answer(&beside, |_| {})).unwrap().licenses().len(), 1);
+    let server = believe(&beside, &answer(&beside, |_| {})).unwrap();
+    assert_eq!((server.licenses().len(), server.left_aside().len()), (1, 1));
+    // A grant that is charged to it says why it does not count.
+    let reason = check(&beside, &granted(&beside, |_| {})).unwrap_err();
+    assert!(matches!(&reason, Distrust::AnyServer { license } if license == "DEMO-1"), "{reason}");
 }
 
 #[test]

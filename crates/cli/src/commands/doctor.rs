@@ -17,7 +17,7 @@ use triquest_client::{
     pins::Noted,
     wire::{
         Bytes32,
-        status::{JournalState, PoolStatus, Status},
+        status::{JournalState, PoolStatus, ServerId, Status},
     },
 };
 use triquest_license::{
@@ -170,7 +170,7 @@ impl DoctorCommand {
         proxy(report);
         let Some((client, proof)) = self.proof(server, addresses[0], report) else { return };
         clock(&proof, report);
-        licenses(&proof.licenses, feature, report);
+        licenses(&proof, feature, report);
         match client.status(feature) {
             Ok(mut status) => {
                 if status.disk.is_some()
@@ -182,7 +182,7 @@ impl DoctorCommand {
                 }
                 let given = self.verifier_key.as_deref().and_then(|keys| keys.parse::<VerifierKeys>().ok());
                 limits(&status, report);
-                seats(&status, given.as_ref(), &proof.licenses, feature, report);
+                seats(&status, given.as_ref(), &proof, feature, report);
             }
             Err(error) => report.fail("seats", escape(error.explanation())),
         }
@@ -191,6 +191,24 @@ impl DoctorCommand {
     /// The server of this machine as its administrators see it, if one runs and this user is one.
     fn local_status(&self) -> Option<Status> {
         Admin::connect(&self.data).ok()?.get("/v1/status").ok()
+    }
+
+    /// What the server of this machine has of the vendor's name under other keys than the given ones, if it is the one that `why` names. Only its
+    /// administrators see that.
+    fn signed_by_others(&self, keys: &str, why: &str) -> Option<String> {
+        let keys: VerifierKeys = keys.parse().ok()?;
+        let admin = Admin::connect(&self.data).ok()?;
+        let key = admin.get::<ServerId>("/v1/server/id").ok()?.server_key;
+        let is_of_vendor = |vendor: &str| keys.as_slice().iter().any(|key| key.name().as_str() == vendor);
+        let licenses = admin.licenses().ok()?.licenses;
+        let vendor = &licenses.iter().find(|license| why.contains(&key) && is_of_vendor(&license.vendor))?.vendor;
+        let ids: Vec<String> = keys.as_slice().iter().map(|key| format!("+{:08x}", key.id())).collect();
+        let which = if let [_] = ids.as_slice() { "your key" } else { "any of your keys" };
+        Some(format!(
+            "the server has licenses of {vendor}, but none that {which} {} signed; ask the vendor for one that is (`triquest-lm license list` shows who \
+             signed those that are there)",
+            ids.join(", ")
+        ))
     }
 
     /// TLS and trust are one exchange; its error says how far it came.
@@ -220,8 +238,11 @@ impl DoctorCommand {
         match error.kind() {
             ErrorKind::NotTrusted if error.code() == "no_license" => {
                 report.ok("tls", "1.3, and the server proved its own key over it");
-                if known.is_some() {
-                    report.fail("trust", next(&why, &error));
+                if let Some(known) = &known {
+                    match self.signed_by_others(known, &why) {
+                        Some(text) => report.fail("trust", escape(&text)),
+                        None => report.fail("trust", next(&why, &error)),
+                    }
                 } else {
                     let text = "a TriQuest LM server; whether it serves your vendor is not known without `--verifier-key KEY`";
                     second_opinion(address, text, None, report);
@@ -420,7 +441,11 @@ impl Right<'_> {
     }
 }
 
-fn licenses(licenses: &[VerifiedLicense], feature: Option<&FeatureName>, report: &mut Report<'_>) {
+/// What programs have to be told before they take such a license.
+const ANY_SERVER: &str = "may be served by any server, which programs take only where they are told to (`--accept-any-server`, in a program `accept_any_server`)";
+
+fn licenses(proof: &ServerProof, feature: Option<&FeatureName>, report: &mut Report<'_>) {
+    let licenses = &proof.licenses;
     let now = CivilMs(jiff::Timestamp::now().as_millisecond());
     let rights_of = |license| {
         let terms: &LicenseTerms = VerifiedLicense::terms(license);
@@ -435,6 +460,14 @@ fn licenses(licenses: &[VerifiedLicense], feature: Option<&FeatureName>, report:
         licenses.iter().flat_map(rights_of).filter(|right| feature.is_none_or(|feature| right.feature == feature)).collect();
     // What ends first is what matters; what never ends comes last.
     rights.sort_by_key(|right| right.ends.as_ref().map_or(CivilMs(i64::MAX), |(ends, _)| *ends));
+    let aside = |license: &&VerifiedLicense| {
+        license.terms().entitlements.iter().any(|right| feature.is_none_or(|feature| right.feature == *feature))
+    };
+    if let (true, Some(license)) = (rights.is_empty(), proof.left_aside.iter().find(aside)) {
+        let what = feature.map_or_else(String::new, |feature| format!(" of `{feature}`"));
+        report.fail("license", escape(&format!("{}{what} {ANY_SERVER}", license.terms().license)));
+        return;
+    }
     if rights.is_empty() {
         let what = feature.map_or_else(String::new, |feature| format!(" of `{feature}`"));
         report.fail("license", format_args!("the server has no license{what} of this vendor"));
@@ -494,13 +527,7 @@ fn limits(status: &Status, report: &mut Report<'_>) {
 }
 
 /// The pools of the vendor whose keys were given; those of others are not for this user.
-fn seats(
-    status: &Status,
-    keys: Option<&VerifierKeys>,
-    licenses: &[VerifiedLicense],
-    feature: Option<&FeatureName>,
-    report: &mut Report<'_>,
-) {
+fn seats(status: &Status, keys: Option<&VerifierKeys>, proof: &ServerProof, feature: Option<&FeatureName>, report: &mut Report<'_>) {
     if let Some(says) = &status.clock_says {
         let how = "if the clock is right: triquest-lm clock accept --reason TEXT on the server";
         report.warn("clock", format_args!("the server's clock says {} and is not followed; {how}", escape(says)));
@@ -534,13 +561,17 @@ fn seats(
     };
     // A vendor with several keys may have signed some licenses with others than the given ones.
     let now = CivilMs(jiff::Timestamp::now().as_millisecond());
-    let rights = || licenses.iter().flat_map(|license| &license.terms().entitlements).filter(|right| right.runs_at(now));
-    let in_reach = |pool: &PoolStatus| {
-        let all: u64 = rights().filter(|right| right.feature.as_str() == pool.feature).map(|right| u64::from(right.seats)).sum();
-        keys.is_some().then_some(all).filter(|all| *all < pool.numbers.total)
+    let seats_of = |licenses: &[VerifiedLicense], pool: &PoolStatus| -> u64 {
+        let rights = licenses.iter().flat_map(|license| &license.terms().entitlements).filter(|right| right.runs_at(now));
+        rights.filter(|right| right.feature.as_str() == pool.feature).map(|right| u64::from(right.seats)).sum()
     };
-    const OTHERS: &str =
-        "the rest is of licenses that other keys of this vendor signed (`triquest-lm license list` on the server shows which)";
+    let in_reach = |pool: &PoolStatus| keys.is_some().then(|| seats_of(&proof.licenses, pool)).filter(|all| *all < pool.numbers.total);
+    const OTHERS: &str = "of licenses that other keys of this vendor signed (`triquest-lm license list` on the server shows which)";
+    let others = |pool: &PoolStatus, most: u64| match seats_of(&proof.left_aside, pool) {
+        0 => format!("the rest is {OTHERS}"),
+        any if most + any >= pool.numbers.total => format!("the rest {ANY_SERVER}"),
+        any => format!("of the rest {any} {ANY_SERVER}, the others are {OTHERS}"),
+    };
     if let Some(ms) = status.quarantine_ms {
         let what = "the server's history was restored or rolled back, and seats granted before may still be in use";
         let lineage = short_lineage(status.position.lineage);
@@ -551,15 +582,15 @@ fn seats(
     for pool in running {
         match in_reach(pool) {
             Some(0) if feature.is_some() => {
-                report.fail("seats", format_args!("{}, and none of them for this key: {OTHERS}", text(pool)));
+                report.fail("seats", format_args!("{}, and none of them for this key: {}", text(pool), others(pool, 0)));
                 continue;
             }
             Some(0) => {
-                report.warn("seats", format_args!("{}, and none of them for this key: {OTHERS}", text(pool)));
+                report.warn("seats", format_args!("{}, and none of them for this key: {}", text(pool), others(pool, 0)));
                 continue;
             }
             Some(most) if pool.numbers.free > 0 => {
-                report.ok("seats", format_args!("{}, {most} of them at most for this key: {OTHERS}", text(pool)));
+                report.ok("seats", format_args!("{}, {most} of them at most for this key: {}", text(pool), others(pool, most)));
                 continue;
             }
             _ => {}

@@ -110,7 +110,7 @@ impl InstallCommand {
         }
         if !answer.notices.is_empty() {
             terminal.hint(format_args!(
-                "if {id} was to take the place of another, remove it (triquest-lm license remove {id}) and ask the vendor for one that `replaces` the other"
+                "if {id} was to take the place of another, remove it (triquest-lm license remove {id}) and ask the vendor for one that `replaces` the other and that a key of the other signs"
             ));
         }
         Ok(())
@@ -189,14 +189,11 @@ fn key_ids(license: &LicenseSummary) -> String {
 }
 
 fn license_table(licenses: &[LicenseSummary], now_ms: i64) -> Table {
-    // Where not all licenses of a vendor are signed by the same keys, a client may have some of their seats and not others.
-    let differ = licenses.iter().any(|license| {
-        let same_name = licenses.iter().filter(|other| other.vendor == license.vendor);
-        same_name.into_iter().any(|other| other.vendor_keys != license.vendor_keys)
-    });
-    let mut headings = vec![("LICENSE", Align::Left), ("VENDOR", Align::Left)];
-    headings.extend(differ.then_some(("SIGNED BY", Align::Left)));
-    headings.extend([
+    // Who embeds none of the keys that signed a license gets none of its seats.
+    let mut table = Table::new(&[
+        ("LICENSE", Align::Left),
+        ("VENDOR", Align::Left),
+        ("SIGNED BY", Align::Left),
         ("FEATURE", Align::Left),
         ("UP TO VERSION", Align::Left),
         ("SEATS", Align::Right),
@@ -204,7 +201,6 @@ fn license_table(licenses: &[LicenseSummary], now_ms: i64) -> Table {
         ("LAST DAY", Align::Left),
         ("STATE", Align::Left),
     ]);
-    let mut table = Table::new(&headings);
     for license in licenses {
         for (place, entitlement) in license.entitlements.iter().enumerate() {
             let first = |text: &str| if place == 0 { text.to_owned() } else { String::new() };
@@ -212,9 +208,10 @@ fn license_table(licenses: &[LicenseSummary], now_ms: i64) -> Table {
                 LicenseState::InForce => "in force".to_owned(),
                 other => json_word(&other),
             };
-            let mut cells = vec![first(&license.license), first(&license.vendor)];
-            cells.extend(differ.then(|| first(&key_ids(license))));
-            cells.extend([
+            table.row(vec![
+                first(&license.license),
+                first(&license.vendor),
+                first(&key_ids(license)),
                 entitlement.feature.clone(),
                 entitlement.version.clone().unwrap_or_else(|| "any".to_owned()),
                 entitlement.seats.to_string(),
@@ -222,7 +219,6 @@ fn license_table(licenses: &[LicenseSummary], now_ms: i64) -> Table {
                 ends_text(entitlement.expires.as_deref(), entitlement.ends_ms, now_ms),
                 state,
             ]);
-            table.row(cells);
         }
     }
     table

@@ -504,6 +504,8 @@ impl RenewCommand {
         let power = self.with.power(false)?;
         // An old license comes back by mail: only what we signed ourselves is followed.
         let old = VerifiedLicense::verify(&note, &power.known_keys()).map_err(|cause| license_failure(&self.old, &cause))?;
+        // A server takes whoever shares no key for another vendor, whatever its name is.
+        let is_followed = power.verifier_keys().iter().any(|key| old.vendor_keys().contains(key.public()));
         let old = old.terms();
         let now = now();
         let issued = self.with.issued.unwrap_or(Written::Date(CivilDate::of(now)));
@@ -530,7 +532,18 @@ impl RenewCommand {
         let text = draft::prepare(&text, &prepare).map_err(|cause| draft_failure("the new license", &cause))?;
         let note = power.sign(&text, verifier.iter().filter(|key| power.has(key)))?;
         let code = self.with.finish(terminal, &note)?;
-        terminal.note(format_args!("it replaces {} when it is installed; no lease is affected", old.license));
+        if is_followed {
+            terminal.note(format_args!("it replaces {} when it is installed; no lease is affected", old.license));
+        } else {
+            terminal.warning(format_args!(
+                "no key that signed {old} signs it, so that it replaces nothing: where both are installed, the seats of both count",
+                old = old.license
+            ));
+            terminal.hint(format_args!(
+                "tell its administrator to install it and then to take the old one off: triquest-lm license remove {} --reason TEXT",
+                old.license
+            ));
+        }
         Ok(code)
     }
 }

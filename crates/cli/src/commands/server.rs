@@ -94,9 +94,9 @@ impl IdCommand {
             terminal.json(&id)?;
             return Ok(exit::OK);
         }
-        // A running server says it to its administrators; else the key file says it to its owner.
-        match Admin::connect(&self.data) {
-            Ok(admin) => terminal.data(admin.get::<ServerId>("/v1/server/id")?.server_key),
+        // A running server says it to its administrators; else, also where it hangs, the key file says it to its owner.
+        match Admin::connect(&self.data).and_then(|admin| admin.get::<ServerId>("/v1/server/id")) {
+            Ok(id) => terminal.data(id.server_key),
             Err(unreached) => {
                 let key = read_server_key(&self.data)
                     .map_err(|unread| if Runtime::read(&self.data.path()).is_some() { unreached } else { unread })?;

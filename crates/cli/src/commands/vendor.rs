@@ -104,6 +104,10 @@ impl RetireCommand {
         let mut keys = KeyFile::read(&path)?;
         let key = keys.retire(id)?;
         terminal.verb("Retired", format_args!("{}+{:08x}: it signs no more; what it signed stays good", key.name(), key.id()));
+        terminal.warning("a renewal of a license that this key alone signed replaces nothing from now on, and the seats of both count");
+        terminal.hint(
+            "`triquest-lm license show FILE` tells who signed a license; take such a one off the server when its renewal is installed",
+        );
         Ok(exit::OK)
     }
 }

@@ -1,6 +1,7 @@
 //! Administration: licenses, reclaim, acceptances, backup, reload. Every act is an event with who and why.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ use triquest_journal::JournalErrorKind;
 use triquest_license::{CivilDate, CivilMs, LicenseHash, VerifiedLicense, Written, read_any};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Problem,
-    license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseList, RemoveAnswer, RemoveRequest, Successor},
+    license::{InstallAnswer, InstallOutcome, InstallRequest, LicenseList, LicenseSummary, RemoveAnswer, RemoveRequest, Successor},
     limits::{BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, REASON_BYTES_MAX},
     status::{
         AcceptRequest, Accepted, AllowPresenceRequest, BackupAnswer, BackupRequest, EndQuarantineRequest, ReclaimAnswer, ReclaimRequest,
@@ -75,6 +76,7 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
         .map(|out| format!("{out}, which this server does not know: it is left out until a version knows it"))
         .collect();
     let installed_before = app.driver.view().licenses();
+    let strangers = of_other_keys(&license, &installed_before);
     let command = Command::Install(InstallLicense { license: Box::new(license), actor });
     let answer = app.driver.decide(command, None).await.map_err(Refused::from)?;
     let named = |hash: &LicenseHash| {
@@ -94,8 +96,11 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
         Outcome::Installed { waiting, replaced, overlaps, .. } => {
             app.licenses_changed();
             let outcome = if *waiting { InstallOutcome::Waiting } else { InstallOutcome::Installed };
-            let replaced: Vec<String> = replaced.iter().map(named).collect();
-            Ok(made(outcome, replaced, left_out.into_iter().chain(overlaps.iter().map(|overlap| notice(overlap, &named))).collect()))
+            let unreplaced = strangers.iter().filter(|(hash, _)| !replaced.contains(hash)).map(|(_, old)| {
+                format!("it is to replace {old} and does not: no key that signed {old} signed it, so the seats of both count")
+            });
+            let notices = left_out.into_iter().chain(overlaps.iter().map(|overlap| notice(overlap, &named))).chain(unreplaced).collect();
+            Ok(made(outcome, replaced.iter().map(named).collect(), notices))
         }
         Outcome::Refused(Refusal::AlreadyInstalled(_)) => Ok(made(InstallOutcome::AlreadyInstalled, Vec::new(), Vec::new())),
         Outcome::Refused(Refusal::Replaced { by, license, since_ms }) => Ok(InstallAnswer {
@@ -118,6 +123,29 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
         Outcome::Refused(refusal) => Err(convert::refused(refusal)),
         other => Err(convert::unexpected(other)),
     }
+}
+
+/// Of the installed licenses of the same vendor name, those that a license names in `replaces` while no key leads from it to them: a server takes whoever
+/// shares no key for another vendor.
+fn of_other_keys(license: &VerifiedLicense, installed: &[LicenseSummary]) -> Vec<(LicenseHash, String)> {
+    let terms = license.terms();
+    let mut keys: BTreeSet<[u8; 32]> = license.vendor_keys().iter().map(|key| *key.as_bytes()).collect();
+    let mut others: Vec<&LicenseSummary> = installed.iter().filter(|other| other.vendor == terms.vendor.as_str()).collect();
+    // One that two keys signed makes them keys of one vendor.
+    loop {
+        let (known, rest): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|other| other.vendor_keys.iter().any(|key| keys.contains(&key.0)));
+        others = rest;
+        if known.is_empty() {
+            break;
+        }
+        keys.extend(known.iter().flat_map(|other| &other.vendor_keys).map(|key| key.0));
+    }
+    let is_named = |other: &&LicenseSummary| terms.replaces.iter().any(|id| id.as_str() == other.license);
+    let mut found: Vec<_> =
+        others.into_iter().filter(is_named).map(|other| (LicenseHash::from_bytes(other.hash.0), other.license.clone())).collect();
+    found.truncate(NOTICE_LICENSES_MAX);
+    found
 }
 
 /// Other licenses that a notice names.

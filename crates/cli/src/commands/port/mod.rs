@@ -50,7 +50,7 @@ Nothing on the machine is changed, and no suggested command is run. A key that -
 addresses are never kept. Probes go to addresses of this machine only, unless --host names another, and never to ports 9100 to 9107, \
 where printers print whatever they get. Run it as root to see the owners of all sockets: without, a hidden owner is said to be hidden.
 
-Exit codes: 0 nothing needs a look; 1 something does (a server that is not genuine or whose key nobody knows, one that cannot prove \
+Exit codes: 0 nothing needs a look; 1 something does (a server that is not genuine or whose key nobody knows, one that does not answer, one that cannot prove \
 itself now, none that has the key of --server-key, a changed key, a clone, a key that --remember could not keep, or none that it could; with --all also what \
 answers unlike its registered name, or is not registered and open to the network), or the look failed; 2 wrong usage.")]
 pub(crate) struct PortCommand {

@@ -59,6 +59,9 @@ pub(super) struct Identity {
     name: Option<String>,
     version: Option<String>,
     instance: Option<String>,
+    /// The process of this program that takes connections there and does not answer: a server that is stopped, or that hangs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hung_pid: Option<u32>,
     /// The same key answers with two instances at the same time.
     pub(super) clone: bool,
     /// The key that was seen here before, unless a license or the user vouches for the new one.
@@ -84,6 +87,7 @@ impl Probe {
             identity.clone
                 || identity.changed_from.is_some()
                 || identity.unlike_named
+                || identity.hung_pid.is_some()
                 || identity.to_be_kept && identity.not_kept.is_some()
                 || matches!(identity.verdict, "other" | "unknown_key" | "unproved")
         })
@@ -92,8 +96,19 @@ impl Probe {
     /// Whether nobody here knows the key that it proved, or it is not the one that was known or named.
     pub(super) fn is_a_stranger(&self) -> bool {
         self.identity.as_ref().is_some_and(|identity| {
-            identity.clone || identity.changed_from.is_some() || identity.unlike_named || identity.verdict == "unknown_key"
+            let is_unlike = identity.unlike_named && identity.server_key.is_some();
+            identity.clone || identity.changed_from.is_some() || is_unlike || identity.verdict == "unknown_key"
         })
+    }
+
+    /// Whether the user named keys, and none of them was proved: another one, or none at all.
+    pub(super) fn is_unlike_named(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.unlike_named)
+    }
+
+    /// Whether a server of this program is there and does not answer.
+    pub(super) fn is_hung(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.hung_pid.is_some())
     }
 
     /// Whether it proved a key that somebody vouches for: the user, this machine's data directory, or a license of the vendor. That it was seen before is
@@ -115,9 +130,9 @@ impl Probe {
         })
     }
 
-    /// Whether it says over UDP that it is one of ours, and takes nobody who would let it prove that.
+    /// Whether it says over UDP, or by its process, that it is one of ours, and takes nobody who would let it prove that.
     pub(super) fn is_unproved(&self) -> bool {
-        self.identity.as_ref().is_some_and(|identity| identity.verdict == "unproved")
+        self.identity.as_ref().is_some_and(|identity| identity.verdict == "unproved" || identity.hung_pid.is_some())
     }
 
     /// Whether the key that was seen here before is another one.
@@ -167,6 +182,7 @@ impl Identity {
             name: proof.name().map(str::to_owned),
             version: proof.version().map(str::to_owned),
             instance: proof.proved.as_ref().map(|proved| short_instance(&proved.instance)),
+            hung_pid: None,
             clone: false,
             changed_from,
             unlike_named: !has_a_named_one,
@@ -195,6 +211,9 @@ impl Identity {
                 "unproved now: {}; a server that is at its limit of connections looks so",
                 self.detail.as_deref().unwrap_or("nothing proves it over TCP")
             ),
+            ("silent", _) if self.hung_pid.is_some() => {
+                format!("triquest-lm pid {} is here and does not answer: restart it", self.hung_pid.unwrap_or_default())
+            }
             ("silent", _) => format!("silent: TCP: {}; UDP: no signed answer", self.detail.as_deref().unwrap_or("no answer")),
             _ => format!("NOT genuine: {}", self.detail.as_deref().unwrap_or("it proves no key")),
         };
@@ -399,6 +418,8 @@ struct Question {
     manner: Manner,
     /// The socket's number in the kernel, 0 if not known.
     inode: u64,
+    /// The process of our name that holds the socket, if the kernel shows one.
+    our_pid: Option<u32>,
 }
 
 /// Asks each TCP socket of this machine once, many at a time. UDP is asked only where one of ours may be. A key that the user named for one port must be
@@ -422,7 +443,8 @@ pub(super) fn sockets(sockets: &[Socket], only_port: bool, registry: &Registry, 
         };
         if seen.insert(target.address()) && questions.len() < PROBES_MAX {
             let manner = manner(registry, socket.port, socket.processes().iter().map(|process| process.name.as_str()));
-            questions.push(Question { target, ours: if ours { Ours::Yes } else { Ours::No }, manner, inode: socket.inode });
+            let our_pid = socket.processes().iter().find(|process| process.name == OURS).map(|process| process.pid);
+            questions.push(Question { target, ours: if ours { Ours::Yes } else { Ours::No }, manner, inode: socket.inode, our_pid });
         }
     }
     ask_all(questions, setting, answers)
@@ -436,7 +458,7 @@ pub(super) fn named(addresses: &[SocketAddr], registry: &Registry, setting: &Set
     let question = |address: &SocketAddr| {
         let ours = if address.port() == PORT || !setting.named.is_empty() { Ours::Yes } else { Ours::IfItSpeaksSo };
         let manner = manner(registry, address.port(), std::iter::empty());
-        Some(Question { target: Target::named_by_the_user(*address).ok()?, ours, manner, inode: 0 })
+        Some(Question { target: Target::named_by_the_user(*address).ok()?, ours, manner, inode: 0, our_pid: None })
     };
     ask_all(addresses.iter().filter_map(question).collect(), setting, answers)
 }
@@ -458,7 +480,8 @@ fn speaks_as_ours(says: &Says) -> bool {
 fn ask_all(questions: Vec<Question>, setting: &Setting, answers: &mut Answers) -> Vec<Probe> {
     let known = setting.known();
     let before = &answers.0;
-    let mut heard = each_of(questions, AT_ONCE_MAX, |Question { target, ours, manner, inode }| {
+    let pids: BTreeMap<SocketAddr, u32> = questions.iter().filter_map(|asked| Some((asked.target.address(), asked.our_pid?))).collect();
+    let mut heard = each_of(questions, AT_ONCE_MAX, |Question { target, ours, manner, inode, our_pid: _ }| {
         let address = target.address();
         let prove = || identity::prove(address, &known, identity::patience(address));
         let is_server = |proof: &Proof| proof.verdict.is_server();
@@ -498,6 +521,9 @@ fn ask_all(questions: Vec<Question>, setting: &Setting, answers: &mut Answers) -
             let mut identity = proof.as_ref().map(|proof| Identity::of(proof, setting));
             if let (Some(identity), Some(proved)) = (&mut identity, proof.as_ref().and_then(|proof| proof.proved.as_ref())) {
                 identity.clone = clones.iter().any(|clones| clones.server_key == proved.server_key);
+            }
+            if let Some(identity) = identity.as_mut().filter(|identity| identity.verdict == "silent") {
+                identity.hung_pid = pids.get(&address).copied();
             }
             let says_took = answer.as_ref().map_or(0, |answer| answer.took_ms);
             Probe { address, identity, says: answer.map(|answer| answer.says), took_ms: took_ms.max(says_took) }

@@ -73,12 +73,18 @@ pub(super) fn run(
     let advice = advice::advise(sockets, |socket| probe::standing(socket, sockets, &probes), &facts);
     // One word and one exit code: whoever is to look is not told to leave it.
     let advice = advice.map(|advice| match advice.action {
+        Action::Look if probes.iter().any(Probe::is_hung) => {
+            Advice { why: "a server of this program is here and does not answer: restart it; leases outlive a restart", ..advice }
+        }
         Action::Keep if probes.iter().any(Probe::is_a_stranger) => Advice {
             action: Action::Look,
             why: "only programs of this machine can reach it, but its key is not one that is known here: compare it with what `triquest-lm server id` \
                   prints on the server",
             ..advice
         },
+        Action::Keep if probes.iter().any(Probe::is_unlike_named) => {
+            Advice { action: Action::Look, why: "no key was proved there, and the one that you named should be", ..advice }
+        }
         _ => advice,
     });
     if json {
