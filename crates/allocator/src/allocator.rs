@@ -153,6 +153,8 @@ pub struct Safeguards {
     pub stranded_checked_at_renewal: bool,
     /// Nothing of a named network is freed early while its connections are turned away: any could be that of a client that comes back.
     pub turned_away_frees_nothing: bool,
+    /// Nothing is freed early any more because its network once was named.
+    pub unnamed_frees_nothing: bool,
     /// No seat comes from an entitlement whose words its client did not accept.
     pub words_are_accepted: bool,
     /// The first asking of a waiter in an epoch is an event, and who was not heard keeps the deadline of the recovery before.
@@ -228,6 +230,7 @@ impl Default for Safeguards {
             silent_waiters_leave: true,
             stranded_checked_at_renewal: true,
             turned_away_frees_nothing: true,
+            unnamed_frees_nothing: true,
             words_are_accepted: true,
             waiter_heard: true,
             waiters_looked_at: true,
@@ -354,6 +357,8 @@ pub struct Allocator {
     pub(crate) presence_waits: BTreeMap<LeaseId, PresenceWait>,
     pub(crate) presence_waits_due: BTreeSet<(Timestamp, LeaseId)>,
     pub(crate) turned_away: TurnedAway,
+    /// How often a network was taken out of those that are named, since the server started. Soft.
+    pub(crate) naming: u64,
     pub(crate) freed_by_presence: BTreeMap<LeaseId, FreedByPresence>,
     pub(crate) unsealed: Vec<Slot>,
     /// Leases whose time to live was raised by an entry that is not known to be durable.
@@ -850,6 +855,7 @@ impl Allocator {
             presence_waits: BTreeMap::new(),
             presence_waits_due: BTreeSet::new(),
             turned_away: TurnedAway::default(),
+            naming: 0,
             freed_by_presence: BTreeMap::new(),
             unsealed: Vec::new(),
             raising: Raising::default(),

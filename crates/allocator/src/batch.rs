@@ -352,6 +352,7 @@ impl Allocator {
                 self.refuses_presence(lease);
             }
             Command::PresenceTurnedAway { named } => self.turned_away.note(*named, self.now.at),
+            Command::PresenceUnnamed { naming } => self.unnames(*naming),
             _ => {}
         }
     }
@@ -377,6 +378,7 @@ impl Allocator {
             | Command::PresenceOpened { .. }
             | Command::PresenceRefused { .. }
             | Command::PresenceTurnedAway { .. }
+            | Command::PresenceUnnamed { .. }
             | Command::Sweep => true,
             Command::Renew { lease, .. } => match self.leases.find(lease) {
                 Some(slot) if self.leases.at(slot).phase != Phase::Lingering => self.is_heard(slot),

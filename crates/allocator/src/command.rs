@@ -180,6 +180,8 @@ pub enum Command {
         generation: u64,
         /// Whose connection it was: from there its client would open another one.
         network: Option<Network>,
+        /// The naming of networks by which its network was looked up when it ended ([`Command::PresenceUnnamed`]).
+        naming: u64,
     },
     /// A presence connection stands for this lease no more, and never again: its end frees nothing of it; soft state.
     PresenceDropped {
@@ -213,6 +215,12 @@ pub enum Command {
     PresenceTurnedAway {
         /// The range that they came from; none if it is not known either.
         named: Option<NamedNetwork>,
+    },
+    /// The administrator has taken a network out of those that are named; soft state. Every wait that runs ends, and none begins with an end that was
+    /// looked up by an earlier naming: seats are then free at the end of their time to live.
+    PresenceUnnamed {
+        /// How often that has happened since the server started, this time included.
+        naming: u64,
     },
     /// Take a lease back.
     Reclaim {
@@ -313,6 +321,7 @@ impl Command {
                 | Self::PresenceOpened { .. }
                 | Self::PresenceRefused { .. }
                 | Self::PresenceTurnedAway { .. }
+                | Self::PresenceUnnamed { .. }
         )
     }
 }

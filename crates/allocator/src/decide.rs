@@ -114,7 +114,9 @@ impl Allocator {
                 let added = Presence { generation: *generation, connection: *connection, between: *between, confirmed, dropped: false };
                 self.presence_stands(lease, added)
             }
-            Command::PresenceClosed { lease, generation, network } => self.presence_closed(lease, *generation, *network, sink),
+            Command::PresenceClosed { lease, generation, network, naming } => {
+                self.presence_closed(lease, *generation, (*network, *naming), sink)
+            }
             Command::PresenceDropped { lease, connection, generation, between } => {
                 let rest =
                     Presence { generation: *generation, connection: *connection, between: *between, confirmed: false, dropped: true };
@@ -131,6 +133,10 @@ impl Allocator {
             }
             Command::PresenceTurnedAway { named } => {
                 self.turned_away.note(*named, self.now.at);
+                Outcome::Done
+            }
+            Command::PresenceUnnamed { naming } => {
+                self.unnames(*naming);
                 Outcome::Done
             }
             Command::Reclaim { lease, now, actor } => self.reclaim(lease, *now, actor, sink),
@@ -712,7 +718,13 @@ impl Allocator {
         }
     }
 
-    fn presence_closed(&mut self, lease: &LeaseId, generation: u64, network: Option<Network>, sink: &mut Sink<'_>) -> Outcome {
+    fn presence_closed(
+        &mut self,
+        lease: &LeaseId,
+        generation: u64,
+        (network, naming): (Option<Network>, u64),
+        sink: &mut Sink<'_>,
+    ) -> Outcome {
         let Some(between) = self.presence_counts(lease, generation) else { return Outcome::Done };
         let Some(slot) = self.leases.find(lease).filter(|slot| self.leases.at(*slot).phase == Phase::Live) else {
             return Outcome::Done;
@@ -722,6 +734,10 @@ impl Allocator {
             return Outcome::Done;
         }
         if between == Between::Named {
+            // It was on its way when some network was taken out of the named ones, and that may be its own.
+            if naming < self.naming && self.safeguards.unnamed_frees_nothing {
+                return Outcome::Done;
+            }
             let due = self.now.at.after_ms(PRESENCE_WAIT_MS);
             self.no_presence_wait(lease);
             self.presence_waits.insert(*lease, PresenceWait { due, network });
@@ -750,6 +766,16 @@ impl Allocator {
     pub(crate) fn no_presence_wait(&mut self, lease: &LeaseId) {
         if let Some(wait) = self.presence_waits.remove(lease) {
             self.presence_waits_due.remove(&(wait.due, *lease));
+        }
+    }
+
+    /// Some network is named no more. Which waits it concerns is not told: the seats of those who died in the last half minute in other named networks
+    /// are free at the end of their time to live.
+    pub(crate) fn unnames(&mut self, naming: u64) {
+        if naming > self.naming && self.safeguards.unnamed_frees_nothing {
+            self.naming = naming;
+            self.presence_waits.clear();
+            self.presence_waits_due.clear();
         }
     }
 

@@ -780,6 +780,33 @@ fn nothing_of_a_named_network_is_freed_early_while_its_connections_are_turned_aw
 }
 
 #[test]
+fn nothing_is_freed_early_any_more_where_a_network_was_named() {
+    needs(
+        |rules| rules.unnamed_frees_nothing = false,
+        "
+        00:00 install A cad=3                         => installed
+        00:00 checkout L1 cad ana@ws1                 => grant
+        00:00 checkout L2 cad bo@ws2                  => grant
+        00:00 checkout L3 cad cy@ws3                  => grant
+        00:01 presence L1 open 1 ends=named           => done
+        00:01 presence L2 open 1 ends=named           => done
+        00:01 presence L3 open 1 ends=named           => done
+        00:01 renew L1 presence=1                     => renewed
+        00:01 renew L2 presence=1                     => renewed
+        00:01 renew L3 presence=1                     => renewed
+        00:02 presence L1 close 1 from=10.0.0.1       => done facts=0
+        00:20 presence unnamed naming=1               => done facts=0
+        00:21 presence L2 close 1 from=10.0.0.2       => done facts=0
+        00:33 sweep                                   => done facts=0
+        00:52 sweep                                   => done facts=0
+        00:53 presence L3 close 1 naming=1 from=10.1.0.3 => done facts=0
+        00:54 presence unnamed naming=1               => done facts=0
+        01:24 sweep                                   => done ended=L3:presence
+    ",
+    );
+}
+
+#[test]
 fn whoever_comes_back_through_another_address_of_a_named_range_may_have_been_turned_away_there_and_in_no_other_range() {
     check(
         "

@@ -1213,7 +1213,8 @@ impl Presences {
                         self.standing.changed(generation, add, &drop);
                         Ok(())
                     }
-                    Err(CallError::Problem(problem)) if problem.code == ErrorCode::LimitReached => {
+                    // What only drops is refused by no such limit, and the next step is another one.
+                    Err(CallError::Problem(problem)) if problem.code == ErrorCode::LimitReached && !add.is_empty() => {
                         self.standing.is_full(generation);
                         Ok(())
                     }

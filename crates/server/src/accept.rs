@@ -1190,10 +1190,10 @@ async fn presence_ended(app: &Arc<App>, conn: &Arc<Conn>) {
     }
     // Where many end at once, each tells a little and then the next one does. It is the server that closes, so no network's limit is in the way; the
     // leases keep their place until all is told.
-    let Stand { generation, leases, place, .. } = stand;
+    let Stand { generation, between, leases, place, .. } = stand;
     let leases: Vec<LeaseId> = leases.into_iter().collect();
     for portion in leases.chunks(PRESENCE_END_LEASES) {
-        while let Err(cause) = app.tell_ends(portion, generation, conn.network()).await {
+        while let Err(cause) = app.tell_ends(conn, portion, generation, between).await {
             match cause {
                 // Nothing of this telling was taken, whatever is known of its leases.
                 DriverError::Overloaded(_) => tokio::time::sleep(Duration::from_millis(PRESENCE_END_AGAIN_MS)).await,

@@ -44,6 +44,12 @@ impl Prefix {
         self.bits
     }
 
+    /// Whether every address of this network is of the other one.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.bits >= other.bits && other.contains(self.address)
+    }
+
     /// Whether an address is of this network. An IPv4 address may come as an IPv6 one (`::ffff:10.1.0.7`).
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

@@ -242,6 +242,8 @@ pub struct Judge {
     regretted: BTreeSet<WideNetwork>,
     /// Lease time at which each client last tried to open a presence connection.
     opened: BTreeMap<usize, Timestamp>,
+    /// When the server was told that networks are named no more.
+    unnamed: Option<Timestamp>,
     /// Lease time at which each waiter was last heard, as entries say, and whether that was in this epoch.
     in_line: BTreeMap<LeaseId, (Timestamp, bool)>,
     /// Up-time and starts when each waiter was last told its place.
@@ -295,6 +297,7 @@ impl Judge {
             false_ends: BTreeMap::new(),
             regretted: BTreeSet::new(),
             opened: BTreeMap::new(),
+            unnamed: None,
             in_line: BTreeMap::new(),
             asked: BTreeMap::new(),
             denied_at: BTreeMap::new(),
@@ -358,6 +361,11 @@ impl Judge {
         if let Some(end) = self.false_ends.get_mut(&client) {
             end.known |= end.freed == Some(lease);
         }
+    }
+
+    /// The server is told that the network of clients behind proxies is named no more.
+    pub fn unnames(&mut self, at: Timestamp) {
+        self.unnamed.get_or_insert(at);
     }
 
     /// A client opens a presence connection, or its opening is refused or turned away: its process lives, as the server can know.
@@ -841,7 +849,8 @@ impl Judge {
     fn frees_after_a_wait(&mut self, scene: Scene<'_>, lease: LeaseId, at: Timestamp) {
         let number = client_of(lease);
         let Some(client) = scene.clients.get(number).filter(|client| client.lives(lease)) else { return };
-        let named = client.plan.between() == Between::Named;
+        // What came after the pass that freed it is too late, here too.
+        let named = client.plan.between() == Between::Named && self.unnamed.is_none_or(|unnamed| unnamed >= at);
         let heard = self.heard.get(&lease).is_some_and(|(heard, _)| heard.after_ms(PRESENCE_WAIT_MS) > at);
         // What came after the pass that freed it is too late.
         let opened = self.opened.get(&number).is_some_and(|opened| *opened < at && opened.after_ms(PRESENCE_WAIT_MS) > at);

@@ -119,6 +119,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     silent_waiters_leave => QueueMoves,
     stranded_checked_at_renewal => NoGrantPastEntitlement,
     turned_away_frees_nothing => OnlyDeathFrees,
+    unnamed_frees_nothing => OnlyDeathFrees,
     waiter_heard => QueueMoves,
     waiters_looked_at => QueueMoves,
 };

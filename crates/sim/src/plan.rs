@@ -212,6 +212,8 @@ pub enum Act {
     Rollback,
     /// A client shows the last grant that it ever had, whatever became of it.
     Show(u32),
+    /// A reload takes the network of the clients behind proxies out of those that are named.
+    Unname,
     /// A client's machine sleeps for so long.
     Sleep(u32, u64),
     /// A snapshot is made, and entries before it are dropped.

@@ -121,6 +121,7 @@ scripts! {
     merged_vendors_with_many_seats,
     seats_for_large_and_small,
     who_must_go_holds_a_seat_of_its_version,
+    a_named_network_that_is_named_no_more,
 }
 
 fn a_longer_ttl_and_a_crash_before_it_is_durable(plan: &mut Plan, random: &mut Random) {
@@ -384,6 +385,25 @@ fn a_named_network_that_is_full(plan: &mut Plan, random: &mut Random) {
         way => at(plan, ends, Act::PresenceFull(0, random.between(20_000, 90_000), way == 1)),
     }
     at(plan, ends + 1, Act::FalseFin(0));
+    if random.chance(300) {
+        at(plan, random.between(200_000, 400_000), Act::Die(0, None));
+    }
+}
+
+/// A client's presence connection is ended in its place, which it does not see, shortly before or after its network is named no more. It is far from its next
+/// renewal.
+fn a_named_network_that_is_named_no_more(plan: &mut Plan, random: &mut Random) {
+    (plan.ttl_ms, plan.ttl_max_ms, plan.duration_ms) = (600_000, 600_000, 1_200_000);
+    cad(plan, 2);
+    let named = ClientPlan { presence: true, behind_proxy: true, named_network: true, ..user(random, "cad") };
+    plan.clients = vec![named.clone(), named, waits(user(random, "cad"), 600_000)];
+    at(plan, 50, Act::Begin(0));
+    at(plan, 50, Act::Begin(1));
+    at(plan, 5_000, Act::Begin(2));
+    let reload = random.between(40_000, 80_000);
+    at(plan, reload, Act::Unname);
+    at(plan, reload - random.between(1, 25_000), Act::FalseFin(0));
+    at(plan, reload + random.between(1, 25_000), Act::FalseFin(1));
     if random.chance(300) {
         at(plan, random.between(200_000, 400_000), Act::Die(0, None));
     }

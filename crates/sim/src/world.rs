@@ -31,7 +31,7 @@ use crate::{
     ledger::Ledger,
     mutation::{Mutation, Wrong},
     node::{Durable, Node, Out, Ticket},
-    plan::{self, Act, Fault, Issued, Plan, WALL_START_MS},
+    plan::{self, Act, ClientPlan, Fault, Issued, Plan, WALL_START_MS},
     random::Random,
     wire_bytes::{self, Asking, Office, Telling},
 };
@@ -217,6 +217,8 @@ pub struct World {
     dropping: BTreeMap<u64, (u32, u64)>,
     /// Connections of which such a request was refused: their clients leave them by a reset, which says nothing.
     left_by_reset: BTreeSet<(u32, u64)>,
+    /// How often a network was taken out of those that are named.
+    naming: u64,
     /// Answers by kind.
     answers_told: [u64; 6],
     report: Report,
@@ -275,6 +277,7 @@ impl World {
             presences_sent: 0,
             dropping: BTreeMap::new(),
             left_by_reset: BTreeSet::new(),
+            naming: 0,
             answers_told: [0; 6],
             report: Report { fingerprint: 0xcbf2_9ce4_8422_2325, ..Report::default() },
             plan,
@@ -579,7 +582,7 @@ impl World {
             return self.is_refused_presence(client);
         }
         this.generation += 1;
-        let (generation, life, between) = (this.generation, this.life, this.plan.between());
+        let (generation, life, between) = (this.generation, this.life, between_now(&this.plan, self.naming));
         let before = std::mem::take(&mut this.standing);
         this.standing.push((generation, to));
         let unseen = std::mem::take(&mut this.opening_unseen);
@@ -654,7 +657,7 @@ impl World {
     fn drops_presence(&mut self, client: u32) {
         let this = &mut self.clients[client as usize];
         let Some((generation, to)) = this.standing.pop() else { return };
-        let (life, between, connection) = (this.life, this.plan.between(), generation);
+        let (life, between, connection) = (this.life, between_now(&this.plan, self.naming), generation);
         let leases: Vec<_> = this.ids().collect();
         self.drive(client, |keeper, now, _| {
             keeper.stands(now, None);
@@ -698,9 +701,14 @@ impl World {
     }
 
     fn presence_ends(&mut self, in_ms: u64, to: usize, client: u32, leases: &[LeaseId], generation: u64) {
-        let network = Some(network_of(client));
+        // The server looks its network up when it ends; that may be long before the end is decided.
+        let named = self.clients[client as usize].plan.between() == Between::Named;
+        if named && self.naming > 0 {
+            return;
+        }
+        let (network, naming) = (Some(network_of(client)), self.naming);
         for lease in leases {
-            self.presence(in_ms, to, client, Command::PresenceClosed { lease: *lease, generation, network });
+            self.presence(in_ms, to, client, Command::PresenceClosed { lease: *lease, generation, network, naming });
         }
     }
 
@@ -806,6 +814,11 @@ impl World {
         let Arrival { sendings, asked, hold_ms, from, to: _ } = *arrival;
         self.last_ticket += 1;
         let ticket = self.last_ticket;
+        if let Asked::One(command) = &asked
+            && let Command::PresenceUnnamed { .. } = **command
+        {
+            self.judge.unnames(slot.node.at());
+        }
         if let (Asked::One(command), Some(client)) = (&asked, from) {
             match **command {
                 Command::PresenceClosed { generation, .. } if self.left_by_reset.contains(&(client, generation)) => return,
@@ -1441,7 +1454,7 @@ impl World {
             Act::FalseFin(client) => {
                 let this = &self.clients[client as usize];
                 let leases: Vec<_> = this.ids().collect();
-                let (life, between) = (this.life, this.plan.between());
+                let (life, between) = (this.life, between_now(&this.plan, self.naming));
                 if let Some((generation, to)) = this.standing.last().copied() {
                     // Behind a proxy early freeing is off, so no such end may free.
                     if between != Between::Something {
@@ -1459,6 +1472,10 @@ impl World {
                 if let Some(slot) = self.slots.get_mut(&self.front) {
                     slot.node.inject(fault);
                 }
+            }
+            Act::Unname => {
+                self.naming += 1;
+                self.local(0, Command::PresenceUnnamed { naming: self.naming }, None);
             }
             Act::Install(number) => {
                 let license = Box::new(self.plan.licenses[number].license.clone());
@@ -1682,6 +1699,14 @@ impl World {
         if up {
             self.judge.tick(Scene { clients: &self.clients, real_ms: self.real_ms });
         }
+    }
+}
+
+/// What the server finds between the ends of a presence connection that a client opens now: no network is named after one was taken out.
+fn between_now(client: &ClientPlan, naming: u64) -> Between {
+    match client.between() {
+        Between::Named if naming > 0 => Between::Something,
+        between => between,
     }
 }
 

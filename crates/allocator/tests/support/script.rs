@@ -227,11 +227,12 @@ impl World {
                     NamedNetwork::new(first.parse().unwrap(), bits.parse().unwrap())
                 });
                 let (lease, act) = match who {
-                    "full" => (LeaseId([0; 16]), who),
+                    "full" | "unnamed" => (LeaseId([0; 16]), who),
                     who => (lease(who), plain.next().unwrap()),
                 };
                 let generation = plain.next().map_or(0, |number| number.parse().unwrap());
                 let connection = options.get("connection").map_or(generation, |number| number.parse().unwrap());
+                let naming = options.get("naming").map_or(0, |number| number.parse().unwrap());
                 let between = match options.get("ends").copied() {
                     None => Between::Nothing,
                     Some("differ") => Between::Something,
@@ -240,10 +241,11 @@ impl World {
                 };
                 let command = match act {
                     "add" => Command::PresenceAdded { lease, connection, generation, between },
-                    "close" => Command::PresenceClosed { lease, generation, network },
+                    "close" => Command::PresenceClosed { lease, generation, network, naming },
                     "full" => Command::PresenceTurnedAway { named },
                     "drop" => Command::PresenceDropped { lease, connection, generation, between },
                     "open" => Command::PresenceOpened { lease, connection, generation, between },
+                    "unnamed" => Command::PresenceUnnamed { naming },
                     "refused" => Command::PresenceRefused { lease },
                     other => panic!("presence {other}"),
                 };

@@ -110,6 +110,8 @@ pub struct Live {
     pub names_open: bool,
     /// Networks in which the end of a presence connection frees seats after a wait.
     pub presence_networks: Vec<Prefix>,
+    /// How often a reload has taken one out of them.
+    pub naming: u64,
     /// Keys of TLS proxies.
     pub vouch_for: Vec<[u8; 32]>,
 }
@@ -124,8 +126,15 @@ impl Live {
             machine: crate::sys::host_name(),
             names_open: config.names_open,
             presence_networks: config.presence_networks.clone(),
+            naming: 0,
             vouch_for: config.vouch_for.iter().map(|hash| hash.0).collect(),
         }
+    }
+
+    /// Whether an address is of a network in `presence_networks`.
+    #[must_use]
+    pub fn names(&self, address: std::net::IpAddr) -> bool {
+        self.presence_networks.iter().any(|network| network.contains(address))
     }
 }
 

@@ -146,11 +146,31 @@ impl App {
         self.presences.forget(name);
     }
 
+    /// Takes these networks for the named ones from now on, as soon as the leader knows if some address was of them that is not any more. Their naming.
+    ///
+    /// # Errors
+    /// The leader could not be told; then nothing has changed.
+    pub(crate) async fn names(&self, fresh: &[Prefix]) -> Result<u64, DriverError> {
+        let before = self.live.load_full();
+        if before.presence_networks.iter().all(|named| fresh.iter().any(|fresh| named.is_within(fresh))) {
+            return Ok(before.naming);
+        }
+        // Told before the new ones are in force: an end that is looked up meanwhile by the old ones is known by its naming, and whoever comes back to them
+        // still keeps its seats.
+        let naming = before.naming + 1;
+        while let Err(cause) = self.driver.local().decide_many(vec![Command::PresenceUnnamed { naming }]).await {
+            match cause {
+                DriverError::Overloaded(_) => tokio::time::sleep(Duration::from_millis(PRESENCE_END_AGAIN_MS)).await,
+                cause => return Err(cause),
+            }
+        }
+        Ok(naming)
+    }
+
     /// What stands between the two ends of a presence connection, which its client sees so.
     fn between(&self, conn: &Conn, client: SocketAddr, server: SocketAddr) -> Between {
         let live = self.live.load();
-        let named = |address| live.presence_networks.iter().any(|network| network.contains(address));
-        if conn.address().is_some_and(named) {
+        if conn.address().is_some_and(|address| live.names(address)) {
             return Between::Named;
         }
         if !conn.ends_agree(client, server) {
@@ -174,18 +194,25 @@ impl App {
         Ok(leases)
     }
 
-    /// Tells that the connection of this generation has ended which stood for these leases, when it is its turn.
+    /// Tells that a connection of this generation has ended which stood for these leases, when it is its turn; not if only its network's name made its end
+    /// count, and that is named no more.
     ///
     /// # Errors
     /// [`DriverError`].
     pub async fn tell_ends(
         &self,
+        conn: &Conn,
         leases: &[triquest_allocator::LeaseId],
         generation: u64,
-        network: Option<Network>,
+        between: Between,
     ) -> Result<(), DriverError> {
         let _turn = self.ends.acquire().await.map_err(|_| DriverError::Stopping(TookEffect::No))?;
-        let closed = leases.iter().map(|lease| Command::PresenceClosed { lease: *lease, generation, network });
+        let live = self.live.load_full();
+        if between == Between::Named && !conn.address().is_some_and(|address| live.names(address)) {
+            return Ok(());
+        }
+        let (network, naming) = (conn.network(), live.naming);
+        let closed = leases.iter().map(|lease| Command::PresenceClosed { lease: *lease, generation, network, naming });
         self.driver.local().decide_many(closed.collect()).await.map(drop)
     }
 

@@ -410,6 +410,33 @@ async fn in_a_named_network_an_opening_alone_keeps_the_seats_and_so_does_one_tha
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn in_a_network_that_a_reload_names_no_more_nothing_is_freed_early_whether_its_connection_ended_before_or_ends_after() {
+    let (world, _) = after_an_end_in_a_named_network(
+        |_| {},
+        async |world: &World| {
+            let (client, name) = open_named(world, &[2], 1).await;
+            confirm(world, &[2], 1).await;
+            std::fs::write(world.config_file(), "presence_networks = ['10.0.0.0/8']\n").unwrap();
+            let (status, answer) = world.admin("POST", "/v1/reload", &json!({})).await;
+            assert_eq!(status, 200, "{answer}");
+            assert!(answer["changes"].to_string().contains("presence_networks changed"), "{answer}");
+            die(client);
+            let seen = async { while change(world, &name, 1, &[], &[]).await.0 == 200 {} };
+            tokio::time::timeout(Duration::from_secs(60), seen).await.expect("its end is seen");
+        },
+    )
+    .await;
+    // A wait begins when its end was told.
+    for counter in 100..120 {
+        world.clock.advance_ms(2_000);
+        let body = crate::world::renewal(3, counter);
+        world.admin("POST", &format!("/v1/leases/{}/renew", crate::world::lease(3)), &body).await;
+    }
+    assert_eq!(used_here(&world).await, 3);
+    assert!(is_live(&world, 1).await && is_live(&world, 2).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_connections_of_a_named_network_are_turned_away_nothing_is_freed_early_there_and_it_is_said() {
     let few = |limits: &mut triquest_server::limits::Limits| limits.connections = Share { network: 6, all: 6 };
     let (world, _kept) = after_an_end_in_a_named_network(few, async |world: &World| {

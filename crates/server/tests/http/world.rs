@@ -84,11 +84,16 @@ impl World {
         world
     }
 
+    /// What a reload reads once it is there.
+    pub fn config_file(&self) -> PathBuf {
+        self.dir.path().join("config.toml")
+    }
+
     /// Starts on the same directory and disk.
     pub async fn run(&self, edit: impl FnOnce(&mut Config)) -> anyhow::Result<Running> {
         let mut config = Config { data: Some(self.dir.path().join("data")), listen: vec!["127.0.0.1:0".into()], ..Config::default() };
         edit(&mut config);
-        let settings = Settings { init: true, limits: self.limits.clone(), ..Settings::of(config) };
+        let settings = Settings { init: true, limits: self.limits.clone(), beside: Some(self.config_file()), ..Settings::of(config) };
         Server::start_with(settings, Arc::new(self.clock.clone()), Some(Box::new(self.disk.open()))).await
     }
 
