@@ -116,8 +116,7 @@ mod tests {
         Some(Network::from(IpAddr::from([10, 0, wide, host])))
     }
 
-    async fn waits(turn: Pin<&mut impl Future<Output = Option<Turn>>>) {
-        let mut turn = turn;
+    async fn waits(mut turn: Pin<&mut impl Future>) {
         std::future::poll_fn(|cx| {
             assert!(turn.as_mut().poll(cx).is_pending());
             Poll::Ready(())
@@ -145,7 +144,7 @@ mod tests {
         let (end, ends) = std::sync::mpsc::channel::<()>();
         let turn = all.turn(network(1, 1)).await.unwrap();
         let mut work = Box::pin(turn.work(move || ends.recv()));
-        std::future::poll_fn(|cx| Poll::Ready(assert!(work.as_mut().poll(cx).is_pending()))).await;
+        waits(work.as_mut()).await;
         let mut next = Box::pin(all.turn(network(2, 1)));
         waits(next.as_mut()).await;
         // Whoever asked hangs up.
@@ -169,11 +168,11 @@ mod tests {
         }));
         let turn = all.turn(network(1, 1)).await.unwrap();
         let mut worker = Box::pin(turn.steps(network(1, 1), work.as_mut()));
-        std::future::poll_fn(|cx| Poll::Ready(assert!(worker.as_mut().poll(cx).is_pending()))).await;
+        waits(worker.as_mut()).await;
         // While its peer says nothing, it is others' turn; and when it does, theirs has to end first.
         let other = all.turn(network(2, 1)).await.unwrap();
         said.send(()).unwrap();
-        std::future::poll_fn(|cx| Poll::Ready(assert!(worker.as_mut().poll(cx).is_pending()))).await;
+        waits(worker.as_mut()).await;
         drop(other);
         assert_eq!(worker.await, Some(Ok(())));
         assert_eq!((steps, all.0.lock().free), (2, 1));
