@@ -822,23 +822,32 @@ impl World {
 
     async fn events(&mut self, after: Option<String>) -> anyhow::Result<Vec<String>> {
         let mut said = String::new();
-        // The command gives up where a busy machine makes it wait too long.
-        for _ in 0..10 {
+        let (mut lines, mut after): (Vec<String>, _) = (Vec::new(), after);
+        // The command gives up where a busy machine makes it wait too long, and where it falls behind: then it goes on where it was.
+        let mut tries = 0;
+        while tries < 10 {
             self.ensure_running().await?;
-            let (place, after) = (Arc::clone(&self.place), after.clone());
+            let (place, from) = (Arc::clone(&self.place), after.clone());
             let output = blocking(move || {
                 let mut command = place.command();
                 command.args(["events", "--json"]);
-                if let Some(after) = &after {
-                    command.args(["--after", after]);
+                if let Some(from) = &from {
+                    command.args(["--after", from]);
                 }
                 command.output()
             })
             .await??;
+            let before = lines.len();
+            lines.extend(String::from_utf8(output.stdout)?.lines().map(str::to_owned));
             if output.status.success() {
-                return Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect());
+                return Ok(lines);
             }
             said = String::from_utf8_lossy(&output.stderr).into_owned();
+            tries = if lines.len() > before { 0 } else { tries + 1 };
+            if let Some(last) = lines[before..].last() {
+                let last: Value = serde_json::from_str(last).context("a line of `events --json`")?;
+                after = last["cursor"].as_str().map(str::to_owned);
+            }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
         bail!("`triquest-lm events --json` fails again and again: {said}");

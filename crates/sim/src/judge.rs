@@ -395,7 +395,9 @@ impl Judge {
 
     /// A pass at this lease time has ended.
     pub fn passed(&mut self, at: Timestamp) {
-        if self.waiting.values().flatten().any(|(since, renewal)| renewal.is_some() && *since < at) {
+        let says_who_lives = |lease| self.ledger.leases.contains_key(lease) || self.in_line.contains_key(lease);
+        let mut waiting = self.waiting.iter().flat_map(|(lease, asked)| asked.iter().map(move |asked| (lease, asked)));
+        if waiting.any(|(lease, (since, renewal))| *since < at && (renewal.is_some() || says_who_lives(lease))) {
             self.held_up.insert(at);
         }
     }
@@ -938,7 +940,12 @@ impl Judge {
         if self.excused.contains(&lease) {
             return;
         }
-        let left_ms = scene.clients.get(client_of(lease)).and_then(|client| client.left_ms(lease, scene.real_ms));
+        let client = scene.clients.get(client_of(lease));
+        // A right that lost history gave: nobody knows of it before its grant is shown, also if a late copy of the question was granted anew.
+        if client.and_then(|client| client.kept.as_ref()).is_some_and(|shown| shown.is_lost(lease, &self.ledger)) {
+            return;
+        }
+        let left_ms = client.and_then(|client| client.left_ms(lease, scene.real_ms));
         if let Some(left_ms) = left_ms
             && server_ms + 5 < at_least(left_ms)
         {
