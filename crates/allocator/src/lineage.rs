@@ -41,6 +41,13 @@ pub enum Judgement {
     UnknownLineage,
 }
 
+impl Judgement {
+    /// It was promised by entries that this history does not have.
+    fn is_of_lost_history(self) -> bool {
+        matches!(self, Self::Lost | Self::Proof | Self::UnknownLineage)
+    }
+}
+
 impl Allocator {
     /// Judges a shown grant against everything that was handed to the journal, committed or not.
     #[must_use]
@@ -82,16 +89,16 @@ impl Allocator {
             self.proof = Some(Proof { lease, shown: Box::new(shown.clone()), next_lineage });
             self.proved_by = Some(lease);
         }
-        if self.is_lengthened_by(judgement, shown.ttl_ms) {
+        if judgement.is_of_lost_history() && self.lengthened_until(shown.ttl_ms).is_some() {
             self.shown_ttl_ms = self.shown_ttl_ms.max(shown.ttl_ms);
         }
     }
 
-    /// Whether a grant that lost history gave shows that the quarantine has to last longer.
-    fn is_lengthened_by(&self, judgement: Judgement, ttl_ms: u64) -> bool {
-        let is_lost = matches!(judgement, Judgement::Lost | Judgement::Proof | Judgement::UnknownLineage);
+    /// Until when a quarantine that runs has to last if lost history may have promised for so long, unless it lasts as long anyway.
+    fn lengthened_until(&self, ttl_ms: u64) -> Option<Timestamp> {
         let until = self.lineage_since.after_ms(ttl_ms.min(self.limits.ttl_ms_max));
-        is_lost && self.safeguards.quarantine_from_lineage_start && self.quarantine_until.is_some_and(|ends| ends < until)
+        let lengthens = self.safeguards.quarantine_from_lineage_start && self.quarantine_until.is_some_and(|ends| ends < until);
+        lengthens.then_some(until)
     }
 
     /// Something that shown grants say of lost history is not written yet.
@@ -118,8 +125,7 @@ impl Allocator {
 
     /// Lost history may have promised for so long: a quarantine that runs ends no earlier than that after the lineage began.
     pub(crate) fn lengthen_quarantine(&mut self, ttl_ms: u64, sink: &mut Sink<'_>) {
-        let until = self.lineage_since.after_ms(ttl_ms.min(self.limits.ttl_ms_max));
-        if self.safeguards.quarantine_from_lineage_start && self.quarantine_until.is_some_and(|ends| ends < until) {
+        if let Some(until) = self.lengthened_until(ttl_ms) {
             self.emit(sink, Event::QuarantineLengthened { until });
         }
     }
@@ -191,7 +197,7 @@ impl Allocator {
         if !same {
             return Some(Outcome::Refused(Refusal::Malformed("the shown grant is for other parts")));
         }
-        if self.may_write && self.is_lengthened_by(judgement, shown.ttl_ms) {
+        if self.may_write && judgement.is_of_lost_history() {
             self.lengthen_quarantine(shown.ttl_ms, sink);
         }
         if self.has_room() && self.quarantine_until.is_some() && self.may_be_adopted(asked, judgement) {

@@ -46,10 +46,10 @@ impl QuarantineCommand {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let Self::End(command) = self;
         let admin = Admin::connect(&command.data)?;
-        let now = admin.status(None)?.position.lineage;
-        let (lineage, shown) = (now, short_lineage(now));
+        let lineage = admin.status(None)?.position.lineage;
+        let shown = short_lineage(lineage);
         if let Some(looked_at) = command.lineage
-            && !now.to_string().starts_with(&looked_at)
+            && !lineage.to_string().starts_with(&looked_at)
         {
             return Err(Failure::new(format_args!("the history {looked_at} has been followed by {shown}, so nothing was ended"))
                 .hint("look at `triquest-lm status` again"));
