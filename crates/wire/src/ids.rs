@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Bytes32;
+use crate::{Bytes32, limits::LINEAGE_DIGITS_MIN};
 
 /// Declares a 16-byte id that travels as 32 lowercase hex digits.
 macro_rules! hex_id {
@@ -97,6 +97,45 @@ hex_id!(
     /// Names one history of a server: random, made at init and at restore.
     Lineage
 );
+
+impl Lineage {
+    /// Its first hex digits, as messages name it.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.to_string().chars().take(LINEAGE_DIGITS_MIN).collect()
+    }
+}
+
+/// A history as people name it: its first hex digits, 8 to 32 of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedLineage(String);
+
+impl NamedLineage {
+    /// Whether it names this history.
+    #[must_use]
+    pub fn names(&self, lineage: &Lineage) -> bool {
+        lineage.to_string().starts_with(&self.0)
+    }
+}
+
+impl fmt::Display for NamedLineage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for NamedLineage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_one = (LINEAGE_DIGITS_MIN..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_one {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(format!("{LINEAGE_DIGITS_MIN} to 32 hex digits, as `triquest-lm status` shows them"))
+        }
+    }
+}
 
 /// A client's 256-bit secret for one lease. `Debug` and `Display` do not show it.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
