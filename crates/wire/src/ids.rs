@@ -195,3 +195,22 @@ impl FromStr for Position {
         Ok(Self { lineage: lineage.parse()?, epoch: epoch.parse().map_err(|_| WRONG)?, index: index.parse().map_err(|_| WRONG)? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_history_is_named_by_its_first_digits_and_by_no_fewer_than_messages_show() {
+        let lineage = Lineage([0xab; 16]);
+        assert_eq!(lineage.short(), "abababab");
+        for named in [lineage.short(), "ABABABABab".to_owned(), lineage.to_string()] {
+            assert!(named.parse::<NamedLineage>().unwrap().names(&lineage), "{named}");
+        }
+        assert!(!"ababababac".parse::<NamedLineage>().unwrap().names(&lineage));
+        for wrong in ["", "abababa", "abababag", &"ab".repeat(17)] {
+            assert!(wrong.parse::<NamedLineage>().is_err(), "{wrong}");
+        }
+    }
+}

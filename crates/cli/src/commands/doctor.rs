@@ -389,7 +389,8 @@ fn listener(address: SocketAddr, data: &Path) -> Option<Listener> {
     let ours = said.map(|runtime| Listener { pid: Some(runtime.pid), command: "triquest-lm".to_owned(), is_ours: true });
     match port_holder(address.port()) {
         Some(PortHolder { pid: Some(pid), command, .. }) => {
-            let is_ours = crate::sys::name_of(i32::try_from(pid).ok()?) == "triquest-lm";
+            let is_named = ours.is_some_and(|ours| ours.pid == Some(pid));
+            let is_ours = is_named || crate::sys::name_of(i32::try_from(pid).ok()?) == "triquest-lm";
             Some(Listener { pid: Some(pid), command, is_ours })
         }
         _ => ours,
