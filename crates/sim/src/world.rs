@@ -8,14 +8,18 @@ use std::{
 
 use triquest_allocator::{
     Actor, Between, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Grant, GrantedItem, Index,
-    InstallLicense, LeaseId, Lineage, NamedNetwork, Outcome, Refusal, Rules, limits::STALL_MS,
+    InstallLicense, LeaseId, Lineage, NamedNetwork, Outcome, Refusal, ReleaseCause, Rules, limits::STALL_MS,
 };
 use triquest_client::keeper::{Action, Answer as Told, Failure, Fresh, Keeper, Notice, Phase, Terms};
 use triquest_engine::{
     Answer, Answers, Asked, Input, Network, Origin, Renewal, Request, Start, TookEffect, Why,
     grants::{Place as TreePlace, granted_in},
 };
-use triquest_journal::{Appended, load, memory::Fault as DiskFault, memory::MemoryDisk, record::encode_snapshot};
+use triquest_journal::{
+    Appended, Head, History, Journal, load,
+    memory::{Fault as DiskFault, MemoryDisk, MemoryJournal},
+    record::{Entry, encode_entry, encode_snapshot},
+};
 use triquest_license::LicenseHash;
 use triquest_wire::{
     ErrorCode, Retry,
@@ -886,7 +890,7 @@ impl World {
 
     fn reading(&self) -> ClockReading {
         ClockReading {
-            boot_ms: self.machine.boot_ms(self.real_ms),
+            boot_ms: self.machine.boot_ms(self.real_ms) * if self.wrong(Wrong::LeaseTimeRunsFast) { 2 } else { 1 },
             wall_ms: self.machine.wall_ms(self.real_ms),
             synchronized: self.machine.synchronized,
         }
@@ -1143,8 +1147,12 @@ impl World {
         self.report.grants += entry.events.iter().filter(|event| matches!(event, Event::Granted { .. })).count() as u64;
         self.fingerprint(checksum);
         self.trace(|_| format!("server {number}: entry {} at {}: {}", entry.index.0, entry.moment.at.0, facts(&entry.events)));
+        let shown = self.shown(entry);
         let scene = Scene { clients: &self.clients, real_ms: self.real_ms };
-        self.judge.entry(scene, entry, *bytes, *decided_ms, *full);
+        self.judge.entry(scene, &shown, *bytes, *decided_ms, *full);
+        if self.wrong(Wrong::CommitsTwice) {
+            self.judge.entry(scene, &shown, *bytes, *decided_ms, *full);
+        }
         let Some(slot) = self.slots.get(&number) else { return };
         let recovered = entry.events.iter().any(|event| matches!(event, Event::Recovered { .. }));
         let moved = entry.events.iter().any(|event| {
@@ -1161,6 +1169,52 @@ impl World {
         } else if moved {
             self.judge.deadlines(scene, slot.node.allocator(), entry.moment.at, Invariant::PromiseOnlyGrows);
         }
+    }
+
+    /// What a journal would show of an entry, if what is done wrong is in the journal.
+    fn shown(&self, entry: &Arc<Entry>) -> Arc<Entry> {
+        let falsifies: fn(&mut Vec<Event>) = match self.options.mutation.map_or(Wrong::Nothing, |mutation| mutation.wrong) {
+            Wrong::ChargesLess => |events| {
+                let grants =
+                    events.iter_mut().filter_map(|event| if let Event::Granted { items, .. } = event { Some(items) } else { None });
+                grants.flatten().for_each(|item| item.charges.clear());
+            },
+            Wrong::GivesBackForNobody => |events| {
+                let released = events.iter().find_map(|event| match event {
+                    Event::Granted { lease, items, .. } => {
+                        Some(Event::Released { lease: *lease, cause: ReleaseCause::Holder, linger_until: None, items: items.clone() })
+                    }
+                    _ => None,
+                });
+                events.extend(released);
+            },
+            Wrong::GrantsInPart => |events| {
+                let grants =
+                    events.iter_mut().filter_map(|event| if let Event::Granted { items, .. } = event { Some(items) } else { None });
+                grants.filter(|items| items.len() > 1).for_each(|items| items.truncate(1));
+            },
+            _ => return Arc::clone(entry),
+        };
+        let mut shown = Entry::clone(entry);
+        falsifies(&mut shown.events);
+        Arc::new(shown)
+    }
+
+    /// What is on the disk, read back.
+    fn read_back(&self) -> MemoryJournal {
+        let mut journal = self.disk.copy().open();
+        let Head { lineage, epoch, index } = journal.head();
+        let more = match self.options.mutation.map_or(Wrong::Nothing, |mutation| mutation.wrong) {
+            Wrong::ReplayFails => Event::Heard { lease: LeaseId([0; 16]) },
+            Wrong::ReplayHasMore => Event::ClockMarked,
+            _ => return journal,
+        };
+        if let Some(slot) = self.slots.get(&self.front) {
+            let moment = slot.node.allocator().head_moment();
+            let entry = Entry { lineage, epoch, index: Index(index.0 + 1), moment, events: vec![more] };
+            let _ = journal.append(epoch, index, &encode_entry(&entry));
+        }
+        journal
     }
 
     /// Now and then the whole state is looked at.
@@ -1180,7 +1234,7 @@ impl World {
             return;
         }
         let live: Vec<_> = encode_snapshot(slot.node.allocator().snapshot()).collect();
-        match load(&mut self.disk.copy().open(), self.rules()) {
+        match load(&mut self.read_back(), self.rules()) {
             Err(error) => self.judge.broken(Invariant::ApplyTotal, || error.to_string()),
             Ok(replayed) => {
                 if live != encode_snapshot(replayed.snapshot()).collect::<Vec<_>>() {
@@ -1305,7 +1359,12 @@ impl World {
                     }
                     _ => None,
                 };
-                (told, Some(seen), shown)
+                if self.wrong(Wrong::SendsAway) && shown.is_some() {
+                    let told = Told::Refused { code: ErrorCode::Forbidden, retry_after_ms: None };
+                    (told, Some(seen), None)
+                } else {
+                    (told, Some(seen), shown)
+                }
             }
         };
         if !lost {
