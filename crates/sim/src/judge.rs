@@ -258,6 +258,8 @@ pub struct Judge {
     waiting: BTreeMap<LeaseId, Vec<(Timestamp, Option<u64>)>>,
     /// Passes, by lease time, behind which renewals went on waiting that lay there before: what was due since then may have waited with them.
     held_up: BTreeSet<Timestamp>,
+    /// Lease time of the last pass when a client asked for what is its own and was refused, for want of room or because too much waited.
+    asked_in_vain: BTreeMap<LeaseId, Timestamp>,
     /// The highest counter of a renewal of each lease that was answered: a late copy of an older one renews nothing.
     renewed: BTreeMap<LeaseId, u64>,
     /// The last entry: real time of its decision and its lease time.
@@ -305,6 +307,7 @@ impl Judge {
             heard_after: BTreeMap::new(),
             waiting: BTreeMap::new(),
             held_up: BTreeSet::new(),
+            asked_in_vain: BTreeMap::new(),
             renewed: BTreeMap::new(),
             decided: None,
         }
@@ -444,6 +447,7 @@ impl Judge {
     pub fn server_ended(&mut self) {
         self.waiting.clear();
         self.held_up.clear();
+        self.asked_in_vain.clear();
         // What a proof would have begun is not durable: whoever showed it shows it again.
         self.lost.iter_mut().filter(|lost| !lost.known_for_good).for_each(|lost| lost.known_at = None);
         let at = self.ledger.moment.map_or(Timestamp(0), |moment| moment.at);
@@ -472,6 +476,7 @@ impl Judge {
         self.finals.clear();
         self.waiting.clear();
         self.held_up.clear();
+        self.asked_in_vain.clear();
         self.false_ends.values_mut().for_each(|end| (end.freed, end.known) = (None, false));
         self.decided = None;
         if !known {
@@ -572,6 +577,9 @@ impl Judge {
                     self.frees_after_a_wait(scene, *lease, at);
                 }
                 self.frees(scene, *lease, *reason);
+                if matches!(reason, EndReason::Expired | EndReason::Unclaimed) {
+                    self.had_not_asked(*lease, at);
+                }
                 if *reason == EndReason::Expired {
                     self.expires(*lease, *due);
                     self.was_denied(entry, *lease, *due);
@@ -904,10 +912,31 @@ impl Judge {
         }
     }
 
+    /// renewing_never_expires: nobody loses a lease, or a seat that was granted in line, whose asking was refused for want of room or because too much
+    /// waited, and who had no more time to ask again than that.
+    fn had_not_asked(&mut self, lease: LeaseId, at: Timestamp) {
+        let (Some(held), Some(asked)) = (self.ledger.leases.get(&lease), self.asked_in_vain.get(&lease).copied()) else { return };
+        let time_ms = held.claim_due.map_or(held.ttl_ms, |_| self.limits.claim_ms);
+        // What came after the pass that ended it was too late.
+        if asked < at && at < asked.after_ms(time_ms) {
+            self.broken(Invariant::RenewingNeverExpires, || {
+                format!("{lease} ended at {} although its client asked for it at {} and was refused", at.0, asked.0)
+            });
+        }
+    }
+
     /// queue_moves: nobody leaves a line as silent whose question came in time and waits to be decided.
     fn was_silent(&mut self, lease: LeaseId, at: Timestamp) {
         let Some((heard, _)) = self.in_line.get(&lease).copied() else { return };
         let ttl_ms = self.limits.wait_ttl_ms;
+        if let Some(asked) = self.asked_in_vain.get(&lease).copied()
+            && asked < at
+            && at < asked.after_ms(ttl_ms)
+        {
+            self.broken(Invariant::QueueMoves, || {
+                format!("{lease} left the line as silent at {} although it asked at {} and was refused", at.0, asked.0)
+            });
+        }
         // One that was decided, and is not answered yet, gave it its full time.
         let asks = |(since, renewal): &&(Timestamp, Option<u64>)| {
             renewal.is_none() && *since < heard.after_ms(ttl_ms) && at < since.after_ms(ttl_ms)
@@ -1243,6 +1272,21 @@ impl Judge {
         if let Asks::Adopt(attempt) | Asks::Checkout(attempt) = sending.asks {
             let open = self.open.entry((lease, attempt)).or_default();
             *open = open.saturating_sub(1);
+        }
+    }
+
+    /// A request was refused for want of room, or because too much waits, by the server that leads, at this lease time.
+    pub fn asks_in_vain(&mut self, sending: &Sending, at: Timestamp) {
+        let (Asks::Adopt(attempt) | Asks::Checkout(attempt)) = sending.asks else { return };
+        let lease = sending.lease;
+        let held = self.ledger.leases.get(&lease).and_then(|held| held.attempt);
+        let waits = || self.ledger.line.iter().find(|waiter| waiter.lease == lease).map(|waiter| waiter.attempt);
+        if held.or_else(waits).is_some_and(|last| last <= attempt) {
+            self.asked_in_vain.insert(lease, at);
+            // A late copy of a dead client's request asks too, as far as the server can know.
+            if let Some(since) = self.dead.get_mut(&lease) {
+                *since = self.up;
+            }
         }
     }
 

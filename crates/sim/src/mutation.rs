@@ -60,6 +60,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     adoption_is_bounded => NoGrantPastEntitlement,
     answers_wait_for_confirm => KeeperStopsBeforeServerFrees,
     answers_wait_for_entries => AnsweredImpliesDurable,
+    asked_in_vain_is_heard => RenewingNeverExpires,
     attempts_ordered => LeaseHistoryLinearizable,
     begin_before_end => BeginBeforeEnd,
     charges_move => BeginBeforeEnd,

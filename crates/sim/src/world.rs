@@ -1263,6 +1263,9 @@ impl World {
                 // Only who leads knows what is known.
                 let node = self.slots.get(&number).map(|slot| &slot.node);
                 let full = matches!(why, Why::DiskFull(_)) && node.is_some_and(|node| node.owes_an_answer_about(sending.lease));
+                if let Some(node) = node.filter(|_| number == self.front && matches!(why, Why::DiskFull(_) | Why::Overloaded(_))) {
+                    self.judge.asks_in_vain(sending, node.at());
+                }
                 self.judge.refused(sending, why.took_effect() == TookEffect::No, full, number == self.front);
                 self.trace(|_| format!("{} ({:?}): {why:?}", sending.lease, sending.asks));
                 self.fingerprint(&[0xff]);
