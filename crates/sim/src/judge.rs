@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use triquest_allocator::{
-    Allocator, Between, CheckoutItem, Command, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Lineage,
-    Network, Networks, Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, VerifierKeys, WideNetwork, limits::PRESENCE_WAIT_MS,
+    Allocator, Between, CheckoutItem, Command, DenialCode, DequeueReason, EndReason, Event, GrantItem, GrantedItem, Index, LeaseId, Limits,
+    Lineage, Network, Networks, Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, VerifierKeys, WideNetwork, limits::PRESENCE_WAIT_MS,
     share::Share,
 };
 use triquest_engine::limits::ENTRY_HEAD_BYTES_MAX;
@@ -226,6 +226,8 @@ pub struct Judge {
     excused: BTreeSet<LeaseId>,
     /// Lease time at which each lease was last heard, and what it was promised then.
     heard: BTreeMap<LeaseId, (Timestamp, u64)>,
+    /// Lease time of the answer that promised the latest end to each lease, and how long it promised.
+    promises: BTreeMap<LeaseId, (Timestamp, u64)>,
     /// Leases of dead processes, and the up-time since which nobody can have renewed them.
     dead: BTreeMap<LeaseId, UpTime>,
     /// Waiters that could be served or never can, and the up-time since which it is so.
@@ -290,6 +292,7 @@ impl Judge {
             held_at_most: BTreeMap::new(),
             excused: BTreeSet::new(),
             heard: BTreeMap::new(),
+            promises: BTreeMap::new(),
             dead: BTreeMap::new(),
             ripe: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -451,7 +454,7 @@ impl Judge {
         // What a proof would have begun is not durable: whoever showed it shows it again.
         self.lost.iter_mut().filter(|lost| !lost.known_for_good).for_each(|lost| lost.known_at = None);
         let at = self.ledger.moment.map_or(Timestamp(0), |moment| moment.at);
-        for (heard, _) in self.heard.values_mut() {
+        for (heard, _) in self.heard.values_mut().chain(self.promises.values_mut()) {
             *heard = (*heard).min(at);
         }
         for opened in self.opened.values_mut() {
@@ -466,6 +469,7 @@ impl Judge {
         self.histories += 1;
         self.lost = Some(Lost { until_ms, known_at: known.then_some(Timestamp(0)), known_for_good: known });
         self.heard.clear();
+        self.promises.clear();
         self.opened.clear();
         self.heard_after.clear();
         self.denied_at.clear();
@@ -576,6 +580,8 @@ impl Judge {
                 if *reason == EndReason::Presence {
                     self.frees_after_a_wait(scene, *lease, at);
                 }
+                self.was_promised_until(*lease, *due, Invariant::PromiseOnlyGrows);
+                self.promises.remove(lease);
                 self.frees(scene, *lease, *reason);
                 if matches!(reason, EndReason::Expired | EndReason::Unclaimed) {
                     self.had_not_asked(*lease, at);
@@ -594,6 +600,7 @@ impl Judge {
                 }
                 let until = (*due).max(self.ledger.quarantine_until.unwrap_or_default());
                 self.runs_until(scene, *lease, until.since_ms(at), Invariant::PromiseOnlyGrows);
+                self.was_promised_until(*lease, until, Invariant::PromiseOnlyGrows);
                 if matches!(reason, EndReason::LicenseEnded | EndReason::LicenseRemoved | EndReason::LicenseReplaced) {
                     self.fits_nowhere(*lease, entry.moment.wall_ms);
                 }
@@ -998,6 +1005,21 @@ impl Judge {
                 self.runs_until(scene, lease, until.since_ms(at), invariant);
             }
         }
+        let promised: Vec<LeaseId> = self.promises.keys().copied().filter(|lease| self.ledger.leases.contains_key(lease)).collect();
+        for lease in promised {
+            if let Some(view) = allocator.lease_view(&lease).filter(|view| !view.lingering) {
+                let until = view.deadline.max(self.ledger.quarantine_until.unwrap_or_default());
+                self.was_promised_until(lease, until, invariant);
+            }
+        }
+    }
+
+    /// What was answered about a lease, whoever heard it, promised no more than it has.
+    fn was_promised_until(&mut self, lease: LeaseId, until: Timestamp, invariant: Invariant) {
+        let Some((at, remaining_ms)) = self.promises.get(&lease).copied() else { return };
+        if until < at.after_ms(remaining_ms) && !self.excused.contains(&lease) {
+            self.broken(invariant, || format!("{lease} has until {}, and {remaining_ms} ms were promised at {}", until.0, at.0));
+        }
     }
 
     /// begin_before_end: a lease is marked as ending although its seats fit into what counts, or must count, at this time.
@@ -1164,14 +1186,67 @@ impl Judge {
         let last = self.ledger.moment.map_or(at, |moment| moment.at);
         let at = if leads { at } else { at.min(last) };
         self.heard.insert(lease, (at, remaining_ms));
+        // What a server said that was taken over from counts from an entry of its own, which nobody here knows.
+        if leads && self.promises.get(&lease).is_none_or(|(at_most, most_ms)| at_most.after_ms(*most_ms) < at.after_ms(remaining_ms)) {
+            self.promises.insert(lease, (at, remaining_ms));
+        }
         self.heard_after.insert(lease, self.passed_ms.saturating_sub(ago_ms));
         if let Some(since) = self.dead.get_mut(&lease) {
             *since = self.up;
         }
     }
 
+    /// promise_only_grows: the answer that was just heard promised no more than its server keeps.
+    pub fn keeps(&mut self, lease: LeaseId, allocator: &Allocator) {
+        if self.ledger.leases.contains_key(&lease)
+            && let Some(view) = allocator.lease_view(&lease).filter(|view| !view.lingering)
+        {
+            let until = view.deadline.max(self.ledger.quarantine_until.unwrap_or_default());
+            self.was_promised_until(lease, until, Invariant::PromiseOnlyGrows);
+        }
+    }
+
+    /// Whether this attempt was answered for good before.
+    #[must_use]
+    pub fn has_answered(&self, lease: LeaseId, attempt: u32) -> bool {
+        self.finals.contains_key(&(lease, attempt))
+    }
+
+    /// one_grant_per_id: every answer to an attempt says what its fact says, the first and each repeat, and what its client asked for.
+    fn says_the_same(&mut self, scene: Scene<'_>, sending: &Sending, outcome: &Outcome) {
+        let (lease, (Asks::Adopt(attempt) | Asks::Checkout(attempt))) = (sending.lease, sending.asks) else { return };
+        let fits = match outcome {
+            Outcome::Denied(denial) if denial.code != DenialCode::LeaseEnded => {
+                let fact = self.ledger.denied.get(&(lease, attempt)).and_then(Option::as_ref);
+                fact.is_none_or(|fact| fact == denial)
+            }
+            Outcome::Granted(grant) => {
+                let asked = scene.clients.get(client_of(lease)).map(|client| client.plan.items.as_slice()).unwrap_or_default();
+                let part = |item: &CheckoutItem, told: &GrantItem| {
+                    let from: u64 = told.from.iter().map(|(_, _, seats)| u64::from(*seats)).sum();
+                    (&told.feature, told.version, told.seats) == (&item.feature, item.version, item.seats) && from == u64::from(item.seats)
+                };
+                grant.lease == lease
+                    && grant.items.len() == asked.len()
+                    && asked.iter().zip(&grant.items).all(|(item, told)| part(item, told))
+            }
+            _ => true,
+        };
+        if !fits {
+            self.broken(Invariant::OneGrantPerId, || format!("attempt {attempt} of {lease} is told {outcome:?}, which is not its fact"));
+        }
+    }
+
+    /// answered_implies_durable: whoever is told that its lease lives was heard in this epoch, by a fact, and has claimed it.
+    fn is_heard_for_good(&mut self, lease: LeaseId, seen: Seen) {
+        let unheard = |held: &&crate::ledger::Held| held.heard != seen.epoch || held.claim_due.is_some();
+        if seen.epoch == self.ledger.epoch && self.ledger.leases.get(&lease).filter(unheard).is_some() {
+            self.broken(Invariant::AnsweredImpliesDurable, || format!("{lease} is told that it lives, and no fact says that it was heard"));
+        }
+    }
+
     /// An answer leaves the server. `is_late`: it may have been ready before another server took over.
-    pub fn answer(&mut self, sending: &Sending, outcome: &Outcome, seen: Seen, is_late: bool) {
+    pub fn answer(&mut self, scene: Scene<'_>, sending: &Sending, outcome: &Outcome, seen: Seen, is_late: bool) {
         let lease = sending.lease;
         // What was decided before a history began within this start may leave after that.
         let leads = seen.epoch == self.ledger.epoch || is_late && seen.epoch < self.ledger.epoch;
@@ -1184,7 +1259,7 @@ impl Judge {
         let ended = ledger.ended.contains_key(&lease) || ledger.lingering.contains_key(&lease);
         let derived = match (outcome, sending.asks) {
             (Outcome::Granted(_) | Outcome::Renewed { .. }, _) => held || ended,
-            (Outcome::Denied(denial), Asks::Checkout(attempt)) => {
+            (Outcome::Denied(denial), Asks::Adopt(attempt) | Asks::Checkout(attempt)) => {
                 denial.code == DenialCode::LeaseEnded || ledger.denied.contains_key(&(lease, attempt))
             }
             (Outcome::Waiting { .. }, _) => {
@@ -1196,6 +1271,10 @@ impl Judge {
         };
         if !derived {
             self.broken(Invariant::AnsweredImpliesDurable, || format!("{lease}: {outcome:?} is in no entry"));
+        }
+        self.says_the_same(scene, sending, outcome);
+        if matches!(outcome, Outcome::Granted(_) | Outcome::Renewed { .. }) {
+            self.is_heard_for_good(lease, seen);
         }
         if matches!(outcome, Outcome::Waiting { .. }) {
             self.asked.insert(lease, self.up);
@@ -1215,8 +1294,10 @@ impl Judge {
             }
         }
         let decided = match (outcome, sending.asks) {
-            (Outcome::Granted(_), Asks::Checkout(attempt)) => Some((attempt, true)),
-            (Outcome::Denied(denial), Asks::Checkout(attempt)) if denial.code != DenialCode::LeaseEnded => Some((attempt, false)),
+            (Outcome::Granted(_), Asks::Adopt(attempt) | Asks::Checkout(attempt)) => Some((attempt, true)),
+            (Outcome::Denied(denial), Asks::Adopt(attempt) | Asks::Checkout(attempt)) if denial.code != DenialCode::LeaseEnded => {
+                Some((attempt, false))
+            }
             _ => None,
         };
         if let Some((attempt, granted)) = decided
@@ -1240,8 +1321,7 @@ impl Judge {
             _ => return,
         };
         let attempt = match sending.asks {
-            Asks::Checkout(attempt) => Some(attempt),
-            Asks::Adopt(_) => return,
+            Asks::Adopt(attempt) | Asks::Checkout(attempt) => Some(attempt),
             Asks::Release | Asks::Renew(..) => None,
         };
         self.turns += 1;

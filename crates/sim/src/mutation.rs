@@ -16,6 +16,10 @@ pub enum Wrong {
     ConfirmsBlindly,
     /// A client whose presence connection could not be opened closes it in order.
     PresenceClosesInOrder,
+    /// A repeat of what was decided is told something else.
+    RepeatsAnswerAnew,
+    /// A repeat is promised more than its lease has.
+    RepeatsPromiseMore,
     /// A client counts its right from the answer, not from its request.
     RightFromAnswer,
     /// A client makes no allowance for the drift of clocks.
@@ -141,6 +145,8 @@ pub const WRONGS: &[Mutation] = &[
     wrong("answers_before_durable", Invariant::AnsweredImpliesDurable, Wrong::AnswersBeforeDurable),
     wrong("confirms_blindly", Invariant::AnsweredImpliesDurable, Wrong::ConfirmsBlindly),
     wrong("presence_closes_in_order", Invariant::OnlyDeathFrees, Wrong::PresenceClosesInOrder),
+    wrong("repeats_answer_anew", Invariant::OneGrantPerId, Wrong::RepeatsAnswerAnew),
+    wrong("repeats_promise_more", Invariant::PromiseOnlyGrows, Wrong::RepeatsPromiseMore),
     wrong("right_from_answer", Invariant::KeeperStopsBeforeServerFrees, Wrong::RightFromAnswer),
     wrong("right_without_drift", Invariant::KeeperStopsBeforeServerFrees, Wrong::RightWithoutDrift),
     wrong("signs_for_nobody", Invariant::ToldAsDecided, Wrong::SignsForNobody),

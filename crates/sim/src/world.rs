@@ -1271,13 +1271,17 @@ impl World {
                 self.fingerprint(&[0xff]);
                 (Told::Refused { code: refusal_of(why), retry_after_ms: None }, None, None)
             }
-            Ok(Answer { outcome, position, pass, moment }) => {
+            Ok(Answer { mut outcome, position, pass, moment }) => {
                 let leads = number == self.front;
+                self.spoils(sending, &mut outcome);
                 let ago_ms = self.slots.get(&number).map_or(0, |slot| slot.node.at().since_ms(moment.at));
                 match &outcome {
                     Outcome::Renewed { remaining_ms, .. } => self.judge.hears(sending.lease, moment.at, ago_ms, *remaining_ms, leads),
                     Outcome::Granted(grant) => self.judge.hears(sending.lease, moment.at, ago_ms, grant.remaining_ms, leads),
                     _ => {}
+                }
+                if let Some(slot) = self.slots.get(&number).filter(|_| leads) {
+                    self.judge.keeps(sending.lease, slot.node.allocator());
                 }
                 let seen = Seen { lineage: position.lineage, epoch: position.epoch, index: position.index };
                 if leads && matches!(&outcome, Outcome::Refused(refusal) if matches!(refusal.itself(), Refusal::TooManyIds { .. })) {
@@ -1285,7 +1289,7 @@ impl World {
                 }
                 self.trace(|_| format!("{} ({:?}) at {}, pass {}: {}", sending.lease, sending.asks, seen.index.0, pass.0, brief(&outcome)));
                 self.fingerprint(&pass.0.to_le_bytes());
-                self.judge.answer(sending, &outcome, seen, is_late);
+                self.judge.answer(Scene { clients: &self.clients, real_ms: self.real_ms }, sending, &outcome, seen, is_late);
                 let client = &self.clients[sending.client as usize];
                 if client.left_ms(sending.lease, self.real_ms).is_some() && !matches!(sending.asks, Asks::Release) {
                     self.judge.comes_back(sending.client as usize, sending.lease);
@@ -1314,6 +1318,25 @@ impl World {
         if !lost {
             let Sending { client, life, call, .. } = *sending;
             self.plan(delay, Step::Reach(Box::new(Reach { client, life, call, told, about: Some((*sending, seen, shown)) })));
+        }
+    }
+
+    /// A repeat that is answered wrongly on purpose.
+    fn spoils(&self, sending: &Sending, outcome: &mut Outcome) {
+        let (Asks::Adopt(attempt) | Asks::Checkout(attempt)) = sending.asks else { return };
+        match outcome {
+            Outcome::Denied(denial) if self.wrong(Wrong::RepeatsAnswerAnew) && self.judge.has_answered(sending.lease, attempt) => {
+                denial.pool.free += 1;
+            }
+            Outcome::Granted(grant) if grant.granted_in.is_some() => {
+                if self.wrong(Wrong::RepeatsAnswerAnew) {
+                    grant.items.iter_mut().for_each(|item| item.seats += 1);
+                }
+                if self.wrong(Wrong::RepeatsPromiseMore) {
+                    grant.remaining_ms += grant.ttl_ms / 16;
+                }
+            }
+            _ => {}
         }
     }
 
