@@ -816,6 +816,7 @@ impl World {
         let ticket = self.last_ticket;
         if let Asked::One(command) = &asked
             && let Command::PresenceUnnamed { .. } = **command
+            && number == self.front
         {
             self.judge.unnames(slot.node.at());
         }
@@ -1501,7 +1502,12 @@ impl World {
             }
             Act::Unname => {
                 self.naming += 1;
-                self.local(0, Command::PresenceUnnamed { naming: self.naming }, None);
+                // Every server that runs reads it; one that starts later has never heard of that network.
+                for number in self.slots.keys().copied().collect::<Vec<_>>() {
+                    let asked = Command::PresenceUnnamed { naming: self.naming }.into();
+                    let arrival = Arrival { sendings: Vec::new(), asked, hold_ms: 0, from: None, to: Some(number) };
+                    self.plan(0, Step::Arrive(Box::new(arrival)));
+                }
             }
             Act::Install(number) => {
                 let license = Box::new(self.plan.licenses[number].license.clone());
