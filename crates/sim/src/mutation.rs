@@ -12,20 +12,24 @@ pub enum Wrong {
     Nothing,
     /// The server answers before anything is durable.
     AnswersBeforeDurable,
-    /// The server answers without making sure that it still leads.
-    ConfirmsBlindly,
     /// The journal shows that a grant is charged for fewer seats than it gives.
     ChargesLess,
     /// The journal commits an entry twice.
     CommitsTwice,
-    /// Lease time runs twice as fast as real time.
-    LeaseTimeRunsFast,
+    /// The server answers without making sure that it still leads.
+    ConfirmsBlindly,
     /// The journal shows that a lease was given back, and nobody did.
     GivesBackForNobody,
     /// The journal shows a grant of some of the features that were asked for.
     GrantsInPart,
+    /// Lease time runs twice as fast as real time.
+    LeaseTimeRunsFast,
     /// A client whose presence connection could not be opened closes it in order.
     PresenceClosesInOrder,
+    /// A repeat of what was decided is told something else.
+    RepeatsAnswerAnew,
+    /// A repeat is promised more than its lease has.
+    RepeatsPromiseMore,
     /// What is read back holds a fact about a lease that there never was.
     ReplayFails,
     /// What is read back holds an entry more than what was committed.
@@ -76,6 +80,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     adoption_is_bounded => NoGrantPastEntitlement,
     answers_wait_for_confirm => KeeperStopsBeforeServerFrees,
     answers_wait_for_entries => AnsweredImpliesDurable,
+    asked_in_vain_is_heard => RenewingNeverExpires,
     attempts_ordered => LeaseHistoryLinearizable,
     begin_before_end => BeginBeforeEnd,
     charges_move => BeginBeforeEnd,
@@ -163,6 +168,8 @@ pub const WRONGS: &[Mutation] = &[
     wrong("presence_closes_in_order", Invariant::OnlyDeathFrees, Wrong::PresenceClosesInOrder),
     wrong("replay_fails", Invariant::ApplyTotal, Wrong::ReplayFails),
     wrong("replay_has_more", Invariant::HardStateEqual, Wrong::ReplayHasMore),
+    wrong("repeats_answer_anew", Invariant::OneGrantPerId, Wrong::RepeatsAnswerAnew),
+    wrong("repeats_promise_more", Invariant::PromiseOnlyGrows, Wrong::RepeatsPromiseMore),
     wrong("right_from_answer", Invariant::KeeperStopsBeforeServerFrees, Wrong::RightFromAnswer),
     wrong("right_without_drift", Invariant::KeeperStopsBeforeServerFrees, Wrong::RightWithoutDrift),
     wrong("sends_away", Invariant::NobodySentAway, Wrong::SendsAway),

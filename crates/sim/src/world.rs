@@ -820,6 +820,7 @@ impl World {
         let ticket = self.last_ticket;
         if let Asked::One(command) = &asked
             && let Command::PresenceUnnamed { .. } = **command
+            && number == self.front
         {
             self.judge.unnames(slot.node.at());
         }
@@ -1317,18 +1318,25 @@ impl World {
                 // Only who leads knows what is known.
                 let node = self.slots.get(&number).map(|slot| &slot.node);
                 let full = matches!(why, Why::DiskFull(_)) && node.is_some_and(|node| node.owes_an_answer_about(sending.lease));
+                if let Some(node) = node.filter(|_| number == self.front && matches!(why, Why::DiskFull(_) | Why::Overloaded(_))) {
+                    self.judge.asks_in_vain(sending, node.at());
+                }
                 self.judge.refused(sending, why.took_effect() == TookEffect::No, full, number == self.front);
                 self.trace(|_| format!("{} ({:?}): {why:?}", sending.lease, sending.asks));
                 self.fingerprint(&[0xff]);
                 (Told::Refused { code: refusal_of(why), retry_after_ms: None }, None, None)
             }
-            Ok(Answer { outcome, position, pass, moment }) => {
+            Ok(Answer { mut outcome, position, pass, moment }) => {
                 let leads = number == self.front;
+                self.spoils(sending, &mut outcome);
                 let ago_ms = self.slots.get(&number).map_or(0, |slot| slot.node.at().since_ms(moment.at));
                 match &outcome {
                     Outcome::Renewed { remaining_ms, .. } => self.judge.hears(sending.lease, moment.at, ago_ms, *remaining_ms, leads),
                     Outcome::Granted(grant) => self.judge.hears(sending.lease, moment.at, ago_ms, grant.remaining_ms, leads),
                     _ => {}
+                }
+                if let Some(slot) = self.slots.get(&number).filter(|_| leads) {
+                    self.judge.keeps(sending.lease, slot.node.allocator());
                 }
                 let seen = Seen { lineage: position.lineage, epoch: position.epoch, index: position.index };
                 if leads && matches!(&outcome, Outcome::Refused(refusal) if matches!(refusal.itself(), Refusal::TooManyIds { .. })) {
@@ -1336,7 +1344,7 @@ impl World {
                 }
                 self.trace(|_| format!("{} ({:?}) at {}, pass {}: {}", sending.lease, sending.asks, seen.index.0, pass.0, brief(&outcome)));
                 self.fingerprint(&pass.0.to_le_bytes());
-                self.judge.answer(sending, &outcome, seen, is_late);
+                self.judge.answer(Scene { clients: &self.clients, real_ms: self.real_ms }, sending, &outcome, seen, is_late);
                 let client = &self.clients[sending.client as usize];
                 if client.left_ms(sending.lease, self.real_ms).is_some() && !matches!(sending.asks, Asks::Release) {
                     self.judge.comes_back(sending.client as usize, sending.lease);
@@ -1370,6 +1378,25 @@ impl World {
         if !lost {
             let Sending { client, life, call, .. } = *sending;
             self.plan(delay, Step::Reach(Box::new(Reach { client, life, call, told, about: Some((*sending, seen, shown)) })));
+        }
+    }
+
+    /// A repeat that is answered wrongly on purpose.
+    fn spoils(&self, sending: &Sending, outcome: &mut Outcome) {
+        let (Asks::Adopt(attempt) | Asks::Checkout(attempt)) = sending.asks else { return };
+        match outcome {
+            Outcome::Denied(denial) if self.wrong(Wrong::RepeatsAnswerAnew) && self.judge.has_answered(sending.lease, attempt) => {
+                denial.pool.free += 1;
+            }
+            Outcome::Granted(grant) if grant.granted_in.is_some() => {
+                if self.wrong(Wrong::RepeatsAnswerAnew) {
+                    grant.items.iter_mut().for_each(|item| item.seats += 1);
+                }
+                if self.wrong(Wrong::RepeatsPromiseMore) {
+                    grant.remaining_ms += grant.ttl_ms / 16;
+                }
+            }
+            _ => {}
         }
     }
 
@@ -1534,7 +1561,12 @@ impl World {
             }
             Act::Unname => {
                 self.naming += 1;
-                self.local(0, Command::PresenceUnnamed { naming: self.naming }, None);
+                // Every server that runs reads it; one that starts later has never heard of that network.
+                for number in self.slots.keys().copied().collect::<Vec<_>>() {
+                    let asked = Command::PresenceUnnamed { naming: self.naming }.into();
+                    let arrival = Arrival { sendings: Vec::new(), asked, hold_ms: 0, from: None, to: Some(number) };
+                    self.plan(0, Step::Arrive(Box::new(arrival)));
+                }
             }
             Act::Install(number) => {
                 let license = Box::new(self.plan.licenses[number].license.clone());
