@@ -1214,7 +1214,7 @@ impl Judge {
 
     /// one_grant_per_id: every answer to an attempt says what its fact says, the first and each repeat, and what its client asked for.
     fn says_the_same(&mut self, scene: Scene<'_>, sending: &Sending, outcome: &Outcome) {
-        let (lease, (Asks::Adopt(attempt) | Asks::Checkout(attempt))) = (sending.lease, sending.asks) else { return };
+        let (lease, Asks::Adopt(attempt) | Asks::Checkout(attempt)) = (sending.lease, sending.asks) else { return };
         let fits = match outcome {
             Outcome::Denied(denial) if denial.code != DenialCode::LeaseEnded => {
                 let fact = self.ledger.denied.get(&(lease, attempt)).and_then(Option::as_ref);
