@@ -669,7 +669,7 @@ mod tests {
             (-1_400, 2_900, 0, "as the server's, as far as an answer after 2.9 s tells"),
             (90_000, 2_900, 88_550, "1 min behind the server"),
             (-90_000, 6, 89_997, "1 min ahead of the server"),
-            (61_000, 3_000, 59_500, "59 s behind the server"),
+            (61_000, 3_000, 59_500, "59.5 s behind the server"),
         ] {
             assert_eq!(apart(ahead_ms, round_trip_ms), (apart_ms, text.to_owned()));
         }
