@@ -2605,6 +2605,10 @@ _triquest__lm() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --end-quarantine)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --log-format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0

@@ -378,6 +378,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand seat" -s h -l he
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l config -d 'Configuration file [default: config.toml in the data directory, if there is one; env: TRIQUEST_LM_CONFIG]' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l data -d 'Data directory [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm; env: TRIQUEST_LM_DATA]' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l listen -d 'Where to listen, any number of times [default: port 1588 on every address; env: TRIQUEST_LM_LISTEN]' -r
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l end-quarantine -d 'Grant again at once after the restore or rollback that began this history, although seats granted in lost history may still be in use. It names the history as `journal restore`, the log and `status` do; the quarantine of another one goes on, so that a flag that is left here ends no later one' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l log-format -d 'Form of the log [default: text; env: TRIQUEST_LM_LOG_FORMAT]' -r -f -a "text\t''
 json\t''"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l log-level -d 'How much is logged [default: info; env: TRIQUEST_LM_LOG_LEVEL]' -r -f -a "error\t''
@@ -391,7 +392,6 @@ never\t''"
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l init -d 'Begin in a named data directory without a journal: a new server with a new key; if a server\'s key is there, it is kept, and a new history begins that grants nothing until seats of the lost one must have ended'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l check -d 'Check the configuration and the data directory, say what is wrong or what a start would begin, and exit as the start would'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l accept-clock -d 'Believe the wall clock as it stands now, even if it jumped'
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l end-quarantine -d 'After a restore or rollback: grant again at once, although seats granted in lost history may still be in use'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand server; and not __fish_seen_subcommand_from avahi-service id help" -l color -d 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is' -r -f -a "always\t''
 auto\t''

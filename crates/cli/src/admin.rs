@@ -65,7 +65,7 @@ impl Admin {
         }
         match AdminClient::connect(&socket) {
             Ok(client) => Ok(Self { client, data: path }),
-            Err(cause) if Hangs::is_in(&cause) => Err(hangs(&path)),
+            Err(cause) if let Some(hangs) = Hangs::in_error(&cause) => Err(hung(&path, hangs)),
             Err(cause) => Err(match cause.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => not_running(&shown, data),
                 io::ErrorKind::PermissionDenied => not_permitted(&shown),
@@ -196,19 +196,16 @@ impl Admin {
     }
 
     fn lost(&self, cause: &io::Error) -> Failure {
-        let shown = self.data.to_string_lossy();
-        if Hangs::is_in(cause) {
-            return hangs(&self.data);
+        let shown = escape(&self.data.to_string_lossy()).into_owned();
+        if let Some(hangs) = Hangs::in_error(cause) {
+            return hung(&self.data, hangs);
         }
-        match cause.kind() {
-            io::ErrorKind::TimedOut => Failure::new(format_args!("the server on {} lives and has not answered in time", escape(&shown)))
-                .hint("whether it took effect is not known; look at its log, then ask again")
-                .with_code(exit::LATER),
-            io::ErrorKind::PermissionDenied => not_permitted(&escape(&shown)),
-            _ => Failure::new(format_args!("the server on {} went away: {cause}", escape(&shown)))
-                .hint("whether it took effect is not known; look at its log, then ask again")
-                .with_code(exit::LATER),
-        }
+        let failure = match cause.kind() {
+            io::ErrorKind::PermissionDenied => return not_permitted(&shown),
+            io::ErrorKind::TimedOut => Failure::new(format_args!("the server on {shown} lives and has not answered in time")),
+            _ => Failure::new(format_args!("the server on {shown} went away: {cause}")),
+        };
+        failure.hint("whether it took effect is not known; look at its log, then ask again").with_code(exit::LATER)
     }
 }
 
@@ -235,7 +232,7 @@ pub(crate) fn running_servers() -> Vec<(PathBuf, Option<Runtime>)> {
     folders.dedup_by(|a, b| a.0 == b.0);
     let runs = |(folder, is_listed): &(PathBuf, bool)| match AdminClient::connect(&folder.join("admin.sock")) {
         Ok(_) => true,
-        Err(cause) if Hangs::is_in(&cause) => true,
+        Err(cause) if Hangs::in_error(&cause).is_some() => true,
         Err(cause) => *is_listed && cause.kind() == io::ErrorKind::PermissionDenied,
     };
     folders.into_iter().filter(runs).map(|(folder, _)| (folder.clone(), Runtime::read(&folder))).collect()
@@ -326,15 +323,21 @@ fn not_running(shown: &str, data: &DataDir) -> Failure {
 }
 
 /// A server that is stopped, or that hangs.
-fn hangs(data: &Path) -> Failure {
+fn hung(data: &Path, hangs: Hangs) -> Failure {
     let pid = Runtime::read(data).map(|runtime| runtime.pid);
     let process = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+    let asked = if hangs.was_asked { "whether it took effect is not known" } else { "nothing was asked of it" };
+    Failure::new(format_args!("a server runs on {}{process} and does not answer; {asked}", escape(&data.to_string_lossy())))
+        .hint(let_it_go_on(pid))
+        .with_code(exit::LATER)
+}
+
+/// What to do about a server that does not answer.
+pub(crate) fn let_it_go_on(pid: Option<u32>) -> String {
     let look = pid.map_or_else(String::new, |pid| {
         format!("`ps -o stat= -p {pid}` shows T if it is stopped: `kill -CONT {pid}` lets it go on; else ")
     });
-    Failure::new(format_args!("a server runs on {}{process} and does not answer; nothing was asked of it", escape(&data.to_string_lossy())))
-        .hint(format_args!("{look}restart it (as a service: systemctl restart triquest-lm); leases outlive a restart"))
-        .with_code(exit::LATER)
+    format!("{look}restart it (as a service: systemctl restart triquest-lm); leases outlive a restart")
 }
 
 fn not_permitted(shown: &str) -> Failure {
@@ -358,7 +361,7 @@ pub(crate) fn failure_of(problem: &Problem) -> Failure {
     let message: &dyn Display = if problem.detail.is_empty() { &problem.title } else { &problem.detail };
     let code = match (problem.code, problem.retry) {
         (ErrorCode::Forbidden, _) => exit::NEVER,
-        (_, Retry::SameId) => exit::LATER,
+        (_, Retry::SameId | Retry::Later) => exit::LATER,
         _ => exit::FAILURE,
     };
     Failure::new(escape(&message.to_string())).hint(escape(&problem.hint)).with_code(code)
@@ -382,6 +385,8 @@ mod tests {
     fn a_problem_keeps_its_hint_and_says_by_its_code_whether_later_helps() {
         let busy = failure_of(&Problem::new(ErrorCode::Overloaded, "too\x1b[31m many").hint("ask again"));
         assert_eq!((busy.message(), busy.next_step(), busy.code()), ("too\\u{1b}[31m many", Some("ask again"), exit::LATER));
+        // As whoever asks for a seat is told: what is not known may be answered otherwise later.
+        assert_eq!(failure_of(&Problem::new(ErrorCode::LicenseUnknown, "")).code(), exit::LATER);
         assert_eq!(failure_of(&Problem::new(ErrorCode::Forbidden, "no")).code(), exit::NEVER);
         assert_eq!(failure_of(&Problem::new(ErrorCode::NotFound, "")).message(), "there is no such thing here");
         assert!(refused(502, b"<html>").message().contains("502"));

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use triquest_client::ErrorKind;
 use triquest_journal::{JournalError, JournalErrorKind};
 
 use crate::terminal::escape_lines;
@@ -22,6 +23,15 @@ pub(crate) mod exit {
     pub(crate) const LOST: u8 = 76;
     /// Denied, and asking later will not help (`EX_NOPERM`).
     pub(crate) const NEVER: u8 = 77;
+}
+
+/// The exit code of an error of the client: whichever command meets it ends alike.
+pub(crate) fn code_of(error: &triquest_client::Error) -> u8 {
+    match error.kind() {
+        ErrorKind::Invalid | ErrorKind::VerifierKey => exit::USAGE,
+        _ if error.may_help_later() => exit::LATER,
+        _ => exit::NEVER,
+    }
 }
 
 /// The word before the message.

@@ -117,3 +117,71 @@ fn what_other_keys_of_a_vendor_signed_is_neither_replaced_nor_given_and_everybod
     let installed = triquest(&folder, ["license", "install", "next.lic"]).run().ok();
     assert!(installed.stderr.contains("it is to replace ACME-1 and does not"), "{}", installed.stderr);
 }
+
+#[test]
+fn doctor_names_the_process_that_has_the_port_and_does_not_answer() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    stop(&server);
+    let name = server.name();
+    let (named, found) = (["doctor", name.as_str(), "--verifier-key", key.as_str()], ["doctor"]);
+    std::thread::scope(|scope| {
+        for arguments in [&named[..], &found] {
+            let (folder, pid) = (&folder, server.pid());
+            scope.spawn(move || {
+                let run = triquest(folder, arguments).run();
+                let hung = format!(
+                    "(pid {pid}) and does not answer; `ps -o stat= -p {pid}` shows T if it is stopped: `kill -CONT {pid}` lets it go on"
+                );
+                assert!(run.code == 1 && run.stdout.contains(&hung), "{}{}", run.stdout, run.stderr);
+                assert!(!run.stdout.contains("firewall"), "{}", run.stdout);
+            });
+        }
+    });
+}
+
+#[test]
+fn doctor_names_another_program_that_has_the_port() {
+    let folder = Folder::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("{}@127.0.0.1", silent.local_addr().unwrap().port());
+    let run = triquest(&folder, ["doctor", &server]).run();
+    let listens = format!("(pid {})", std::process::id());
+    assert!(run.code == 1 && run.stdout.contains("what listens there is ") && run.stdout.contains(&listens), "{}", run.stdout);
+}
+
+#[test]
+fn a_server_that_begins_to_hang_in_the_middle_of_a_command_is_left_soon() {
+    let folder = Folder::new();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    // A server that shows once that it lives, takes the request, and says nothing from then on.
+    let socket = data.join("admin.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let hangs = std::thread::spawn(move || {
+        let (mut kept, mut asked) = (Vec::new(), Vec::new());
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 12];
+            // One that only tried says nothing.
+            if std::io::Read::read_exact(&mut stream, &mut head).is_err() {
+                continue;
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            if head.starts_with("END") {
+                break;
+            }
+            if head.starts_with("GET /healthz") && asked.is_empty() {
+                std::io::Write::write_all(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+            }
+            asked.push(head);
+            kept.push(stream);
+        }
+        asked
+    });
+    let run = triquest(&folder, ["clock", "accept", "--reason", "test"]).run();
+    assert_eq!(run.code, 75, "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("does not answer; whether it took effect is not known"), "{}", run.stderr);
+    std::io::Write::write_all(&mut std::os::unix::net::UnixStream::connect(&socket).unwrap(), b"END END END ").unwrap();
+    assert_eq!(hangs.join().unwrap(), ["GET /healthz", "POST /v1/clo", "GET /healthz"]);
+}

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use support::{Folder, Server, rest, serving, triquest, wait};
+use support::{Folder, Server, rest, serving, triquest, until, wait};
 use triquest_client::Client;
 
 #[test]
@@ -100,7 +100,7 @@ fn a_restore_names_the_server_that_must_be_stopped_and_whoever_waits_waits_the_q
     assert!(denied.stderr.starts_with(waits), "{}", denied.stderr);
     assert!(
         denied.stderr.contains(", until ")
-            && denied.stderr.contains("quarantine end --reason TEXT")
+            && denied.stderr.contains("quarantine end --lineage ")
             && denied.stderr.contains("; gives up in "),
         "{}",
         denied.stderr
@@ -183,4 +183,80 @@ fn a_cut_backup_and_a_file_that_is_none_are_told_apart_with_advice_that_fits() {
             assert!(run.stderr.contains("hint: name a file that `triquest-lm journal backup` wrote"), "{}", run.stderr);
         }
     }
+}
+
+/// The history that a command to end its quarantine names.
+fn named_lineage(said: &str) -> String {
+    let rest = said.split("quarantine end --lineage ").nth(1).unwrap_or_else(|| panic!("no command that names a history: {said}"));
+    rest.split(' ').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_flag_that_ends_a_quarantine_names_its_history_and_ends_no_other_one_where_it_was_left() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    triquest(&folder, ["journal", "backup", "monday.sqlite"]).run().ok();
+    assert_eq!(server.stop(), Some(0));
+    let directory = |name: &str| folder.path().join(name).display().to_string();
+    let (first, second) = (directory("first"), directory("second"));
+    let restore = |name: &str| named_lineage(&triquest(&folder, ["journal", "restore", "monday.sqlite", name]).run().ok().stderr);
+    let lineage = restore("first");
+    let check = triquest(&folder, ["serve", "--check", "--data", &first, "--end-quarantine", &lineage]).run().ok();
+    assert!(check.stderr.contains(&format!("a new history ({lineage})")), "{}", check.stderr);
+    assert!(check.stderr.contains("--end-quarantine would end that quarantine at once"), "{}", check.stderr);
+    let quarantine_ms = |data: &str| {
+        let status = triquest(&folder, ["status", "--json", "--data", data]).run().ok().stdout;
+        serde_json::from_str::<serde_json::Value>(&status).unwrap()["status"]["quarantine_ms"].as_u64()
+    };
+    let flag = ["--data", first.as_str(), "--end-quarantine", lineage.as_str()];
+    let ended = Server::start_with(&folder, "127.0.0.1:0", &flag);
+    assert_eq!(quarantine_ms(&first), None);
+    assert!(ended.log().contains("--end-quarantine ended the quarantine of this history"), "{}", ended.log());
+    assert_eq!(ended.stop(), Some(0));
+    // It has nothing to do at the next start, and says so.
+    let again = Server::start_with(&folder, "127.0.0.1:0", &flag);
+    assert!(again.log().contains("--end-quarantine ended nothing: no quarantine runs"), "{}", again.log());
+    assert_eq!(again.stop(), Some(0));
+
+    let other = restore("second");
+    assert_ne!(other, lineage);
+    let flag = ["--data", second.as_str(), "--end-quarantine", lineage.as_str()];
+    let check = triquest(&folder, ["serve", "--check"].into_iter().chain(flag)).run().ok();
+    assert!(check.stderr.contains(&format!("--end-quarantine {lineage} names another history")), "{}", check.stderr);
+    let server = Server::start_with(&folder, "127.0.0.1:0", &flag);
+    assert!(quarantine_ms(&second).is_some(), "the quarantine of the history that is here goes on");
+    assert!(server.log().contains("names another history than the one that is here, so it ended nothing"), "{}", server.log());
+    // Wherever the command is named, it is with the history.
+    until("it is said", || server.log().contains("  Quarantine no new seats for "));
+    assert_eq!(named_lineage(&server.log()), other);
+    assert_eq!(server.log().matches(&format!("quarantine end --lineage {other} --reason TEXT")).count(), 2, "{}", server.log());
+    assert_eq!(named_lineage(&triquest(&folder, ["status", "--data", &second]).run().ok().stdout), other);
+    let (name, key) = (server.name(), key.as_str());
+    assert_eq!(named_lineage(&triquest(&folder, ["doctor", &name, "--verifier-key", key]).run().stdout), other);
+    let denied = triquest(&folder, ["run", "--feature", "cad", "--server", &name, "--verifier-key", key, "--", "true"]).run();
+    assert_eq!((denied.code, named_lineage(&denied.stderr)), (75, other));
+    // Without a history, and with what is none, it is not taken.
+    for wrong in [&["--end-quarantine"][..], &["--end-quarantine", "yes"]] {
+        let run = triquest(&folder, ["serve", "--check", "--data", &second].iter().chain(wrong)).run();
+        assert_eq!(run.code, 2, "{}", run.stderr);
+    }
+}
+
+#[test]
+fn the_first_seat_that_is_asked_about_after_a_restore_is_answered_by_the_restored_server() {
+    let folder = Folder::new();
+    let (mut server, key) = serving(&folder, 1);
+    let for_us = std::process::id().to_string();
+    let arguments = ["checkout", "-f", "cad", "--for", &for_us, "--lease-file", "seat.lease", "--verifier-key", &key];
+    triquest(&folder, arguments.into_iter().chain(["--server", &server.name()])).run().ok();
+    triquest(&folder, ["journal", "backup", "monday.sqlite"]).run().ok();
+    let listen = format!("127.0.0.1:{}", server.port());
+    server.kill();
+    fs::rename(folder.path().join("data"), folder.path().join("lost")).unwrap();
+    triquest(&folder, ["journal", "restore", "monday.sqlite"]).run().ok();
+    // It has its key again, and another certificate.
+    let _restored = Server::start_with(&folder, &listen, &[]);
+    let held = triquest(&folder, ["seat", "seat.lease"]).run().ok();
+    assert!(held.stderr.contains("Held cad") && !held.stderr.contains("no server answers"), "{}", held.stderr);
+    triquest(&folder, ["release", "seat.lease"]).run().ok();
 }

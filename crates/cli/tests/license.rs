@@ -589,3 +589,39 @@ fn show_and_verify_agree_with_servers_about_missing_and_bad_signatures() {
     let shown: Value = serde_json::from_str(&triquest(&folder, ["license", "show", "edited.lic", "--json"]).run().stdout).unwrap();
     assert_eq!(shown["entitlements"][0]["runs_now"], false);
 }
+
+#[test]
+fn a_draft_takes_no_value_that_a_license_could_not_have() {
+    let folder = vendor();
+    let new = |sets: &[&str]| {
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        triquest(&folder, ["license", "new", "-o", "new.toml", "--set", "entitlement.cad.seats=3"].into_iter().chain(sets)).run()
+    };
+    for (set, place, allowed) in [
+        ("entitlement.cad.grace=never", "entitlement.cad.grace", "15min"),
+        ("entitlement.cad.ttl=1s", "entitlement.cad.ttl", "it must be 10s to 1d"),
+        ("entitlement.cad.ttl=2h", "entitlement.cad.ttl", "write a larger ttl_max"),
+        ("entitlement.cad.borrow=9mo", "entitlement.cad.borrow", "use days"),
+        ("entitlement.cad.version=new", "entitlement.cad.version", "12.4"),
+        ("entitlement.cad.seats=0", "entitlement.cad.seats", "at least one seat"),
+        ("entitlement.cad.expires=2020-12-31", "entitlement.cad.expires", "write a later date"),
+        ("entitlement.cad.feature=c a d", "entitlement[0].feature", ""),
+        ("servers=here", "servers", "triquest-lm server id"),
+        ("license=a b", "license", ""),
+        ("replaces=a/b", "replaces", ""),
+        ("vendor=ac me", "vendor", "are allowed"),
+        ("verifier=key", "verifier", ""),
+    ] {
+        let run = new(&[set]);
+        assert_eq!(run.code, 1, "{set}: {}", run.stderr);
+        assert!(run.stderr.starts_with(&format!("error: the draft: `{place}`: ")) && run.stderr.contains(allowed), "{set}: {}", run.stderr);
+        assert!(!folder.path().join("new.toml").exists(), "{set}");
+    }
+    // What is only empty yet is no fault, and what goes together is looked at together.
+    new(&["entitlement.cad.ttl=2h", "entitlement.cad.ttl_max=3h"]).ok();
+    let json = r#"{"entitlement": [{"feature": "cad", "seats": 3}, {"feature": "cad", "seats": 1, "grace": "never"}]}"#;
+    write(&folder, "order.json", json);
+    refused(&folder, ["license", "new", "--from-json", "order.json"], "the draft: `entitlement[1].grace`: ");
+    write(&folder, "template.toml", "licensee = \"x\"\n[[entitlement]]\nfeature = \"cad\"\nseats = 1\nlinger = \"soon\"\n");
+    refused(&folder, ["license", "new", "--template", "template.toml"], "the draft: `entitlement.cad.linger`: ");
+}

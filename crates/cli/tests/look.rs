@@ -390,3 +390,35 @@ fn who_may_not_administer_is_told_who_may() {
         "{stderr}"
     );
 }
+
+#[test]
+fn whoever_asks_for_a_feature_that_needs_unknown_words_hears_which() {
+    use triquest_license::{Note, NoteSignature, Signer, SigningKey, VendorName};
+    let folder = Folder::new();
+    let server = Server::start(&folder);
+    let vendor = Signer::new(VendorName::new("acme.example").unwrap(), SigningKey::from_seed([5; 32]));
+    let key = vendor.verifier_key().to_string();
+    let text = format!(
+        "format = \"triquest-lm/v1/license\"\nlicense = \"ACME-1\"\nvendor = \"acme.example\"\nverifier = [\"{key}\"]\nlicensee = \"Initech\"\n\
+         issued = 2026-11-20\nservers = [\"{}\"]\n\n[[entitlement]]\nfeature = \"cad\"\nseats = 2\ntoken_rate = 3\nneeds = [\"token-rate\"]\n\n\
+         [[entitlement]]\nfeature = \"sim\"\nseats = 2\nneeds = [\"server.token-shares\"]\n",
+        server.key()
+    );
+    let signature = NoteSignature::ed25519(vendor.verifier_key(), vendor.key().sign(text.as_bytes()));
+    std::fs::write(folder.path().join("a.lic"), Note::assemble(&text, vec![signature]).unwrap().to_file_bytes()).unwrap();
+    triquest(&folder, ["license", "install", "a.lic"]).run().ok();
+    let run =
+        |feature: &str| triquest(&folder, ["run", "-f", feature, "--server", &server.name(), "--verifier-key", &key, "--", "true"]).run();
+    for (feature, said) in [
+        ("cad", "the license ACME-1 has `cad` for those who know `token-rate`: neither the server nor this program does"),
+        ("sim", "the license ACME-1 has `sim` for those who know `token-shares`: the server does not"),
+    ] {
+        let denied = run(feature);
+        assert!(denied.code == 77 && denied.stderr.contains(said), "{}", denied.stderr);
+    }
+    assert!(
+        run("cam").stderr.contains("has the feature `cam`") || run("cam").stderr.contains("by this vendor's key"),
+        "{}",
+        run("cam").stderr
+    );
+}

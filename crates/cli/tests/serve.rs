@@ -72,8 +72,10 @@ fn a_key_without_its_journal_is_kept_and_a_new_history_begins_with_its_quarantin
     assert_eq!(server.stop(), Some(0));
     triquest(&folder, ["journal", "check"]).run().ok();
     // It goes on from there, and what ends the quarantine leaves no word of one.
-    let server = Server::start_with(&folder, "127.0.0.1:0", &["--end-quarantine"]);
+    let lineage = status.split("quarantine end --lineage ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let server = Server::start_with(&folder, "127.0.0.1:0", &["--end-quarantine", lineage]);
     let said = server.log();
+    assert!(said.contains("--end-quarantine ended the quarantine of this history"), "{said}");
     assert!(!said.contains("Quarantine") && !said.contains("nothing new is granted") && !said.contains("Kept"), "{said}");
     let status = triquest(&folder, ["status"]).run().ok().stdout;
     assert!(!status.contains("RESTORED"), "{status}");

@@ -106,6 +106,8 @@ pub(crate) struct Bounds {
     pub(crate) until: Option<u64>,
     /// On the background thread, which has other seats too: a server that was dead a moment ago is not tried again.
     pub(crate) in_background: bool,
+    /// Somebody waits for the answer: such a server is tried all the same.
+    pub(crate) anyway: bool,
 }
 
 /// A server that proved itself, for people and for `doctor`.
@@ -678,7 +680,7 @@ impl Checkout {
             if self.cancelled() {
                 break Err(Error::new(ErrorKind::Cancelled, "cancelled", "the checkout was cancelled", true));
             }
-            core.step(shared, Bounds { until, in_background: false });
+            core.step(shared, Bounds { until, ..Bounds::default() });
             let now = clock::now();
             match core.phase() {
                 Phase::Asking | Phase::Waiting if now.boot_ms >= gives_up => {
@@ -800,7 +802,7 @@ impl Shared {
         }
         // On a caller's thread it is tried each time.
         let is_known_dead = lock(&self.unreachable).get(&server.copied()).is_some_and(|at| clock::now().boot_ms < *at);
-        if bounds.in_background && is_known_dead {
+        if bounds.in_background && !bounds.anyway && is_known_dead {
             return Err(Vec::new());
         }
         match self.directory_within(bounds.until).open(&[], server) {
@@ -847,7 +849,7 @@ impl Shared {
 
     /// Whether a server says that its quarantine is over.
     fn has_no_quarantine(&self, server: &ServerKey, until: Option<u64>) -> bool {
-        let Ok(session) = self.session(Some(server), Bounds { until, in_background: false }) else { return false };
+        let Ok(session) = self.session(Some(server), Bounds { until, ..Bounds::default() }) else { return false };
         let status: Result<Status, _> = session.get("/v1/status", within(session.deadlines().call, until));
         match status {
             Ok(status) => status.quarantine_ms.is_none(),
@@ -864,7 +866,7 @@ impl Shared {
     fn release(&self, secret: Secret, server: &ServerKey) -> Result<(), Unreleased> {
         let until = clock::now().boot_ms.saturating_add(RELEASE_CALL_MS_MAX);
         let again = |error: Error| Unreleased { again_in_ms: (error.kind() == ErrorKind::NoServer).then_some(RELEASE_AGAIN_MS), error };
-        let bounds = Bounds { until: Some(until), in_background: false };
+        let bounds = Bounds { until: Some(until), ..Bounds::default() };
         let session = self.session(Some(server), bounds).map_err(|tried| again(self.no_server(tried)))?;
         let path = format!("/v1/leases/{}/release", secret.lease_id());
         let answer = session.post::<ReleaseAnswer>(&path, &SecretRequest { secret }, within(session.deadlines().call, bounds.until));
@@ -1016,7 +1018,7 @@ impl Shared {
                 awake.into_iter().for_each(|until| seat.was_awake(until));
                 let soon = watches.then(|| before.boot_ms.saturating_add(WATCH_MS_MAX));
                 let until = must_be_back(&seats).into_iter().chain(soon).min();
-                seat.step(&self, Bounds { until, in_background: true });
+                seat.step(&self, Bounds { until, in_background: true, anyway: false });
                 let after = clock::now();
                 slept |= after.boot_ms.saturating_sub(before.boot_ms) >= STEP_MS_MAX;
                 awake = Some(after).filter(|_| !slept);

@@ -145,6 +145,10 @@ impl Error {
             Distrust::NoLicense { .. } => {
                 ("no_license", "the administrator installs the vendor's license there: triquest-lm license install FILE")
             }
+            Distrust::Ended { .. } => (
+                "license_ended",
+                "ask the vendor for the license that follows it; the administrator installs it there: triquest-lm license install FILE",
+            ),
             Distrust::AnyServer { .. } => (
                 "any_server",
                 "ask the vendor for a license that names this server's key (triquest-lm license request), or accept any server: `--accept-any-server`, in a program `accept_any_server`",

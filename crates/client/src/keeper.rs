@@ -532,6 +532,14 @@ impl Keeper {
         true
     }
 
+    /// Somebody waits for the server's word on the lease, or on its release: asks at the next look.
+    pub fn asks_at_once(&mut self, now: Now) {
+        match self.phase {
+            Phase::Releasing => self.asks_soon(now),
+            _ => self.shows_life(now),
+        }
+    }
+
     /// The driver wants the server to hear the lease soon: a presence connection ended, whose end frees the seat if nothing is heard for a while.
     pub fn shows_life(&mut self, now: Now) {
         if self.call.is_none() && self.ending.is_none() && self.promised(now) {

@@ -19,10 +19,16 @@ pub const PRESENCE_RETRY_MS: u64 = 10_000;
 /// Pause before it is tried again where its end would free nothing; the machine may have moved to another network since.
 pub const PRESENCE_USELESS_RETRY_MS: u64 = 600_000;
 pub use crate::keeper::{CALL_MS_MAX, LAST_WORD_MS, REOPEN_MS_MAX, WAITING_CALL_MS_MAX};
-/// An administrative call takes no longer; a backup of a large journal has a minute for each of its first ten gigabytes.
-pub const ADMIN_CALL_MS_MAX: u64 = 600_000;
-/// A server on this machine that does not take an administrator's connection, or says nothing to its health check, for so long hangs: nothing is asked of it.
+/// What an administrator reads of a server on this machine takes no longer.
+pub const ADMIN_READ_MS_MAX: u64 = 20_000;
+/// What an administrator changes takes no longer: it waits for the disk, and for what must be decided before it.
+pub const ADMIN_CHANGE_MS_MAX: u64 = 60_000;
+/// A backup takes no longer: a minute for each of a large journal's first ten gigabytes.
+pub const ADMIN_BACKUP_MS_MAX: u64 = 600_000;
+/// A server on this machine that does not take an administrator's connection, or says nothing to its health check, for so long hangs. It is asked for
+/// nothing then; and after so long a silence in the middle of a call, or of a stream, it is looked at whether it still lives.
 pub const ADMIN_SILENT_MS_MAX: u64 = 5_000;
+const _: () = assert!(2 * ADMIN_SILENT_MS_MAX < ADMIN_READ_MS_MAX, "that a server hangs is known before any call's time is over");
 pub use triquest_wire::limits::LICENSES_SHOWN_MAX;
 /// Longest inclusion path of a grant: a tree of 2^64 leaves.
 pub const PATH_MAX: usize = 64;

@@ -11,11 +11,12 @@ use std::{
     time::Duration,
 };
 
-use triquest_license::{CivilMs, ServerKey, Vocabulary};
+use triquest_license::{CivilMs, FeatureName, ServerKey, VerifiedLicense, Vocabulary};
 use triquest_wire::{
     Bytes16, Bytes32, Effect, LeaseId, Problem, Secret, WordList,
     lease::{
-        CheckoutAnswer, CheckoutRequest, Denial, HolderClaim, Item, PoolNumbers, ReleaseAnswer, RenewAnswer, RenewRequest, SecretRequest,
+        CheckoutAnswer, CheckoutRequest, Denial, DenialCode, HolderClaim, Item, PoolNumbers, ReleaseAnswer, RenewAnswer, RenewRequest,
+        SecretRequest,
     },
     trust::{GrantPayload, SignedGrant},
 };
@@ -161,6 +162,34 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What stands in the way where the server says that it has no license of a feature, and one that it has shown has it for whoever knows the words that it
+/// needs: in a sentence, and the next step.
+fn words_in_the_way(denial: &Denial, items: &[Item], licenses: &[VerifiedLicense]) -> Option<(String, &'static str)> {
+    if !matches!(denial.code, DenialCode::UnknownFeature | DenialCode::UnknownVendor) {
+        return None;
+    }
+    let is_asked = |feature: &FeatureName| match &denial.feature {
+        Some(named) => feature.as_str() == named,
+        None => items.iter().any(|item| item.feature == feature.as_str()),
+    };
+    let says = |license: &VerifiedLicense, feature: &FeatureName, words: Vec<String>, who: &str| {
+        format!("the license {} has `{feature}` for those who know {}: {who}", license.terms().license, words.join(" and "))
+    };
+    licenses.iter().find_map(|license| {
+        let terms = license.terms();
+        let left_out = terms.left_out.iter().find_map(|left| {
+            let feature = left.feature.as_ref().filter(|feature| is_asked(feature))?;
+            let words = left.unknown.iter().map(|word| format!("`{word}`")).collect();
+            Some((says(license, feature, words, "neither the server nor this program does"), "update the server and the program"))
+        });
+        left_out.or_else(|| {
+            let right = terms.entitlements.iter().find(|right| is_asked(&right.feature))?;
+            let words: Vec<String> = terms.needs.iter().chain(&right.needs).map(|need| format!("`{}`", need.word)).collect();
+            (!words.is_empty()).then(|| (says(license, &right.feature, words, "the server does not"), "update the server"))
+        })
+    })
+}
+
 impl SeatCore {
     pub(crate) fn new(wish: Wish, now: Now, wait_ms: Option<u64>, server: ServerKey) -> Self {
         let secret = Secret(Bytes32(clock::random()));
@@ -208,12 +237,13 @@ impl SeatCore {
     pub(crate) fn step(&self, shared: &Shared, bounds: Bounds) {
         let mut held = lock(&self.held);
         let now = clock::now();
-        if self.word_wanted.swap(false, Ordering::AcqRel) {
-            match held.keeper.phase() {
-                Phase::Releasing => held.keeper.asks_soon(now),
-                _ => held.keeper.shows_life(now),
-            }
+        // Somebody waits for the answer: what was dead a moment ago is tried all the same, and what fails on an old connection once more on a new one. A
+        // server that has come back with another certificate takes none of the old.
+        let mut word_wanted = self.word_wanted.swap(false, Ordering::AcqRel);
+        if word_wanted {
+            held.keeper.asks_at_once(now);
         }
+        let bounds = Bounds { anyway: word_wanted, ..bounds };
         let first = if self.release_wanted.load(Ordering::Acquire) && !matches!(held.keeper.phase(), Phase::Releasing | Phase::Released) {
             // What was known of the server before does not count.
             self.cut_off.store(false, Ordering::Release);
@@ -270,7 +300,15 @@ impl SeatCore {
                 }
                 Action::Release { call, .. } => (call, self.give_back(&mut held, shared, bounds)),
             };
+            let had_session = matches!(answer, Answer::Unreachable) && !self.cut_off.load(Ordering::Acquire);
             actions.extend(held.keeper.on_answer(clock::now(), call, answer, clock::fresh()));
+            let now = clock::now();
+            if std::mem::take(&mut word_wanted) && had_session && bounds.until.is_none_or(|until| now.boot_ms < until) {
+                held.keeper.asks_at_once(now);
+                if held.keeper.next_wake().is_some_and(|at| at <= now.boot_ms) {
+                    actions.extend(held.keeper.on_time(now, clock::fresh()));
+                }
+            }
             self.show(&held);
             // A release that was asked for meanwhile goes first.
             if self.release_wanted.load(Ordering::Acquire) && !matches!(held.keeper.phase(), Phase::Releasing | Phase::Released) {
@@ -409,8 +447,11 @@ impl SeatCore {
         held.hears(clock::now());
         held.may_be_known |= matches!(answer, CheckoutAnswer::Granted { .. } | CheckoutAnswer::Waiting { .. });
         match answer {
-            CheckoutAnswer::Denied { position, denial } => {
+            CheckoutAnswer::Denied { position, mut denial } => {
                 session.saw(position);
+                if let Some((message, hint)) = words_in_the_way(&denial, &asked.items, session.trusted().licenses()) {
+                    (denial.message, denial.hint) = (message, hint.to_owned());
+                }
                 let (code, over_in_ms) = (denial.code.beside(denial.retry), denial.first_due_ms);
                 held.denial = Some(denial);
                 Answer::Denied { code, over_in_ms }
@@ -511,7 +552,7 @@ impl SeatCore {
         // A server that was dead a moment ago is tried all the same for whoever waits for it.
         let in_background = bounds.in_background && !self.release_awaited.load(Ordering::Acquire);
         let soon = clock::now().boot_ms.saturating_add(RELEASE_CALL_MS_MAX);
-        let bounds = Bounds { in_background, until: Some(bounds.until.map_or(soon, |until| until.min(soon))) };
+        let bounds = Bounds { in_background, anyway: bounds.anyway, until: Some(bounds.until.map_or(soon, |until| until.min(soon))) };
         let session = match self.session(held, shared, bounds) {
             Ok(session) => session,
             Err(unreachable) => return unreachable,

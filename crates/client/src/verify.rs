@@ -101,6 +101,14 @@ pub enum Distrust {
         /// Its id.
         license: String,
     },
+    /// All licenses of the vendor that the server has are over.
+    #[error("the license {license} of this server has ended: its last day was {on}")]
+    Ended {
+        /// The id of the one that ended last.
+        license: String,
+        /// Its last day, as it writes it.
+        on: String,
+    },
     /// Not the bytes of such a statement.
     #[error("the {what} cannot be read: {problem}")]
     Form {
@@ -210,6 +218,11 @@ pub fn trust(answer: &TrustAnswer, expected: &TrustExpected<'_>) -> Result<Trust
     if licenses.is_empty() {
         return Err(refused.unwrap_or(Distrust::NoLicense { server_key: server_key.to_string() }));
     }
+    // A server shows those only where it has no other.
+    let ends: Option<Vec<_>> = licenses.iter().map(|license| ended_at(license, CivilMs(payload.server_time_ms))).collect();
+    if let Some((_, license, on)) = ends.and_then(|ends| ends.into_iter().max_by_key(|(end, ..)| *end)) {
+        return Err(Distrust::Ended { license, on });
+    }
     Ok(TrustedServer {
         server_key,
         licenses,
@@ -219,6 +232,15 @@ pub fn trust(answer: &TrustAnswer, expected: &TrustExpected<'_>) -> Result<Trust
         instance: payload.instance.0,
         server_time_ms: payload.server_time_ms,
     })
+}
+
+/// When the last right of a license ended, its id, and its last day as it writes it, if all of them have. What is left out may run.
+fn ended_at(license: &VerifiedLicense, now: CivilMs) -> Option<(CivilMs, String, String)> {
+    let terms = license.terms();
+    let ends: Option<Vec<_>> =
+        terms.entitlements.iter().map(|right| right.expires.filter(|end| *end <= now).zip(right.expires_written)).collect();
+    let (end, written) = ends.filter(|_| terms.left_out.is_empty())?.into_iter().max_by_key(|(end, _)| *end)?;
+    Some((end, terms.license.to_string(), written.to_string()))
 }
 
 /// Checks who answers, whatever licenses it has: that the holder of a server's key speaks over this very connection, now. The statement's licenses are as

@@ -727,3 +727,17 @@ fn a_key_or_a_server_that_cannot_be_read_is_told_with_the_reason() {
     let both = format!("{0},{0}", world.keys());
     assert!(built(&both, "1588@a").explanation().contains("twice"));
 }
+
+#[test]
+fn whoever_asks_whether_a_seat_holds_is_answered_by_a_server_that_came_back_with_another_certificate() {
+    let world = World::new();
+    let double = Double::honest(&world);
+    let client = client(&world, double.name()).build().unwrap();
+    let seat = client.checkout("cad").take().unwrap();
+    // A connection that was lost was lost by everybody, so that each waits for up to 5 s before the next one; not while somebody waits for the answer.
+    for _ in 0..6 {
+        double.rotate(&identity());
+        double.end_all();
+        assert!(seat.confirm(Duration::from_secs(2)));
+    }
+}

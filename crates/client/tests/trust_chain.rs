@@ -152,6 +152,17 @@ fn licenses_that_do_not_fit_are_refused() {
     let none = with(vec![]);
     assert!(matches!(believe(&none, &answer(&none, |_| {})), Err(Distrust::NoLicense { .. })));
 
+    // Over by the server's time: told as such, for what is over proves nothing any more.
+    let over = with(vec![
+        note("ACME-1", &[&world.vendor], &servers, "\n[[entitlement]]\nfeature = \"cad\"\nseats = 1\nexpires = 2025-03-31\n"),
+        note("ACME-2", &[&world.vendor], &servers, "\n[[entitlement]]\nfeature = \"cad\"\nseats = 1\nexpires = 2026-03-31\n"),
+    ]);
+    let at = |server_time_ms: i64| believe(&over, &answer(&over, |proof| proof.server_time_ms = server_time_ms));
+    let (march_2026, later) = (1_773_000_000_000, 1_790_000_000_000);
+    assert_eq!(at(march_2026).unwrap().licenses().len(), 2, "one of them runs");
+    let ended = at(later).unwrap_err();
+    assert_eq!(ended.to_string(), "the license ACME-2 of this server has ended: its last day was 2026-03-31");
+
     let customer = signer("acme.example", 66);
     let own = with(vec![note("ACME-1", &[&customer], &servers, CAD)]);
     assert!(matches!(believe(&own, &answer(&own, |_| {})), Err(Distrust::License { .. })));

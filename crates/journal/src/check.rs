@@ -74,35 +74,45 @@ pub fn check(path: &Path) -> Result<Report, JournalError> {
     Ok(report)
 }
 
-/// Whether the next start in this data directory begins a new history, and with it a quarantine: after a restore, until that start. Then for how
-/// many milliseconds at least nothing new is granted, else None. Nothing is changed.
+/// The quarantine that the next start begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuarantineToCome {
+    /// The history that begins with it.
+    pub lineage: Lineage,
+    /// For so long at least nothing new is granted, milliseconds.
+    pub ms: u64,
+}
+
+/// Whether the next start in this data directory begins a new history, and with it a quarantine: after a restore, until that start. Nothing is changed.
 ///
 /// # Errors
 /// A journal that cannot be read, or is in use.
-pub fn quarantine_to_come_ms(data: &Path) -> Result<Option<u64>, JournalError> {
+pub fn quarantine_to_come(data: &Path) -> Result<Option<QuarantineToCome>, JournalError> {
     let asked = crate::backup::asked_quarantine_ms(data)?.unwrap_or(0);
-    Ok(begins_anew(data)?.then_some(asked.max(QUARANTINE_MS_MIN)))
+    Ok(begins_anew(data)?.map(|lineage| QuarantineToCome { lineage, ms: asked.max(QUARANTINE_MS_MIN) }))
 }
 
-fn begins_anew(data: &Path) -> Result<bool, JournalError> {
+/// The history that the next start begins, if it begins one.
+fn begins_anew(data: &Path) -> Result<Option<Lineage>, JournalError> {
     let (mut journal, _) = Reader::open_any(data)?;
     let head = journal.head;
     if head.epoch.0 == 0 {
-        return Ok(false);
+        return Ok(None);
     }
+    let begins = |of_last: Lineage| (of_last != head.lineage).then_some(head.lineage);
     let of_last = |path: &Path, read: Result<Lineage, String>| read.map_err(|error| corrupt(path, error));
     let path = journal.path.clone();
     if journal.first()? <= head.index
         && let Some((_, bytes)) = journal.read(head.index, 1)?.first()
     {
-        return Ok(of_last(&path, record::peek_entry(bytes).map(|entry| entry.lineage))? != head.lineage);
+        return of_last(&path, record::peek_entry(bytes).map(|entry| entry.lineage)).map(begins);
     }
     let chunk = journal.snapshot_chunk(head.index, 0)?;
     let read = record::decode_snapshot_chunk(&chunk).map_err(|error| error.to_string()).and_then(|records| match records.first() {
         Some(StateRecord::Head { lineage, .. }) => Ok(*lineage),
         _ => Err("the snapshot does not begin with its own place".to_owned()),
     });
-    Ok(of_last(&path, read)? != head.lineage)
+    of_last(&path, read).map(begins)
 }
 
 /// A journal file that is only read.

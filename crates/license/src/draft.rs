@@ -8,14 +8,14 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-use crate::civil::{CivilMs, Written};
+use crate::civil::{CivilDate, CivilMs, Written};
 use crate::hash::sha256;
-use crate::key::ServerKey;
-use crate::names::LicenseId;
+use crate::key::{ServerKey, SigningKey};
+use crate::names::{LicenseId, VendorName};
 use crate::terms::{ENTITLEMENT_KEYS, Entitlement, FORMAT, Fill, LicenseTerms, More, Servers, TOP_KEYS, nearest};
 use crate::text::{self, Place, TextError};
-use crate::toml::{self, Kind, Table};
-use crate::verifier::VerifierKeys;
+use crate::toml::{self, Document, Entry, Kind, Table, Value};
+use crate::verifier::{Signer, VerifierKey, VerifierKeys};
 use crate::words::{Reader, Role, Vocabulary, Word};
 
 /// Why a draft is refused.
@@ -461,6 +461,126 @@ pub fn is_filled(draft: &str) -> bool {
         && document.entitlements.iter().all(|table| has(table, "feature") && has(table, "seats"))
 }
 
+/// Looks over a draft before it is written down: what it says already must be what a license may say. What is still empty or missing is not looked at.
+///
+/// # Errors
+/// [`DraftError`], which names the value by its place, such as `entitlement.cad-pro.grace`.
+pub fn check(draft: &str, now: CivilMs) -> Result<(), DraftError> {
+    let draft = normalize(draft);
+    text::check_license_text(&draft)?;
+    let mut document = toml::parse(&draft)?;
+    let verifier = fill_in(&mut document);
+    let reader = Reader { role: Role::Server, words: Vocabulary::OURS };
+    let fill = Fill { verifier: &verifier, issued: Written::Date(CivilDate::of(now)) };
+    LicenseTerms::from_document(&draft, &document, reader, Some(&fill))
+        .and_then(|terms| may_be_signed(&terms, &document, now))
+        .map_err(|error| at_its_place(error, &document))
+}
+
+/// Puts something that any license may say in the place of what a draft does not say yet, so that the rest is read as in a license. Gives keys of the vendor
+/// that is named, which nobody signs with.
+fn fill_in(document: &mut Document) -> VerifierKeys {
+    let is_said = |entry: &Entry| match &entry.value.kind {
+        Kind::String(string) => !string.is_empty(),
+        Kind::Array(values) => !values.is_empty(),
+        _ => true,
+    };
+    let put = |table: &mut Table, key: &str, kind: Kind| {
+        if table.entries.iter().all(|entry| entry.key != key) {
+            let value = Value { place: table.place, kind };
+            table.entries.push(Entry { key: key.to_owned(), place: table.place, value, span: 0..0 });
+        }
+    };
+    let any = || Kind::String("any".to_owned());
+    document.top.entries.retain(is_said);
+    put(&mut document.top, "license", any());
+    put(&mut document.top, "licensee", any());
+    put(&mut document.top, "servers", any());
+    if document.entitlements.is_empty() {
+        document.entitlements.push(Table { place: Place::START, entries: Vec::new(), end: 0 });
+    }
+    for table in &mut document.entitlements {
+        table.entries.retain(is_said);
+        put(table, "feature", any());
+        put(table, "seats", Kind::Integer(1));
+    }
+    let named = |key: &str| document.top.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value.kind);
+    let of_vendor = match named("vendor") {
+        Some(Kind::String(name)) => VendorName::new(name).ok(),
+        _ => None,
+    };
+    let of_keys = || match named("verifier") {
+        Some(Kind::Array(keys)) => keys.iter().find_map(|key| match &key.kind {
+            Kind::String(key) => key.parse::<VerifierKey>().ok().map(|key| key.name().clone()),
+            _ => None,
+        }),
+        _ => None,
+    };
+    let name =
+        of_vendor.or_else(of_keys).unwrap_or_else(|| VendorName::new("draft.invalid").expect("a name with a dot is a vendor's name"));
+    VerifierKeys::new(vec![Signer::new(name, SigningKey::from_seed([0; 32])).verifier_key().clone()])
+        .expect("one key is neither none nor too many")
+}
+
+/// The same error with the place of its value as `--set` names it, if it is about a value.
+fn at_its_place(error: TextError, document: &Document) -> DraftError {
+    let is_there = |place: &Place| (place.line, place.column) == (error.line, error.column);
+    let is_about = |entry: &&Entry| {
+        let items = match &entry.value.kind {
+            Kind::Array(values) => values.as_slice(),
+            _ => &[],
+        };
+        !entry.span.is_empty() && [&entry.place, &entry.value.place].into_iter().chain(items.iter().map(|item| &item.place)).any(is_there)
+    };
+    let found = |table: &Table| table.entries.iter().find(is_about).map(|entry| entry.key.clone());
+    let in_entitlement = || document.entitlements.iter().enumerate().find_map(|(index, table)| Some((index, found(table)?)));
+    let (key, place) = match (found(&document.top), in_entitlement()) {
+        (Some(key), _) => (key.clone(), key),
+        (None, Some((index, key))) => {
+            let feature = |table: &Table| {
+                table.entries.iter().find_map(|entry| match &entry.value.kind {
+                    Kind::String(name) if entry.key == "feature" && !entry.span.is_empty() => Some(name.clone()),
+                    _ => None,
+                })
+            };
+            let name = feature(&document.entitlements[index]).filter(|name| {
+                key != "feature" && document.entitlements.iter().filter(|table| feature(table).as_ref() == Some(name)).count() == 1
+            });
+            let table = name.map_or_else(|| format!("entitlement[{index}]"), |name| format!("entitlement.{name}"));
+            (key.clone(), format!("{table}.{key}"))
+        }
+        (None, None) => return error.into(),
+    };
+    let message = error.message.strip_prefix(&format!("`{key}`: ")).unwrap_or(&error.message);
+    DraftError::Refused { message: format!("`{place}`: {message}"), hint: error.hint }
+}
+
+/// Whether this version can sign it, and whether anybody would have something of it.
+fn may_be_signed(terms: &LicenseTerms, document: &Document, now: CivilMs) -> Result<(), TextError> {
+    if let Some(left_out) = terms.left_out.first() {
+        let table = document.entitlements.get(usize::from(left_out.position)).unwrap_or(&document.top);
+        return Err(TextError::new(table.place, format!("this needs {}, which this version does not know", listed(&left_out.unknown)))
+            .with_hint("sign it with a version that knows it"));
+    }
+    for (entitlement, table) in terms.entitlements.iter().zip(&document.entitlements) {
+        if let Some((expires, written)) = entitlement.expires.zip(entitlement.expires_written)
+            && expires <= now
+        {
+            return Err(TextError::new(
+                place_of(table, "expires"),
+                format!("the right to `{}` has ended already, on {written}", entitlement.feature),
+            )
+            .with_hint("write a later date, or leave this [[entitlement]] out"));
+        }
+    }
+    Ok(())
+}
+
+/// Of a key's value, or of its table where there is none.
+fn place_of(table: &Table, key: &str) -> Place {
+    table.entries.iter().find(|entry| entry.key == key).map_or(table.place, |entry| entry.value.place)
+}
+
 /// Makes the text to be signed from a draft: canonical, without comments.
 ///
 /// # Errors
@@ -472,14 +592,7 @@ pub fn prepare(draft: &str, with: &Prepare<'_>) -> Result<String, DraftError> {
     let reader = Reader { role: Role::Server, words: with.words };
     let mut terms = LicenseTerms::from_document(&draft, &document, reader, Some(&Fill { verifier: with.verifier, issued: with.issued }))?;
     grease(&mut terms);
-    if let Some(left_out) = terms.left_out.first() {
-        let table = document.entitlements.get(usize::from(left_out.position)).unwrap_or(&document.top);
-        return Err(TextError::new(table.place, format!("this needs {}, which this version does not know", listed(&left_out.unknown)))
-            .with_hint("sign it with a version that knows it")
-            .into());
-    }
-    let place_of =
-        |table: &Table, key: &str| table.entries.iter().find(|entry| entry.key == key).map_or(table.place, |entry| entry.value.place);
+    may_be_signed(&terms, &document, with.now)?;
     if terms.verifier != *with.verifier {
         return Err(TextError::new(
             place_of(&document.top, "verifier"),
@@ -506,18 +619,6 @@ pub fn prepare(draft: &str, with: &Prepare<'_>) -> Result<String, DraftError> {
             .into());
         }
         _ => {}
-    }
-    for (entitlement, table) in terms.entitlements.iter().zip(&document.entitlements) {
-        if let Some((expires, written)) = entitlement.expires.zip(entitlement.expires_written)
-            && expires <= with.now
-        {
-            return Err(TextError::new(
-                place_of(table, "expires"),
-                format!("the right to `{}` has ended already, on {written}", entitlement.feature),
-            )
-            .with_hint("write a later date, or leave this [[entitlement]] out")
-            .into());
-        }
     }
     let text = terms.to_text();
     // What we sign is what we read: a difference here would be a mistake of ours, and must not get a signature.

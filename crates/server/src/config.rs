@@ -279,8 +279,8 @@ pub struct Settings {
     pub accept_clock: bool,
     /// What anonymous clients can take, before the configuration's own values; for tests and programs that embed the server.
     pub limits: crate::limits::Limits,
-    /// `--end-quarantine`: grant again now after a restore or rollback.
-    pub end_quarantine: bool,
+    /// `--end-quarantine`: grant again now after the restore or rollback that began this history. The quarantine of another one goes on.
+    pub end_quarantine: Option<triquest_wire::NamedLineage>,
     /// The version that writes the journal; none is this program's own. For tests.
     pub version: Option<String>,
 }

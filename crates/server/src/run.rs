@@ -250,26 +250,54 @@ async fn accept_at_start(app: &App, settings: &Settings) -> anyhow::Result<()> {
     if settings.accept_clock {
         commands.push(Command::AcceptClock { actor: actor("--accept-clock") });
     }
-    if settings.end_quarantine {
-        let lineage = triquest_allocator::Lineage(app.driver().view().position().lineage.0);
-        commands.push(Command::EndQuarantine { lineage, actor: actor("--end-quarantine") });
+    if let Some(named) = &settings.end_quarantine {
+        let lineage = app.driver().view().position().lineage;
+        if named.names(&lineage) {
+            let lineage = triquest_allocator::Lineage(lineage.0);
+            commands.push(Command::EndQuarantine { lineage, actor: actor("--end-quarantine") });
+        } else {
+            say_other_history(app, named);
+        }
     }
     for command in commands {
-        match app.driver().decide(command, None).await?.outcome {
-            // A quarantine that has just begun is another one, and is said.
-            Outcome::Done | Outcome::Refused(Refusal::NothingToDo(_) | Refusal::OtherHistory) => {}
-            other => anyhow::bail!("the acceptance at start was refused: {other:?}"),
+        let ended = match &command {
+            Command::EndQuarantine { .. } => settings.end_quarantine.as_ref(),
+            _ => None,
+        };
+        match (app.driver().decide(command, None).await?.outcome, ended) {
+            (Outcome::Done, Some(named)) => tracing::warn!(
+                lineage = %named,
+                "--end-quarantine ended the quarantine of this history: seats are granted again, and the flag has nothing more to do"
+            ),
+            (Outcome::Refused(Refusal::NothingToDo(_)), Some(named)) => {
+                tracing::info!(lineage = %named, "--end-quarantine ended nothing: no quarantine runs, so the flag can be taken out");
+            }
+            // A quarantine that has just begun is another one.
+            (Outcome::Refused(Refusal::OtherHistory), Some(named)) => say_other_history(app, named),
+            (Outcome::Done | Outcome::Refused(Refusal::NothingToDo(_)), None) => {}
+            (other, _) => anyhow::bail!("the acceptance at start was refused: {other:?}"),
         }
     }
     Ok(())
 }
 
+fn say_other_history(app: &App, named: &triquest_wire::NamedLineage) {
+    let here = app.driver().view().position().lineage.short();
+    tracing::warn!(
+        lineage = %named,
+        here,
+        "--end-quarantine names another history than the one that is here, so it ended nothing: take the flag out"
+    );
+}
+
 fn say_quarantine(app: &App) {
-    if let Some(ms) = app.driver().view().quarantine_ms() {
+    let view = app.driver().view();
+    if let Some(ms) = view.quarantine_ms() {
         tracing::warn!(
             ms,
             "this history was restored, rolled back or begun after a loss: for so long nothing new is granted, because seats granted in lost history may \
-             still be in use; `triquest-lm quarantine end --reason TEXT` ends it sooner"
+             still be in use; `triquest-lm quarantine end --lineage {} --reason TEXT` ends it sooner",
+            view.position().lineage.short()
         );
     }
 }
@@ -573,6 +601,12 @@ impl Running {
     #[must_use]
     pub fn quarantine_ms(&self) -> Option<u64> {
         self.app.driver().view().quarantine_ms()
+    }
+
+    /// The history that is here.
+    #[must_use]
+    pub fn lineage(&self) -> triquest_wire::Lineage {
+        self.app.driver().view().position().lineage
     }
 
     /// What is counted by network.

@@ -408,13 +408,16 @@ impl View {
 
     /// Installed licenses that one of these keys has signed, as file texts, in order of installation: what others of a merged vendor's keys signed, the
     /// client could not verify. A license that waits for its day is
-    /// among them, one that has ended is not. Of more than one answer may show, the newest; and whether that is all.
+    /// among them. If all have ended, the newest of those, so that a client can say which and when. Of more than one answer may show, the newest; and whether
+    /// that is all.
     #[must_use]
     pub fn licenses_for(&self, vendor_keys: &[[u8; 32]]) -> (Vec<(LicenseHash, String)>, bool) {
         let inner = self.inner.read();
         let (mut shown, mut left) = (Vec::new(), LICENSES_SHOWN_BYTES_MAX);
-        for (first, license) in inner.licenses.iter().rev() {
-            if !license.is_signed_by_one_of(vendor_keys) || inner.license_state(*first, license) == LicenseState::Expired {
+        let mut ended = None;
+        for (first, license) in inner.licenses.iter().rev().filter(|(_, license)| license.is_signed_by_one_of(vendor_keys)) {
+            if inner.license_state(*first, license) == LicenseState::Expired {
+                ended = ended.or(Some(license));
                 continue;
             }
             // What JSON escapes takes two bytes.
@@ -428,6 +431,9 @@ impl View {
             shown.push((license.hash, license.file.to_string()));
         }
         shown.reverse();
+        if shown.is_empty() {
+            shown.extend(ended.map(|license| (license.hash, license.file.to_string())));
+        }
         (shown, true)
     }
 
@@ -1008,7 +1014,8 @@ impl Inner {
                 tracing::error!(
                     %lease, epoch = epoch.0, index = index.0, ms = quarantine_until.since_ms(moment.at),
                     "a signed grant shows that entries of this history are lost: was an old copy of the data directory put back? A new history begins; for so \
-                     long nothing new is granted, and seats in use are taken over; `triquest-lm quarantine end --reason TEXT` ends it sooner"
+                     long nothing new is granted, and seats in use are taken over; `triquest-lm quarantine end --lineage {} --reason TEXT` ends it sooner",
+                    Lineage(lineage.0).short()
                 );
                 self.quarantine_until = Some(*quarantine_until);
                 self.lineages.insert(lineage.0);

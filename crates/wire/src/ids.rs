@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Bytes32;
+use crate::{Bytes32, limits::LINEAGE_DIGITS_MIN};
 
 /// Declares a 16-byte id that travels as 32 lowercase hex digits.
 macro_rules! hex_id {
@@ -98,6 +98,45 @@ hex_id!(
     Lineage
 );
 
+impl Lineage {
+    /// Its first hex digits, as messages name it.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.to_string().chars().take(LINEAGE_DIGITS_MIN).collect()
+    }
+}
+
+/// A history as people name it: its first hex digits, 8 to 32 of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedLineage(String);
+
+impl NamedLineage {
+    /// Whether it names this history.
+    #[must_use]
+    pub fn names(&self, lineage: &Lineage) -> bool {
+        lineage.to_string().starts_with(&self.0)
+    }
+}
+
+impl fmt::Display for NamedLineage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for NamedLineage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_one = (LINEAGE_DIGITS_MIN..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_one {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(format!("{LINEAGE_DIGITS_MIN} to 32 hex digits, as `triquest-lm status` shows them"))
+        }
+    }
+}
+
 /// A client's 256-bit secret for one lease. `Debug` and `Display` do not show it.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -154,5 +193,24 @@ impl FromStr for Position {
             return Err(WRONG);
         };
         Ok(Self { lineage: lineage.parse()?, epoch: epoch.parse().map_err(|_| WRONG)?, index: index.parse().map_err(|_| WRONG)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_history_is_named_by_its_first_digits_and_by_no_fewer_than_messages_show() {
+        let lineage = Lineage([0xab; 16]);
+        assert_eq!(lineage.short(), "abababab");
+        for named in [lineage.short(), "ABABABABab".to_owned(), lineage.to_string()] {
+            assert!(named.parse::<NamedLineage>().unwrap().names(&lineage), "{named}");
+        }
+        assert!(!"ababababac".parse::<NamedLineage>().unwrap().names(&lineage));
+        for wrong in ["", "abababa", "abababag", &"ab".repeat(17)] {
+            assert!(wrong.parse::<NamedLineage>().is_err(), "{wrong}");
+        }
     }
 }

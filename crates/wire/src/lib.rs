@@ -20,5 +20,5 @@ pub mod words;
 
 pub use bytes::{Blob, Bytes16, Bytes32, Bytes64};
 pub use error::{Effect, ErrorCode, Problem, Retry};
-pub use ids::{LeaseId, Lineage, Position, Secret};
+pub use ids::{LeaseId, Lineage, NamedLineage, Position, Secret};
 pub use words::WordList;

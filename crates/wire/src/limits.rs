@@ -16,6 +16,8 @@ pub const LICENSES_SHOWN_MAX: usize = 4_096;
 /// Bytes that the texts of those licenses may take in JSON, so that statement and texts fit [`ANSWER_BYTES_MAX`].
 pub const LICENSES_SHOWN_BYTES_MAX: usize = ANSWER_BYTES_MAX - 1024 * 1024;
 const _: () = assert!(LICENSES_SHOWN_MAX * 64 * 4 / 3 < 1024 * 1024 / 2, "their hashes fit the statement, in base64");
+/// Hex digits of a history that messages show, and that a command takes at least.
+pub const LINEAGE_DIGITS_MIN: usize = 8;
 /// Most renewals in one request.
 pub const RENEWALS_PER_REQUEST_MAX: usize = 1_000;
 /// Most leases that one presence connection stands for.

@@ -3,7 +3,8 @@
 
 use std::{
     fmt::Display,
-    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    net::{SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket},
+    path::Path,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -17,19 +18,22 @@ use triquest_client::{
     pins::Noted,
     wire::{
         Bytes32,
+        license::LicenseSummary,
         status::{JournalState, PoolStatus, ServerId, Status},
     },
 };
 use triquest_license::{
     CivilMs, FeatureName, LicenseId, LicenseTerms, ServerKey, Signer, SigningKey, VendorName, VerifiedLicense, VerifierKeys,
 };
-use triquest_server::identity::{Runtime, random};
+use triquest_server::{
+    identity::{Runtime, random},
+    sys::{PortHolder, port_holder},
+};
 
 use crate::{
-    admin::{Admin, DataDir},
+    admin::{Admin, DataDir, let_it_go_on},
     commands::{
         find::{day_of, pin},
-        quarantine::short_lineage,
         run::{any_text, with_places},
         status::short_key,
     },
@@ -46,6 +50,8 @@ const CLONES_MS_MAX: u64 = 1_500;
 const PORT_MS_MAX: u64 = 2_000;
 /// Most addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 16;
+/// Clocks that are not further apart than this say the same.
+const CLOCK_SAME_MS: u64 = 100;
 /// Clocks further apart than this deserve a look: it is what a license's first and last hour may differ by.
 const CLOCK_WARN_MS: u64 = 60_000;
 /// Clocks further apart than this break licenses' dates.
@@ -164,7 +170,8 @@ impl DoctorCommand {
 
     fn look_at(&self, server: &ServerAddress, from: &str, feature: Option<&FeatureName>, report: &mut Report<'_>) {
         let Some(addresses) = name(server, from, report) else { return };
-        if !port(&addresses, report) {
+        let data = self.data.path();
+        if !port(&addresses, &data, report) {
             return;
         }
         proxy(report);
@@ -199,9 +206,12 @@ impl DoctorCommand {
         let keys: VerifierKeys = keys.parse().ok()?;
         let admin = Admin::connect(&self.data).ok()?;
         let key = admin.get::<ServerId>("/v1/server/id").ok()?.server_key;
-        let is_of_vendor = |vendor: &str| keys.as_slice().iter().any(|key| key.name().as_str() == vendor);
+        let is_of_others = |license: &&LicenseSummary| {
+            let is_of_vendor = keys.as_slice().iter().any(|key| key.name().as_str() == license.vendor);
+            is_of_vendor && !keys.public_keys().any(|key| license.vendor_keys.contains(&Bytes32(*key.as_bytes())))
+        };
         let licenses = admin.licenses().ok()?.licenses;
-        let vendor = &licenses.iter().find(|license| why.contains(&key) && is_of_vendor(&license.vendor))?.vendor;
+        let vendor = &licenses.iter().filter(|_| why.contains(&key)).find(is_of_others)?.vendor;
         let ids: Vec<String> = keys.as_slice().iter().map(|key| format!("+{:08x}", key.id())).collect();
         let which = if let [_] = ids.as_slice() { "your key" } else { "any of your keys" };
         Some(format!(
@@ -248,6 +258,10 @@ impl DoctorCommand {
                     second_opinion(address, text, None, report);
                 }
             }
+            ErrorKind::NotTrusted if error.code() == "license_ended" => {
+                report.ok("tls", "1.3, and the server proved its own key over it");
+                report.fail("license", next(&why, &error));
+            }
             ErrorKind::NotTrusted => {
                 report.ok("tls", "1.3");
                 report.fail("trust", next(&why, &error));
@@ -256,7 +270,16 @@ impl DoctorCommand {
                 report.ok("tls", "1.3");
                 report.fail("trust", next(&why, &error));
             }
-            _ => report.fail("tls", format_args!("{}; is it a TriQuest LM server that listens there?", escape(&why))),
+            _ => match listener(address, &self.data.path()) {
+                Some(Listener { pid: Some(pid), is_ours: true, .. }) => {
+                    let next = let_it_go_on(Some(pid));
+                    report.fail("tls", format_args!("a server of this machine has {address} (pid {pid}) and does not answer; {next}"));
+                }
+                Some(Listener { pid: Some(pid), command, .. }) => {
+                    report.fail("tls", format_args!("{}; what listens there is {} (pid {pid})", escape(&why), escape(&command)));
+                }
+                _ => report.fail("tls", format_args!("{}; is it a TriQuest LM server that listens there?", escape(&why))),
+            },
         }
         None
     }
@@ -350,8 +373,32 @@ fn name(server: &ServerAddress, from: &str, report: &mut Report<'_>) -> Option<V
     }
 }
 
+/// Who listens at an address of this machine.
+struct Listener {
+    pid: Option<u32>,
+    command: String,
+    /// A server of this program.
+    is_ours: bool,
+}
+
+/// Looks up who listens at an address, if that is one of this machine: the kernel says it to whoever may know, the data directory to its owner.
+fn listener(address: SocketAddr, data: &Path) -> Option<Listener> {
+    // Only an address of this machine can be bound here.
+    UdpSocket::bind((address.ip(), 0)).ok()?;
+    let said = Runtime::read(data).filter(|runtime| runtime.addresses.iter().any(|listens| listens.port() == address.port()));
+    let ours = said.map(|runtime| Listener { pid: Some(runtime.pid), command: "triquest-lm".to_owned(), is_ours: true });
+    match port_holder(address.port()) {
+        Some(PortHolder { pid: Some(pid), command, .. }) => {
+            let is_named = ours.is_some_and(|ours| ours.pid == Some(pid));
+            let is_ours = is_named || crate::sys::name_of(i32::try_from(pid).ok()?) == "triquest-lm";
+            Some(Listener { pid: Some(pid), command, is_ours })
+        }
+        _ => ours,
+    }
+}
+
 /// Tries all addresses at once.
-fn port(addresses: &[SocketAddr], report: &mut Report<'_>) -> bool {
+fn port(addresses: &[SocketAddr], data: &Path, report: &mut Report<'_>) -> bool {
     let (sender, results) = mpsc::channel();
     for (place, &address) in addresses.iter().enumerate() {
         let sender = sender.clone();
@@ -374,7 +421,12 @@ fn port(addresses: &[SocketAddr], report: &mut Report<'_>) -> bool {
             }
             Err(cause) => match cause.kind() {
                 std::io::ErrorKind::ConnectionRefused => format!("{address} refused: nothing listens there"),
-                std::io::ErrorKind::TimedOut => format!("{address} silent: a firewall may drop TCP {}", address.port()),
+                std::io::ErrorKind::TimedOut => match listener(address, data) {
+                    Some(Listener { pid: Some(pid), is_ours: true, .. }) => {
+                        format!("a server of this machine has {address} (pid {pid}) and takes no connections; {}", let_it_go_on(Some(pid)))
+                    }
+                    _ => format!("{address} silent: a firewall may drop TCP {}", address.port()),
+                },
                 _ => format!("{address}: {cause}"),
             },
         });
@@ -409,12 +461,13 @@ fn clock(proof: &ServerProof, report: &mut Report<'_>) {
     }
 }
 
-/// How far the clocks are apart, and that in words. What a slow answer may be the reason of is no difference.
+/// How far the clocks are apart at least, and that in words. What a slow answer may be the reason of is no difference.
 fn apart(ahead_ms: i64, round_trip_ms: u64) -> (u64, String) {
-    let apart = ahead_ms.unsigned_abs();
+    // The server said its time at some moment of the round trip, and it was compared with the middle of it.
+    let apart = ahead_ms.unsigned_abs().saturating_sub(round_trip_ms / 2);
     match (apart, ahead_ms >= 0) {
-        (0..100, _) => (0, "as the server's".to_owned()),
-        _ if apart <= round_trip_ms => (0, format!("as the server's, as far as an answer after {} tells", duration(round_trip_ms))),
+        _ if ahead_ms.unsigned_abs() < CLOCK_SAME_MS => (0, "as the server's".to_owned()),
+        (..CLOCK_SAME_MS, _) => (0, format!("as the server's, as far as an answer after {} tells", duration(round_trip_ms))),
         // The server is ahead, so this computer is behind it.
         (_, true) => (apart, format!("{} behind the server", duration(apart))),
         (_, false) => (apart, format!("{} ahead of the server", duration(apart))),
@@ -574,7 +627,7 @@ fn seats(status: &Status, keys: Option<&VerifierKeys>, proof: &ServerProof, feat
     };
     if let Some(ms) = status.quarantine_ms {
         let what = "the server's history was restored or rolled back, and seats granted before may still be in use";
-        let lineage = short_lineage(status.position.lineage);
+        let lineage = status.position.lineage.short();
         let how = format!("to end it sooner: triquest-lm quarantine end --lineage {lineage} --reason TEXT");
         report.fail("seats", format_args!("{what}: no new seats for {}; {how}", left(ms)));
         return;
@@ -614,8 +667,9 @@ mod tests {
         for (ahead_ms, round_trip_ms, apart_ms, text) in [
             (40, 1, 0, "as the server's"),
             (-1_400, 2_900, 0, "as the server's, as far as an answer after 2.9 s tells"),
-            (90_000, 2_900, 90_000, "1 min behind the server"),
-            (-90_000, 5, 90_000, "1 min ahead of the server"),
+            (90_000, 2_900, 88_550, "1 min behind the server"),
+            (-90_000, 6, 89_997, "1 min ahead of the server"),
+            (61_000, 3_000, 59_500, "59.5 s behind the server"),
         ] {
             assert_eq!(apart(ahead_ms, round_trip_ms), (apart_ms, text.to_owned()));
         }

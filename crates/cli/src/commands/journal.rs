@@ -220,8 +220,9 @@ impl RestoreCommand {
         let ms = least_ms.max(quarantine_ms.unwrap_or(0)).min(TTL_MS_MAX);
         let longer = if ms < TTL_MS_MAX { ", or longer if a license in its folder may have promised more" } else { "" };
         terminal.note(format_args!(
-            "what was granted after the backup is not known here: the server begins a new history, and for {} from its first start{longer} gives seats only to those who show that they had them; `triquest-lm quarantine end --reason TEXT` ends that sooner",
-            left(ms)
+            "what was granted after the backup is not known here: the server begins a new history, and for {} from its first start{longer} gives seats only to those who show that they had them; `triquest-lm quarantine end --lineage {} --reason TEXT` ends that sooner",
+            left(ms),
+            triquest_wire::Lineage(report.lineage.0).short()
         ));
         if let Some(asked) = quarantine_ms.filter(|asked| *asked < least_ms) {
             terminal.warning(format_args!(

@@ -93,6 +93,7 @@ impl NewCommand {
             text = draft::set(&text, "license", id.as_str()).map_err(|cause| draft_failure("the draft", &cause))?;
         }
         let text = self.changes.apply(&text)?;
+        draft::check(&text, now()).map_err(|cause| draft_failure("the draft", &cause))?;
         put_out(terminal, self.output.as_deref(), text.as_bytes())?;
         if let Some(output) = &self.output {
             terminal.verb("Wrote", format_args!("the draft {}", shown(output)));
@@ -516,6 +517,7 @@ impl RenewCommand {
         let next = draft::successor(old, self.until, id, issued).map_err(|cause| draft_failure(&self.old, &cause))?;
         let text = self.changes.apply(&draft::from_terms(&next))?;
         if self.draft {
+            draft::check(&text, now).map_err(|cause| draft_failure("the draft", &cause))?;
             put_out(terminal, self.with.output.as_deref(), text.as_bytes())?;
             return Ok(exit::OK);
         }

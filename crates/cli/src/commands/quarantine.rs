@@ -1,6 +1,6 @@
 //! `quarantine end`: an administrator lets a restored or rolled back server grant again.
 
-use triquest_wire::{Lineage, status::EndQuarantineRequest};
+use triquest_wire::{NamedLineage, status::EndQuarantineRequest};
 
 use crate::{
     admin::{Admin, DataDir},
@@ -20,8 +20,8 @@ pub(crate) enum QuarantineCommand {
 pub(crate) struct EndCommand {
     /// The history whose quarantine was looked at, as `status` and `doctor` name it: if another has begun since, nothing ends. Without it the quarantine
     /// that runs when the command is given ends
-    #[arg(long, value_parser = lineage)]
-    lineage: Option<String>,
+    #[arg(long)]
+    lineage: Option<NamedLineage>,
     /// Why, for the record
     #[arg(long, value_parser = crate::admin::reason)]
     reason: String,
@@ -29,27 +29,14 @@ pub(crate) struct EndCommand {
     data: DataDir,
 }
 
-/// The first hex digits of a history, as messages name it.
-pub(crate) fn short_lineage(lineage: Lineage) -> String {
-    lineage.to_string().chars().take(LINEAGE_DIGITS_SHOWN).collect()
-}
-
-/// Hex digits of a history that messages show, and that a command takes at least.
-const LINEAGE_DIGITS_SHOWN: usize = 8;
-
-fn lineage(text: &str) -> Result<String, String> {
-    let is_one = (LINEAGE_DIGITS_SHOWN..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_one { Ok(text.to_ascii_lowercase()) } else { Err(format!("{LINEAGE_DIGITS_SHOWN} to 32 hex digits, as `status` shows them")) }
-}
-
 impl QuarantineCommand {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<u8, Failure> {
         let Self::End(command) = self;
         let admin = Admin::connect(&command.data)?;
         let lineage = admin.status(None)?.position.lineage;
-        let shown = short_lineage(lineage);
+        let shown = lineage.short();
         if let Some(looked_at) = command.lineage
-            && !lineage.to_string().starts_with(&looked_at)
+            && !looked_at.names(&lineage)
         {
             return Err(Failure::new(format_args!("the history {looked_at} has been followed by {shown}, so nothing was ended"))
                 .hint("look at `triquest-lm status` again"));

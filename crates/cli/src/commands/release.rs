@@ -17,7 +17,7 @@ use crate::{
         checkout::{LeaseFile, began},
         run::{RELEASE_MS_MAX, comes_free, with_places},
     },
-    failure::{Failure, exit},
+    failure::{Failure, code_of, exit},
     keyfile::shown,
     terminal::{Terminal, escape},
 };
@@ -29,7 +29,8 @@ const KEEPER_S_MAX: i64 = 10;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit codes: 0 given back; 76 the seat had been lost meanwhile (what is held again is given back); 75 no server answered: the seat comes \
-free by itself at the end of its time to live, and the lease file stays, so that this can be repeated; 1 there is no such lease file.")]
+free by itself at the end of its time to live, and the lease file stays, so that this can be repeated; 77 the server refuses it for good; 1 there is no such \
+lease file.")]
 pub(crate) struct ReleaseCommand {
     /// Lease files, as `triquest-lm checkout` printed them
     #[arg(required = true, value_name = "LEASE-FILE")]
@@ -80,7 +81,7 @@ fn release(file: &LeaseFile, path: &Path) -> Result<Option<String>, Failure> {
     tell_keeper(file);
     // Also if the keeper did it: a repeat gets the same answer, and this one is heard.
     let failed = |error: triquest_client::Error| {
-        let code = if error.may_help_later() { exit::LATER } else { exit::FAILURE };
+        let code = code_of(&error);
         // Its keeper knows better since when it was renewed, and has written it down at its end.
         let (heard_ms, ttl_ms) = LeaseFile::read(path).map_or((file.heard_ms, file.ttl_ms), |file| (file.heard_ms, file.ttl_ms));
         let (why, free) = (escape(error.explanation()), comes_free(heard_ms, ttl_ms));

@@ -36,7 +36,7 @@ use triquest_wire::lease::{DenialCode, PoolNumbers};
 
 use crate::{
     commands::on_lost::{Loss, OnLost, Program},
-    failure::{Failure, exit},
+    failure::{Failure, code_of, exit},
     keyfile::verifier_keys,
     sys::{Stat, ignored_signals},
     terminal::{Terminal, duration, escape, left, millis, moment},
@@ -258,7 +258,7 @@ fn numbers(pool: &PoolNumbers) -> String {
 
 /// An error of the client in the manner of the terminal.
 pub(crate) fn failed(error: &Error, asked: &SeatArgs) -> Failure {
-    let code = if error.may_help_later() { exit::LATER } else { exit::NEVER };
+    let code = code_of(error);
     let mut failure = match (error.kind(), error.denial()) {
         (ErrorKind::Denied, Some(denial)) => {
             let mut failure = Failure::denied(escape(&denial.message), error.may_help_later());

@@ -2,12 +2,16 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use triquest_journal::{JournalErrorKind, check::quarantine_to_come_ms};
+use triquest_journal::{
+    JournalErrorKind,
+    check::{QuarantineToCome, quarantine_to_come},
+};
 use triquest_server::{
     Running,
     config::{LogFormat, LogLevel, Overrides, Settings},
     identity::{self, Beginning},
 };
+use triquest_wire::{Lineage, NamedLineage};
 
 use crate::{
     failure::{Failure, exit},
@@ -37,9 +41,10 @@ pub(crate) struct ServeCommand {
     /// Believe the wall clock as it stands now, even if it jumped
     #[arg(long)]
     accept_clock: bool,
-    /// After a restore or rollback: grant again at once, although seats granted in lost history may still be in use
-    #[arg(long)]
-    end_quarantine: bool,
+    /// Grant again at once after the restore or rollback that began this history, although seats granted in lost history may still be in use. It names the
+    /// history as `journal restore`, the log and `status` do; the quarantine of another one goes on, so that a flag that is left here ends no later one
+    #[arg(long, value_name = "LINEAGE")]
+    end_quarantine: Option<NamedLineage>,
     /// Form of the log [default: text; env: TRIQUEST_LM_LOG_FORMAT]
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
     log_format: Option<String>,
@@ -73,8 +78,12 @@ impl ServeCommand {
             let data = settings.config.data_dir();
             terminal
                 .verb("Checked", format_args!("{}: good; {}", escape(&from), would(begins, &escape(&data.to_string_lossy()), quarantine)));
-            if quarantine.is_some() && settings.end_quarantine {
-                terminal.note("--end-quarantine would end that quarantine at once");
+            if let (Some(quarantine), Some(named)) = (&quarantine, &settings.end_quarantine) {
+                if named.names(&Lineage(quarantine.lineage.0)) {
+                    terminal.note("--end-quarantine would end that quarantine at once");
+                } else {
+                    terminal.warning(format_args!("--end-quarantine {named} names another history, so it would end nothing: take it out"));
+                }
             }
             return Ok(exit::OK);
         }
@@ -105,30 +114,31 @@ fn check(settings: &Settings) -> Result<Beginning, Failure> {
     Ok(identity::look_at_data_dir(settings)?)
 }
 
-/// For how many milliseconds at least a start would grant nothing new, because it begins a new history after a restored one.
-fn quarantine(begins: Beginning, settings: &Settings) -> Result<Option<u64>, Failure> {
+/// What a start would grant nothing new in, because it begins a new history after a restored one.
+fn quarantine(begins: Beginning, settings: &Settings) -> Result<Option<QuarantineToCome>, Failure> {
     if begins != Beginning::GoesOn {
         return Ok(None);
     }
-    match quarantine_to_come_ms(&settings.config.data_dir()) {
-        Ok(ms) => Ok(ms),
+    match quarantine_to_come(&settings.config.data_dir()) {
+        Ok(to_come) => Ok(to_come),
         // A server runs on it, so nothing waits for a start.
         Err(error) if error.kind == JournalErrorKind::Locked => Ok(None),
         Err(error) => Err(Failure::from(&error)),
     }
 }
 
-fn would(begin: Beginning, data: &str, quarantine_ms: Option<u64>) -> String {
+fn would(begin: Beginning, data: &str, quarantine: Option<QuarantineToCome>) -> String {
     match begin {
         Beginning::New => format!("a start would make a new server with a new key in {data}"),
         Beginning::AfterLoss => {
             format!("a start would keep the server's key in {data}, whose journal is gone, and begin a new history with a quarantine")
         }
-        _ => match quarantine_ms {
+        _ => match quarantine {
             None => format!("a start would go on with the server in {data}"),
-            Some(ms) => format!(
-                "a start would begin a new history after the restored one in {data}, with a quarantine of at least {}, in which seats go only to those \
+            Some(QuarantineToCome { lineage, ms }) => format!(
+                "a start would begin a new history ({}) after the restored one in {data}, with a quarantine of at least {}, in which seats go only to those \
                  who show that they had them",
+                Lineage(lineage.0).short(),
                 left(ms)
             ),
         },
@@ -149,8 +159,9 @@ fn announce(terminal: &Terminal, running: &Running) {
         terminal.verb(
             "Quarantine",
             format_args!(
-                "no new seats for {}, seats of lost history may still be in use; to end it sooner: triquest-lm quarantine end --reason TEXT",
-                left(ms)
+                "no new seats for {}, seats of lost history may still be in use; to end it sooner: triquest-lm quarantine end --lineage {} --reason TEXT",
+                left(ms),
+                running.lineage().short()
             ),
         );
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use serde::Serialize;
-use triquest_client::{Client, Error, ErrorKind};
+use triquest_client::{Client, Error};
 use triquest_license::FeatureName;
 use triquest_wire::status::{
     ClockState, FullDisk, HolderStatus, JournalState, LeaseState, LeaseStatus, LimitedNetwork, PoolStatus, PresenceOffExtent, Status,
@@ -11,11 +11,8 @@ use triquest_wire::status::{
 
 use crate::{
     admin::{Admin, DataDir},
-    commands::{
-        quarantine::short_lineage,
-        run::{any_text, with_places},
-    },
-    failure::{Failure, exit},
+    commands::run::{any_text, with_places},
+    failure::{Failure, code_of, exit},
     keyfile::verifier_keys,
     terminal::{Align, Table, Terminal, duration, duration_short, escape, left, moment_of},
 };
@@ -149,11 +146,7 @@ impl StatusCommand {
         };
         let failure = |error: Error| {
             let failure = Failure::new(escape(error.explanation())).hint(escape(error.hint().unwrap_or_default()));
-            let failure = with_places(failure, &error);
-            match error.kind() {
-                ErrorKind::Invalid | ErrorKind::VerifierKey => failure.with_code(exit::USAGE),
-                _ => failure.with_code(if error.may_help_later() { exit::LATER } else { exit::NEVER }),
-            }
+            with_places(failure, &error).with_code(code_of(&error))
         };
         let mut builder = Client::builder().verifier_keys(verifier_keys(keys)?.to_string());
         if let Some(server) = server {
@@ -247,7 +240,7 @@ fn headline(status: &Status, host: &str) -> String {
         format!(
             ", RESTORED OR ROLLED BACK: no new seats for {}, lost grants may still be in use (to end it sooner: triquest-lm quarantine end --lineage {} --reason TEXT)",
             left(ms),
-            short_lineage(status.position.lineage)
+            status.position.lineage.short()
         )
     });
     format!(

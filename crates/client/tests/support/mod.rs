@@ -397,6 +397,11 @@ impl Double {
         self.sockets.lock().unwrap()[&connection].shutdown(std::net::Shutdown::Both).unwrap();
     }
 
+    /// Ends every connection in order.
+    pub fn end_all(&self) {
+        self.sockets.lock().unwrap().values().for_each(|socket| drop(socket.shutdown(std::net::Shutdown::Both)));
+    }
+
     pub fn name(&self) -> String {
         format!("{}@127.0.0.1", self.address.port())
     }

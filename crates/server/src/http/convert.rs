@@ -3,7 +3,7 @@
 use triquest_allocator::{CheckoutItem, ContentDigest, Denial, DenialCode, Holder, Outcome, PoolNumbers, Refusal};
 use triquest_license::{CivilMs, FeatureName, Version, Written, sha256};
 use triquest_wire::{
-    Bytes16, Effect, ErrorCode, LeaseId, Position, Problem,
+    Bytes16, Effect, ErrorCode, LeaseId, Lineage, Position, Problem,
     lease::{CheckoutAnswer, Denial as WireDenial, DenialCode as WireCode, Item, PoolNumbers as WireNumbers, RenewAnswer},
     limits::ITEMS_PER_CHECKOUT_MAX,
     trust::SignedGrant,
@@ -85,7 +85,7 @@ pub(super) fn checkout_answer(
     vendor_keys: usize,
 ) -> Result<CheckoutAnswer, Problem> {
     match outcome {
-        Outcome::Denied(told) => Ok(CheckoutAnswer::Denied { position, denial: denial(&told, vendor_keys) }),
+        Outcome::Denied(told) => Ok(CheckoutAnswer::Denied { position, denial: denial_in(Some(position.lineage), &told, vendor_keys) }),
         Outcome::Ended { reason, remaining_ms } => {
             let reason = wire_end_reason(reason);
             Ok(CheckoutAnswer::Ended { position, reason, retry: reason.retry(), remaining_ms })
@@ -194,8 +194,13 @@ pub(super) fn code(code: DenialCode) -> WireCode {
     }
 }
 
-/// A denial with a sentence and a next step.
+/// A denial with a sentence and a next step, told apart from the history that it was decided in.
 pub(super) fn denial(denial: &Denial, vendor_keys: usize) -> WireDenial {
+    denial_in(None, denial, vendor_keys)
+}
+
+/// The same where the history is known, which an administrator's next step may have to name.
+fn denial_in(lineage: Option<Lineage>, denial: &Denial, vendor_keys: usize) -> WireDenial {
     let feature = denial.feature.as_ref().map(ToString::to_string);
     let named = feature.as_deref().unwrap_or("this checkout");
     let at = denial.at_civil_ms.map(|ms| CivilMs(ms).to_string());
@@ -229,8 +234,13 @@ pub(super) fn denial(denial: &Denial, vendor_keys: usize) -> WireDenial {
                 "the server's history was restored or rolled back, and seats granted before may still be in use: no new seat{}",
                 denial.first_due_ms.map(|ms| format!(" for {}", span(ms))).unwrap_or_default()
             ),
-            "it grants again by itself; clients that hold a seat go on; an administrator ends it sooner with `triquest-lm quarantine end --reason TEXT`"
-                .to_owned(),
+            format!(
+                "it grants again by itself; clients that hold a seat go on; an administrator ends it sooner{}",
+                lineage.map_or_else(String::new, |lineage| format!(
+                    " with `triquest-lm quarantine end --lineage {} --reason TEXT`",
+                    lineage.short()
+                ))
+            ),
         ),
         DenialCode::QueueFull => {
             (format!("no seat free for `{named}` ({in_use}), and the line of {} is full", pool.queued), "ask again later".to_owned())
@@ -337,7 +347,8 @@ mod tests {
 
     #[test]
     fn a_restored_server_says_until_when_it_denies() {
-        let told = denial(
+        let told = denial_in(
+            Some(Lineage([0xab; 16])),
             &Denial {
                 code: DenialCode::Quarantine,
                 feature: None,
@@ -354,6 +365,7 @@ mod tests {
             told.message,
             "the server's history was restored or rolled back, and seats granted before may still be in use: no new seat for 60 min"
         );
+        assert!(told.hint.ends_with(" with `triquest-lm quarantine end --lineage abababab --reason TEXT`"), "{}", told.hint);
     }
 
     #[test]

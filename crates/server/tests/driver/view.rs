@@ -330,3 +330,18 @@ async fn facts_of_a_pool_that_became_part_of_another_are_told_by_that_ones_name(
     let world = world.restart().await;
     assert_eq!(names(&world), before, "also after a start");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_licenses_that_have_all_ended_the_newest_is_shown_so_that_a_client_can_say_which() {
+    let world = World::new();
+    world.install("A-1", &[("cad", 5)]).await;
+    world.install("A-2", &[("cad", 2)]).await;
+    let key = *crate::world::vendor().key().public().as_bytes();
+    world.clock.set_wall_ms(crate::world::TODAY_MS + 800 * 86_400_000);
+    world.tick().await;
+    world.tick().await;
+    let (files, are_all) = world.driver.view().licenses_for(&[key]);
+    assert_eq!(files.iter().map(|(hash, _)| *hash).collect::<Vec<_>>(), [license("A-2", &[("cad", 2)]).hash()]);
+    assert!(are_all);
+    assert!(world.driver.view().licenses_for(&[[0; 32]]).0.is_empty(), "and to nobody else's client");
+}
