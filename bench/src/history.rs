@@ -25,7 +25,7 @@ use triquest_wire::Bytes32;
 
 use crate::client::Connection;
 use crate::experiments::Setting;
-use crate::server::{Place, Process};
+use crate::server::{MEASURING, Place, Process};
 use check::{Counts, Violation};
 use clients::{Client, Random, Recorder, Shared};
 use record::{Asked, Fault, Heard, LicenseTerms, Micros, Reading, Recording, Sending, Spell, Terms};
@@ -354,6 +354,8 @@ async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) 
 
 async fn world(setting: &Setting, seed: u64, length: Duration, own_mounts: bool) -> anyhow::Result<Judged> {
     let place = Arc::new(setting.place()?);
+    // The observer tells vendors of one name apart by their keys, which are for viewers.
+    place.configure(&format!("names_open = true\n{MEASURING}"))?;
     let disk = own_mounts.then(|| Disk::mount(&place.data())).transpose()?;
     let (server, _) = place.start().await?;
     let signers = signers(has_two_keys(seed))?;

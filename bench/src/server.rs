@@ -104,6 +104,9 @@ pub(crate) fn start_floor() -> anyhow::Result<Process> {
     Ok(Process { child, address })
 }
 
+/// What measures is one address, and asks and is denied often: no such limit is what is measured.
+pub(crate) const MEASURING: &str = "[limits]\nconnections_per_address = 20000\ndenials_burst = 100000\ndenials_per_second = 100000\nnew_ids_burst = 10000000\nnew_ids_per_second = 100000\nreads_burst = 10000000\nreads_per_second = 100000\n[log]\nlevel = \"warn\"\n";
+
 /// The license server under measurement, with its data directory.
 pub(crate) struct Place {
     program: PathBuf,
@@ -126,9 +129,7 @@ impl Place {
             None => tempfile::Builder::new().prefix("triquest-bench-").tempdir(),
         }?;
         let folder = temporary.path().to_owned();
-        // What measures is one address, and asks and is denied often: no such limit is what is measured.
-        let config = "[limits]\nconnections_per_address = 20000\ndenials_burst = 100000\ndenials_per_second = 100000\nnew_ids_burst = 10000000\nnew_ids_per_second = 100000\nreads_burst = 10000000\nreads_per_second = 100000\n[log]\nlevel = \"warn\"\n";
-        std::fs::write(folder.join("config.toml"), config)?;
+        std::fs::write(folder.join("config.toml"), MEASURING)?;
         Ok(Self { program, folder, moved: AtomicBool::new(false), _temporary: Some(temporary) })
     }
 

@@ -250,9 +250,23 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::NoServer`], [`ErrorKind::NotTrusted`], [`ErrorKind::Refused`].
     pub fn status(&self, feature: Option<&FeatureName>) -> Result<Status, Error> {
+        self.status_where(feature.map(|feature| format!("feature={feature}")))
+    }
+
+    /// The same of those pools only that are of the vendor whose keys this client has: which vendor has which keys, servers tell only those who know one.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub fn status_of_vendor(&self, feature: Option<&FeatureName>) -> Result<Status, Error> {
+        let keys: Vec<String> = crate::verify::vendor_keys(self.inner.shared.keys()).iter().map(ToString::to_string).collect();
+        let feature = feature.map_or_else(String::new, |feature| format!("&feature={feature}"));
+        self.status_where(Some(format!("vendor_keys={}{feature}", keys.join(","))))
+    }
+
+    fn status_where(&self, query: Option<String>) -> Result<Status, Error> {
         let shared = &self.inner.shared;
         let session = shared.any_session(&[], None)?;
-        let path = feature.map_or_else(|| "/v1/status".to_owned(), |feature| format!("/v1/status?feature={feature}"));
+        let path = query.map_or_else(|| "/v1/status".to_owned(), |query| format!("/v1/status?{query}"));
         session.get(&path, session.deadlines().call).map_err(|error| shared.call_failed(&session, error))
     }
 

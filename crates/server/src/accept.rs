@@ -27,6 +27,7 @@ use tokio::{
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 use triquest_allocator::{Between, LeaseId, Network};
+use triquest_license::LicenseHash;
 use triquest_wire::limits::{
     ADMIN_CONNECTIONS_MAX, HANDSHAKE_MS_MAX, HEADER_MS_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, IDLE_HTTP2_MS_MAX, IDLE_MS_MAX,
     PRESENCE_LEASES_MAX, STREAM_RESETS_MAX, STREAMS_MAX,
@@ -39,7 +40,7 @@ use crate::{
     in_turn::InTurn,
     limits::{
         BODY_BYTES_FREE, HANDSHAKE_LATE_MS, HELLO_BYTES_MAX, HELLO_TURN_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX,
-        HTTP2_STREAM_WINDOW_BYTES, PRESENCE_END_AGAIN_MS, PRESENCE_END_LEASES,
+        HTTP2_PING_MS, HTTP2_STREAM_WINDOW_BYTES, PRESENCE_END_AGAIN_MS, PRESENCE_END_LEASES, TEXTS_REMEMBERED_MAX,
     },
     seldom::Kind,
     shares::{Crowd, Holders, Now, Over, Place, Places, Rank, Share, Shares, Standing},
@@ -96,8 +97,8 @@ pub struct Conn {
     pub peer: Peer,
     /// Our own end; none on the Unix socket.
     local: Option<SocketAddr>,
-    /// The number of the state of licenses that this connection's last trust exchange showed.
-    pub shown_licenses: AtomicU64,
+    /// Which texts of licenses were sent on it.
+    pub texts: Mutex<Texts>,
     /// The last `Host` that was found good, so that the next request needs one comparison.
     pub good_host: Mutex<Option<HeaderValue>>,
     is_http2: AtomicBool,
@@ -141,7 +142,7 @@ impl Conn {
         Self {
             peer,
             local: None,
-            shown_licenses: AtomicU64::new(0),
+            texts: Mutex::default(),
             good_host: Mutex::new(None),
             is_http2: AtomicBool::new(false),
             stand: Mutex::new(None),
@@ -419,6 +420,43 @@ impl Conn {
         // Never longer than a late header or an answer would be given, so that one which begins meanwhile is noticed.
         Some(Duration::from_millis(left).min(header))
     }
+}
+
+/// Which texts of licenses were sent on a connection: each is sent once, so that a small request draws no large answer again and again.
+#[derive(Debug, Default)]
+pub struct Texts {
+    /// The number of the state of licenses of which the last trust exchange showed all texts.
+    all_of: Option<u64>,
+    /// Those that grants brought since, the oldest first, by the first bytes of their hashes.
+    brought: VecDeque<[u8; 8]>,
+}
+
+impl Texts {
+    /// A trust exchange showed all that there are, at this number of their state; or not all.
+    pub fn were_shown(&mut self, all_of: Option<u64>) {
+        self.all_of = all_of;
+        // Whoever asks for trust once more may lack them.
+        self.brought.clear();
+    }
+
+    /// Keeps those that were not sent yet, as the licenses are now.
+    pub fn keep_lacking(&self, licenses_now: u64, hashes: &mut Vec<LicenseHash>) {
+        if self.all_of == Some(licenses_now) {
+            return hashes.clear();
+        }
+        hashes.retain(|hash| !self.brought.contains(&first_bytes(hash)));
+    }
+
+    /// A grant brings these.
+    pub fn were_sent(&mut self, hashes: impl Iterator<Item = LicenseHash>) {
+        self.brought.extend(hashes.map(|hash| first_bytes(&hash)));
+        let too_many = self.brought.len().saturating_sub(TEXTS_REMEMBERED_MAX);
+        self.brought.drain(..too_many);
+    }
+}
+
+fn first_bytes(hash: &LicenseHash) -> [u8; 8] {
+    *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
 
 /// What came since the end of the last request.
@@ -1126,8 +1164,9 @@ where
         .max_pending_accept_reset_streams(STREAM_RESETS_MAX)
         .max_local_error_reset_streams(STREAM_RESETS_MAX)
         .max_header_list_size(u32::try_from(HEADERS_BYTES_MAX).unwrap_or(u32::MAX))
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(30))
+        // A header block that has begun takes no other frame until its end (RFC 9113, section 6.10), so whoever does not end it cannot answer either.
+        .keep_alive_interval(Duration::from_millis(HTTP2_PING_MS))
+        .keep_alive_timeout(Duration::from_millis(HTTP2_PING_MS))
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
     if place {

@@ -81,7 +81,8 @@ table! {
         listen: Vec<String>,
         /// The log.
         log: Log,
-        /// Whether everybody who may look sees the names of users and hosts; otherwise only viewers and administrators do. Default: false.
+        /// Whether everybody who may look sees the names of users and hosts, the list of licenses and the keys of vendors; otherwise only viewers and
+        /// administrators do. Default: false.
         names_open: bool,
         /// Networks whose clients come through something that translates addresses or stands in their place: NAT, a bridge for containers, a proxy. Each
         /// as `10.1.0.0/16`, as this server sees its clients. There a presence connection that ends in order frees its seats 30 s later, unless the

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     net::IpAddr,
     sync::{
         Arc,
@@ -56,9 +56,10 @@ pub struct Gate {
     refusals: Mutex<Rates>,
     /// Seats of each feature that requests under way were let through for, because they are free.
     promised: Mutex<BTreeMap<String, u64>>,
-    /// Attempts that were denied lately, as secret hashes, and until when that is known: what is asked once more is told once more.
-    denied: Mutex<Box<[(u64, u64)]>>,
-    denied_key: RandomState,
+    /// Attempts that were denied lately: what is asked once more is told once more.
+    denied: Mutex<Lately>,
+    /// Leases that live, and whose holders showed what this server did not sign.
+    forgers: Mutex<Lately>,
     unsent: Places,
     unread: Places,
     event_streams: Places,
@@ -129,7 +130,7 @@ impl Gate {
             new_ids: rates(limits.new_ids.share()),
             denials: rates(limits.denials.share()),
             denials_all: rates(limits.denials_all.share()),
-            mistaken: rates(RateShare { network: limits.denials_all.network.rate(), all: None }),
+            mistaken: rates(limits.denials_all.share()),
             shown_grants: rates(limits.shown_grants.share()),
             trust: rates(limits.trust.share()),
             reads: rates(limits.reads.share()),
@@ -139,8 +140,8 @@ impl Gate {
             bodies_for_nothing: rates(limits.nothing_kib.share()),
             refusals: rates(limits.refusals.share()),
             promised: Mutex::default(),
-            denied: Mutex::new(vec![(0, 0); RATE_SLOTS].into_boxed_slice()),
-            denied_key: RandomState::new(),
+            denied: Mutex::default(),
+            forgers: Mutex::default(),
             unsent: Places::new(limits.unsent_bytes),
             unread: Places::new(limits.unread_bytes),
             event_streams: Places::new(limits.event_streams),
@@ -315,8 +316,9 @@ impl Gate {
         Problem { retry_after_ms: Some(limited.wait_ms.max(1)), ..Problem::new(ErrorCode::RateLimited, whose) }
     }
 
-    /// Charges a denial that may come, before the decision. `seats` are those of each feature that are free now, as far as a look can tell, with
-    /// how many are wanted; empty if some are not free. Whoever can be served is let through.
+    /// Charges a denial that may come, before the decision. `free` are the seats of each feature that are free now, as far as a look can tell, with
+    /// how many are wanted; empty if some are not free. Whoever can be served is let through, and whoever `comes_back` with a grant that was judged
+    /// in vain not yet.
     ///
     /// # Errors
     /// 429, with the numbers of the pool.
@@ -324,6 +326,7 @@ impl Gate {
         &self,
         network: Option<Network>,
         feature: &str,
+        comes_back: bool,
         free: impl FnOnce() -> Vec<(&'a str, u64, u64)>,
         pool: impl FnOnce() -> Option<PoolNumbers>,
     ) -> Result<Denial<'_>, Problem> {
@@ -343,7 +346,8 @@ impl Gate {
             Ok(()) => return Ok(Denial { charged: Some((self, network, feature.to_owned())), promised: None }),
             Err(limited) => limited,
         };
-        if let Some(promised) = self.promise(network, &free(), now_ms) {
+        let promised = if comes_back { self.let_through(network, &[], now_ms) } else { self.promise(network, &free(), now_ms) };
+        if let Some(promised) = promised {
             return Ok(Denial { charged: None, promised: Some(promised) });
         }
         let problem = self.too_often(Kind::Denials, network, limited);
@@ -382,20 +386,39 @@ impl Gate {
     /// Whether this attempt of this lease was denied while that is remembered: then the answer is known, and no new denial.
     #[must_use]
     pub fn was_denied(&self, lease: [u8; 16], attempt: u32) -> bool {
-        let (hash, slot) = self.denied_slot(lease, attempt);
-        let (there, until_ms) = self.denied.lock()[slot];
-        there == hash && self.now_ms() < until_ms
+        self.denied.lock().has((lease, attempt), self.now_ms())
     }
 
-    /// This attempt of this lease was denied.
-    pub fn note_denied(&self, lease: [u8; 16], attempt: u32) {
-        let (hash, slot) = self.denied_slot(lease, attempt);
-        self.denied.lock()[slot] = (hash, self.now_ms().saturating_add(REMEMBER_MS));
+    /// Whether an attempt of this lease was denied while that is remembered, whichever.
+    #[must_use]
+    pub fn was_ever_denied(&self, lease: [u8; 16]) -> bool {
+        self.was_denied(lease, ANY_ATTEMPT)
     }
 
-    fn denied_slot(&self, lease: [u8; 16], attempt: u32) -> (u64, usize) {
-        let hash = self.denied_key.hash_one((lease, attempt)) | 1;
-        (hash, usize::try_from((hash >> 1) % RATE_SLOTS as u64).expect("a place in a table is a number of memory"))
+    /// This attempt of this lease, which came at `asked_ms` of the boot clock, was denied. The server remembers it at least as long after that.
+    pub fn note_denied(&self, lease: [u8; 16], attempt: u32, asked_ms: u64) {
+        let mut denied = self.denied.lock();
+        for attempt in [attempt, ANY_ATTEMPT] {
+            denied.note((lease, attempt), asked_ms.saturating_add(REMEMBER_MS));
+        }
+    }
+
+    /// Charges a signed grant that is shown, before its signature is looked at. Whoever holds a lease repeats its checkout, which has no rate, unless it
+    /// showed what this server did not sign.
+    ///
+    /// # Errors
+    /// 429, with when to ask again.
+    pub fn shows(&self, network: Option<Network>, lease: [u8; 16], holds: bool) -> Result<(), Problem> {
+        if holds && !self.forgers.lock().has(lease, self.now_ms()) {
+            return Ok(());
+        }
+        self.charge(Rated::ShownGrants, network, 1)
+    }
+
+    /// Who holds this lease, and alone knows its secret, showed what this server did not sign.
+    pub fn note_forger(&self, lease: [u8; 16]) {
+        let now_ms = self.now_ms();
+        self.forgers.lock().note(lease, now_ms.saturating_add(REMEMBER_MS));
     }
 
     /// Lets a request through for seats that are free, and that no other request was let through for. What looks free and is denied all the same
@@ -403,18 +426,22 @@ impl Gate {
     fn promise(&self, network: Network, free: &[(&str, u64, u64)], now_ms: u64) -> Option<Promised<'_>> {
         let mut promised = self.promised.lock();
         let fits = |(feature, wanted, free): &(&str, u64, u64)| promised.get(*feature).copied().unwrap_or(0) + wanted <= *free;
-        if free.is_empty() || !free.iter().all(fits) || self.mistaken.lock().charge(network, 1, now_ms).is_err() {
+        if free.is_empty() || !free.iter().all(fits) {
             return None;
         }
+        let let_through = self.let_through(network, free, now_ms)?;
         for (feature, wanted, _) in free {
             *promised.entry((*feature).to_owned()).or_default() += wanted;
         }
         drop(promised);
-        Some(Promised {
-            gate: self,
-            network: Some(network),
-            seats: free.iter().map(|(feature, wanted, _)| ((*feature).to_owned(), *wanted)).collect(),
-        })
+        Some(let_through)
+    }
+
+    /// Lets a request through although its network was denied too much. How often that turns out to be wrong is bounded as denials are.
+    fn let_through(&self, network: Network, free: &[(&str, u64, u64)], now_ms: u64) -> Option<Promised<'_>> {
+        self.mistaken.lock().charge(network, 1, now_ms).ok()?;
+        let seats = free.iter().map(|(feature, wanted, _)| ((*feature).to_owned(), *wanted)).collect();
+        Some(Promised { gate: self, network, seats })
     }
 
     /// Room for the bytes of an answer, until it was taken.
@@ -558,7 +585,41 @@ pub struct StreamPlace {
     _place: Option<Place>,
 }
 
-/// A denial that was charged before the decision. It is given back unless [`Denial::was_denied`] is called.
+/// What happened lately, as secret hashes in a table of fixed size: of what meets in a slot, the last is known.
+struct Lately {
+    /// With the time of the boot clock, milliseconds, until which it is known.
+    slots: Box<[(u64, u64)]>,
+    key: RandomState,
+}
+
+impl Default for Lately {
+    fn default() -> Self {
+        Self { slots: vec![(0, 0); RATE_SLOTS].into_boxed_slice(), key: RandomState::new() }
+    }
+}
+
+impl Lately {
+    fn slot(&self, what: impl Hash) -> (u64, usize) {
+        let hash = self.key.hash_one(what) | 1;
+        (hash, usize::try_from((hash >> 1) % RATE_SLOTS as u64).expect("a place in a table is a number of memory"))
+    }
+
+    fn has(&self, what: impl Hash, now_ms: u64) -> bool {
+        let (hash, slot) = self.slot(what);
+        let (there, until_ms) = self.slots[slot];
+        there == hash && now_ms < until_ms
+    }
+
+    fn note(&mut self, what: impl Hash, until_ms: u64) {
+        let (hash, slot) = self.slot(what);
+        self.slots[slot] = (hash, until_ms);
+    }
+}
+
+/// Attempts count from 1.
+const ANY_ATTEMPT: u32 = 0;
+
+/// A denial that was charged before the decision. Only [`Denial::was_none`] gives it back: whoever hangs up before the answer is denied all the same.
 #[derive(Default)]
 pub struct Denial<'a> {
     charged: Option<(&'a Gate, Network, String)>,
@@ -568,35 +629,25 @@ pub struct Denial<'a> {
 struct Promised<'a> {
     gate: &'a Gate,
     /// To whom the denial that may come was charged.
-    network: Option<Network>,
+    network: Network,
     seats: Vec<(String, u64)>,
 }
 
 impl Denial<'_> {
-    /// It was a denial indeed.
-    pub fn was_denied(mut self) {
-        self.charged = None;
-        if let Some(promised) = &mut self.promised {
-            promised.network = None;
-        }
-    }
-}
-
-impl Drop for Denial<'_> {
-    fn drop(&mut self) {
-        if let Some((gate, network, feature)) = self.charged.take() {
+    /// Nothing was denied.
+    pub fn was_none(self) {
+        if let Some((gate, network, feature)) = self.charged {
             gate.denials.lock().give_back_for(network, &feature, 1);
             gate.denials_all.lock().give_back(network, 1);
         }
-        self.promised = None;
+        if let Some(promised) = self.promised {
+            promised.gate.mistaken.lock().give_back(promised.network, 1);
+        }
     }
 }
 
 impl Drop for Promised<'_> {
     fn drop(&mut self) {
-        if let Some(network) = self.network {
-            self.gate.mistaken.lock().give_back(network, 1);
-        }
         let mut promised = self.gate.promised.lock();
         for (feature, seats) in &self.seats {
             if let Some(count) = promised.get_mut(feature) {
@@ -698,9 +749,38 @@ mod tests {
     }
 
     #[test]
+    fn a_denial_is_charged_unless_it_is_known_to_be_none() {
+        let (gate, _) = gate(|limits| {
+            let few = crate::limits::FrequencyShare { network: Frequency { burst: 4, per_second: 1 }, all: None };
+            (limits.denials, limits.denials_all) = (few, few);
+        });
+        let here = network("10.0.0.1");
+        let asks = |comes_back| gate.may_be_denied(here, "cad", comes_back, Vec::new, || None);
+        for _ in 0..100 {
+            asks(false).unwrap().was_none();
+        }
+        // Whoever hangs up before the answer is denied all the same.
+        for _ in 0..4 {
+            drop(asks(false).unwrap());
+        }
+        assert!(asks(false).is_err());
+        // What is let through all the same is given back too, and is wrong no more often.
+        for _ in 0..100 {
+            asks(true).unwrap().was_none();
+        }
+        for _ in 0..4 {
+            drop(asks(true).unwrap());
+        }
+        assert!(asks(true).is_err());
+        let free = || vec![("cad", 1, 5)];
+        assert!(gate.may_be_denied(here, "cad", false, free, || None).is_err(), "what looks free was denied too often");
+    }
+
+    #[test]
     fn an_old_denial_is_no_known_answer_any_more() {
         let (gate, clock) = gate(|_| {});
-        gate.note_denied([1; 16], 1);
+        gate.note_denied([1; 16], 1, clock.boot_ms());
+        assert!(gate.was_ever_denied([1; 16]) && !gate.was_ever_denied([2; 16]));
         assert!(gate.was_denied([1; 16], 1) && !gate.was_denied([1; 16], 2) && !gate.was_denied([2; 16], 1));
         clock.advance_ms(REMEMBER_MS - 1);
         assert!(gate.was_denied([1; 16], 1));

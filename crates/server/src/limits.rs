@@ -41,8 +41,12 @@ pub const HTTP2_MAX: u64 = 4_096;
 pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 65_535;
 /// The same for a connection.
 pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+/// An HTTP/2 peer is asked for a sign of life this often, and must give it as soon as that. Whoever has begun a header block cannot before its end.
+pub const HTTP2_PING_MS: u64 = 30_000;
 /// An HTTP/2 connection that is too many may be told so for this long.
 pub const HTTP2_GOAWAY_MS_MAX: u64 = 1_000;
+/// Texts of licenses that grants brought on a connection and that are known as sent there; of more, the oldest are sent again when they are needed.
+pub const TEXTS_REMEMBERED_MAX: usize = 64;
 /// Bytes of answers that one network has not taken yet.
 pub const UNSENT_PER_NETWORK_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The same of all networks.

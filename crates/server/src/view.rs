@@ -48,6 +48,38 @@ pub struct LeaseFilter {
     pub state: Option<LeaseState>,
 }
 
+/// What is shown of a lease that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What it is doing.
+    pub state: LeaseState,
+    /// The attempt that has a place in line.
+    pub waits: Option<u32>,
+}
+
+impl Known {
+    /// Whether it holds seats.
+    #[must_use]
+    pub fn holds(self) -> bool {
+        matches!(self.state, LeaseState::Live | LeaseState::Ending)
+    }
+
+    /// Whether this attempt is decided already, whatever became of it since: one of a lease that was granted, or no later one than that which waits.
+    #[must_use]
+    pub fn is_decided(self, attempt: u32) -> bool {
+        self.waits.is_none_or(|waits| attempt <= waits)
+    }
+}
+
+/// Which pools to show. Absent members do not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct PoolFilter {
+    /// Only those of this feature.
+    pub feature: Option<String>,
+    /// Only those of vendors that have one of these keys.
+    pub vendor_keys: Vec<[u8; 32]>,
+}
+
 /// A page of pools.
 #[derive(Clone, Debug)]
 pub struct PoolPage {
@@ -244,7 +276,7 @@ impl View {
 
     /// Pools in order of vendor and feature, at most `limit`; `feature` restricts. `after` is the `next` of the page before.
     #[must_use]
-    pub fn pools(&self, feature: Option<&str>, after: Option<&str>, limit: usize) -> PoolPage {
+    pub fn pools(&self, filter: &PoolFilter, after: Option<&str>, limit: usize) -> PoolPage {
         use std::ops::Bound::{Excluded, Unbounded};
         let mut from = after.map(PoolKey::of_cursor);
         let mut pools = Vec::new();
@@ -259,7 +291,7 @@ impl View {
                     break;
                 }
                 last = Some(key);
-                if feature.is_some_and(|feature| *key.feature != *feature) {
+                if filter.feature.as_ref().is_some_and(|feature| *key.feature != **feature) || !inner.is_of(*pool, &filter.vendor_keys) {
                     continue;
                 }
                 if pools.len() >= limit {
@@ -420,9 +452,7 @@ impl View {
                 ended = ended.or(Some(license));
                 continue;
             }
-            // What JSON escapes takes two bytes.
-            let escapes = license.file.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | ..b' ')).count();
-            let bytes = license.file.len() + escapes + 3;
+            let bytes = license.bytes_in_json();
             if shown.len() == LICENSES_SHOWN_MAX || bytes > left {
                 shown.reverse();
                 return (shown, false);
@@ -441,6 +471,14 @@ impl View {
     #[must_use]
     pub fn lease_state(&self, lease: LeaseId) -> Option<LeaseState> {
         self.inner.read().row(&Id(lease.0)).map(|row| row.state.wire())
+    }
+
+    /// The same, and which attempt a waiter made last.
+    #[must_use]
+    pub fn known(&self, lease: LeaseId) -> Option<Known> {
+        let (inner, id) = (self.inner.read(), Id(lease.0));
+        let state = inner.row(&id)?.state.wire();
+        Some(Known { state, waits: inner.waiting.get(&id).map(|waiting| waiting.attempt) })
     }
 
     /// What is free of each part for these vendors' applications, as `(feature, wanted, free)`; empty if one of them is not free, or it cannot
@@ -537,10 +575,18 @@ impl View {
         Some((vendor, pool.feature.to_string()))
     }
 
-    /// An installed license as a file text, by the hash that grants name.
+    /// Installed licenses as file texts, by the hashes that grants name; of more than one answer may bring, some.
     #[must_use]
-    pub fn license_file(&self, hash: LicenseHash) -> Option<String> {
-        self.inner.read().licenses.values().find(|license| license.hash == hash).map(|license| license.file.to_string())
+    pub fn license_files(&self, hashes: &[LicenseHash]) -> Vec<(LicenseHash, String)> {
+        let inner = self.inner.read();
+        let mut left = LICENSES_SHOWN_BYTES_MAX;
+        let mut files = Vec::with_capacity(hashes.len());
+        for license in inner.licenses.values().filter(|license| hashes.contains(&license.hash)) {
+            let Some(less) = left.checked_sub(license.bytes_in_json()) else { continue };
+            left = less;
+            files.push((license.hash, license.file.to_string()));
+        }
+        files
     }
 }
 
@@ -673,6 +719,13 @@ impl Installed {
     /// Whether a client that embeds these keys can verify it: of a vendor's keys that became one, it may embed others than those that signed it.
     fn is_signed_by_one_of(&self, keys: &[[u8; 32]]) -> bool {
         self.terms.keys.iter().any(|key| keys.contains(key))
+    }
+
+    /// Bytes that its text takes in a list of an answer.
+    fn bytes_in_json(&self) -> usize {
+        // What JSON escapes takes two bytes.
+        let escapes = self.file.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | ..b' ')).count();
+        self.file.len() + escapes + 3
     }
 }
 
@@ -1320,6 +1373,12 @@ impl Inner {
         Some(self.pools.iter().filter(|(_, pool)| wanted(pool)).map(|(id, _)| *id).collect())
     }
 
+    /// Whether a pool is of a vendor that has one of these keys; of any vendor, if there are none.
+    fn is_of(&self, pool: PoolId, vendor_keys: &[[u8; 32]]) -> bool {
+        let vendor = || self.vendors.get(&self.pools.get(&pool)?.vendor);
+        vendor_keys.is_empty() || vendor().is_some_and(|vendor| vendor.keys.iter().any(|key| vendor_keys.contains(key)))
+    }
+
     fn pool_status(&self, pool: PoolId) -> Option<PoolStatus> {
         let pool = self.pools.get(&pool)?;
         let vendor = self.vendors.get(&pool.vendor)?;
@@ -1341,7 +1400,6 @@ impl Inner {
             .min_by_key(|(starts, _)| *starts);
         Some(PoolStatus {
             vendor: vendor.name.to_string(),
-            vendor_key: Bytes32(vendor.keys.first().copied().unwrap_or_default()),
             vendor_keys: vendor.keys.iter().copied().map(Bytes32).collect(),
             feature: pool.feature.to_string(),
             numbers: pool.numbers(),
@@ -1395,13 +1453,13 @@ impl Inner {
         u32::try_from(before + 1).unwrap_or(u32::MAX)
     }
 
-    /// The pools of a feature of the vendors that these keys name.
     /// Whether a client with these keys can verify all licenses of a pool.
     fn is_all_verifiable(&self, pool: &Pool, vendor_keys: &[[u8; 32]]) -> bool {
         let mut rights = pool.rights.iter().filter_map(|right| self.rights.get(right));
         rights.all(|right| self.licenses.get(&right.license).is_none_or(|license| license.is_signed_by_one_of(vendor_keys)))
     }
 
+    /// The pools of a feature of the vendors that these keys name.
     fn pools_for<'a>(&'a self, vendor_keys: &'a [[u8; 32]], feature: &'a str) -> impl Iterator<Item = &'a Pool> {
         self.pool_ids_for(vendor_keys, feature).filter_map(|pool| self.pools.get(&pool))
     }

@@ -469,7 +469,8 @@ pub enum EventFacts {
     VendorKeys {
         /// The vendor's name.
         vendor: String,
-        /// The keys.
+        /// The keys, for viewers.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         keys: Vec<Bytes32>,
     },
     /// Two vendors turned out to be one.

@@ -245,9 +245,7 @@ impl fmt::Display for FullDisk {
 pub struct PoolStatus {
     /// The vendor's name.
     pub vendor: String,
-    /// The vendor's first key.
-    pub vendor_key: Bytes32,
-    /// All keys of the vendor; empty from a server that does not tell them.
+    /// The vendor's keys, for viewers: with them anybody gets the texts of its licenses. Empty for others, who ask with `vendor_keys` instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vendor_keys: Vec<Bytes32>,
     /// The feature.

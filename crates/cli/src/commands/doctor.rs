@@ -178,7 +178,7 @@ impl DoctorCommand {
         let Some((client, proof)) = self.proof(server, addresses[0], report) else { return };
         clock(&proof, report);
         licenses(&proof, feature, report);
-        match client.status(feature) {
+        match client.status_of_vendor(feature) {
             Ok(mut status) => {
                 if status.disk.is_some()
                     && let Some(local) = self.local_status().filter(|local| local.server_key == status.server_key)
@@ -579,7 +579,7 @@ fn limits(status: &Status, report: &mut Report<'_>) {
     }
 }
 
-/// The pools of the vendor whose keys were given; those of others are not for this user.
+/// The pools of the vendor whose keys were given, which are all that were asked for; those of others are not for this user.
 fn seats(status: &Status, keys: Option<&VerifierKeys>, proof: &ServerProof, feature: Option<&FeatureName>, report: &mut Report<'_>) {
     if let Some(says) = &status.clock_says {
         let how = "if the clock is right: triquest-lm clock accept --reason TEXT on the server";
@@ -588,11 +588,7 @@ fn seats(status: &Status, keys: Option<&VerifierKeys>, proof: &ServerProof, feat
     for notice in super::status::notices(status) {
         report.warn("server", notice);
     }
-    let is_of_vendor = |pool: &&PoolStatus| {
-        let is_known = |key: &Bytes32| keys.is_none_or(|keys| keys.public_keys().any(|known| *known.as_bytes() == key.0));
-        is_known(&pool.vendor_key) || pool.vendor_keys.iter().any(is_known)
-    };
-    let (running, idle): (Vec<_>, Vec<_>) = status.pools.iter().filter(is_of_vendor).partition(|pool| pool.numbers.total > 0);
+    let (running, idle): (Vec<_>, Vec<_>) = status.pools.iter().partition(|pool| pool.numbers.total > 0);
     if running.is_empty() {
         match (feature, idle.first()) {
             // Its license was removed, has ended or has not begun.

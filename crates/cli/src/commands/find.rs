@@ -328,11 +328,10 @@ impl FindCommand {
         let Ok(client) = client else { return };
         for name in &self.feature {
             let Ok(feature) = FeatureName::new(name) else { continue };
-            match client.status(Some(&feature)) {
+            match client.status_of_vendor(Some(&feature)) {
                 Ok(status) => {
                     server.version.get_or_insert(status.version);
-                    let ours = |pool: &PoolStatus| keys.iter().any(|key| *key.public().as_bytes() == pool.vendor_key.0);
-                    server.features.extend(status.pools.into_iter().filter(ours));
+                    server.features.extend(status.pools);
                 }
                 Err(error) => server.detail = Some(error.explanation().to_owned()),
             }

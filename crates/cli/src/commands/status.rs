@@ -305,7 +305,7 @@ fn is_alive(pool: &PoolStatus) -> bool {
 
 /// One line for each pool. The vendor is named only where there are several.
 fn pool_table(pools: &[PoolStatus], now_ms: i64) -> Table {
-    let several = pools.iter().map(|pool| (&pool.vendor, &pool.vendor_key)).collect::<BTreeSet<_>>().len() > 1;
+    let several = pools.iter().map(|pool| (&pool.vendor, &pool.vendor_keys)).collect::<BTreeSet<_>>().len() > 1;
     let over = pools.iter().any(|pool| pool.numbers.over > 0);
     let mut headings = vec![("FEATURE", Align::Left), ("SEATS", Align::Right), ("USED", Align::Right)];
     if several {
@@ -646,7 +646,6 @@ mod tests {
         let numbers = PoolNumbers { total: 25, used: 23, lingering: 0, reserved_idle: 2, free: 0, over: 0, queued: 1 };
         let pool = PoolStatus {
             vendor: "acme.example".into(),
-            vendor_key: Bytes32([1; 32]),
             vendor_keys: vec![Bytes32([1; 32])],
             feature: "cad-pro".into(),
             numbers,
@@ -662,7 +661,7 @@ mod tests {
              cad-pro     25    23         2       0     0      1      14  2026-12-31 (38 d)\n\
              cad-sim     25    23         2       0     0      1      14  -\n"
         );
-        let other = PoolStatus { vendor: "other.example".into(), vendor_key: Bytes32([2; 32]), ..pool.clone() };
+        let other = PoolStatus { vendor: "other.example".into(), vendor_keys: vec![Bytes32([2; 32])], ..pool.clone() };
         assert!(pool_table(&[pool.clone(), other], 0).render(None).starts_with("VENDOR         FEATURE"));
         let status = Status {
             leases: 3,

@@ -340,7 +340,9 @@ fn facts(event: &Event, at: Timestamp, view: &View, names: bool, licenses: &Name
         }
         Event::TtlRaised { lease, ttl_ms } => EventFacts::TtlRaised { lease: of(lease), ttl_ms: *ttl_ms },
         Event::VendorKeys { name, keys, .. } => {
-            EventFacts::VendorKeys { vendor: name.clone(), keys: keys.iter().map(|key| triquest_wire::Bytes32(*key)).collect() }
+            // With them anybody gets the texts of this vendor's licenses.
+            let keys = keys.iter().filter(|_| names).map(|key| triquest_wire::Bytes32(*key));
+            EventFacts::VendorKeys { vendor: name.clone(), keys: keys.collect() }
         }
         Event::PoolsMerged { pools, .. } => EventFacts::PoolsMerged { pools: pools.len() as u64 },
         Event::VendorsMerged { .. } => EventFacts::VendorsMerged {},

@@ -11,7 +11,7 @@ use triquest_allocator::{
     Command, Outcome, ShownGrant,
     limits::{TTL_MS_DEFAULT, TTL_MS_MIN},
 };
-use triquest_engine::grants;
+use triquest_engine::{TookEffect, grants};
 use triquest_license::{LicenseHash, Vocabulary};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Position, Problem, Secret,
@@ -19,7 +19,9 @@ use triquest_wire::{
         CheckoutAnswer, CheckoutRequest, ReleaseAnswer, ReleaseOutcome, RenewAnswer, RenewBatchAnswer, RenewBatchRequest, RenewRequest,
         RenewResult, SecretRequest,
     },
-    limits::{ANSWER_MS_MAX, BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, LIST_ROWS_MAX, RENEWALS_PER_REQUEST_MAX, WAIT_HELD_MS_MAX},
+    limits::{
+        ANSWER_MS_MAX, BODY_BYTES_MAX, LEASE_BODY_BYTES_MAX, LIST_ROWS_MAX, RENEWALS_PER_REQUEST_MAX, VENDOR_KEYS_MAX, WAIT_HELD_MS_MAX,
+    },
     status::{LeaseList, LeaseState, PresenceOff, Status},
     trust::SignedGrant,
 };
@@ -32,7 +34,7 @@ use crate::{
     limits::{PRESENCE_OFF_SHOWN_MAX, WAITER_ASKS_AGAIN_MS},
     seldom::Kind,
     ticket::origin,
-    view::{LeaseFilter, WaiterPlace},
+    view::{Known, LeaseFilter, PoolFilter, WaiterPlace},
 };
 
 /// The lease that the path names.
@@ -57,20 +59,21 @@ fn note_seen(app: &App, conn: &Conn, seen: Option<&Position>) {
     }
 }
 
-/// Charges an id that is neither held nor waiting nor lingering here. True if it is.
-async fn known_or_charged(app: &App, conn: &Conn, lease: LeaseId) -> Result<bool, Problem> {
+/// What is shown of an id; one that is neither held nor waiting nor lingering here is charged.
+async fn known_or_charged(app: &App, conn: &Conn, lease: LeaseId) -> Result<Option<Known>, Problem> {
     let view = app.driver.view();
     view.after_a_fold().await;
-    if view.lease_state(lease).is_some() {
-        return Ok(true);
+    let known = view.known(lease);
+    if known.is_none() {
+        app.gate.charge(Rated::NewIds, conn.network(), 1)?;
     }
-    app.gate.charge(Rated::NewIds, conn.network(), 1)?;
-    Ok(false)
+    Ok(known)
 }
 
 pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<Arriving>) -> Answer {
     let at_once = wants_answer_at_once(request.headers());
     let asked: CheckoutRequest = body(app, conn, request, LEASE_BODY_BYTES_MAX).await?;
+    let asked_ms = app.boot_ms();
     trust::vendor_keys(&asked.vendor_keys)?;
     if asked.attempt == 0 {
         return Err(bad("attempt: counts from 1"));
@@ -89,7 +92,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     // What no license can need is not kept: a list of made-up words is none.
     let accepts = Vocabulary::OURS.needable(&asked.accepts.0);
     let network = conn.network();
-    let is_known = known_or_charged(app, conn, lease).await?;
+    let known = known_or_charged(app, conn, lease).await?;
     let waits = asked.wait_ms.is_some_and(|wait_ms| wait_ms > 0);
     if waits
         && asked.shown.is_none()
@@ -97,17 +100,31 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     {
         return json(&answer);
     }
-    if asked.shown.is_some() {
-        app.gate.charge(Rated::ShownGrants, network, 1)?;
-    }
-    // Whoever holds, waits or comes back with a grant is not denied here, and whoever asks once more what was denied adds nothing.
-    let mut denial = if is_known || asked.shown.is_some() || app.gate.was_denied(lease.0, asked.attempt) {
+    let shown = match &asked.shown {
+        None => None,
+        Some(shown) => {
+            // What a holder shows is looked at each time all the same: it may prove that history was lost.
+            let holds = known.is_some_and(Known::holds);
+            app.gate.shows(network, lease.0, holds)?;
+            let forged = |_: &Problem| {
+                if holds {
+                    app.gate.note_forger(lease.0)
+                }
+            };
+            Some(Box::new(shown_grant(app, lease, &asked.items, shown).inspect_err(forged)?))
+        }
+    };
+    // What was decided is no new denial, for whoever holds, waits, or asks once more what was denied. Anything else may be, however it looks from here:
+    // what is shown is behind what is decided.
+    let is_decided = known.is_some_and(|known| known.is_decided(asked.attempt)) || app.gate.was_denied(lease.0, asked.attempt);
+    let mut denial = if is_decided {
         Some(Denial::default())
     } else {
         let view = app.driver.view();
         let first = items.first().map_or("", |item| item.feature.as_str());
         let free = || view.free_seats(&vendor_keys, &items);
-        let may = app.gate.may_be_denied(network, first, free, || view.numbers(&vendor_keys, first));
+        let comes_back = shown.is_some() && !app.gate.was_ever_denied(lease.0);
+        let may = app.gate.may_be_denied(network, first, comes_back, free, || view.numbers(&vendor_keys, first));
         let counted = may.inspect_err(|_| {
             let at = triquest_allocator::Timestamp(view.now().0);
             app.gate.count_unrecorded(view.pool_asked(&vendor_keys, first), at);
@@ -115,9 +132,8 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
         Some(counted?)
     };
     let (attempt, ttl_ms, wait_ms, regained) = (asked.attempt, asked.ttl_ms, asked.wait_ms, asked.regained);
-    let command = match &asked.shown {
+    let command = match shown {
         Some(shown) => {
-            let shown = Box::new(shown_grant(app, lease, &asked.items, shown)?);
             let [next_lineage, _] = halves(crate::identity::random());
             let (next_lineage, vendor_keys) = (triquest_allocator::Lineage(next_lineage), vendor_keys.clone());
             Command::Adopt {
@@ -150,8 +166,8 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
                     answer = &mut held => break answer,
                     () = tokio::time::sleep(Duration::from_millis(HELD_LOOK_MS)), if denial.is_some() => {
                         // It stands in line, so it was not denied: what was charged for that is given back while it waits.
-                        if app.driver.view().lease_state(lease) == Some(LeaseState::Waiting) {
-                            denial = None;
+                        if app.driver.view().known(lease).is_some_and(|known| known.waits == Some(attempt)) {
+                            denial.take().unwrap_or_default().was_none();
                         }
                     }
                 }
@@ -159,14 +175,18 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
         }
         _ => app.driver.from(origin(conn)).decide(command, Some(nonce)).await,
     };
+    let was_denied = match &answer {
+        Ok(answer) => matches!(answer.outcome, Outcome::Denied(_)),
+        Err(error) => error.took_effect() != TookEffect::No,
+    };
+    if !was_denied {
+        denial.unwrap_or_default().was_none();
+    }
     let driver::Answer { outcome, position, signed } = answer.map_err(Refused::from)?;
     match &outcome {
         Outcome::Denied(_) => {
             request.body_mut().led_to_nothing();
-            app.gate.note_denied(lease.0, asked.attempt);
-            if let Some(denial) = denial {
-                denial.was_denied();
-            }
+            app.gate.note_denied(lease.0, asked.attempt, asked_ms);
         }
         Outcome::Granted(_) => conn.serves_lease(app.holders(), || id),
         _ => {}
@@ -177,8 +197,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
         app.shown.misses(*license);
     }
     let licenses = match &outcome {
-        // A connection that has seen the present texts needs none, also where a repeat is charged elsewhere than when it was granted.
-        Outcome::Granted(grant) if conn.shown_licenses.load(Ordering::Acquire) != licenses_now => texts(app, grant),
+        Outcome::Granted(grant) => texts(app, conn, grant, licenses_now),
         _ => Vec::new(),
     };
     json(&convert::checkout_answer(outcome, position, signed, licenses, vendor_keys.len())?)
@@ -213,12 +232,20 @@ fn held_ms(ttl_ms: Option<u64>) -> u64 {
     third.saturating_sub(1).min(WAIT_HELD_MS_MAX).min(ANSWER_MS_MAX)
 }
 
-/// The texts of the licenses that a grant is charged to.
-fn texts(app: &App, grant: &triquest_allocator::Grant) -> Vec<String> {
+/// The texts of the licenses that a grant is charged to and that were not sent on this connection yet. They are as much work and as large an answer as
+/// those of a trust exchange, and count as one: where that is too often, or they are too large, the grant comes without, and the client asks for trust.
+fn texts(app: &App, conn: &Conn, grant: &triquest_allocator::Grant, licenses_now: u64) -> Vec<String> {
     let mut hashes: Vec<LicenseHash> = grant.items.iter().flat_map(|item| item.from.iter().map(|from| from.0)).collect();
     hashes.sort_unstable();
     hashes.dedup();
-    hashes.into_iter().filter_map(|hash| app.driver.view().license_file(hash)).collect()
+    conn.texts.lock().keep_lacking(licenses_now, &mut hashes);
+    if hashes.is_empty() || app.gate.charge(Rated::Trust, conn.network(), 1).is_err() {
+        return Vec::new();
+    }
+    let Ok(_reading) = app.gate.reading(Rated::Trust, conn.network()) else { return Vec::new() };
+    let texts = app.driver.view().license_files(&hashes);
+    conn.texts.lock().were_sent(texts.iter().map(|(hash, _)| *hash));
+    texts.into_iter().map(|(_, text)| text).collect()
 }
 
 /// Two halves of what is random.
@@ -381,6 +408,17 @@ pub(super) fn limit(text: Option<&str>) -> Result<usize, Problem> {
     }
 }
 
+/// Vendors' keys from the query, with commas between them.
+fn keys_of(text: &str) -> Result<Vec<[u8; 32]>, Problem> {
+    if text.split(',').nth(VENDOR_KEYS_MAX).is_some() {
+        return Err(bad(format!("vendor_keys: more than {VENDOR_KEYS_MAX} keys")));
+    }
+    let keys = text.split(',').map(|key| serde_json::from_value::<Bytes32>(key.into()));
+    let keys = keys.collect::<Result<Vec<_>, _>>().map_err(|why| bad(format!("vendor_keys: {why}")))?;
+    trust::vendor_keys(&keys)?;
+    Ok(keys.into_iter().map(|key| key.0).collect())
+}
+
 pub(super) fn list(app: &App, request: &Request<Arriving>) -> Answer {
     let [feature, vendor, state, after, rows] = query(request, ["feature", "vendor", "state", "after", "limit"])?;
     let state = state
@@ -392,10 +430,14 @@ pub(super) fn list(app: &App, request: &Request<Arriving>) -> Answer {
 }
 
 pub(super) fn status(app: &App, conn: &Conn, request: &Request<Arriving>) -> Answer {
-    let [feature, after, rows] = query(request, ["feature", "after", "limit"])?;
-    let rows = limit(rows.as_deref())?;
+    let [feature, keys, after, rows] = query(request, ["feature", "vendor_keys", "after", "limit"])?;
+    let (vendor_keys, rows) = (keys.as_deref().map(keys_of).transpose()?.unwrap_or_default(), limit(rows.as_deref())?);
     let view = app.driver.view();
-    let page = view.pools(feature.as_deref(), after.as_deref(), rows);
+    let mut page = view.pools(&PoolFilter { feature, vendor_keys }, after.as_deref(), rows);
+    if !app.sees_names(conn) {
+        // With a vendor's key anybody gets the texts of its licenses. Whoever has one may ask which pools are that vendor's.
+        page.pools.iter_mut().for_each(|pool| pool.vendor_keys.clear());
+    }
     json(&Status {
         position: page.position,
         server_key: app.server_key.to_string(),

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 use triquest_wire::{
     ErrorCode, Problem, event, lease, license,
-    limits::{LIST_ROWS_MAX, PORT_NAME_BYTES_MAX},
+    limits::{LIST_ROWS_MAX, PORT_NAME_BYTES_MAX, VENDOR_KEYS_MAX},
     status, trust,
 };
 use utoipa::ToSchema;
@@ -295,6 +295,8 @@ fn parameters(endpoint: Endpoint, path: &str) -> Vec<Value> {
         }
         Endpoint::Status => {
             found.push(query("feature", text(), "Only this feature."));
+            let keys = format!("Only vendors that have one of these keys, 1 to {VENDOR_KEYS_MAX}, with commas between them.");
+            found.push(query("vendor_keys", text(), &keys));
             found.push(query("after", text(), "Only after this pool: `next` of the page before."));
             found.push(rows());
         }

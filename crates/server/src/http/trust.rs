@@ -47,7 +47,7 @@ pub(super) async fn trust(app: &Arc<App>, conn: &Conn, request: &mut Request<Arr
     let payload = serde_json::to_vec(&payload).map_err(|_| Problem::new(ErrorCode::Internal, "the statement could not be written"))?;
     let signature = statement::sign(&app.signing_key, StatementKind::Trust, &payload);
     // Of those that are not shown, each grant brings what it is charged to.
-    conn.shown_licenses.store(if are_all { shown } else { 0 }, Ordering::Release);
+    conn.texts.lock().were_shown(are_all.then_some(shown));
     json(&TrustAnswer { statement: Blob(payload), signature: Bytes64(signature), licenses })
 }
 

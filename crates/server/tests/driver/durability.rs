@@ -79,7 +79,7 @@ async fn what_was_answered_is_there_after_a_crash_and_repeats_get_the_same_outco
     assert!(!is_granted(&world.decide(checkout(2)).await), "a released id never grants again");
     assert!(is_granted(&world.decide(checkout_of(3, 2, &[("cad", 1)], None)).await), "a higher attempt is decided anew");
     assert_eq!(world.driver.view().live_leases(), 2);
-    let pools = world.driver.view().pools(None, None, 10).pools;
+    let pools = world.driver.view().pools(&triquest_server::view::PoolFilter::default(), None, 10).pools;
     assert_eq!((pools[0].numbers.total, pools[0].numbers.used, pools[0].numbers.free), (2, 2, 0));
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use triquest_allocator::{Allocator, Command, InstallLicense, PoolId, Safeguards, StateRecord};
-use triquest_server::view::LeaseFilter;
+use triquest_server::view::{LeaseFilter, PoolFilter};
 use triquest_wire::status::LeaseState;
 
 use crate::world::{World, actor, checkout_of, install, install_with, lease, license, release, renew};
@@ -19,6 +19,10 @@ impl Random {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (z ^ (z >> 31)) % bound
     }
+}
+
+fn cad() -> PoolFilter {
+    PoolFilter { feature: Some("cad".into()), ..PoolFilter::default() }
 }
 
 async fn compare(world: &World, step: u64) {
@@ -75,7 +79,7 @@ async fn compare(world: &World, step: u64) {
     let mut pools = Vec::new();
     let mut after = None;
     loop {
-        let page = view.pools(None, after.as_deref(), 2);
+        let page = view.pools(&PoolFilter::default(), after.as_deref(), 2);
         pools.extend(page.pools);
         after = page.next;
         if after.is_none() {
@@ -198,7 +202,7 @@ async fn licenses_are_shown_with_their_states_and_given_to_who_names_their_vendo
     assert_eq!(files[0].0, license("A-1", &[("cad", 5)]).hash());
     assert!(files[0].1.contains("acme.example"));
     assert!(world.driver.view().licenses_for(&[[0; 32]]).0.is_empty());
-    let pools = world.driver.view().pools(Some("cad"), None, 10).pools;
+    let pools = world.driver.view().pools(&cad(), None, 10).pools;
     assert_eq!((pools.len(), pools[0].numbers.total), (1, 7));
     assert_eq!(pools[0].ends.as_deref(), Some("2027-12-31"));
 }
@@ -213,7 +217,7 @@ async fn a_client_is_shown_only_licenses_that_a_key_of_its_own_has_signed() {
         world.decide(Command::Install(InstallLicense { license, actor: crate::world::actor() })).await.unwrap();
     }
     // The three are of one vendor, whose seats add up.
-    assert_eq!(world.driver.view().pools(Some("cad"), None, 10).pools[0].numbers.total, 3);
+    assert_eq!(world.driver.view().pools(&cad(), None, 10).pools[0].numbers.total, 3);
     let (old, new) = (*old.key().public().as_bytes(), *new.key().public().as_bytes());
     let shown = |keys: &[[u8; 32]]| {
         let ids = |text: &str| text.lines().find_map(|line| line.strip_prefix("license = ")).unwrap_or_default().to_owned();
@@ -263,7 +267,7 @@ async fn what_was_replaced_in_a_wrong_future_is_shown_again_when_the_clock_is_ta
     world.install("A-1", &[("cad", 2)]).await;
     world.decide(install_with("A-2", "starts = 2027-06-01\nreplaces = [\"A-1\"]\n", &[("cad", 3)])).await.unwrap();
     let today_ms = world.driver.view().now().1;
-    let total = |world: &World| world.driver.view().pools(Some("cad"), None, 10).pools[0].numbers.total;
+    let total = |world: &World| world.driver.view().pools(&cad(), None, 10).pools[0].numbers.total;
     let installed = |world: &World| world.driver.view().licenses().len();
     assert_eq!((total(&world), installed(&world)), (2, 2));
     world.clock.set_wall_ms(today_ms + 400 * 86_400_000);
@@ -299,9 +303,8 @@ async fn what_comes_back_to_a_vendor_that_became_part_of_another_meanwhile_is_sh
     world.tick().await;
     world.decide(install(&[one, other], "BOTH", "", &[("sim", 1)])).await.unwrap();
     world.tick().await;
-    let totals = |world: &World| -> Vec<u64> {
-        world.driver.view().pools(Some("cad"), None, 10).pools.iter().map(|pool| pool.numbers.total).collect()
-    };
+    let totals =
+        |world: &World| -> Vec<u64> { world.driver.view().pools(&cad(), None, 10).pools.iter().map(|pool| pool.numbers.total).collect() };
     assert_eq!(totals(&world), [8]);
     world.clock.set_wall_ms(today_ms);
     world.decide(Command::AcceptClock { actor: actor() }).await.unwrap();
@@ -325,7 +328,7 @@ async fn facts_of_a_pool_that_became_part_of_another_are_told_by_that_ones_name(
     assert!(before.iter().all(Option::is_some));
     world.decide(install(&[one, other], "BOTH")).await.unwrap();
     world.tick().await;
-    assert_eq!(world.driver.view().pools(Some("cad"), None, 10).pools.len(), 1);
+    assert_eq!(world.driver.view().pools(&cad(), None, 10).pools.len(), 1);
     assert_eq!(names(&world), before);
     let world = world.restart().await;
     assert_eq!(names(&world), before, "also after a start");

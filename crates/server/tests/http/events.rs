@@ -7,6 +7,7 @@ use tokio::{
 };
 
 use triquest_server::shares::Share;
+use triquest_wire::Bytes32;
 
 use crate::world::{Client, World, secret};
 
@@ -91,6 +92,25 @@ async fn anonymous_readers_see_what_happens_but_not_to_whom() {
         if ours["kind"] == "granted" {
             assert_eq!(ours["holder"]["user"], json!({ "value": "ana", "proved": false }));
             assert_eq!(ours["items"][0], json!({ "vendor": "acme.example", "feature": "cad", "seats": 1 }));
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keys_of_a_vendor_are_told_viewers_alone() {
+    let world = World::start().await;
+    let mut anonymous = world.connect().await;
+    assert_eq!(open(&mut anonymous, "/v1/events", "").await, 200);
+    let mut viewer = unix(&world).await;
+    assert_eq!(open(&mut viewer, "/v1/events", "").await, 200);
+    world.install(&world.license("A-1", "cad", 2)).await;
+    let key = json!([Bytes32(*world.vendor.verifier_key().public().as_bytes())]);
+    loop {
+        let (theirs, ours) = (events(&mut anonymous, 1).await.remove(0).1, events(&mut viewer, 1).await.remove(0).1);
+        assert_eq!(theirs["kind"], ours["kind"]);
+        if ours["kind"] == "vendor_keys" {
+            assert_eq!((theirs.get("keys"), &ours["keys"]), (None, &key), "{theirs}");
             return;
         }
     }

@@ -284,14 +284,18 @@ async fn a_server_with_more_licenses_than_one_answer_shows_is_believed_and_grant
     let shown = answer.json()["licenses"].as_array().unwrap().len();
     assert!(shown < count && shown > count - 6, "{shown} of {count}");
     assert!(answer.json()["licenses"][shown - 1].as_str().unwrap().contains(&format!("\"LARGE-{}\"", count - 1)), "the newest is shown");
-    for number in 1..=2 {
-        let granted = client.json("POST", "/v1/leases", &world.checkout(number, "cad")).await.json();
-        assert!(granted["licenses"][0].as_str().unwrap().contains("\"OLDEST\""), "{granted}");
-    }
+    let granted = client.json("POST", "/v1/leases", &world.checkout(1, "cad")).await.json();
+    assert!(granted["licenses"][0].as_str().unwrap().contains("\"OLDEST\""), "{granted}");
+    let granted = client.json("POST", "/v1/leases", &world.checkout(2, "cad")).await.json();
+    assert_eq!((granted["outcome"].as_str(), granted.get("licenses")), (Some("granted"), None), "it was sent on this connection");
+    // Whoever asks for trust once more may lack it.
+    assert_eq!(client.json("POST", "/v1/trust", &asked).await.status, 200);
+    let granted = client.json("POST", "/v1/leases", &world.checkout(2, "cad")).await.json();
+    assert!(granted["licenses"][0].as_str().unwrap().contains("\"OLDEST\""), "{granted}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeat_brings_the_texts_of_licenses_unless_its_connection_was_shown_them_as_they_are_now() {
+async fn a_grant_brings_the_texts_of_licenses_once_on_a_connection() {
     let world = World::with_seats().await;
     let mut client = world.connect().await;
     let asked = json!({
@@ -309,7 +313,48 @@ async fn a_repeat_brings_the_texts_of_licenses_unless_its_connection_was_shown_t
         assert_eq!(granted["outcome"], "granted", "{granted}");
         texts.push(granted["licenses"].as_array().map_or(0, Vec::len));
     }
-    assert_eq!(texts, [1, 1, 0, 0, 1, 0]);
+    assert_eq!(
+        texts,
+        [1, 0, 0, 0, 1, 0],
+        "the state of the licenses is another one after the trust exchange, and the connection is told once"
+    );
+    let mut other = world.connect().await;
+    let granted = other.json("POST", "/v1/leases", &world.checkout(1, "cad")).await.json();
+    assert_eq!(granted["licenses"].as_array().map(Vec::len), Some(1), "another connection was told nothing yet");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_grants_bring_count_as_trust_exchanges_and_a_grant_comes_without_where_these_are_too_many() {
+    let world = World::limited(|limits| limits.trust.network = Frequency { burst: 2, per_second: 1 }).await;
+    let mut texts = Vec::new();
+    for number in 1..=4 {
+        let (status, granted) = world.post("/v1/leases", &world.checkout(number, "sim")).await;
+        assert_eq!((status, granted["outcome"].as_str()), (200, Some("granted")), "{granted}");
+        texts.push(granted["licenses"].as_array().map_or(0, Vec::len));
+    }
+    assert_eq!(texts, [1, 1, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn which_keys_a_vendor_has_is_told_viewers_and_which_pools_are_its_own_whoever_knows_one() {
+    let world = World::with_seats().await;
+    let key = Bytes32(*world.vendor.verifier_key().public().as_bytes());
+    let stranger = Bytes32(*vendor(9).verifier_key().public().as_bytes());
+    let (_, status) = world.admin("GET", "/v1/status", &json!(null)).await;
+    assert_eq!(status["pools"][0]["vendor_keys"], json!([key]), "{status}");
+    let (_, status) = world.get("/v1/status").await;
+    assert_eq!(status["pools"].as_array().map(Vec::len), Some(2));
+    assert!(!status.to_string().contains(&key.to_string()), "{status}");
+    for (keys, pools) in [(format!("{key}"), 2), (format!("{stranger},{key}"), 2), (format!("{stranger}"), 0)] {
+        let (_, status) = world.get(&format!("/v1/status?vendor_keys={keys}")).await;
+        assert_eq!(status["pools"].as_array().map(Vec::len), Some(pools), "{status}");
+        assert!(!status.to_string().contains(&key.to_string()), "{status}");
+    }
+    let too_many = vec![key.to_string(); 17].join(",");
+    for wrong in ["", "x", too_many.as_str(), &format!("{key},{key}")] {
+        let (code, problem) = world.get(&format!("/v1/status?vendor_keys={wrong}")).await;
+        assert!((400..500).contains(&code), "{wrong}: {problem}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,10 +9,13 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 use triquest_server::{
-    limits::{BODY_BYTES_FREE, DENIALS_BURST, DENIALS_PER_SECOND, Frequency, FrequencyShare},
+    limits::{BODY_BYTES_FREE, DENIALS_BURST, DENIALS_PER_SECOND, Frequency, FrequencyShare, HTTP2_PING_MS},
     shares::Share,
 };
-use triquest_wire::limits::{BODY_BYTES_MAX, IDLE_MS_MAX, RENEWALS_PER_REQUEST_MAX};
+use triquest_wire::{
+    Bytes64,
+    limits::{BODY_BYTES_MAX, HEADER_MS_MAX, IDLE_MS_MAX, RENEWALS_PER_REQUEST_MAX},
+};
 
 use crate::world::{Client, World, lease, renewal, secret, tls, tls_over};
 
@@ -435,6 +438,40 @@ async fn a_flood_of_continuations_ends_the_connection() {
     let endless = std::iter::repeat_with(move || frame(9, 0, 1, &field.repeat(100)));
     assert!(flood(http2(&world).await, headers.chain(endless)).await);
     world.take(1, "sim").await;
+}
+
+#[tokio::test]
+async fn a_header_block_that_is_not_ended_ends_the_connection_in_time_whatever_else_is_open_on_it() {
+    let world = World::with_seats().await;
+    let mut never_asked = http2(&world).await;
+    let mut asked = http2(&world).await;
+    let mut streams = http2(&world).await;
+    // HEADERS with END_STREAM and without END_HEADERS, and no CONTINUATION.
+    never_asked.write_all(&frame(1, 1, 1, REQUEST)).await.unwrap();
+    asked.write_all(&frame(1, 5, 1, REQUEST)).await.unwrap();
+    // `GET /v1/events`, whose answer never ends.
+    let events = b"\x82\x04\x0a/v1/events\x87\x41\x09localhost";
+    streams.write_all(&frame(1, 5, 1, events)).await.unwrap();
+    let mut answered = [0; 9];
+    for stream in [&mut asked, &mut streams] {
+        // HEADERS is frame type 1, after SETTINGS and its acknowledgment.
+        while stream.read_exact(&mut answered).await.is_ok() && answered[3] != 1 {
+            let length = usize::from(answered[1]) << 8 | usize::from(answered[2]);
+            stream.read_exact(&mut vec![0; length]).await.unwrap();
+        }
+        stream.write_all(&frame(1, 1, 3, REQUEST)).await.unwrap();
+    }
+    // Half a frame is as good: CONTINUATION that says it has 100 bytes.
+    let half = &frame(9, 0, 3, &[0; 100])[..20];
+    streams.write_all(half).await.unwrap();
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    ended(&mut never_asked).await;
+    assert!(began.elapsed() <= Duration::from_millis(HEADER_MS_MAX + 1_000), "{:?}", began.elapsed());
+    for stream in [&mut asked, &mut streams] {
+        ended(stream).await;
+        assert!(began.elapsed() <= Duration::from_millis(2 * HTTP2_PING_MS + 1_000), "{:?}", began.elapsed());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1131,21 +1168,82 @@ async fn the_page_of_an_unknown_name_shows_what_comes_near_only_to_those_who_may
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signed_grants_that_are_shown_have_a_rate_whoever_shows_them_and_renewals_have_none() {
+async fn signed_grants_that_are_shown_have_a_rate_unless_their_leases_live_here() {
     let world = World::limited(|limits| limits.shown_grants = few(2, 1)).await;
-    let (_, granted) = world.post("/v1/leases", &world.checkout(1, "sim")).await;
-    let mut again = world.checkout(1, "sim");
-    let shown = ["grant", "leaf", "path", "statement", "signature"].map(|member| (member.to_owned(), granted[member].clone()));
-    again["shown"] = serde_json::Map::from_iter(shown).into();
-    let mut statuses = Vec::new();
-    for _ in 0..3 {
-        statuses.push(world.post("/v1/leases", &again).await.0);
+    let mut shows = Vec::new();
+    for number in 1..=3 {
+        let mut again = world.checkout(number, "sim");
+        again["shown"] = shown(&world.post("/v1/leases", &again).await.1);
+        shows.push(again);
     }
-    assert_eq!(statuses, [200, 200, 429]);
+    let [holder, ended, forger] = shows.try_into().unwrap();
+    world.post(&format!("/v1/leases/{}/release", lease(2)), &json!({ "secret": secret(2) })).await;
+    let mut asks = Vec::new();
+    for _ in 0..3 {
+        asks.push(world.post("/v1/leases", &ended).await.0);
+    }
+    assert_eq!(asks, [200, 200, 429]);
     assert!(limited(&world, "shown_grants").await >= 1);
+    // What others of its network show in vain keeps no holder from repeating its checkout, whether it shows its grant or not.
+    for _ in 0..3 {
+        let (status, granted) = world.post("/v1/leases", &holder).await;
+        assert_eq!((status, granted["outcome"].as_str()), (200, Some("granted")), "{granted}");
+    }
     assert_eq!(world.post("/v1/leases", &world.checkout(1, "sim")).await.0, 200, "a repeat that shows nothing");
     let (_, renewed) = world.post(&format!("/v1/leases/{}/renew", lease(1)), &renewal(1, 1)).await;
     assert_eq!(renewed["outcome"], "renewed", "{renewed}");
+    // Who holds a lease and shows what was never signed has the rate from then on.
+    let mut forged = forger.clone();
+    forged["shown"]["signature"] = json!(Bytes64([7; 64]));
+    let (status, problem) = world.post("/v1/leases", &forged).await;
+    assert_eq!((status, problem["code"].as_str()), (400, Some("bad_request")), "{problem}");
+    assert_eq!(world.post("/v1/leases", &forged).await.0, 429);
+    assert_eq!(world.post("/v1/leases", &forger).await.0, 429);
+    assert_eq!(world.post("/v1/leases", &world.checkout(3, "sim")).await.0, 200, "it repeats without");
+    assert_eq!(world.post("/v1/leases", &holder).await.0, 200);
+}
+
+/// What a client shows of a grant.
+fn shown(granted: &Value) -> Value {
+    let shown = ["grant", "leaf", "path", "statement", "signature"].map(|member| (member.to_owned(), granted[member].clone()));
+    serde_json::Map::from_iter(shown).into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_may_be_denied_anew_is_charged_before_it_is_decided_whoever_asks() {
+    let world = World::limited(|limits| {
+        limits.denials = few(2, 1);
+        limits.denials_all = few(2, 1);
+    })
+    .await;
+    world.take(1, "cad").await;
+    let mut comes_back = world.checkout(2, "cad");
+    comes_back["shown"] = shown(&world.post("/v1/leases", &comes_back).await.1);
+    let mut client = world.connect().await;
+    let mut waits = world.checkout(3, "cad");
+    waits["wait_ms"] = json!(60_000);
+    let mut ask = async |body: &Value| {
+        client.send("POST", "/v1/leases", &["Content-Type: application/json", "Prefer: wait=0"], body.to_string().as_bytes()).await
+    };
+    assert_eq!(ask(&waits).await.json()["outcome"], "waiting");
+    for number in 10..12 {
+        assert_eq!(world.post("/v1/leases", &world.checkout(number, "cad")).await.1["outcome"], "denied");
+    }
+    // The same attempt keeps its place. A later one is decided anew if that place is gone, and here nobody can know.
+    assert_eq!(ask(&waits).await.json()["outcome"], "waiting");
+    waits["attempt"] = json!(2);
+    assert_eq!(ask(&waits).await.status, 429);
+    // A lease that lives is held whatever attempt asks.
+    for attempt in 1..4 {
+        let mut again = world.checkout(1, "cad");
+        again["attempt"] = json!(attempt);
+        assert_eq!(world.post("/v1/leases", &again).await.1["outcome"], "granted");
+    }
+    // Who comes back with a grant is heard, once.
+    world.post(&format!("/v1/leases/{}/release", lease(2)), &json!({ "secret": secret(2) })).await;
+    assert_eq!(world.post("/v1/leases", &comes_back).await.1["denial"]["code"], "lease_ended");
+    comes_back["attempt"] = json!(2);
+    assert_eq!(world.post("/v1/leases", &comes_back).await.0, 429);
 }
 
 #[tokio::test(flavor = "multi_thread")]
