@@ -33,6 +33,9 @@ pub struct Safeguards {
     pub answers_wait_for_confirm: bool,
     /// An answer waits for every entry in flight that its lease or entitlement stands in.
     pub answers_wait_for_entries: bool,
+    /// Whoever asked for what is its own and was refused, for want of room or because too much waits, is heard as soon as that can be written, before
+    /// anything that is due ends.
+    pub asked_in_vain_is_heard: bool,
     /// A lower attempt than the last is refused, and the same attempt gets the same answer.
     pub attempts_ordered: bool,
     /// At one instant rights begin before others end.
@@ -170,6 +173,7 @@ impl Default for Safeguards {
             added_counts_from_its_renewal: true,
             answers_wait_for_confirm: true,
             answers_wait_for_entries: true,
+            asked_in_vain_is_heard: true,
             attempts_ordered: true,
             begin_before_end: true,
             charges_move: true,
@@ -369,6 +373,9 @@ pub struct Allocator {
     pub(crate) may_write: bool,
     /// It has again, and lines have not gone on yet.
     pub(crate) resumes_lines: bool,
+    /// Leases and places, not heard in this epoch, whose clients asked and were refused: the fact that they are heard is owed. Each once, so there are
+    /// never more than leases and places.
+    pub(crate) asked_in_vain: BTreeSet<LeaseId>,
     /// A rollback is proved, and the new lineage not written yet.
     pub(crate) proof: Option<Proof>,
     /// The longest that grants of lost history were shown to promise, as far as the quarantine is to be lengthened by it and is not yet, in milliseconds; 0
@@ -862,6 +869,7 @@ impl Allocator {
             fact_at: Timestamp(0),
             may_write: true,
             resumes_lines: false,
+            asked_in_vain: BTreeSet::new(),
             proof: None,
             shown_ttl_ms: 0,
             proved_by: None,

@@ -357,6 +357,35 @@ impl Allocator {
         }
     }
 
+    /// Notes that a command was refused, for want of room or because too much waits, whose client asks for a lease or a place of its own that was not heard
+    /// in this epoch: that it is heard is written as soon as that is possible, and nothing that is due ends before. What was asked with an older attempt
+    /// or other content says nothing, as it would if it were decided.
+    pub fn owes_a_hearing(&mut self, command: &Command) {
+        let (Command::Adopt { lease, attempt, content, .. } | Command::Checkout { lease, attempt, content, .. }) = command else { return };
+        let is_newest = match self.leases.find(lease) {
+            Some(slot) => self.leases.at(slot).content == *content && self.leases.at(slot).attempt <= *attempt,
+            None => {
+                let waiter = self.waiting_ids.get(lease).and_then(|order| self.line.get(order));
+                waiter.is_some_and(|waiter| waiter.content == *content && waiter.attempt <= *attempt)
+            }
+        };
+        if is_newest && self.safeguards.asked_in_vain_is_heard && self.unheard(lease).is_some() {
+            self.asked_in_vain.insert(*lease);
+        }
+    }
+
+    /// How a lease or a place stands whose next asking is a fact; `None` if nothing lives under this id, or nothing needs to be written of it.
+    pub(crate) fn unheard(&self, lease: &LeaseId) -> Option<Standing> {
+        let epoch = self.epoch_narrow();
+        if let Some(slot) = self.leases.find(lease) {
+            let lease = self.leases.at(slot);
+            let needs_a_fact = lease.phase == Phase::Claimable || lease.phase == Phase::Live && lease.heard != epoch;
+            return (needs_a_fact && lease.ending.is_none() && self.safeguards.heard_is_durable).then_some(Standing::Live);
+        }
+        let waiter = self.waiting_ids.get(lease).and_then(|order| self.line.get(order))?;
+        (waiter.heard != epoch && self.safeguards.waiter_heard).then_some(Standing::Waiting)
+    }
+
     /// What is known of an id.
     #[must_use]
     pub fn standing(&self, lease: &LeaseId) -> Standing {
@@ -432,7 +461,8 @@ impl Allocator {
 
     /// Something is due now.
     fn is_due(&self) -> bool {
-        self.next_deadline().is_some_and(|due| due <= self.due_until)
+        !self.asked_in_vain.is_empty()
+            || self.next_deadline().is_some_and(|due| due <= self.due_until)
             || self.next_civil_deadline_ms().is_some_and(|due| due <= self.now.wall_ms)
     }
 

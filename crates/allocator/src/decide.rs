@@ -469,7 +469,7 @@ impl Allocator {
     }
 
     /// The client of a lease or a place has asked and gets no answer: it has as long to ask again as if it had got one. Of what was not heard in this epoch
-    /// that would be a fact, and nothing is noted.
+    /// that is a fact, which [`Allocator::owes_a_hearing`] notes.
     pub(crate) fn hear_in_vain(&mut self, lease: &LeaseId) {
         let (epoch, at) = (self.epoch_narrow(), self.now.at);
         if let Some(slot) = self.leases.find(lease) {

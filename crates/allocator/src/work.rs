@@ -1,9 +1,11 @@
 //! What is due: dates, stranded leases, deadlines, silent waiters, lines, memory. In portions that an entry can hold.
 
+use std::ops::Bound;
+
 use triquest_license::FeatureName;
 
 use crate::{
-    Allocator, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Event, PoolId, RightEnd, VendorId,
+    Allocator, Denial, DenialCode, DequeueReason, EndReason, EntitlementId, Event, PoolId, RightEnd, Standing, VendorId,
     allocator::{InstalledLicense, Pool, Right, Sink},
     limits::{FORGET_EVERY_MS, POOLS_PER_MERGE_MAX, WAITERS_LOOKED_AT_MAX, WHEEL_PER_BATCH_MAX},
     matching::InLine,
@@ -14,12 +16,18 @@ impl Allocator {
     /// Handles what is due, as much as fits.
     pub(crate) fn work(&mut self, sink: &mut Sink<'_>) {
         if self.lines_stand() {
+            self.hear_who_asked(sink);
             self.work_proof(sink);
             return;
         }
         self.work_lineage(sink);
         self.resume_lines(sink);
         self.work_licenses(sink);
+        self.hear_who_asked(sink);
+        if !self.asked_in_vain.is_empty() {
+            // Nobody loses what it has asked for while the fact that says so is still to be written.
+            return;
+        }
         self.work_presence(sink);
         self.work_deadlines(sink);
         self.work_waiters(sink);
@@ -78,7 +86,7 @@ impl Allocator {
 
     /// Something is to be done that no time has to pass for.
     pub(crate) fn has_backlog_now(&self) -> bool {
-        let lines = !self.dirty.is_empty() || !self.recheck.is_empty() || self.resumes_lines;
+        let lines = !self.dirty.is_empty() || !self.recheck.is_empty() || self.resumes_lines || !self.asked_in_vain.is_empty();
         self.licenses_are_changing() || !self.stranded.is_empty() || lines || self.owes_lineage()
     }
 
@@ -370,6 +378,28 @@ impl Allocator {
         let claims = || self.leases.slots().any(|slot| self.leases.at(slot).phase == Phase::Claimable);
         if !self.line.is_empty() || claims() {
             self.emit(sink, Event::LinesResumed { claim_due: self.now.at.after_ms(self.limits.claim_ms) });
+        }
+    }
+
+    /// Whoever asked for what is its own when that could not be written is heard now: a lease is renewed, a seat that was granted in line is claimed, and
+    /// a place is kept.
+    fn hear_who_asked(&mut self, sink: &mut Sink<'_>) {
+        let mut after = None;
+        while !sink.full()
+            && let Some(lease) =
+                self.asked_in_vain.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).next().copied()
+        {
+            // A lease that lost its entitlement is moved or marked first.
+            if self.leases.find(&lease).is_some_and(|slot| self.leases.at(slot).ending.is_none() && self.is_stranded(slot)) {
+                after = Some(lease);
+                continue;
+            }
+            self.asked_in_vain.remove(&lease);
+            match self.unheard(&lease) {
+                Some(Standing::Live) => self.emit(sink, Event::Heard { lease }),
+                Some(Standing::Waiting) => self.emit(sink, Event::WaiterHeard { lease }),
+                _ => {}
+            }
         }
     }
 

@@ -273,7 +273,10 @@ impl<T: Ticket> Engine<T> {
             Asked::One(_) | Asked::Renew(_) => (0, usize::from(first.is_none())),
         };
         if !self.queues.admits(&origin, Kind::Repeat, repeats) || !self.queues.admits(&origin, Kind::Other, others) {
-            asked.whole_commands().iter().for_each(|command| self.allocator.comes_in_vain(command));
+            for command in asked.whole_commands() {
+                self.allocator.comes_in_vain(command);
+                self.allocator.owes_a_hearing(command);
+            }
             let effect = self.effect_of(&asked);
             return self.effects.push_back(Effect::Fail(ticket, Why::Overloaded(effect)));
         }
@@ -640,6 +643,7 @@ impl<T: Ticket> Engine<T> {
                 self.fail(queued.asker, Why::Gone);
             } else if self.lacks_room(&queued.command) {
                 self.allocator.comes_in_vain(&queued.command);
+                self.allocator.owes_a_hearing(&queued.command);
                 let effect = self.effect_on(queued.command.lease());
                 self.fail(queued.asker, Why::DiskFull(effect));
             } else {

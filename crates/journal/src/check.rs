@@ -12,7 +12,9 @@ use triquest_allocator::limits::QUARANTINE_MS_MIN;
 use triquest_allocator::{Allocator, Epoch, Index, Lineage, Safeguards, StateRecord};
 
 use crate::load::{Order, PORTION_BYTES, SnapshotRecords, damaged};
-use crate::sqlite::{JOURNAL_FILE, after_damage, careful, corrupt, fault, find_head, find_snapshot, identify, read_chunk, read_entries};
+use crate::sqlite::{
+    JOURNAL_FILE, after_damage, careful, corrupt, fault, find_head, find_snapshot, identify, oldest_entry, read_chunk, read_entries,
+};
 use crate::{Head, History, JournalError, JournalErrorKind, LOCK_FILE, record, sys};
 
 /// What a check found. Everything in it is whole: the first fault of a journal is an error instead.
@@ -344,6 +346,10 @@ fn equal(journal: &mut Reader, replay: &Allocator, snapshot: &SnapshotReport) ->
 impl History for Reader {
     fn head(&self) -> Head {
         self.head
+    }
+
+    fn oldest(&mut self) -> Result<Index, JournalError> {
+        Ok(oldest_entry(&self.connection, &self.path)?.unwrap_or(Index(self.head.index.0 + 1)))
     }
 
     fn read(&mut self, from: Index, bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError> {

@@ -139,6 +139,9 @@ pub trait History: Send {
     /// Where the log ends.
     fn head(&self) -> Head;
 
+    /// The oldest entry that is kept; one after the head if none is.
+    fn oldest(&mut self) -> Result<Index, JournalError>;
+
     /// Reads entries from `from` on, in order, until about `bytes_max` bytes are read. Empty at the end. Fails with [`JournalErrorKind::Missing`] if `from` was truncated.
     fn read(&mut self, from: Index, bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError>;
 

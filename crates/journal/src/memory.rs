@@ -197,17 +197,28 @@ impl MemoryJournal {
     }
 }
 
+impl Content {
+    /// The oldest entry that is kept; one after the head if none is.
+    fn oldest(&self) -> Index {
+        Index(self.entries.keys().next().copied().unwrap_or(self.head.0 + 1))
+    }
+}
+
 impl History for MemoryJournal {
     fn head(&self) -> Head {
         let content = self.disk.content();
         Head { lineage: content.lineage, epoch: content.epoch, index: content.head }
     }
 
+    fn oldest(&mut self) -> Result<Index, JournalError> {
+        Ok(self.live()?.oldest())
+    }
+
     fn read(&mut self, from: Index, bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError> {
         let content = self.live()?;
-        let first = content.entries.keys().next().copied().unwrap_or(content.head.0 + 1);
-        if from.0 < first && from.0 <= content.head.0 {
-            return Err(JournalError::truncated(from, Index(first)));
+        let first = content.oldest();
+        if from < first && from <= content.head {
+            return Err(JournalError::truncated(from, first));
         }
         let mut entries = Vec::new();
         let mut bytes = 0;

@@ -136,6 +136,11 @@ impl<S: FnMut(Work) -> bool + Send> History for Remote<S> {
         self.head
     }
 
+    fn oldest(&mut self) -> Result<Index, JournalError> {
+        let head = self.head.index;
+        Ok(on(&mut self.send, |journal| journal.oldest())??.min(Index(head.0 + 1)))
+    }
+
     fn read(&mut self, from: Index, bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError> {
         let head = self.head.index;
         let mut entries = on(&mut self.send, move |journal| if from > head { Ok(Vec::new()) } else { journal.read(from, bytes_max) })??;

@@ -271,6 +271,14 @@ pub(crate) fn read_chunk(connection: &Connection, path: &Path, index: Index, num
         .ok_or_else(|| JournalError::no_chunk(index, number))
 }
 
+/// The oldest entry that is kept, if there is one.
+pub(crate) fn oldest_entry(connection: &Connection, path: &Path) -> Result<Option<Index>, JournalError> {
+    let oldest: Option<i64> = connection
+        .query_row("SELECT min(number) FROM entry", [], |row| row.get(0))
+        .map_err(|error| fault(path, "look for the oldest entry", &error))?;
+    Ok(oldest.map(|oldest| Index(oldest.cast_unsigned())))
+}
+
 pub(crate) fn read_entries(
     connection: &Connection,
     path: &Path,
@@ -294,8 +302,7 @@ pub(crate) fn read_entries(
         let index = Index(row.get::<_, i64>(0).map_err(reading)?.cast_unsigned());
         if index != expected {
             // The first that is there begins a log that was truncated; a hole further on is damage.
-            let first: Option<i64> = connection.query_row("SELECT min(number) FROM entry", [], |row| row.get(0)).map_err(reading)?;
-            return Err(if entries.is_empty() && first == Some(index.0.cast_signed()) {
+            return Err(if entries.is_empty() && oldest_entry(connection, path)? == Some(index) {
                 JournalError::truncated(from, index)
             } else {
                 corrupt(path, format!("entry {} is missing", expected.0))
@@ -560,6 +567,11 @@ fn connect(dir: &DataDir, path: &Path) -> Result<Connection, JournalError> {
 impl History for SqliteJournal {
     fn head(&self) -> Head {
         self.head
+    }
+
+    fn oldest(&mut self) -> Result<Index, JournalError> {
+        self.alive()?;
+        Ok(oldest_entry(&self.connection, &self.path())?.unwrap_or(Index(self.head.index.0 + 1)))
     }
 
     fn read(&mut self, from: Index, bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError> {

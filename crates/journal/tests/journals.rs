@@ -114,6 +114,7 @@ fn an_entry_that_begins_a_lineage_makes_the_journal_one_of_it_and_no_other_entry
 #[test]
 fn entries_go_only_when_a_complete_snapshot_holds_them() {
     each(|journal, lineage| {
+        assert_eq!(journal.oldest().unwrap(), Index(1), "none is kept, so it is the next");
         (1..=200).for_each(|index| append(journal, lineage, index));
         assert_eq!(journal.truncate(Index(10)).unwrap_err().kind, JournalErrorKind::Missing);
         journal.write_snapshot_chunk(Index(150), 0, b"first").unwrap();
@@ -126,6 +127,7 @@ fn entries_go_only_when_a_complete_snapshot_holds_them() {
         assert!(journal.truncate(Index(151)).is_err(), "beyond the snapshot");
         while journal.truncate(Index(150)).unwrap() {}
         assert_eq!(journal.read(Index(1), 1000).unwrap_err().kind, JournalErrorKind::Missing);
+        assert_eq!(journal.oldest().unwrap(), Index(151));
         assert_eq!(journal.read(Index(151), 1).unwrap()[0].0, Index(151));
         assert_eq!(journal.head().index, Index(200));
     });

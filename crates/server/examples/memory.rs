@@ -49,6 +49,10 @@ impl History for Forgetful {
         self.0
     }
 
+    fn oldest(&mut self) -> Result<Index, JournalError> {
+        Ok(Index(self.0.index.0 + 1))
+    }
+
     fn read(&mut self, _from: Index, _bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError> {
         Ok(Vec::new())
     }

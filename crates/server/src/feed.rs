@@ -39,6 +39,17 @@ struct Recent {
     events: usize,
 }
 
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// With what is committed from now on.
+    Now,
+    /// With the oldest entry that the journal keeps.
+    Oldest,
+    /// With what follows this entry. If it was just told and has not come here yet, the reader waits for it.
+    After(Position),
+}
+
 /// Why a reader gets no more, or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FeedError {
@@ -105,43 +116,48 @@ impl Feed {
         self.head.send_replace(position);
     }
 
-    /// A reader of all entries after `after`, or of what is committed from now on. If `after` was just told and its entry has not come here yet, the reader
-    /// waits for it.
+    /// A reader of all entries from there on.
     ///
     /// # Errors
     /// [`FeedError::CursorLost`].
-    pub fn reader(self: &Arc<Self>, after: Option<Position>) -> Result<FeedReader, FeedError> {
-        self.reader_of(after, true)
+    pub fn reader(self: &Arc<Self>, begin: Begin) -> Result<FeedReader, FeedError> {
+        self.reader_of(begin, true)
     }
 
     /// The same for a reader that may not make the journal be read: it goes on from what is still in memory.
     ///
     /// # Errors
     /// [`FeedError::CursorLost`], [`FeedError::Past`].
-    pub fn live_reader(self: &Arc<Self>, after: Option<Position>) -> Result<FeedReader, FeedError> {
-        self.reader_of(after, false)
+    pub fn live_reader(self: &Arc<Self>, begin: Begin) -> Result<FeedReader, FeedError> {
+        self.reader_of(begin, false)
     }
 
-    fn reader_of(self: &Arc<Self>, after: Option<Position>, history: bool) -> Result<FeedReader, FeedError> {
+    fn reader_of(self: &Arc<Self>, begin: Begin, history: bool) -> Result<FeedReader, FeedError> {
         let head = self.head.subscribe();
         let now = *head.borrow();
-        let after = after.unwrap_or(now);
-        if !self.knows(after) {
-            return Err(FeedError::CursorLost);
-        }
+        let next = match begin {
+            Begin::Now => now.index + 1,
+            Begin::Oldest => OLDEST,
+            Begin::After(after) if self.knows(after) => after.index + 1,
+            Begin::After(_) => return Err(FeedError::CursorLost),
+        };
         self.readers.fetch_add(1, Ordering::Relaxed);
-        let reader = FeedReader { feed: Arc::clone(self), head, next: after.index + 1, live: false, history };
-        if !history && after.index < now.index && reader.recent().is_none() {
+        let reader = FeedReader { feed: Arc::clone(self), head, next, live: false, history };
+        if !history && next <= now.index && reader.recent().is_none() {
             return Err(FeedError::Past);
         }
         Ok(reader)
     }
 }
 
+/// Stands for the oldest entry that is kept until the journal has said which that is: the first entry of all is 1.
+const OLDEST: u64 = 0;
+
 /// One reader.
 pub struct FeedReader {
     feed: Arc<Feed>,
     head: watch::Receiver<Position>,
+    /// The next entry to hand out, or [`OLDEST`].
     next: u64,
     /// It has been at the end.
     live: bool,
@@ -163,7 +179,7 @@ impl FeedReader {
     pub async fn next(&mut self) -> Result<Vec<Arc<Entry>>, FeedError> {
         loop {
             let head = self.head.borrow_and_update().index;
-            if self.next > head {
+            if self.next > head || head == 0 {
                 self.live = true;
                 self.head.changed().await.map_err(|_| FeedError::Stopping)?;
                 continue;
@@ -220,6 +236,7 @@ impl FeedReader {
 
 fn read(journal: &mut dyn History, from: Index, head: Index) -> Result<Vec<Arc<Entry>>, JournalError> {
     let mut entries = Vec::new();
+    let from = if from.0 == OLDEST { journal.oldest()? } else { from };
     for (index, bytes) in journal.read(from, EVENT_PIECE_BYTES)? {
         if index > head {
             break;

@@ -265,7 +265,7 @@ mod tests {
         clock::HandClock,
         driver::State,
         driver::{Answer, DriverError},
-        feed::{self, Feed, FeedError},
+        feed::{self, Begin, Feed, FeedError},
         limits::WAITER_ASKS_AGAIN_MS,
         publisher::Publisher,
         recovery::{self, Recovered},
@@ -475,12 +475,12 @@ mod tests {
         let mut renewed = world.ask(renew(1, 1), 0);
         let told = renewed.try_recv().unwrap().unwrap().position;
         let feed = Arc::clone(&world.publisher.feed);
-        let mut reader = feed.reader(Some(told)).unwrap();
+        let mut reader = feed.reader(Begin::After(told)).unwrap();
         // What nobody was told is of no history.
         let beyond = Position { index: world.leader.engine.handed_out().index.0 + 1, ..told };
         let other_start = Position { epoch: told.epoch + 1, ..told };
         for lost in [beyond, other_start] {
-            assert_eq!(feed.reader(Some(lost)).err(), Some(FeedError::CursorLost));
+            assert_eq!(feed.reader(Begin::After(lost)).err(), Some(FeedError::CursorLost));
         }
         world.show();
         let _released = world.ask(release(1), 0);

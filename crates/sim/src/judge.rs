@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use triquest_allocator::{
-    Allocator, Between, CheckoutItem, Command, DenialCode, DequeueReason, EndReason, Event, GrantedItem, Index, LeaseId, Limits, Lineage,
-    Network, Networks, Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, VerifierKeys, WideNetwork, limits::PRESENCE_WAIT_MS,
+    Allocator, Between, CheckoutItem, Command, DenialCode, DequeueReason, EndReason, Event, GrantItem, GrantedItem, Index, LeaseId, Limits,
+    Lineage, Network, Networks, Outcome, PoolId, ReleaseCause, RightEnd, Timestamp, VerifierKeys, WideNetwork, limits::PRESENCE_WAIT_MS,
     share::Share,
 };
 use triquest_engine::limits::ENTRY_HEAD_BYTES_MAX;
@@ -226,6 +226,8 @@ pub struct Judge {
     excused: BTreeSet<LeaseId>,
     /// Lease time at which each lease was last heard, and what it was promised then.
     heard: BTreeMap<LeaseId, (Timestamp, u64)>,
+    /// Lease time of the answer that promised the latest end to each lease, and how long it promised.
+    promises: BTreeMap<LeaseId, (Timestamp, u64)>,
     /// Leases of dead processes, and the up-time since which nobody can have renewed them.
     dead: BTreeMap<LeaseId, UpTime>,
     /// Waiters that could be served or never can, and the up-time since which it is so.
@@ -258,6 +260,8 @@ pub struct Judge {
     waiting: BTreeMap<LeaseId, Vec<(Timestamp, Option<u64>)>>,
     /// Passes, by lease time, behind which renewals went on waiting that lay there before: what was due since then may have waited with them.
     held_up: BTreeSet<Timestamp>,
+    /// Lease time of the last pass when a client asked for what is its own and was refused, for want of room or because too much waited.
+    asked_in_vain: BTreeMap<LeaseId, Timestamp>,
     /// The highest counter of a renewal of each lease that was answered: a late copy of an older one renews nothing.
     renewed: BTreeMap<LeaseId, u64>,
     /// The last entry: real time of its decision and its lease time.
@@ -288,6 +292,7 @@ impl Judge {
             held_at_most: BTreeMap::new(),
             excused: BTreeSet::new(),
             heard: BTreeMap::new(),
+            promises: BTreeMap::new(),
             dead: BTreeMap::new(),
             ripe: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -305,6 +310,7 @@ impl Judge {
             heard_after: BTreeMap::new(),
             waiting: BTreeMap::new(),
             held_up: BTreeSet::new(),
+            asked_in_vain: BTreeMap::new(),
             renewed: BTreeMap::new(),
             decided: None,
         }
@@ -444,10 +450,11 @@ impl Judge {
     pub fn server_ended(&mut self) {
         self.waiting.clear();
         self.held_up.clear();
+        self.asked_in_vain.clear();
         // What a proof would have begun is not durable: whoever showed it shows it again.
         self.lost.iter_mut().filter(|lost| !lost.known_for_good).for_each(|lost| lost.known_at = None);
         let at = self.ledger.moment.map_or(Timestamp(0), |moment| moment.at);
-        for (heard, _) in self.heard.values_mut() {
+        for (heard, _) in self.heard.values_mut().chain(self.promises.values_mut()) {
             *heard = (*heard).min(at);
         }
         for opened in self.opened.values_mut() {
@@ -462,6 +469,7 @@ impl Judge {
         self.histories += 1;
         self.lost = Some(Lost { until_ms, known_at: known.then_some(Timestamp(0)), known_for_good: known });
         self.heard.clear();
+        self.promises.clear();
         self.opened.clear();
         self.heard_after.clear();
         self.denied_at.clear();
@@ -472,6 +480,7 @@ impl Judge {
         self.finals.clear();
         self.waiting.clear();
         self.held_up.clear();
+        self.asked_in_vain.clear();
         self.false_ends.values_mut().for_each(|end| (end.freed, end.known) = (None, false));
         self.decided = None;
         if !known {
@@ -571,7 +580,12 @@ impl Judge {
                 if *reason == EndReason::Presence {
                     self.frees_after_a_wait(scene, *lease, at);
                 }
+                self.was_promised_until(*lease, *due, Invariant::PromiseOnlyGrows);
+                self.promises.remove(lease);
                 self.frees(scene, *lease, *reason);
+                if matches!(reason, EndReason::Expired | EndReason::Unclaimed) {
+                    self.had_not_asked(*lease, at);
+                }
                 if *reason == EndReason::Expired {
                     self.expires(*lease, *due);
                     self.was_denied(entry, *lease, *due);
@@ -586,6 +600,7 @@ impl Judge {
                 }
                 let until = (*due).max(self.ledger.quarantine_until.unwrap_or_default());
                 self.runs_until(scene, *lease, until.since_ms(at), Invariant::PromiseOnlyGrows);
+                self.was_promised_until(*lease, until, Invariant::PromiseOnlyGrows);
                 if matches!(reason, EndReason::LicenseEnded | EndReason::LicenseRemoved | EndReason::LicenseReplaced) {
                     self.fits_nowhere(*lease, entry.moment.wall_ms);
                 }
@@ -904,10 +919,31 @@ impl Judge {
         }
     }
 
+    /// renewing_never_expires: nobody loses a lease, or a seat that was granted in line, whose asking was refused for want of room or because too much
+    /// waited, and who had no more time to ask again than that.
+    fn had_not_asked(&mut self, lease: LeaseId, at: Timestamp) {
+        let (Some(held), Some(asked)) = (self.ledger.leases.get(&lease), self.asked_in_vain.get(&lease).copied()) else { return };
+        let time_ms = held.claim_due.map_or(held.ttl_ms, |_| self.limits.claim_ms);
+        // What came after the pass that ended it was too late.
+        if asked < at && at < asked.after_ms(time_ms) {
+            self.broken(Invariant::RenewingNeverExpires, || {
+                format!("{lease} ended at {} although its client asked for it at {} and was refused", at.0, asked.0)
+            });
+        }
+    }
+
     /// queue_moves: nobody leaves a line as silent whose question came in time and waits to be decided.
     fn was_silent(&mut self, lease: LeaseId, at: Timestamp) {
         let Some((heard, _)) = self.in_line.get(&lease).copied() else { return };
         let ttl_ms = self.limits.wait_ttl_ms;
+        if let Some(asked) = self.asked_in_vain.get(&lease).copied()
+            && asked < at
+            && at < asked.after_ms(ttl_ms)
+        {
+            self.broken(Invariant::QueueMoves, || {
+                format!("{lease} left the line as silent at {} although it asked at {} and was refused", at.0, asked.0)
+            });
+        }
         // One that was decided, and is not answered yet, gave it its full time.
         let asks = |(since, renewal): &&(Timestamp, Option<u64>)| {
             renewal.is_none() && *since < heard.after_ms(ttl_ms) && at < since.after_ms(ttl_ms)
@@ -968,6 +1004,21 @@ impl Judge {
                 let until = view.deadline.max(self.ledger.quarantine_until.unwrap_or_default());
                 self.runs_until(scene, lease, until.since_ms(at), invariant);
             }
+        }
+        let promised: Vec<LeaseId> = self.promises.keys().copied().filter(|lease| self.ledger.leases.contains_key(lease)).collect();
+        for lease in promised {
+            if let Some(view) = allocator.lease_view(&lease).filter(|view| !view.lingering) {
+                let until = view.deadline.max(self.ledger.quarantine_until.unwrap_or_default());
+                self.was_promised_until(lease, until, invariant);
+            }
+        }
+    }
+
+    /// What was answered about a lease, whoever heard it, promised no more than it has.
+    fn was_promised_until(&mut self, lease: LeaseId, until: Timestamp, invariant: Invariant) {
+        let Some((at, remaining_ms)) = self.promises.get(&lease).copied() else { return };
+        if until < at.after_ms(remaining_ms) && !self.excused.contains(&lease) {
+            self.broken(invariant, || format!("{lease} has until {}, and {remaining_ms} ms were promised at {}", until.0, at.0));
         }
     }
 
@@ -1135,14 +1186,67 @@ impl Judge {
         let last = self.ledger.moment.map_or(at, |moment| moment.at);
         let at = if leads { at } else { at.min(last) };
         self.heard.insert(lease, (at, remaining_ms));
+        // What a server said that was taken over from counts from an entry of its own, which nobody here knows.
+        if leads && self.promises.get(&lease).is_none_or(|(at_most, most_ms)| at_most.after_ms(*most_ms) < at.after_ms(remaining_ms)) {
+            self.promises.insert(lease, (at, remaining_ms));
+        }
         self.heard_after.insert(lease, self.passed_ms.saturating_sub(ago_ms));
         if let Some(since) = self.dead.get_mut(&lease) {
             *since = self.up;
         }
     }
 
+    /// promise_only_grows: the answer that was just heard promised no more than its server keeps.
+    pub fn keeps(&mut self, lease: LeaseId, allocator: &Allocator) {
+        if self.ledger.leases.contains_key(&lease)
+            && let Some(view) = allocator.lease_view(&lease).filter(|view| !view.lingering)
+        {
+            let until = view.deadline.max(self.ledger.quarantine_until.unwrap_or_default());
+            self.was_promised_until(lease, until, Invariant::PromiseOnlyGrows);
+        }
+    }
+
+    /// Whether this attempt was answered for good before.
+    #[must_use]
+    pub fn has_answered(&self, lease: LeaseId, attempt: u32) -> bool {
+        self.finals.contains_key(&(lease, attempt))
+    }
+
+    /// one_grant_per_id: every answer to an attempt says what its fact says, the first and each repeat, and what its client asked for.
+    fn says_the_same(&mut self, scene: Scene<'_>, sending: &Sending, outcome: &Outcome) {
+        let (lease, Asks::Adopt(attempt) | Asks::Checkout(attempt)) = (sending.lease, sending.asks) else { return };
+        let fits = match outcome {
+            Outcome::Denied(denial) if denial.code != DenialCode::LeaseEnded => {
+                let fact = self.ledger.denied.get(&(lease, attempt)).and_then(Option::as_ref);
+                fact.is_none_or(|fact| fact == denial)
+            }
+            Outcome::Granted(grant) => {
+                let asked = scene.clients.get(client_of(lease)).map(|client| client.plan.items.as_slice()).unwrap_or_default();
+                let part = |item: &CheckoutItem, told: &GrantItem| {
+                    let from: u64 = told.from.iter().map(|(_, _, seats)| u64::from(*seats)).sum();
+                    (&told.feature, told.version, told.seats) == (&item.feature, item.version, item.seats) && from == u64::from(item.seats)
+                };
+                grant.lease == lease
+                    && grant.items.len() == asked.len()
+                    && asked.iter().zip(&grant.items).all(|(item, told)| part(item, told))
+            }
+            _ => true,
+        };
+        if !fits {
+            self.broken(Invariant::OneGrantPerId, || format!("attempt {attempt} of {lease} is told {outcome:?}, which is not its fact"));
+        }
+    }
+
+    /// answered_implies_durable: whoever is told that its lease lives was heard in this epoch, by a fact, and has claimed it.
+    fn is_heard_for_good(&mut self, lease: LeaseId, seen: Seen) {
+        let unheard = |held: &&crate::ledger::Held| held.heard != seen.epoch || held.claim_due.is_some();
+        if seen.epoch == self.ledger.epoch && self.ledger.leases.get(&lease).filter(unheard).is_some() {
+            self.broken(Invariant::AnsweredImpliesDurable, || format!("{lease} is told that it lives, and no fact says that it was heard"));
+        }
+    }
+
     /// An answer leaves the server. `is_late`: it may have been ready before another server took over.
-    pub fn answer(&mut self, sending: &Sending, outcome: &Outcome, seen: Seen, is_late: bool) {
+    pub fn answer(&mut self, scene: Scene<'_>, sending: &Sending, outcome: &Outcome, seen: Seen, is_late: bool) {
         let lease = sending.lease;
         // What was decided before a history began within this start may leave after that.
         let leads = seen.epoch == self.ledger.epoch || is_late && seen.epoch < self.ledger.epoch;
@@ -1155,7 +1259,7 @@ impl Judge {
         let ended = ledger.ended.contains_key(&lease) || ledger.lingering.contains_key(&lease);
         let derived = match (outcome, sending.asks) {
             (Outcome::Granted(_) | Outcome::Renewed { .. }, _) => held || ended,
-            (Outcome::Denied(denial), Asks::Checkout(attempt)) => {
+            (Outcome::Denied(denial), Asks::Adopt(attempt) | Asks::Checkout(attempt)) => {
                 denial.code == DenialCode::LeaseEnded || ledger.denied.contains_key(&(lease, attempt))
             }
             (Outcome::Waiting { .. }, _) => {
@@ -1167,6 +1271,10 @@ impl Judge {
         };
         if !derived {
             self.broken(Invariant::AnsweredImpliesDurable, || format!("{lease}: {outcome:?} is in no entry"));
+        }
+        self.says_the_same(scene, sending, outcome);
+        if matches!(outcome, Outcome::Granted(_) | Outcome::Renewed { .. }) {
+            self.is_heard_for_good(lease, seen);
         }
         if matches!(outcome, Outcome::Waiting { .. }) {
             self.asked.insert(lease, self.up);
@@ -1186,8 +1294,10 @@ impl Judge {
             }
         }
         let decided = match (outcome, sending.asks) {
-            (Outcome::Granted(_), Asks::Checkout(attempt)) => Some((attempt, true)),
-            (Outcome::Denied(denial), Asks::Checkout(attempt)) if denial.code != DenialCode::LeaseEnded => Some((attempt, false)),
+            (Outcome::Granted(_), Asks::Adopt(attempt) | Asks::Checkout(attempt)) => Some((attempt, true)),
+            (Outcome::Denied(denial), Asks::Adopt(attempt) | Asks::Checkout(attempt)) if denial.code != DenialCode::LeaseEnded => {
+                Some((attempt, false))
+            }
             _ => None,
         };
         if let Some((attempt, granted)) = decided
@@ -1211,8 +1321,7 @@ impl Judge {
             _ => return,
         };
         let attempt = match sending.asks {
-            Asks::Checkout(attempt) => Some(attempt),
-            Asks::Adopt(_) => return,
+            Asks::Adopt(attempt) | Asks::Checkout(attempt) => Some(attempt),
             Asks::Release | Asks::Renew(..) => None,
         };
         self.turns += 1;
@@ -1243,6 +1352,21 @@ impl Judge {
         if let Asks::Adopt(attempt) | Asks::Checkout(attempt) = sending.asks {
             let open = self.open.entry((lease, attempt)).or_default();
             *open = open.saturating_sub(1);
+        }
+    }
+
+    /// A request was refused for want of room, or because too much waits, by the server that leads, at this lease time.
+    pub fn asks_in_vain(&mut self, sending: &Sending, at: Timestamp) {
+        let (Asks::Adopt(attempt) | Asks::Checkout(attempt)) = sending.asks else { return };
+        let lease = sending.lease;
+        let held = self.ledger.leases.get(&lease).and_then(|held| held.attempt);
+        let waits = || self.ledger.line.iter().find(|waiter| waiter.lease == lease).map(|waiter| waiter.attempt);
+        if held.or_else(waits).is_some_and(|last| last <= attempt) {
+            self.asked_in_vain.insert(lease, at);
+            // A late copy of a dead client's request asks too, as far as the server can know.
+            if let Some(since) = self.dead.get_mut(&lease) {
+                *since = self.up;
+            }
         }
     }
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 use triquest_allocator::{
-    CheckoutItem, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem, Index, Instance, LeaseId, Lineage, Moment, Network,
-    PoolId, RightEnd, Timestamp, VendorId, VerifierKeys, WideNetwork, share::Has,
+    CheckoutItem, Denial, DequeueReason, EndReason, EntitlementId, Epoch, Event, GrantedItem, Index, Instance, LeaseId, Lineage, Moment,
+    Network, PoolId, RightEnd, Timestamp, VendorId, VerifierKeys, WideNetwork, share::Has,
 };
 use triquest_license::{FeatureName, LicenseHash, Version};
 
@@ -220,8 +220,8 @@ pub struct Ledger {
     pub grants: BTreeMap<LeaseId, u32>,
     /// Ids that ended or were given back.
     pub ended: BTreeMap<LeaseId, EndReason>,
-    /// Attempts that were denied.
-    pub denied: BTreeMap<(LeaseId, u32), ()>,
+    /// Attempts that were denied, with what is told of them; none of those whose client left the line by itself.
+    pub denied: BTreeMap<(LeaseId, u32), Option<Denial>>,
     /// Waiters that left the line.
     pub dequeued: BTreeMap<LeaseId, DequeueReason>,
     /// Ids that are neither live nor forgotten.
@@ -574,14 +574,14 @@ impl Ledger {
                     right.charged += u64::from(seats);
                 }
             }
-            Event::Denied { lease, attempt, network, .. } => {
-                self.denied.insert((*lease, *attempt), ());
+            Event::Denied { lease, attempt, denial, network, .. } => {
+                self.denied.insert((*lease, *attempt), Some(denial.clone()));
                 self.remember(*lease, *network, at, None, false);
             }
             Event::Dequeued { lease, reason, denial } => {
                 if let Some(place) = self.line.iter().position(|waiter| waiter.lease == *lease) {
                     let waiter = self.line.remove(place);
-                    self.denied.insert((*lease, waiter.attempt), ());
+                    self.denied.insert((*lease, waiter.attempt), denial.as_deref().cloned());
                     self.remember(*lease, waiter.network, at, None, denial.is_none());
                 }
                 self.dequeued.insert(*lease, *reason);

@@ -12,14 +12,34 @@ pub enum Wrong {
     Nothing,
     /// The server answers before anything is durable.
     AnswersBeforeDurable,
+    /// The journal shows that a grant is charged for fewer seats than it gives.
+    ChargesLess,
+    /// The journal commits an entry twice.
+    CommitsTwice,
     /// The server answers without making sure that it still leads.
     ConfirmsBlindly,
+    /// The journal shows that a lease was given back, and nobody did.
+    GivesBackForNobody,
+    /// The journal shows a grant of some of the features that were asked for.
+    GrantsInPart,
+    /// Lease time runs twice as fast as real time.
+    LeaseTimeRunsFast,
     /// A client whose presence connection could not be opened closes it in order.
     PresenceClosesInOrder,
+    /// A repeat of what was decided is told something else.
+    RepeatsAnswerAnew,
+    /// A repeat is promised more than its lease has.
+    RepeatsPromiseMore,
+    /// What is read back holds a fact about a lease that there never was.
+    ReplayFails,
+    /// What is read back holds an entry more than what was committed.
+    ReplayHasMore,
     /// A client counts its right from the answer, not from its request.
     RightFromAnswer,
     /// A client makes no allowance for the drift of clocks.
     RightWithoutDrift,
+    /// The server tells whoever is granted a seat that it may have none.
+    SendsAway,
     /// The server signs grants without the nonces of their requests.
     SignsForNobody,
     /// Lease time counts a stall.
@@ -60,6 +80,7 @@ pub const SAFEGUARDS: &[Mutation] = safeguards! {
     adoption_is_bounded => NoGrantPastEntitlement,
     answers_wait_for_confirm => KeeperStopsBeforeServerFrees,
     answers_wait_for_entries => AnsweredImpliesDurable,
+    asked_in_vain_is_heard => RenewingNeverExpires,
     attempts_ordered => LeaseHistoryLinearizable,
     begin_before_end => BeginBeforeEnd,
     charges_move => BeginBeforeEnd,
@@ -138,10 +159,20 @@ pub const NOT_FOUND_YET: &[&str] = &[];
 /// What can be done wrong outside of the core.
 pub const WRONGS: &[Mutation] = &[
     wrong("answers_before_durable", Invariant::AnsweredImpliesDurable, Wrong::AnswersBeforeDurable),
+    wrong("charges_less", Invariant::SeatsConserved, Wrong::ChargesLess),
+    wrong("commits_twice", Invariant::OneWriter, Wrong::CommitsTwice),
     wrong("confirms_blindly", Invariant::AnsweredImpliesDurable, Wrong::ConfirmsBlindly),
+    wrong("gives_back_for_nobody", Invariant::OnlyTheOwnerOrAnAdministrator, Wrong::GivesBackForNobody),
+    wrong("grants_in_part", Invariant::AtomicCheckout, Wrong::GrantsInPart),
+    wrong("lease_time_runs_fast", Invariant::LeaseTimeNeverFast, Wrong::LeaseTimeRunsFast),
     wrong("presence_closes_in_order", Invariant::OnlyDeathFrees, Wrong::PresenceClosesInOrder),
+    wrong("replay_fails", Invariant::ApplyTotal, Wrong::ReplayFails),
+    wrong("replay_has_more", Invariant::HardStateEqual, Wrong::ReplayHasMore),
+    wrong("repeats_answer_anew", Invariant::OneGrantPerId, Wrong::RepeatsAnswerAnew),
+    wrong("repeats_promise_more", Invariant::PromiseOnlyGrows, Wrong::RepeatsPromiseMore),
     wrong("right_from_answer", Invariant::KeeperStopsBeforeServerFrees, Wrong::RightFromAnswer),
     wrong("right_without_drift", Invariant::KeeperStopsBeforeServerFrees, Wrong::RightWithoutDrift),
+    wrong("sends_away", Invariant::NobodySentAway, Wrong::SendsAway),
     wrong("signs_for_nobody", Invariant::ToldAsDecided, Wrong::SignsForNobody),
     wrong("stall_counts", Invariant::RenewingNeverExpires, Wrong::StallCounts),
 ];
@@ -179,6 +210,13 @@ mod tests {
         let (_, said) = include_str!("../README.md").split_once("(`TESTED_ELSEWHERE` in `mutation.rs`):").unwrap_or_default();
         let named: Vec<&str> = said.split('`').skip(1).step_by(2).collect();
         assert_eq!(named, super::TESTED_ELSEWHERE);
+    }
+
+    #[test]
+    fn every_invariant_finds_a_mutation() {
+        let found: BTreeSet<_> = super::all().map(|mutation| mutation.invariant.name()).collect();
+        let blind: Vec<_> = super::Invariant::ALL.iter().map(|invariant| invariant.name()).filter(|name| !found.contains(name)).collect();
+        assert!(blind.is_empty(), "nothing shows that these would find anything: {blind:?}");
     }
 
     #[test]

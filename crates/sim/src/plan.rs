@@ -535,7 +535,18 @@ pub fn random_world(seed: u64) -> Plan {
     let busy = random.between(1, 6);
     plan.fault_every_ms = (plan.ttl_ms / 20, plan.ttl_ms * busy / 2);
     draw_limits(&mut plan, random);
+    draw_reload(&mut plan);
     plan
+}
+
+/// In some worlds a reload takes the network of clients behind proxies out of those that are named. Drawn apart, so that nothing else of the world depends
+/// on it.
+fn draw_reload(plan: &mut Plan) {
+    let mut random = Random::new(plan.seed ^ 0x7265_6c6f_6164_7300);
+    if random.chance(200) {
+        let at = random.between(plan.duration_ms / 16, plan.duration_ms);
+        plan.acts.push((at, Act::Unname));
+    }
 }
 
 /// Limits of a random world: what takes a real server an hour or a day mostly passes within it, so that there is life afterwards.
@@ -666,5 +677,25 @@ fn draw_licenses(plan: &mut Plan, vendors: u8, clients: u64, ttl_s: u64, ttl_max
             let at = random.between(at, plan.duration_ms);
             plan.acts.push((at, Act::Remove(number)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Act, random_world};
+
+    #[test]
+    fn random_worlds_have_merged_vendors_whose_applications_embed_one_key_and_reloads_that_unname_networks() {
+        let (mut merged, mut apart, mut reloads) = (0, 0, 0);
+        for seed in (0..1_200).step_by(2) {
+            let plan = random_world(seed);
+            let signed: Vec<_> = plan.licenses.iter().map(|issued| &issued.keys).filter(|keys| keys.len() > 1).collect();
+            merged += usize::from(!signed.is_empty());
+            // Two applications of one vendor that have no key in common.
+            let only = |key: u8| plan.clients.iter().any(|client| client.keys == [key]);
+            apart += usize::from(signed.iter().any(|keys| keys.iter().filter(|key| only(**key)).count() > 1));
+            reloads += usize::from(plan.acts.iter().any(|(_, act)| *act == Act::Unname));
+        }
+        assert!(merged > 100 && apart > 60 && reloads > 60, "{merged} worlds, {apart} of them, and {reloads} with a reload");
     }
 }

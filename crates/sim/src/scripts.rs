@@ -87,6 +87,7 @@ scripts! {
     a_presence_that_stands_for_a_lease_no_more,
     a_reopening_behind_a_slow_disk,
     a_reissue_before_its_day,
+    a_repeat_on_a_disk_with_nothing_left,
     a_release_and_a_late_copy,
     a_rollback_and_its_proof,
     a_rollback_passed_by_a_busy_server,
@@ -477,6 +478,24 @@ fn a_reopening_behind_a_slow_disk(plan: &mut Plan, random: &mut Random) {
             way => at(plan, back - 1, Act::PresenceFull(0, 1_000, way == 1)),
         }
         at(plan, back, Act::PresenceReopens(0));
+    }
+}
+
+/// A grant becomes durable and the power fails before its answer leaves. After the start the disk has nothing left, for longer than a time to live, and the
+/// client, which knows of no grant, repeats what it asked.
+fn a_repeat_on_a_disk_with_nothing_left(plan: &mut Plan, random: &mut Random) {
+    cad(plan, 2);
+    (plan.reserve_bytes, plan.room_bytes, plan.quota) = (0, 0, random.chance(300));
+    plan.duration_ms = 500_000;
+    plan.clients = vec![waits(user(random, "cad"), 3_600_000), user(random, "cad")];
+    at(plan, 45, Act::KillDurable(200, 0));
+    at(plan, 50, Act::Begin(0));
+    let full = random.between(1_000, 3_000);
+    // The server looks at its room now and then.
+    at(plan, 100, Act::CutOff(0, full + random.between(2_000, 6_000) - 100));
+    at(plan, full, Act::DiskFull(random.between(plan.ttl_ms + 5_000, 5 * plan.ttl_ms)));
+    if random.chance(500) {
+        at(plan, full + random.between(10_000, 200_000), Act::Die(0, None));
     }
 }
 

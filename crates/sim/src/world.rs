@@ -8,14 +8,18 @@ use std::{
 
 use triquest_allocator::{
     Actor, Between, ClockReading, Command, DenialCode as CoreDenial, EndReason as CoreEnd, Event, Grant, GrantedItem, Index,
-    InstallLicense, LeaseId, Lineage, NamedNetwork, Outcome, Refusal, Rules, limits::STALL_MS,
+    InstallLicense, LeaseId, Lineage, NamedNetwork, Outcome, Refusal, ReleaseCause, Rules, limits::STALL_MS,
 };
 use triquest_client::keeper::{Action, Answer as Told, Failure, Fresh, Keeper, Notice, Phase, Terms};
 use triquest_engine::{
     Answer, Answers, Asked, Input, Network, Origin, Renewal, Request, Start, TookEffect, Why,
     grants::{Place as TreePlace, granted_in},
 };
-use triquest_journal::{Appended, load, memory::Fault as DiskFault, memory::MemoryDisk, record::encode_snapshot};
+use triquest_journal::{
+    Appended, Head, History, Journal, load,
+    memory::{Fault as DiskFault, MemoryDisk, MemoryJournal},
+    record::{Entry, encode_entry, encode_snapshot},
+};
 use triquest_license::LicenseHash;
 use triquest_wire::{
     ErrorCode, Retry,
@@ -816,6 +820,7 @@ impl World {
         let ticket = self.last_ticket;
         if let Asked::One(command) = &asked
             && let Command::PresenceUnnamed { .. } = **command
+            && number == self.front
         {
             self.judge.unnames(slot.node.at());
         }
@@ -886,7 +891,7 @@ impl World {
 
     fn reading(&self) -> ClockReading {
         ClockReading {
-            boot_ms: self.machine.boot_ms(self.real_ms),
+            boot_ms: self.machine.boot_ms(self.real_ms) * if self.wrong(Wrong::LeaseTimeRunsFast) { 2 } else { 1 },
             wall_ms: self.machine.wall_ms(self.real_ms),
             synchronized: self.machine.synchronized,
         }
@@ -1143,8 +1148,12 @@ impl World {
         self.report.grants += entry.events.iter().filter(|event| matches!(event, Event::Granted { .. })).count() as u64;
         self.fingerprint(checksum);
         self.trace(|_| format!("server {number}: entry {} at {}: {}", entry.index.0, entry.moment.at.0, facts(&entry.events)));
+        let shown = self.shown(entry);
         let scene = Scene { clients: &self.clients, real_ms: self.real_ms };
-        self.judge.entry(scene, entry, *bytes, *decided_ms, *full);
+        self.judge.entry(scene, &shown, *bytes, *decided_ms, *full);
+        if self.wrong(Wrong::CommitsTwice) {
+            self.judge.entry(scene, &shown, *bytes, *decided_ms, *full);
+        }
         let Some(slot) = self.slots.get(&number) else { return };
         let recovered = entry.events.iter().any(|event| matches!(event, Event::Recovered { .. }));
         let moved = entry.events.iter().any(|event| {
@@ -1161,6 +1170,52 @@ impl World {
         } else if moved {
             self.judge.deadlines(scene, slot.node.allocator(), entry.moment.at, Invariant::PromiseOnlyGrows);
         }
+    }
+
+    /// What a journal would show of an entry, if what is done wrong is in the journal.
+    fn shown(&self, entry: &Arc<Entry>) -> Arc<Entry> {
+        let falsifies: fn(&mut Vec<Event>) = match self.options.mutation.map_or(Wrong::Nothing, |mutation| mutation.wrong) {
+            Wrong::ChargesLess => |events| {
+                let grants =
+                    events.iter_mut().filter_map(|event| if let Event::Granted { items, .. } = event { Some(items) } else { None });
+                grants.flatten().for_each(|item| item.charges.clear());
+            },
+            Wrong::GivesBackForNobody => |events| {
+                let released = events.iter().find_map(|event| match event {
+                    Event::Granted { lease, items, .. } => {
+                        Some(Event::Released { lease: *lease, cause: ReleaseCause::Holder, linger_until: None, items: items.clone() })
+                    }
+                    _ => None,
+                });
+                events.extend(released);
+            },
+            Wrong::GrantsInPart => |events| {
+                let grants =
+                    events.iter_mut().filter_map(|event| if let Event::Granted { items, .. } = event { Some(items) } else { None });
+                grants.filter(|items| items.len() > 1).for_each(|items| items.truncate(1));
+            },
+            _ => return Arc::clone(entry),
+        };
+        let mut shown = Entry::clone(entry);
+        falsifies(&mut shown.events);
+        Arc::new(shown)
+    }
+
+    /// What is on the disk, read back.
+    fn read_back(&self) -> MemoryJournal {
+        let mut journal = self.disk.copy().open();
+        let Head { lineage, epoch, index } = journal.head();
+        let more = match self.options.mutation.map_or(Wrong::Nothing, |mutation| mutation.wrong) {
+            Wrong::ReplayFails => Event::Heard { lease: LeaseId([0; 16]) },
+            Wrong::ReplayHasMore => Event::ClockMarked,
+            _ => return journal,
+        };
+        if let Some(slot) = self.slots.get(&self.front) {
+            let moment = slot.node.allocator().head_moment();
+            let entry = Entry { lineage, epoch, index: Index(index.0 + 1), moment, events: vec![more] };
+            let _ = journal.append(epoch, index, &encode_entry(&entry));
+        }
+        journal
     }
 
     /// Now and then the whole state is looked at.
@@ -1180,7 +1235,7 @@ impl World {
             return;
         }
         let live: Vec<_> = encode_snapshot(slot.node.allocator().snapshot()).collect();
-        match load(&mut self.disk.copy().open(), self.rules()) {
+        match load(&mut self.read_back(), self.rules()) {
             Err(error) => self.judge.broken(Invariant::ApplyTotal, || error.to_string()),
             Ok(replayed) => {
                 if live != encode_snapshot(replayed.snapshot()).collect::<Vec<_>>() {
@@ -1263,18 +1318,25 @@ impl World {
                 // Only who leads knows what is known.
                 let node = self.slots.get(&number).map(|slot| &slot.node);
                 let full = matches!(why, Why::DiskFull(_)) && node.is_some_and(|node| node.owes_an_answer_about(sending.lease));
+                if let Some(node) = node.filter(|_| number == self.front && matches!(why, Why::DiskFull(_) | Why::Overloaded(_))) {
+                    self.judge.asks_in_vain(sending, node.at());
+                }
                 self.judge.refused(sending, why.took_effect() == TookEffect::No, full, number == self.front);
                 self.trace(|_| format!("{} ({:?}): {why:?}", sending.lease, sending.asks));
                 self.fingerprint(&[0xff]);
                 (Told::Refused { code: refusal_of(why), retry_after_ms: None }, None, None)
             }
-            Ok(Answer { outcome, position, pass, moment }) => {
+            Ok(Answer { mut outcome, position, pass, moment }) => {
                 let leads = number == self.front;
+                self.spoils(sending, &mut outcome);
                 let ago_ms = self.slots.get(&number).map_or(0, |slot| slot.node.at().since_ms(moment.at));
                 match &outcome {
                     Outcome::Renewed { remaining_ms, .. } => self.judge.hears(sending.lease, moment.at, ago_ms, *remaining_ms, leads),
                     Outcome::Granted(grant) => self.judge.hears(sending.lease, moment.at, ago_ms, grant.remaining_ms, leads),
                     _ => {}
+                }
+                if let Some(slot) = self.slots.get(&number).filter(|_| leads) {
+                    self.judge.keeps(sending.lease, slot.node.allocator());
                 }
                 let seen = Seen { lineage: position.lineage, epoch: position.epoch, index: position.index };
                 if leads && matches!(&outcome, Outcome::Refused(refusal) if matches!(refusal.itself(), Refusal::TooManyIds { .. })) {
@@ -1282,7 +1344,7 @@ impl World {
                 }
                 self.trace(|_| format!("{} ({:?}) at {}, pass {}: {}", sending.lease, sending.asks, seen.index.0, pass.0, brief(&outcome)));
                 self.fingerprint(&pass.0.to_le_bytes());
-                self.judge.answer(sending, &outcome, seen, is_late);
+                self.judge.answer(Scene { clients: &self.clients, real_ms: self.real_ms }, sending, &outcome, seen, is_late);
                 let client = &self.clients[sending.client as usize];
                 if client.left_ms(sending.lease, self.real_ms).is_some() && !matches!(sending.asks, Asks::Release) {
                     self.judge.comes_back(sending.client as usize, sending.lease);
@@ -1305,12 +1367,36 @@ impl World {
                     }
                     _ => None,
                 };
-                (told, Some(seen), shown)
+                if self.wrong(Wrong::SendsAway) && shown.is_some() {
+                    let told = Told::Refused { code: ErrorCode::Forbidden, retry_after_ms: None };
+                    (told, Some(seen), None)
+                } else {
+                    (told, Some(seen), shown)
+                }
             }
         };
         if !lost {
             let Sending { client, life, call, .. } = *sending;
             self.plan(delay, Step::Reach(Box::new(Reach { client, life, call, told, about: Some((*sending, seen, shown)) })));
+        }
+    }
+
+    /// A repeat that is answered wrongly on purpose.
+    fn spoils(&self, sending: &Sending, outcome: &mut Outcome) {
+        let (Asks::Adopt(attempt) | Asks::Checkout(attempt)) = sending.asks else { return };
+        match outcome {
+            Outcome::Denied(denial) if self.wrong(Wrong::RepeatsAnswerAnew) && self.judge.has_answered(sending.lease, attempt) => {
+                denial.pool.free += 1;
+            }
+            Outcome::Granted(grant) if grant.granted_in.is_some() => {
+                if self.wrong(Wrong::RepeatsAnswerAnew) {
+                    grant.items.iter_mut().for_each(|item| item.seats += 1);
+                }
+                if self.wrong(Wrong::RepeatsPromiseMore) {
+                    grant.remaining_ms += grant.ttl_ms / 16;
+                }
+            }
+            _ => {}
         }
     }
 
@@ -1475,7 +1561,12 @@ impl World {
             }
             Act::Unname => {
                 self.naming += 1;
-                self.local(0, Command::PresenceUnnamed { naming: self.naming }, None);
+                // Every server that runs reads it; one that starts later has never heard of that network.
+                for number in self.slots.keys().copied().collect::<Vec<_>>() {
+                    let asked = Command::PresenceUnnamed { naming: self.naming }.into();
+                    let arrival = Arrival { sendings: Vec::new(), asked, hold_ms: 0, from: None, to: Some(number) };
+                    self.plan(0, Step::Arrive(Box::new(arrival)));
+                }
             }
             Act::Install(number) => {
                 let license = Box::new(self.plan.licenses[number].license.clone());

@@ -4,7 +4,7 @@ use std::{sync::mpsc, thread, time::Duration};
 
 use serde_json::Value;
 use triquest_client::admin::{Events, SseEvent};
-use triquest_wire::{Position, event::EventBody, limits::SNAPSHOT_ENTRIES};
+use triquest_wire::{Position, event::EventBody};
 
 use crate::{
     admin::{Admin, DataDir, Query},
@@ -42,7 +42,7 @@ impl EventsCommand {
     /// What happens from now on, or from the cursor on.
     fn follow(&self, terminal: &Terminal, admin: &Admin) -> Result<u8, Failure> {
         let mut cursor = self.after.clone();
-        for event in stream(admin, self.after.as_deref())? {
+        for event in stream(admin, "after", self.after.as_deref())? {
             let event = event.map_err(|cause| broken(&cause))?;
             if self.show(terminal, &event)?.is_none() {
                 break;
@@ -66,8 +66,8 @@ impl EventsCommand {
             return Ok(exit::OK);
         }
         let events = match &self.after {
-            Some(after) => stream(admin, Some(after))?,
-            None => oldest(admin, head)?,
+            Some(after) => stream(admin, "after", Some(after))?,
+            None => stream(admin, "from", Some("oldest"))?,
         };
         // The stream itself has no end, so what comes is taken until the head of a moment ago has come.
         let (sender, inbox) = mpsc::channel();
@@ -123,23 +123,10 @@ fn cursor(text: &str) -> Result<String, String> {
     Err("needs LINEAGE.EPOCH.INDEX.NUMBER, as `triquest-lm events --json` shows it under \"cursor\"".to_owned())
 }
 
-fn stream(admin: &Admin, after: Option<&str>) -> Result<Events, Failure> {
+fn stream(admin: &Admin, name: &str, begin: Option<&str>) -> Result<Events, Failure> {
     let mut query = Query::new("/v1/events");
-    query.add("after", after);
+    query.add(name, begin);
     Ok(Events::new(admin.stream(query.text())?))
-}
-
-/// The oldest events that the server still keeps: it does not say where they begin, so it is asked from far back to near.
-fn oldest(admin: &Admin, head: Position) -> Result<Events, Failure> {
-    let mut last = None;
-    for back in [u64::MAX, 4 * SNAPSHOT_ENTRIES, 2 * SNAPSHOT_ENTRIES, SNAPSHOT_ENTRIES, SNAPSHOT_ENTRIES / 8, 1_000, 1] {
-        let from = Position { index: head.index.saturating_sub(back), ..head };
-        match stream(admin, Some(&from.to_string())) {
-            Ok(events) => return Ok(events),
-            Err(failure) => last = Some(failure),
-        }
-    }
-    Err(last.unwrap_or_else(|| Failure::new("the server keeps no events")))
 }
 
 fn broken(cause: &std::io::Error) -> Failure {

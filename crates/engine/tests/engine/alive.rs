@@ -215,6 +215,30 @@ fn a_repeat_that_is_refused_because_too_much_waits_is_heard() {
 }
 
 #[test]
+fn a_first_word_that_is_refused_because_too_much_waits_is_heard() {
+    let few = QueueLimits { commands_per_network_max: 2, ..QueueLimits::default() };
+    let desk = a_line(3, few);
+    let mut desk = with(few, desk.crash());
+    desk.now(renew(1, 1));
+    desk.wait_ms(WAIT_TTL_MS - 5_000);
+    let asks: Vec<_> = (2..5).map(|number| desk.ask(waits(number))).collect();
+    assert!(matches!(desk.why(asks[2]), Why::Overloaded(_)));
+    desk.wait_ms(WAIT_TTL_MS - 5_000);
+    assert_eq!(silent(&desk), 0);
+    // So is a lease.
+    let mut desk = Desk::with_seats(3);
+    (1..4).for_each(|number| {
+        desk.now(checkout(number));
+    });
+    let mut desk = with(few, desk.crash());
+    desk.wait_ms(TTL_MS_DEFAULT - 5_000);
+    let [.., refused] = [2, 3, 1].map(|number| desk.ask(checkout(number)));
+    assert!(matches!(desk.why(refused), Why::Overloaded(_)));
+    desk.wait_ms(TTL_MS_DEFAULT - 5_000);
+    assert_eq!(stands(&desk, 1), Standing::Live);
+}
+
+#[test]
 fn repeats_without_end_do_not_hold_up_what_is_due() {
     let mut desk = with(QueueLimits { commands_per_network_max: 8, ..FEW }, Desk::with_seats(5));
     desk.now(checkout(1));

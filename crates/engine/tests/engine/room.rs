@@ -1,8 +1,8 @@
 //! A full disk.
 
 use triquest_allocator::{
-    Actor, Between, Command, EndReason, Event, Outcome, Refusal, ReleaseCause,
-    limits::{CLAIM_MS, WAIT_TTL_MS},
+    Actor, Between, Command, EndReason, Event, LeaseId, Outcome, Refusal, ReleaseCause, Standing,
+    limits::{CLAIM_MS, TTL_MS_DEFAULT, WAIT_TTL_MS},
 };
 use triquest_engine::{
     Answers, Input, MayWrite, Room, TookEffect, Why,
@@ -66,6 +66,77 @@ fn a_repeat_that_cannot_be_decided_on_a_full_disk_is_unknown() {
     desk.settle();
     assert_eq!(desk.why(again), Why::DiskFull(TookEffect::Unknown));
     assert!(matches!(desk.now(checkout(2)), Outcome::Denied(_)), "the same attempt has its outcome");
+}
+
+/// Which leases were heard, as facts say.
+fn heard(desk: &Desk) -> Vec<LeaseId> {
+    desk.events().filter_map(|event| if let Event::Heard { lease } = event { Some(*lease) } else { None }).collect()
+}
+
+#[test]
+fn whoever_only_repeats_on_a_disk_with_nothing_left_keeps_its_seat_with_room_again() {
+    let mut desk = Desk::with_seats(2);
+    desk.now(checkout_of(1, 2, None));
+    desk.now(checkout(2));
+    let mut desk = desk.crash();
+    desk.engine.handle(Input::Room(NONE));
+    for _ in 0..4 {
+        desk.wait_ms(TTL_MS_DEFAULT / 2);
+        for _ in 0..3 {
+            let again = desk.ask(checkout_of(1, 2, None));
+            // A late copy of what it asked before.
+            let late = desk.ask(checkout_of(2, 0, None));
+            desk.settle();
+            assert_eq!(desk.why(again), Why::DiskFull(TookEffect::Unknown));
+            assert!(desk.is_back(late));
+        }
+    }
+    desk.wait_ms(1_000);
+    desk.engine.handle(Input::Room(ENOUGH));
+    desk.settle();
+    let standing = |desk: &Desk, number| desk.engine.allocator().standing(&lease(number));
+    assert_eq!(heard(&desk), [lease(1)], "once, however often it asked");
+    assert_eq!([standing(&desk, 1), standing(&desk, 2)], [Standing::Live, Standing::Remembered]);
+    desk.wait_ms(TTL_MS_DEFAULT - 2_000);
+    assert_eq!(standing(&desk, 1), Standing::Live, "its time begins anew");
+    desk.wait_ms(4_000);
+    assert_eq!(standing(&desk, 1), Standing::Remembered, "if it asks no more, its seat comes back");
+}
+
+#[test]
+fn whoever_repeats_on_a_disk_with_nothing_left_is_heard_from_the_reserve() {
+    let mut desk = Desk::with_seats(1);
+    desk.now(checkout(1));
+    desk.now(waits(2));
+    let mut desk = desk.crash();
+    desk.engine.handle(Input::Room(NONE));
+    for ask in [checkout(1), waits(2)] {
+        let again = desk.ask(ask);
+        desk.settle();
+        assert_eq!(desk.why(again), Why::DiskFull(TookEffect::Unknown));
+    }
+    desk.engine.handle(Input::Room(RESERVE));
+    desk.wait_ms(2_000);
+    assert_eq!(heard(&desk), [lease(1)]);
+    assert!(desk.events().any(|event| matches!(event, Event::WaiterHeard { lease: of } if *of == lease(2))));
+}
+
+#[test]
+fn a_seat_that_was_claimed_on_a_disk_with_nothing_left_is_claimed() {
+    let mut desk = Desk::with_seats(1);
+    desk.now(checkout(1));
+    desk.now(waits(2));
+    desk.now(release(1));
+    desk.settle();
+    desk.engine.handle(Input::Room(NONE));
+    let claim = desk.ask(waits(2));
+    desk.settle();
+    assert_eq!(desk.why(claim), Why::DiskFull(TookEffect::Unknown));
+    desk.engine.handle(Input::Room(ENOUGH));
+    desk.settle();
+    assert_eq!(heard(&desk), [lease(2)]);
+    desk.wait_ms(CLAIM_MS + 2_000);
+    assert!(!desk.events().any(|event| matches!(event, Event::Ended { .. })), "it has its whole time to live");
 }
 
 #[test]

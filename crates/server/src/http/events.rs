@@ -23,7 +23,7 @@ use triquest_wire::{
 use super::{Answer, App, Arriving, Body, bad, convert, query};
 use crate::{
     accept::Conn,
-    feed::FeedError,
+    feed::{Begin, FeedError},
     gate::Rated,
     limits::EVENT_PIECE_BYTES,
     view::{View, wire_end_reason},
@@ -31,6 +31,9 @@ use crate::{
 
 /// Pieces that wait for a reader.
 const PIECES_MAX: usize = 4;
+
+/// What `from` may say: the oldest event that is kept.
+pub(super) const OLDEST: &str = "oldest";
 
 /// A cursor: after this event of this entry, or after the whole entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +54,19 @@ impl Cursor {
 }
 
 pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Arriving>) -> Answer {
-    let [after] = query(request, ["after"])?;
+    let [after, from] = query(request, ["after", "from"])?;
     let header = request
         .headers()
         .get("last-event-id")
         .map(|value| value.to_str().map(str::to_owned))
         .transpose()
         .map_err(|_| bad("Last-Event-ID: not text"))?;
+    if from.as_ref().is_some_and(|from| from != OLDEST) {
+        return Err(bad(format!("from: only {OLDEST:?} is known")));
+    }
+    if after.is_some() && from.is_some() {
+        return Err(bad("`after` and `from` cannot both say where to begin"));
+    }
     // A browser that reconnects repeats the URL of its first request, so what it saw since counts more.
     let cursor = header.filter(|text| !text.is_empty()).or(after).map(|text| Cursor::parse(&text)).transpose()?;
     let lost = || {
@@ -70,20 +79,24 @@ pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Arrivin
     let place = app.gate.event_stream(conn.network())?;
     let reading = app.gate.reading(Rated::Reads, conn.network())?;
     let names = app.sees_names(conn);
-    // An entry that was seen in part is read again, and what was seen of it left out.
-    let from = cursor.map(|cursor| match cursor.number {
-        Some(_) if cursor.position.index > 0 => Position { index: cursor.position.index - 1, ..cursor.position },
-        _ => cursor.position,
-    });
+    let begin = match (cursor, from) {
+        // An entry that was seen in part is read again, and what was seen of it left out.
+        (Some(Cursor { position, number: Some(_) }), _) if position.index > 0 => {
+            Begin::After(Position { index: position.index - 1, ..position })
+        }
+        (Some(Cursor { position, .. }), _) => Begin::After(position),
+        (None, Some(_)) => Begin::Oldest,
+        (None, None) => Begin::Now,
+    };
     let feed = app.driver.feed();
     if cursor.is_some_and(|cursor| !feed.knows(cursor.position)) {
         return Err(lost());
     }
     // The past is read from the journal, between two appends: that is for viewers.
-    let reader = if names { feed.reader(from) } else { feed.live_reader(from) };
+    let reader = if names { feed.reader(begin) } else { feed.live_reader(begin) };
     let mut reader = reader.map_err(|error| match error {
-        FeedError::Past => Problem::new(ErrorCode::Forbidden, "the events after this cursor are in the past, which is for viewers")
-            .hint("go on without a cursor, or run `triquest-lm events` on the server's own machine"),
+        FeedError::Past => Problem::new(ErrorCode::Forbidden, "the events from there on are in the past, which is for viewers")
+            .hint("go on without a place to begin, or run `triquest-lm events` on the server's own machine"),
         _ => lost(),
     })?;
     // Only who may see the names of licenses has them looked up.

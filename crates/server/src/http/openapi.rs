@@ -278,6 +278,8 @@ fn parameters(endpoint: Endpoint, path: &str) -> Vec<Value> {
                 json!({ "type": "string", "pattern": cursor }),
                 "Events after this `id`; `Last-Event-ID` counts more.",
             ));
+            let oldest = json!({ "type": "string", "enum": [super::events::OLDEST] });
+            found.push(query("from", oldest, "Begins with the oldest event that is kept; not beside `after`."));
         }
         Endpoint::Leases => {
             found.push(query("feature", text(), "Only leases with a part of this feature."));

@@ -1,6 +1,6 @@
 //! Readers of committed entries.
 
-use triquest_server::feed::FeedError;
+use triquest_server::feed::{Begin, FeedError};
 use triquest_wire::Position;
 
 use crate::world::{World, checkout, is_granted};
@@ -12,8 +12,8 @@ async fn a_reader_gets_every_entry_once_in_order_from_its_cursor_on() {
     for number in 0..10 {
         assert!(is_granted(&world.decide(checkout(number)).await));
     }
-    let mut old = world.driver.feed().reader(Some(start)).unwrap();
-    let mut live = world.driver.feed().reader(None).unwrap();
+    let mut old = world.driver.feed().reader(Begin::After(start)).unwrap();
+    let mut live = world.driver.feed().reader(Begin::Now).unwrap();
     let mut seen = Vec::new();
     while seen.len() < 11 {
         seen.extend(old.next().await.unwrap().iter().map(|entry| entry.index.0));
@@ -41,7 +41,7 @@ async fn a_cursor_of_another_history_or_ahead_of_this_one_is_lost() {
     let foreign = Position { lineage: triquest_wire::Lineage([9; 16]), ..now };
     let later = Position { epoch: now.epoch + 1, ..now };
     for cursor in [ahead, foreign, later] {
-        assert_eq!(world.driver.feed().reader(Some(cursor)).err(), Some(FeedError::CursorLost));
+        assert_eq!(world.driver.feed().reader(Begin::After(cursor)).err(), Some(FeedError::CursorLost));
     }
 }
 
@@ -59,6 +59,19 @@ async fn a_cursor_whose_entries_were_truncated_is_lost() {
         })
         .await;
     assert!(made.unwrap().unwrap().is_some());
-    let mut reader = world.driver.feed().reader(Some(start)).unwrap();
+    let mut reader = world.driver.feed().reader(Begin::After(start)).unwrap();
     assert_eq!(reader.next().await.err(), Some(FeedError::CursorLost));
+    // Who asks for all that is kept gets what there is, and goes on.
+    let mut kept = world.driver.feed().reader(Begin::Oldest).unwrap();
+    for number in 10..13 {
+        assert!(is_granted(&world.decide(checkout(number)).await));
+    }
+    let oldest = world.driver.with_journal(|journal| journal.oldest()).await.unwrap().unwrap();
+    let head = world.driver.view().position().index;
+    assert!(oldest.0 > start.index + 1 && oldest.0 <= head, "{oldest:?} of {head}");
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|last| *last < head) {
+        seen.extend(kept.next().await.unwrap().iter().map(|entry| entry.index.0));
+    }
+    assert_eq!(seen, (oldest.0..=head).collect::<Vec<_>>());
 }

@@ -2,6 +2,7 @@
 
 use triquest_allocator::{Between, Command, Outcome};
 use triquest_license::{merkle, statement};
+use triquest_server::feed::Begin;
 use triquest_wire::trust::{GrantPayload, GrantsStatement};
 
 use crate::world::{World, checkout, checkout_of, is_granted, lease, release, renew};
@@ -15,7 +16,7 @@ async fn a_waiting_checkout_is_answered_as_soon_as_the_seat_is_its_own() {
         async move { driver.local().decide_waiting(checkout_of(2, 1, &[("cad", 1)], Some(600_000)), [5; 32], 600_000).await }
     });
     // It stands in line when the view shows it.
-    let mut reader = world.driver.feed().reader(None).unwrap();
+    let mut reader = world.driver.feed().reader(Begin::Now).unwrap();
     while world.driver.view().lease(triquest_wire::LeaseId(lease(2).0)).is_none() {
         reader.next().await.unwrap();
     }

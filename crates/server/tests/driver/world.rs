@@ -97,6 +97,10 @@ impl History for GatedJournal {
         self.journal.head()
     }
 
+    fn oldest(&mut self) -> Result<Index, JournalError> {
+        self.journal.oldest()
+    }
+
     fn read(&mut self, from: Index, bytes_max: usize) -> Result<Vec<(Index, Vec<u8>)>, JournalError> {
         self.journal.read(from, bytes_max)
     }

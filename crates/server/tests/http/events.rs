@@ -57,6 +57,14 @@ async fn the_stream_tells_history_then_the_present_and_can_be_resumed_anywhere()
     assert_eq!(kinds[0], "recovered");
     assert_eq!(kinds.last().unwrap(), "released");
     assert!(kinds.contains(&"license_installed".to_owned()), "{kinds:?}");
+    // The oldest that is kept is the beginning here.
+    let mut kept = unix(&world).await;
+    assert_eq!(open(&mut kept, "/v1/events?from=oldest", "").await, 200);
+    assert_eq!(events(&mut kept, all.len()).await, all);
+    for wrong in ["from=newest", "from=oldest&after=00000000000000000000000000000000.1.0"] {
+        let answer = world.connect().await.send("GET", &format!("/v1/events?{wrong}"), &[], b"").await;
+        assert_eq!(answer.status, 400, "{wrong}");
+    }
     // From each event on, the rest is the same.
     for (place, (id, _)) in all.iter().enumerate().take(all.len() - 1) {
         let mut again = unix(&world).await;
