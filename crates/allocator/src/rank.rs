@@ -161,6 +161,27 @@ mod tests {
         prop::collection::vec(step, 0..300)
     }
 
+    /// The least time that a thousand asks took, spread over a line of so many.
+    #[expect(clippy::disallowed_methods, reason = "what an ask costs is measured, and no right depends on it")]
+    fn asks(len: u64) -> std::time::Duration {
+        let mut ranks = Ranks::default();
+        ranks.extend(0..len);
+        let thousand = || {
+            let began = std::time::Instant::now();
+            let sum: usize = (0..1_000).map(|nth| ranks.before(nth * len / 1_000)).sum();
+            assert_eq!(sum as u64, len / 1_000 * 499_500);
+            began.elapsed()
+        };
+        (0..9).map(|_| thousand()).min().unwrap()
+    }
+
+    #[test]
+    fn a_place_in_a_line_of_a_hundred_thousand_is_found_without_counting_those_before_it() {
+        // A hundred times as many: seven more steps each, where a count would take a hundred times as long.
+        let (short, long) = (asks(1_000), asks(100_000));
+        assert!(long < short * 20, "{short:?}, {long:?}");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 

@@ -402,6 +402,9 @@ fn vendors_with_thousands_of_features_become_one_in_portions_and_nobody_is_serve
     }
     assert_eq!(granted, 2, "three seats, one of them taken, after {entries} entries");
     assert_eq!(server.live.pools().count(), 7_500);
+    let seen: Vec<PoolId> = (0..13_500).filter_map(|pool| server.live.pool_view(PoolId(pool))).map(|seen| seen.pool).collect();
+    let different: std::collections::BTreeSet<&PoolId> = seen.iter().collect();
+    assert_eq!((seen.len(), different.len()), (13_500, 7_500), "a pool that became part of another is seen as that one");
     assert_eq!(server.live.vendor_view(triquest_allocator::VendorId(1)), None);
     server.replayed().unwrap();
 }

@@ -231,11 +231,20 @@ fn a_fake_in_one_network_brings_no_genuine_server_in_another_down() {
 fn a_real_mariadb_shuts_nobody_out_who_looked_at_it() {
     let Some(folder) = Folder::with_network() else { return };
     let data = folder.path().join("mariadb");
-    let made = folder
-        .shell("mariadb-install-db --no-defaults --user=root --datadir=mariadb --auth-root-authentication-method=normal --skip-test-db");
+    // It changes its folder, so that it takes a whole path only.
+    let made = folder.shell(&format!(
+        "mariadb-install-db --no-defaults --user=root --datadir={} --auth-root-authentication-method=normal --skip-test-db",
+        data.display()
+    ));
+    // It counts only hosts whose names it can find out.
+    fs::write(folder.path().join("hosts"), "127.0.0.1 localhost\n10.99.0.1 looks.example\n").unwrap();
+    assert!(folder.shell("mount --bind hosts /etc/hosts"));
+    // It greets only where some user may come from there.
+    fs::write(folder.path().join("users.sql"), "CREATE USER 'somebody'@'%';\n").unwrap();
     let arguments = [
         "--no-defaults",
         "--user=root",
+        &format!("--init-file={}", folder.path().join("users.sql").display()),
         "--bind-address=10.99.0.1",
         "--port=3306",
         "--max-connect-errors=3",

@@ -133,7 +133,7 @@ fn who_greets_as_mysql_gets_a_handshake_that_ends_in_order() {
         _ => None,
     });
     assert_eq!((greeting.protocol, greeting.text.as_str()), (Some(Spoken::Mysql), "10.11.6-MariaDB"));
-    let (number, answer, rest) = received.recv().unwrap();
+    let (number, answer, rest) = received.recv_timeout(std::time::Duration::from_secs(30)).expect("the handshake ends in order");
     assert_eq!((number, rest.as_slice()), (1, &[][..]), "the second packet of the handshake, and nothing after the refusal");
     assert!(answer[32..].starts_with(b"triquest-lm-port\0\0mysql_native_password\0"), "{answer:?}");
 }

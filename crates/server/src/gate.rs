@@ -748,6 +748,36 @@ mod tests {
         assert!(gate.reading(Rated::Trust, hostile).is_ok());
     }
 
+    /// What was written into the log.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_anybody_can_make_up_is_no_warning_in_the_log() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log =
+            tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(log, || {
+            let (gate, _) = gate(|_| {});
+            gate.note(Kind::Seen, network("10.0.0.1"));
+            gate.note(Kind::Denials, network("10.0.0.1"));
+        });
+        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+        assert_eq!((text.lines().count(), text.contains("WARN")), (1, true), "{text}");
+        assert!(text.contains("denials") && !text.contains("seen"), "{text}");
+    }
+
     #[test]
     fn a_denial_is_charged_unless_it_is_known_to_be_none() {
         let (gate, _) = gate(|limits| {

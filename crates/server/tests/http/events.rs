@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::UnixStream,
 };
 
-use triquest_server::shares::Share;
-use triquest_wire::Bytes32;
+use triquest_server::{limits::EVENT_PIECE_BYTES, shares::Share};
+use triquest_wire::{Bytes32, limits::EVENT_KEEP_ALIVE_MS};
 
 use crate::world::{Client, World, secret};
 
@@ -203,7 +203,8 @@ async fn a_network_has_few_streams_and_the_administrator_has_places_of_his_own()
             }
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), place).await.expect("the place comes back");
+    // Sooner than what is sent now and then to a reader that is quiet would find it gone.
+    tokio::time::timeout(std::time::Duration::from_millis(EVENT_KEEP_ALIVE_MS / 2), place).await.expect("the place comes back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,6 +220,36 @@ async fn reading_from_the_beginning_in_a_loop_holds_nobody_up() {
         assert_eq!(events(&mut reader, 50).await.len(), 50);
         world.take(number, "sim").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wide_entry_comes_in_small_pieces() {
+    let world = World::start().await;
+    world.install(&world.license("MANY", "many", 300)).await;
+    for number in 1..=300 {
+        world.take(number, "many").await;
+    }
+    let (_, id) = world.get("/v1/server/id").await;
+    let after = format!("{}.{}.{}", id["position"]["lineage"].as_str().unwrap(), id["position"]["epoch"], id["position"]["index"]);
+    // Of each of 300 leases one entry says that it ends.
+    let (status, answer) = world.admin("DELETE", "/v1/licenses/MANY", &json!({ "reason": "returned" })).await;
+    assert_eq!((status, answer["ending"].as_u64()), (200, Some(300)), "{answer}");
+    let mut reader = unix(&world).await;
+    assert_eq!(open(&mut reader, &format!("/v1/events?after={after}"), "").await, 200);
+    let (mut told, mut largest, mut all) = (0, 0, 0);
+    while told < 300 {
+        // Chunks (RFC 9112, section 7.1) are the pieces as they were handed over.
+        let line = reader.read_until(b"\r\n").await.expect("the stream goes on");
+        let size = usize::from_str_radix(std::str::from_utf8(&line).unwrap().trim(), 16).unwrap();
+        while reader.buffer.len() < size + 2 {
+            assert!(reader.stream.read_buf(&mut reader.buffer).await.unwrap() > 0);
+        }
+        let piece: Vec<u8> = reader.buffer.drain(..size + 2).collect();
+        told += String::from_utf8(piece).unwrap().matches("event: ending").count();
+        (largest, all) = (largest.max(size), all + size);
+    }
+    assert!(all > EVENT_PIECE_BYTES + 8_192, "{all} bytes show nothing");
+    assert!(largest <= EVENT_PIECE_BYTES + 4_096, "{largest}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -551,7 +551,8 @@ fn get(stream: u32, path: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn whoever_takes_no_answer_over_http2_is_closed_in_time_and_the_memory_comes_back() {
-    let world = World::with_seats().await;
+    // Sooner than HTTP/2's own sign of life, which would end such a connection too, but not one whose peer answers it.
+    let world = World::limited(|limits| limits.answer_taken_ms = 5_000).await;
     let mut stream = http2_that_takes_nothing(&world).await;
     for number in 0..8 {
         stream.write_all(&get(2 * number + 1, "/v1/status")).await.unwrap();
@@ -564,14 +565,16 @@ async fn whoever_takes_no_answer_over_http2_is_closed_in_time_and_the_memory_com
     };
     tokio::time::timeout(Duration::from_secs(30), waits).await.expect("answers wait");
     tokio::time::pause();
-    // A request each 20 s kept such a connection for ever.
+    let began = tokio::time::Instant::now();
+    // A request now and then keeps it no longer.
     for number in 8..12 {
-        tokio::time::advance(Duration::from_secs(10)).await;
+        tokio::time::advance(Duration::from_secs(2)).await;
         let _ = stream.write_all(&get(2 * number + 1, "/healthz")).await;
         let _ = stream.flush().await;
         tokio::task::yield_now().await;
     }
     ended(&mut stream).await;
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     let freed = async {
         while world.running().gate().unsent_bytes() > 0 {
             tokio::task::yield_now().await
@@ -635,6 +638,10 @@ async fn http2_connections_of_a_network_are_few_and_more_are_told_to_go_away() {
     let mut settled = [0; 9];
     for stream in &mut held {
         stream.read_exact(&mut settled).await.unwrap();
+        let mut settings = vec![0; usize::from(settled[2])];
+        stream.read_exact(&mut settings).await.unwrap();
+        // SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, section 6.5.2): each holds an answer.
+        assert!(settings.chunks(6).any(|setting| setting == [0, 3, 0, 0, 0, 16]), "{settings:?}");
     }
     let mut refused = http2(&world).await;
     let mut bytes = Vec::new();
@@ -776,6 +783,8 @@ async fn denials_at_the_same_time_are_no_more_than_the_limit_and_hurt_nobody_who
     }
     assert_eq!(denied, 10);
     assert_eq!(limited(&world, "denials").await, 118);
+    // Whoever holds a seat and asks once more is no denial.
+    world.take(2, "cad").await;
     // The same network: another feature, a place in line, and a seat that is free are no denials.
     world.take(300, "sim").await;
     let mut waits = world.checkout(301, "cad");
@@ -1119,6 +1128,21 @@ async fn reads_trust_and_searches_have_rates_and_health_has_none() {
     for limit in ["reads", "searches", "trust"] {
         assert!(limited(&world, limit).await >= 1, "{limit}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_wait_for_their_turn_and_too_many_of_one_network_are_refused() {
+    let world = World::limited(|_| {}).await;
+    let turn = world.running().gate().search(None).await.unwrap();
+    let mut searches = tokio::task::JoinSet::new();
+    for _ in 0..9 {
+        let mut client = world.connect().await;
+        searches.spawn(async move { client.send("GET", "/ports?q=license", &[], b"").await.status });
+    }
+    // Eight may wait; nobody is answered while another searches, but who came beyond that.
+    assert_eq!(searches.join_next().await.unwrap().unwrap(), 429);
+    drop(turn);
+    assert_eq!(searches.join_all().await, [200; 8]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,6 +68,24 @@ async fn the_end_of_a_dead_process_frees_its_seats_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_a_client_came_back_after_its_end_is_shown_to_viewers_until_an_administrator_allows_it() {
+    let world = World::with_seats().await;
+    world.take(1, "sim").await;
+    die(stand_for(&world, &[1], 1).await);
+    world.until("sim", "used", 0).await;
+    let (status, answer) = world.post(&format!("/v1/leases/{}/renew", crate::world::lease(1)), &crate::world::renewal(1, 2)).await;
+    assert_eq!((status, answer["outcome"].as_str()), (200, Some("ended")), "{answer}");
+    let (_, shown) = world.admin("GET", "/v1/status", &json!(null)).await;
+    assert_eq!(shown["presence_off"][0]["network"], "127.0.0.1", "{shown}");
+    assert!((1..=86_400_000).contains(&shown["presence_off"][0]["remaining_ms"].as_u64().unwrap()), "{shown}");
+    assert_eq!(world.get("/v1/status").await.1.get("presence_off"), None, "others see no networks");
+    let allow = json!({ "network": "127.0.0.1", "reason": "it was repaired" });
+    let (status, answer) = world.admin("POST", "/v1/presence/allow", &allow).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(world.admin("GET", "/v1/status", &json!(null)).await.1.get("presence_off"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reset_frees_nothing() {
     let world = World::with_seats().await;
     world.take(1, "sim").await;

@@ -533,9 +533,47 @@ fn ask_all(questions: Vec<Question>, setting: &Setting, answers: &mut Answers) -
 
 #[cfg(test)]
 mod tests {
-    use triquest_ports::banner::Greeting;
+    #![allow(clippy::unwrap_used)]
+    use std::{
+        io::Write as _,
+        net::TcpListener,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    use triquest_client::pins::Pins;
+    use triquest_ports::{
+        banner::Greeting,
+        sockets::{Ask, listening},
+    };
 
     use super::*;
+
+    #[test]
+    fn a_service_is_asked_once_for_each_socket_however_often_it_is_looked_at() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.unwrap().write_all(b"SSH-2.0-x\r\n");
+            }
+        });
+        let setting =
+            Setting { no_probe: false, vendors: None, servers: Vec::new(), named: Vec::new(), pins: Pins::default(), remember: false };
+        let found = listening(Some(port), Ask { other_namespaces: false, packages: false, socket_units: false }).unwrap().sockets;
+        let mut answers = Answers::default();
+        for _ in 0..3 {
+            let probes = sockets(&found, false, Registry::embedded(), &setting, &mut answers);
+            assert_eq!(probes.len(), 1);
+            assert!(probes[0].words().contains("SSH"), "{}", probes[0].words());
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
 
     #[test]
     fn the_proof_and_the_banner_leave_the_same_ports_alone() {
