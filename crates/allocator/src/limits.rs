@@ -39,7 +39,7 @@ pub const PRESENCE_OFF_MAX: usize = 100_000;
 pub const PRESENCE_OFF_PER_WIDE_MAX: u64 = 64;
 /// Ids whose memory ends are forgotten so often, in bulk.
 pub const FORGET_EVERY_MS: u64 = 60_000;
-/// Most deadlines of the wheel that one batch looks at.
+/// Most deadlines of the wheel that one batch looks at, and most leases and places whose clients asked in vain.
 pub const WHEEL_PER_BATCH_MAX: usize = 2_048;
 /// Most due endings (expiry, end of linger, end of claim) that one batch handles.
 pub const DUE_PER_BATCH_MAX: usize = 512;

@@ -381,14 +381,14 @@ impl Allocator {
         }
     }
 
-    /// Whoever asked for what is its own when that could not be written is heard now: a lease is renewed, a seat that was granted in line is claimed, and
-    /// a place is kept.
+    /// Whoever asked for what is its own when that could not be written is heard now, in portions: a lease is renewed, a seat that was granted in line is
+    /// claimed, and a place is kept.
     fn hear_who_asked(&mut self, sink: &mut Sink<'_>) {
         let mut after = None;
-        while !sink.full()
-            && let Some(lease) =
-                self.asked_in_vain.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).next().copied()
-        {
+        // Those that have to be moved first may be many, and are passed over again in each batch until they are.
+        for _ in 0..WHEEL_PER_BATCH_MAX {
+            let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+            let Some(lease) = self.asked_in_vain.range(behind).next().copied().filter(|_| !sink.full()) else { return };
             // A lease that lost its entitlement is moved or marked first.
             if self.leases.find(&lease).is_some_and(|slot| self.leases.at(slot).ending.is_none() && self.is_stranded(slot)) {
                 after = Some(lease);

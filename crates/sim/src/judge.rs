@@ -1303,6 +1303,8 @@ impl Judge {
         if let Some((attempt, granted)) = decided
             && self.finals.insert((lease, attempt), granted).is_some_and(|before| before != granted)
             && self.ledger.grants.get(&lease).is_none_or(|grants| *grants < 2)
+            // One that was taken over lives whatever was denied before, also in the same pass.
+            && self.ledger.leases.get(&lease).is_none_or(|held| held.attempt.is_some())
         {
             self.broken(Invariant::OneGrantPerId, || format!("attempt {attempt} of {lease} was answered both ways"));
         }
@@ -1324,6 +1326,10 @@ impl Judge {
             Asks::Adopt(attempt) | Asks::Checkout(attempt) => Some(attempt),
             Asks::Release | Asks::Renew(..) => None,
         };
+        // What was denied in the pass that took it over from lost history came before that, and says nothing of the lease since.
+        if said == Said::Denied && self.ledger.leases.get(&sending.lease).is_some_and(|held| held.attempt.is_none()) {
+            return;
+        }
         self.turns += 1;
         let place = Place { lineage: self.histories, turn: self.turns, ..place };
         if let Err(what) = self.history.answered(sending.lease, place, sending.sent_ms, answered_ms, attempt, said) {
