@@ -145,35 +145,24 @@ fn a_server_that_has_its_reserve_starts_on_a_full_disk_and_on_one_that_takes_no_
         let leases = triquest(&folder, ["status", "cad", "--json"]).run().ok().stdout;
         assert!(leases.contains(&held.lease().to_string()), "{when}: {leases}");
     };
-    for orderly in [true, false] {
-        // No room for a byte; the reserve is whole.
-        if orderly {
-            assert_eq!(server.stop(), Some(0));
-        } else {
-            server.kill();
+    let fill_bytes = "! cat /dev/zero > data/filler";
+    let fill_inodes =
+        "mount -o remount,nr_inodes=100 data && for i in $(seq 100); do touch data/filler$i || break; done; ! touch data/more";
+    for (fill, orderly) in [(fill_bytes, true), (fill_bytes, false), (fill_inodes, true), (fill_inodes, false)] {
+        let end = |mut server: Server| if orderly { assert_eq!(server.stop(), Some(0)) } else { server.kill() };
+        assert!(folder.shell("test -s data/reserve"));
+        end(server);
+        assert!(folder.shell(fill));
+        let full = Server::start_with(&folder, &listen, &[]);
+        holds(fill);
+        if fill == fill_inodes && !orderly {
+            assert!(full.log().contains("may not find on which addresses this server serves"), "{}", full.log());
+            assert!(!folder.shell("test -e data/server.json"), "that of the killed server would send commands elsewhere");
         }
-        assert!(!folder.shell("cat /dev/zero > data/filler"));
+        end(full);
+        assert!(folder.shell("rm data/filler*"));
         server = Server::start_with(&folder, &listen, &[]);
-        holds("full");
-        if orderly {
-            assert!(server.log().contains("may not find on which addresses this server serves"), "{}", server.log());
-            assert_eq!(server.stop(), Some(0));
-        } else {
-            server.kill();
-        }
-        assert!(folder.shell("rm data/filler"));
-        // No inode.
-        assert!(folder.shell("mount -o remount,nr_inodes=$(df --output=iused data | tail -n 1) data && ! touch data/filler"));
-        server = Server::start_with(&folder, &listen, &[]);
-        holds("no inode");
-        if orderly {
-            assert_eq!(server.stop(), Some(0));
-        } else {
-            server.kill();
-        }
-        assert!(folder.shell("mount -o remount,nr_inodes=1000 data"));
-        server = Server::start_with(&folder, &listen, &[]);
-        holds("room again");
+        holds("with room again");
     }
 }
 

@@ -109,6 +109,17 @@ fn a_first_start_that_was_refused_leaves_nothing_that_the_corrected_command_stum
 }
 
 #[test]
+fn what_a_server_says_of_itself_to_commands_keeps_it_from_nothing() {
+    let folder = Folder::new();
+    assert_eq!(Server::start(&folder).stop(), Some(0));
+    fs::create_dir_all(folder.path().join("data/server.json/in-the-way")).unwrap();
+    let server = Server::start(&folder);
+    until("it is said", || server.log().contains("may not find on which addresses this server serves"));
+    triquest(&folder, ["status"]).run().ok();
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
 fn a_key_that_came_back_alone_is_that_of_a_lost_history() {
     let folder = Folder::new();
     let server = Server::start(&folder);

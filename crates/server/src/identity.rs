@@ -107,15 +107,6 @@ pub fn look_at_data_dir(settings: &Settings) -> Result<Beginning, Fault> {
         ));
     }
     match (has_key, has_journal) {
-        (true, true) if has(NEW_KEY_FILE) => Err(Fault::new(
-            format!(
-                "{shown} has a {SERVER_KEY_FILE} that was put beside the {NEW_KEY_FILE} and the journal of another server, which was about to begin here"
-            ),
-            format!(
-                "if {SERVER_KEY_FILE} is the right one, move {NEW_KEY_FILE} and {JOURNAL_FILE} away and start once with `--init`, which begins a new history \
-                 for it; if not, move {SERVER_KEY_FILE} away"
-            ),
-        )),
         (true, true) => Ok(Beginning::GoesOn),
         // A first start ended after it had made the journal.
         (false, true) if has(NEW_KEY_FILE) => Ok(Beginning::New),
@@ -357,13 +348,8 @@ fn is_there(path: &Path) -> bool {
 pub fn make_key(dir: &Path) -> Result<(), Fault> {
     let fresh = dir.join(NEW_KEY_FILE);
     if is_there(&dir.join(SERVER_KEY_FILE)) {
-        // A server that was about to begin here gave way to this key, which somebody put here.
-        return match fs::remove_file(&fresh) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                Err(Fault::new(format!("cannot remove {}: {cause}", fresh.display()), "move it away"))
-            }
-            _ => Ok(()),
-        };
+        // A server that was about to begin here gives way to this key, which somebody put here, unless it has begun a journal.
+        return if is_there(&dir.join(JOURNAL_FILE)) { Ok(()) } else { remove_new_key(dir) };
     }
     if is_there(&fresh) {
         return Ok(());
@@ -372,14 +358,40 @@ pub fn make_key(dir: &Path) -> Result<(), Fault> {
     write_new_secret(&fresh, format!("{PRIVATE_PREFIX}{hex}\n").as_bytes())
 }
 
-/// Gives the key of a server that begins its name, now that its journal is durable, and reads the server's key. The caller has locked the directory.
+fn remove_new_key(dir: &Path) -> Result<(), Fault> {
+    let fresh = dir.join(NEW_KEY_FILE);
+    match fs::remove_file(&fresh) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(Fault::new(format!("cannot remove {}: {cause}", fresh.display()), "move it away"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives the key of a server that begins its name, now that its journal is durable, and reads the server's key. `is_empty` says that the journal has no
+/// entry. The caller has locked the directory.
 ///
 /// # Errors
-/// As [`server_key`], and if it cannot be named.
-pub fn keep_key(dir: &Path) -> Result<SigningKey, Fault> {
-    let path = dir.join(SERVER_KEY_FILE);
-    if !is_there(&path) {
-        name_new(&dir.join(NEW_KEY_FILE), &path).and_then(|()| sync_dir_of(&path)).map_err(|cause| cannot_write(&path, &cause))?;
+/// As [`server_key`], if it cannot be named, and if somebody put another key to the empty journal of the one that was about to begin: the other one's
+/// history is not known here.
+pub fn keep_key(dir: &Path, is_empty: bool) -> Result<SigningKey, Fault> {
+    let (fresh, path) = (dir.join(NEW_KEY_FILE), dir.join(SERVER_KEY_FILE));
+    match (is_there(&path), is_there(&fresh)) {
+        (true, true) if is_empty => {
+            return Err(Fault::new(
+                format!(
+                    "{} was put beside {NEW_KEY_FILE} and the journal of another server, which was about to begin here",
+                    path.display()
+                ),
+                format!(
+                    "if {SERVER_KEY_FILE} is the right one, move {NEW_KEY_FILE} and {JOURNAL_FILE} away and start once with `--init`, which begins a new \
+                     history for it; if not, move {SERVER_KEY_FILE} away"
+                ),
+            ));
+        }
+        (true, true) => remove_new_key(dir)?,
+        (true, false) => {}
+        (false, _) => name_new(&fresh, &path).and_then(|()| sync_dir_of(&path)).map_err(|cause| cannot_write(&path, &cause))?,
     }
     server_key(dir)
 }
@@ -679,7 +691,7 @@ mod tests {
     /// What a first start makes of the key.
     fn begin(dir: &Path) -> Result<SigningKey, Fault> {
         make_key(dir)?;
-        keep_key(dir)
+        keep_key(dir, true)
     }
 
     fn named(dir: &Path) -> Settings {
@@ -773,10 +785,10 @@ mod tests {
         assert_eq!(look_at_data_dir(&named(dir.path())).unwrap(), Beginning::New);
         // Somebody puts another key beside it, whose history that journal is not.
         fs::write(dir.path().join(SERVER_KEY_FILE), "").unwrap();
-        assert!(look().unwrap_err().hint.contains("move server.key.new and journal.sqlite away"));
-        fs::remove_file(dir.path().join(SERVER_KEY_FILE)).unwrap();
         make_key(dir.path()).unwrap();
-        keep_key(dir.path()).unwrap();
+        assert!(keep_key(dir.path(), true).unwrap_err().hint.contains("move server.key.new and journal.sqlite away"));
+        fs::remove_file(dir.path().join(SERVER_KEY_FILE)).unwrap();
+        keep_key(dir.path(), true).unwrap();
         assert_eq!(look().unwrap(), Beginning::GoesOn);
         fs::remove_file(dir.path().join(JOURNAL_FILE)).unwrap();
         assert_eq!(look().unwrap(), Beginning::AfterLoss);

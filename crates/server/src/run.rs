@@ -95,9 +95,10 @@ impl Server {
         let mut journal = open_journal(&data_dir, beginning, journal, version.clone()).await?;
         // The journal's lock is ours; now all else that can fail, and only then the first entry: a start that fails leaves no trace in history.
         identity::remove_parts(&data_dir);
-        let key = Arc::new(identity::keep_key(&data_dir)?);
         // Whatever came before, a server whose journal has no entry has never answered anybody.
-        let beginning = if beginning == Beginning::GoesOn && journal.head().index.0 == 0 { Beginning::New } else { beginning };
+        let is_empty = journal.head().index.0 == 0;
+        let key = Arc::new(identity::keep_key(&data_dir, is_empty)?);
+        let beginning = if beginning == Beginning::GoesOn && is_empty { Beginning::New } else { beginning };
         let unix = match bind_admin(&data_dir, &config) {
             // A full disk, or one without an inode: this is what the reserve is for.
             Err(cause) if is_full(&cause) && journal.release_reserve().unwrap_or(false) => bind_admin(&data_dir, &config),
