@@ -213,6 +213,15 @@ mod tests {
     }
 
     #[test]
+    fn the_page_lists_every_mutation_with_its_invariant() {
+        let (_, table) = include_str!("../README.md").split_once("| mutation | found by |").unwrap_or_default();
+        let rows = table.lines().skip(1).take_while(|line| line.starts_with('|')).filter(|line| line.contains('`'));
+        let listed: Vec<_> = rows.filter_map(|row| Some((row.split('`').nth(1)?, row.split('|').nth(2)?.trim()))).collect();
+        let all: Vec<_> = super::all().map(|mutation| (mutation.name, mutation.invariant.name())).collect();
+        assert_eq!(listed, all, "`triquest-sim meta` prints the table anew");
+    }
+
+    #[test]
     fn every_invariant_finds_a_mutation() {
         let found: BTreeSet<_> = super::all().map(|mutation| mutation.invariant.name()).collect();
         let blind: Vec<_> = super::Invariant::ALL.iter().map(|invariant| invariant.name()).filter(|name| !found.contains(name)).collect();
