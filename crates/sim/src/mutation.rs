@@ -74,7 +74,7 @@ macro_rules! safeguards {
     };
 }
 
-/// One mutation for each safeguard.
+/// One mutation for each safeguard, but for [`TESTED_ELSEWHERE`].
 pub const SAFEGUARDS: &[Mutation] = safeguards! {
     added_counts_from_its_renewal => OnlyDeathFrees,
     adoption_is_bounded => NoGrantPastEntitlement,
