@@ -135,7 +135,7 @@ fn a_full_disk_is_said_at_once_or_when_the_wait_is_over_with_its_numbers_and_eve
 }
 
 #[test]
-fn a_server_that_has_its_reserve_starts_on_a_full_disk_and_on_one_that_takes_no_more_files() {
+fn a_server_that_has_its_reserve_starts_on_a_full_disk_and_after_a_kill_on_one_without_an_inode() {
     let Some(folder) = Folder::with_disk(40) else { return };
     let (mut server, key) = serving(&folder, 3);
     let client = Client::builder().servers(server.name()).verifier_keys(key).call_timeout(Duration::from_secs(5)).build().unwrap();
