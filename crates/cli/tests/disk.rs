@@ -135,6 +135,81 @@ fn a_full_disk_is_said_at_once_or_when_the_wait_is_over_with_its_numbers_and_eve
 }
 
 #[test]
+fn a_server_that_has_its_reserve_starts_on_a_full_disk_and_after_a_kill_on_one_without_an_inode() {
+    let Some(folder) = Folder::with_disk(40) else { return };
+    let (mut server, key) = serving(&folder, 3);
+    let client = Client::builder().servers(server.name()).verifier_keys(key).call_timeout(Duration::from_secs(5)).build().unwrap();
+    let held = client.checkout("cad").ttl(Duration::from_secs(3_600)).take().unwrap();
+    let listen = format!("127.0.0.1:{}", server.port());
+    let holds = |when: &str| {
+        let leases = triquest(&folder, ["status", "cad", "--json"]).run().ok().stdout;
+        assert!(leases.contains(&held.lease().to_string()), "{when}: {leases}");
+    };
+    let fill_bytes = "! cat /dev/zero > data/filler";
+    let fill_inodes =
+        "mount -o remount,nr_inodes=100 data && for i in $(seq 100); do touch data/filler$i || break; done; ! touch data/more";
+    for (fill, orderly) in [(fill_bytes, true), (fill_bytes, false), (fill_inodes, false)] {
+        let end = |mut server: Server| if orderly { assert_eq!(server.stop(), Some(0)) } else { server.kill() };
+        assert!(folder.shell("test -s data/reserve"));
+        end(server);
+        assert!(folder.shell(fill));
+        let full = Server::start_with(&folder, &listen, &[]);
+        holds(fill);
+        if fill == fill_inodes && !orderly {
+            assert!(full.log().contains("may not find on which addresses this server serves"), "{}", full.log());
+            assert!(!folder.shell("test -e data/server.json"), "that of the killed server would send commands elsewhere");
+        }
+        end(full);
+        assert!(folder.shell("rm data/filler*"));
+        server = Server::start_with(&folder, &listen, &[]);
+        holds("with room again");
+    }
+}
+
+#[test]
+fn a_first_start_that_found_no_room_leaves_nothing_that_a_later_one_stumbles_over() {
+    let Some(folder) = Folder::with_disk(40) else { return };
+    let mut failed = 0;
+    for kilobytes in [0, 4, 8, 12, 16, 24, 40, 80, 160] {
+        assert!(folder.shell(&format!("head -c {kilobytes}K /dev/zero > data/room; ! cat /dev/zero > data/filler; rm data/room")));
+        match Server::try_start(&folder, "127.0.0.1:0", &[]) {
+            Ok(server) => drop(server),
+            Err(log) => {
+                failed += 1;
+                assert!(log.contains("error: ") && log.contains("hint: make room"), "{kilobytes}: {log}");
+            }
+        }
+        assert!(folder.shell("rm data/filler"));
+        let server = Server::start(&folder);
+        let said = server.log();
+        assert!(!said.contains("Quarantine") && !said.contains("Kept"), "{kilobytes}: {said}");
+        assert_eq!(server.stop(), Some(0));
+        assert!(folder.shell("! ls data | grep -E 'part|new$' && rm -r data/*"));
+    }
+    assert!(failed >= 4, "{failed}");
+}
+
+#[test]
+fn flags_for_the_first_start_keep_no_later_one_down_when_the_reserve_is_used_up() {
+    let Some(folder) = Folder::with_disk(40) else { return };
+    let (mut server, _) = serving(&folder, 1);
+    let status: serde_json::Value = serde_json::from_str(&triquest(&folder, ["server", "id", "--json"]).run().ok().stdout).unwrap();
+    let lineage = status["position"]["lineage"].as_str().unwrap_or_else(|| panic!("{status}")).to_owned();
+    until("the reserve is used up", || {
+        folder.shell("cat /dev/zero >> data/filler");
+        triquest(&folder, ["clock", "accept", "--reason", "x"]).run().code == 75
+    });
+    server.kill();
+    let listen = format!("127.0.0.1:{}", server.port());
+    // Room for the first entry, and for nothing more.
+    assert!(folder.shell("truncate -s -256K data/filler"));
+    let server = Server::start_with(&folder, &listen, &["--end-quarantine", &lineage, "--accept-clock"]);
+    let said = server.log();
+    assert!(said.contains("--end-quarantine ended nothing: no quarantine runs"), "{said}");
+    assert!(said.contains("--accept-clock accepted nothing: ") && said.contains("clock accept --reason TEXT"), "{said}");
+}
+
+#[test]
 fn a_read_only_disk_is_said_at_start() {
     let Some(folder) = Folder::with_disk(40) else { return };
     let (server, _) = serving(&folder, 1);

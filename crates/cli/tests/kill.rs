@@ -40,6 +40,27 @@ struct Told {
 }
 
 #[test]
+fn a_first_start_that_is_killed_at_any_moment_is_begun_again_as_a_new_server() {
+    /// A file of the data directory, at whose appearance the kill comes.
+    const MOMENTS: [&str; 7] = ["tls.key", "tls.crt", "server.key.new", "lock", "journal.sqlite.new", "server.key", "reserve"];
+    for moment in MOMENTS {
+        let folder = Folder::new();
+        let data = folder.path().join("data");
+        let mut first = triquest(&folder, ["serve", "--init", "--listen", "127.0.0.1:0"]).start();
+        // Some are there for a moment only.
+        support::until("it gets as far", || data.join(moment).exists() || data.join("server.json").exists());
+        let _ = first.kill();
+        let _ = first.wait();
+        let server = Server::start(&folder);
+        let said = server.log();
+        assert!(!said.contains("Quarantine") && !said.contains("Kept"), "{moment}: {said}");
+        assert_eq!(server.stop(), Some(0));
+        let names: Vec<_> = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        assert!(!names.iter().any(|name| name.ends_with(".new") || name.ends_with(".part")), "{moment}: {names:?}");
+    }
+}
+
+#[test]
 fn whatever_a_client_was_told_is_there_after_the_server_was_killed_again_and_again() {
     let kills = std::env::var("TRIQUEST_KILLS").ok().map_or(KILLS_DEFAULT, |kills| kills.parse().expect("TRIQUEST_KILLS is a number"));
     let folder = Folder::new();

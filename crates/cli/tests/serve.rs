@@ -82,6 +82,59 @@ fn a_key_without_its_journal_is_kept_and_a_new_history_begins_with_its_quarantin
 }
 
 #[test]
+fn a_first_start_that_was_refused_leaves_nothing_that_the_corrected_command_stumbles_over() {
+    for wrong in [
+        "licenses = \"no-such-folder\"\n",
+        "[tls]\ncertificate = \"no-such.crt\"\nkey = \"no-such.key\"\n",
+        "admin_group = \"no-such-group-here\"\n",
+    ] {
+        let folder = Folder::new();
+        fs::write(folder.path().join("c.toml"), wrong).unwrap();
+        let log = Server::try_start(&folder, "127.0.0.1:0", &["--config", "c.toml"]).err().unwrap();
+        assert!(log.contains("error: ") && log.contains("no-such"), "{log}");
+        assert!(!folder.path().join("data/server.key").exists(), "{wrong}");
+        let server = Server::start(&folder);
+        let said = server.log();
+        assert!(said.contains("Made a new server with a new key in ") && !said.contains("Quarantine"), "{wrong}: {said}");
+    }
+    // A socket that cannot be made: something else has its name.
+    let folder = Folder::new();
+    fs::create_dir_all(folder.path().join("data/admin.sock")).unwrap();
+    fs::set_permissions(folder.path().join("data"), fs::Permissions::from_mode(0o700)).unwrap();
+    let log = Server::try_start(&folder, "127.0.0.1:0", &[]).err().unwrap();
+    assert!(log.contains("is no socket"), "{log}");
+    fs::remove_dir(folder.path().join("data/admin.sock")).unwrap();
+    let said = Server::start(&folder).log();
+    assert!(said.contains("Made a new server with a new key in ") && !said.contains("Quarantine"), "{said}");
+}
+
+#[test]
+fn what_a_server_says_of_itself_to_commands_keeps_it_from_nothing() {
+    let folder = Folder::new();
+    assert_eq!(Server::start(&folder).stop(), Some(0));
+    fs::create_dir_all(folder.path().join("data/server.json/in-the-way")).unwrap();
+    let server = Server::start(&folder);
+    until("it is said", || server.log().contains("may not find on which addresses this server serves"));
+    triquest(&folder, ["status"]).run().ok();
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_key_that_came_back_alone_is_that_of_a_lost_history() {
+    let folder = Folder::new();
+    let server = Server::start(&folder);
+    let key = server.key().to_owned();
+    assert_eq!(server.stop(), Some(0));
+    fs::rename(folder.path().join("data"), folder.path().join("lost")).unwrap();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    fs::set_permissions(folder.path().join("data"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::copy(folder.path().join("lost/server.key"), folder.path().join("data/server.key")).unwrap();
+    let server = Server::start(&folder);
+    assert_eq!(server.key(), key);
+    until("the quarantine is said", || server.log().contains("  Quarantine no new seats for 1 h, "));
+}
+
+#[test]
 fn a_check_says_what_a_start_would_do_with_the_data_directory_and_changes_nothing() {
     let folder = Folder::new();
     let check = |more: &[&str]| triquest(&folder, ["serve", "--check"].iter().chain(more).collect::<Vec<_>>()).run();

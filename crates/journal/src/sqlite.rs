@@ -365,7 +365,11 @@ impl SqliteJournal {
             (false, OpenMode::InitLost) => create(&dir, &lock, lay_out_lost)?,
             (true, OpenMode::Existing | OpenMode::InitIfMissing) => {}
         }
-        let connection = connect(&dir, &path)?;
+        let connection = match connect(&dir, &path) {
+            // No room, or no inode for the write-ahead log: this is what the reserve is for.
+            Err(error) if (error.kind == JournalErrorKind::Full || dir.is_full()) && dir.remove(RESERVE_FILE)? => connect(&dir, &path)?,
+            opened => opened?,
+        };
         let lineage = identify(&connection, &path)?;
         let head = find_head(&connection, &path, lineage)?;
         // A journal that was just made owes nothing to what ran here before.
@@ -564,12 +568,7 @@ fn connect(dir: &DataDir, path: &Path) -> Result<Connection, JournalError> {
         let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         if busy == 0 { Ok(()) } else { Err(rusqlite::Error::InvalidQuery) }
     };
-    match checkpoint() {
-        // The disk is full: this is what the reserve is for.
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) && dir.remove(RESERVE_FILE)? => checkpoint(),
-        done => done,
-    }
-    .map_err(|error| fault(path, "bring the journal's write-ahead log home", &error))?;
+    checkpoint().map_err(|error| fault(path, "bring the journal's write-ahead log home", &error))?;
     Ok(connection)
 }
 

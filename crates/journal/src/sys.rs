@@ -187,7 +187,12 @@ impl DataDir {
             return Ok(true);
         }
         self.remove(RESERVE_FILE)?;
-        let mut file = self.create(RESERVE_FILE)?;
+        let mut file = match self.create(RESERVE_FILE) {
+            Ok(file) => file,
+            // There is room for bytes perhaps, but for no file.
+            Err(error) if error.kind == JournalErrorKind::Full => return Ok(false),
+            Err(error) => return Err(error),
+        };
         // fallocate(2) takes the blocks; where a file system has no such thing, zeros are written.
         let taken = match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => {

@@ -85,28 +85,33 @@ impl Clone for Appender {
 }
 
 impl Appender {
-    /// Starts the thread.
+    /// Starts the thread, which waits for its journal to be sent: so that the system's refusal of a thread comes before anything is written.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub(crate) fn start(journal: Box<dyn Journal>, reports: UnboundedSender<Report>) -> std::io::Result<Self> {
+    pub(crate) fn start(leads_by_lock: bool, reports: UnboundedSender<Report>) -> std::io::Result<(Self, Sender<Box<dyn Journal>>)> {
         let (jobs, receiver) = std::sync::mpsc::channel();
-        let leads_by_lock = journal.leads_by_lock();
-        let worker = Worker {
-            journal,
-            reports,
-            appends: VecDeque::new(),
-            works: VecDeque::new(),
-            awaits: None,
-            told: None,
-            taken_bytes: 0,
-            look_at: Instant::now(),
-            reserve_is_whole: false,
-            is_blind: false,
-            stopping: false,
+        let (hand_over, handed_over) = std::sync::mpsc::channel();
+        let work = move || {
+            // Whoever started it gave up.
+            let Ok(journal) = handed_over.recv() else { return };
+            let worker = Worker {
+                journal,
+                reports,
+                appends: VecDeque::new(),
+                works: VecDeque::new(),
+                awaits: None,
+                told: None,
+                taken_bytes: 0,
+                look_at: Instant::now(),
+                reserve_is_whole: false,
+                is_blind: false,
+                stopping: false,
+            };
+            worker.run(&receiver);
         };
-        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || worker.run(&receiver))?;
-        Ok(Self { jobs, leads_by_lock, thread: Some(thread) })
+        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(work)?;
+        Ok((Self { jobs, leads_by_lock, thread: Some(thread) }, hand_over))
     }
 
     /// This server leads as long as it has the journal's lock, so nobody need be asked.

@@ -196,12 +196,13 @@ pub fn start(parts: Parts) -> anyhow::Result<Driver> {
     let mut short = [0; 16];
     short.copy_from_slice(&instance[..16]);
     let instance = Instance(short);
+    let (reports, reported) = mpsc::unbounded_channel();
+    let (mut appender, hand_over) = Appender::start(journal.leads_by_lock(), reports)?;
     let recovered = recovery::recover(&mut *journal, safeguards.clone(), &clock, instance, folder_ttl_max_ms)?;
     let Recovered { engine, view, counts, entry } = recovered;
     let lineage = entry.lineage;
 
     let (asks, asked) = mpsc::channel(MESSAGES_MAX);
-    let (reports, reported) = mpsc::unbounded_channel();
     let (publish, published) = mpsc::unbounded_channel();
     let (fault, faults) = watch::channel(None);
     let fault = Arc::new(fault);
@@ -209,7 +210,7 @@ pub fn start(parts: Parts) -> anyhow::Result<Driver> {
     state.hand_out(&entry);
     state.journal.store(journal_state(engine.may_write()), Ordering::Relaxed);
     state.left_bytes.store(engine.room().left_bytes, Ordering::Relaxed);
-    let mut appender = Appender::start(journal, reports)?;
+    hand_over.send(journal).map_err(|_| anyhow::anyhow!("the journal's thread has ended"))?;
     let thread = appender.take_thread();
     let view = Arc::new(view);
     let position = feed::position(lineage, entry.epoch, entry.index);

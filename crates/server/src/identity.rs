@@ -25,6 +25,9 @@ use crate::{
 
 /// The server's Ed25519 key: `tqs-private:` and 64 hexadecimal digits.
 pub const SERVER_KEY_FILE: &str = "server.key";
+/// The key of a server that begins, until there is a journal: so a [`SERVER_KEY_FILE`] without a journal always says that history was lost, be it
+/// that the journal was deleted or that the key alone came back from a backup.
+const NEW_KEY_FILE: &str = "server.key.new";
 /// The journal, whose absence beside a key means that history was lost.
 pub const JOURNAL_FILE: &str = "journal.sqlite";
 /// The Unix socket for administration.
@@ -33,6 +36,8 @@ pub const ADMIN_SOCKET_FILE: &str = "admin.sock";
 pub const RUNTIME_FILE: &str = "server.json";
 const TLS_KEY_FILE: &str = "tls.key";
 const TLS_CERTIFICATE_FILE: &str = "tls.crt";
+/// What files end with while they are being written; before it stands the process that writes them.
+const PART: &str = ".part";
 const PRIVATE_PREFIX: &str = "tqs-private:";
 /// Largest file of a key or certificate chain that is read.
 const PEM_BYTES_MAX: u64 = 256 * 1024;
@@ -53,7 +58,7 @@ pub enum Beginning {
     AfterLoss,
     /// Key and journal are there: the server goes on.
     GoesOn,
-    /// Neither is there: a new server with a new key.
+    /// Neither is there, or no start has come as far as the first entry: a new server with a new key.
     New,
 }
 
@@ -103,12 +108,9 @@ pub fn look_at_data_dir(settings: &Settings) -> Result<Beginning, Fault> {
     }
     match (has_key, has_journal) {
         (true, true) => Ok(Beginning::GoesOn),
-        (false, true) => Err(Fault::new(
-            format!(
-                "{shown} has a journal but no {SERVER_KEY_FILE}: licenses name the server's key, so a new key could serve none of them"
-            ),
-            format!("put {SERVER_KEY_FILE} back from a backup"),
-        )),
+        // A first start ended after it had made the journal.
+        (false, true) if has(NEW_KEY_FILE) => Ok(Beginning::New),
+        (false, true) => Err(no_key(&dir)),
         (true, false) if !settings.init => Err(Fault::new(
             format!("{shown} has the server's key but no journal: what was granted is not known here"),
             "`triquest-lm journal restore BACKUP NEW-DIRECTORY` brings a backup back; without one, `serve --init` keeps the key and begins a new \
@@ -117,6 +119,17 @@ pub fn look_at_data_dir(settings: &Settings) -> Result<Beginning, Fault> {
         (true, false) => Ok(Beginning::AfterLoss),
         (false, false) => Ok(Beginning::New),
     }
+}
+
+/// What is wrong with a data directory whose journal has entries and that has no key.
+pub(crate) fn no_key(dir: &Path) -> Fault {
+    Fault::new(
+        format!(
+            "{} has a journal but no {SERVER_KEY_FILE}: licenses name the server's key, so a new key could serve none of them",
+            dir.display()
+        ),
+        format!("put {SERVER_KEY_FILE} back from a backup"),
+    )
 }
 
 fn unusable(dir: &Path, cause: &io::Error) -> Fault {
@@ -245,35 +258,158 @@ fn read_bounded(file: File, path: &Path) -> Result<Vec<u8>, Fault> {
     Ok(bytes)
 }
 
-/// Writes a new file with mode 0600 that must not exist, durably.
+/// Writes a new file with mode 0600 that must not exist, durably. It has its name only once it is whole: no full disk and no kill leaves half of it.
 ///
 /// # Errors
 /// If it exists or cannot be written.
 pub fn write_new_secret(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
-    let cannot = |cause: io::Error| Fault::new(format!("cannot write {}: {cause}", path.display()), "");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(path)
-        .map_err(cannot)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(cannot)?;
-    let dir = path.parent().unwrap_or(Path::new("."));
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(cannot)
+    write_secret(path, bytes, name_new)
 }
 
-/// The server's key: read, or made at first start.
+/// The same, with what gives the finished file its name.
+fn write_secret(path: &Path, bytes: &[u8], name: fn(&Path, &Path) -> io::Result<()>) -> Result<(), Fault> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(format!(".{}{PART}", std::process::id()));
+    let part = PathBuf::from(part);
+    let write = || {
+        // Of a process that had the same number.
+        match fs::remove_file(&part) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+            _ => {}
+        }
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        name(&part, path)?;
+        sync_dir_of(path)
+    };
+    write().map_err(|cause| {
+        let _ = fs::remove_file(&part);
+        cannot_write(path, &cause)
+    })
+}
+
+fn cannot_write(path: &Path, cause: &io::Error) -> Fault {
+    let dir = dir_of(path).display();
+    let next = match cause.kind() {
+        io::ErrorKind::AlreadyExists => "it is never overwritten: move it away, or name another file".to_owned(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!("make room on the file system of {dir}, then try again"),
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => format!("this user must be able to write in {dir}"),
+        _ => "see what the system says about the disk (`dmesg`), then try again".to_owned(),
+    };
+    Fault::new(format!("cannot write {}: {cause}", path.display()), next)
+}
+
+fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn sync_dir_of(path: &Path) -> io::Result<()> {
+    File::open(dir_of(path)).and_then(|dir| dir.sync_all())
+}
+
+/// Names a finished file; a file that has the name already stays.
+fn name_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::{
+        fs::{CWD, RenameFlags, renameat_with},
+        io::Errno,
+    };
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system has this, but those have links.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            fs::hard_link(from, to)?;
+            fs::remove_file(from)
+        }
+        named => Ok(named?),
+    }
+}
+
+/// Removes what starts that were killed had begun to write. The caller has locked the directory.
+pub fn remove_parts(dir: &Path) {
+    let ours = [SERVER_KEY_FILE, TLS_KEY_FILE, TLS_CERTIFICATE_FILE, RUNTIME_FILE];
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_part = |name: &str| name.ends_with(PART) && ours.iter().any(|ours| name.starts_with(&format!("{ours}.")));
+        if name.to_str().is_some_and(is_part) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Sees to it that there is a key before there is a journal: the server's, or one that becomes it in [`keep_key`].
 ///
 /// # Errors
-/// A file that others can read, a link, a stranger's, or one that is no key.
+/// If it cannot be made.
+pub fn make_key(dir: &Path) -> Result<(), Fault> {
+    let fresh = dir.join(NEW_KEY_FILE);
+    if is_there(&dir.join(SERVER_KEY_FILE)) {
+        // A server that was about to begin here gives way to this key, which somebody put here, unless it has begun a journal.
+        return if is_there(&dir.join(JOURNAL_FILE)) { Ok(()) } else { remove_new_key(dir) };
+    }
+    if is_there(&fresh) {
+        return Ok(());
+    }
+    let hex: String = random::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
+    write_new_secret(&fresh, format!("{PRIVATE_PREFIX}{hex}\n").as_bytes())
+}
+
+fn remove_new_key(dir: &Path) -> Result<(), Fault> {
+    let fresh = dir.join(NEW_KEY_FILE);
+    match fs::remove_file(&fresh) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(Fault::new(format!("cannot remove {}: {cause}", fresh.display()), "move it away"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives the key of a server that begins its name, now that its journal is durable, and reads the server's key. `is_empty` says that the journal has no
+/// entry. The caller has locked the directory.
+///
+/// # Errors
+/// As [`server_key`], if it cannot be named, and if somebody put another key to the empty journal of the one that was about to begin: the other one's
+/// history is not known here.
+pub fn keep_key(dir: &Path, is_empty: bool) -> Result<SigningKey, Fault> {
+    let (fresh, path) = (dir.join(NEW_KEY_FILE), dir.join(SERVER_KEY_FILE));
+    match (is_there(&path), is_there(&fresh)) {
+        (true, true) if is_empty => {
+            return Err(Fault::new(
+                format!(
+                    "{} was put beside {NEW_KEY_FILE} and the journal of another server, which was about to begin here",
+                    path.display()
+                ),
+                format!(
+                    "if {SERVER_KEY_FILE} is the right one, move {NEW_KEY_FILE} and {JOURNAL_FILE} away and start once with `--init`, which begins a new \
+                     history for it; if not, move {SERVER_KEY_FILE} away"
+                ),
+            ));
+        }
+        (true, true) => remove_new_key(dir)?,
+        (true, false) => {}
+        (false, _) => name_new(&fresh, &path).and_then(|()| sync_dir_of(&path)).map_err(|cause| cannot_write(&path, &cause))?,
+    }
+    server_key(dir)
+}
+
+/// The server's key in a data directory.
+///
+/// # Errors
+/// If there is none yet; a file that others can read, a link, a stranger's, or one that is no key.
 pub fn server_key(dir: &Path) -> Result<SigningKey, Fault> {
     let path = dir.join(SERVER_KEY_FILE);
-    if fs::symlink_metadata(&path).is_err() {
-        let seed = random::<32>();
-        let hex: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
-        write_new_secret(&path, format!("{PRIVATE_PREFIX}{hex}\n").as_bytes())?;
-        return Ok(SigningKey::from_seed(seed));
+    if !is_there(&path) {
+        return Err(Fault::new(
+            format!("there is no server key in {}", dir.display()),
+            format!(
+                "name the server's directory with `--data DIR`, or start a new server, which makes one: triquest-lm serve --init --data {}",
+                dir.display()
+            ),
+        ));
     }
     let bytes = read_secret(&path)?;
     let seed = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim_end().strip_prefix(PRIVATE_PREFIX)).and_then(seed_of);
@@ -293,27 +429,9 @@ fn seed_of(hex: &str) -> Option<[u8; 32]> {
 /// The public half of the key in a data directory, for commands beside the server.
 ///
 /// # Errors
-/// As [`server_key`], and if there is none yet.
+/// As [`server_key`].
 pub fn public_server_key(dir: &Path) -> Result<ServerKey, Fault> {
-    if fs::symlink_metadata(dir.join(SERVER_KEY_FILE)).is_err() {
-        return Err(Fault::new(
-            format!("there is no server key in {}", dir.display()),
-            format!(
-                "name the server's directory with `--data DIR`, or start a new server, which makes one: triquest-lm serve --init --data {}",
-                dir.display()
-            ),
-        ));
-    }
     server_key(dir).map(|key| ServerKey::new(*key.public()))
-}
-
-/// The private key in a data directory, which must exist; for `license request`.
-///
-/// # Errors
-/// As [`public_server_key`].
-pub fn existing_server_key(dir: &Path) -> Result<SigningKey, Fault> {
-    public_server_key(dir)?;
-    server_key(dir)
 }
 
 /// A certificate that is served now.
@@ -454,15 +572,19 @@ fn read_tls_key(path: &Path, config: &Config) -> Result<Vec<u8>, Fault> {
 
 /// ECDSA P-256, because browsers take no Ed25519; ten years, because nobody trusts it for its dates.
 fn make_own(certificate: &Path, key: &Path) -> Result<(), Fault> {
-    let there = |path: &Path| fs::symlink_metadata(path).is_ok();
-    if there(key) && there(certificate) {
+    if is_there(key) && is_there(certificate) {
         return Ok(());
     }
     let failed = |cause: rcgen::Error| Fault::new(format!("cannot make a certificate: {cause}"), "");
-    let pair = if there(key) {
+    let pair = if is_there(key) {
         let pem = String::from_utf8(read_secret(key)?)
             .map_err(|_| Fault::new(format!("{} is no PEM", key.display()), "delete it to have a new one made"))?;
-        rcgen::KeyPair::from_pem(&pem).map_err(failed)?
+        rcgen::KeyPair::from_pem(&pem).map_err(|cause| {
+            Fault::new(
+                format!("{}: no private key in PEM: {cause}", key.display()),
+                "put it back from a backup, or delete it to have a new one made",
+            )
+        })?
     } else {
         rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(failed)?
     };
@@ -482,10 +604,10 @@ fn make_own(certificate: &Path, key: &Path) -> Result<(), Fault> {
     params.not_after = rcgen::date_time_ymd(year + 10, u8::try_from(today.month()).unwrap_or(1), 1);
     params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     let made = params.self_signed(&pair).map_err(failed)?;
-    if !there(key) {
+    if !is_there(key) {
         write_new_secret(key, pair.serialize_pem().as_bytes())?;
     }
-    if there(certificate) {
+    if is_there(certificate) {
         fs::remove_file(certificate).map_err(|cause| Fault::new(format!("cannot replace {}: {cause}", certificate.display()), ""))?;
     }
     write_new_secret(certificate, made.pem().as_bytes())
@@ -551,10 +673,8 @@ impl Runtime {
     /// # Errors
     /// The system's.
     pub fn write(&self, dir: &Path) -> Result<(), Fault> {
-        let fresh = dir.join(format!("{RUNTIME_FILE}.new"));
-        let _ = fs::remove_file(&fresh);
-        write_new_secret(&fresh, &serde_json::to_vec_pretty(self).expect("plain data serializes"))?;
-        fs::rename(&fresh, dir.join(RUNTIME_FILE)).map_err(|cause| Fault::new(format!("cannot write {RUNTIME_FILE}: {cause}"), ""))
+        let bytes = serde_json::to_vec_pretty(self).expect("plain data serializes");
+        write_secret(&dir.join(RUNTIME_FILE), &bytes, |from, to| fs::rename(from, to))
     }
 
     /// Removes it.
@@ -568,6 +688,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    /// What a first start makes of the key.
+    fn begin(dir: &Path) -> Result<SigningKey, Fault> {
+        make_key(dir)?;
+        keep_key(dir, true)
+    }
+
     fn named(dir: &Path) -> Settings {
         Settings::of(Config { data: Some(dir.to_owned()), ..Config::default() })
     }
@@ -575,8 +701,8 @@ mod tests {
     #[test]
     fn the_key_is_made_once_and_only_we_can_read_it() {
         let dir = tempfile::tempdir().unwrap();
-        let first = server_key(dir.path()).unwrap();
-        let again = server_key(dir.path()).unwrap();
+        let first = begin(dir.path()).unwrap();
+        let again = begin(dir.path()).unwrap();
         assert_eq!(first.public(), again.public());
         assert_eq!(fs::metadata(dir.path().join(SERVER_KEY_FILE)).unwrap().mode() & 0o777, 0o600);
         assert_eq!(public_server_key(dir.path()).unwrap().public(), first.public());
@@ -585,7 +711,7 @@ mod tests {
     #[test]
     fn a_key_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        server_key(dir.path()).unwrap();
+        begin(dir.path()).unwrap();
         let file = dir.path().join(SERVER_KEY_FILE);
         for mode in [0o644, 0o640, 0o604, 0o660] {
             fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
@@ -598,7 +724,7 @@ mod tests {
     fn a_key_that_is_a_symbolic_link_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let other = tempfile::tempdir().unwrap();
-        server_key(other.path()).unwrap();
+        begin(other.path()).unwrap();
         std::os::unix::fs::symlink(other.path().join(SERVER_KEY_FILE), dir.path().join(SERVER_KEY_FILE)).unwrap();
         assert!(server_key(dir.path()).unwrap_err().message.contains("symbolic link"));
         std::os::unix::fs::symlink("/nowhere/at/all", other.path().join(TLS_KEY_FILE)).unwrap();
@@ -640,11 +766,54 @@ mod tests {
         fs::write(dir.path().join(JOURNAL_FILE), "").unwrap();
         assert!(prepare_data_dir(&named(dir.path())).unwrap_err().message.contains("no server.key"));
         fs::remove_file(dir.path().join(JOURNAL_FILE)).unwrap();
-        server_key(dir.path()).unwrap();
+        begin(dir.path()).unwrap();
         assert!(prepare_data_dir(&named(dir.path())).unwrap_err().message.contains("no journal"));
         assert_eq!(prepare_data_dir(&Settings { init: true, ..named(dir.path()) }).unwrap(), Beginning::AfterLoss);
         fs::write(dir.path().join(JOURNAL_FILE), "").unwrap();
         assert_eq!(prepare_data_dir(&named(dir.path())).unwrap(), Beginning::GoesOn);
+    }
+
+    #[test]
+    fn a_first_start_that_ended_anywhere_leaves_a_new_server_and_a_key_alone_is_a_loss() {
+        let dir = tempfile::tempdir().unwrap();
+        let look = || look_at_data_dir(&Settings { init: true, ..named(dir.path()) });
+        make_key(dir.path()).unwrap();
+        assert!(server_key(dir.path()).is_err(), "nobody can name in a license what is not kept yet");
+        assert_eq!(look().unwrap(), Beginning::New);
+        assert!(look_at_data_dir(&named(dir.path())).is_err(), "it needs what the empty directory needed");
+        fs::write(dir.path().join(JOURNAL_FILE), "").unwrap();
+        assert_eq!(look_at_data_dir(&named(dir.path())).unwrap(), Beginning::New);
+        // Somebody puts another key beside it, whose history that journal is not.
+        fs::write(dir.path().join(SERVER_KEY_FILE), "").unwrap();
+        make_key(dir.path()).unwrap();
+        assert!(keep_key(dir.path(), true).unwrap_err().hint.contains("move server.key.new and journal.sqlite away"));
+        fs::remove_file(dir.path().join(SERVER_KEY_FILE)).unwrap();
+        keep_key(dir.path(), true).unwrap();
+        assert_eq!(look().unwrap(), Beginning::GoesOn);
+        fs::remove_file(dir.path().join(JOURNAL_FILE)).unwrap();
+        assert_eq!(look().unwrap(), Beginning::AfterLoss);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the key alone");
+    }
+
+    #[test]
+    fn a_secret_has_its_name_only_when_it_is_whole_and_never_takes_that_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(SERVER_KEY_FILE);
+        let part = dir.path().join(format!("{SERVER_KEY_FILE}.{}{PART}", std::process::id()));
+        // What a killed process of the same number left is no hindrance.
+        fs::write(&part, "hal").unwrap();
+        write_new_secret(&path, b"whole").unwrap();
+        let fault = write_new_secret(&path, b"another").unwrap_err();
+        assert!(fault.message.contains("server.key") && fault.hint.contains("never overwritten"), "{fault}");
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert!(!part.exists());
+        for name in ["server.key.new.7.part", "tls.key.1.part", "mine.part"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        remove_parts(dir.path());
+        let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["mine.part", "server.key"]);
     }
 
     #[test]
@@ -654,7 +823,7 @@ mod tests {
         assert_eq!(prepare_data_dir(&Settings { init: true, ..named(&inner) }).unwrap(), Beginning::New);
         assert_eq!(fs::metadata(&inner).unwrap().mode() & 0o777, 0o700);
         fs::set_permissions(&inner, Permissions::from_mode(0o755)).unwrap();
-        server_key(&inner).unwrap();
+        begin(&inner).unwrap();
         fs::write(inner.join(JOURNAL_FILE), "").unwrap();
         prepare_data_dir(&named(&inner)).unwrap();
         assert_eq!(fs::metadata(&inner).unwrap().mode() & 0o777, 0o700);

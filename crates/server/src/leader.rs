@@ -256,7 +256,7 @@ mod tests {
         Actor, CheckoutItem, Command, ContentDigest, Holder, InstallLicense, Instance, LeaseId, Lineage, Outcome, Safeguards,
     };
     use triquest_engine::{Origin, grants::GrantSigner};
-    use triquest_journal::memory::MemoryDisk;
+    use triquest_journal::{Journal as _, memory::MemoryDisk};
     use triquest_license::{Note, ServerKey, Signer, SigningKey, VerifiedLicense};
     use triquest_wire::Position;
 
@@ -311,12 +311,14 @@ mod tests {
             let signer = GrantSigner::new(key, &server_key, instance);
             let publisher = Publisher { view: Arc::clone(&view), feed, signer, fault: Arc::clone(&fault) };
             let boot_ms = clock.boot_ms();
+            let (appender, hand_over) = Appender::start(journal.leads_by_lock(), reports).unwrap();
+            hand_over.send(Box::new(journal)).unwrap();
             let leader = Leader {
                 engine,
                 clock,
                 asked,
                 reported,
-                appender: Appender::start(Box::new(journal), reports).unwrap(),
+                appender,
                 publish,
                 fault,
                 state,

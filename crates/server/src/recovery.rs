@@ -54,19 +54,7 @@ pub(crate) fn recover(
     let Some(Effect::Append { entry, .. }) = engine.poll() else {
         return Err(JournalError::new(JournalErrorKind::System, "a start has no first entry", "this is a defect of triquest-lm"));
     };
-    let bytes = encode_entry(&entry);
-    append(journal, &entry, &bytes)?;
-    engine.handle(Input::Committed(entry.index));
-    // Nobody has asked yet, so all that it says is that the entry is durable.
-    while engine.poll().is_some() {}
-    journal.restore_reserve()?;
-    engine.handle(Input::Room(journal.room()?));
-    if engine.may_write() != MayWrite::All {
-        tracing::warn!("{}", triquest_wire::status::FullDisk::FULL);
-    }
-    counts.tail_entries += 1;
-    counts.tail_bytes += bytes.len() as u64;
-
+    // All that can fail comes before the entry: each start that gets as far is one more in history.
     let position = feed::position(entry.lineage, entry.epoch, entry.index);
     let view = View::new(Arc::clone(clock), position, engine.moment(), engine.allocator().snapshot()).map_err(|error| {
         JournalError::new(
@@ -75,6 +63,24 @@ pub(crate) fn recover(
             "run `triquest-lm journal check`",
         )
     })?;
+    let bytes = encode_entry(&entry);
+    append(journal, &entry, &bytes)?;
+    engine.handle(Input::Committed(entry.index));
+    // Nobody has asked yet, so all that it says is that the entry is durable.
+    while engine.poll().is_some() {}
+    // The journal's thread tries again once a second, and no answer needs either.
+    if let Err(error) = journal.restore_reserve() {
+        tracing::warn!(hint = error.hint, "{}", error.message);
+    }
+    if let Ok(room) = journal.room() {
+        engine.handle(Input::Room(room));
+    }
+    if engine.may_write() != MayWrite::All {
+        tracing::warn!("{}", triquest_wire::status::FullDisk::FULL);
+    }
+    counts.tail_entries += 1;
+    counts.tail_bytes += bytes.len() as u64;
+
     tracing::info!(
         epoch = entry.epoch.0,
         index = entry.index.0,

@@ -16,7 +16,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 use triquest_allocator::{Actor, Command, Outcome, Refusal, Safeguards};
-use triquest_journal::{Journal, JournalError, JournalErrorKind, OpenMode, SqliteJournal, backup, upgrade};
+use triquest_journal::{History, Journal, JournalError, JournalErrorKind, OpenMode, SqliteJournal, backup, upgrade};
 use triquest_license::{LicenseError, Note, ServerKey, SigningKey, VerifiedLicense};
 use triquest_wire::limits::DRAIN_MS_MAX;
 
@@ -81,19 +81,30 @@ impl Server {
         let data_dir = config.data_dir();
         // What can fail for a reason that the administrator must see comes before anything that changes the disk.
         let Bound { tcp, udp } = bind(&config)?;
-        let beginning = identity::prepare_data_dir(&settings)?;
-        let key = Arc::new(identity::server_key(&data_dir)?);
-        let certificate = Arc::new(Certificate::load(&config)?);
-        // What would fail after it is found before: each start that gets as far as the journal is an entry in it.
+        identity::look_at_data_dir(&settings)?;
         check_admin_socket(&data_dir, &config)?;
         licenses_folder::files(&config.licenses_dir(), config.licenses.is_some())?;
+        let named = if config.tls.certificate.is_some() { Some(Certificate::load(&config)?) } else { None };
+        let beginning = identity::prepare_data_dir(&settings)?;
+        let certificate = Arc::new(named.map_or_else(|| Certificate::load(&config), Ok)?);
+        identity::make_key(&data_dir)?;
         let files = sys::raise_open_files().saturating_sub(OTHER_FILES).max(16);
         let limits = settings.limits.clone().with(&config.limits, files);
         let (stop, stopping) = watch::channel(false);
         let version = settings.version.clone().unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
-        let journal = open_journal(&data_dir, beginning, journal, version.clone()).await?;
+        let mut journal = open_journal(&data_dir, beginning, journal, version.clone()).await?;
         // The journal's lock is ours; now all else that can fail, and only then the first entry: a start that fails leaves no trace in history.
-        let unix = bind_admin(&data_dir, &config)?;
+        identity::remove_parts(&data_dir);
+        // Whatever came before, a server whose journal has no entry has never answered anybody.
+        let is_empty = journal.head().index.0 == 0;
+        let key = Arc::new(identity::keep_key(&data_dir, is_empty)?);
+        let beginning = if beginning == Beginning::GoesOn && is_empty { Beginning::New } else { beginning };
+        let unix = match bind_admin(&data_dir, &config) {
+            // A full disk, or one without an inode: this is what the reserve is for.
+            Err(cause) if is_full(&cause) && journal.release_reserve().unwrap_or(false) => bind_admin(&data_dir, &config),
+            bound => bound,
+        }
+        .map_err(|cause| cannot_bind_admin(&data_dir, &cause))?;
         let tcp = tcp.into_iter().map(TcpListener::from_std).collect::<Result<Vec<_>, _>>()?;
         let addresses = tcp.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let tls = Arc::new(identity::tls_config(Arc::clone(&certificate)));
@@ -132,19 +143,14 @@ impl Server {
             stopping,
         };
         let (app, reloads) = App::new(parts, &config);
-        let accepted = accept_at_start(&app, &settings).await;
+        // From the first entry on nothing keeps this server from serving: each failed start would be one more in its history.
+        accept_at_start(&app, &settings).await;
         // Only now: `--end-quarantine` may have ended it.
         say_quarantine(&app);
         reread_licenses(&app).await;
-        let folder = licenses_folder::install(&app, &config.licenses_dir(), config.licenses.is_some()).await;
-        let ready = || -> anyhow::Result<()> {
-            accepted?;
-            log_folder(&folder?);
-            Ok(())
-        };
-        if let Err(cause) = ready() {
-            app.driver().clone().stop().await;
-            return Err(cause);
+        match licenses_folder::install(&app, &config.licenses_dir(), config.licenses.is_some()).await {
+            Ok(report) => log_folder(&report),
+            Err(fault) => tracing::error!(hint = fault.hint, "the folder of licenses was not read: {}", fault.message),
         }
         let discovery = Discovery::start(&app, udp, &addresses, &config);
         let runtime = Runtime {
@@ -156,13 +162,37 @@ impl Server {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         // Before anybody is accepted: whoever sees the file can connect, and whoever connects can see it.
-        runtime.write(&data_dir)?;
+        if let Err(fault) = runtime.write(&data_dir) {
+            // That of an earlier run would send commands elsewhere.
+            Runtime::remove(&data_dir);
+            tracing::warn!(
+                hint = fault.hint,
+                "commands on this machine may not find on which addresses this server serves, until there is room: {}",
+                fault.message
+            );
+            tokio::spawn(write_later(runtime, data_dir.clone(), app.stopping.clone()));
+        }
         let accepting = Accepting::start(&app, tls, tcp, unix);
         let file = ArcSwap::from_pointee(settings.file.clone());
         let reloader = Reloader { settings, certificate, config: ArcSwap::from_pointee(config), file };
         tokio::spawn(serve_reloads(Arc::clone(&app), reloader, reloads));
         tokio::spawn(say_limits(Arc::clone(&app)));
         Ok(Running { app, accepting, discovery, stop, addresses, data_dir, beginning })
+    }
+}
+
+/// Tries again, once a minute, what had no room at the start.
+async fn write_later(runtime: Runtime, data_dir: PathBuf, mut stopping: watch::Receiver<bool>) {
+    let runtime = Arc::new(runtime);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(SAID_AGAIN_MS)) => {}
+            _ = stopping.changed() => return,
+        }
+        let (runtime, data_dir) = (Arc::clone(&runtime), data_dir.clone());
+        if tokio::task::spawn_blocking(move || runtime.write(&data_dir)).await.is_ok_and(|written| written.is_ok()) {
+            return;
+        }
     }
 }
 
@@ -184,6 +214,9 @@ async fn open_journal(
             Beginning::New => OpenMode::InitIfMissing,
         };
         let mut journal = SqliteJournal::open(&dir, mode).map_err(|error| journal_fault(error, &dir, &version))?;
+        if beginning == Beginning::New && journal.head().index.0 > 0 {
+            return Err(identity::no_key(&dir).into());
+        }
         match upgrade::prepare(&mut journal, &version) {
             Ok(None) => {}
             Ok(Some(backup)) => {
@@ -243,42 +276,46 @@ fn journal_fault(error: JournalError, data_dir: &Path, version: &str) -> Fault {
     Fault::new(error.message, hint)
 }
 
-/// `--accept-clock` and `--end-quarantine`, as the audited acts that they are.
-async fn accept_at_start(app: &App, settings: &Settings) -> anyhow::Result<()> {
+/// `--accept-clock` and `--end-quarantine`, as the audited acts that they are. Flags stay in unit files, so what cannot be done is said and keeps
+/// nobody from serving.
+async fn accept_at_start(app: &App, settings: &Settings) {
     let actor = |flag: &str| Actor { name: format!("unix:{}", sys::user_name(sys::user_id())), reason: format!("{flag} at start") };
-    let mut commands = Vec::new();
     if settings.accept_clock {
-        commands.push(Command::AcceptClock { actor: actor("--accept-clock") });
-    }
-    if let Some(named) = &settings.end_quarantine {
-        let lineage = app.driver().view().position().lineage;
-        if named.names(&lineage) {
-            let lineage = triquest_allocator::Lineage(lineage.0);
-            commands.push(Command::EndQuarantine { lineage, actor: actor("--end-quarantine") });
-        } else {
-            say_other_history(app, named);
-        }
-    }
-    for command in commands {
-        let ended = match &command {
-            Command::EndQuarantine { .. } => settings.end_quarantine.as_ref(),
-            _ => None,
-        };
-        match (app.driver().decide(command, None).await?.outcome, ended) {
-            (Outcome::Done, Some(named)) => tracing::warn!(
-                lineage = %named,
-                "--end-quarantine ended the quarantine of this history: seats are granted again, and the flag has nothing more to do"
+        match app.driver().decide(Command::AcceptClock { actor: actor("--accept-clock") }, None).await.map(|answer| answer.outcome) {
+            Ok(Outcome::Done | Outcome::Refused(Refusal::NothingToDo(_))) => {}
+            Ok(other) => tracing::error!("--accept-clock accepted nothing: {other:?}"),
+            Err(cause) => tracing::warn!(
+                hint = "if `triquest-lm status` says that the clock is not believed: triquest-lm clock accept --reason TEXT",
+                "--accept-clock accepted nothing: {cause}"
             ),
-            (Outcome::Refused(Refusal::NothingToDo(_)), Some(named)) => {
-                tracing::info!(lineage = %named, "--end-quarantine ended nothing: no quarantine runs, so the flag can be taken out");
-            }
-            // A quarantine that has just begun is another one.
-            (Outcome::Refused(Refusal::OtherHistory), Some(named)) => say_other_history(app, named),
-            (Outcome::Done | Outcome::Refused(Refusal::NothingToDo(_)), None) => {}
-            (other, _) => anyhow::bail!("the acceptance at start was refused: {other:?}"),
         }
     }
-    Ok(())
+    let Some(named) = &settings.end_quarantine else { return };
+    let view = app.driver().view();
+    let lineage = view.position().lineage;
+    if !named.names(&lineage) {
+        return say_other_history(app, named);
+    }
+    let nothing = || tracing::info!(lineage = %named, "--end-quarantine ended nothing: no quarantine runs, so the flag can be taken out");
+    if view.quarantine_ms().is_none() {
+        return nothing();
+    }
+    let command = Command::EndQuarantine { lineage: triquest_allocator::Lineage(lineage.0), actor: actor("--end-quarantine") };
+    match app.driver().decide(command, None).await.map(|answer| answer.outcome) {
+        Ok(Outcome::Done) => tracing::warn!(
+            lineage = %named,
+            "--end-quarantine ended the quarantine of this history: seats are granted again, and the flag has nothing more to do"
+        ),
+        Ok(Outcome::Refused(Refusal::NothingToDo(_))) => nothing(),
+        // A quarantine that has just begun is another one.
+        Ok(Outcome::Refused(Refusal::OtherHistory)) => say_other_history(app, named),
+        Ok(other) => tracing::error!(lineage = %named, "--end-quarantine ended nothing: {other:?}"),
+        Err(cause) => tracing::warn!(
+            lineage = %named,
+            hint = format!("later: triquest-lm quarantine end --lineage {} --reason TEXT", lineage.short()),
+            "--end-quarantine ended nothing: {cause}"
+        ),
+    }
 }
 
 fn say_other_history(app: &App, named: &triquest_wire::NamedLineage) {
@@ -415,23 +452,35 @@ fn check_admin_socket(data_dir: &Path, config: &Config) -> Result<Option<u32>, F
 }
 
 /// The Unix socket. The journal's lock is ours by now, so a socket that is there is a dead server's.
-fn bind_admin(data_dir: &Path, config: &Config) -> Result<UnixListener, Fault> {
+fn bind_admin(data_dir: &Path, config: &Config) -> std::io::Result<UnixListener> {
     let path = data_dir.join(identity::ADMIN_SOCKET_FILE);
-    let cannot = |cause: std::io::Error| Fault::new(format!("cannot make the socket {}: {cause}", path.display()), "");
-    let group = check_admin_socket(data_dir, config)?;
+    let group = check_admin_socket(data_dir, config).map_err(std::io::Error::other)?;
     if std::fs::symlink_metadata(&path).is_ok() {
-        std::fs::remove_file(&path).map_err(cannot)?;
+        std::fs::remove_file(&path)?;
     }
-    let listener = UnixListener::bind(&path).map_err(cannot)?;
+    let listener = UnixListener::bind(&path)?;
     let mode = match group {
         Some(group) => {
-            std::os::unix::fs::chown(&path, None, Some(group)).map_err(cannot)?;
+            std::os::unix::fs::chown(&path, None, Some(group))?;
             0o660
         }
         None => 0o600,
     };
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).map_err(cannot)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
+}
+
+fn is_full(cause: &std::io::Error) -> bool {
+    matches!(cause.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
+fn cannot_bind_admin(data_dir: &Path, cause: &std::io::Error) -> Fault {
+    let hint = match cause.get_ref().and_then(|inner| inner.downcast_ref::<Fault>()) {
+        Some(fault) => return fault.clone(),
+        None if is_full(cause) => format!("make room (or inodes) on the file system of {}, then start again", data_dir.display()),
+        None => format!("the server's user must be able to write in {}", data_dir.display()),
+    };
+    Fault::new(format!("cannot make the socket {}: {cause}", data_dir.join(identity::ADMIN_SOCKET_FILE).display()), hint)
 }
 
 /// Checks the signatures of every installed license by this version's rules, and takes in what it understands that an older one left out.

@@ -6,7 +6,7 @@ use triquest_license::SigningKey;
 use triquest_server::{
     Overrides, Settings,
     discovery::{Announced, avahi},
-    identity::{Runtime, existing_server_key},
+    identity::{Runtime, server_key},
 };
 use triquest_wire::status::ServerId;
 
@@ -116,5 +116,5 @@ pub(crate) fn read_server_key(data: &DataDir) -> Result<SigningKey, Failure> {
     if let Some(failure) = crate::admin::unusable(&path) {
         return Err(failure);
     }
-    Ok(existing_server_key(&path)?)
+    Ok(server_key(&path)?)
 }
