@@ -41,6 +41,7 @@ use crate::{
     clock::Clock,
     config::Fault,
     feed::{self, Feed},
+    gate::Denial,
     leader::{Leader, Message},
     limits::MESSAGES_MAX,
     publisher::Publisher,
@@ -266,7 +267,7 @@ impl Asking<'_> {
     /// # Errors
     /// [`DriverError`].
     pub async fn decide(self, command: Command, nonce: Option<[u8; 32]>) -> Result<Answer, DriverError> {
-        self.held(command, nonce, 0).await
+        self.decide_charged(command, nonce, Denial::default(), 0).await
     }
 
     /// Many commands; answers in the order asked, each for itself.
@@ -285,11 +286,22 @@ impl Asking<'_> {
     /// # Errors
     /// [`DriverError`].
     pub async fn decide_waiting(self, command: Command, nonce: [u8; 32], held_ms: u64) -> Result<Answer, DriverError> {
-        self.held(command, Some(nonce), held_ms).await
+        self.decide_charged(command, Some(nonce), Denial::default(), held_ms).await
     }
 
-    async fn held(self, command: Command, nonce: Option<[u8; 32]>, hold_ms: u64) -> Result<Answer, DriverError> {
-        self.ask(command.into(), hold_ms, |reply| Ticket::One(reply, nonce)).await
+    /// The same for what is charged in case it is denied: that is settled by the decision, also where the caller has gone away by then. Held at most
+    /// `hold_ms`.
+    ///
+    /// # Errors
+    /// [`DriverError`].
+    pub async fn decide_charged(
+        self,
+        command: Command,
+        nonce: Option<[u8; 32]>,
+        denial: Denial,
+        hold_ms: u64,
+    ) -> Result<Answer, DriverError> {
+        self.ask(command.into(), hold_ms, |reply| Ticket::One(reply, nonce, denial)).await
     }
 
     async fn ask<R>(

@@ -60,6 +60,8 @@ pub struct Gate {
     promised: Mutex<BTreeMap<String, u64>>,
     /// Attempts that were denied lately: what is asked once more is told once more.
     denied: Mutex<Lately>,
+    /// What each waiter asked that had to be decided.
+    waiters: Mutex<Lately>,
     /// Leases that live, and whose holders showed what this server did not sign.
     forgers: Mutex<Lately>,
     unsent: Places,
@@ -143,6 +145,7 @@ impl Gate {
             refusals: rates(limits.refusals.share()),
             promised: Mutex::default(),
             denied: Mutex::default(),
+            waiters: Mutex::default(),
             forgers: Mutex::default(),
             unsent: Places::new(limits.unsent_bytes),
             unread: Places::new(limits.unread_bytes),
@@ -325,13 +328,13 @@ impl Gate {
     /// # Errors
     /// 429, with the numbers of the pool.
     pub fn may_be_denied<'a>(
-        &self,
+        self: &Arc<Self>,
         network: Option<Network>,
         feature: &str,
         comes_back: bool,
         free: impl FnOnce() -> Vec<(&'a str, u64, u64)>,
         pool: impl FnOnce() -> Option<PoolNumbers>,
-    ) -> Result<Denial<'_>, Problem> {
+    ) -> Result<Denial, Problem> {
         let Some(network) = network else { return Ok(Denial::default()) };
         let now_ms = self.now_ms();
         let charged = {
@@ -345,12 +348,12 @@ impl Gate {
             })
         };
         let limited = match charged {
-            Ok(()) => return Ok(Denial { charged: Some((self, network, feature.to_owned())), promised: None }),
+            Ok(()) => return Ok(Denial::new(Charged::Denial(Arc::clone(self), network, feature.to_owned()))),
             Err(limited) => limited,
         };
         let promised = if comes_back { self.let_through(network, &[], now_ms) } else { self.promise(network, &free(), now_ms) };
         if let Some(promised) = promised {
-            return Ok(Denial { charged: None, promised: Some(promised) });
+            return Ok(Denial::new(Charged::Mistake(promised)));
         }
         let problem = self.too_often(Kind::Denials, network, limited);
         Err(Problem { pool: pool(), ..problem }.hint("wait in line with `wait_ms` instead of asking again"))
@@ -417,6 +420,24 @@ impl Gate {
         self.charge(Rated::ShownGrants, network, 1)
     }
 
+    /// Charges what a waiter asks and only a decision can answer, whatever of it differs from what it asked before.
+    ///
+    /// # Errors
+    /// 429, with when to ask again.
+    pub fn waiter_asks(&self, network: Option<Network>, lease: [u8; 16]) -> Result<(), Problem> {
+        if network.is_none() {
+            return Ok(());
+        }
+        let (asks, now_ms) = (self.limits.waiter_asks, self.now_ms());
+        let charged = self.waiters.lock().charge(lease, asks.rate(), now_ms);
+        charged.map_err(|wait_ms| {
+            self.note(Kind::WaiterAsks, network);
+            let whose = format!("this waiter has reached its limit of asks ({} at once, then {} a second)", asks.burst, asks.per_second);
+            Problem { retry_after_ms: Some(wait_ms.max(1)), ..Problem::new(ErrorCode::RateLimited, whose) }
+                .hint("its place in line stays; a request with `wait_ms` and without `Prefer: wait=0` is answered when there is news")
+        })
+    }
+
     /// Who holds this lease, and alone knows its secret, showed what this server did not sign.
     pub fn note_forger(&self, lease: [u8; 16]) {
         let now_ms = self.now_ms();
@@ -425,7 +446,7 @@ impl Gate {
 
     /// Lets a request through for seats that are free, and that no other request was let through for. What looks free and is denied all the same
     /// is bounded too.
-    fn promise(&self, network: Network, free: &[(&str, u64, u64)], now_ms: u64) -> Option<Promised<'_>> {
+    fn promise(self: &Arc<Self>, network: Network, free: &[(&str, u64, u64)], now_ms: u64) -> Option<Promised> {
         let mut promised = self.promised.lock();
         let fits = |(feature, wanted, free): &(&str, u64, u64)| promised.get(*feature).copied().unwrap_or(0) + wanted <= *free;
         if free.is_empty() || !free.iter().all(fits) {
@@ -440,10 +461,10 @@ impl Gate {
     }
 
     /// Lets a request through although its network was denied too much. How often that turns out to be wrong is bounded as denials are.
-    fn let_through(&self, network: Network, free: &[(&str, u64, u64)], now_ms: u64) -> Option<Promised<'_>> {
+    fn let_through(self: &Arc<Self>, network: Network, free: &[(&str, u64, u64)], now_ms: u64) -> Option<Promised> {
         self.mistaken.lock().charge(network, 1, now_ms).ok()?;
         let seats = free.iter().map(|(feature, wanted, _)| ((*feature).to_owned(), *wanted)).collect();
-        Some(Promised { gate: self, network, seats })
+        Some(Promised { gate: Arc::clone(self), network, seats })
     }
 
     /// Room for the bytes of an answer, until it was taken.
@@ -589,7 +610,7 @@ pub struct StreamPlace {
 
 /// What happened lately, as secret hashes in a table of fixed size: of what meets in a slot, the last is known.
 struct Lately {
-    /// With the time of the boot clock, milliseconds, until which it is known.
+    /// With the time of the boot clock, milliseconds, until which it is known; or, for a rate, microseconds, when all of it will have been paid for.
     slots: Box<[(u64, u64)]>,
     key: RandomState,
 }
@@ -612,6 +633,18 @@ impl Lately {
         there == hash && now_ms < until_ms
     }
 
+    /// Charges one to this alone. What meets in a slot has its rate anew, so nobody else's asks are in its way.
+    ///
+    /// # Errors
+    /// After how many milliseconds the next may be.
+    fn charge(&mut self, what: impl Hash, rate: Rate, now_ms: u64) -> Result<(), u64> {
+        let (hash, slot) = self.slot(what);
+        let paid_us = Some(self.slots[slot]).filter(|(there, _)| *there == hash).map_or(0, |(_, paid_us)| paid_us);
+        rate.wait_ms(paid_us, now_ms).map_or(Ok(()), Err)?;
+        self.slots[slot] = (hash, rate.charged(paid_us, now_ms));
+        Ok(())
+    }
+
     fn note(&mut self, what: impl Hash, until_ms: u64) {
         let (hash, slot) = self.slot(what);
         self.slots[slot] = (hash, until_ms);
@@ -621,34 +654,74 @@ impl Lately {
 /// Attempts count from 1.
 const ANY_ATTEMPT: u32 = 0;
 
-/// A denial that was charged before the decision. Only [`Denial::was_none`] gives it back: whoever hangs up before the answer is denied all the same.
-#[derive(Default)]
-pub struct Denial<'a> {
-    charged: Option<(&'a Gate, Network, String)>,
-    promised: Option<Promised<'a>>,
+/// A denial that was charged before the decision. It goes with the command, whoever still listens, and is settled by what becomes of it: a denial keeps
+/// its charge, and so does what may have been one; everything else gives it back, also a command that was never decided.
+#[derive(Clone, Default)]
+pub struct Denial(Option<Arc<Mutex<Charge>>>);
+
+/// What is charged until it is settled. Dropped, it is given back.
+struct Charge(Option<Charged>);
+
+enum Charged {
+    /// Of this network, for this feature.
+    Denial(Arc<Gate>, Network, String),
+    /// If it is one, whoever let it through was mistaken.
+    Mistake(Promised),
 }
 
-struct Promised<'a> {
-    gate: &'a Gate,
+struct Promised {
+    gate: Arc<Gate>,
     /// To whom the denial that may come was charged.
     network: Network,
     seats: Vec<(String, u64)>,
 }
 
-impl Denial<'_> {
-    /// Nothing was denied.
-    pub fn was_none(self) {
-        if let Some((gate, network, feature)) = self.charged {
-            gate.denials.lock().give_back_for(network, &feature, 1);
-            gate.denials_all.lock().give_back(network, 1);
+impl Denial {
+    fn new(charged: Charged) -> Self {
+        Self(Some(Arc::new(Mutex::new(Charge(Some(charged))))))
+    }
+
+    /// It was denied, or may have been.
+    pub fn stays(&self) {
+        if let Some(charge) = &self.0 {
+            charge.lock().0 = None;
         }
-        if let Some(promised) = self.promised {
-            promised.gate.mistaken.lock().give_back(promised.network, 1);
+    }
+
+    /// Nothing was denied so far, and what comes is charged to nobody: it stands in line.
+    pub fn was_none(&self) {
+        if let Some(charge) = &self.0 {
+            charge.lock().give_back();
         }
     }
 }
 
-impl Drop for Promised<'_> {
+impl fmt::Debug for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Denial").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Charge {
+    fn give_back(&mut self) {
+        match self.0.take() {
+            Some(Charged::Denial(gate, network, feature)) => {
+                gate.denials.lock().give_back_for(network, &feature, 1);
+                gate.denials_all.lock().give_back(network, 1);
+            }
+            Some(Charged::Mistake(promised)) => promised.gate.mistaken.lock().give_back(promised.network, 1),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl Drop for Promised {
     fn drop(&mut self) {
         let mut promised = self.gate.promised.lock();
         for (feature, seats) in &self.seats {
@@ -719,11 +792,11 @@ mod tests {
         Some(Network::from(text.parse::<IpAddr>().unwrap()))
     }
 
-    fn gate(edit: impl FnOnce(&mut Limits)) -> (Gate, HandClock) {
+    fn gate(edit: impl FnOnce(&mut Limits)) -> (Arc<Gate>, HandClock) {
         let clock = HandClock::new(1_000_000_000_000);
         let mut limits = Limits::default();
         edit(&mut limits);
-        (Gate::new(limits, Arc::new(clock.clone())), clock)
+        (Arc::new(Gate::new(limits, Arc::new(clock.clone()))), clock)
     }
 
     /// Work of about so much.
@@ -781,27 +854,33 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_is_charged_unless_it_is_known_to_be_none() {
+    fn a_denial_is_charged_and_nothing_else_is() {
         let (gate, _) = gate(|limits| {
             let few = crate::limits::FrequencyShare { network: Frequency { burst: 4, per_second: 1 }, all: None };
             (limits.denials, limits.denials_all) = (few, few);
         });
         let here = network("10.0.0.1");
         let asks = |comes_back| gate.may_be_denied(here, "cad", comes_back, Vec::new, || None);
+        // What was never decided, what was granted, and what stands in line.
         for _ in 0..100 {
+            drop(asks(false).unwrap());
             asks(false).unwrap().was_none();
         }
-        // Whoever hangs up before the answer is denied all the same.
-        for _ in 0..4 {
-            drop(asks(false).unwrap());
+        // One who looks on changes nothing.
+        let denied = asks(false).unwrap();
+        drop(denied.clone());
+        denied.stays();
+        denied.was_none();
+        for _ in 1..4 {
+            asks(false).unwrap().stays();
         }
         assert!(asks(false).is_err());
         // What is let through all the same is given back too, and is wrong no more often.
         for _ in 0..100 {
-            asks(true).unwrap().was_none();
+            drop(asks(true).unwrap());
         }
         for _ in 0..4 {
-            drop(asks(true).unwrap());
+            asks(true).unwrap().stays();
         }
         assert!(asks(true).is_err());
         let free = || vec![("cad", 1, 5)];

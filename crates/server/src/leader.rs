@@ -266,6 +266,7 @@ mod tests {
         driver::State,
         driver::{Answer, DriverError},
         feed::{self, Begin, BeginError, Feed},
+        gate::Denial,
         limits::WAITER_ASKS_AGAIN_MS,
         publisher::Publisher,
         recovery::{self, Recovered},
@@ -335,7 +336,7 @@ mod tests {
         fn ask(&mut self, command: Command, hold_ms: u64) -> Told {
             let (reply, told) = oneshot::channel();
             let nonce = matches!(command, Command::Checkout { .. }).then_some([9; 32]);
-            let ticket = Ticket::One(reply, nonce);
+            let ticket = Ticket::One(reply, nonce, Denial::default());
             let request = Request { ticket, origin: Origin::SERVER, arrived_ms: 0, asked: command.into(), hold_ms };
             self.leader.turn(&mut Vec::new(), &mut vec![Message::Request(request)], false);
             told

@@ -144,6 +144,10 @@ pub const TURNED_AWAY_AGAIN_MS: u64 = 1_000;
 pub const HANDSHAKE_LATE_MS: u64 = 1_000;
 /// A waiter that asks again within this is told its place without a decision.
 pub const WAITER_ASKS_AGAIN_MS: u64 = 1_000;
+/// Decisions that one waiter may ask for at once while it waits: a client asks anew, withdraws its wait, and may repeat that.
+pub const WAITER_ASKS_BURST: u32 = 5;
+/// The same per second.
+pub const WAITER_ASKS_PER_SECOND: u32 = 1;
 /// Networks that the log and `status` tell apart for each limit; of more, the busiest stay.
 pub const SAID_NETWORKS_MAX: usize = 16;
 /// Between two lines of one kind that peers cause in the log.
@@ -232,6 +236,8 @@ pub struct Limits {
     pub denials_all: FrequencyShare,
     /// Signed grants that are shown.
     pub shown_grants: FrequencyShare,
+    /// Decisions that one waiter asks for while it waits.
+    pub waiter_asks: Frequency,
     /// Trust exchanges.
     pub trust: FrequencyShare,
     /// Reads.
@@ -281,6 +287,7 @@ impl Default for Limits {
                 network: Frequency::new(SHOWN_GRANTS_BURST, SHOWN_GRANTS_PER_SECOND),
                 all: Some(Frequency::new(2 * SHOWN_GRANTS_BURST, 10 * SHOWN_GRANTS_PER_SECOND)),
             },
+            waiter_asks: Frequency::new(WAITER_ASKS_BURST, WAITER_ASKS_PER_SECOND),
             trust: only(Frequency::new(TRUST_BURST, TRUST_PER_SECOND)),
             reads: only(Frequency::new(READS_BURST, READS_PER_SECOND)),
             reading_us: Frequency::new(READING_US_PER_SECOND, READING_US_PER_SECOND),

@@ -67,7 +67,8 @@ impl Publisher {
             let mut new = Vec::new();
             for (ticket, answers) in answers {
                 match (ticket, answers) {
-                    (Ticket::One(reply, Some(nonce)), Answers::One(answer)) => match (&answer.outcome, here) {
+                    // A grant costs nothing of what may be denied.
+                    (Ticket::One(reply, Some(nonce), denial), Answers::One(answer)) => match (&answer.outcome, here) {
                         // Whoever has gone asks again.
                         (Outcome::Granted(_), _) if reply.is_closed() => {}
                         (Outcome::Granted(grant), Some(here)) if granted_in(grant, here) => new.push(Asks { reply, nonce, answer }),
@@ -75,7 +76,7 @@ impl Publisher {
                             let Position { lineage, epoch, index } = answer.position;
                             again.entry(Place { lineage, epoch, index }).or_default().push(Asks { reply, nonce, answer });
                         }
-                        _ => tell(Ticket::One(reply, Some(nonce)), Answers::One(answer)),
+                        _ => tell(Ticket::One(reply, Some(nonce), denial), Answers::One(answer)),
                     },
                     (ticket, answers) => tell(ticket, answers),
                 }
@@ -106,7 +107,13 @@ impl Publisher {
 pub(crate) fn tell(ticket: Ticket, answers: Answers) {
     let plain = |answer: triquest_engine::Answer| Answer { outcome: answer.outcome, position: wire(answer.position), signed: None };
     match (ticket, answers) {
-        (Ticket::One(reply, _), Answers::One(answer)) => drop(reply.send(Ok(plain(answer)))),
+        (ticket @ Ticket::One(..), Answers::One(answer)) => {
+            // Before it is told, so that whoever hears it finds it so.
+            ticket.settle(&answer.outcome);
+            if let Ticket::One(reply, ..) = ticket {
+                drop(reply.send(Ok(plain(answer))));
+            }
+        }
         (Ticket::Many(reply), Answers::Many(answers)) => {
             let answers = answers.into_iter().map(|answer| answer.map(plain).map_err(Into::into)).collect();
             drop(reply.send(Ok(answers)));
@@ -119,7 +126,7 @@ pub(crate) fn tell(ticket: Ticket, answers: Answers) {
 /// Whether an answer can be told without a signature.
 pub(crate) fn is_plain(ticket: &Ticket, answers: &Answers) -> bool {
     match (ticket, answers) {
-        (Ticket::One(_, Some(_)), Answers::One(answer)) => !matches!(answer.outcome, Outcome::Granted(_)),
+        (Ticket::One(_, Some(_), _), Answers::One(answer)) => !matches!(answer.outcome, Outcome::Granted(_)),
         _ => true,
     }
 }

@@ -47,6 +47,7 @@ macro_rules! kinds {
                     Self::Trust => "trust exchanges",
                     Self::UnreadBodies => "bytes that are being sent",
                     Self::UnsentAnswers => "bytes of answers",
+                    Self::WaiterAsks => "asks of one waiter",
                     Self::Cloned | Self::Feedback | Self::Seen => "claims",
                 }
             }
@@ -99,6 +100,8 @@ kinds! {
     UnreadBodies, "unread_bodies", true, "requests were refused: too much is being sent";
     /// Answers that are not taken.
     UnsentAnswers, "unsent_answers", true, "connections were closed: their answers were not taken";
+    /// Asks of waiters.
+    WaiterAsks, "waiter_asks", true, "requests were refused: a waiter asked again and again";
 }
 
 /// What is to be said now.

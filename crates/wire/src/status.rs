@@ -79,7 +79,7 @@ pub struct Status {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LimitedNetwork {
     /// The limit: `connections`, `denials`, `event_streams`, `hellos`, `http2`, `new_ids`, `presence`, `reads`, `refused_bodies`, `reopenings`,
-    /// `reopenings_anywhere`, `searches`, `shown_grants`, `trust`, `unread_bodies` or `unsent_answers`. There may be more.
+    /// `reopenings_anywhere`, `searches`, `shown_grants`, `trust`, `unread_bodies`, `unsent_answers` or `waiter_asks`. There may be more.
     pub limit: String,
     /// An IPv4 address, or an IPv6 /64; `*` where it concerns every network.
     pub network: String,

@@ -11,7 +11,7 @@ use triquest_allocator::{
     Command, Outcome, ShownGrant,
     limits::{TTL_MS_DEFAULT, TTL_MS_MIN},
 };
-use triquest_engine::{TookEffect, grants};
+use triquest_engine::grants;
 use triquest_license::{LicenseHash, Vocabulary};
 use triquest_wire::{
     Bytes32, ErrorCode, LeaseId, Position, Problem, Secret,
@@ -100,6 +100,9 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     {
         return json(&answer);
     }
+    if known.is_some_and(|known| known.waits.is_some()) {
+        app.gate.waiter_asks(network, lease.0)?;
+    }
     let shown = match &asked.shown {
         None => None,
         Some(shown) => {
@@ -117,8 +120,8 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
     // What was decided is no new denial, for whoever holds, waits, or asks once more what was denied. Anything else may be, however it looks from here:
     // what is shown is behind what is decided.
     let is_decided = known.is_some_and(|known| known.is_decided(asked.attempt)) || app.gate.was_denied(lease.0, asked.attempt);
-    let mut denial = if is_decided {
-        Some(Denial::default())
+    let denial = if is_decided {
+        Denial::default()
     } else {
         let view = app.driver.view();
         let first = items.first().map_or("", |item| item.feature.as_str());
@@ -129,7 +132,7 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
             let at = triquest_allocator::Timestamp(view.now().0);
             app.gate.count_unrecorded(view.pool_asked(&vendor_keys, first), at);
         });
-        Some(counted?)
+        counted?
     };
     let (attempt, ttl_ms, wait_ms, regained) = (asked.attempt, asked.ttl_ms, asked.wait_ms, asked.regained);
     let command = match shown {
@@ -157,31 +160,27 @@ pub(super) async fn checkout(app: &Arc<App>, conn: &Conn, request: &mut Request<
             Command::Checkout { lease: id, attempt, content, accepts, holder, vendor_keys, items, ttl_ms, wait_ms, regained, network }
         }
     };
+    let asking = app.driver.from(origin(conn));
     let answer = match wait_ms {
         Some(1..) if !at_once => {
             // A stop answers it with its place.
-            let mut held = std::pin::pin!(app.driver.from(origin(conn)).decide_waiting(command, nonce, held_ms(ttl_ms)));
+            let mut held = std::pin::pin!(asking.decide_charged(command, Some(nonce), denial.clone(), held_ms(ttl_ms)));
+            let mut looks = true;
             loop {
                 tokio::select! {
                     answer = &mut held => break answer,
-                    () = tokio::time::sleep(Duration::from_millis(HELD_LOOK_MS)), if denial.is_some() => {
+                    () = tokio::time::sleep(Duration::from_millis(HELD_LOOK_MS)), if looks => {
                         // It stands in line, so it was not denied: what was charged for that is given back while it waits.
                         if app.driver.view().known(lease).is_some_and(|known| known.waits == Some(attempt)) {
-                            denial.take().unwrap_or_default().was_none();
+                            denial.was_none();
+                            looks = false;
                         }
                     }
                 }
             }
         }
-        _ => app.driver.from(origin(conn)).decide(command, Some(nonce)).await,
+        _ => asking.decide_charged(command, Some(nonce), denial, 0).await,
     };
-    let was_denied = match &answer {
-        Ok(answer) => matches!(answer.outcome, Outcome::Denied(_)),
-        Err(error) => error.took_effect() != TookEffect::No,
-    };
-    if !was_denied {
-        denial.unwrap_or_default().was_none();
-    }
     let driver::Answer { outcome, position, signed } = answer.map_err(Refused::from)?;
     match &outcome {
         Outcome::Denied(_) => {

@@ -1,8 +1,13 @@
 //! Waiting, repeats, many at once, signatures.
 
-use triquest_allocator::{Between, Command, Outcome};
+use std::sync::Arc;
+
+use triquest_allocator::{Between, Command, Network, Outcome};
 use triquest_license::{merkle, statement};
-use triquest_server::feed::Begin;
+use triquest_server::{
+    feed::Begin,
+    limits::{Frequency, FrequencyShare, Limits},
+};
 use triquest_wire::trust::{GrantPayload, GrantsStatement};
 
 use crate::world::{World, checkout, checkout_of, is_granted, lease, release, renew};
@@ -110,4 +115,34 @@ async fn presence_that_ends_in_order_frees_the_seat_and_an_old_generation_does_n
     assert_eq!(world.driver.view().live_leases(), 1);
     world.decide(Command::PresenceClosed { lease, generation: 2, network: None, unnamings: 0 }).await.unwrap();
     assert_eq!(world.driver.view().live_leases(), 0);
+}
+
+#[tokio::test]
+async fn what_may_be_denied_is_settled_by_the_decision_whoever_has_gone_by_then() {
+    let world = World::with_seats(1).await;
+    let few = FrequencyShare { network: Frequency { burst: 1, per_second: 1 }, all: None };
+    let limits = Limits { denials: few, denials_all: few, ..Limits::default() };
+    let limited = Arc::new(triquest_server::gate::Gate::new(limits, Arc::new(world.clock.clone())));
+    let here = Some(Network::V4([10, 0, 0, 1]));
+    let may = || limited.may_be_denied(here, "cad", false, Vec::new, || None);
+    // A seat that is free, and then none. Each is being written when its client goes away.
+    for (number, stays) in [(1, false), (2, true)] {
+        world.gate.hold();
+        let arrived = world.gate.arrivals();
+        let (driver, denial) = (world.driver.clone(), may().unwrap());
+        let asked = tokio::spawn(async move { driver.local().decide_charged(checkout(number), Some([9; 32]), denial, 0).await });
+        world.gate.wait_for_arrivals(arrived + 1).await;
+        asked.abort();
+        assert!(asked.await.unwrap_err().is_cancelled());
+        assert!(may().is_err(), "it is charged while nobody knows what becomes of it");
+        world.gate.open();
+        world.tick().await;
+        let settled = async {
+            while world.driver.view().position().index < world.driver.handed_out() {
+                tokio::task::yield_now().await;
+            }
+        };
+        settled.await;
+        assert_eq!(may().is_err(), stays);
+    }
 }

@@ -9,11 +9,11 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 use triquest_server::{
-    limits::{BODY_BYTES_FREE, DENIALS_BURST, DENIALS_PER_SECOND, Frequency, FrequencyShare, HTTP2_PING_MS},
+    limits::{BODY_BYTES_FREE, DENIALS_BURST, DENIALS_PER_SECOND, Frequency, FrequencyShare, HTTP2_PING_MS, WAITER_ASKS_BURST},
     shares::Share,
 };
 use triquest_wire::{
-    Bytes64,
+    Bytes32, Bytes64,
     limits::{BODY_BYTES_MAX, HEADER_MS_MAX, IDLE_MS_MAX, RENEWALS_PER_REQUEST_MAX},
 };
 
@@ -1310,6 +1310,95 @@ async fn a_waiter_that_asks_again_at_once_is_told_its_place_and_nothing_is_decid
     other["holder"]["user"] = json!("eve");
     let answer = client.json("POST", "/v1/leases", &other).await;
     assert_eq!((answer.status, answer.json()["code"].as_str().map(str::to_owned)), (409, Some("id_taken".into())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_has_few_decisions_whatever_of_its_asks_differs_and_keeps_its_place() {
+    let world = World::with_seats().await;
+    world.take(1, "cad").await;
+    world.take(2, "cad").await;
+    let mut client = world.connect().await;
+    let mut ask = async |body: &Value| {
+        let headers = ["Content-Type: application/json", "Prefer: wait=0"];
+        client.send("POST", "/v1/leases", &headers, body.to_string().as_bytes()).await
+    };
+    let mut waits = world.checkout(10, "cad");
+    waits["wait_ms"] = json!(60_000);
+    assert_eq!(ask(&waits).await.json()["outcome"], "waiting");
+    let mut other_keys = waits.clone();
+    other_keys["vendor_keys"] = json!([Bytes32([7; 32])]);
+    let mut later = waits.clone();
+    later["attempt"] = json!(2);
+    let mut only_now = waits.clone();
+    only_now.as_object_mut().unwrap().remove("wait_ms");
+    // An honest client may ask with a new attempt and withdraw.
+    let mut decided = 0;
+    for _ in 0..20 {
+        let answer = ask(&other_keys).await;
+        match answer.status {
+            429 => assert!(answer.json()["retry_after_ms"].as_u64().unwrap() > 0),
+            _ => decided += 1,
+        }
+    }
+    assert_eq!(decided, WAITER_ASKS_BURST);
+    for body in [&later, &only_now] {
+        assert_eq!(ask(body).await.status, 429, "{body}");
+    }
+    assert_eq!(ask(&waits).await.json()["place"], 1, "what it asked before is told without a decision");
+    assert!(limited(&world, "waiter_asks").await >= 17);
+    // Another waiter is not concerned.
+    let mut neighbor = world.checkout(11, "cad");
+    neighbor["wait_ms"] = json!(60_000);
+    assert_eq!(ask(&neighbor).await.json()["place"], 2);
+    neighbor["attempt"] = json!(2);
+    assert_eq!(ask(&neighbor).await.json()["place"], 2);
+    world.clock.advance_ms(1_000);
+    assert_eq!(ask(&later).await.json()["outcome"], "waiting");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_resets_its_requests_for_free_seats_takes_no_denials_from_others() {
+    let world = World::limited(|limits| {
+        limits.denials = few(2, 1);
+        limits.denials_all = few(2, 1);
+    })
+    .await;
+    let mut stream = http2(&world).await;
+    for number in 0..40u64 {
+        let body = world.checkout(100 + number, "sim").to_string();
+        let id = u32::try_from(2 * number + 1).unwrap();
+        let mut headers = b"\x83\x87\x41\x09localhost\x04\x0a/v1/leases\x0f\x10\x10application/json".to_vec();
+        headers.extend([0x0f, 0x0d, u8::try_from(body.len().to_string().len()).unwrap()]);
+        headers.extend(body.len().to_string().as_bytes());
+        let asks = [frame(1, 4, id, &headers), frame(0, 1, id, body.as_bytes())].concat();
+        if stream.write_all(&asks).await.is_err() {
+            break;
+        }
+        stream.flush().await.unwrap();
+        // Some are reset before they are decided, some while they are, and some as soon as they are.
+        if number % 4 == 0 {
+            let decided = async {
+                while world.running().driver().view().known(lease(100 + number)).is_none() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), decided).await.expect("a free seat is granted");
+        }
+        if stream.write_all(&frame(3, 0, id, &8u32.to_be_bytes())).await.is_err() {
+            break;
+        }
+        let _ = stream.flush().await;
+    }
+    // Whatever is decided later than this was asked later.
+    assert_eq!(world.take(1, "sim").await, lease(1));
+    let used = world.get("/v1/status?feature=sim").await.1["pools"][0]["used"].as_u64().unwrap();
+    assert!(used > 1, "none of them was decided");
+    for number in 10..12 {
+        let mut many = world.checkout(number, "cad");
+        many["items"][0]["seats"] = json!(5_000);
+        assert_eq!(world.post("/v1/leases", &many).await.1["outcome"], "denied");
+    }
+    assert_eq!(limited(&world, "denials").await, 0);
 }
 
 /// Asks for a presence connection for these leases.
