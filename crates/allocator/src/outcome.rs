@@ -236,6 +236,8 @@ pub enum Outcome {
     Released {
         /// How long they linger, in milliseconds.
         linger_ms: u64,
+        /// Why the lease had ended already, if not by its holder's release: then nothing was given back.
+        ended: Option<EndReason>,
     },
     /// A license was taken off; its leases end at their present deadlines.
     Removed {

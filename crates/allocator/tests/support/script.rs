@@ -474,7 +474,10 @@ impl World {
                     _ => {}
                 }
             }
-            Outcome::Released { linger_ms } => words.extend(["released".into(), format!("linger={}", shown(*linger_ms))]),
+            Outcome::Released { linger_ms, ended } => {
+                words.extend(["released".into(), format!("linger={}", shown(*linger_ms))]);
+                words.extend(ended.map(|reason| format!("ended={reason:?}").to_lowercase()));
+            }
             Outcome::Removed { ending } => words.extend(["removed".into(), format!("ending={ending}")]),
             Outcome::Renewed { remaining_ms, regrant } => {
                 words.extend(["renewed".into(), format!("left={}", shown(*remaining_ms))]);
