@@ -713,9 +713,9 @@ fn whoever_wonders_about_an_ending_lease_hears_from_the_server_how_it_stands() {
         2:00     ended reclaimed 180s => held=yes, wake=4:57.188
         2:30     wonder               => renew #0 c3 n7
         2:30     nothing              => held=yes, wake=4:57.188
-        2:40     wonder               => renew #0 c4 n9
+        2:40     wonder               => renew #0 c3 n7
         2:40     refused unknown_lease => held=yes, wake=4:57.188
-        3:00     wonder               => renew #0 c5 n11
+        3:00     wonder               => renew #0 c3 n7
         3:00     ended reclaimed      => tell lost ended reclaimed, may=no, wake=never
     ",
     );
@@ -727,7 +727,7 @@ fn a_right_that_ends_while_nothing_here_runs_is_not_blamed_on_the_server() {
         "
         0:00     ask                  => checkout #0.1 n1
         0:00     granted 10s ttl=10s  => tell granted
-        0:12     look                 => tell lost halted renew #0 c1 n3 regained
+        0:12     look                 => tell lost halted, renew #0 c1 n3 regained
     ",
     );
     // A request was under way that nobody answered.

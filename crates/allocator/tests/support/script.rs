@@ -447,12 +447,13 @@ impl World {
                     }
                 }
             }
-            Outcome::Installed { waiting, replaced, overlaps, .. } => {
+            Outcome::Installed { waiting, replaced, ending, overlaps, .. } => {
                 words.push("installed".into());
                 if *waiting {
                     words.push("waiting".into());
                 }
                 words.extend(replaced.iter().map(|hash| format!("replaced={}", self.licenses[hash])));
+                words.extend((*ending > 0).then(|| format!("ending={ending}")));
                 for Overlap { feature, before, with, until_ms, others } in overlaps {
                     words.push(format!("overlap={feature}:{before}->{with}"));
                     words.extend(others.iter().map(|hash| format!("beside={}", self.licenses[hash])));
