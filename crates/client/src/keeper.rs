@@ -1051,7 +1051,8 @@ impl Keeper {
         }
         let before = self.phase;
         self.phase = Phase::Held;
-        if self.regain_until.take().is_some() || was_ending || matches!(before, Phase::Late | Phase::Grace | Phase::Regaining | Phase::Lost) {
+        if self.regain_until.take().is_some() || was_ending || matches!(before, Phase::Late | Phase::Grace | Phase::Regaining | Phase::Lost)
+        {
             if before != Phase::Held || was_ending {
                 actions.push(Action::Tell(Notice::Regained { new_lease: self.id != self.told_id }));
             }

@@ -15,8 +15,8 @@ use triquest_license::{CivilMs, FeatureName, ServerKey, VerifiedLicense, Vocabul
 use triquest_wire::{
     Bytes16, Bytes32, Effect, LeaseId, Problem, Secret, WordList,
     lease::{
-        CheckoutAnswer, CheckoutRequest, Denial, DenialCode, EndReason, HolderClaim, Item, PoolNumbers, ReleaseAnswer, RenewAnswer, RenewRequest,
-        SecretRequest,
+        CheckoutAnswer, CheckoutRequest, Denial, DenialCode, EndReason, HolderClaim, Item, PoolNumbers, ReleaseAnswer, RenewAnswer,
+        RenewRequest, SecretRequest,
     },
     trust::{GrantPayload, SignedGrant},
 };

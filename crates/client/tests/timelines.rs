@@ -737,8 +737,8 @@ fn a_right_that_ends_while_nothing_here_runs_is_not_blamed_on_the_server() {
         0:00     granted 10s ttl=10s  => tell granted
         0:03.334 look                 => renew #0 c1 n3
         0:05     look                 => tell late 0:04.844
-        0:05     nothing              => wake=0:06
-        0:12     look                 => tell lost noanswer
+        0:05     nothing              => wake=0:05.375
+        0:12     look                 => tell lost noanswer, renew #0 c1 n3 regained
     ",
     );
 }

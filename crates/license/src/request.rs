@@ -117,7 +117,8 @@ impl ServerRequest {
         statement::verify(server_key.public(), StatementKind::ServerRequest, &payload, &signature).map_err(|_| RequestError::Signature)?;
         for (line, text) in before.lines().enumerate() {
             let mut words = text.split_whitespace().filter(|word| !word.chars().all(|c| c == '>'));
-            let named = words.next().filter(|word| word.trim_start_matches('>') == "server").and_then(|_| words.next()?.parse::<ServerKey>().ok());
+            let named =
+                words.next().filter(|word| word.trim_start_matches('>') == "server").and_then(|_| words.next()?.parse::<ServerKey>().ok());
             if let Some(named) = named.filter(|named| *named != server_key) {
                 let line = line + 1;
                 return Err(RequestError::Form {
