@@ -214,6 +214,9 @@ fn what_a_license_takes_away_and_what_brings_a_removed_one_back_is_said() {
     let remove =
         |id: &str| triquest(&folder, ["license", "remove", id, "--reason", "a trial", "--data", &data.to_string_lossy()]).run().ok();
     assert!(!remove("ACME-3").stderr.contains("warning"));
+    // By which the server goes on to prove itself.
+    sign(&folder, "ACME-4", server.key(), &cad(1).replace("cad", "sim"));
+    triquest(&folder, ["license", "install", "ACME-4.lic"]).run().ok();
     // A license of the folder comes back, under whatever name it lies there.
     fs::create_dir_all(data.join("licenses")).unwrap();
     fs::copy(folder.path().join("ACME-2.lic"), data.join("licenses/acme.lic")).unwrap();
