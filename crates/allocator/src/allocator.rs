@@ -22,7 +22,7 @@ use crate::{
     store::{Features, Holders, KeySet, Kind, LeaseTable, Rank, Slot, UNSEALED, Wheel, WishItem, Wishes},
 };
 
-/// Switches for the simulation: each rule of leases.md can be turned off to show that it is needed. All on in a server.
+/// Switches for the simulation: nearly each rule of leases.md can be turned off to show that it is needed. All on in a server.
 #[derive(Clone, Debug)]
 pub struct Safeguards {
     /// What is taken over belongs to a vendor that the request names, and is never more than an entitlement has.
@@ -348,7 +348,7 @@ pub struct Allocator {
     pub(crate) due_until: Timestamp,
     /// Clients of named networks have not come back up to here: no further than the arrival of anything that waits and may say that one has.
     pub(crate) silent_until: Timestamp,
-    /// How much room there is for entries.
+    /// There is room for everything, as was said last.
     pub(crate) has_room: bool,
     pub(crate) wheel: Wheel,
     pub(crate) waiters_due: BTreeSet<(Timestamp, u64)>,
@@ -362,16 +362,16 @@ pub struct Allocator {
     pub(crate) presence_waits_due: BTreeSet<(Timestamp, LeaseId)>,
     pub(crate) turned_away: TurnedAway,
     /// How often a network was taken out of those that are named, since the server started. Soft.
-    pub(crate) naming: u64,
+    pub(crate) unnamings: u64,
     pub(crate) freed_by_presence: BTreeMap<LeaseId, FreedByPresence>,
     pub(crate) unsealed: Vec<Slot>,
     /// Leases whose time to live was raised by an entry that is not known to be durable.
     pub(crate) raising: Raising,
     /// Lease time of the last fact: entries carry it across restarts.
     pub(crate) fact_at: Timestamp,
-    /// An entry may come of this pass.
-    pub(crate) may_write: bool,
-    /// It has again, and lines have not gone on yet.
+    /// This pass may become an entry.
+    pub(crate) pass_writes: bool,
+    /// The disk has room again, and lines have not gone on yet.
     pub(crate) resumes_lines: bool,
     /// Leases and places, not heard in this epoch, whose clients asked and were refused: the fact that they are heard is owed. Each once, so there are
     /// never more than leases and places.
@@ -862,12 +862,12 @@ impl Allocator {
             presence_waits: BTreeMap::new(),
             presence_waits_due: BTreeSet::new(),
             turned_away: TurnedAway::default(),
-            naming: 0,
+            unnamings: 0,
             freed_by_presence: BTreeMap::new(),
             unsealed: Vec::new(),
             raising: Raising::default(),
             fact_at: Timestamp(0),
-            may_write: true,
+            pass_writes: true,
             resumes_lines: false,
             asked_in_vain: BTreeSet::new(),
             proof: None,

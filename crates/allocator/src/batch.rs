@@ -1,7 +1,7 @@
 //! The order within a pass, the bounds of its entry, and what stands still on a full disk.
 //!
-//! A [`Pass`] becomes at most one entry. Whoever drives it decides the lane first (renewals and releases of leases that live) and what is said of
-//! presence but for its ends, then lets what is due end, then decides the rest. While all three wait, half of an entry is the lane's, a quarter is for what is due and a quarter for the rest;
+//! A [`Pass`] becomes at most one entry. Whoever drives it decides first what comes through the lane (renewals, also of ids that nobody knows, releases of
+//! leases that live, and repeats of ids that are known) and what is said of presence but for its ends, then lets what is due end, then decides the rest. While all three wait, half of an entry is the lane's, a quarter is for what is due and a quarter for the rest;
 //! what somebody does not use is there for those who come after. What does not fit waits for the next pass.
 
 use std::{borrow::Borrow, collections::BTreeSet};
@@ -124,7 +124,8 @@ pub struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Decides a renewal, a release, or a repeat of an id that is known, before anything that is due ends. `None`: it waits for the next pass.
+    /// Decides a renewal, a release, or a repeat of an id that is known, wherever it waited, before anything that is due ends. `None`: it waits for the
+    /// next pass.
     pub fn lane(&mut self, command: &Command) -> Option<Outcome> {
         if !self.allocator.is_soft(command) {
             let most = self.allocator.most_that_may_come_of(command);
@@ -182,7 +183,7 @@ impl Pass<'_> {
         outcome
     }
 
-    /// What is known of an id, with what this pass decided.
+    /// The state, with what this pass decided so far.
     #[must_use]
     pub fn allocator(&self) -> &Allocator {
         self.allocator
@@ -224,7 +225,7 @@ impl Allocator {
     /// Begins a pass.
     pub fn pass(&mut self, moment: Moment, plan: PassPlan<'_>) -> Pass<'_> {
         self.step_to(moment);
-        self.may_write = plan.bytes_max > 0;
+        self.pass_writes = plan.bytes_max > 0;
         let whole = self.entry(plan.bytes_max);
         let quarter = whole.part(1, 4);
         let most = plan.rest.map(|command| self.most_that_may_come_of(command));
@@ -335,7 +336,7 @@ impl Allocator {
         }
     }
 
-    /// Notes of a command that is refused, because too much waits, that some client lives: an opening counts as one that was refused otherwise, and a
+    /// Notes of a command that is refused undecided (too much waits, the disk has no room for it, or whoever asked has gone) that some client lives: an opening counts as one that was refused otherwise, and a
     /// repeat as far as that needs no entry.
     pub fn comes_in_vain(&mut self, command: &Command) {
         match command {
@@ -352,7 +353,7 @@ impl Allocator {
                 self.refuses_presence(lease);
             }
             Command::PresenceTurnedAway { named } => self.turned_away.note(*named, self.now.at),
-            Command::PresenceUnnamed { naming } => self.unnames(*naming),
+            Command::PresenceUnnamed { unnamings } => self.unnames(*unnamings),
             _ => {}
         }
     }

@@ -19,9 +19,10 @@ pub enum Between {
     /// The administrator named the client's network: the connection's end may be the process's. The seats are free when the client has not come back
     /// after [`crate::limits::PRESENCE_WAIT_MS`].
     Named,
-    /// Client and server see the same two addresses and ports, so nothing ends the connection in a client's place: its end is the process's.
+    /// Client and server see the same two addresses and ports, and the administrator has named no proxy that vouches for clients. So nothing ends the
+    /// connection in a client's place: its end is the process's.
     Nothing,
-    /// They see others: whatever translates addresses may have ended it, and its end says nothing.
+    /// They see others, or the connection may be that of a named proxy: something between them may have ended it, and its end says nothing.
     Something,
 }
 
@@ -180,8 +181,8 @@ pub enum Command {
         generation: u64,
         /// Whose connection it was: from there its client would open another one.
         network: Option<Network>,
-        /// The naming of networks by which its network was looked up when it ended ([`Command::PresenceUnnamed`]).
-        naming: u64,
+        /// How many unnamings had been told when its network was looked up at its end ([`Command::PresenceUnnamed`]).
+        unnamings: u64,
     },
     /// A presence connection stands for this lease no more, and never again: its end frees nothing of it; soft state.
     PresenceDropped {
@@ -217,10 +218,10 @@ pub enum Command {
         named: Option<NamedNetwork>,
     },
     /// The administrator has taken a network out of those that are named; soft state. Every wait that runs ends, and none begins with an end that was
-    /// looked up by an earlier naming: seats are then free at the end of their time to live.
+    /// looked up before this unnaming: seats are then free at the end of their time to live.
     PresenceUnnamed {
         /// How often that has happened since the server started, this time included.
-        naming: u64,
+        unnamings: u64,
     },
     /// Take a lease back.
     Reclaim {

@@ -114,8 +114,8 @@ impl Allocator {
                 let added = Presence { generation: *generation, connection: *connection, between: *between, confirmed, dropped: false };
                 self.presence_stands(lease, added)
             }
-            Command::PresenceClosed { lease, generation, network, naming } => {
-                self.presence_closed(lease, *generation, (*network, *naming), sink)
+            Command::PresenceClosed { lease, generation, network, unnamings } => {
+                self.presence_closed(lease, *generation, (*network, *unnamings), sink)
             }
             Command::PresenceDropped { lease, connection, generation, between } => {
                 let rest =
@@ -135,8 +135,8 @@ impl Allocator {
                 self.turned_away.note(*named, self.now.at);
                 Outcome::Done
             }
-            Command::PresenceUnnamed { naming } => {
-                self.unnames(*naming);
+            Command::PresenceUnnamed { unnamings } => {
+                self.unnames(*unnamings);
                 Outcome::Done
             }
             Command::Reclaim { lease, now, actor } => self.reclaim(lease, *now, actor, sink),
@@ -425,7 +425,7 @@ impl Allocator {
     /// The time to live that a renewal now would give the lease, if that is another than it has. Where that cannot be written, no renewal waits
     /// for it: the old one goes on.
     pub(crate) fn changed_ttl(&self, slot: Slot) -> Option<u64> {
-        if !self.may_write || !self.safeguards.promised_ttl_counts {
+        if !self.pass_writes || !self.safeguards.promised_ttl_counts {
             return None;
         }
         let promised = u64::from(self.leases.at(slot).wish.ttl_ms);
@@ -727,7 +727,7 @@ impl Allocator {
         &mut self,
         lease: &LeaseId,
         generation: u64,
-        (network, naming): (Option<Network>, u64),
+        (network, unnamings): (Option<Network>, u64),
         sink: &mut Sink<'_>,
     ) -> Outcome {
         let Some(between) = self.presence_counts(lease, generation) else { return Outcome::Done };
@@ -740,7 +740,7 @@ impl Allocator {
         }
         if between == Between::Named {
             // It was on its way when some network was taken out of the named ones, and that may be its own.
-            if naming < self.naming && self.safeguards.unnamed_frees_nothing {
+            if unnamings < self.unnamings && self.safeguards.unnamed_frees_nothing {
                 return Outcome::Done;
             }
             let due = self.now.at.after_ms(PRESENCE_WAIT_MS);
@@ -776,9 +776,9 @@ impl Allocator {
 
     /// Some network is named no more. Which waits it concerns is not told: the seats of those who died in the last half minute in other named networks
     /// are free at the end of their time to live.
-    pub(crate) fn unnames(&mut self, naming: u64) {
-        if naming > self.naming && self.safeguards.unnamed_frees_nothing {
-            self.naming = naming;
+    pub(crate) fn unnames(&mut self, unnamings: u64) {
+        if unnamings > self.unnamings && self.safeguards.unnamed_frees_nothing {
+            self.unnamings = unnamings;
             self.presence_waits.clear();
             self.presence_waits_due.clear();
         }

@@ -148,7 +148,7 @@ impl Allocator {
 
     /// Writes what shown grants say of lost history as soon as anything can be written, from what is kept for a full disk too: a start would not know it.
     pub(crate) fn work_proof(&mut self, sink: &mut Sink<'_>) {
-        if !self.may_write {
+        if !self.pass_writes {
             return;
         }
         if let Some(proof) = self.proof.take() {
@@ -184,7 +184,7 @@ impl Allocator {
         // What it shows bears our signature, and counts whatever it asks for.
         let judgement = self.judge(shown);
         if judgement == Judgement::Proof && self.safeguards.rollback_is_proved {
-            if self.may_write {
+            if self.pass_writes {
                 self.begin_lineage(Proof { lease: asked.lease, shown: Box::new(shown.clone()), next_lineage }, sink);
             } else {
                 self.note_proof(asked.lease, shown, next_lineage);
@@ -197,7 +197,7 @@ impl Allocator {
         if !same {
             return Some(Outcome::Refused(Refusal::Malformed("the shown grant is for other parts")));
         }
-        if self.may_write && judgement.is_of_lost_history() {
+        if self.pass_writes && judgement.is_of_lost_history() {
             self.lengthen_quarantine(shown.ttl_ms, sink);
         }
         if self.has_room() && self.quarantine_until.is_some() && self.may_be_adopted(asked, judgement) {

@@ -120,13 +120,13 @@ impl Allocator {
         self.pool_view(self.pool_of_feature(owner, feature)?)
     }
 
-    /// A vendor's name and keys.
+    /// A vendor's name and keys. The tests look at it.
     #[must_use]
     pub fn vendor_view(&self, vendor: VendorId) -> Option<(&str, &[[u8; 32]])> {
         self.vendor(vendor).map(|vendor| (vendor.name.as_str(), vendor.keys.as_slice()))
     }
 
-    /// One entitlement.
+    /// One entitlement. The tests look at it.
     #[must_use]
     pub fn entitlement_view(&self, entitlement: EntitlementId) -> Option<EntitlementView> {
         let right = self.right(entitlement)?;
@@ -160,7 +160,7 @@ impl Allocator {
         self.leases.find(lease).map(|slot| self.view(slot))
     }
 
-    /// All leases, live and lingering, in the order of their ids.
+    /// All leases, live and lingering, in the order of their ids. The tests look at them.
     pub fn lease_views(&self) -> impl Iterator<Item = LeaseView> + '_ {
         self.leases.slots().map(|slot| self.view(slot))
     }

@@ -795,12 +795,12 @@ fn nothing_is_freed_early_any_more_where_a_network_was_named() {
         00:01 renew L2 presence=1                     => renewed
         00:01 renew L3 presence=1                     => renewed
         00:02 presence L1 close 1 from=10.0.0.1       => done facts=0
-        00:20 presence unnamed naming=1               => done facts=0
+        00:20 presence unnamed unnamings=1               => done facts=0
         00:21 presence L2 close 1 from=10.0.0.2       => done facts=0
         00:33 sweep                                   => done facts=0
         00:52 sweep                                   => done facts=0
-        00:53 presence L3 close 1 naming=1 from=10.1.0.3 => done facts=0
-        00:54 presence unnamed naming=1               => done facts=0
+        00:53 presence L3 close 1 unnamings=1 from=10.1.0.3 => done facts=0
+        00:54 presence unnamed unnamings=1               => done facts=0
         01:24 sweep                                   => done ended=L3:presence
     ",
     );

@@ -485,7 +485,7 @@ fn freed(live: &mut Allocator, name: &str, network: [u8; 4], at: u64) -> bool {
     decided(live, moment(at), opened);
     let renewal = |counter| Command::Renew { lease, counter, nonce: [0; 16], idle_ms: None, presence: Some(1), regained: false };
     decided(live, moment(at), renewal(1));
-    decided(live, moment(at), Command::PresenceClosed { lease, generation: 1, network: None, naming: 0 });
+    decided(live, moment(at), Command::PresenceClosed { lease, generation: 1, network: None, unnamings: 0 });
     matches!(decided(live, moment(at), renewal(2)), Outcome::Ended { .. })
 }
 

@@ -548,6 +548,32 @@ fn a_renewal_confirms_the_presence_connection_that_was_answered_and_no_other() {
 }
 
 #[test]
+fn renewals_tell_for_how_long_the_user_has_been_idle_once_the_program_says_so_and_until_it_takes_that_back() {
+    const IDLE: Duration = Duration::from_secs(3_600);
+    let world = World { ttl_ms: 900, ..World::new() };
+    let (sender, renewed) = mpsc::channel();
+    let double = bent(&world, move |ask| {
+        if ask.path.ends_with("/renew") {
+            let _ = sender.send(serde_json::from_slice::<Value>(&ask.body).unwrap());
+        }
+        None
+    });
+    let owner = client(&world, double.name()).build().unwrap();
+    let seat = owner.checkout("cad").take().unwrap();
+    // A renewal that was on its way may still say what was so before.
+    let until = |says: &dyn Fn(Option<u64>) -> bool| while !says(renewed.recv_timeout(STEP).unwrap()["idle_ms"].as_u64()) {};
+    assert_eq!(renewed.recv_timeout(STEP).unwrap().get("idle_ms"), None, "nobody has said anything yet");
+    seat.set_idle_for(Some(IDLE));
+    let hour_ms = u64::try_from(IDLE.as_millis()).unwrap();
+    // It grows by itself, from what was said on.
+    until(&|idle_ms| idle_ms.is_some_and(|idle_ms| idle_ms >= hour_ms));
+    seat.set_idle_for(Some(Duration::ZERO));
+    until(&|idle_ms| idle_ms.is_some_and(|idle_ms| idle_ms < hour_ms));
+    seat.set_idle_for(None);
+    until(&|idle_ms| idle_ms.is_none());
+}
+
+#[test]
 fn without_the_vendors_permission_there_is_no_presence_connection() {
     let world = World { presence: false, ttl_ms: 900, ..World::new() };
     let (sender, renewed) = mpsc::channel();

@@ -1,15 +1,16 @@
 //! The engine's face.
 //!
-//! # The drain contract
+//! # The polling contract
 //!
-//! After **every** call of [`Engine::start`], [`Engine::submit`], [`Engine::handle`], [`Engine::waited`], [`Engine::pass`] and
-//! [`Engine::stop_holding`] the shell calls [`Engine::poll`] until it says `None`, and carries out each effect in the order in which it came:
+//! Effects wait in their order until the shell takes them. It calls [`Engine::poll`] until that says `None`, and carries out each effect in the order in
+//! which it came: after [`Engine::start`], after each report of what became of an effect ([`Engine::handle`]), and before and after each [`Engine::pass`].
+//! Any number of [`Engine::submit`], [`Engine::waited`], [`Engine::stop_holding`] and [`Input::Stop`] may come before the next of these.
 //!
 //! | effect | the shell |
 //! |---|---|
 //! | [`Effect::Append`] | hands it to the journal, and reports [`Input::Committed`], [`Input::Full`], [`Input::Unknown`] or [`Input::Fenced`] |
 //! | [`Effect::Confirm`] | makes sure that this server still leads, by something that began after the effect, and reports [`Input::Confirmed`] |
-//! | [`Effect::Publish`] | shows the entry (if any), then the soft facts, then sends the answers |
+//! | [`Effect::Publish`] | shows the entry (if any), then sends the answers; shows the soft facts, which may follow the answers |
 //! | [`Effect::Fail`] | tells why there is no answer |
 //! | [`Effect::Stopped`] | ends; nothing comes after it |
 //!
@@ -95,8 +96,8 @@ pub enum Effect<T> {
 pub enum MayWrite {
     /// Everything.
     All,
-    /// What the reserve is kept for: the first word of a lease or a waiter in an epoch, releases of ids that are known, administration but for
-    /// installing licenses. Nothing is granted, nothing that is due ends, and lines stand still.
+    /// What the reserve is kept for: renewals and repeats of leases and waiters, releases of ids that are known, ends of presence connections,
+    /// administration but for installing licenses. Nothing is granted, nothing that is due ends, and lines stand still.
     Reserved,
     /// Nothing at all. What needs no entry goes on.
     Nothing,

@@ -42,16 +42,10 @@ impl<G: Ord + Copy, M: Ord + Copy, V> Turns<G, M, V> {
         self.len == 0
     }
 
-    /// How many of this group wait.
+    /// How many of this group wait. The tests look at it.
     #[must_use]
     pub fn len_of(&self, group: &G) -> usize {
         self.groups.get(group).map_or(0, |group| group.len)
-    }
-
-    /// How many groups have something.
-    #[must_use]
-    pub fn groups(&self) -> usize {
-        self.groups.len()
     }
 
     /// Adds one behind those of its member.

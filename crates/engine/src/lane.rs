@@ -126,7 +126,7 @@ impl<T> Lane<T> {
             older.ask = new.ask;
             return Some(std::mem::replace(&mut older.asker, new.asker));
         }
-        self.put_back(Part::Untried, new);
+        self.push_back(Part::Untried, new);
         None
     }
 
@@ -143,7 +143,7 @@ impl<T> Lane<T> {
     /// left of them is newer; else it is older, or has its turn before them.
     pub(crate) fn give_back(&mut self, taken: Vec<InLane<T>>, first: bool) {
         if !first {
-            taken.into_iter().for_each(|taken| self.put_back(Part::Tried, taken));
+            taken.into_iter().for_each(|taken| self.push_back(Part::Tried, taken));
             return;
         }
         for taken in taken.into_iter().rev() {
@@ -153,7 +153,7 @@ impl<T> Lane<T> {
         }
     }
 
-    fn put_back(&mut self, part: Part, new: InLane<T>) {
+    fn push_back(&mut self, part: Part, new: InLane<T>) {
         let lease = new.ask.lease();
         let line = self.line(part);
         let number = line.first + line.waiting.len() as u64;

@@ -382,6 +382,10 @@ impl History for Reader {
         Err(JournalError::bug(index, "this journal was opened to be read"))
     }
 
+    fn drop_unfinished(&mut self) -> Result<bool, JournalError> {
+        Ok(false)
+    }
+
     fn truncate(&mut self, through: Index) -> Result<bool, JournalError> {
         Err(JournalError::bug(through, "this journal was opened to be read"))
     }

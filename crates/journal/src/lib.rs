@@ -157,6 +157,10 @@ pub trait History: Send {
     /// Declares the snapshot complete with so many chunks; older snapshots go.
     fn finish_snapshot(&mut self, index: Index, chunks: u32) -> Result<(), JournalError>;
 
+    /// Drops chunks of snapshots that were begun and not finished, in bounded portions; true if there is more to drop. Without this, what found no room
+    /// would keep what it took.
+    fn drop_unfinished(&mut self) -> Result<bool, JournalError>;
+
     /// Bytes of the entries from `from` to `through`, all of which are kept.
     fn bytes_between(&mut self, mut from: Index, through: Index) -> Result<u64, JournalError> {
         const PORTION_BYTES: usize = 1024 * 1024;

@@ -57,17 +57,27 @@ pub fn make(journal: &mut dyn History, rules: impl Into<Rules>, keep: Keep) -> R
         return Ok(None);
     }
     let index = Index(snapshot.0 + tail_entries);
+    let written = write(journal, index, encode_snapshot(allocator.snapshot()));
+    drop(allocator);
+    if written.is_err() {
+        // What it took is for entries again. If that fails too, the next opening drops it.
+        while journal.drop_unfinished()? {}
+    }
+    let made = written?;
+    let through = goes_through(journal, index, keep)?;
+    while journal.truncate(through)? {}
+    Ok(Some(made))
+}
+
+fn write(journal: &mut dyn History, index: Index, chunks: impl Iterator<Item = Vec<u8>>) -> Result<Made, JournalError> {
     let mut made = Made { index, chunks: 0, bytes: 0 };
-    for chunk in encode_snapshot(allocator.snapshot()) {
+    for chunk in chunks {
         journal.write_snapshot_chunk(index, made.chunks, &chunk)?;
         made.chunks += 1;
         made.bytes += chunk.len() as u64;
     }
-    drop(allocator);
     journal.finish_snapshot(index, made.chunks)?;
-    let through = goes_through(journal, index, keep)?;
-    while journal.truncate(through)? {}
-    Ok(Some(made))
+    Ok(made)
 }
 
 /// The last entry that goes.
@@ -163,6 +173,10 @@ impl<S: FnMut(Work) -> bool + Send> History for Remote<S> {
 
     fn finish_snapshot(&mut self, index: Index, chunks: u32) -> Result<(), JournalError> {
         on(&mut self.send, move |journal| journal.finish_snapshot(index, chunks))?
+    }
+
+    fn drop_unfinished(&mut self) -> Result<bool, JournalError> {
+        on(&mut self.send, |journal| journal.drop_unfinished())?
     }
 
     fn bytes_between(&mut self, from: Index, through: Index) -> Result<u64, JournalError> {

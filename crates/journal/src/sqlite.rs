@@ -378,7 +378,16 @@ impl SqliteJournal {
         if !dir.reserve()? {
             refused.lives_on_the_reserve(RESERVE_BYTES);
         }
-        Ok(Self { connection, dir, lock, head, created: !there, refused, dead: false })
+        let mut journal = Self { connection, dir, lock, head, created: !there, refused, dead: false };
+        // Whoever was killed while it made a snapshot left chunks of it. They can wait where the disk has no room to drop them.
+        loop {
+            match journal.drop_unfinished() {
+                Ok(true) => {}
+                Ok(false) => return Ok(journal),
+                Err(error) if error.kind == JournalErrorKind::Full => return Ok(journal),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The file.
@@ -628,6 +637,17 @@ impl History for SqliteJournal {
             transaction.execute("DELETE FROM snapshot WHERE number < ?", params![index.0.cast_signed()])?;
             transaction.commit()
         })
+    }
+
+    fn drop_unfinished(&mut self) -> Result<bool, JournalError> {
+        let dropped = self.write("drop what was written of a snapshot", |connection| {
+            connection
+                .prepare_cached(
+                    "DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE snapshot NOT IN (SELECT number FROM snapshot) LIMIT ?)",
+                )?
+                .execute(params![CHUNKS_PER_TRUNCATE_MAX])
+        })?;
+        Ok(dropped > 0)
     }
 
     fn bytes_between(&mut self, from: Index, through: Index) -> Result<u64, JournalError> {

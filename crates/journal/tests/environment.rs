@@ -43,6 +43,46 @@ fn released(journal: &SqliteJournal, number: u64) -> (Index, Vec<u8>) {
 }
 
 #[test]
+fn a_snapshot_that_finds_no_room_gives_back_what_it_took() {
+    let Some(dir) = std::env::var_os(DIR) else {
+        on_tmpfs("a_snapshot_that_finds_no_room_gives_back_what_it_took", "110m", "");
+        return;
+    };
+    let data = Path::new(&dir).join("data");
+    let mut journal = SqliteJournal::open(&data, OpenMode::Init).unwrap();
+    let lineage = journal.head().lineage;
+    // Leases whose snapshot is larger than what will be left.
+    while journal.head().index.0 < 120 {
+        let index = journal.head().index.0 + 1;
+        let events = (0..500).map(|number| common::granted(index * 1_000 + number)).collect();
+        let bytes = common::entry_of(lineage, 1, index, events);
+        assert_eq!(journal.append(Epoch(1), Index(index - 1), &bytes).unwrap(), Appended::Committed);
+    }
+    let fill = |name: &str, leave: u64| {
+        let mut filler = fs::File::create(Path::new(&dir).join(name)).unwrap();
+        while filler.write_all(&[1; 4096]).is_ok() {}
+        filler.set_len(filler.metadata().unwrap().len() - leave).unwrap();
+    };
+    fill("filler", 16 * 1024 * 1024);
+    let before = journal.room().unwrap().left_bytes;
+    let chunk = vec![7; triquest_journal::SNAPSHOT_CHUNK_BYTES_MAX];
+    let full = (0..).find_map(|number| journal.write_snapshot_chunk(Index(120), number, &chunk).err());
+    assert_eq!(full.unwrap().kind, JournalErrorKind::Full);
+    let taken = before - journal.room().unwrap().left_bytes;
+    assert!(taken > 2 * 1024 * 1024, "{taken}");
+    // Whoever was killed in the middle of it gives it back when it opens the journal again.
+    drop(journal);
+    let mut journal = SqliteJournal::open(&data, OpenMode::Existing).unwrap();
+    let lacks = before.saturating_sub(journal.room().unwrap().left_bytes);
+    assert!(lacks < 512 * 1024, "{lacks} of {taken} are gone");
+    // And so does whoever gives it up.
+    journal.write_snapshot_chunk(Index(120), 0, &chunk).unwrap();
+    while journal.drop_unfinished().unwrap() {}
+    let lacks = before.saturating_sub(journal.room().unwrap().left_bytes);
+    assert!(lacks < 512 * 1024, "{lacks} of {taken} are gone");
+}
+
+#[test]
 fn a_full_disk_loses_nothing_and_the_reserve_makes_room_for_releases() {
     let Some(dir) = std::env::var_os(DIR) else {
         on_tmpfs("a_full_disk_loses_nothing_and_the_reserve_makes_room_for_releases", "28m", "");

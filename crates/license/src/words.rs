@@ -293,8 +293,6 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// An application of this version.
-    pub const APPLICATION: Self = Self { role: Role::Application, words: Vocabulary::OURS };
     /// A server of this version.
     pub const SERVER: Self = Self { role: Role::Server, words: Vocabulary::OURS };
 }

@@ -73,6 +73,10 @@ impl History for Forgetful {
         Ok(())
     }
 
+    fn drop_unfinished(&mut self) -> Result<bool, JournalError> {
+        Ok(false)
+    }
+
     fn truncate(&mut self, _through: Index) -> Result<bool, JournalError> {
         Ok(false)
     }

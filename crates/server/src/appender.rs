@@ -224,7 +224,7 @@ impl Worker {
             self.awaits = None;
             let bytes = encode_entry(&entry);
             let mut appended = self.journal.append(fence, expected_head, &bytes)?;
-            let mut refused = appended == Appended::Full;
+            let refused = appended == Appended::Full;
             // Only that a whole reserve can be made says that there is room again.
             self.reserve_is_whole &= !refused;
             if refused && self.journal.release_reserve()? {
@@ -234,10 +234,10 @@ impl Worker {
             match appended {
                 Appended::Committed => {
                     // After an append that found no room there is some again, and perhaps enough.
-                    refused |= self.told.is_some_and(|told| told.left_bytes == 0);
+                    let looks = refused || self.told.is_some_and(|told| told.left_bytes == 0);
                     self.taken_bytes += Room::taken_by(bytes.len());
                     let _ = self.reports.send(Report::Committed { index: entry.index, bytes: bytes.len() as u64 });
-                    if refused {
+                    if looks {
                         self.look_now();
                     }
                 }

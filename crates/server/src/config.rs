@@ -81,7 +81,7 @@ table! {
         listen: Vec<String>,
         /// The log.
         log: Log,
-        /// Whether everybody who may look sees the names of users and hosts, the list of licenses and the keys of vendors; otherwise only viewers and
+        /// Whether everybody who may look sees the names of users and hosts, the list of licenses and the keys of vendors; otherwise only
         /// administrators do. Default: false.
         names_open: bool,
         /// Networks whose clients come through something that translates addresses or stands in their place: NAT, a bridge for containers, a proxy. Each

@@ -50,17 +50,25 @@ pub enum Begin {
     After(Position),
 }
 
-/// Why a reader gets no more, or nothing.
+/// Why nobody can read from there on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FeedError {
+pub enum BeginError {
     /// What it asks for lies in the past, which is in the journal only.
     #[error("the entries after this cursor are in the journal only")]
     Past,
-    /// It fell behind the live stream; it may resume by cursor.
+    /// The cursor is of another history, or ahead of this one.
+    #[error("this history does not know the cursor")]
+    CursorLost,
+}
+
+/// Why a reader gets no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FeedError {
+    /// It fell behind the live stream. If it may read the journal, it may resume by cursor.
     #[error("the reader fell behind")]
     Behind,
-    /// The cursor is of another history, ahead of this one, or its entries were truncated.
-    #[error("the entries after this cursor are not here")]
+    /// The entries after the cursor were truncated.
+    #[error("the entries after this cursor are no longer kept")]
     CursorLost,
     /// The server stops.
     #[error("the server is stopping")]
@@ -116,35 +124,35 @@ impl Feed {
         self.head.send_replace(position);
     }
 
-    /// A reader of all entries from there on.
+    /// A reader of all entries from there on. Whether they are still kept turns out when they are read.
     ///
     /// # Errors
-    /// [`FeedError::CursorLost`].
-    pub fn reader(self: &Arc<Self>, begin: Begin) -> Result<FeedReader, FeedError> {
+    /// [`BeginError::CursorLost`].
+    pub fn reader(self: &Arc<Self>, begin: Begin) -> Result<FeedReader, BeginError> {
         self.reader_of(begin, true)
     }
 
     /// The same for a reader that may not make the journal be read: it goes on from what is still in memory.
     ///
     /// # Errors
-    /// [`FeedError::CursorLost`], [`FeedError::Past`].
-    pub fn live_reader(self: &Arc<Self>, begin: Begin) -> Result<FeedReader, FeedError> {
+    /// [`BeginError`].
+    pub fn live_reader(self: &Arc<Self>, begin: Begin) -> Result<FeedReader, BeginError> {
         self.reader_of(begin, false)
     }
 
-    fn reader_of(self: &Arc<Self>, begin: Begin, history: bool) -> Result<FeedReader, FeedError> {
+    fn reader_of(self: &Arc<Self>, begin: Begin, history: bool) -> Result<FeedReader, BeginError> {
         let head = self.head.subscribe();
         let now = *head.borrow();
         let next = match begin {
             Begin::Now => now.index + 1,
             Begin::Oldest => OLDEST,
             Begin::After(after) if self.knows(after) => after.index + 1,
-            Begin::After(_) => return Err(FeedError::CursorLost),
+            Begin::After(_) => return Err(BeginError::CursorLost),
         };
         self.readers.fetch_add(1, Ordering::Relaxed);
         let reader = FeedReader { feed: Arc::clone(self), head, next, live: false, history };
         if !history && next <= now.index && reader.recent().is_none() {
-            return Err(FeedError::Past);
+            return Err(BeginError::Past);
         }
         Ok(reader)
     }

@@ -24,7 +24,7 @@ use crate::{
     driver::Driver,
     in_turn::{InTurn, Turn},
     limits::{
-        BODIES_THROWN_AWAY_BURSTS, Limits, RATE_SLOTS, READING_FORESEEN_US, REFUSAL_PAUSE_MS_MAX, SEARCHES_WAITING_MAX,
+        BODIES_DRAINED_BURSTS, Limits, RATE_SLOTS, READING_FORESEEN_US, REFUSAL_PAUSE_MS_MAX, SEARCHES_WAITING_MAX,
         SEARCHES_WAITING_PER_NETWORK_MAX,
     },
     rates::{Limited, Rate, RateShare, Rates},
@@ -40,7 +40,9 @@ pub struct Gate {
     new_ids: Mutex<Rates>,
     denials: Mutex<Rates>,
     denials_all: Mutex<Rates>,
-    /// Denials of requests that were let through although the network had too many.
+    /// Requests that were let through although their network had too many denials, because seats looked free or a grant was shown for the first time.
+    /// Each is charged before anybody knows
+    /// whether it is denied.
     mistaken: Mutex<Rates>,
     shown_grants: Mutex<Rates>,
     trust: Mutex<Rates>,
@@ -260,12 +262,12 @@ impl Gate {
         }
     }
 
-    /// Whether so many KiB of a body may be taken off that nobody reads, which can be none yet; then they are charged. It costs less than reading and
-    /// deciding, so it goes on for a while where that does not.
+    /// Whether so many KiB of a body that nobody reads may be drained; then they are charged. 0 where nothing of it has come yet. Draining costs less than
+    /// reading and deciding, so it goes on for a while where those do not.
     #[must_use]
-    pub fn may_throw_away(&self, network: Option<Network>, kib: u64) -> bool {
+    pub fn may_drain(&self, network: Option<Network>, kib: u64) -> bool {
         let Some(network) = network else { return true };
-        let may = self.bodies_for_nothing.lock().owe_within(network, kib, BODIES_THROWN_AWAY_BURSTS, self.now_ms());
+        let may = self.bodies_for_nothing.lock().owe_within(network, kib, BODIES_DRAINED_BURSTS, self.now_ms());
         if !may {
             self.note(Kind::RefusedBodies, Some(network));
         }

@@ -265,7 +265,7 @@ mod tests {
         clock::HandClock,
         driver::State,
         driver::{Answer, DriverError},
-        feed::{self, Begin, Feed, FeedError},
+        feed::{self, Begin, BeginError, Feed},
         limits::WAITER_ASKS_AGAIN_MS,
         publisher::Publisher,
         recovery::{self, Recovered},
@@ -480,7 +480,7 @@ mod tests {
         let beyond = Position { index: world.leader.engine.handed_out().index.0 + 1, ..told };
         let other_start = Position { epoch: told.epoch + 1, ..told };
         for lost in [beyond, other_start] {
-            assert_eq!(feed.reader(Begin::After(lost)).err(), Some(FeedError::CursorLost));
+            assert_eq!(feed.reader(Begin::After(lost)).err(), Some(BeginError::CursorLost));
         }
         world.show();
         let _released = world.ask(release(1), 0);

@@ -9,8 +9,8 @@ use crate::{
     shares::Share,
 };
 
-/// Bytes that are still taken off a body that was refused, so that whoever sends a little too much reads why.
-pub const TAKEN_OFF_BYTES_MAX: usize = 256 * 1024;
+/// Bytes that are still drained of a body that was refused, so that whoever sends a little too much reads why.
+pub const DRAINED_BYTES_MAX: usize = 256 * 1024;
 /// Most connections at once from one network.
 pub const CONNECTIONS_PER_NETWORK_MAX: u64 = 12_000;
 /// Connections that one lease makes those of a holder of a seat, the newest ones: others of their network leave before them. One to ask on and one for its
@@ -71,7 +71,7 @@ pub const DENIALS_ALL_BURST: u32 = 2_000;
 pub const DENIALS_ALL_PER_SECOND: u32 = 20;
 /// Denials that all networks may have recorded per second, and at once eight times as many.
 pub const DENIALS_SERVER_PER_SECOND: u32 = 500;
-/// Signed grants that one network may show at once.
+/// Signed grants that one network may show at once; all networks twice as many.
 pub const SHOWN_GRANTS_BURST: u32 = 6_000;
 /// The same per second; all networks ten times as many.
 pub const SHOWN_GRANTS_PER_SECOND: u32 = 200;
@@ -104,8 +104,8 @@ pub const SEARCHES_WAITING_MAX: u64 = 64;
 pub const BODIES_FOR_NOTHING_KIB_BURST: u32 = 8 * 1024;
 /// The same per second.
 pub const BODIES_FOR_NOTHING_KIB_PER_SECOND: u32 = 1024;
-/// Bodies that nobody reads are still taken off until a network owes so many times what it may have at once, so that whoever is refused reads why.
-pub const BODIES_THROWN_AWAY_BURSTS: u64 = 2;
+/// Bodies that nobody reads are still drained until a network owes so many times what it may have at once, so that whoever is refused reads why.
+pub const BODIES_DRAINED_BURSTS: u64 = 2;
 /// A body with no more bytes than this costs about what its request costs: one renewal, one checkout. It is always read, and free.
 pub const BODY_BYTES_FREE: usize = 4 * 1024;
 /// About what one renewal takes in the body of a batch: so much is charged for one that is refused, at least.
@@ -120,7 +120,7 @@ pub const REFUSAL_PAUSE_MS_MAX: u64 = 2_000;
 pub const EVENT_STREAMS_PER_NETWORK_MAX: u64 = 8;
 /// Event streams over the network.
 pub const EVENT_STREAMS_MAX: u64 = 200;
-/// Event streams over the Unix socket, beside those over the network.
+/// Event streams over the Unix socket, whoever opens them, beside those over the network.
 pub const EVENT_STREAMS_VIEWERS_MAX: usize = 56;
 /// Bytes of one piece of an event stream, and of history that one read takes from the journal.
 pub const EVENT_PIECE_BYTES: usize = 32 * 1024;
@@ -307,13 +307,13 @@ impl Limits {
         }
         self.connections.all = self.connections.all.min(files);
         self.connections.network = self.connections.network.min(self.connections.all);
-        let raise = |limit: &mut FrequencyShare, burst: Option<u32>, per_second: Option<u32>| {
+        let set = |limit: &mut FrequencyShare, burst: Option<u32>, per_second: Option<u32>| {
             limit.network.burst = burst.unwrap_or(limit.network.burst);
             limit.network.per_second = per_second.unwrap_or(limit.network.per_second);
         };
-        raise(&mut self.denials, config.denials_burst, config.denials_per_second);
-        raise(&mut self.new_ids, config.new_ids_burst, config.new_ids_per_second);
-        raise(&mut self.reads, config.reads_burst, config.reads_per_second);
+        set(&mut self.denials, config.denials_burst, config.denials_per_second);
+        set(&mut self.new_ids, config.new_ids_burst, config.new_ids_per_second);
+        set(&mut self.reads, config.reads_burst, config.reads_per_second);
         // What one feature may have, all features may; and what one network may, all networks may.
         let one = self.denials.network;
         let network = &mut self.denials_all.network;

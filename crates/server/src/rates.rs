@@ -2,8 +2,9 @@
 //! the last quarter of what all may) and for all together. One number is kept for each, in tables of fixed size under a secret key, so no choice of addresses grows them or aims at
 //! somebody else's slot. Pure: the time is an argument.
 //!
-//! What is charged is debt, and debt is paid off with time. It never grows above what may be had at once, so whoever was told to wait needs to
-//! wait no longer than it was told. What turns out to have cost nothing is given back.
+//! What is charged is debt, and debt is paid off with time. What is asked for beforehand never makes it grow above what may be had at once, so whoever was
+//! told to wait needs to wait no longer than it was told. What was done already, or goes on anyway, is owed beyond that ([`Rates::owe`],
+//! [`Rates::owe_within`]). What turns out to have cost nothing is given back.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

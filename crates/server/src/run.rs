@@ -546,10 +546,10 @@ impl Reloader {
         if self.certificate.reload(&kept)? {
             changes.push("another certificate is served".to_owned());
         }
-        let naming = app.names(&fresh.presence_networks).await.map_err(|cause| {
+        let unnamings = app.tell_unnamed(&fresh.presence_networks).await.map_err(|cause| {
             Fault::new(format!("networks are taken out of presence_networks, and that was not taken: {cause}"), "reload again")
         })?;
-        let live = Live { admin_group: app.admin_group(), naming, ..Live::of(&kept) };
+        let live = Live { admin_group: app.admin_group(), unnamings, ..Live::of(&kept) };
         for (key, changed) in [
             ("hosts", fresh.hosts != before.hosts),
             ("names_open", fresh.names_open != before.names_open),

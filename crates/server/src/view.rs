@@ -236,7 +236,8 @@ impl View {
         self.inner.read().live
     }
 
-    /// How long nothing new is granted because this history was restored from a backup.
+    /// How long nothing new is granted because entries of this history are or may be lost: it was restored from a backup, begins anew after a lost journal,
+    /// or a grant that was shown proved it.
     #[must_use]
     pub fn quarantine_ms(&self) -> Option<u64> {
         let (at, _) = self.now();

@@ -1,6 +1,6 @@
 //! What must hold, judged from outside: by committed facts and by what clients believe, never by the allocator's own counters.
 //!
-//! Each invariant of `docs/leases.md` has its name here. A world may run with one of them alone, so that what a mutation breaks is found by the
+//! The list below is where the names of these invariants come from. A world may run with one of them alone, so that what a mutation breaks is found by the
 //! invariant that is meant to find it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ use crate::{
 
 macro_rules! invariants {
     ($($(#[$doc:meta])* $name:ident, $text:literal;)*) => {
-        /// What must hold, by the names of `docs/leases.md`.
+        /// What must hold.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Invariant { $($(#[$doc])* $name,)* }
 

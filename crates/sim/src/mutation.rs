@@ -74,7 +74,7 @@ macro_rules! safeguards {
     };
 }
 
-/// One mutation for each safeguard.
+/// One mutation for each safeguard, but for [`TESTED_ELSEWHERE`].
 pub const SAFEGUARDS: &[Mutation] = safeguards! {
     added_counts_from_its_renewal => OnlyDeathFrees,
     adoption_is_bounded => NoGrantPastEntitlement,
@@ -210,6 +210,15 @@ mod tests {
         let (_, said) = include_str!("../README.md").split_once("(`TESTED_ELSEWHERE` in `mutation.rs`):").unwrap_or_default();
         let named: Vec<&str> = said.split('`').skip(1).step_by(2).collect();
         assert_eq!(named, super::TESTED_ELSEWHERE);
+    }
+
+    #[test]
+    fn the_page_lists_every_mutation_with_its_invariant() {
+        let (_, table) = include_str!("../README.md").split_once("| mutation | found by |").unwrap_or_default();
+        let rows = table.lines().skip(1).take_while(|line| line.starts_with('|')).filter(|line| line.contains('`'));
+        let listed: Vec<_> = rows.filter_map(|row| Some((row.split('`').nth(1)?, row.split('|').nth(2)?.trim()))).collect();
+        let all: Vec<_> = super::all().map(|mutation| (mutation.name, mutation.invariant.name())).collect();
+        assert_eq!(listed, all, "`triquest-sim meta` prints the table anew");
     }
 
     #[test]

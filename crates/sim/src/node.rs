@@ -394,7 +394,7 @@ impl Node {
         }
     }
 
-    /// The drain contract.
+    /// The polling contract.
     fn drain(&mut self) {
         while let Some(effect) = self.engine.poll() {
             match effect {

@@ -222,7 +222,7 @@ pub struct World {
     /// Connections of which such a request was refused: their clients leave them by a reset, which says nothing.
     left_by_reset: BTreeSet<(u32, u64)>,
     /// How often a network was taken out of those that are named.
-    naming: u64,
+    unnamings: u64,
     /// Answers by kind.
     answers_told: [u64; 6],
     report: Report,
@@ -281,7 +281,7 @@ impl World {
             presences_sent: 0,
             dropping: BTreeMap::new(),
             left_by_reset: BTreeSet::new(),
-            naming: 0,
+            unnamings: 0,
             answers_told: [0; 6],
             report: Report { fingerprint: 0xcbf2_9ce4_8422_2325, ..Report::default() },
             plan,
@@ -586,7 +586,7 @@ impl World {
             return self.is_refused_presence(client);
         }
         this.generation += 1;
-        let (generation, life, between) = (this.generation, this.life, between_now(&this.plan, self.naming));
+        let (generation, life, between) = (this.generation, this.life, between_now(&this.plan, self.unnamings));
         let before = std::mem::take(&mut this.standing);
         this.standing.push((generation, to));
         let unseen = std::mem::take(&mut this.opening_unseen);
@@ -661,7 +661,7 @@ impl World {
     fn drops_presence(&mut self, client: u32) {
         let this = &mut self.clients[client as usize];
         let Some((generation, to)) = this.standing.pop() else { return };
-        let (life, between, connection) = (this.life, between_now(&this.plan, self.naming), generation);
+        let (life, between, connection) = (this.life, between_now(&this.plan, self.unnamings), generation);
         let leases: Vec<_> = this.ids().collect();
         self.drive(client, |keeper, now, _| {
             keeper.stands(now, None);
@@ -707,12 +707,12 @@ impl World {
     fn presence_ends(&mut self, in_ms: u64, to: usize, client: u32, leases: &[LeaseId], generation: u64) {
         // The server looks its network up when it ends; that may be long before the end is decided.
         let named = self.clients[client as usize].plan.between() == Between::Named;
-        if named && self.naming > 0 {
+        if named && self.unnamings > 0 {
             return;
         }
-        let (network, naming) = (Some(network_of(client)), self.naming);
+        let (network, unnamings) = (Some(network_of(client)), self.unnamings);
         for lease in leases {
-            self.presence(in_ms, to, client, Command::PresenceClosed { lease: *lease, generation, network, naming });
+            self.presence(in_ms, to, client, Command::PresenceClosed { lease: *lease, generation, network, unnamings });
         }
     }
 
@@ -1540,7 +1540,7 @@ impl World {
             Act::FalseFin(client) => {
                 let this = &self.clients[client as usize];
                 let leases: Vec<_> = this.ids().collect();
-                let (life, between) = (this.life, between_now(&this.plan, self.naming));
+                let (life, between) = (this.life, between_now(&this.plan, self.unnamings));
                 if let Some((generation, to)) = this.standing.last().copied() {
                     // Behind a proxy early freeing is off, so no such end may free.
                     if between != Between::Something {
@@ -1560,10 +1560,10 @@ impl World {
                 }
             }
             Act::Unname => {
-                self.naming += 1;
+                self.unnamings += 1;
                 // Every server that runs reads it; one that starts later has never heard of that network.
                 for number in self.slots.keys().copied().collect::<Vec<_>>() {
-                    let asked = Command::PresenceUnnamed { naming: self.naming }.into();
+                    let asked = Command::PresenceUnnamed { unnamings: self.unnamings }.into();
                     let arrival = Arrival { sendings: Vec::new(), asked, hold_ms: 0, from: None, to: Some(number) };
                     self.plan(0, Step::Arrive(Box::new(arrival)));
                 }
@@ -1794,9 +1794,9 @@ impl World {
 }
 
 /// What the server finds between the ends of a presence connection that a client opens now: no network is named after one was taken out.
-fn between_now(client: &ClientPlan, naming: u64) -> Between {
+fn between_now(client: &ClientPlan, unnamings: u64) -> Between {
     match client.between() {
-        Between::Named if naming > 0 => Between::Something,
+        Between::Named if unnamings > 0 => Between::Something,
         between => between,
     }
 }

@@ -132,11 +132,12 @@ error_codes! {
     ClonedClient, "cloned_client", 409, Never, No, "two clients use one lease";
     /// A request that changes something has the content type `application/json`, with no charset but UTF-8 and no other coding.
     ContentType, "content_type", 415, Never, No, "the content type must be application/json";
-    /// The cursor of events is of another history, or its entries are no longer kept. Read the present state and go on without a cursor.
+    /// The cursor of events is of another history, or ahead of this one. Read the present state and go on without a cursor. Where events are no longer
+    /// kept, the stream itself says so by `event: cursor_lost`.
     CursorLost, "cursor_lost", 410, Never, No, "the events after this cursor are not here";
     /// The server has no room to write the decision down. Who holds a seat or a place in line keeps it.
     DiskFull, "disk_full", 507, SameId, No, "the server's disk is full, so nothing is granted";
-    /// It needs a role that the caller does not have: a viewer or an administrator.
+    /// It needs a role that the caller does not have: viewer or administrator.
     Forbidden, "forbidden", 403, Never, No, "not allowed for this caller";
     /// A foreign `Origin`, a cross-site fetch, or a `Host` that is no name of this server.
     ForeignOrigin, "foreign_origin", 403, Never, No, "requests from other sites are refused";

@@ -54,7 +54,8 @@ pub const HEADERS_BYTES_MAX: usize = 16 * 1024;
 pub const HEADERS_MAX: usize = 64;
 /// Most HTTP/2 streams at once on a connection.
 pub const STREAMS_MAX: u32 = 16;
-/// Most resets that an HTTP/2 peer may cause before the connection ends (rapid reset).
+/// An HTTP/2 connection ends when more streams than this wait to be taken up by the server although they were reset (rapid reset), or when more of them
+/// were so wrong that the server had to reset them.
 pub const STREAM_RESETS_MAX: usize = 32;
 /// A reader of events that falls behind by so many entries is cut off and resumes by cursor.
 pub const EVENT_STREAM_BEHIND_MAX: usize = 4_096;

@@ -1,5 +1,7 @@
 //! What licenses give, read naively: which entitlement counts when, for which versions, and what takes whose place.
 
+use std::collections::BTreeMap;
+
 use super::super::record::{LicenseTerms, Terms};
 use super::keys::{Keys, Vendors};
 
@@ -62,6 +64,8 @@ struct Installed<'a> {
 pub(super) struct Book<'a> {
     pub(super) rights: Vec<Right<'a>>,
     installed: Vec<Installed<'a>>,
+    /// By license id, which installations name it as what they replace: in an hour there are thousands, and each grant asks.
+    replaced_by: BTreeMap<&'a str, Vec<usize>>,
     /// Whose licenses may take each other's place.
     vendors: Vendors,
 }
@@ -73,6 +77,9 @@ impl<'a> Book<'a> {
     pub(super) fn install(&mut self, license: &'a LicenseTerms, signers: Keys, pools: &[usize]) {
         let number = self.installed.len();
         self.installed.push(Installed { terms: license, signers, gone: false });
+        for id in &license.replaces {
+            self.replaced_by.entry(id).or_default().push(number);
+        }
         for ((place, terms), pool) in (0..).zip(&license.entitlements).zip(pools) {
             self.rights.push(Right { pool: *pool, terms, signers, license: number, place, counts: false, over: false });
         }
@@ -94,10 +101,9 @@ impl<'a> Book<'a> {
     /// Why this one may not count any more: the number of a license that has taken its place, in this pool.
     fn successor(&self, right: &Right<'_>) -> Option<usize> {
         let old = &self.installed[right.license];
-        let later = self.installed.iter().enumerate().skip(right.license + 1);
-        let names =
-            |other: &Installed<'_>| self.vendors.are_one(other.signers, old.signers) && other.terms.replaces.contains(&old.terms.id);
-        let mut takes = later.filter(|(_, other)| names(other)).map(|(number, _)| number);
+        let naming = self.replaced_by.get(old.terms.id.as_str()).into_iter().flatten().copied();
+        let mut takes =
+            naming.filter(|number| *number > right.license && self.vendors.are_one(self.installed[*number].signers, old.signers));
         takes.find(|number| {
             let mut own = self.rights.iter().filter(|own| own.license == *number);
             let here = own.clone().filter(|own| own.pool == right.pool);

@@ -232,7 +232,7 @@ impl World {
                 };
                 let generation = plain.next().map_or(0, |number| number.parse().unwrap());
                 let connection = options.get("connection").map_or(generation, |number| number.parse().unwrap());
-                let naming = options.get("naming").map_or(0, |number| number.parse().unwrap());
+                let unnamings = options.get("unnamings").map_or(0, |number| number.parse().unwrap());
                 let between = match options.get("ends").copied() {
                     None => Between::Nothing,
                     Some("differ") => Between::Something,
@@ -241,11 +241,11 @@ impl World {
                 };
                 let command = match act {
                     "add" => Command::PresenceAdded { lease, connection, generation, between },
-                    "close" => Command::PresenceClosed { lease, generation, network, naming },
+                    "close" => Command::PresenceClosed { lease, generation, network, unnamings },
                     "full" => Command::PresenceTurnedAway { named },
                     "drop" => Command::PresenceDropped { lease, connection, generation, between },
                     "open" => Command::PresenceOpened { lease, connection, generation, between },
-                    "unnamed" => Command::PresenceUnnamed { naming },
+                    "unnamed" => Command::PresenceUnnamed { unnamings },
                     "refused" => Command::PresenceRefused { lease },
                     other => panic!("presence {other}"),
                 };

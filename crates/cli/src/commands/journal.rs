@@ -264,7 +264,7 @@ fn others_with_its_key(terminal: &Terminal, directory: &Path) {
                 ));
             }
             Some(_) => {}
-            None => terminal.warning(format_args!("a server runs on {data}, and this user may not see with which key")),
+            None => terminal.warning(format_args!("a server runs on {data}, and with which key is not to be seen")),
         }
     }
 }

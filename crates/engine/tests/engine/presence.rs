@@ -12,7 +12,7 @@ fn opens(number: u32, generation: u64, between: Between) -> Command {
 }
 
 fn closes(number: u32, generation: u64) -> Command {
-    Command::PresenceClosed { lease: lease(number), generation, network: HERE, naming: 0 }
+    Command::PresenceClosed { lease: lease(number), generation, network: HERE, unnamings: 0 }
 }
 
 fn confirms(number: u32, counter: u64, presence: Option<u64>) -> Command {
@@ -63,7 +63,7 @@ fn a_reopening_that_lies_behind_a_slow_disk_keeps_its_seat() {
         Command::PresenceRefused { lease: lease(1) },
         Command::PresenceTurnedAway { named: Some(NamedNetwork::V4([10, 1, 0, 0], 16)) },
         Command::PresenceTurnedAway { named: None },
-        Command::PresenceUnnamed { naming: 1 },
+        Command::PresenceUnnamed { unnamings: 1 },
     ];
     for way in ways {
         let mut desk = nearly_freed(QueueLimits::default());

@@ -218,7 +218,7 @@ fn nothing_ends_on_a_full_disk_but_by_its_holder_and_what_is_over_ends_with_room
         desk.now(Command::Renew { lease: lease(number), counter: 1, nonce, idle_ms: None, presence: Some(1), regained: false });
     }
     desk.now(Command::Reclaim { lease: lease(3), now: false, actor: administrator() });
-    let dies = |number| Command::PresenceClosed { lease: lease(number), generation: 1, network: None, naming: 0 };
+    let dies = |number| Command::PresenceClosed { lease: lease(number), generation: 1, network: None, unnamings: 0 };
     desk.engine.handle(Input::Room(RESERVE));
     desk.now(dies(4));
     let freed = |event: &Event| matches!(event, Event::Released { lease: of, cause: ReleaseCause::Presence, .. } if *of == lease(4));

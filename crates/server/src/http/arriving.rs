@@ -78,14 +78,14 @@ impl Arriving {
         if nothing <= BODY_BYTES_FREE { 0 } else { (nothing.div_ceil(1024) as u64).saturating_sub(self.charged_kib) }
     }
 
-    /// Charges what came so far of what nobody reads; false if more of a body that is not small may not even be thrown away.
-    pub(crate) fn may_be_thrown_away(&mut self) -> bool {
+    /// Charges what came so far of what nobody reads; false if more of a body that is not small may not even be drained.
+    pub(crate) fn may_be_drained(&mut self) -> bool {
         let due_kib = self.due_kib(0);
         let most = self.body.size_hint().upper().map(|left| left.saturating_add(self.taken as u64));
         if due_kib == 0 && most.is_some_and(|bytes| bytes <= BODY_BYTES_FREE as u64) {
             return true;
         }
-        let may = self.gate.may_throw_away(self.conn.network(), due_kib);
+        let may = self.gate.may_drain(self.conn.network(), due_kib);
         self.charged_kib += if may { due_kib } else { 0 };
         may
     }
@@ -100,11 +100,11 @@ impl Drop for Arriving {
             self.conn.sent_for_nothing();
         }
         if !self.conn.is_http1() && !self.body.is_end_stream() {
-            // What came over HTTP/2 and was not asked for is thrown away unseen: at most a window.
+            // What came over HTTP/2 and was not asked for is drained unseen: at most a window.
             let left = self.body.size_hint().upper().unwrap_or(u64::MAX).min(HTTP2_STREAM_WINDOW_BYTES.into());
             let unread = usize::try_from(left).expect("a window is a number of memory");
             let due_kib = self.due_kib(unread);
-            let _ = due_kib == 0 || self.gate.may_throw_away(self.conn.network(), due_kib);
+            let _ = due_kib == 0 || self.gate.may_drain(self.conn.network(), due_kib);
         }
     }
 }

@@ -23,7 +23,7 @@ use triquest_wire::{
 use super::{Answer, App, Arriving, Body, bad, convert, query};
 use crate::{
     accept::Conn,
-    feed::{Begin, FeedError},
+    feed::{Begin, BeginError, FeedError},
     gate::Rated,
     limits::EVENT_PIECE_BYTES,
     view::{View, wire_end_reason},
@@ -70,11 +70,8 @@ pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Arrivin
     // A browser that reconnects repeats the URL of its first request, so what it saw since counts more.
     let cursor = header.filter(|text| !text.is_empty()).or(after).map(|text| Cursor::parse(&text)).transpose()?;
     let lost = || {
-        Problem::new(
-            ErrorCode::CursorLost,
-            "the events after this cursor are not here: it is of another history, or they are no longer kept",
-        )
-        .hint("read the present state (`GET /v1/status`, `GET /v1/leases`) and go on without a cursor")
+        Problem::new(ErrorCode::CursorLost, "this history does not know the cursor: it is of another history, or ahead of this one")
+            .hint("read the present state (`GET /v1/status`, `GET /v1/leases`) and go on without a cursor")
     };
     let place = app.gate.event_stream(conn.network())?;
     let reading = app.gate.reading(Rated::Reads, conn.network())?;
@@ -95,9 +92,9 @@ pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Arrivin
     // The past is read from the journal, between two appends: that is for viewers.
     let reader = if names { feed.reader(begin) } else { feed.live_reader(begin) };
     let mut reader = reader.map_err(|error| match error {
-        FeedError::Past => Problem::new(ErrorCode::Forbidden, "the events from there on are in the past, which is for viewers")
+        BeginError::Past => Problem::new(ErrorCode::Forbidden, "the events from there on are in the past, which is for viewers")
             .hint("go on without a place to begin, or run `triquest-lm events` on the server's own machine"),
-        _ => lost(),
+        BeginError::CursorLost => lost(),
     })?;
     // Only who may see the names of licenses has them looked up.
     let mut licenses: Names = if names { app.driver.view().license_names().into_iter().collect() } else { Names::new() };
@@ -136,11 +133,7 @@ pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Arrivin
                     }
                     continue;
                 }
-                Some(Err(FeedError::Behind | FeedError::Past)) => Some("event: behind\ndata: {\"hint\":\"resume with the last id\"}\n\n"),
-                Some(Err(FeedError::CursorLost)) => {
-                    Some("event: cursor_lost\ndata: {\"hint\":\"read the present state and go on without a cursor\"}\n\n")
-                }
-                Some(Err(FeedError::Stopping)) => None,
+                Some(Err(error)) => last_frame(error, names),
             };
             let Some(text) = last else { return };
             if !sent(&pieces, &conn, text.to_owned()).await || !text.starts_with(':') {
@@ -155,6 +148,17 @@ pub(super) fn stream(app: &Arc<App>, conn: &Arc<Conn>, request: &Request<Arrivin
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
+}
+
+/// The frame with which a stream ends, if there is something to say. Who does not see `names` has no way back into the past, so a cursor is lost to it.
+fn last_frame(error: FeedError, names: bool) -> Option<&'static str> {
+    match error {
+        FeedError::Behind if names => Some("event: behind\ndata: {\"hint\":\"resume with the last id\"}\n\n"),
+        FeedError::Behind | FeedError::CursorLost => {
+            Some("event: cursor_lost\ndata: {\"hint\":\"read the present state and go on without a cursor\"}\n\n")
+        }
+        FeedError::Stopping => None,
+    }
 }
 
 /// False if the reader is gone, or has not taken what waits for it in time.
@@ -423,6 +427,17 @@ mod tests {
             &format!("{lineage}.-2.7"),
         ] {
             assert!(Cursor::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_who_may_read_the_past_is_told_to_resume_after_it_fell_behind() {
+        let told = |error, names| last_frame(error, names).and_then(|frame| frame.lines().next());
+        assert_eq!(told(FeedError::Behind, true), Some("event: behind"));
+        assert_eq!(told(FeedError::Behind, false), Some("event: cursor_lost"));
+        for names in [true, false] {
+            assert_eq!(told(FeedError::CursorLost, names), Some("event: cursor_lost"));
+            assert_eq!(told(FeedError::Stopping, names), None);
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::{
     driver::{Driver, DriverError},
     gate::{Gate, Rated},
     identity::Certificate,
-    limits::{BODY_BYTES_FREE, Limits, TAKEN_OFF_BYTES_MAX},
+    limits::{BODY_BYTES_FREE, DRAINED_BYTES_MAX, Limits},
     prefix::Prefix,
     shares::Holders,
     shares::Place,
@@ -113,7 +113,7 @@ pub struct Live {
     /// Networks in which the end of a presence connection frees seats after a wait.
     pub presence_networks: Vec<Prefix>,
     /// How often a reload has taken one out of them.
-    pub naming: u64,
+    pub unnamings: u64,
     /// Keys of TLS proxies.
     pub vouch_for: Vec<[u8; 32]>,
 }
@@ -129,14 +129,14 @@ impl Live {
             machine: crate::sys::host_name(),
             names_open: config.names_open,
             presence_networks: config.presence_networks.clone(),
-            naming: 0,
+            unnamings: 0,
             vouch_for: config.vouch_for.iter().map(|hash| hash.0).collect(),
         }
     }
 
     /// Whether an address is of a network in `presence_networks`.
     #[must_use]
-    pub fn names(&self, address: std::net::IpAddr) -> bool {
+    pub fn is_named(&self, address: std::net::IpAddr) -> bool {
         self.presence_networks.iter().any(|network| network.contains(address))
     }
 }
@@ -426,7 +426,7 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) 
     let answer = if was_presence {
         Err(bad("this connection stands for the presence of leases and takes no other request").hint("use another connection"))
     } else {
-        match gate(&app, &conn, &request) {
+        match may_ask(&app, &conn, &request) {
             Ok(found) => dispatch(&app, &conn, found, &mut request).await,
             Err(problem) => {
                 allow = (problem.code == ErrorCode::MethodNotAllowed).then(|| routes::allowed(request.uri().path()));
@@ -461,8 +461,8 @@ pub async fn handle(app: Arc<App>, conn: Arc<Conn>, request: Request<Incoming>) 
     if is_head {
         without_body(&mut response);
     }
-    let is_taken_off = taken_off(&conn, &response, request).await;
-    if (was_presence || !is_taken_off) && conn.is_http1() {
+    let is_drained = drain(&conn, &response, request).await;
+    if (was_presence || !is_drained) && conn.is_http1() {
         // What remains of the request is not waited for, and who stands for leases has nothing else to ask.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -499,24 +499,24 @@ fn without_body(response: &mut Response<Body>) {
     *response.body_mut() = Body::Full(Vec::new());
 }
 
-/// The one place where what was not read of a request is taken off, if it is small, or given up. Closing over unread bytes would reset the
+/// The one place where what was not read of a request is drained, if it is small, or given up. Closing over unread bytes would reset the
 /// connection, and the peer might never see why it was refused. True if nothing is left.
-async fn taken_off(conn: &Conn, response: &Response<Body>, mut request: Request<Arriving>) -> bool {
+async fn drain(conn: &Conn, response: &Response<Body>, mut request: Request<Arriving>) -> bool {
     if request.body().is_end_stream() {
         return true;
     }
     let given_up = matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::SERVICE_UNAVAILABLE);
-    if given_up || request.body().size_hint().lower() > TAKEN_OFF_BYTES_MAX as u64 || !request.body_mut().may_be_thrown_away() {
+    if given_up || request.body().size_hint().lower() > DRAINED_BYTES_MAX as u64 || !request.body_mut().may_be_drained() {
         return false;
     }
     let _rests = conn.at_rest();
-    // What comes is thrown away as it comes: it takes no room.
-    let mut left = TAKEN_OFF_BYTES_MAX;
+    // What is drained is dropped as it comes: it takes no room.
+    let mut left = DRAINED_BYTES_MAX;
     let rest = async {
         while let Some(frame) = request.body_mut().frame().await {
             let Ok(frame) = frame else { return false };
             match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-                Some(less) if request.body_mut().may_be_thrown_away() => left = less,
+                Some(less) if request.body_mut().may_be_drained() => left = less,
                 Some(_) | None => return false,
             }
         }
@@ -526,7 +526,7 @@ async fn taken_off(conn: &Conn, response: &Response<Body>, mut request: Request<
 }
 
 /// What is refused before anything is read: names that are not this server's, other sites, unknown paths and methods, the wrong role.
-fn gate(app: &App, conn: &Conn, request: &Request<Arriving>) -> Result<Found, Problem> {
+fn may_ask(app: &App, conn: &Conn, request: &Request<Arriving>) -> Result<Found, Problem> {
     let headers = request.headers();
     if matches!(conn.peer, Peer::Tcp(_)) {
         host(app, conn, request)?;
@@ -838,11 +838,10 @@ fn text(text: &'static str) -> Response<Body> {
     answer(StatusCode::OK, HeaderValue::from_static("text/plain; charset=utf-8"), Body::Shared(text.as_bytes()))
 }
 
-/// Ready: grants can be made durable now.
+/// Ready: the server runs, and its disk has room.
 fn ready(app: &App) -> Answer {
     if *app.stopping.borrow() {
-        // Of a repeat nobody here knows what became of it before.
-        return Err(Problem { took_effect: Effect::Unknown, ..Problem::new(ErrorCode::Overloaded, "the server is stopping") });
+        return Err(Problem::new(ErrorCode::Overloaded, "the server is stopping"));
     }
     if app.driver.journal_state() != triquest_wire::status::JournalState::Ok {
         return Err(Problem::new(ErrorCode::DiskFull, FullDisk::FULL).hint(MAKE_ROOM));

@@ -146,31 +146,32 @@ impl App {
         self.presences.forget(name);
     }
 
-    /// Takes these networks for the named ones from now on, as soon as the leader knows if some address was of them that is not any more. Their naming.
+    /// Takes these networks for the named ones from now on, as soon as the leader knows if some address was of them that is not any more.
+    /// Returns how many unnamings there have been with this one.
     ///
     /// # Errors
     /// The leader could not be told; then nothing has changed.
-    pub(crate) async fn names(&self, fresh: &[Prefix]) -> Result<u64, DriverError> {
+    pub(crate) async fn tell_unnamed(&self, fresh: &[Prefix]) -> Result<u64, DriverError> {
         let before = self.live.load_full();
         if before.presence_networks.iter().all(|named| fresh.iter().any(|fresh| named.is_within(fresh))) {
-            return Ok(before.naming);
+            return Ok(before.unnamings);
         }
-        // Told before the new ones are in force: an end that is looked up meanwhile by the old ones is known by its naming, and whoever comes back to them
+        // Told before the new ones are in force: an end that is looked up meanwhile by the old ones is known by how many unnamings it knew, and whoever comes back to them
         // still keeps its seats.
-        let naming = before.naming + 1;
-        while let Err(cause) = self.driver.local().decide_many(vec![Command::PresenceUnnamed { naming }]).await {
+        let unnamings = before.unnamings + 1;
+        while let Err(cause) = self.driver.local().decide_many(vec![Command::PresenceUnnamed { unnamings }]).await {
             match cause {
                 DriverError::Overloaded(_) => tokio::time::sleep(Duration::from_millis(PRESENCE_END_AGAIN_MS)).await,
                 cause => return Err(cause),
             }
         }
-        Ok(naming)
+        Ok(unnamings)
     }
 
     /// What stands between the two ends of a presence connection, which its client sees so.
     fn between(&self, conn: &Conn, client: SocketAddr, server: SocketAddr) -> Between {
         let live = self.live.load();
-        if conn.address().is_some_and(|address| live.names(address)) {
+        if conn.address().is_some_and(|address| live.is_named(address)) {
             return Between::Named;
         }
         if !conn.ends_agree(client, server) {
@@ -208,11 +209,11 @@ impl App {
     ) -> Result<(), DriverError> {
         let _turn = self.ends.acquire().await.map_err(|_| DriverError::Stopping(TookEffect::No))?;
         let live = self.live.load_full();
-        if between == Between::Named && !conn.address().is_some_and(|address| live.names(address)) {
+        if between == Between::Named && !conn.address().is_some_and(|address| live.is_named(address)) {
             return Ok(());
         }
-        let (network, naming) = (conn.network(), live.naming);
-        let closed = leases.iter().map(|lease| Command::PresenceClosed { lease: *lease, generation, network, naming });
+        let (network, unnamings) = (conn.network(), live.unnamings);
+        let closed = leases.iter().map(|lease| Command::PresenceClosed { lease: *lease, generation, network, unnamings });
         self.driver.local().decide_many(closed.collect()).await.map(drop)
     }
 

@@ -1,6 +1,6 @@
 //! Readers of committed entries.
 
-use triquest_server::feed::{Begin, FeedError};
+use triquest_server::feed::{Begin, BeginError, FeedError};
 use triquest_wire::Position;
 
 use crate::world::{World, checkout, is_granted};
@@ -41,7 +41,7 @@ async fn a_cursor_of_another_history_or_ahead_of_this_one_is_lost() {
     let foreign = Position { lineage: triquest_wire::Lineage([9; 16]), ..now };
     let later = Position { epoch: now.epoch + 1, ..now };
     for cursor in [ahead, foreign, later] {
-        assert_eq!(world.driver.feed().reader(Begin::After(cursor)).err(), Some(FeedError::CursorLost));
+        assert_eq!(world.driver.feed().reader(Begin::After(cursor)).err(), Some(BeginError::CursorLost));
     }
 }
 

@@ -106,8 +106,8 @@ async fn presence_that_ends_in_order_frees_the_seat_and_an_old_generation_does_n
     world.decide(Command::PresenceOpened { lease, connection: 2, generation: 2, between: Between::Nothing }).await.unwrap();
     let renew = Command::Renew { lease, counter: 1, nonce: [1; 16], idle_ms: None, presence: Some(2), regained: false };
     world.decide(renew).await.unwrap();
-    world.decide(Command::PresenceClosed { lease, generation: 1, network: None, naming: 0 }).await.unwrap();
+    world.decide(Command::PresenceClosed { lease, generation: 1, network: None, unnamings: 0 }).await.unwrap();
     assert_eq!(world.driver.view().live_leases(), 1);
-    world.decide(Command::PresenceClosed { lease, generation: 2, network: None, naming: 0 }).await.unwrap();
+    world.decide(Command::PresenceClosed { lease, generation: 2, network: None, unnamings: 0 }).await.unwrap();
     assert_eq!(world.driver.view().live_leases(), 0);
 }

@@ -121,6 +121,10 @@ impl History for GatedJournal {
         self.journal.finish_snapshot(index, chunks)
     }
 
+    fn drop_unfinished(&mut self) -> Result<bool, JournalError> {
+        self.journal.drop_unfinished()
+    }
+
     fn truncate(&mut self, through: Index) -> Result<bool, JournalError> {
         self.journal.truncate(through)
     }

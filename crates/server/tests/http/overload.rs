@@ -1022,7 +1022,7 @@ async fn what_neighbors_send_for_nothing_keeps_no_batch_from_a_holder_that_never
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_thrown_away_has_an_end_too() {
+async fn what_is_drained_has_an_end_too() {
     let world = World::limited(|limits| limits.nothing_kib = few(100, 1)).await;
     for _ in 0..10 {
         let mut client = world.connect().await;
