@@ -631,7 +631,7 @@ _triquest__lm() {
             return 0
             ;;
         triquest__subcmd__lm__subcmd__doctor)
-            opts="-f -h --feature --verifier-key --data --color --help"
+            opts="-f -h --feature --verifier-key --accept-any-server --data --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -109,6 +109,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
             cand --verifier-key 'The vendor''s verifier key (or a file that holds it), several with commas [env: TRIQUEST_LM_VERIFIER_KEY]'
             cand --data 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]'
             cand --color 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is'
+            cand --accept-any-server 'Accept a license with servers = "any", as programs do that are told to'
             cand -h 'Print help'
             cand --help 'Print help'
         }
@@ -461,7 +462,7 @@ set edit:completion:arg-completer[triquest-lm] = {|@words|
         }
         &'triquest-lm;seat'= {
             cand --color 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is'
-            cand --json 'As JSON: {"held": true, "answered": whether the server said so now, "heard_ms": how long ago it did, "lost": "why, the last time"}'
+            cand --json 'As JSON: {"held": true, "answered": whether the server said so now, "heard_ms": how long ago it did, "ending_ms": in how long it ends for good or null, "ending": "why", "lost": "why, the last time"}'
             cand -h 'Print help'
             cand --help 'Print help'
         }

@@ -104,6 +104,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand doctor" -l data 
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand doctor" -l color -d 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is' -r -f -a "always\t''
 auto\t''
 never\t''"
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand doctor" -l accept-any-server -d 'Accept a license with servers = "any", as programs do that are told to'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand events" -l after -d 'Begin after this cursor (LINEAGE.EPOCH.INDEX.NUMBER, as --json shows it under "cursor")' -r
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand events" -l data -d 'Data directory of the server on this machine [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm]' -r -F
@@ -373,7 +374,7 @@ complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand run-watcher" -s 
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand seat" -l color -d 'When to color the output; auto: on a terminal, unless NO_COLOR is set, and everywhere if CLICOLOR_FORCE is' -r -f -a "always\t''
 auto\t''
 never\t''"
-complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand seat" -l json -d 'As JSON: {"held": true, "answered": whether the server said so now, "heard_ms": how long ago it did, "lost": "why, the last time"}'
+complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand seat" -l json -d 'As JSON: {"held": true, "answered": whether the server said so now, "heard_ms": how long ago it did, "ending_ms": in how long it ends for good or null, "ending": "why", "lost": "why, the last time"}'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand seat" -s h -l help -d 'Print help'
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l config -d 'Configuration file [default: config.toml in the data directory, if there is one; env: TRIQUEST_LM_CONFIG]' -r -F
 complete -c triquest-lm -n "__fish_triquest_lm_using_subcommand serve" -l data -d 'Data directory [default: /var/lib/triquest-lm for root, else ~/.local/state/triquest-lm; env: TRIQUEST_LM_DATA]' -r -F

@@ -198,6 +198,11 @@ impl Allocator {
         self.remembered.ended(lease).or(lingering.map(|_| EndReason::Released))
     }
 
+    /// Why it ended, if that was not by its holder's release.
+    fn ended_otherwise(&self, lease: &LeaseId) -> Option<EndReason> {
+        self.ended(lease).filter(|reason| *reason != EndReason::Released)
+    }
+
     /// A client came back to a lease that its own presence connection had ended, with its right still running. One that had lost it by its own
     /// clock before has nothing to regret.
     fn regret(&mut self, lease: &LeaseId, regained: bool, sink: &mut Sink<'_>) {
@@ -637,21 +642,21 @@ impl Allocator {
         if let Some(slot) = self.leases.find(&lease) {
             let found = self.leases.at(slot);
             if found.phase == Phase::Lingering {
-                return Outcome::Released { linger_ms: found.deadline.since_ms(self.now.at) };
+                return Outcome::Released { linger_ms: found.deadline.since_ms(self.now.at), ended: self.ended_otherwise(&lease) };
             }
             let linger_until = self.linger_until(slot, self.now.at);
             let items = self.seats_of(slot);
             self.emit(sink, Event::Released { lease, cause: ReleaseCause::Holder, linger_until, items });
             self.work_lines(sink);
-            return Outcome::Released { linger_ms: linger_until.map_or(0, |until| until.since_ms(self.now.at)) };
+            return Outcome::Released { linger_ms: linger_until.map_or(0, |until| until.since_ms(self.now.at)), ended: None };
         }
         if let Some(order) = self.waiting_ids.get(&lease).copied() {
             self.dequeue_with(order, DequeueReason::Released, sink);
             self.work_lines(sink);
-            return Outcome::Released { linger_ms: 0 };
+            return Outcome::Released { linger_ms: 0, ended: None };
         }
         if self.ended(&lease).is_some() {
-            return Outcome::Released { linger_ms: 0 };
+            return Outcome::Released { linger_ms: 0, ended: self.ended_otherwise(&lease) };
         }
         if self.safeguards.release_before_known {
             if let Some(refusal) = self.too_many_ids(&lease, network, sink) {
@@ -659,7 +664,7 @@ impl Allocator {
             }
             self.emit(sink, Event::ReleasedUnknown { lease, network });
         }
-        Outcome::Released { linger_ms: 0 }
+        Outcome::Released { linger_ms: 0, ended: None }
     }
 
     /// Whether one more id of this network may be remembered; an id that is known is none more.

@@ -48,9 +48,12 @@ impl Allocator {
 
         self.lengthen_quarantine(longest, sink);
         let (waiting, replaced) = self.effect_of(first);
+        let from = sink.events.len();
         self.work_licenses(sink);
         self.work_lines(sink);
-        Outcome::Installed { license: hash, waiting, replaced, overlaps: self.overlaps(first) }
+        let ending = sink.events[from..].iter().filter(|event| matches!(event, Event::Ending { reason: EndReason::LicenseReplaced, .. }));
+        let ending = u32::try_from(ending.count()).unwrap_or(u32::MAX);
+        Outcome::Installed { license: hash, waiting, replaced, ending, overlaps: self.overlaps(first) }
     }
 
     /// It is installed, or another one has taken its place: nothing is to be done, whatever room there is.

@@ -308,7 +308,8 @@ impl Allocator {
             if let Some(newest) = in_force().max_by_key(|right| right.rank()) {
                 return Some(Denial { code: DenialCode::VersionNotCovered, newest_version: newest.version, ..self.denial(item) });
             }
-            let expired = rights().filter(|right| right.rank() >= rank).filter_map(|right| right.expires).max();
+            // What was taken off before its last day did not end by it.
+            let expired = rights().filter(|right| !gone(right) && right.rank() >= rank).filter_map(|right| right.expires).max();
             let code = if rights().next().is_none() { DenialCode::UnknownFeature } else { DenialCode::Expired };
             let clock_ms = clock_ms.filter(|_| code == DenialCode::Expired);
             return Some(Denial { code, at_civil_ms: expired, clock_ms, ..self.denial(item) });

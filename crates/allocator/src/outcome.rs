@@ -107,7 +107,7 @@ pub struct Denial {
     pub first_due_ms: Option<u64>,
     /// Newest version covered, for `VersionNotCovered`.
     pub newest_version: Option<Version>,
-    /// When it began or ended in civil time (unix ms), for `NotYetValid` and `Expired`.
+    /// When it began or ended in civil time (unix ms), for `NotYetValid` and `Expired`; none if all was taken off before its last day.
     pub at_civil_ms: Option<i64>,
     /// What the machine's wall clock says (unix ms), for `NotYetValid` and `Expired` that were decided by another time because the clock is
     /// not followed: an administrator may accept it.
@@ -220,6 +220,8 @@ pub enum Outcome {
         waiting: bool,
         /// Texts that it replaced.
         replaced: Vec<LicenseHash>,
+        /// Leases that are ending because of it; more may follow where it changes more than fits an entry.
+        ending: u32,
         /// Pools where other licenses add to it at the same time.
         overlaps: Vec<Overlap>,
     },
@@ -236,6 +238,8 @@ pub enum Outcome {
     Released {
         /// How long they linger, in milliseconds.
         linger_ms: u64,
+        /// Why the lease had ended already, if not by its holder's release: then nothing was given back.
+        ended: Option<EndReason>,
     },
     /// A license was taken off; its leases end at their present deadlines.
     Removed {

@@ -39,10 +39,27 @@ impl DataDir {
         self.data.clone().unwrap_or_else(default_data_dir)
     }
 
+    /// The option that names it, with a space before it, for a command that is to be typed; nothing where that finds it by itself.
+    pub(crate) fn argument(&self) -> String {
+        data_argument(&self.path())
+    }
+
     /// A named directory.
     pub(crate) fn named(path: &Path) -> Self {
         Self { data: Some(path.to_owned()) }
     }
+}
+
+/// ` --data DIR` for a command that is to be typed as it stands; nothing for the usual directory.
+pub(crate) fn data_argument(path: &Path) -> String {
+    if *path == default_data_dir() {
+        return String::new();
+    }
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let text = path.to_string_lossy();
+    let is_plain = text.chars().all(|letter| letter.is_alphanumeric() || "/._-+:@%".contains(letter));
+    let quoted = if is_plain { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) };
+    format!(" --data {}", escape(&quoted))
 }
 
 /// The local server, as its administrator.

@@ -728,6 +728,103 @@ fn seat_asks_the_server_anew_and_says_how_old_its_answer_is_where_none_is_there(
     until("its keeper is gone", || seat(&[]).code == 76);
 }
 
+/// How often an event of this kind stands in the journal.
+fn count(folder: &Folder, event: &str) -> usize {
+    let events = triquest(folder, ["events", "--json"]).run().ok().stdout;
+    events.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["kind"] == event).count()
+}
+
+fn keeper_of(folder: &Folder, file: &str) -> u32 {
+    let file: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join(file)).unwrap()).unwrap();
+    u32::try_from(file["keeper"].as_u64().unwrap()).unwrap()
+}
+
+#[test]
+fn seat_says_when_a_reclaimed_seat_ends_and_hears_that_it_ended_before() {
+    let folder = Folder::new();
+    // Leases of five minutes, so that no renewal comes by itself.
+    let (server, key) = serving(&folder, 1);
+    at(&folder, &server, &key, ["checkout", "--feature", "cad", "--lease-file", "seat.lease"]).run().ok();
+    let file: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("seat.lease")).unwrap()).unwrap();
+    let lease = file["lease"].as_str().unwrap().to_owned();
+    let seat = || triquest(&folder, ["seat", "seat.lease"]).run();
+    triquest(&folder, ["reclaim", &lease, "--reason", "maintenance"]).run().ok();
+    for _ in 0..2 {
+        let said = seat().ok().stderr;
+        let is_ending = said.starts_with("      Ending cad, lease ") && said.ends_with(": an administrator took the seat back\n");
+        assert!(is_ending && !said.contains("no server answers"), "{said}");
+    }
+    let state: serde_json::Value = serde_json::from_str(&triquest(&folder, ["seat", "--json", "seat.lease"]).run().ok().stdout).unwrap();
+    let left_ms = state["ending_ms"].as_u64().unwrap();
+    assert!((200_000..=300_000).contains(&left_ms) && state["answered"] == true && state["held"] == true, "{state}");
+    triquest(&folder, ["reclaim", &lease, "--reason", "maintenance", "--now"]).run().ok();
+    let run = seat();
+    assert_eq!(run.code, 76, "{}", run.stderr);
+    assert!(run.stderr.contains("an administrator took the seat back; it is not held now"), "{}", run.stderr);
+}
+
+#[test]
+fn release_says_that_a_seat_was_freed_when_its_keeper_was_killed() {
+    let folder = Folder::new();
+    let (server, key) = serving(&folder, 1);
+    at(&folder, &server, &key, ["checkout", "--feature", "cad", "--lease-file", "seat.lease"]).run().ok();
+    let keeper = keeper_of(&folder, "seat.lease");
+    until("presence", || fs::read_dir(format!("/proc/{keeper}/fd")).is_ok_and(|open| sockets(open) >= 2));
+    // Asking this takes far longer than the server's answer on that connection.
+    assert_eq!(used(&folder), 1);
+    signal("KILL", keeper);
+    until("the seat is free", || used(&folder) == 0);
+    let run = triquest(&folder, ["release", "seat.lease"]).run();
+    assert_eq!(run.code, 76, "{}", run.stderr);
+    assert!(run.stderr.contains("the server saw the program's connection end; there was nothing to give back"), "{}", run.stderr);
+    assert_eq!(count(&folder, "granted"), 1);
+}
+
+#[test]
+fn release_frees_the_seat_of_a_keeper_that_was_stopped_at_once_and_takes_no_other() {
+    let folder = Folder::new();
+    let (server, key) = short_lived(&folder);
+    let checkout = || at(&folder, &server, &key, ["checkout", "--feature", "cad", "--lease-file", "seat.lease"]).run().ok();
+    checkout();
+    let keeper = keeper_of(&folder, "seat.lease");
+    signal("STOP", keeper);
+    until("its keeper stands still", || state(keeper) == 'T');
+    let began = Instant::now();
+    let run = triquest(&folder, ["release", "seat.lease"]).run().ok();
+    assert!(run.stderr.starts_with("    Released cad, lease "), "{}", run.stderr);
+    assert!(began.elapsed() < Duration::from_secs(8), "it takes {:?}", began.elapsed());
+    assert!(matches!(state(keeper), 'Z' | '-'), "its keeper has ended");
+    assert_eq!((used(&folder), count(&folder, "granted")), (0, 1));
+    // One whose seat had come free meanwhile takes no other, and says so.
+    checkout();
+    let keeper = keeper_of(&folder, "seat.lease");
+    signal("STOP", keeper);
+    until("the seat is free", || used(&folder) == 0);
+    let run = triquest(&folder, ["release", "seat.lease"]).run();
+    assert_eq!(run.code, 76, "{}", run.stderr);
+    assert!(run.stderr.contains("no renewal reached the server in time; there was nothing to give back"), "{}", run.stderr);
+    assert!(matches!(state(keeper), 'Z' | '-'), "its keeper has ended");
+    assert_eq!((used(&folder), count(&folder, "granted")), (0, 2));
+}
+
+#[test]
+fn release_says_that_the_server_still_had_a_seat_that_its_keeper_had_lost() {
+    let folder = Folder::new();
+    let (server, key) = short_lived(&folder);
+    at(&folder, &server, &key, ["checkout", "--feature", "cad", "--lease-file", "seat.lease"]).run().ok();
+    // A server that stands still lets no lease expire meanwhile.
+    signal("STOP", server.pid());
+    until("the loss is known", || triquest(&folder, ["seat", "seat.lease"]).run().code == 76);
+    let keeper = keeper_of(&folder, "seat.lease");
+    signal("STOP", keeper);
+    until("its keeper stands still", || state(keeper) == 'T');
+    signal("CONT", server.pid());
+    let run = triquest(&folder, ["release", "seat.lease"]).run();
+    assert_eq!(run.code, 76, "{}", run.stderr);
+    assert!(run.stderr.contains("; the server still had it, and it is given back"), "{}", run.stderr);
+    assert_eq!((used(&folder), count(&folder, "granted"), count(&folder, "released")), (0, 1, 1));
+}
+
 #[test]
 fn the_loss_of_a_scripts_seat_is_said_where_its_errors_go_unless_that_is_a_pipe() {
     let folder = Folder::new();

@@ -237,6 +237,69 @@ fn licenses_come_and_go_while_it_runs() {
 }
 
 #[test]
+fn what_a_license_takes_away_and_what_brings_a_removed_one_back_is_said() {
+    let folder = Folder::new();
+    let key = vendor(&folder);
+    let server = Server::start(&folder);
+    let cad = |seats: u32| format!("[[entitlement]]\nfeature = \"cad\"\nseats = {seats}\nexpires = 2090-12-31\n");
+    sign(&folder, "ACME-1", server.key(), &cad(2));
+    triquest(&folder, ["license", "install", "ACME-1.lic"]).run().ok();
+    let call = |arguments: &[&str]| {
+        triquest(&folder, arguments).env("TRIQUEST_LM_SERVER", server.name()).env("TRIQUEST_LM_VERIFIER_KEY", &key).run()
+    };
+    for file in ["1.lease", "2.lease"] {
+        call(&["checkout", "--feature", "cad", "--lease-file", file]).ok();
+    }
+    // Fewer seats than are in use.
+    let draft = format!("replaces = [\"ACME-1\"]\n{}", cad(1));
+    sign(&folder, "ACME-2", server.key(), &draft);
+    let installed = "   Installed ACME-2, replaces ACME-1: 1 lease ends with its present promise\n";
+    triquest(&folder, ["license", "install", "ACME-2.lic"]).run().expect(0, "", installed);
+    for file in ["1.lease", "2.lease"] {
+        call(&["release", file]).ok();
+    }
+    // A command that a hint names works as it is printed.
+    sign(&folder, "ACME-3", server.key(), &cad(5));
+    let said = triquest(&folder, ["license", "install", "ACME-3.lic"]).run().ok().stderr;
+    let data = folder.path().join("data");
+    let hint = format!("(triquest-lm license remove ACME-3 --reason TEXT --data {})", data.display());
+    assert!(said.contains(&hint), "{said}");
+    let remove =
+        |id: &str| triquest(&folder, ["license", "remove", id, "--reason", "a trial", "--data", &data.to_string_lossy()]).run().ok();
+    assert!(!remove("ACME-3").stderr.contains("warning"));
+    // By which the server goes on to prove itself.
+    sign(&folder, "ACME-4", server.key(), &cad(1).replace("cad", "sim"));
+    triquest(&folder, ["license", "install", "ACME-4.lic"]).run().ok();
+    // A license of the folder comes back, under whatever name it lies there.
+    fs::create_dir_all(data.join("licenses")).unwrap();
+    fs::copy(folder.path().join("ACME-2.lic"), data.join("licenses/acme.lic")).unwrap();
+    let removed = remove("ACME-2").stderr;
+    assert!(removed.starts_with("     Removed ACME-2 of acme.example: no lease ends by it\nwarning: "), "{removed}");
+    assert!(removed.contains("licenses/acme.lic holds it: the next start or reload of the server installs it again\nhint: "), "{removed}");
+    // Nobody says that its last day was another one.
+    let run = call(&["run", "--feature", "cad", "--", "true"]);
+    assert!(
+        run.code == 77 && run.stderr.contains("was taken off this server: it was removed, or another one took its place"),
+        "{}",
+        run.stderr
+    );
+    // What the folder installs is said as the command says it.
+    fs::copy(folder.path().join("ACME-3.lic"), data.join("licenses/more.lic")).unwrap();
+    assert!(Command::new("kill").args(["-HUP", &server.pid().to_string()]).status().unwrap().success());
+    until("the warning", || server.log().lines().any(|line| line.contains("WARN") && line.contains("more.lic: ") && line.contains("= 6")));
+}
+
+#[test]
+fn whoever_starts_a_second_server_on_one_data_directory_hears_what_works() {
+    let folder = Folder::new();
+    let server = Server::start(&folder);
+    let listen = format!("127.0.0.1:{}", server.port());
+    let run = triquest(&folder, ["serve", "--listen", &listen]).run();
+    assert!(run.code != 0 && run.stderr.contains("and a server runs on "), "{}", run.stderr);
+    assert!(run.stderr.contains("triquest-lm serve --listen 127.0.0.1:0 --data DIR --init"), "{}", run.stderr);
+}
+
+#[test]
 fn a_license_that_was_replaced_is_told_which_one_is_in_force_and_since_when() {
     let folder = Folder::new();
     vendor(&folder);

@@ -16,7 +16,7 @@ use std::{
 use triquest_license::{FeatureName, ServerKey, VerifierKey, VerifierKeys, Version};
 use triquest_wire::{
     ErrorCode, LeaseId, Problem, Retry, Secret,
-    lease::{DenialCode, HolderClaim, Item, ReleaseAnswer, SecretRequest},
+    lease::{DenialCode, EndReason, HolderClaim, Item, ReleaseAnswer, SecretRequest},
     limits::ITEMS_PER_CHECKOUT_MAX,
     status::{LeaseList, LeaseState, Status},
 };
@@ -285,19 +285,19 @@ impl Client {
         }
     }
 
-    /// Gives back a lease whose secret is known, of a lease file for example. `server`: who granted it. While no server answers, or it refuses for now, this is
+    /// Gives back a lease whose secret is known, of a lease file for example. Says why it had ended before, if not by a release. `server`: who granted it. While no server answers, or it refuses for now, this is
     /// tried again for `within`, not before the pause is over that the server asks for, and once more at the end whatever pause that is; an attempt that has
     /// begun by then takes two seconds at most.
     ///
     /// # Errors
     /// [`ErrorKind::NoServer`], [`ErrorKind::NotTrusted`], [`ErrorKind::Refused`].
-    pub fn release(&self, secret: Secret, server: &ServerKey, within: Duration) -> Result<LeaseId, Error> {
+    pub fn release(&self, secret: Secret, server: &ServerKey, within: Duration) -> Result<Option<EndReason>, Error> {
         let shared = &self.inner.shared;
         let gives_up = clock::now().boot_ms.saturating_add(whole_ms(within));
         let last_at = gives_up.saturating_sub(RELEASE_LAST_MS);
         loop {
             let unreleased = match shared.release(secret, server) {
-                Ok(()) => return Ok(secret.lease_id()),
+                Ok(ended) => return Ok(ended),
                 Err(unreleased) => unreleased,
             };
             let now = clock::now().boot_ms;
@@ -877,14 +877,14 @@ impl Shared {
     }
 
     /// One attempt.
-    fn release(&self, secret: Secret, server: &ServerKey) -> Result<(), Unreleased> {
+    fn release(&self, secret: Secret, server: &ServerKey) -> Result<Option<EndReason>, Unreleased> {
         let until = clock::now().boot_ms.saturating_add(RELEASE_CALL_MS_MAX);
         let again = |error: Error| Unreleased { again_in_ms: (error.kind() == ErrorKind::NoServer).then_some(RELEASE_AGAIN_MS), error };
         let bounds = Bounds { until: Some(until), ..Bounds::default() };
         let session = self.session(Some(server), bounds).map_err(|tried| again(self.no_server(tried)))?;
         let path = format!("/v1/leases/{}/release", secret.lease_id());
         let answer = session.post::<ReleaseAnswer>(&path, &SecretRequest { secret }, within(session.deadlines().call, bounds.until));
-        answer.map(drop).map_err(|error| match error {
+        answer.map(|answer| answer.ended).map_err(|error| match error {
             CallError::Problem(problem) => Unreleased { again_in_ms: release_again_in_ms(&problem), error: Error::problem(&problem) },
             error => again(self.call_failed(&session, error)),
         })

@@ -215,6 +215,12 @@ impl Error {
             Failure::Cloned => Self::new(ErrorKind::Refused, ErrorCode::ClonedClient.as_str(), ErrorCode::ClonedClient.title(), false),
             Failure::Denied(code) => Self::new(ErrorKind::Denied, code.as_str(), "the server denied a new lease", code.may_help_later()),
             Failure::Ended(reason) => Self::new(ErrorKind::Ended, "ended", ended(reason), false),
+            Failure::Halted => Self::new(
+                ErrorKind::OutcomeUnknown,
+                "halted",
+                "this program or its machine was stopped or slept until the seat's time was over",
+                true,
+            ),
             Failure::NoAnswer => {
                 Self::new(ErrorKind::OutcomeUnknown, "outcome_unknown", "the license server gave no definite answer in time", true)
             }

@@ -45,6 +45,8 @@ pub const LAST_WORD_MS: u64 = 2_000;
 pub const LOST_BACKOFF_MS_MAX: u64 = 60_000;
 /// A look that comes later than planned by this was preceded by a suspend or a stall; so was a wall clock that gained so much on the boot clock.
 pub const SLEEP_MS_MIN: u64 = 15_000;
+/// A look that comes later than planned by this was preceded by a halt, which counts as the reason if a right ended in it.
+pub const HALT_MS_MIN: u64 = 2_000;
 /// After a wake, and after an answer that the lease has ended, the keeper tries so long to regain the seat before it says *lost*.
 pub const REGAIN_MS: u64 = 30_000;
 /// A release is repeated for at most so long; the server remembers ended ids for an hour.
@@ -184,6 +186,8 @@ pub enum Failure {
     Denied(DenialCode),
     /// The server ended it.
     Ended(EndReason),
+    /// The program or its machine stood still until the right was over, so that nobody was asked in time.
+    Halted,
     /// No server answered in time.
     NoAnswer,
     /// The server refused the request itself.
@@ -386,6 +390,8 @@ pub struct Keeper {
     planned: Option<u64>,
     /// Boot time by which the driver was to look; later looks mean that the machine slept.
     expected: Option<u64>,
+    /// The last look came later than planned.
+    halted: bool,
 }
 
 /// A random part of so many milliseconds: `jitter` is 0 for none of it and `u16::MAX` for all.
@@ -430,6 +436,7 @@ impl Keeper {
             last_look: now,
             planned: Some(now.boot_ms),
             expected: Some(now.boot_ms),
+            halted: false,
         }
     }
 
@@ -536,16 +543,29 @@ impl Keeper {
     pub fn asks_at_once(&mut self, now: Now) {
         match self.phase {
             Phase::Releasing => self.asks_soon(now),
-            _ => self.shows_life(now),
+            // An ending lease too: by now it may have ended before its deadline.
+            _ => self.asks_within_promise(now),
         }
     }
 
     /// The driver wants the server to hear the lease soon: a presence connection ended, whose end frees the seat if nothing is heard for a while.
     pub fn shows_life(&mut self, now: Now) {
-        if self.call.is_none() && self.ending.is_none() && self.promised(now) {
+        if self.ending.is_none() {
+            self.asks_within_promise(now);
+        }
+    }
+
+    fn asks_within_promise(&mut self, now: Now) {
+        if self.call.is_none() && self.promised(now) {
             self.next_send = Some(now.boot_ms);
             self.plan(now);
         }
+    }
+
+    /// Why the lease will not be renewed, while its right still runs.
+    #[must_use]
+    pub fn ending(&self) -> Option<EndReason> {
+        self.ending
     }
 
     /// Whether the server knows that a presence connection stands for the lease: a renewal that named it was answered.
@@ -675,6 +695,7 @@ impl Keeper {
         let overslept = self.expected.is_some_and(|planned| now.boot_ms >= planned.saturating_add(SLEEP_MS_MIN));
         let paused = wall >= 0 && wall.unsigned_abs() >= boot.saturating_add(SLEEP_MS_MIN);
         self.last_look = now;
+        self.halted = self.expected.is_some_and(|planned| now.boot_ms >= planned.saturating_add(HALT_MS_MIN)) || paused;
         if (overslept || paused) && matches!(self.phase, Phase::Held | Phase::Late | Phase::Grace | Phase::Regaining) {
             self.begin_regaining(now);
             if self.ending.is_none() {
@@ -701,6 +722,10 @@ impl Keeper {
         {
             if until.over(now) {
                 self.out_of_promise = true;
+                if self.halted && self.call.is_none() && self.failures == 0 && self.cause == Failure::NoAnswer {
+                    // No request had failed: the next one was due while nothing here ran.
+                    self.cause = Failure::Halted;
+                }
                 if let Some(reason) = self.ending {
                     self.lose(now, Failure::Ended(reason), actions);
                 } else {
@@ -786,7 +811,7 @@ impl Keeper {
             Failure::Ended(reason) => !comes_back(reason),
             Failure::Denied(code) => !code.may_help_later(),
             Failure::Refused(code) => code.retry() == Retry::Never,
-            Failure::Cloned | Failure::NoAnswer | Failure::Untrusted | Failure::WaitOver => false,
+            Failure::Cloned | Failure::Halted | Failure::NoAnswer | Failure::Untrusted | Failure::WaitOver => false,
         };
         if self.ending.take().is_some() {
             self.live = false;
@@ -808,7 +833,7 @@ impl Keeper {
             Failure::Denied(_) | Failure::Ended(_) => false,
             // The same request may be answered otherwise, so the server may know of it.
             Failure::Refused(code) => code.retry() == Retry::SameId,
-            Failure::Cloned | Failure::NoAnswer | Failure::Untrusted | Failure::WaitOver => true,
+            Failure::Cloned | Failure::Halted | Failure::NoAnswer | Failure::Untrusted | Failure::WaitOver => true,
         };
         actions.push(Action::Tell(match cause {
             Failure::Denied(code) => Notice::Denied { code },
@@ -903,6 +928,8 @@ impl Keeper {
             return;
         }
         match (call.kind, answer) {
+            // Somebody wanted to know how it stands. What no word of the server says runs to its deadline, and nothing new is asked for.
+            (Kind::Renew, Answer::Unreachable | Answer::Refused { .. } | Answer::Untrusted) if self.ending.is_some() => {}
             // Cut off by the end of the wait, it says nothing of the server.
             (Kind::Checkout, Answer::Unreachable) if !self.ever_held && self.wait_until.is_some() && self.wait_is_over(now) => {
                 self.retry(now, jitter, None, self.cause);
@@ -996,7 +1023,7 @@ impl Keeper {
         let until = Until::promise(sent, remaining_ms);
         self.live = true;
         self.failures = 0;
-        self.ending = None;
+        let was_ending = self.ending.take().is_some();
         self.cause = Failure::NoAnswer;
         self.right = Some((sent, until));
         if !until.over(now) {
@@ -1024,8 +1051,9 @@ impl Keeper {
         }
         let before = self.phase;
         self.phase = Phase::Held;
-        if self.regain_until.take().is_some() || matches!(before, Phase::Late | Phase::Grace | Phase::Regaining | Phase::Lost) {
-            if before != Phase::Held {
+        if self.regain_until.take().is_some() || was_ending || matches!(before, Phase::Late | Phase::Grace | Phase::Regaining | Phase::Lost)
+        {
+            if before != Phase::Held || was_ending {
                 actions.push(Action::Tell(Notice::Regained { new_lease: self.id != self.told_id }));
             }
         } else if !self.ever_held {

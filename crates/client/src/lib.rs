@@ -40,6 +40,6 @@ pub use client::{Cancel, Checkout, Client, ClientBuilder, ServerProof};
 pub use error::{Error, ErrorKind, Tried, ended};
 pub use keeper::Phase;
 pub use lookup::SERVER_VARIABLE;
-pub use seat::{HeldUp, InLine, Seat, Warning};
+pub use seat::{HeldUp, InLine, Releaser, Seat, Warning};
 pub use triquest_license as license;
 pub use triquest_wire as wire;

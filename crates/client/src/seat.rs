@@ -15,8 +15,8 @@ use triquest_license::{CivilMs, FeatureName, ServerKey, VerifiedLicense, Vocabul
 use triquest_wire::{
     Bytes16, Bytes32, Effect, LeaseId, Problem, Secret, WordList,
     lease::{
-        CheckoutAnswer, CheckoutRequest, Denial, DenialCode, HolderClaim, Item, PoolNumbers, ReleaseAnswer, RenewAnswer, RenewRequest,
-        SecretRequest,
+        CheckoutAnswer, CheckoutRequest, Denial, DenialCode, EndReason, HolderClaim, Item, PoolNumbers, ReleaseAnswer, RenewAnswer,
+        RenewRequest, SecretRequest,
     },
     trust::{GrantPayload, SignedGrant},
 };
@@ -763,6 +763,18 @@ impl Seat {
         })
     }
 
+    /// Why the seat will not be renewed, while it still runs: until [`Seat::left`] is over.
+    #[must_use]
+    pub fn ending(&self) -> Option<EndReason> {
+        lock(&self.core.view).keeper.ending()
+    }
+
+    /// A handle by which another thread begins to give the seat back.
+    #[must_use]
+    pub fn releaser(&self) -> Releaser {
+        Releaser { core: self.core.clone(), shared: self.shared.clone() }
+    }
+
     /// The lease's public name, for support and logs. Knowing it lets nobody act.
     #[must_use]
     pub fn lease(&self) -> LeaseId {
@@ -842,6 +854,29 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.core.release_wanted.store(true, Ordering::Release);
         self.shared.wake();
+    }
+}
+
+/// Begins to give a seat back, from any thread, and waits for nothing: from then on no other seat is asked for in its place. [`Seat::release`] waits for
+/// the server's word.
+#[derive(Clone)]
+pub struct Releaser {
+    core: Arc<SeatCore>,
+    shared: Arc<Shared>,
+}
+
+impl Releaser {
+    /// Begins to.
+    pub fn release(&self) {
+        self.core.awaits_release();
+        self.core.release_wanted.store(true, Ordering::Release);
+        self.shared.wake();
+    }
+}
+
+impl fmt::Debug for Releaser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Releaser").finish_non_exhaustive()
     }
 }
 

@@ -134,7 +134,7 @@ impl Script {
         let fresh = self.fresh();
         let call = self.call;
         let answer = match words[0] {
-            "ask" | "look" | "release" | "again" | "wall" | "pause" | "soon" | "stands" => None,
+            "ask" | "look" | "release" | "again" | "wall" | "pause" | "soon" | "wonder" | "stands" => None,
             _ => Some(self.answer(words)),
         };
         let actions = match (words[0], answer) {
@@ -149,6 +149,10 @@ impl Script {
             ("soon", _) => {
                 self.keeper.as_mut().unwrap().asks_soon(now);
                 Vec::new()
+            }
+            ("wonder", _) => {
+                self.keeper.as_mut().unwrap().asks_at_once(now);
+                self.keeper.as_mut().unwrap().on_time(now, fresh)
             }
             ("stands", _) => {
                 self.keeper.as_mut().unwrap().stands(now, words[1].parse().ok());
@@ -693,6 +697,48 @@ fn a_lease_that_is_taken_back_runs_to_its_promised_end_and_is_not_asked_for_agai
         1:40     ended reclaimed 200s => tell ending 3:16.875, may=yes, held=yes, wake=4:56.875
         4:56.874 look                 => may=yes
         4:56.875 look                 => tell lost ended reclaimed, may=no, wake=never
+    ",
+    );
+}
+
+#[test]
+fn whoever_wonders_about_an_ending_lease_hears_from_the_server_how_it_stands() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 300s         => tell granted
+        1:40     look                 => renew #0 c1 n3
+        1:40     ended reclaimed 200s => tell ending 3:16.875
+        2:00     wonder               => renew #0 c2 n5
+        2:00     ended reclaimed 180s => held=yes, wake=4:57.188
+        2:30     wonder               => renew #0 c3 n7
+        2:30     nothing              => held=yes, wake=4:57.188
+        2:40     wonder               => renew #0 c3 n7
+        2:40     refused unknown_lease => held=yes, wake=4:57.188
+        3:00     wonder               => renew #0 c3 n7
+        3:00     ended reclaimed      => tell lost ended reclaimed, may=no, wake=never
+    ",
+    );
+}
+
+#[test]
+fn a_right_that_ends_while_nothing_here_runs_is_not_blamed_on_the_server() {
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 10s ttl=10s  => tell granted
+        0:12     look                 => tell lost halted, renew #0 c1 n3 regained
+    ",
+    );
+    // A request was under way that nobody answered.
+    check(
+        "
+        0:00     ask                  => checkout #0.1 n1
+        0:00     granted 10s ttl=10s  => tell granted
+        0:03.334 look                 => renew #0 c1 n3
+        0:05     look                 => tell late 0:04.844
+        0:05     nothing              => wake=0:05.375
+        0:12     look                 => tell lost noanswer, renew #0 c1 n3 regained
     ",
     );
 }

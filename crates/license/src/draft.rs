@@ -312,6 +312,13 @@ fn literal(keys: Keys, key: &str, value: &str) -> Result<String, String> {
         Ok(format!("\"{value}\""))
     };
     let list = |value: &str| -> Result<String, String> {
+        // As the license writes it, too: `["ACME-1", "ACME-2"]`.
+        let written = value.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let unquoted = written.map(|items| {
+            let items = items.split(',').map(str::trim);
+            items.map(|item| item.strip_prefix('"').and_then(|item| item.strip_suffix('"')).unwrap_or(item)).collect::<Vec<_>>().join(",")
+        });
+        let value = unquoted.as_deref().unwrap_or(value);
         let items: Result<Vec<String>, String> =
             value.split(|c: char| c == ',' || c.is_whitespace()).filter(|item| !item.is_empty()).map(string).collect();
         Ok(format!("[{}]", items?.join(", ")))

@@ -92,7 +92,7 @@ impl ServerRequest {
     }
 
     /// Reads and verifies a request as it was mailed: with text around it, wrapped, quoted with `>`, with Windows line
-    /// ends. Only what is signed counts, never the readable lines above it.
+    /// ends. What is signed counts; a readable line above it that names another server is refused, because people go by it.
     ///
     /// # Errors
     /// [`RequestError`], by reason.
@@ -103,7 +103,7 @@ impl ServerRequest {
         }
         // Around the body anything may stand, in any encoding.
         let input = String::from_utf8_lossy(input);
-        let (_, rest) = input.split_once(BEGIN).ok_or_else(|| form("its BEGIN line is missing"))?;
+        let (before, rest) = input.split_once(BEGIN).ok_or_else(|| form("its BEGIN line is missing"))?;
         let (body, after) = rest.split_once(END).ok_or_else(|| form("its END line is missing"))?;
         if body.contains(BEGIN) || after.contains(BEGIN) {
             return Err(form("there are two in one file; give one file for each"));
@@ -115,6 +115,17 @@ impl ServerRequest {
         let fields: Payload = serde_json::from_slice(&payload).map_err(|_| form("it has other members than it should"))?;
         let server_key: ServerKey = fields.server_key.parse().map_err(|error| RequestError::Form { problem: format!("{error}") })?;
         statement::verify(server_key.public(), StatementKind::ServerRequest, &payload, &signature).map_err(|_| RequestError::Signature)?;
+        for (line, text) in before.lines().enumerate() {
+            let mut words = text.split_whitespace().filter(|word| !word.chars().all(|c| c == '>'));
+            let named =
+                words.next().filter(|word| word.trim_start_matches('>') == "server").and_then(|_| words.next()?.parse::<ServerKey>().ok());
+            if let Some(named) = named.filter(|named| *named != server_key) {
+                let line = line + 1;
+                return Err(RequestError::Form {
+                    problem: format!("line {line} names the server {named}, and what is signed below names {server_key}"),
+                });
+            }
+        }
         for (what, value) in [("host", &fields.host), ("software", &fields.software)] {
             // They are shown on the vendor's terminal.
             if value.len() > HOST_BYTES_MAX || value.contains('\n') || text::check_code_points(value).is_err() {

@@ -65,6 +65,9 @@ fn a_new_draft_says_what_is_missing_one_thing_at_a_time() {
     assert!(hint.contains("triquest-lm server id"));
     let draft = draft::set(&draft, "servers", &server(7).to_string()).unwrap();
     refused(&draft, "`feature`: a feature's name is empty");
+    // A list as a license writes it is taken too.
+    let listed = |value: &str| draft::set(&draft, "replaces", value).unwrap();
+    assert_eq!(listed("[\"ACME-1\", \"ACME-2\"]"), listed("ACME-1,ACME-2"));
     let draft = draft::set(&draft, "entitlement[0].feature", "cad-pro").unwrap();
     assert!(prepare(&draft).is_ok());
 }
@@ -266,6 +269,13 @@ fn a_request_survives_the_mail_and_proves_possession() {
     let mailed: String = text.lines().map(|line| format!("> {line}\r\n")).collect();
     let mailed = format!("Hello,\r\nhere it is:\r\n\r\n{mailed}\r\n-- \r\nEve\r\n");
     assert_eq!(ServerRequest::parse(mailed.as_bytes()).unwrap(), request);
+
+    // People read the lines above, and go by them.
+    let other = text.replacen(&request.server_key.to_string(), &server(8).to_string(), 1);
+    let told = ServerRequest::parse(other.as_bytes()).unwrap_err().to_string();
+    let says = format!("line 2 names the server {}, and what is signed below names {}", server(8), server(7));
+    assert!(told.contains(&says), "{told}");
+    assert!(ServerRequest::parse(format!("> {}", other.replace('\n', "\n> ")).as_bytes()).is_err());
 
     let thief = ServerRequest { server_key: server(8), ..request.clone() }.to_text(&key);
     assert_eq!(ServerRequest::parse(thief.as_bytes()), Err(RequestError::Signature));

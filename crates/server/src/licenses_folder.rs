@@ -22,6 +22,8 @@ pub const EXTENSIONS: [&str; 2] = ["lic", "tql"];
 pub struct Report {
     /// What was installed.
     pub installed: Vec<String>,
+    /// What deserves a look in what was installed, as the command would say it.
+    pub warnings: Vec<String>,
     /// What was refused, with the reason.
     pub refused: Vec<String>,
 }
@@ -104,6 +106,20 @@ pub async fn longest_ttl_max_ms(folder: &Path) -> u64 {
     tokio::task::spawn_blocking(longest).await.unwrap_or(0)
 }
 
+/// The files of the folder that hold this text, and so install it again at the next reading.
+pub async fn holding(folder: &Path, license: [u8; 32]) -> Vec<String> {
+    let folder = folder.to_owned();
+    let holding = move || {
+        let files = files(&folder, false).unwrap_or_default().into_iter();
+        let is_it = |file: &PathBuf| {
+            let note = read(file).ok().and_then(|bytes| triquest_license::read_any(&bytes).ok());
+            note.is_some_and(|note| *triquest_license::LicenseHash::of_text(note.text()).as_bytes() == license)
+        };
+        files.filter(is_it).map(|file| sys::visible(&file.display().to_string())).collect()
+    };
+    tokio::task::spawn_blocking(holding).await.unwrap_or_default()
+}
+
 /// Installs what the folder holds. A file that is refused does not keep the others out.
 ///
 /// # Errors
@@ -129,7 +145,9 @@ pub async fn install(app: &App, folder: &Path, must_exist: bool) -> Result<Repor
             Ok(answer) if matches!(answer.outcome, InstallOutcome::AlreadyInstalled | InstallOutcome::Replaced) => {}
             Ok(answer) => {
                 let waiting = if answer.outcome == InstallOutcome::Waiting { ", waiting for its first day" } else { "" };
-                report.installed.push(format!("{name}: installed {}{waiting}", answer.license));
+                let ends = if answer.ending == 0 { String::new() } else { format!(", by which {} leases end", answer.ending) };
+                report.installed.push(format!("{name}: installed {}{waiting}{ends}", answer.license));
+                report.warnings.extend(answer.notices.iter().map(|notice| format!("{name}: {}", sys::visible(notice))));
             }
             Err(why) => report.refused.push(format!("{name}: {why}")),
         }

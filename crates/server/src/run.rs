@@ -146,7 +146,7 @@ impl Server {
         // From the first entry on nothing keeps this server from serving: each failed start would be one more in its history.
         accept_at_start(&app, &settings).await;
         // Only now: `--end-quarantine` may have ended it.
-        say_quarantine(&app);
+        say_quarantine(&app, &config.data_dir());
         reread_licenses(&app).await;
         match licenses_folder::install(&app, &config.licenses_dir(), config.licenses.is_some()).await {
             Ok(report) => log_folder(&report),
@@ -327,14 +327,15 @@ fn say_other_history(app: &App, named: &triquest_wire::NamedLineage) {
     );
 }
 
-fn say_quarantine(app: &App) {
+fn say_quarantine(app: &App, data: &Path) {
     let view = app.driver().view();
     if let Some(ms) = view.quarantine_ms() {
         tracing::warn!(
             ms,
             "this history was restored, rolled back or begun after a loss: for so long nothing new is granted, because seats granted in lost history may \
-             still be in use; `triquest-lm quarantine end --lineage {} --reason TEXT` ends it sooner",
-            view.position().lineage.short()
+             still be in use; `triquest-lm quarantine end --lineage {} --reason TEXT --data {}` ends it sooner",
+            view.position().lineage.short(),
+            data.display()
         );
     }
 }
@@ -351,7 +352,7 @@ fn bind(config: &Config) -> Result<Bound, Fault> {
     let udp = config.discovery.udp.0;
     let wanted = config.listen_addresses()?;
     for address in &wanted {
-        bound.add(*address, address.ip().is_unspecified(), udp).map_err(|cause| cannot_listen(*address, &cause))?;
+        bound.add(*address, address.ip().is_unspecified(), udp).map_err(|cause| cannot_listen(*address, &cause, config))?;
     }
     if !wanted.is_empty() {
         return Ok(bound);
@@ -362,9 +363,9 @@ fn bind(config: &Config) -> Result<Bound, Fault> {
         Ok(()) => {}
         // A kernel without IPv6.
         Err(cause) if matches!(cause.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
-            bound.add(ipv4, false, udp).map_err(|cause| cannot_listen(ipv4, &cause))?;
+            bound.add(ipv4, false, udp).map_err(|cause| cannot_listen(ipv4, &cause, config))?;
         }
-        Err(cause) => return Err(cannot_listen(all, &cause)),
+        Err(cause) => return Err(cannot_listen(all, &cause, config)),
     }
     Ok(bound)
 }
@@ -402,11 +403,21 @@ fn holder_text(holder: Option<sys::PortHolder>) -> String {
     holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string())
 }
 
-fn cannot_listen(address: SocketAddr, cause: &std::io::Error) -> Fault {
+fn cannot_listen(address: SocketAddr, cause: &std::io::Error, config: &Config) -> Fault {
     let port = address.port();
     match cause.kind() {
         std::io::ErrorKind::AddrInUse => {
             let holder = holder_text(sys::port_holder(port));
+            let data = config.data_dir();
+            if std::os::unix::net::UnixStream::connect(data.join("admin.sock")).is_ok() {
+                return Fault::new(
+                    format!("TCP {port} is held by {holder}, and a server runs on {} already", data.display()),
+                    format!(
+                        "`triquest-lm status` shows it; for another one beside it: triquest-lm serve --listen {}:0 --data DIR --init",
+                        address_text(address)
+                    ),
+                );
+            }
             Fault::new(
                 format!("TCP {port} is held by {holder}"),
                 format!("stop that one, or listen elsewhere: triquest-lm serve --listen {}:0", address_text(address)),
@@ -505,7 +516,7 @@ async fn reread_licenses(app: &App) {
 
 fn log_folder(report: &licenses_folder::Report) {
     report.installed.iter().for_each(|line| tracing::info!("{line}"));
-    report.refused.iter().for_each(|line| tracing::warn!("{line}"));
+    report.warnings.iter().chain(&report.refused).for_each(|line| tracing::warn!("{line}"));
 }
 
 /// Says once a minute what came up against limits and was not said yet, and counts the denials that left no record.
@@ -587,7 +598,7 @@ impl Reloader {
         let unnamings = app.tell_unnamed(&fresh.presence_networks).await.map_err(|cause| {
             Fault::new(format!("networks are taken out of presence_networks, and that was not taken: {cause}"), "reload again")
         })?;
-        let live = Live { admin_group: app.admin_group(), unnamings, ..Live::of(&fresh) };
+        let live = Live { admin_group: app.admin_group(), unnamings, ..Live::of(&kept) };
         for (key, changed) in [
             ("hosts", fresh.hosts != before.hosts),
             ("names_open", fresh.names_open != before.names_open),
@@ -602,6 +613,7 @@ impl Reloader {
         let report = licenses_folder::install(app, &kept.licenses_dir(), kept.licenses.is_some()).await?;
         log_folder(&report);
         changes.extend(report.installed);
+        changes.extend(report.warnings.into_iter().map(|line| format!("warning: {line}")));
         changes.extend(report.refused.into_iter().map(|line| format!("refused: {line}")));
         self.config.store(Arc::new(fresh));
         self.file.store(Arc::new(file));

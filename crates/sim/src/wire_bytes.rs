@@ -297,9 +297,10 @@ impl Office {
                 RenewAnswer::Ended { reason, retry, remaining_ms, .. } => Told::Ended { reason: reason.beside(retry), remaining_ms },
             }));
         }
-        if let (Asks::Release, Outcome::Released { linger_ms }) = (sending.asks, outcome) {
-            let back = through(&ReleaseAnswer { outcome: ReleaseOutcome::Released, position, linger_ms: *linger_ms })?;
-            same((back.position, back.linger_ms) == (position, *linger_ms), "a release's answer")?;
+        if let (Asks::Release, Outcome::Released { linger_ms, ended }) = (sending.asks, outcome) {
+            let ended = ended.map(end_reason);
+            let back = through(&ReleaseAnswer { outcome: ReleaseOutcome::Released, position, linger_ms: *linger_ms, ended })?;
+            same((back.position, back.linger_ms, back.ended) == (position, *linger_ms, ended), "a release's answer")?;
             return Ok(Some(Told::Released));
         }
         let answer = match (outcome, telling.signed) {

@@ -554,7 +554,7 @@ impl World {
         match notice {
             Notice::Granted | Notice::Regained { .. } if self.clients[client as usize].plan.presence => self.opens_presence(client),
             Notice::Late { .. } | Notice::Grace { .. } if self.clients[client as usize].plan.presence => self.leaves_presence(client),
-            Notice::Lost(Failure::NoAnswer) if self.real_ms >= self.stalled_until_ms => {
+            Notice::Lost(Failure::NoAnswer | Failure::Halted) if self.real_ms >= self.stalled_until_ms => {
                 if let Some(slot) = self.slots.get(&self.front) {
                     for lease in self.clients[client as usize].ids().filter(|lease| slot.node.owes_an_answer_about(*lease)) {
                         self.judge.is_kept_waiting(lease, slot.node.at());

@@ -441,6 +441,9 @@ pub struct ReleaseAnswer {
     pub position: Position,
     /// How long the seats linger, milliseconds.
     pub linger_ms: u64,
+    /// Why the lease had ended already, if not by its holder's release: then nothing was given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<EndReason>,
 }
 
 /// The one outcome of a release.

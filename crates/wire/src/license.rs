@@ -30,6 +30,9 @@ pub struct InstallAnswer {
     pub license: String,
     /// Ids of licenses that it replaces.
     pub replaced: Vec<String>,
+    /// Leases that end with their present promises, because what it replaces had seats that it has not. More may follow where very many are affected.
+    #[serde(default)]
+    pub ending: u32,
     /// With `replaced`, the license that has taken its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub successor: Option<Successor>,
@@ -82,6 +85,9 @@ pub struct RemoveAnswer {
     pub position: Position,
     /// Leases that end at their present deadlines because nothing else covers them.
     pub ending: u32,
+    /// Files of the server's folder of licenses that hold it: the next start or reload installs it again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 /// `GET /v1/licenses`.

@@ -447,12 +447,13 @@ impl World {
                     }
                 }
             }
-            Outcome::Installed { waiting, replaced, overlaps, .. } => {
+            Outcome::Installed { waiting, replaced, ending, overlaps, .. } => {
                 words.push("installed".into());
                 if *waiting {
                     words.push("waiting".into());
                 }
                 words.extend(replaced.iter().map(|hash| format!("replaced={}", self.licenses[hash])));
+                words.extend((*ending > 0).then(|| format!("ending={ending}")));
                 for Overlap { feature, before, with, until_ms, others } in overlaps {
                     words.push(format!("overlap={feature}:{before}->{with}"));
                     words.extend(others.iter().map(|hash| format!("beside={}", self.licenses[hash])));
@@ -474,7 +475,10 @@ impl World {
                     _ => {}
                 }
             }
-            Outcome::Released { linger_ms } => words.extend(["released".into(), format!("linger={}", shown(*linger_ms))]),
+            Outcome::Released { linger_ms, ended } => {
+                words.extend(["released".into(), format!("linger={}", shown(*linger_ms))]);
+                words.extend(ended.map(|reason| format!("ended={reason:?}").to_lowercase()));
+            }
             Outcome::Removed { ending } => words.extend(["removed".into(), format!("ending={ending}")]),
             Outcome::Renewed { remaining_ms, regrant } => {
                 words.extend(["renewed".into(), format!("left={}", shown(*remaining_ms))]);

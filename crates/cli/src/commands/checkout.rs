@@ -13,7 +13,10 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    sync::{
+        Arc, OnceLock,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
     thread,
     time::Duration,
 };
@@ -28,7 +31,7 @@ use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
     iterator::Signals,
 };
-use triquest_client::{Seat, Warning};
+use triquest_client::{Phase, Releaser, Seat, Warning};
 use triquest_wire::{LeaseId, Secret};
 
 use crate::{
@@ -38,7 +41,7 @@ use crate::{
     },
     failure::{Failure, exit},
     sys::{self, Stat},
-    terminal::{Terminal, escape},
+    terminal::{Terminal, escape, millis},
 };
 
 /// When the keeper is asked whether the seat still holds (SIGUSR1), it waits for the server's answer for at most so long.
@@ -116,12 +119,32 @@ pub(crate) struct LeaseFile {
     pub(crate) unheard_ms: Option<i64>,
     /// The seat's time to live, milliseconds: if nobody renews or releases it, it is free so long after the server heard of it.
     pub(crate) ttl_ms: u64,
+    /// It will not be renewed, and runs to its deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ending: Option<Ending>,
     /// Its keeper gave it back when it ended, and no server confirmed that.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) given_back: bool,
     /// Why it was lost the last time, if it ever was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lost: Option<String>,
+}
+
+/// A seat that runs to its deadline and no further.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ending {
+    /// In words.
+    pub(crate) why: String,
+    /// Unix milliseconds.
+    pub(crate) until_ms: i64,
+}
+
+impl Ending {
+    fn of(seat: &Seat) -> Option<Self> {
+        let why = triquest_client::ended(seat.ending()?).to_owned();
+        Some(Self { why, until_ms: jiff::Timestamp::now().as_millisecond().saturating_add_unsigned(millis(seat.left())) })
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
@@ -186,7 +209,12 @@ impl LeaseFile {
 
     /// Whether the process that keeps the seat is there and runs: one that was stopped renews nothing.
     pub(crate) fn is_kept(&self) -> bool {
-        began(self.keeper) == Some(self.keeper_began) && !Stat::of(self.keeper).is_some_and(|stat| stat.is_stopped())
+        began(self.keeper) == Some(self.keeper_began) && !self.stands_still()
+    }
+
+    /// Whether the process that keeps the seat was stopped, if it is there.
+    pub(crate) fn stands_still(&self) -> bool {
+        Stat::of(self.keeper).is_some_and(|stat| stat.is_stopped())
     }
 }
 
@@ -266,18 +294,26 @@ impl CheckoutCommand {
         let (sender, ends) = mpsc::channel();
         let cancel = triquest_client::Cancel::new();
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
-        let (by_signal, cancelled) = (sender.clone(), cancel.clone());
+        // Whoever ends the keeper wants no seat any more: at once, also where the keeper is busy or was stopped for a while.
+        let releaser: Arc<OnceLock<Releaser>> = Arc::default();
+        let ends_at_once = |cancel: &triquest_client::Cancel| {
+            let (cancel, releaser) = (cancel.clone(), releaser.clone());
+            move || {
+                cancel.cancel();
+                releaser.get().inspect(|releaser| releaser.release());
+            }
+        };
+        let (by_signal, end) = (sender.clone(), ends_at_once(&cancel));
         thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in &mut signals {
                 if signal != SIGUSR1 {
-                    cancelled.cancel();
+                    end();
                 }
                 let _ = by_signal.send(Heard::Signal(signal));
             }
         })?;
         if let Some(process) = until {
-            let cancelled = cancel.clone();
-            watch(process, sender.clone(), cancelled)?;
+            watch(process, sender.clone(), ends_at_once(&cancel))?;
         }
         let talk = *terminal;
         let names = self.seat.names();
@@ -296,6 +332,7 @@ impl CheckoutCommand {
             .on_waiting(move |line| talk.verb("Waiting", waiting_line(&line)))
             .take()
             .map_err(|error| failed(&error, &self.seat))?;
+        let _ = releaser.set(seat.releaser());
         let path = self.lease_path(&seat)?;
         let mut file = LeaseFile {
             format: LEASE_FILE_FORMAT.to_owned(),
@@ -311,6 +348,7 @@ impl CheckoutCommand {
             heard_ms: heard_ms(&seat),
             unheard_ms: None,
             ttl_ms: seat.grant().map_or(0, |grant| grant.ttl_ms),
+            ending: None,
             given_back: false,
             lost: None,
         };
@@ -361,6 +399,10 @@ impl CheckoutCommand {
                     if seat.confirm(Duration::from_millis(CONFIRM_MS_MAX)) && seat.is_promised() {
                         file.heard_ms = heard_ms(seat);
                         file.unheard_ms = None;
+                        file.ending = Ending::of(seat);
+                    } else if seat.phase() == Phase::Lost {
+                        // Why comes as the next event, and is written then.
+                        continue;
                     } else {
                         file.unheard_ms = Some(jiff::Timestamp::now().as_millisecond());
                     }
@@ -373,10 +415,19 @@ impl CheckoutCommand {
                 }
                 Ok(Heard::Ended) | Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => program.is_due(terminal),
-                Ok(Heard::Warned(warning)) => program.warned(terminal, &warning),
+                Ok(Heard::Warned(warning)) => {
+                    program.warned(terminal, &warning);
+                    if let Some(ending) = Ending::of(seat) {
+                        file.heard_ms = heard_ms(seat);
+                        file.unheard_ms = None;
+                        file.ending = Some(ending);
+                        self.note(terminal, file, path);
+                    }
+                }
                 Ok(Heard::Lost(loss)) => {
                     program.lost(terminal, &loss);
                     file.held = false;
+                    file.ending = None;
                     file.heard_ms = jiff::Timestamp::now().as_millisecond();
                     file.lost = Some(loss.why);
                     self.note(terminal, file, path);
@@ -386,6 +437,7 @@ impl CheckoutCommand {
                     file.held = true;
                     file.heard_ms = heard_ms(seat);
                     file.unheard_ms = None;
+                    file.ending = None;
                     file.ttl_ms = seat.grant().map_or(0, |grant| grant.ttl_ms);
                     file.lease = seat.lease();
                     file.secret = seat.secret();
@@ -444,10 +496,10 @@ fn watched(pid: i32) -> Result<OwnedFd, Failure> {
         .map_err(|cause| Failure::usage(format_args!("cannot watch process {pid} for its end: {}", io::Error::from(cause))))
 }
 
-fn watch(process: OwnedFd, sender: Sender<Heard>, cancel: triquest_client::Cancel) -> Result<(), Failure> {
+fn watch(process: OwnedFd, sender: Sender<Heard>, end: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
     thread::Builder::new().name("watch".into()).spawn(move || {
         while let Err(rustix::io::Errno::INTR) = poll(&mut [PollFd::new(&process.as_fd(), PollFlags::IN)], None) {}
-        cancel.cancel();
+        end();
         let _ = sender.send(Heard::Ended);
     })?;
     Ok(())

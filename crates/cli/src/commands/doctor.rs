@@ -74,6 +74,9 @@ pub(crate) struct DoctorCommand {
     /// The vendor's verifier key (or a file that holds it), several with commas [env: TRIQUEST_LM_VERIFIER_KEY]
     #[arg(long, value_name = "KEY", env = VERIFIER_VARIABLE, hide_env = true, value_parser = any_text())]
     verifier_key: Option<String>,
+    /// Accept a license with servers = "any", as programs do that are told to
+    #[arg(long)]
+    accept_any_server: bool,
     #[command(flatten)]
     data: DataDir,
 }
@@ -226,7 +229,8 @@ impl DoctorCommand {
         let known = self.verifier_key.clone();
         // Without a key of the vendor, a key that nobody uses still lets the server prove which key it has.
         let keys = known.clone().unwrap_or_else(nobodys_key);
-        let built = Client::builder().servers(server.to_string()).verifier_keys(keys).connect_timeout(Duration::from_secs(5)).build();
+        let builder = Client::builder().servers(server.to_string()).verifier_keys(keys).connect_timeout(Duration::from_secs(5));
+        let built = if self.accept_any_server { builder.accept_any_server() } else { builder }.build();
         let proved = built.and_then(|client| client.prove().map(|proof| (client, proof)));
         let error = match proved {
             Ok((client, proof)) => {

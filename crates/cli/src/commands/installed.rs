@@ -97,7 +97,10 @@ impl InstallCommand {
                 });
                 terminal.verb("Unchanged", format_args!("{id} was replaced{by}; nothing to do"));
             }
-            InstallOutcome::Installed => terminal.verb("Installed", format_args!("{id}{}", replaced(&answer.replaced))),
+            InstallOutcome::Installed => {
+                let ends = if answer.ending == 0 { String::new() } else { format!(": {}", ending(answer.ending)) };
+                terminal.verb("Installed", format_args!("{id}{}{ends}", replaced(&answer.replaced)));
+            }
             InstallOutcome::Waiting => {
                 terminal.verb(
                     "Installed",
@@ -110,10 +113,20 @@ impl InstallCommand {
         }
         if !answer.notices.is_empty() {
             terminal.hint(format_args!(
-                "if {id} was to take the place of another, remove it (triquest-lm license remove {id}) and ask the vendor for one that `replaces` the other and that a key of the other signs"
+                "if {id} was to take the place of another, remove it (triquest-lm license remove {id} --reason TEXT{}) and ask the vendor for one that `replaces` the other and that a key of the other signs",
+                self.data.argument()
             ));
         }
         Ok(())
+    }
+}
+
+/// Leases that end because of a change of licenses.
+fn ending(leases: u32) -> String {
+    match leases {
+        0 => "no lease ends by it".to_owned(),
+        1 => "1 lease ends with its present promise".to_owned(),
+        many => format!("{many} leases end with their present promises"),
     }
 }
 
@@ -265,12 +278,13 @@ impl RemoveLicenseCommand {
             }
         };
         let answer: RemoveAnswer = admin.delete(&format!("/v1/licenses/{}", license.hash), &RemoveRequest { reason: self.reason })?;
-        let ending = match answer.ending {
-            0 => "no lease ends by it".to_owned(),
-            1 => "1 lease ends with its present promise".to_owned(),
-            many => format!("{many} leases end with their present promises"),
-        };
-        terminal.verb("Removed", format_args!("{} of {}: {ending}", escape(&license.license), escape(&license.vendor)));
+        terminal.verb("Removed", format_args!("{} of {}: {}", escape(&license.license), escape(&license.vendor), ending(answer.ending)));
+        for file in &answer.files {
+            terminal.warning(format_args!("{} holds it: the next start or reload of the server installs it again", escape(file)));
+        }
+        if !answer.files.is_empty() {
+            terminal.hint("take it out of that folder, if the license is to stay removed");
+        }
         Ok(exit::OK)
     }
 }

@@ -15,7 +15,7 @@ use triquest_server::identity::server_key;
 use triquest_wire::status::{BackupAnswer, BackupRequest};
 
 use crate::{
-    admin::{Admin, DataDir},
+    admin::{Admin, DataDir, data_argument},
     failure::{Failure, exit},
     terminal::{Terminal, duration, escape, left, size},
 };
@@ -220,9 +220,10 @@ impl RestoreCommand {
         let ms = least_ms.max(quarantine_ms.unwrap_or(0)).min(TTL_MS_MAX);
         let longer = if ms < TTL_MS_MAX { ", or longer if a license in its folder may have promised more" } else { "" };
         terminal.note(format_args!(
-            "what was granted after the backup is not known here: the server begins a new history, and for {} from its first start{longer} gives seats only to those who show that they had them; `triquest-lm quarantine end --lineage {} --reason TEXT` ends that sooner",
+            "what was granted after the backup is not known here: the server begins a new history, and for {} from its first start{longer} gives seats only to those who show that they had them; `triquest-lm quarantine end --lineage {} --reason TEXT{}` ends that sooner",
             left(ms),
-            triquest_wire::Lineage(report.lineage.0).short()
+            triquest_wire::Lineage(report.lineage.0).short(),
+            data_argument(&directory)
         ));
         if let Some(asked) = quarantine_ms.filter(|asked| *asked < least_ms) {
             terminal.warning(format_args!(

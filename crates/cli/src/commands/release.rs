@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -42,18 +43,28 @@ impl ReleaseCommand {
         let mut first = None;
         for path in &self.files {
             let released = LeaseFile::read(path).and_then(|file| {
-                let lost = release(&file, path)?;
+                let end = release(&file, path)?;
                 // The keeper has removed it, unless it was killed.
                 drop(fs::remove_file(path));
                 let names = escape(&file.features.join(", ")).into_owned();
-                match lost {
-                    None => {
-                        terminal.verb("Released", format_args!("{names}, lease {}", &file.lease.to_string()[..8]));
+                let lease = &file.lease.to_string()[..8];
+                match (end.lost, end.had_ended) {
+                    (None, None) => {
+                        terminal.verb("Released", format_args!("{names}, lease {lease}"));
                         Ok(())
                     }
-                    Some(why) => {
-                        let end =
-                            if file.held { "it was held again at the end, and is given back" } else { "there was nothing to give back" };
+                    // Given back when its keeper ended, though no server heard it then: what it was for ran no longer.
+                    (None, Some(_)) if file.given_back => {
+                        terminal.verb("Released", format_args!("{names}, lease {lease}: it had come free by itself"));
+                        Ok(())
+                    }
+                    (lost, had_ended) => {
+                        let end = match had_ended {
+                            None if file.held => "it was held again at the end, and is given back",
+                            None => "the server still had it, and it is given back",
+                            Some(_) => "there was nothing to give back",
+                        };
+                        let why = lost.or(had_ended).unwrap_or_default();
                         Err(Failure::new(format_args!("the seat of {names} had been lost: {}; {end}", escape(&why)))
                             .hint("what ran meanwhile ran without a seat for some time; `checkout --on-lost` can stop or end it")
                             .with_code(exit::LOST))
@@ -75,10 +86,21 @@ impl ReleaseCommand {
     }
 }
 
-/// Gives the seat back. Says why it had been lost, if it was.
-fn release(file: &LeaseFile, path: &Path) -> Result<Option<String>, Failure> {
+/// What became of a seat at its end.
+struct End {
+    /// Why its keeper had lost it the last time, if it ever had.
+    lost: Option<String>,
+    /// Why the server had ended it before, so that nothing was given back.
+    had_ended: Option<String>,
+}
+
+/// Gives the seat back: by its keeper, if that runs, and by its secret in any case.
+fn release(file: &LeaseFile, path: &Path) -> Result<End, Failure> {
     let kept = file.is_kept();
-    tell_keeper(file);
+    let keeper = tell_keeper(file);
+    if let Some(keeper) = keeper.as_ref().filter(|_| kept) {
+        ends(keeper);
+    }
     // Also if the keeper did it: a repeat gets the same answer, and this one is heard.
     let failed = |error: triquest_client::Error| {
         let code = code_of(&error);
@@ -93,23 +115,33 @@ fn release(file: &LeaseFile, path: &Path) -> Result<Option<String>, Failure> {
     };
     let server = file.server_key.parse().map_err(|_| Failure::usage("the lease file names no server key"))?;
     let client = Client::builder().servers(&file.servers).verifier_keys(&file.verifier_keys).accept_any_server().build().map_err(failed)?;
-    // Its keeper was killed, and nobody renewed the seat since.
-    let looks = !kept && file.lost.is_none() && !file.given_back;
-    let gone = looks && client.holds(file.secret, &server).is_ok_and(|holds| !holds);
     // The keeper has tried it for its time.
     let within = Duration::from_millis(if kept { 0 } else { RELEASE_MS_MAX });
-    client.release(file.secret, &server, within).map_err(failed)?;
-    Ok(file.lost.clone().or_else(|| gone.then(|| "its keeper was ended, and the server has freed it".to_owned())))
+    let released = client.release(file.secret, &server, within);
+    if let Some(keeper) = keeper.as_ref().filter(|_| !kept) {
+        // It stood still, and goes on only to end: what it asked for before is given back, and nothing new is asked for.
+        let _ = pidfd_send_signal(keeper, Signal::CONT);
+        ends(keeper);
+    }
+    let had_ended = released.map_err(failed)?.map(|reason| {
+        let reason = triquest_client::ended(reason);
+        if kept { reason.to_owned() } else { format!("the process that kept it had ended or was stopped, and {reason}") }
+    });
+    Ok(End { lost: file.lost.clone(), had_ended })
 }
 
-/// Ends the process that keeps the seat, if it is still that process.
-fn tell_keeper(file: &LeaseFile) {
-    let Some(pid) = Pid::from_raw(file.keeper) else { return };
-    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+/// Tells the process that keeps the seat to end, if it is still that process. One that was stopped hears it when it goes on.
+fn tell_keeper(file: &LeaseFile) -> Option<OwnedFd> {
+    let process = pidfd_open(Pid::from_raw(file.keeper)?, PidfdFlags::empty()).ok()?;
     // Looked at after the handle was opened: what it names now cannot change any more.
     if began(file.keeper) != Some(file.keeper_began) || pidfd_send_signal(&process, Signal::TERM).is_err() {
-        return;
+        return None;
     }
+    Some(process)
+}
+
+/// Waits for the keeper's end, for as long as it is given.
+fn ends(process: &OwnedFd) {
     let within = Timespec { tv_sec: KEEPER_S_MAX, tv_nsec: 0 };
-    let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&within));
+    let _ = poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&within));
 }

@@ -99,8 +99,8 @@ terminate if no seat can come back; with warn its own, as if nothing had happene
 Signals are passed on to the program, and the seat is given back when it ends, however it ends. SIGHUP too, as when the terminal closes: \
 this command ends when the program does, which ignores it under nohup. A program that stands still for its seat (suspend) goes on for 5 s to hear it.
 
-If this command itself is killed with SIGKILL (kill -9), it cannot end the program: the server frees the seat, and the program runs on \
-without one.")]
+If this command itself is killed with SIGKILL (kill -9), or stopped with SIGSTOP until the seat's time is over, it cannot end the program: \
+the server frees the seat, and the program runs on without one.")]
 pub(crate) struct RunCommand {
     #[command(flatten)]
     seat: SeatArgs,
@@ -288,7 +288,9 @@ pub(crate) fn failed(error: &Error, asked: &SeatArgs) -> Failure {
         }
         // Waiting in line helps where a seat may come back, not where a license has yet to begin; of a restored server the hint of its administrator is worth more.
         (ErrorKind::Denied, _)
-            if error.may_help_later()
+            // Not where another server that does not answer now may have what this one never will.
+            if error.denial().is_none_or(|denial| denial.code.may_help_later())
+                && error.may_help_later()
                 && asked.wait.is_none()
                 && !error.denial().is_some_and(|denial| matches!(denial.code, DenialCode::NotYetValid | DenialCode::Quarantine)) =>
         {

@@ -27,14 +27,15 @@ For scripts, between two steps of long work:
   triquest-lm seat \"$lease\" || exit
 
 The process that keeps the seat asks the server now, for two seconds at most. If no server answers, what it heard last counts, and \
-how long ago that was is said: a seat is not lost because its server is away for a moment.
+how long ago that was is said: a seat is not lost because its server is away for a moment. A seat that will not be renewed (it was \
+reclaimed, or its license ends) holds for the time that is said.
 
 Exit codes: 0 it holds, without any loss since it was taken; 76 it was lost, or its keeper is gone; 1 there is no such lease file.")]
 pub(crate) struct SeatCommand {
     /// The lease file, as `triquest-lm checkout` printed it
     #[arg(value_name = "LEASE-FILE")]
     file: PathBuf,
-    /// As JSON: {"held": true, "answered": whether the server said so now, "heard_ms": how long ago it did, "lost": "why, the last time"}
+    /// As JSON: {"held": true, "answered": whether the server said so now, "heard_ms": how long ago it did, "ending_ms": in how long it ends for good or null, "ending": "why", "lost": "why, the last time"}
     #[arg(long)]
     json: bool,
 }
@@ -44,6 +45,8 @@ struct State {
     held: bool,
     answered: bool,
     heard_ms: u64,
+    ending_ms: Option<u64>,
+    ending: Option<String>,
     lost: Option<String>,
 }
 
@@ -57,8 +60,16 @@ impl SeatCommand {
             lost => lost.clone(),
         };
         // A time that is yet to come is no older than now: the clock was set back, or the file was written by hand.
-        let ago = jiff::Timestamp::now().as_millisecond().saturating_sub(file.heard_ms);
-        let state = State { held: file.held && kept, answered, heard_ms: u64::try_from(ago).unwrap_or(0), lost };
+        let now = jiff::Timestamp::now().as_millisecond();
+        let ago = now.saturating_sub(file.heard_ms);
+        let state = State {
+            held: file.held && kept,
+            answered,
+            heard_ms: u64::try_from(ago).unwrap_or(0),
+            ending_ms: file.ending.as_ref().map(|ending| u64::try_from(ending.until_ms.saturating_sub(now)).unwrap_or(0)),
+            ending: file.ending.as_ref().map(|ending| ending.why.clone()),
+            lost,
+        };
         if self.json {
             terminal.json(&state)?;
         }
@@ -71,7 +82,14 @@ impl SeatCommand {
                     } else {
                         format!(", as it was {} ago; no server answers now", duration(state.heard_ms))
                     };
-                    terminal.verb("Held", format_args!("{names}, lease {}{ago}", &file.lease.to_string()[..8]));
+                    let lease = &file.lease.to_string()[..8];
+                    match (state.ending_ms, &state.ending) {
+                        (Some(left_ms), Some(why)) => {
+                            let left = duration(left_ms);
+                            terminal.verb("Ending", format_args!("{names}, lease {lease}, in {left}: {}{ago}", escape(why)));
+                        }
+                        _ => terminal.verb("Held", format_args!("{names}, lease {lease}{ago}")),
+                    }
                 }
                 Ok(exit::OK)
             }

@@ -14,6 +14,7 @@ use triquest_server::{
 use triquest_wire::{Lineage, NamedLineage};
 
 use crate::{
+    admin::data_argument,
     failure::{Failure, exit},
     terminal::{Terminal, escape, left},
 };
@@ -159,9 +160,10 @@ fn announce(terminal: &Terminal, running: &Running) {
         terminal.verb(
             "Quarantine",
             format_args!(
-                "no new seats for {}, seats of lost history may still be in use; to end it sooner: triquest-lm quarantine end --lineage {} --reason TEXT",
+                "no new seats for {}, seats of lost history may still be in use; to end it sooner: triquest-lm quarantine end --lineage {} --reason TEXT{}",
                 left(ms),
-                running.lineage().short()
+                running.lineage().short(),
+                data_argument(running.data_dir())
             ),
         );
     }

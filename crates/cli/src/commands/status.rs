@@ -111,7 +111,7 @@ impl StatusCommand {
         } else if self.csv {
             terminal.raw(lease_table(&leases.iter().collect::<Vec<_>>(), feature, &now, true).to_csv().as_bytes());
         } else {
-            terminal.data(headline(status, &terminal.name(host)));
+            terminal.data(headline(status, &terminal.name(host), &self.data.argument()));
             notices(status).into_iter().for_each(|notice| terminal.data(notice));
             if status.pools.is_empty() {
                 terminal.data("no license is installed yet");
@@ -220,12 +220,13 @@ pub(crate) fn short_key(key: &str) -> String {
 }
 
 /// `host` is fit to be shown.
-fn headline(status: &Status, host: &str) -> String {
+/// `data`: the option that names the data directory, for commands that are to be typed.
+fn headline(status: &Status, host: &str, data: &str) -> String {
     let clock = match status.clock {
         ClockState::Held => {
             let says = status.clock_says.as_deref().map_or_else(String::new, |says| format!("it says {}, ", escape(says)));
             format!(
-                "clock NOT FOLLOWED: {says}licenses go by {} (if the clock is right: triquest-lm clock accept --reason TEXT)",
+                "clock NOT FOLLOWED: {says}licenses go by {} (if the clock is right: triquest-lm clock accept --reason TEXT{data})",
                 escape(&status.time_at)
             )
         }
@@ -238,7 +239,7 @@ fn headline(status: &Status, host: &str) -> String {
     };
     let restored = status.quarantine_ms.map_or_else(String::new, |ms| {
         format!(
-            ", RESTORED OR ROLLED BACK: no new seats for {}, lost grants may still be in use (to end it sooner: triquest-lm quarantine end --lineage {} --reason TEXT)",
+            ", RESTORED OR ROLLED BACK: no new seats for {}, lost grants may still be in use (to end it sooner: triquest-lm quarantine end --lineage {} --reason TEXT{data})",
             left(ms),
             status.position.lineage.short()
         )
@@ -674,17 +675,17 @@ mod tests {
             "LIMITED          LIMIT    TIMES  LAST\n\
              fd00:1:2:3::/64  new ids    118  4m ago\n"
         );
-        assert_eq!(headline(&status, "tqlic01"), "tqlic01  0.1.0, up 41 d, clock synchronized; tqs1:9f3c...e1");
+        assert_eq!(headline(&status, "tqlic01", ""), "tqlic01  0.1.0, up 41 d, clock synchronized; tqs1:9f3c...e1");
         let disk =
             FullDisk { left_bytes: 20 << 20, needs_bytes: 24 << 20, reserve_bytes: 16 << 20, used_up: false, path: Some("/data".into()) };
         let room = "20.0 MiB left in /data, the reserve counted; grants begin again at 24.0 MiB, 16.0 MiB of it for the reserve and 8.0 MiB for the \
                     journal: make room for 4.0 MiB more";
         let full = Status { journal: JournalState::DiskFull, disk: Some(disk.clone()), ..status.clone() };
         let says = format!("clock synchronized, DISK FULL: nothing is granted until there is room ({room}); tqs1:");
-        assert!(headline(&full, "tqlic01").contains(&says), "{}", headline(&full, "tqlic01"));
+        assert!(headline(&full, "tqlic01", "").contains(&says), "{}", headline(&full, "tqlic01", ""));
         let used_up = Status { disk: Some(FullDisk { used_up: true, ..disk }), ..full };
         let says = "synchronized, DISK FULL and the reserve is used up: only renewals are answered until there is room (20.0 MiB left";
-        assert!(headline(&used_up, "tqlic01").contains(says), "{}", headline(&used_up, "tqlic01"));
+        assert!(headline(&used_up, "tqlic01", "").contains(says), "{}", headline(&used_up, "tqlic01", ""));
         let mut job = lease("svc-cad", "node031", LeaseState::Live);
         job.holder.process = None;
         job.holder.job = claim("slurm:48213");

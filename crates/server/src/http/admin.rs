@@ -89,18 +89,19 @@ pub(crate) async fn install_bytes(app: &App, input: &[u8], actor: Actor) -> Resu
         hash: Bytes32(*hash.as_bytes()),
         license: id.clone(),
         replaced,
+        ending: 0,
         successor: None,
         notices,
     };
     match &answer.outcome {
-        Outcome::Installed { waiting, replaced, overlaps, .. } => {
+        Outcome::Installed { waiting, replaced, ending, overlaps, .. } => {
             app.licenses_changed();
             let outcome = if *waiting { InstallOutcome::Waiting } else { InstallOutcome::Installed };
             let unreplaced = strangers.iter().filter(|(hash, _)| !replaced.contains(hash)).map(|(_, old)| {
                 format!("it is to replace {old} and does not: no key that signed {old} signed it, so the seats of both count")
             });
             let notices = left_out.into_iter().chain(overlaps.iter().map(|overlap| notice(overlap, &named))).chain(unreplaced).collect();
-            Ok(made(outcome, replaced.iter().map(named).collect(), notices))
+            Ok(InstallAnswer { ending: *ending, ..made(outcome, replaced.iter().map(named).collect(), notices) })
         }
         Outcome::Refused(Refusal::AlreadyInstalled(_)) => Ok(made(InstallOutcome::AlreadyInstalled, Vec::new(), Vec::new())),
         Outcome::Refused(Refusal::Replaced { by, license, since_ms }) => Ok(InstallAnswer {
@@ -194,7 +195,9 @@ pub(super) async fn remove(app: &Arc<App>, conn: &Conn, found: &Found, request: 
     match answer.outcome {
         Outcome::Removed { ending } => {
             app.licenses_changed();
-            json(&RemoveAnswer { position: answer.position, ending })
+            let folder = app.live.load().licenses.clone();
+            let files = crate::licenses_folder::holding(&folder, *license.as_bytes()).await;
+            json(&RemoveAnswer { position: answer.position, ending, files })
         }
         Outcome::Refused(refusal) => Err(convert::refused(&refusal)),
         other => Err(convert::unexpected(&other)),

@@ -213,6 +213,10 @@ fn denial_in(lineage: Option<Lineage>, denial: &Denial, vendor_keys: usize) -> W
     let due = denial.first_due_ms.map(|ms| format!(", the first may be free in {}", span(ms))).unwrap_or_default();
     let newest = denial.newest_version.as_ref().map(ToString::to_string);
     let (message, hint) = match denial.code {
+        DenialCode::Expired if denial.at_civil_ms.is_none() => (
+            format!("the license for `{named}` was taken off this server: it was removed, or another one took its place"),
+            "the server's administrator can say why, and install a license for it".to_owned(),
+        ),
         DenialCode::Expired => (
             format!("the last day of the license for `{named}` was {}", day(Written::of_end)),
             "the server's administrator installs the vendor's next license".to_owned(),

@@ -34,7 +34,7 @@ use crate::{
     limits::{PRESENCE_OFF_SHOWN_MAX, WAITER_ASKS_AGAIN_MS},
     seldom::Kind,
     ticket::origin,
-    view::{Known, LeaseFilter, PoolFilter, WaiterPlace},
+    view::{Known, LeaseFilter, PoolFilter, WaiterPlace, wire_end_reason},
 };
 
 /// The lease that the path names.
@@ -379,7 +379,10 @@ pub(super) async fn release(app: &Arc<App>, conn: &Conn, lease: LeaseId, request
     let answer = app.driver.from(origin(conn)).decide(command, None).await.map_err(Refused::from)?;
     app.holders().lock().ended(&convert::to_core(lease));
     match answer.outcome {
-        Outcome::Released { linger_ms } => json(&ReleaseAnswer { outcome: ReleaseOutcome::Released, position: answer.position, linger_ms }),
+        Outcome::Released { linger_ms, ended } => {
+            let ended = ended.map(wire_end_reason);
+            json(&ReleaseAnswer { outcome: ReleaseOutcome::Released, position: answer.position, linger_ms, ended })
+        }
         Outcome::Refused(refusal) => Err(convert::refused(&refusal)),
         other => Err(convert::unexpected(&other)),
     }

@@ -104,6 +104,8 @@ pub struct Live {
     pub admin_group: Option<u32>,
     /// More names of this server.
     pub hosts: Vec<String>,
+    /// Folder of licenses that are installed at each start and reload.
+    pub licenses: std::path::PathBuf,
     /// This machine's name.
     pub machine: String,
     /// Everybody who may look sees names.
@@ -123,6 +125,7 @@ impl Live {
         Self {
             admin_group: config.admin_group.as_deref().and_then(crate::sys::group_id),
             hosts: config.hosts.iter().map(|host| host.trim_end_matches('.').to_ascii_lowercase()).collect(),
+            licenses: config.licenses_dir(),
             machine: crate::sys::host_name(),
             names_open: config.names_open,
             presence_networks: config.presence_networks.clone(),
