@@ -40,7 +40,8 @@ use crate::{
     in_turn::InTurn,
     limits::{
         BODY_BYTES_FREE, HANDSHAKE_LATE_MS, HELLO_BYTES_MAX, HELLO_TURN_MS, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_GOAWAY_MS_MAX,
-        HTTP2_PING_MS, HTTP2_STREAM_WINDOW_BYTES, PRESENCE_END_AGAIN_MS, PRESENCE_END_LEASES, TEXTS_REMEMBERED_MAX,
+        HTTP2_PING_MS, HTTP2_STREAM_WINDOW_BYTES, PRESENCE_END_AGAIN_MS, PRESENCE_END_LEASES, TEXTS_REMEMBERED_MAX, UNTAKEN_BYTES_MAX,
+        UNTAKEN_MS_MAX,
     },
     seldom::Kind,
     shares::{Crowd, Holders, Now, Over, Place, Places, Rank, Share, Shares, Standing},
@@ -1012,6 +1013,7 @@ async fn serve_tls(
 ) {
     let _ = hello.io.inner.set_nodelay(true);
     let _ = crate::sys::keep_alive(&hello.io.inner);
+    let _ = crate::sys::bound_untaken(&hello.io.inner, UNTAKEN_BYTES_MAX, UNTAKEN_MS_MAX);
     let tls = tokio::select! {
         tls = tokio::time::timeout(Duration::from_millis(HANDSHAKE_MS_MAX), handshake(shared, hello, network)) => tls.ok().flatten(),
         () = conn.ending.notified() => None,

@@ -53,6 +53,11 @@ pub const UNSENT_PER_NETWORK_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const UNSENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// A whole answer must be taken within this.
 pub const ANSWER_TAKEN_MS_MAX: u64 = 30_000;
+/// Bytes that the kernel keeps of what one connection does not take; it counts as much again for itself.
+pub const UNTAKEN_BYTES_MAX: usize = 64 * 1024;
+/// For how long the kernel keeps them, also after the connection was closed here. As long as it takes to notice that a silent peer is gone, so that nothing
+/// changes for connections on which nothing waits.
+pub const UNTAKEN_MS_MAX: u32 = 120_000;
 /// Bytes of bodies that one network is sending.
 pub const UNREAD_PER_NETWORK_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// The same of all networks.

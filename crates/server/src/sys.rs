@@ -43,6 +43,15 @@ pub fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Bounds what the kernel keeps of answers that the peer does not take: so many bytes (it counts as much again for itself), and for so long, also after the
+/// connection was closed here. Left to itself, it grows the buffer to megabytes, and keeps it for as long as the peer says that it takes nothing.
+pub fn bound_untaken(socket: &impl AsFd, bytes: usize, within_ms: u32) -> io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_send_buffer_size(socket, bytes)?;
+    sockopt::set_tcp_user_timeout(socket, within_ms)?;
+    Ok(())
+}
+
 /// A listening TCP socket. `SO_REUSEADDR`, so that a restart need not wait for old connections; never `SO_REUSEPORT`, so that two servers
 /// cannot share a port unnoticed. `dual` takes IPv4 on an IPv6 socket too.
 ///
@@ -263,6 +272,30 @@ fn in_path(program: &str) -> Option<PathBuf> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_a_peer_does_not_take_is_bounded_in_the_kernel() {
+        use std::io::Write;
+
+        use crate::limits::{UNTAKEN_BYTES_MAX, UNTAKEN_MS_MAX};
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        rustix::net::sockopt::set_socket_recv_buffer_size(&peer, 4_096).unwrap();
+        let (mut ours, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        bound_untaken(&ours, UNTAKEN_BYTES_MAX, UNTAKEN_MS_MAX).unwrap();
+        let mut taken = 0;
+        let full = loop {
+            match ours.write(&[0; 64 * 1024]) {
+                Ok(bytes) => taken += bytes,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), std::io::ErrorKind::WouldBlock);
+        assert!(taken < 512 * 1024, "{taken}");
+        assert_eq!(rustix::net::sockopt::tcp_user_timeout(&ours).unwrap(), UNTAKEN_MS_MAX);
+    }
 
     #[test]
     fn the_process_that_holds_a_port_is_found() {
