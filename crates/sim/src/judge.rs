@@ -1071,18 +1071,17 @@ impl Judge {
         if self.ledger.quarantine_until.is_some_and(|until| at < until) {
             self.broken(Invariant::RestoredWaits, || format!("{lease} was granted in quarantine"));
         }
-        let Some(lost) = self.lost.filter(|lost| lost.known_at.is_some_and(|known| known <= at) && scene.real_ms < lost.until_ms) else {
-            return;
-        };
-        if self.ledger.loss_accepted || !self.looks_at(Invariant::RestoredWaits) {
+        let waits = self.lost.is_some_and(|lost| lost.known_at.is_some_and(|known| known <= at) && scene.real_ms < lost.until_ms);
+        if !waits || self.ledger.loss_accepted || !self.looks_at(Invariant::RestoredWaits) {
             return;
         }
-        // What clients of lost history still believe in, where the present one knows nothing of it.
+        // What clients of lost history still believe in, where the present one knows nothing of it. What an administrator took back at once is known,
+        // and so is that it may still be in use.
+        let is_known = |theirs: &LeaseId| {
+            self.ledger.leases.contains_key(theirs) || self.ledger.ended.get(theirs).is_some_and(|reason| *reason == EndReason::Reclaimed)
+        };
         for client in scene.clients {
-            let Some(theirs) = client.promised(scene.real_ms).filter(|theirs| *theirs != lease && !self.ledger.leases.contains_key(theirs))
-            else {
-                continue;
-            };
+            let Some(theirs) = client.promised(scene.real_ms).filter(|theirs| *theirs != lease && !is_known(theirs)) else { continue };
             let Some(held) = self.ledger.wished(&client.vendor_keys, &client.plan.items) else { continue };
             let over = held.iter().any(|item| {
                 let counts = self.ledger.counts(item.pool);
@@ -1091,7 +1090,6 @@ impl Judge {
                 wanted > 0 && counts.taken() + wanted + u64::from(item.seats) > counts.total
             });
             if over {
-                let _ = lost;
                 self.broken(Invariant::RestoredWaits, || format!("{lease} was granted while {theirs} of lost history runs"));
                 return;
             }
