@@ -36,7 +36,7 @@ use crate::{
     Answer, Answers, Asked, Heard, Origin, PassId, Position, Request, Start, Ticket, TookEffect, Why,
     lane::{InLane, Lane, LaneAsk, Part},
     limits::{
-        APPEND_RETRY_MS, ENTRIES_IN_FLIGHT_MAX, ENTRY_HEAD_BYTES_MAX, QueueLimits, ROOM_AGAIN_BYTES, ROOM_FOR_ALL_BYTES,
+        APPEND_RETRY_MS, DISK_HANGS_MS, ENTRIES_IN_FLIGHT_MAX, ENTRY_HEAD_BYTES_MAX, QueueLimits, ROOM_AGAIN_BYTES, ROOM_FOR_ALL_BYTES,
         ROOM_FOR_ANY_BYTES, TICK_MS_MAX, TICK_MS_MIN,
     },
     queues::{Asker, Batches, Kind, Queued, Queues},
@@ -444,15 +444,24 @@ impl<T: Ticket> Engine<T> {
         }
     }
 
-    /// What came in one request with others does not keep them waiting for room. It is written when there is some, and then nobody hears of it.
-    fn let_parts_go(&mut self) {
-        if self.may_write != MayWrite::Nothing {
-            return;
+    /// What somebody hears who waits for an entry that nobody knows when there can be.
+    fn why_stuck(&self) -> Option<Why> {
+        match self.may_write {
+            MayWrite::Nothing => Some(Why::DiskFull(TookEffect::Unknown)),
+            MayWrite::All | MayWrite::Reserved => {
+                (self.writing.under_way_ms(self.reading.boot_ms) >= DISK_HANGS_MS).then_some(Why::Unknown)
+            }
         }
+    }
+
+    /// What came in one request with others does not keep them waiting for room, or for a disk that hangs. It is written when it can be, and then nobody
+    /// hears of it.
+    fn let_parts_go(&mut self) {
+        let Some(why) = self.why_stuck() else { return };
         for ready in self.writing.in_flight.iter_mut().flat_map(|in_flight| &mut in_flight.answers) {
             if matches!(ready.asker, Asker::Part { .. }) {
                 let asker = std::mem::replace(&mut ready.asker, Asker::Nobody);
-                fail_into(&mut self.batches, &mut self.effects, asker, Why::DiskFull(TookEffect::Unknown));
+                fail_into(&mut self.batches, &mut self.effects, asker, why);
             }
         }
     }
@@ -702,7 +711,7 @@ impl<T: Ticket> Engine<T> {
 
     /// Decides in the order of the rules. What was decided is moved from `taken` to `decided`; what is left in `taken` waits.
     fn decide(&mut self, bytes_max: usize, taken: &mut Vec<Queued<T>>, decided: &mut Vec<Decided<T>>) -> Vec<Event> {
-        let no_room = self.may_write == MayWrite::Nothing;
+        let stuck = self.why_stuck();
         let Self { allocator, lane, queues, limits, batches, effects, stepped, moment, reading, holding, again: decided_again, .. } = self;
         let hears_first = allocator.safeguards().presence_hears_first;
         let is_first = |allocator: &Allocator, command: &Command| command.tells_presence() || allocator.comes_before_due(command);
@@ -729,9 +738,9 @@ impl<T: Ticket> Engine<T> {
         let mut back = Vec::new();
         // What waits for an entry is not tried again before there can be one, or hears that there can be none; then whatever may need none comes first,
         // however much waits for room.
-        let again = writes || no_room;
+        let again = writes || stuck.is_some();
         let most = limits.lane_per_pass_max;
-        let kept = if no_room { lane.len(Part::Untried).min(most) } else { 0 };
+        let kept = if stuck.is_some() { lane.len(Part::Untried).min(most) } else { 0 };
         let tried = if again { lane.len(Part::Tried).min(most - kept) } else { 0 };
         let untried = lane.len(Part::Untried).min(most - tried);
         for part in std::iter::repeat_n(Part::Tried, tried).chain(std::iter::repeat_n(Part::Untried, untried)) {
@@ -747,17 +756,19 @@ impl<T: Ticket> Engine<T> {
                     holds: None,
                 }),
                 None => {
-                    // It goes on waiting for room, and those that came in one request with it do not wait for it.
-                    if no_room && matches!(waiting.asker, Asker::Part { .. }) {
+                    // It goes on waiting, and those that came in one request with it do not wait for it.
+                    if let Some(why) = stuck
+                        && matches!(waiting.asker, Asker::Part { .. })
+                    {
                         let asker = std::mem::replace(&mut waiting.asker, Asker::Nobody);
-                        fail_into(batches, effects, asker, Why::DiskFull(TookEffect::Unknown));
+                        fail_into(batches, effects, asker, why);
                     }
                     back.push(waiting);
                 }
             }
         }
-        // While there is no room each has its turn: one of them may need none by now.
-        lane.give_back(back, again && !no_room);
+        // While nothing can be written each has its turn: one of them may need no entry by now.
+        lane.give_back(back, again && stuck.is_none());
         // Repeats are renewals too. And whatever can only keep a lease from being freed comes before what is due.
         let held = decided_again.front().and_then(|queued| queued.sign).map(|(_, since_ms)| since_ms);
         let mut repeat_ms = queues.oldest_ms(Sign::Repeat).into_iter().chain(held).min();
@@ -892,7 +903,7 @@ impl<T: Ticket> Engine<T> {
         if self.retry_at_ms.is_none() {
             self.effects.push_back(append(&entry));
         }
-        self.writing.begin(entry, self.pass, answers, self.allocator.safeguards().lowering_keeps_nobody_waiting);
+        self.writing.begin(entry, self.reading.boot_ms, self.pass, answers, self.allocator.safeguards().lowering_keeps_nobody_waiting);
     }
 
     // The end.

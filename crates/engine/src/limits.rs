@@ -32,6 +32,9 @@ pub const TICK_MS_MIN: u64 = 5;
 /// After a full disk or an unknown outcome, the same bytes are handed out again after this.
 pub const APPEND_RETRY_MS: u64 = 100;
 
+/// A disk that has had an entry for so long hangs: what came in one request with what waits for it is answered without it.
+pub const DISK_HANGS_MS: u64 = 2_000;
+
 /// How much may wait, and how much of it one pass takes: what a simulated world draws, to come near it with few clients. A server has the default:
 /// the constants of this module that have the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -182,7 +182,8 @@ pub enum Why {
     Overloaded(TookEffect),
     /// The server stops.
     Stopping(TookEffect),
-    /// Decided, but whether it is durable is not known; or a newer request of the same lease took its place.
+    /// Decided, but whether it is durable is not known; or it waits for a disk that hangs, and does not keep those waiting that came with it; or a newer
+    /// request of the same lease took its place.
     Unknown,
 }
 

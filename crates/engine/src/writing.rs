@@ -37,6 +37,8 @@ pub(crate) struct InFlight<T> {
     pub(crate) entry: Arc<Entry>,
     /// What it takes of the journal's room, estimated from above.
     pub(crate) takes_bytes: u64,
+    /// When it was first handed out, by the boot clock, milliseconds.
+    began_ms: u64,
     /// The pass that it came of; none for the first of a start.
     pub(crate) pass: PassId,
     /// Leases whose promise it touches.
@@ -119,11 +121,20 @@ impl<T> Writing<T> {
     }
 
     /// An entry goes out to be written. `lowers_nothing`: no renewal waits for a fact that only lowers its time to live.
-    pub(crate) fn begin(&mut self, entry: Arc<Entry>, pass: PassId, answers: Vec<Ready<T>>, lowers_nothing: bool) {
+    pub(crate) fn begin(&mut self, entry: Arc<Entry>, began_ms: u64, pass: PassId, answers: Vec<Ready<T>>, lowers_nothing: bool) {
         let bytes = ENTRY_HEAD_BYTES_MAX + entry.events.iter().map(Event::weight).sum::<usize>();
         let takes_bytes = Room::taken_by(bytes);
-        let mut in_flight =
-            InFlight { entry, takes_bytes, pass, leases: Vec::new(), wide: false, resolved: Vec::new(), answers, heard: Vec::new() };
+        let mut in_flight = InFlight {
+            entry,
+            takes_bytes,
+            began_ms,
+            pass,
+            leases: Vec::new(),
+            wide: false,
+            resolved: Vec::new(),
+            answers,
+            heard: Vec::new(),
+        };
         for event in &in_flight.entry.events {
             match touches(event, lowers_nothing) {
                 Touches::Anything => in_flight.wide = true,
@@ -139,6 +150,11 @@ impl<T> Writing<T> {
             }
         }
         self.in_flight.push_back(in_flight);
+    }
+
+    /// For how long the oldest entry in flight has been on its way, milliseconds.
+    pub(crate) fn under_way_ms(&self, now_ms: u64) -> u64 {
+        self.in_flight.front().map_or(0, |oldest| now_ms.saturating_sub(oldest.began_ms))
     }
 
     /// The last entry in flight that a renewal's answer depends on.

@@ -6,7 +6,7 @@ use triquest_allocator::{
 };
 use triquest_engine::{
     Answers, Input, MayWrite, Room, TookEffect, Why,
-    limits::{QueueLimits, ROOM_AGAIN_BYTES, ROOM_FOR_ALL_BYTES, ROOM_FOR_ANY_BYTES},
+    limits::{DISK_HANGS_MS, QueueLimits, ROOM_AGAIN_BYTES, ROOM_FOR_ALL_BYTES, ROOM_FOR_ANY_BYTES},
 };
 
 use crate::desk::{
@@ -381,6 +381,38 @@ fn a_first_word_that_meets_the_full_disk_does_not_hold_up_those_in_one_request_w
         assert!(answers[0].as_ref().is_ok_and(|answer| is_renewed(&answer.outcome)), "{answers:?}");
         assert_eq!(*answers[1].as_ref().unwrap_err(), Why::DiskFull(TookEffect::Unknown));
     }
+}
+
+#[test]
+fn a_first_word_that_meets_a_disk_that_hangs_does_not_hold_up_those_in_one_request_with_it() {
+    let mut desk = Desk::with_seats(4);
+    for number in 1..5 {
+        desk.now(checkout(number));
+    }
+    let mut desk = desk.crash();
+    assert!(is_renewed(&desk.now(renew(1, 1))));
+    desk.journal_held = true;
+    // Two wait for the entries that are on their way, and one for an entry that there cannot be before these are durable.
+    let together = [(2, 1), (3, 2), (4, 3)].map(|(unheard, counter)| {
+        let many = desk.send(home(), vec![renew(1, 1 + counter), renew(unheard, counter)], 0);
+        desk.pass();
+        many
+    });
+    assert!(together.iter().all(|many| !desk.is_back(*many)), "a disk that is slow is waited for");
+    desk.wait_ms(DISK_HANGS_MS);
+    desk.pass();
+    let later = desk.send(home(), vec![renew(1, 5), renew(4, 5)], 0);
+    desk.pass();
+    for many in [together[0], together[1], together[2], later] {
+        let Some(Ok(Answers::Many(answers))) = desk.back.get(&many) else { panic!("no answer: {:?}", desk.back.get(&many)) };
+        assert!(answers[0].as_ref().is_ok_and(|answer| is_renewed(&answer.outcome)), "{answers:?}");
+        assert_eq!(*answers[1].as_ref().unwrap_err(), Why::Unknown);
+    }
+    desk.journal_held = false;
+    desk.commit_all();
+    desk.settle();
+    let heard = |number| desk.events().any(|event| matches!(event, Event::Heard { lease: heard } if *heard == lease(number)));
+    assert!((2..5).all(heard), "what waited for it is written");
 }
 
 #[test]
