@@ -605,7 +605,7 @@ impl<'a> Checker<'a> {
         self.open_pools();
         let mut lingers: BTreeMap<usize, u64> = BTreeMap::new();
         for license in &recording.licenses {
-            for vendor in Vendors::of(&recording.licenses).named(&license.keys) {
+            for vendor in self.vendors.named(&license.keys) {
                 for terms in &license.entitlements {
                     let Some(pool) = self.pool(vendor, &terms.feature) else { continue };
                     self.versioned[pool] |= terms.version.is_some();
