@@ -8,6 +8,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 use triquest_client::admin::{AdminClient, Hangs};
+use triquest_ports::advice::quoted;
 use triquest_server::{config::default_data_dir, identity::Runtime};
 use triquest_wire::{
     ErrorCode, LeaseId, Problem, Retry,
@@ -56,10 +57,7 @@ pub(crate) fn data_argument(path: &Path) -> String {
         return String::new();
     }
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let text = path.to_string_lossy();
-    let is_plain = text.chars().all(|letter| letter.is_alphanumeric() || "/._-+:@%".contains(letter));
-    let quoted = if is_plain { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) };
-    format!(" --data {}", escape(&quoted))
+    format!(" --data {}", quoted(&path.to_string_lossy()))
 }
 
 /// The local server, as its administrator.

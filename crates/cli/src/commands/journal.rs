@@ -11,7 +11,7 @@ use triquest_journal::{
     check::{Report, check},
 };
 use triquest_license::limits::TTL_MS_MAX;
-use triquest_server::identity::server_key;
+use triquest_server::identity::public_server_key;
 use triquest_wire::status::{BackupAnswer, BackupRequest};
 
 use crate::{
@@ -252,7 +252,7 @@ fn others_with_its_key(terminal: &Terminal, directory: &Path) {
     terminal.warning(
         "stop the server that this backup is of, for good, before this one starts: two servers with one key give every seat twice",
     );
-    let key = server_key(directory).ok().map(|key| triquest_license::ServerKey::new(*key.public()).to_string());
+    let key = public_server_key(directory).ok().map(|key| key.to_string());
     for (data, runtime) in crate::admin::running_servers() {
         let data = shown(&data);
         match runtime {

@@ -19,6 +19,7 @@ use triquest_client::Client;
 use triquest_license::{
     CivilDate, CivilMs, LicenseTerms, Note, ServerKey, Signer, SigningKey, VendorName, VerifierKeys, Written, draft, read_any,
 };
+use triquest_ports::advice::quoted;
 use triquest_server::{
     Running, Server,
     config::{Config, Settings},
@@ -197,9 +198,9 @@ impl QuickstartCommand {
 
     fn next_steps(&self, terminal: &Terminal, folder: &Folder, vendor: &Signer, running: &Running) {
         let Some(address) = running.addresses().first() else { return };
-        let program = shell_word(&std::env::args().next().unwrap_or_else(|| "triquest-lm".to_owned()));
+        let program = quoted(&std::env::args().next().unwrap_or_else(|| "triquest-lm".to_owned()));
         let data = folder.data();
-        let data = shell_word(&std::path::absolute(&data).unwrap_or(data).to_string_lossy());
+        let data = quoted(&std::path::absolute(&data).unwrap_or(data).to_string_lossy());
         let server = server_name(*address);
         let key = vendor.verifier_key();
         terminal.verb("Serving", "until Ctrl-C. To try in another terminal:");
@@ -244,15 +245,6 @@ fn server_name(address: SocketAddr) -> String {
         std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
     };
     format!("{}@{ip}", address.port())
-}
-
-/// The word as a shell reads it as one.
-fn shell_word(word: &str) -> String {
-    if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+:@%=,".contains(&byte)) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 // ---- the folder ----
@@ -309,7 +301,7 @@ impl Folder {
             let text = fs::read_to_string(&key_file)?;
             let vendor = Signer::from_private_text(text.trim_end()).map_err(|cause| {
                 Failure::new(format_args!("{shown}/{VENDOR_KEY} of an earlier run cannot be read: {cause}"))
-                    .hint(format_args!("delete the folder and start again: rm -r {}", shell_word(&self.path.to_string_lossy())))
+                    .hint(format_args!("delete the folder and start again: rm -r {}", quoted(&self.path.to_string_lossy())))
             })?;
             terminal.verb("Reused", format_args!("{shown} with vendor {VENDOR} from an earlier run"));
             return Ok(vendor);
@@ -753,9 +745,9 @@ mod tests {
 
     #[test]
     fn a_printed_command_survives_the_shell() {
-        assert_eq!(shell_word("./target/debug/triquest-lm"), "./target/debug/triquest-lm");
-        assert_eq!(shell_word("my folder/it's"), r"'my folder/it'\''s'");
-        assert_eq!(shell_word("$(reboot)"), "'$(reboot)'");
+        assert_eq!(quoted("./target/debug/triquest-lm"), "./target/debug/triquest-lm");
+        assert_eq!(quoted("my folder/it's"), r"'my folder/it'\''s'");
+        assert_eq!(quoted("$(reboot)"), "'$(reboot)'");
     }
 
     #[test]
