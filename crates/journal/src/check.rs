@@ -102,7 +102,7 @@ fn begins_anew(data: &Path) -> Result<Option<Lineage>, JournalError> {
     let begins = |of_last: Lineage| (of_last != head.lineage).then_some(head.lineage);
     let of_last = |path: &Path, read: Result<Lineage, String>| read.map_err(|error| corrupt(path, error));
     let path = journal.path.clone();
-    if journal.first()? <= head.index
+    if journal.oldest()? <= head.index
         && let Some((_, bytes)) = journal.read(head.index, 1)?.first()
     {
         return of_last(&path, record::peek_entry(bytes).map(|entry| entry.lineage)).map(begins);
@@ -199,14 +199,6 @@ impl Reader {
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(reading)?;
         rows.collect::<rusqlite::Result<_>>().map_err(reading)
     }
-
-    fn first(&self) -> Result<Index, JournalError> {
-        let first: Option<i64> = self
-            .connection
-            .query_row("SELECT min(number) FROM entry", [], |row| row.get(0))
-            .map_err(|error| fault(&self.path, "find the first entry", &error))?;
-        Ok(first.map_or(Index(self.head.index.0 + 1), |first| Index(first.cast_unsigned())))
-    }
 }
 
 /// Takes the lock of a directory if there is one, to read while no server runs.
@@ -256,7 +248,7 @@ fn verify(journal: &mut Reader) -> Result<Report, JournalError> {
 fn verify_all(journal: &mut Reader) -> Result<Report, JournalError> {
     let safeguards = Safeguards::default();
     let path = journal.path.clone();
-    let first = journal.first()?;
+    let first = journal.oldest()?;
     let head = journal.head();
     let snapshot = journal.snapshot()?;
     let mut order = Order::default();
