@@ -288,8 +288,13 @@ impl World {
         }
     }
 
+    /// What is done wrong outside of the core.
+    fn done_wrong(&self) -> Wrong {
+        self.options.mutation.map_or(Wrong::Nothing, |mutation| mutation.wrong)
+    }
+
     fn wrong(&self, wrong: Wrong) -> bool {
-        self.options.mutation.is_some_and(|mutation| mutation.wrong == wrong)
+        self.done_wrong() == wrong
     }
 
     fn rules(&self) -> Rules {
@@ -1174,11 +1179,12 @@ impl World {
 
     /// What a journal would show of an entry, if what is done wrong is in the journal.
     fn shown(&self, entry: &Arc<Entry>) -> Arc<Entry> {
-        let falsifies: fn(&mut Vec<Event>) = match self.options.mutation.map_or(Wrong::Nothing, |mutation| mutation.wrong) {
+        fn granted(events: &mut [Event]) -> impl Iterator<Item = &mut Vec<GrantedItem>> {
+            events.iter_mut().filter_map(|event| if let Event::Granted { items, .. } = event { Some(items) } else { None })
+        }
+        let falsifies: fn(&mut Vec<Event>) = match self.done_wrong() {
             Wrong::ChargesLess => |events| {
-                let grants =
-                    events.iter_mut().filter_map(|event| if let Event::Granted { items, .. } = event { Some(items) } else { None });
-                grants.flatten().for_each(|item| item.charges.clear());
+                granted(events).flatten().for_each(|item| item.charges.clear());
             },
             Wrong::GivesBackForNobody => |events| {
                 let released = events.iter().find_map(|event| match event {
@@ -1190,9 +1196,7 @@ impl World {
                 events.extend(released);
             },
             Wrong::GrantsInPart => |events| {
-                let grants =
-                    events.iter_mut().filter_map(|event| if let Event::Granted { items, .. } = event { Some(items) } else { None });
-                grants.filter(|items| items.len() > 1).for_each(|items| items.truncate(1));
+                granted(events).for_each(|items| items.truncate(1));
             },
             _ => return Arc::clone(entry),
         };
@@ -1205,7 +1209,7 @@ impl World {
     fn read_back(&self) -> MemoryJournal {
         let mut journal = self.disk.copy().open();
         let Head { lineage, epoch, index } = journal.head();
-        let more = match self.options.mutation.map_or(Wrong::Nothing, |mutation| mutation.wrong) {
+        let more = match self.done_wrong() {
             Wrong::ReplayFails => Event::Heard { lease: LeaseId([0; 16]) },
             Wrong::ReplayHasMore => Event::ClockMarked,
             _ => return journal,

@@ -336,6 +336,16 @@ fn a_proof_that_cannot_be_written_yet_is_no_request_without_effect() {
     assert!(desk.events().any(|event| matches!(event, Event::LineageBegan { .. })), "it begins a new lineage as soon as there is room");
 }
 
+/// Of a request with several, the first was renewed, and the others hear why they were not.
+fn only_the_first_is_renewed(desk: &Desk, many: u64, why: Why) {
+    let Some(Ok(Answers::Many(answers))) = desk.back.get(&many) else { panic!("no answer: {:?}", desk.back.get(&many)) };
+    assert!(answers[0].as_ref().is_ok_and(|answer| is_renewed(&answer.outcome)), "{answers:?}");
+    assert!(answers.len() > 1);
+    for waiting in &answers[1..] {
+        assert_eq!(*waiting.as_ref().unwrap_err(), why);
+    }
+}
+
 #[test]
 fn a_renewal_that_waits_for_room_does_not_hold_up_those_in_one_request_with_it() {
     let mut desk = Desk::with_seats(3);
@@ -348,11 +358,7 @@ fn a_renewal_that_waits_for_room_does_not_hold_up_those_in_one_request_with_it()
     // Of the three only the first was heard in this epoch.
     let many = desk.send(home(), vec![renew(1, 2), renew(2, 1), release(3)], 0);
     desk.settle();
-    let Some(Ok(Answers::Many(answers))) = desk.back.get(&many) else { panic!("no answer: {:?}", desk.back.get(&many)) };
-    assert!(answers[0].as_ref().is_ok_and(|answer| is_renewed(&answer.outcome)), "{answers:?}");
-    for waiting in &answers[1..] {
-        assert_eq!(*waiting.as_ref().unwrap_err(), Why::DiskFull(TookEffect::Unknown));
-    }
+    only_the_first_is_renewed(&desk, many, Why::DiskFull(TookEffect::Unknown));
     desk.engine.handle(Input::Room(ENOUGH));
     desk.settle();
     assert!(desk.events().any(|event| matches!(event, Event::Heard { lease: heard } if *heard == lease(2))), "it waited for room");
@@ -377,9 +383,7 @@ fn a_first_word_that_meets_the_full_disk_does_not_hold_up_those_in_one_request_w
     let later = desk.send(home(), vec![renew(1, 4), renew(2, 4)], 0);
     desk.pass();
     for many in [together[0], together[1], later] {
-        let Some(Ok(Answers::Many(answers))) = desk.back.get(&many) else { panic!("no answer: {:?}", desk.back.get(&many)) };
-        assert!(answers[0].as_ref().is_ok_and(|answer| is_renewed(&answer.outcome)), "{answers:?}");
-        assert_eq!(*answers[1].as_ref().unwrap_err(), Why::DiskFull(TookEffect::Unknown));
+        only_the_first_is_renewed(&desk, many, Why::DiskFull(TookEffect::Unknown));
     }
 }
 
@@ -404,9 +408,7 @@ fn a_first_word_that_meets_a_disk_that_hangs_does_not_hold_up_those_in_one_reque
     let later = desk.send(home(), vec![renew(1, 5), renew(4, 5)], 0);
     desk.pass();
     for many in [together[0], together[1], together[2], later] {
-        let Some(Ok(Answers::Many(answers))) = desk.back.get(&many) else { panic!("no answer: {:?}", desk.back.get(&many)) };
-        assert!(answers[0].as_ref().is_ok_and(|answer| is_renewed(&answer.outcome)), "{answers:?}");
-        assert_eq!(*answers[1].as_ref().unwrap_err(), Why::Unknown);
+        only_the_first_is_renewed(&desk, many, Why::Unknown);
     }
     desk.journal_held = false;
     desk.commit_all();
