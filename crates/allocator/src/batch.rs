@@ -1,8 +1,8 @@
 //! The order within a pass, the bounds of its entry, and what stands still on a full disk.
 //!
 //! A [`Pass`] becomes at most one entry. Whoever drives it decides first what comes through the lane (renewals, also of ids that nobody knows, releases of
-//! leases that live, and repeats of ids that are known) and what is said of presence but for its ends, then lets what is due end, then decides the rest. While all three wait, half of an entry is the lane's, a quarter is for what is due and a quarter for the rest;
-//! what somebody does not use is there for those who come after. What does not fit waits for the next pass.
+//! leases that live, and repeats of ids that are known) and what is said of presence but for its ends, then lets what is due end, then decides the rest.
+//! While all three wait, half of an entry is the lane's, a quarter is for what is due and a quarter for the rest; what somebody does not use is there for those who come after. What does not fit waits for the next pass.
 
 use std::{borrow::Borrow, collections::BTreeSet};
 
@@ -336,8 +336,8 @@ impl Allocator {
         }
     }
 
-    /// Notes of a command that is refused undecided (too much waits, the disk has no room for it, or whoever asked has gone) that some client lives: an opening counts as one that was refused otherwise, and a
-    /// repeat as far as that needs no entry.
+    /// Notes of a command that is refused undecided (too much waits, the disk has no room for it, or whoever asked has gone) that some client lives: an
+    /// opening counts as one that was refused otherwise, and a repeat as far as that needs no entry.
     pub fn comes_in_vain(&mut self, command: &Command) {
         match command {
             Command::Adopt { lease, .. } | Command::Checkout { lease, .. } if self.says_who_lives(command).is_some() => {

@@ -41,8 +41,7 @@ pub struct Gate {
     denials: Mutex<Rates>,
     denials_all: Mutex<Rates>,
     /// Requests that were let through although their network had too many denials, because seats looked free or a grant was shown for the first time.
-    /// Each is charged before anybody knows
-    /// whether it is denied.
+    /// Each is charged before anybody knows whether it is denied.
     mistaken: Mutex<Rates>,
     shown_grants: Mutex<Rates>,
     trust: Mutex<Rates>,

@@ -275,7 +275,7 @@ impl View {
         self.inner.read().lineages.contains(&lineage.0)
     }
 
-    /// Pools in order of vendor and feature, at most `limit`; `feature` restricts. `after` is the `next` of the page before.
+    /// Pools in order of vendor and feature, at most `limit`. `after` is the `next` of the page before.
     #[must_use]
     pub fn pools(&self, filter: &PoolFilter, after: Option<&str>, limit: usize) -> PoolPage {
         use std::ops::Bound::{Excluded, Unbounded};
